@@ -74,7 +74,7 @@ def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = No
     log, steps = (np.zeros((len(old), most), np.int64) for old in (state.log, state.steps))
     units = np.zeros((len(state.units), most), np.int64)
     state = state._replace(log=log, steps=steps, units=units)
-    decide = compiled((scheduler.rule(),), state, knobs, plays=False)
+    decide = compiled((scheduler.rule(),), state, knobs)
     play(decide, state, knobs, time.fixed_ns, time.token_ns)
     return state
 

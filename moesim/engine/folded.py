@@ -40,6 +40,14 @@ class Folded:
         if self._number >= TOGETHER:
             self._fold()
 
+    def mark(self) -> int:
+        """What ``back`` goes back to, where each is kept."""
+        return len(self._parts)
+
+    def back(self, mark: int) -> None:
+        """Forget what came since then."""
+        del self._parts[mark:]
+
     def _fold(self) -> None:
         if self._cuts is None or not self._waiting:
             return

@@ -174,6 +174,15 @@ class PriceCache:
         used[:] = 0
         return numbers, self.kept.keys[numbers], total
 
+    def uses(self) -> Ints:
+        """How often each was used so far, int64[shapes]."""
+        uses: Ints = self.kept.used[: len(self)].copy()
+        return uses
+
+    def used_as(self, uses: Ints) -> None:
+        """Each was used so often, and those that came since then were not."""
+        self.kept.used[: len(uses)], self.kept.used[len(uses) :] = uses, 0
+
     def _grow(self) -> None:
         """Twice the room."""
         old, known = self.kept, len(self)

@@ -108,6 +108,9 @@ class Pricing:
             sources = SourceSums.of(schedule, case.trace, case.gpus)
             self.sources = sources.of_groups(case.group)
         self._of_block.clear()
+        self._settle_many()
+
+    def _settle_many(self) -> None:
         if any(len(one.cache) > MOST for one in self._operations.values()):
             self.settle()
 
@@ -145,6 +148,20 @@ class Pricing:
         """Count what all prices so far rest on."""
         for operation in self._operations.values():
             operation.settle(self.provenance)
+
+    def mark(self) -> dict[tuple[Any, ...], Ints]:
+        """What ``back`` goes back to: how often shapes were used."""
+        self._settle_many()
+        return {key: one.cache.uses() for key, one in self._operations.items()}
+
+    def back(self, mark: dict[tuple[Any, ...], Ints]) -> None:
+        """What was asked for since then was not used."""
+        for key, one in self._operations.items():
+            one.cache.used_as(mark.get(key, np.zeros(0, np.int64)))
+
+    def forget_from(self, last: int) -> None:
+        """Passes from ``last`` on are not those that were summed up."""
+        self.last = min(self.last, last)
 
     def _of_passes(self, kind: int, span: slice, times: int) -> list[Term]:
         """Terms of so many layers of a ``kind``, or of the passes' ends, that need no routing,

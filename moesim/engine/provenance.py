@@ -30,6 +30,15 @@ class Provenance:
         self.by_charge[charge or registry.components[kind].category] += times * nanoseconds
         return price_ns
 
+    def mark(self) -> dict[str, Floats]:
+        """What ``back`` goes back to."""
+        return {charge: found.copy() for charge, found in self.by_charge.items()}
+
+    def back(self, mark: dict[str, Floats]) -> None:
+        """Forget what was added since then."""
+        self.by_charge.clear()
+        self.by_charge.update(mark)
+
     def totals(self) -> dict[str, Floats]:
         """By charge, nanoseconds by source, where there are any."""
         return {charge: found for charge, found in self.by_charge.items() if found.any()}

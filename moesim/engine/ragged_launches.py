@@ -17,6 +17,7 @@ FEW_ROWS = 1 << 13
 """Rows of a launch below which its price is kept: larger ones are seldom alike."""
 MOST = 1 << 14
 """Launches of which an example is kept at once."""
+NEVER = 1 << 62
 
 COLUMNS = 4
 """What is told of a launch."""
@@ -79,6 +80,7 @@ class RaggedLaunches:
     def __init__(self, case: Case, spec: LayerSpec) -> None:
         self.case, self.spec = case, spec
         self.known, self.launches = PriceCache(COLUMNS), list[Ints]()
+        self._most = MOST
 
     @cached_property
     def tiles(self) -> tuple[Ints, Ints, bool] | None:
@@ -93,7 +95,7 @@ class RaggedLaunches:
         if (shapes := self._shapes(rows, starts)) is None:
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts)
-        if len(self.launches) > MOST:
+        if len(self.launches) > self._most:
             self.settle(provenance)
         return self._priced(shapes, rows, starts, 1)
 
@@ -103,6 +105,17 @@ class RaggedLaunches:
         if (shapes := self._shapes(rows, start)) is None:
             return int(self.case.prices.experts_ns(self.spec, rows, start)[0])
         return int(self._priced(shapes, rows, start, 0)[0])
+
+    def mark(self, provenance: Provenance) -> Ints:
+        """What ``back`` goes back to: how often shapes were used. Who marks settles there alone."""
+        if len(self.launches) > MOST:
+            self.settle(provenance)
+        self._most = NEVER
+        return self.known.uses()
+
+    def back(self, mark: Ints) -> None:
+        """What was asked for since then was not used."""
+        self.known.used_as(mark)
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the launches rest on, and forget them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import HostTimes, rules_of, steps_of
+from moesim.workload.serving.clock import rules_of, steps_of
+from moesim.workload.serving.host import HostTimes
 from moesim.workload.serving.state import (
     AWAY,
     BEGIN,

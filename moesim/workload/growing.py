@@ -36,3 +36,7 @@ class Growing:
             room = np.empty((self._length + number, *self._room.shape[1:]), self._room.dtype)
             room[: self._length] = self.values
             self._room = room
+
+    def cut(self, number: int) -> None:
+        """Keep the first ``number`` values."""
+        self._length = number

@@ -36,25 +36,17 @@ def first_passes(scheduler: Scheduler, most: int) -> Scheduler:
     return passes
 
 
-class Timetable(Schedule):
-    """A schedule of the passes that ``scheduler`` has yielded so far; it grows.
-
-    ``ended`` gives what the scheduler is sent. Raises InputError where it yields no pass.
-    """
+class GrowingSchedule(Schedule):
+    """A schedule of the passes that have come so far; it grows."""
 
     grows = True
 
-    def __init__(self, scheduler: Scheduler, ended: Callable[[], Ints]) -> None:
-        self._source, self._ended = scheduler(), ended
+    def __init__(self) -> None:
         self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
         self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
         self._host, self._kept, self._given = Growing(), Growing(np.bool_), Growing()
         self._served = (Growing(), Growing(np.bool_), Growing(np.bool_))
         self._offsets.extend(np.zeros(1, np.int64))
-        try:
-            self._add(next(self._source))
-        except StopIteration:
-            raise InputError(EMPTY) from None
 
     @property
     def offsets(self) -> Ints:  # noqa: D102
@@ -98,14 +90,6 @@ class Timetable(Schedule):
     def given(self) -> Ints | None:  # noqa: D102
         return self._given.values if len(self._given.values) else None
 
-    def more(self) -> bool:
-        """Ask the scheduler what comes next, now that all has ended; whether anything does."""
-        try:
-            self._add(self._source.send(self._ended()))
-        except StopIteration:
-            return False
-        return True
-
     def _add(self, one: Schedule) -> None:
         if not one.passes:
             raise InputError(EMPTY)
@@ -129,6 +113,39 @@ class Timetable(Schedule):
         earliest = one.earliest_starts(0, one.passes)
         self._not_before.extend(earliest)
         self._host.extend(earliest - one.begins(0, one.passes))
+
+    def _cut(self, passes: int) -> None:
+        """Keep the first ``passes``."""
+        tokens = int(self.offsets[passes])
+        self._offsets.cut(passes + 1)
+        of_tokens = (self._rows, self._gpu, self._request, *self._served, self._kept)
+        for values in of_tokens:
+            values.cut(min(len(values.values), tokens))
+        for values in (self._phase, self._not_before, self._host, self._given):
+            values.cut(min(len(values.values), passes))
+
+
+class Timetable(GrowingSchedule):
+    """A schedule of the passes that ``scheduler`` has yielded so far.
+
+    ``ended`` gives what the scheduler is sent. Raises InputError where it yields no pass.
+    """
+
+    def __init__(self, scheduler: Scheduler, ended: Callable[[], Ints]) -> None:
+        super().__init__()
+        self._source, self._ended = scheduler(), ended
+        try:
+            self._add(next(self._source))
+        except StopIteration:
+            raise InputError(EMPTY) from None
+
+    def more(self) -> bool:
+        """Ask the scheduler what comes next, now that all has ended; whether anything does."""
+        try:
+            self._add(self._source.send(self._ended()))
+        except StopIteration:
+            return False
+        return True
 
 
 EMPTY = (

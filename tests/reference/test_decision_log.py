@@ -56,7 +56,7 @@ def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool,
     runs = data.draw(variants(first))
     log = DecisionLog(decisions=decisions, most_bytes=most)
     with (
-        patch.object(shared, "ACCESSES", 40),
+        patch.object(shared, "ACTIVATIONS", 40),
         patch.object(stack_distances, "RUNS_BEFORE", dict.fromkeys(stack_distances.RUNS_BEFORE, 0)),
     ):
         for run in runs:

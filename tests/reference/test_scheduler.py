@@ -152,7 +152,7 @@ def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: li
     theirs = decided_at_once(engine_case(case), policy)
     assume(quick.is_quick(theirs) and not theirs.policy.looks_ahead)
     whole, (parted, _) = run_des(theirs), cut_up(theirs, cuts)
-    with patch.object(shared, "ACCESSES", 40):
+    with patch.object(shared, "ACTIVATIONS", 40):
         assert_same(run_replay(parted), whole)
 
 

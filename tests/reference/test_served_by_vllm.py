@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
 from moesim.workload.rows import Runs
-from moesim.workload.serving.clock import steps_of
-from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
-from moesim.workload.serving.state import STEPS
-from moesim.workload.serving.steps import decided_with
-from moesim.workload.timetable import Passes
-from moesim.workload.timetable import Scheduler as EngineScheduler
+from moesim.workload.serving.run import Serving
 
 from .reference_batches import Part, Pass, Request, Scheduler
 from .reference_words import DECODE, MIXED, PREFILL
@@ -28,7 +23,7 @@ from .test_scheduler import all_agree, without_foresight
 from .wiring import engine_case
 
 
-def engine_scheduler(theirs: EngineCase, case: ServingCase) -> EngineScheduler:
+def serving_of(theirs: EngineCase, case: ServingCase) -> Serving:
     """Token j of request i has row i + j, round and round."""
     asked = asked_of(case)
     tokens = asked.input_tokens + asked.output_tokens - 1
@@ -37,23 +32,8 @@ def engine_scheduler(theirs: EngineCase, case: ServingCase) -> EngineScheduler:
     every = np.full_like(number, theirs.trace.tokens)
     runs = Runs(begin[:-1], 0 * number, every, number, 0 * number)
     served = ServedRequests(asked, number, begin, runs)
-
-    def passes() -> Passes:
-        scheduler = vllm_of(case.settings)
-        decide = decided_with(scheduler.rule())
-        steps = steps_of(asked, room_of(case), scheduler, times_of(case), decide)
-        ended: int | None = None
-        while True:
-            try:
-                state, start, host = next(steps) if ended is None else steps.send(ended)
-            except StopIteration:
-                return
-            last = int(state.numbers[STEPS])
-            at = np.array([start]), np.array([host])
-            one = passes_of(served, state, (last - 1, last), theirs.gpus, at)
-            ended = int((yield one).max())
-
-    return passes
+    room, times, gpus = room_of(case), times_of(case), theirs.gpus
+    return Serving(served, vllm_of(case.settings), room, gpus, clockless=False, times=times)
 
 
 def owner(case: ServingCase, number: int, token: int) -> int:
@@ -107,5 +87,6 @@ def test_both_engines_and_the_reference_serve_alike(case, serving, data):
     room = None if serving.blocks is None else max(serving.blocks, -(-18 // serving.size))
     serving = replace(serving, ranks=ranks, wishes=wishes, blocks=room, longest=None)
     theirs = engine_case(case)
-    theirs = replace(theirs, scheduler=engine_scheduler(theirs, serving))
+    served = serving_of(theirs, serving)
+    theirs = replace(theirs, scheduler=served.passes, serving=served)
     all_agree(theirs, case, reference_scheduler(case, serving))

@@ -66,6 +66,22 @@ class Played(NamedTuple):
     most_launches: int
     charges: Ints
 
+    def between(self, first: int, last: int) -> Played:
+        """That of passes first:last, which host memory holds all that they need of."""
+        if last - first == len(self.charges):
+            return self
+        here, steps = slice(first, last), slice(first, last + 1)
+        plan, runs, phase, stage_ns, head, dispatch, combine = self.passes
+        stage_ns, dispatch, combine = (
+            np.ascontiguousarray(one[:, here]) for one in (stage_ns, dispatch, combine)
+        )
+        passes = Passes(plan, runs[here], phase[here], stage_ns, head[here], dispatch, combine)
+        works = self.works._replace(
+            step_launches=np.ascontiguousarray(self.works.step_launches[:, steps]),
+            step_copies=np.ascontiguousarray(self.works.step_copies[:, steps]),
+        )
+        return Played(passes, works, self.most_launches, self.charges[here])
+
 
 def fixed_of(case: Case) -> Fixed:
     """The constants of ``case``."""

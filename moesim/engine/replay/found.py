@@ -27,9 +27,9 @@ def _units() -> Ints:
     return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
 
 
-FEWEST, LARGEST = 8, 8
-"""Passes that a run has at least, where it has no more than so many times the accesses that it may:
-what each run takes, whatever it has, counts for more than what fits in a cache.
+FEWEST, LARGEST = 16, 4
+"""Passes that a run has at least, where they need no more than so many times what it may: what each
+run takes, whatever it has, counts for more than what fits in a cache.
 """
 
 
@@ -62,19 +62,20 @@ class Finder:
         places = np.concatenate(local)[None]
         np.put_along_axis(self.home, case.placement.logical, places, axis=1)
 
-    def runs(self, first: int, last: int, accesses: int) -> Iterator[tuple[int, int]]:
-        """Passes first:last in runs of about ``accesses``, of large passes some more, at least one
-        pass each.
+    def runs(self, first: int, last: int, activations: int) -> Iterator[tuple[int, int]]:
+        """Passes first:last in runs that need about so many ``activations``, of large passes some
+        more, at least one pass each.
         """
-        offsets = self.case.schedule.offsets
-        tokens = max(1, accesses // (self.layers * self.case.trace.top_k))
-        while first < last:
-            end, most = np.searchsorted(
-                offsets, offsets[first] + np.array([tokens, LARGEST * tokens]), "right"
-            ).tolist()
-            end = min(last, max(end - 1, min(most - 1, first + FEWEST), first + 1))
-            yield first, end
-            first = end
+        offsets, most = self.case.schedule.offsets[first : last + 1], self.width * self.case.holders
+        needed = np.minimum(np.diff(offsets) * self.case.trace.top_k, most)
+        needs, begin = np.concatenate(([0], np.cumsum(needed))), 0
+        each = max(self.case.trace.top_k, activations // self.layers)
+        while begin < last - first:
+            limits = needs[begin] + np.array([each, LARGEST * each])
+            few, many = (np.searchsorted(needs, limits, "right") - 1).tolist()
+            end = min(last - first, max(few, min(many, begin + FEWEST), begin + 1))
+            yield first + begin, first + end
+            begin = end
 
     def choices(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, gpus] that each GPU permutes."""

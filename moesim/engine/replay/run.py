@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
-
-import numpy as np
 
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
-from moesim.engine.folded import Folded
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
-from moesim.engine.replay.clock.layer_rows import fill_rows
-from moesim.engine.replay.clock.loop import new_gpus, play_decided
-from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
-from moesim.engine.replay.flat import Played, fixed_of, played
+from moesim.engine.replay.flat import played
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import decide_all_of
+from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.quick.program import QuickProgram, is_quick
+from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
-from moesim.engine.terms import categories_of
 from moesim.engine.unpacking import with_unpacking
-from moesim.hardware.software import Execution
 from moesim.memory.residency import decide_of
-from moesim.workload.growing import Growing
 
 Provenance = dict[str, Floats]
 """Nanoseconds by source, by what they are charged to."""
@@ -48,7 +41,12 @@ def run_replay(
 
     The case must be one of those that ``replay`` plays (``experiment.running.engines``).
     """
-    case = case.opened(lambda: clock.ended)
+    foreseen = is_foreseen(case)
+    if foreseen:
+        assert case.serving is not None, "requests are served"
+        case = replace(case, schedule=case.serving.foreseen())
+    else:
+        case = case.opened(lambda: clock.ended)
     if case.offloaded and not is_quick(case):
         decide_of(type(case.policy), type(case.miss))
     elif is_quick(case) and not prefetches(case):
@@ -59,7 +57,9 @@ def run_replay(
     clock = Clock(case, layers=records == "layer", cuts=cuts)
     log = None if case.schedule.grows else log
     fates, rebalanced, keep = None, (0, 0), Keep(by_layer=_by_layer(case, records), cuts=cuts)
-    if prefetches(case):
+    if foreseen:
+        counts, provenance = play_foreseen(case, clock, keep)
+    elif prefetches(case):
         counts, program = _play_prefetching(case, clock, keep)
         provenance, fates = program.provenance_totals(), program.fates
     elif is_quick(case):
@@ -127,103 +127,3 @@ def _by_layer(case: Case, records: str) -> bool:
     if case.variants is not None:
         sizes = set(map(tuple, case.variants.sizes.tolist()))
     return records == "layer" or len(sizes) > 1 or bool(case.stages)
-
-
-class Clock:
-    """The GPUs' clocks, carried from chunk to chunk; what they recorded, by chunk."""
-
-    def __init__(self, case: Case, *, layers: bool, cuts: Ints | None) -> None:
-        self.case, self.keep_layers = case, layers
-        self._fixed: dict[Execution, Fixed] = {}
-        rooms = 0 if case.host_cache is None else case.host_cache.rooms
-        self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes, rooms)
-        self.categories, self._moe = categories_of(case), case.model.moe_layers
-        shape = (case.gpus,)
-        self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)
-        self.charges = Folded(cuts)
-        """What passes were charged, int64[passes, gpus, categories]."""
-        self.layers = Growing(shape=(7,))
-        """A row for each (pass, MoE layer, GPU) that ran, where they are kept."""
-        self.copies = 0
-
-    def fixed_at(self, first: int) -> Fixed:
-        """What is the same in pass ``first`` and in all that are played with it."""
-        (execution,) = self.case.executions(first, first + 1)
-        if execution not in self._fixed:
-            self._fixed[execution] = fixed_of(self.case.launched_as(execution))
-        return self._fixed[execution]
-
-    @property
-    def starts(self) -> Ints:
-        """When each pass began, int64[passes, gpus], be it to wait for the host; before it did, the
-        instant it waits for.
-        """
-        return self._starts.values
-
-    @property
-    def ends(self) -> Ints:
-        """When each pass ended, int64[passes, gpus]."""
-        return self._ends.values
-
-    @property
-    def ended(self) -> Ints:
-        """When each GPU ended what was played last, int64[gpus]."""
-        ended: Ints = self.gpus.time.copy()
-        return ended
-
-    def play(self, one: Played, first: int) -> None:
-        """Play the next passes, from ``first`` on."""
-
-        def play_into(gpus: Gpus, filled: Filled) -> None:
-            play_decided(self.fixed_at(first), one.passes, one.works, gpus, filled, 0, 0, 0)
-
-        self.record(first, one.passes, one.charges, one.most_launches, play_into)
-        self.copies += int(one.works.step_copies[:, -1].sum())
-
-    def record(
-        self,
-        first: int,
-        passes: Passes,
-        charges: Ints,
-        launches: int,
-        play_into: Callable[[Gpus, Filled], None],
-    ) -> None:
-        """Play ``passes`` from ``first`` on, in which a work has at most so many ``launches``.
-        ``charges`` int64[passes, gpus, categories] of their terms, to which the clock adds its own.
-        """
-        here, kept = slice(first, first + len(passes.runs)), len(passes.runs)
-        self._know_passes()
-        shape = (kept if self.keep_layers else 0, len(self.case.model.moe_layers), self.case.gpus)
-        records = np.zeros((*shape, 4), np.int64)
-        filled = Filled(self.starts[here], self.ends[here], charges, records)
-        play_into(self.gpus._replace(launch_end=np.zeros(launches, np.int64)), filled)
-        self._charge_scheduler(first, charges)
-        self.charges.add(charges)
-        if self.keep_layers:
-            runs = np.ascontiguousarray(passes.runs[:, [one.index for one in self._moe]])
-            rows = self.layers.more(int(runs.sum()) * self.case.gpus)
-            fill_rows(records, runs, first, rows)
-
-    def _charge_scheduler(self, first: int, charges: Ints) -> None:
-        """Let passes from ``first`` on begin where GPUs wait for the host to decide them, and add
-        that wait to their ``charges``.
-        """
-        if self.case.schedule.host_ns is None:
-            return
-        last = first + len(charges)
-        starts, begins = self.starts[first:last], self.case.schedule.begins(first, last)[:, None]
-        free = np.zeros_like(starts)
-        free[1:], free[:1] = self.ends[first : last - 1], self.ends[first - 1] if first else 0
-        begun = np.maximum(free, begins)
-        charges[:, :, HOST] += starts - begun
-        starts[:] = begun
-
-    def _know_passes(self) -> None:
-        """Make room for all passes that are known."""
-        known, schedule = len(self.starts), self.case.schedule
-        if new := schedule.passes - known:
-            earliest = schedule.earliest_starts(known, schedule.passes)[:, None]
-            self._starts.extend(np.broadcast_to(earliest, (new, self.case.gpus)))
-            self._ends.extend(np.zeros((new, self.case.gpus), np.int64))
-            if self.keep_layers:
-                self.layers.reserve(new * len(self._moe) * self.case.gpus)

@@ -21,8 +21,8 @@ from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.schedule import Schedule
-from moesim.workload.serving.clock import NO_TIME, HostTimes
 from moesim.workload.serving.fleet import Routed
+from moesim.workload.serving.host import NO_TIME, HostTimes
 from moesim.workload.serving.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, Exchange, Room

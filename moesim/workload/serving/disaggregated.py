@@ -11,8 +11,9 @@ import numpy as np
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.blocks import blocks_of, hits_of, hold, keep_content, let_go, pin
-from moesim.workload.serving.clock import NO_TIME, HostTimes, Server
+from moesim.workload.serving.clock import Server
 from moesim.workload.serving.fleet import ARRIVES, STREAM, Fleet, entries_of
+from moesim.workload.serving.host import NO_TIME, HostTimes, after_step
 from moesim.workload.serving.pool import Pool
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -238,7 +239,7 @@ class Disaggregated(Fleet):
             elif roles.by_layer:
                 self._send_layers(who, first + count, (start, ended), last=bool(gives))
             elif gives:
-                seen = ended + self._times.after(len(entries))
+                seen = ended + after_step(self._times, len(entries))
                 heappush(self._coming, (seen, HANDED, who))
 
     def _send_layers(self, request: int, until: int, span: tuple[int, int], *, last: bool) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from moesim.workload.routers.base import Router
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import NO_TIME, HostTimes, Server
+from moesim.workload.serving.clock import Server
+from moesim.workload.serving.host import NO_TIME, HostTimes
 from moesim.workload.serving.pool import Pool
 from moesim.workload.serving.state import (
     BEGIN,

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.runtime.compiled import inlined, record, specialised, types
-from moesim.workload.serving import steps
+from moesim.workload.serving import ahead, steps
+from moesim.workload.serving.ahead import ahead_with, holds_with
 from moesim.workload.serving.base import Rule
+from moesim.workload.serving.host import HostTimes, turn_with
 from moesim.workload.serving.state import State, with_room
 from moesim.workload.serving.steps import decided_with, played_with
 
@@ -34,7 +36,7 @@ def _registered(module: str) -> None:
 
 Rules = tuple[Rule, ...]
 """A scheduler's, and, where a split moves something, its two."""
-_compiled: dict[tuple[Rules, Any, bool], Any] = {}
+_compiled: dict[tuple[Rules, Any, Callable[..., Any]], Any] = {}
 
 
 def _of(numbers: NamedTuple) -> Any:
@@ -53,23 +55,30 @@ def _kinds(knobs: Any) -> tuple[type, ...]:
     return (type(knobs), *(type(one) for one in knobs if isinstance(one, tuple)))
 
 
-def compiled(rules: Rules, state: State, knobs: Any, *, plays: bool) -> Any:
-    """What ``decided_with`` (or, if it ``plays``, ``played_with``) makes of ``rules``, for numbers
-    like ``knobs``.
-    """
-    key = (rules, _kinds(knobs), plays)
+def compiled(rules: Rules, state: State, knobs: Any) -> Any:
+    """What ``decided_with`` makes of ``rules``, for numbers like ``knobs``."""
+    given = (_of(state), _of(knobs), types.int64, types.int64)
+    return _made(decided_with, types.int64(*given), rules, knobs)
+
+
+def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> tuple[Any, Any]:
+    """What ``ahead_with`` and ``holds_with`` make of them."""
+    table, flat = types.int64[:, ::1], types.int64[::1]
+    given = (_of(state), _of(knobs), flat, _of(times), flat)
+    decides = types.int64(*given, table, types.int64)
+    holds = types.int64(*given, _of(state), table, table)
+    return _made(_ahead_by, decides, rules, knobs), _made(_holds_by, holds, rules, knobs)
+
+
+def _made(make: Callable[..., Any], signature: Any, rules: Rules, knobs: Any) -> Any:
+    """What ``make`` makes of ``rules``, compiled."""
+    key = (rules, _kinds(knobs), make)
     if key not in _compiled:
-        for module in (steps.__name__, *(rule.__module__ for rule in rules)):
+        for module in (steps.__name__, ahead.__name__, *(rule.__module__ for rule in rules)):
             _registered(module)
-        given = (_of(state), _of(knobs), types.int64)
         # to count references to arrays takes longer than all else; rules of others may make some
         allocates = not all(rule.__module__.startswith(OURS) for rule in rules)
-        if plays:
-            made = specialised(_play_by, types.boolean(*given), *rules, allocates=allocates)
-        else:
-            decides = types.int64(*given, types.int64)
-            made = specialised(decided_with, decides, *rules, allocates=allocates)
-        _compiled[key] = made
+        _compiled[key] = specialised(make, signature, *rules, allocates=allocates)
     return _compiled[key]
 
 
@@ -77,9 +86,18 @@ def _play_by(*rules: Rule) -> Callable[[State, Any, int], bool]:
     return played_with(inlined(decided_with(*rules)))
 
 
+def _ahead_by(*rules: Rule) -> Callable[..., int]:
+    return ahead_with(inlined(turn_with(inlined(decided_with(*rules)))))
+
+
+def _holds_by(*rules: Rule) -> Callable[..., int]:
+    return holds_with(inlined(turn_with(inlined(decided_with(*rules)))))
+
+
 def play(rules: Rules, state: State, knobs: Any, lag: int) -> State:
     """``state`` after all steps by ``rules``, where no clock matters."""
-    one = compiled(rules, state, knobs, plays=True)
+    given = (_of(state), _of(knobs), types.int64)
+    one = _made(_play_by, types.boolean(*given), rules, knobs)
     while not one(state, knobs, lag):
         state = with_room(state)
     return state

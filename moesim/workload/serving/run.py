@@ -9,9 +9,11 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import NO_TIME, HostTimes, played, steps_of
+from moesim.workload.serving.clock import played, steps_of
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
+from moesim.workload.serving.foreseen import Foreseen, Foresight
+from moesim.workload.serving.host import NO_TIME, HostTimes
 from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
@@ -78,6 +80,13 @@ class Serving:
                 self.state, start, host = steps.send(int(ended.max()))
         except StopIteration:
             return
+
+    def foreseen(self) -> Foreseen:
+        """The passes, several at a time before their times are known."""
+        args = (self._coming, self.room, self.scheduler, self.times)
+        foreseen = Foreseen(Foresight(*args), self._passes)
+        self.state = foreseen.foresight.state
+        return foreseen
 
     @property
     def _coming(self) -> Asked:

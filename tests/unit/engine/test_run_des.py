@@ -15,7 +15,8 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.engine import routing
 from moesim.engine.des.run import run_des
-from moesim.engine.replay.run import Clock, run_replay
+from moesim.engine.replay.run import run_replay
+from moesim.engine.replay.run_clock import Clock
 from moesim.experiment.building.build import build
 from moesim.hardware import load_hardware
 from moesim.memory.policies import registry as policies

@@ -75,7 +75,7 @@ def test_points_share_what_they_decide(
         decided.append(policy)
         return decide_all_of(policy)
 
-    monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
+    monkeypatch.setattr(shared, "ACTIVATIONS", 1 << 30)
     monkeypatch.setattr("moesim.engine.replay.quick.decided.decide_all_of", deciding)
     table = run_sweep(
         loaded.experiment, loaded.points, tmp_path / "out", options=SweepOptions(jobs=1)

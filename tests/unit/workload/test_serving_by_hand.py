@@ -17,7 +17,7 @@ from tests.reference.scenes import scene
 from tests.reference.serving_cases import ServingCase, Wish
 from tests.reference.strategies import Case
 from tests.reference.test_scheduler import all_agree
-from tests.reference.test_served_by_vllm import engine_scheduler, reference_scheduler
+from tests.reference.test_served_by_vllm import reference_scheduler, serving_of
 from tests.reference.test_serving_scheduler import check, judged, play, told
 from tests.reference.wiring import engine_case
 
@@ -194,7 +194,8 @@ def test_k_verified_tokens_share_an_expert():
     case = Case(trace, model, Config(), ToyPrices(base=10, token=1, context=1))
     serving = case_of(wish(1, 3), chances=(1.0,))
     theirs = engine_case(case)
-    theirs = replace(theirs, scheduler=engine_scheduler(theirs, serving))
+    served = serving_of(theirs, serving)
+    theirs = replace(theirs, scheduler=served.passes, serving=served)
     outcome = run_des(theirs, check=True)
     assert outcome.counts.activations[:, 0, 0].tolist() == [2, 3]
     assert outcome.counts.kept_rows[:, 0, 0].tolist() == [2, 4]

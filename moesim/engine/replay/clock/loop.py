@@ -114,7 +114,7 @@ def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., Non
 
 
 @inlined(SPAN(FIXED, WORKS, GPUS, *[types.int64] * 5))
-def _decided_work(
+def decided_work(
     _fixed: Any, works: Any, _gpus: Any, _undecided: int, _decide: int, _first_of: int,
     k: int, p: int,
 ) -> Any:  # fmt: skip
@@ -139,7 +139,7 @@ def _nothing_before(
 
 
 play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[types.int64] * 3))(
-    clock_with(_decided_work, _nothing_before, decides=False)
+    clock_with(decided_work, _nothing_before, decides=False)
 )
 """The clock of works that are decided beforehand."""
 

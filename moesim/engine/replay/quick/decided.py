@@ -18,7 +18,7 @@ from moesim.engine.replay.quick.activations import (
     decide_all_of,
 )
 from moesim.engine.replay.quick.ahead import Ahead
-from moesim.engine.replay.quick.kept import kept_of, with_draws
+from moesim.engine.replay.quick.kept import CHANGING, kept_of, with_draws
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import stack_distances_of
 from moesim.engine.residencies import Residencies
@@ -90,6 +90,15 @@ class Decider:
     def decide(self, first: int, found: Needed) -> Decided:
         """The decisions of the run of passes from ``first`` on that needs ``found``."""
         return Decided(*self._parts.arrays(first, lambda: self._decide(first, found)))
+
+    def mark(self) -> tuple[Ints, ...]:
+        """What ``back`` goes back to: what slots hold, and the states of policies."""
+        return tuple(getattr(self.kept, name).copy() for name in CHANGING)
+
+    def back(self, mark: tuple[Ints, ...]) -> None:
+        """What was decided since then is not played."""
+        for name, values in zip(CHANGING, mark, strict=True):
+            np.copyto(getattr(self.kept, name), values)
 
     def end(self) -> None:
         """The run is over: leave in the log what others can use."""

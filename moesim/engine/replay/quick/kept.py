@@ -36,6 +36,8 @@ class Kept(NamedTuple):
     evicted_by: Any
 
 
+CHANGING = ("now", "resident", "state", "evicted_by")
+"""What decisions change of it."""
 _FLAT = types.int64[::1]
 KEPT = record(
     Kept,

@@ -69,6 +69,16 @@ class OnesLaunches:
             own, begins = rows[row:last_row], starts[launch:last_launch] - row
             kernel_ns[at[launch:last_launch]] = odd.prices(provenance, own, begins)
 
+    def mark(self, provenance: Provenance) -> tuple[Ints, list[Ints]]:
+        """What ``back`` goes back to: how often prices were used."""
+        return self.ones.copy(), [odd.mark(provenance) for odd in self.odd]
+
+    def back(self, mark: tuple[Ints, list[Ints]]) -> None:
+        """What was priced since then is not played."""
+        self.ones, uses = mark[0].copy(), mark[1]
+        for odd, one in zip(self.odd, uses, strict=True):
+            odd.back(one)
+
     def settle(self, provenance: Provenance) -> None:
         """Count what the launches rest on."""
         for odd in self.odd:

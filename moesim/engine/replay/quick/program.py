@@ -5,6 +5,7 @@ once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +35,18 @@ from moesim.engine.routing import Routing
 from moesim.engine.tally import Keep
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
+
+
+class Marked(NamedTuple):
+    """How far a program has come: what has been used, decided and counted."""
+
+    launches: Any
+    pricing: Any
+    collectives: Any
+    provenance: Any
+    decided: Any
+    copies: Any
+    counted: Any
 
 
 def is_quick(case: Case) -> bool:
@@ -78,15 +91,42 @@ class QuickProgram:
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
         for first, last in self.shared.pieces():
-            choices = self.finder.choices(first, last)
-            none = np.zeros(choices.shape[:2], np.int64)
-            terms = self.pricing.terms(first, last, choices, none)
-            priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
-            for low, high in self.shared.runs_of(first, last):
-                yield low, self._played(low, priced.between(low - first, high - first))
+            yield from self.between(first, last)
+        self.end()
+
+    def between(self, first: int, last: int) -> Iterator[tuple[int, Played]]:
+        """Those of passes first:last, the next ones, a piece."""
+        choices = self.finder.choices(first, last)
+        none = np.zeros(choices.shape[:2], np.int64)
+        terms = self.pricing.terms(first, last, choices, none)
+        priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
+        for low, high in self.shared.runs_of(first, last):
+            yield low, self._played(low, priced.between(low - first, high - first))
+
+    def end(self) -> None:
+        """All passes have come."""
         self._settle()
         self.decider.end()
         self.shared.end()
+
+    def mark(self) -> Marked:
+        """What ``back`` goes back to."""
+        return Marked(
+            self.launches.mark(self.provenance), self.pricing.mark(),
+            self.collectives.known.uses(), self.provenance.mark(), self.decider.mark(),
+            self.copies.copy(), [one.mark() for one in self.counted],
+        )  # fmt: skip
+
+    def back(self, marked: Marked) -> None:
+        """What came since then is not played, and comes again; what was found stays known."""
+        self.launches.back(marked.launches)
+        self.pricing.back(marked.pricing)
+        self.collectives.known.used_as(marked.collectives)
+        self.provenance.back(marked.provenance)
+        self.decider.back(marked.decided)
+        self.copies = marked.copies
+        for one, mark in zip(self.counted, marked.counted, strict=True):
+            one.back(mark)
 
     def _played(self, first: int, priced: Priced) -> Played:
         """The passes of ``priced``, from ``first`` on."""

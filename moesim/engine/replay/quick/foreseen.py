@@ -1,0 +1,87 @@
+"""Runs whose passes depend on the clock, several passes at a time: they are decided, priced and
+played as it seems that they will be; what does not hold is taken back, and played as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from moesim.engine.ahead import prefetches
+from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.counts import Counts
+from moesim.engine.replay.clock.records import Filled, Gpus
+from moesim.engine.replay.flat import Played
+from moesim.engine.replay.quick.program import QuickProgram, is_quick
+from moesim.engine.replay.run_clock import Clock
+from moesim.engine.routing import end_of_block
+from moesim.engine.tally import Keep
+from moesim.workload.serving.ahead import BACK
+from moesim.workload.serving.foreseen import Foreseen
+
+
+def is_foreseen(case: Case) -> bool:
+    """Whether the passes of ``case`` can be played before they are known for sure."""
+    serving = case.serving
+    if serving is None or case.scheduler != serving.passes or case.policy.looks_ahead:
+        return False
+    return is_quick(case) and case.prefill == "cache" and not prefetches(case)
+
+
+def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, dict[str, Floats]]:
+    """Play ``case``, whose schedule is ``Foreseen``."""
+    schedule, program, first = case.schedule, QuickProgram(case, keep), 0
+    assert isinstance(schedule, Foreseen), "it decides ahead"
+    player = Player(program, clock, schedule)
+    while first < schedule.passes or schedule.more_ahead(end_of_block(first) - first):
+        last, marks = schedule.passes, (program.mark(), clock.mark())
+        charges = player.play(first, last)
+        held = schedule.hold(first, clock.ends[first:last].max(axis=1))
+        if first + held < last:
+            program.back(marks[0])
+            clock.back(marks[1])
+            charges = player.play(first, first + held)
+            program.pricing.forget_from(first + held)
+        for at, one in charges:
+            clock.charge_scheduler(at, one)
+        first += held
+    program.end()
+    assert case.serving is not None, "requests are served"
+    case.serving.state = schedule.foresight.state
+    return program.total(), program.provenance.totals()
+
+
+class Player:
+    """Plays passes that are foreseen."""
+
+    def __init__(self, program: QuickProgram, clock: Clock, schedule: Foreseen) -> None:
+        from moesim.engine.replay.clock.paced import Pace, play_paced  # few runs need it
+
+        self._program, self._clock, self._schedule = program, clock, schedule
+        self._pace, self._compiled = Pace(*schedule.foresight.pace), play_paced
+
+    def play(self, first: int, last: int) -> list[tuple[int, Ints]]:
+        """Play passes first:last; their charges, with the passes from which on they are."""
+        found = []
+        for low, one in self._program.between(first, last):
+            self._clock.copies += int(one.works.step_copies[:, -1].sum())
+            for begin, end in self._launched_alike(low, low + len(one.charges)):
+                part = one.between(begin - low, end - low)
+                self._play(begin, BACK + begin - first, part)
+                found.append((begin, part.charges))
+        return found
+
+    def _play(self, first: int, step: int, one: Played) -> None:
+        fixed, lag = self._clock.fixed_at(first), self._schedule.foresight.lag
+
+        def play_into(gpus: Gpus, filled: Filled) -> None:
+            filled.starts[:] = 0  # the pace says it, of passes that are played again, too
+            self._compiled(fixed, one.passes, one.works, gpus, filled, self._pace, step, lag)
+
+        self._clock.fill(first, one.passes, one.charges, one.most_launches, play_into)
+
+    def _launched_alike(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """First and one past the last of the passes first:last that are launched alike."""
+        fixed = [self._clock.fixed(one) for one in self._program.case.executions(first, last)]
+        changes = [first + n for n in range(1, len(fixed)) if fixed[n] is not fixed[n - 1]]
+        yield from pairwise([first, *changes, last])

@@ -1,0 +1,146 @@
+"""The passes of requests that are served, several at a time before their times are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from moesim.workload.schedule import Ints, Schedule
+from moesim.workload.serving.ahead import BACK, ENDS, PACE_ROWS, SIZES, open_pace
+from moesim.workload.serving.base import RequestScheduler
+from moesim.workload.serving.clock import host_of, opened, roomy, rules_of
+from moesim.workload.serving.host import LAG, HostTimes, is_over, turn_with
+from moesim.workload.serving.state import (
+    ARRIVAL,
+    BEGIN,
+    ENDED,
+    ENTRIES,
+    NEXT,
+    STATUS,
+    STEPS,
+    TABLE,
+    Asked,
+    Room,
+    State,
+)
+from moesim.workload.timetable import GrowingSchedule
+
+MOST = 64
+"""Steps that are decided ahead."""
+
+
+class Foresight:
+    """Decides steps ahead as if each took as long as those like it, and tells what of that holds
+    once their times are known (``ahead.py``). ``state`` is that of what holds, whose last step is
+    decided, but has not ended; ``ahead`` has those behind it, too. ``pace``: see ``ahead_with``.
+    """
+
+    def __init__(
+        self, asked: Asked, room: Room, scheduler: RequestScheduler, times: HostTimes
+    ) -> None:
+        from moesim.workload.serving.loop import compiled, decides_ahead  # loads numba
+
+        self.state, self._knobs = opened(asked, room, scheduler)
+        rules = rules_of(scheduler, room)
+        turn = turn_with(compiled(rules, self.state, self._knobs))
+        self._decide, self._hold = decides_ahead(rules, self.state, self._knobs, times)
+        self._host, self._times = host_of(scheduler), times
+        self.durations, self._most = np.zeros(SIZES, np.int64), 1
+        self.lag = int(self._host[LAG])
+        self.pace = np.zeros((PACE_ROWS, BACK + MOST), np.int64)
+        while not is_over(self._host) and not turn(self.state, self._knobs, self._host, times):
+            pass
+        self.ahead, self._host_ahead = copied(self.state), self._host.copy()
+        self._open = self._since = 0
+
+    def foresee(self, most: int) -> int:
+        """Decide up to so many steps ahead, the last one that is decided among them; how many; 0:
+        there are no more.
+        """
+        if is_over(self._host):
+            return 0
+        self.state = roomy(self.state, MOST)
+        self._follow()
+        open_pace(self.state, self.pace, self._times)
+        asked = (self._times, self.durations, self.pace, min(most, self._most))
+        return int(self._decide(self.ahead, self._knobs, self._host_ahead, *asked))
+
+    def hold(self, ends: Ints) -> tuple[int, Ints]:
+        """How many of the steps hold, that were decided ahead and ended at ``ends`` int64[steps] on
+        the last GPU; of these when each starts at the earliest, and so long before the host works
+        on it, int64[2, steps that hold].
+        """
+        number = len(ends)
+        self.pace[ENDS, BACK : BACK + number] = ends
+        told = np.empty((2, number), np.int64)
+        asked = (self._times, self.durations, self.ahead, self.pace, told)
+        held = int(self._hold(self.state, self._knobs, self._host, *asked))
+        self._most = min(MOST, 2 * self._most) if held == number else max(2, (number + held) // 2)
+        return held, told[:, :held]
+
+    def _follow(self) -> None:
+        """Let ``ahead`` be as ``state`` is, whatever it foresaw."""
+        state, step = self.state, int(self.state.numbers[STEPS])
+        np.copyto(self._host_ahead, self._host)
+        if self.ahead.log.shape != state.log.shape or self.ahead.steps.shape != state.steps.shape:
+            self.ahead = copied(state)
+        else:
+            last = max(one.coming[: one.numbers[NEXT]].max() for one in (state, self.ahead))
+            copy_since(state, self.ahead, (self._open, int(last) + 1), self._since)
+        there = np.flatnonzero(state.requests[STATUS, self._open :] < ENDED)
+        self._open += int(there[0]) if len(there) else 0
+        self._since = step - 1
+
+
+def copied(state: State) -> State:
+    """Another one that is the same."""
+    own = ("contents", "accepts")  # which never change
+    return State(*(one if name in own else one.copy() for name, one in state._asdict().items()))
+
+
+def copy_since(state: State, other: State, requests: tuple[int, int], since: int) -> None:
+    """Let ``other`` be as ``state``, where they may differ in the ``requests`` first:last, when
+    others come, and in steps and entries from step ``since`` on.
+    """
+    first, last = requests
+    steps, entries = int(state.numbers[STEPS]) + 1, int(state.numbers[ENTRIES])
+    for name in ("blocks", "ranks", "running", "coming", "numbers"):
+        np.copyto(getattr(other, name), getattr(state, name))
+    other.requests[:, first:last] = state.requests[:, first:last]
+    other.requests[ARRIVAL] = state.requests[ARRIVAL]
+    low, high = state.requests[TABLE, first], len(state.table)
+    high = state.requests[TABLE, last] if last < state.requests.shape[1] else high
+    other.table[low:high] = state.table[low:high]
+    begin = state.steps[BEGIN, since]
+    other.log[:, begin:entries] = state.log[:, begin:entries]
+    other.steps[:, since:steps] = state.steps[:, since:steps]
+    other.units[:, since:steps] = state.units[:, since:steps]
+    np.copyto(other.found, state.found)
+
+
+class Foreseen(GrowingSchedule):
+    """A schedule of the passes that ``foresight`` has, as ``passes`` makes them of a state's steps,
+    first:last; those of the last call of ``more_ahead`` may not hold.
+    """
+
+    def __init__(self, foresight: Foresight, passes: Callable[[State, int, int], Schedule]) -> None:
+        super().__init__()
+        self.foresight, self._of = foresight, passes
+        self._add(passes(foresight.state, 0, foresight.foresee(1)))
+
+    def more_ahead(self, most: int) -> int:
+        """How many passes come next, if times are as it seems, up to so many; 0: none."""
+        first, number = self.passes, self.foresight.foresee(most)
+        if number:
+            self._add(self._of(self.foresight.ahead, first, first + number))
+        return number
+
+    def hold(self, first: int, ends: Ints) -> int:
+        """Keep those of the passes from ``first`` on that hold, as they ended at ``ends``
+        int64[passes] on the last GPU; how many.
+        """
+        held, (start, host) = self.foresight.hold(ends)
+        self._cut(first + held)
+        self.not_before_ns[first:], self.host_ns[first:] = start, host
+        return held
