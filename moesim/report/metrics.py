@@ -37,6 +37,7 @@ UNITS: Sequence[tuple[str, str, float]] = (
     (r"throughput$", "tokens/s", 1.0),
     (r"_ms$", "ms", 1.0),
     (r"_ns$", "ms", 1e-6),
+    (r"bytes_(h2d|storage|wasted)|rebalanced_bytes", "GB", 1e-9),
     (r"(^|_)bytes(_|$|\.)", "GiB", 2.0**-30),
     (r"percent$", "%", 1.0),
     (r"^cost_usd", "$", 1.0),
@@ -46,6 +47,18 @@ UNITS: Sequence[tuple[str, str, float]] = (
     (r"ratio|share|balancedness|_rate$", "%", 100.0),
 )
 """Names of numbers, the unit that they are drawn in, and what to multiply by."""
+
+MOVED: Sequence[tuple[str, str]] = (
+    (r"both_bytes_h2d", "copied from host by passes of both"),
+    (r"(prompt|decode)_bytes_h2d", r"copied from host by \1 passes"),
+    (r"bytes_h2d", "copied from host"),
+    (r"prefetch_bytes_wasted", "prefetched and not used"),
+    (r"rebalanced_bytes", "moved by rebalancing"),
+    (r"bytes_storage_ahead", "read ahead from storage"),
+    (r"bytes_storage_unused", "read from storage and not used"),
+    (r"bytes_storage", "read from storage"),
+)
+"""Names of bytes that moved, and what they are in words."""
 
 
 def metric_table(sweep: Sweep, figure: MetricOverAxis) -> pd.DataFrame:
@@ -265,11 +278,13 @@ def _label(figure: MetricOverAxis, unit: str) -> str:
 
 def _sentence(name: str) -> str:
     """A name in words: ``mean_tpot_ms`` as ``Mean TPOT``."""
+    for rule, words in MOVED:
+        name = re.sub(rf"\b{rule}\b", words, name)
     text = (
         re.sub(r"_(ms|ns|bytes|percent|usd|g|j|w)(?=$|\.|_per)", "", name)
         .replace("_", " ")
         .replace(".", ", ")
     )
-    for short in ("tpot", "ttft", "gpu", "cpu", "kv"):
+    for short in ("tpot", "ttft", "itl", "e2el", "slo", "gpu", "cpu", "kv"):
         text = re.sub(rf"\b{short}", short.upper(), text)
     return text[:1].upper() + text[1:]

@@ -323,3 +323,21 @@ def test_numbers_with_units_are_in_order_and_no_words() -> None:
     assert in_order(["25 %", "95 %", "0 %"]) == ["0 %", "25 %", "95 %"]
     assert in_order(["16 requests/s", "4 requests/s"]) == ["4 requests/s", "16 requests/s"]
     assert in_order(["lru", "lfu"]) == ["lru", "lfu"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [
+        ("bytes_h2d", "Copied from host (GB)"),
+        ("prompt_bytes_h2d", "Copied from host by prompt passes (GB)"),
+        ("bytes_storage_ahead", "Read ahead from storage (GB)"),
+        ("host_bytes", "Host (GiB)"),
+        ("p99_itl_ms", "P99 ITL (ms)"),
+    ],
+)
+def test_axes_are_in_words(sweep: Path, metric: str, label: str) -> None:
+    found = table(sweep, metric="output_throughput", over="capacity")
+    found = found.rename(columns={"output_throughput": metric})
+    figure = figure_of({"kind": "metric_over_axis", "metric": metric, "over": "capacity"})
+    with drawn(figure, found.assign(setting="")) as sheet:
+        assert sheet.axes[0].get_ylabel() == label
