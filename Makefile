@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev-installed
 RECORD := $(VENV)/.record-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup record demo test check check-versions verify bench profiles package docs lock clean
+.PHONY: help setup record demo test check check-versions verify bench profiles package package-every docs docs-run lock clean
 
 help:
 	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures and a page"
@@ -19,8 +19,10 @@ help:
 	@echo "make verify   theory and measurements against the simulator (slow)"
 	@echo "make bench    benchmarks"
 	@echo "make profiles refit the shipped profiles: WHEEL=FILE, an aiconfigurator-core wheel"
-	@echo "make docs     the documentation, into docs/_build/html"
+	@echo "make docs     the documentation, with examples' reports as live pages, into docs/_build/html; REPORTS=all: the chooser too"
+	@echo "make docs-run every command and every example on its pages"
 	@echo "make package  the wheel and the sdist: size, contents, and the demo from a folder without the sources"
+	@echo "make package-every  the same in an empty environment of every Python that is here"
 	@echo "make setup    only the environment, in $(VENV)"
 	@echo "make record   torch and transformers too: to measure and to record (tests of both skip without)"
 	@echo "make lock     resolve the dependencies anew"
@@ -87,7 +89,14 @@ profiles: $(DEV)
 package: $(DEV)
 	$(BIN)/python scripts/check_package.py
 
+package-every: $(DEV)
+	$(BIN)/python scripts/check_package.py --every
+
+docs-run: $(DEV)
+	$(BIN)/pytest -n auto tests/cli/test_docs.py
+
 docs: $(DEV)
+	$(BIN)/python scripts/reports.py docs/_build/live/reports $(REPORTS)
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

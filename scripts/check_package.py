@@ -19,8 +19,6 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from check_versions import interpreter, versions
-
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 10_000_000
 """Of the wheel, and of the sdist."""
@@ -80,6 +78,8 @@ def in_empty(
 
 def under_every(wheel: Path, sdist: Path, folder: Path) -> list[str]:
     """What goes wrong under each Python that is here; says which, and which are not."""
+    from check_versions import interpreter, versions  # beside this file, where it is run
+
     found = {version: interpreter(version) for version in versions()}
     here = {version: python for version, python in found.items() if python is not None}
     wrong = []

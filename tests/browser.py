@@ -159,7 +159,7 @@ class Tab:
     def failures(self) -> list[str]:
         """Errors of the page's scripts."""
         return [
-            str(event["params"]["exceptionDetails"]["exception"].get("description"))
+            str(event["params"]["exceptionDetails"])[:300]
             for event in self._browser.events
             if event.get("method") == "Runtime.exceptionThrown"
             and event.get("sessionId") == self._session
@@ -191,6 +191,14 @@ class Tab:
         return self.run(  # type: ignore[no-any-return]
             f"{found}.filter((one) => one.checkVisibility()).map((one) => one.textContent)"
         )
+
+    def settled(self, selector: str, number: int) -> bool:
+        """Whether so many elements are there, at last: a chart is drawn when there is time."""
+        count = f"document.querySelectorAll({json.dumps(selector)}).length"
+        until = time.monotonic() + WITHIN_S / 4
+        while (found := self.run(count)) != number and time.monotonic() < until:
+            time.sleep(0.05)
+        return bool(found == number)
 
     def picture(self, path: Path) -> None:
         """Write the whole page as PNG."""

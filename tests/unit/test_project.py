@@ -193,3 +193,13 @@ def test_a_commit_is_checked_as_make_check_does():
     assert recipe is not None
     lines = [line.strip().removesuffix(" .") for line in recipe[1].splitlines()]
     assert entries == [line.replace("$(BIN)", ".venv/bin") for line in lines]
+
+
+def test_live_reports_are_those_that_the_page_names():
+    module = script("reports")
+    page = module.PAGE.read_text(encoding="utf-8")
+    told = {name: f"`moesim {one.command}` |" for name, one in module.EXAMPLES.items()}
+    lines = [line for line in page.splitlines() if 'href="reports/' in line]
+    assert len(lines) == len(told)
+    for name, command in told.items():
+        assert any(f'href="reports/{name}.html"' in line and command in line for line in lines)

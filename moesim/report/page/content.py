@@ -13,13 +13,15 @@ Fact = tuple[str, str]
 @dataclass(frozen=True)
 class Column:
     """A column of the leaderboard: its heading, the ``axis`` that it is (None: a number), and what
-    is in each row, as text and, where there is one, as a number to sort and to draw.
+    is in each row, as text and, where there is one, as a number to sort and to draw; ``order``: an
+    axis' values as filters and charts have them [as they come].
     """
 
     heading: str
     texts: Sequence[str]
     values: Sequence[float | None] | None = None
     axis: str | None = None
+    order: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

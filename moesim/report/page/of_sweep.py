@@ -97,10 +97,16 @@ def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
 
 def board_of(sweep: Sweep) -> Board:
     """A row a point, the fastest first: axes, the numbers of the terminal's table, status."""
+    orders = {axis: [in_words(value) for value in sweep.table[axis]] for axis in sweep.axes}
     sweep = replace(sweep, table=_fastest_first(sweep.table))
     points = with_shown(sweep.table)
     axes = [
-        Column(last_word(axis), [in_words(value) for value in sweep.table[axis]], axis=axis)
+        Column(
+            last_word(axis),
+            [in_words(value) for value in sweep.table[axis]],
+            axis=axis,
+            order=tuple(dict.fromkeys(orders[axis])),
+        )
         for axis in sweep.varying or sweep.axes
     ]
     known = [column for column in COLUMNS if column[0] in points.columns]

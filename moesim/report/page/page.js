@@ -36,7 +36,7 @@
   // filters: a box for each value of each axis
   const filters = document.getElementById("filters");
   const axes = data.columns.map((one, place) => ({ ...one, place })).filter((one) => one.axis);
-  const values = (place) => [...new Set(data.points.map((point) => point["c" + place]))];
+  const values = (place) => data.columns[place].order ?? [...new Set(data.points.map((point) => point["c" + place]))];
   const boxes = [];
   for (const axis of axes) {
     const found = values(axis.place);
@@ -185,10 +185,10 @@
     const sign = better(y) ? -1 : 1;
     const best = [...kept].sort((a, b) => sign * (a["c" + y] - b["c" + y])).slice(0, MOST_LINES);
     const shownColumns = all.filter((place) => named.includes(place) || numbers.includes(place));
-    const values = shownColumns.flatMap((place) => {
+    const corners = shownColumns.flatMap((place) => {
       const column = data.columns[place];
       const known = best.map((point) => point["c" + place]).filter((value) => value !== null);
-      const order = column.number ? null : [...new Set(known)];
+      const order = column.number ? null : values(place);
       const [low, high] = column.number ? [Math.min(...known), Math.max(...known)] : [0, order.length - 1];
       return best
         .map((point, row) => ({ row, value: point["c" + place], colour: colour < 0 ? "" : point["c" + colour] }))
@@ -200,7 +200,7 @@
     });
     const color = { field: "colour", type: "nominal", scale: { scheme: "viridis" }, title: data.columns[colour]?.heading };
     return {
-      data: { values },
+      data: { values: corners },
       height: 340,
       mark: { type: "line", point: true, opacity: 0.5 },
       encoding: {

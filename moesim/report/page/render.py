@@ -111,6 +111,7 @@ def _data(page: Page) -> dict[str, Any]:
                 "axis": one.axis,
                 "number": one.values is not None,
                 "less": one.heading in LESSER,
+                "order": list(dict.fromkeys(one.order or one.texts)) if one.axis else None,
             }
             for one in (page.board.columns if page.board else ())
         ],

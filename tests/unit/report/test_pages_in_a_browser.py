@@ -112,12 +112,14 @@ def test_filters_and_headings_change_the_rows(browser: Browser, pages: dict[str,
     tab = browser.open(pages["sweep"])
     rows = "#points tbody tr"
     assert len(tab.texts(rows)) == 16
+    boxes = [text.strip() for text in tab.texts("#filters fieldset:first-child label")]
+    assert boxes == ["4 slots/layer", "8 slots/layer", "12 slots/layer", "16 slots/layer"]
     drawn = "#chart [aria-roledescription='point']"
-    assert len(tab.texts(drawn)) == 12
+    assert tab.settled(drawn, 12)
     tab.run(click("lfu", "#filters label"))
     assert len(tab.texts(rows)) == 12
     assert not any("lfu" in row for row in tab.texts(rows))
-    assert len(tab.texts(drawn)) == 9
+    assert tab.settled(drawn, 9)
     speeds = "#points tbody tr td:nth-child(3)"
     tab.run(click("tokens/s", "#points th button"))
     assert tab.texts(speeds) == sorted(tab.texts(speeds), key=order, reverse=True)
@@ -139,9 +141,9 @@ def order(text: str) -> float:
 def test_a_map_has_a_cell_for_each_two_values(browser: Browser, pages: dict[str, Path]) -> None:
     tab = browser.open(pages["sweep"])
     choose(tab, "#controls select", 0, "map")
-    assert len(tab.texts("#chart [aria-roledescription='rect mark container'] path")) == 12
+    assert tab.settled("#chart [aria-roledescription='rect mark container'] path", 12)
     choose(tab, "#controls select", 0, "lines")
-    assert tab.run("document.querySelectorAll('#chart .mark-line path').length") == 12
+    assert tab.settled("#chart .mark-line path", 12)
     assert tab.failures() == []
     tab.close()
 
