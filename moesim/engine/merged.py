@@ -136,11 +136,11 @@ class Merging:
         after = None if serving is None else serving.after_all
         return () if after is None else after.silent
 
-    def _provenance(self) -> dict[str, Floats]:
-        found: dict[str, Any] = defaultdict(float)
+    def _provenance(self) -> dict[tuple[str, str], Floats]:
+        found: dict[tuple[str, str], Any] = defaultdict(float)
         for one in self.those.values():
-            for charge, nanoseconds in one.provenance.items():
-                found[charge] = found[charge] + nanoseconds
+            for key, nanoseconds in one.provenance.items():
+                found[key] = found[key] + nanoseconds
         return dict(found)
 
 

@@ -52,7 +52,8 @@ class Outcome:
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
-    ``provenance``: by charge, priced nanoseconds by source (``hardware.provenance.Source``).
+    ``provenance``: by charge and kind of operation, priced nanoseconds by source
+    (``hardware.provenance.Source``).
     ``schedule``: the passes that were played; ``fates`` where experts have variants;
     ``rebalanced``: how often experts got other places, and the bytes that moved. ``cuts`` int64[n],
     ascending from 0: ``charges`` and ``counts`` have a row for what is from one of these passes to
@@ -71,7 +72,7 @@ class Outcome:
     seconds: float = 0.0
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)
-    provenance: dict[str, Floats] = field(default_factory=dict)
+    provenance: dict[tuple[str, str], Floats] = field(default_factory=dict)
     categories: tuple[str, ...] = CHARGES
     fates: Fates | None = None
     rebalanced: tuple[int, int] = (0, 0)

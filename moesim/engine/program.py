@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided, prefetches
-from moesim.engine.case import WHOLE, Case, Floats, Ints
+from moesim.engine.case import WHOLE, Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import new_counts
 from moesim.engine.drops import gate_weights
@@ -18,7 +18,7 @@ from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.marks import is_marked
 from moesim.engine.pricing import Pricing
-from moesim.engine.provenance import Provenance
+from moesim.engine.provenance import Provenance, Totals
 from moesim.engine.rebalancing import Rebalancing
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing, of_all
@@ -75,8 +75,8 @@ class Program:
         for first, last in self.routing.pieces(self.held):
             yield self._chunk(first, last)
 
-    def provenance_totals(self) -> dict[str, Floats]:
-        """What all prices of the run rest on, by charge, when it is over."""
+    def provenance_totals(self) -> Totals:
+        """What all prices of the run rest on, by charge and operation, when it is over."""
         self.pricing.settle()
         self.work.settle()
         if self.storage is not None:

@@ -1,4 +1,4 @@
-"""The provenance of a run's priced time: what it rests on, by what it is charged to."""
+"""The provenance of a run's priced time: what it rests on, by charge and operation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from moesim.hardware.arrays import Floats
 from moesim.hardware.cost_model import registry
 from moesim.hardware.provenance import Source
 
+Totals = dict[tuple[str, str], Floats]
+"""By charge and kind of operation, nanoseconds by source float64[5]."""
+
 
 class Provenance:
-    """Nanoseconds by charge and source, summed over a run as it is priced."""
+    """Nanoseconds by charge, operation and source, summed over a run as it is priced."""
 
     def __init__(self, prices: Prices) -> None:
         self.prices = prices
-        self.by_charge: dict[str, Floats] = defaultdict(lambda: np.zeros(len(Source)))
+        self.by_operation: Totals = defaultdict(lambda: np.zeros(len(Source)))
 
     def add(
         self, kind: str, price_ns: Ints, *shape: Any, times: int = 1, charge: str | None = None
@@ -27,18 +30,19 @@ class Provenance:
         they are charged to, where the operation itself does not say.
         """
         nanoseconds = self.prices.provenance(kind, price_ns, *shape)
-        self.by_charge[charge or registry.components[kind].category] += times * nanoseconds
+        key = charge or registry.components[kind].category, kind
+        self.by_operation[key] += times * nanoseconds
         return price_ns
 
-    def mark(self) -> dict[str, Floats]:
+    def mark(self) -> Totals:
         """What ``back`` goes back to."""
-        return {charge: found.copy() for charge, found in self.by_charge.items()}
+        return {key: found.copy() for key, found in self.by_operation.items()}
 
-    def back(self, mark: dict[str, Floats]) -> None:
+    def back(self, mark: Totals) -> None:
         """Forget what was added since then."""
-        self.by_charge.clear()
-        self.by_charge.update(mark)
+        self.by_operation.clear()
+        self.by_operation.update(mark)
 
-    def totals(self) -> dict[str, Floats]:
-        """By charge, nanoseconds by source, where there are any."""
-        return {charge: found for charge, found in self.by_charge.items() if found.any()}
+    def totals(self) -> Totals:
+        """By charge and operation, nanoseconds by source, where there are any."""
+        return {key: found for key, found in self.by_operation.items() if found.any()}

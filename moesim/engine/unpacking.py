@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
+from moesim.engine.provenance import Totals
 from moesim.hardware.provenance import Source
 
 EXPERTS, UNPACKING = "experts", "unpacking"
@@ -45,10 +46,15 @@ def _spent(case: Case, outcome: Outcome) -> Ints:
     return spent
 
 
-def _apart(provenance: dict[str, Floats], spent_ns: float) -> dict[str, Floats]:
+def _apart(provenance: Totals, spent_ns: float) -> Totals:
     """What rests on the datasheet, since it is unpacking, apart from the kernels."""
-    if EXPERTS not in provenance:
+    kernels = provenance.get((EXPERTS, EXPERTS))
+    if kernels is None:
         return provenance
-    kernels, unpacking = provenance[EXPERTS].copy(), np.zeros(len(Source))
+    unpacking = np.zeros(len(Source))
     unpacking[Source.DATASHEET] = min(spent_ns, kernels[Source.DATASHEET])
-    return {**provenance, EXPERTS: kernels - unpacking, UNPACKING: unpacking}
+    return {
+        **provenance,
+        (EXPERTS, EXPERTS): kernels - unpacking,
+        (UNPACKING, UNPACKING): unpacking,
+    }

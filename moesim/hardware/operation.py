@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
@@ -12,8 +13,14 @@ from moesim.hardware.provenance import Source, by_source
 from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:
+    from moesim.hardware.calibrated import Fit
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import ModelSpec
+
+
+def known_fits(fits: Iterable[Fit | None]) -> tuple[Fit, ...]:
+    """Those that there are, each once."""
+    return tuple({id(fit): fit for fit in fits if fit is not None}.values())
 
 
 class TileTable(NamedTuple):
@@ -45,6 +52,8 @@ class Operation:
     are asked for where experts, copies and exchanges are made."""
     category: ClassVar[str] = ""
     """What time is charged to that no place says."""
+    machine_part: ClassVar[str] = "gpu"
+    """Whose numbers a price without a fit rests on; "" where an experiment states it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a method by its earlier name, which nothing would ask: an InputError."""
@@ -67,6 +76,11 @@ class Operation:
         self.hardware, self.model, self.gpu = hardware, model, Roofline(hardware)
         self.serial, self.batched, self.gpus_per_node = serial, batched, gpus_per_node
         self.nodes, self.measured = nodes, measured
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """The fits that may price it in this model, which say how wrong they were."""
+        return ()
 
     def parts(self, *shape: Any) -> list[Part]:
         """The parts of the prices of ``shape``."""

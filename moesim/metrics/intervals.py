@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from moesim.metrics.blocks import Blocks
 from moesim.metrics.bootstrap import CONFIDENCE, limits, weights
+from moesim.metrics.price_interval import SPEEDS, speed_apart
 
 Floats = NDArray[np.float64]
+Prices = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
 FEWEST = 10
 """Blocks below which there is no interval."""
 
@@ -84,7 +86,8 @@ def _interval(ratio: Ratio, sums: pd.DataFrame, weight: Floats, count: int) -> d
 @dataclass(frozen=True)
 class Difference:
     """How far the first of two runs is above the second: in percent of it, or in percent points of
-    a share. ``low`` and ``high`` are None where there is no interval, for ``reason``.
+    a share. ``low`` and ``high`` are None where there is no interval, for ``reason``;
+    ``price_low`` and ``price_high``: what the prices' errors leave of it, None where none is known.
 
     ``paired``: both were resampled with the same blocks; ``blocks``: of the one with fewer.
     """
@@ -96,15 +99,30 @@ class Difference:
     kind: str
     blocks: int
     reason: str | None = None
+    price_low: float | None = None
+    price_high: float | None = None
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        """Whether both intervals leave 0 out."""
+        return leaves_out_0(self.low, self.high) and self.by_prices
+
+    @property
+    def by_prices(self) -> bool:
+        """Whether the prices' errors, as far as they are known, cannot turn the two round."""
+        return self.price_low is None or leaves_out_0(self.price_low, self.price_high)
 
 
-def difference(first: Blocks, second: Blocks, name: str) -> Difference | None:
+def leaves_out_0(low: float | None, high: float | None) -> bool:
+    """Whether there is such an interval, and 0 lies outside."""
+    return low is not None and high is not None and not low <= 0 <= high
+
+
+def difference(
+    first: Blocks, second: Blocks, name: str, prices: Prices = (None, None)
+) -> Difference | None:
     """How far ``first`` is above ``second`` in ``RATIOS[name]``; None where one has no such number.
+    ``prices``: the ``price_interval`` of both, for what has a speed.
 
     Runs of the same batches of one trace are resampled with the same blocks (common random
     numbers), others independently of each other.
@@ -118,24 +136,26 @@ def difference(first: Blocks, second: Blocks, name: str) -> Difference | None:
         return None
     count = min(b.count(len(side)) for b, side in zip((first, second), sides, strict=True))
     kind = first.kind if first.kind == second.kind else "steps"
+    by_prices = (speed_apart(float(value), *prices) if name in SPEEDS else None) or (None, None)
     if reason := too_few(count):
-        return Difference(float(value), None, None, paired, kind, count, reason)
+        return Difference(float(value), None, None, paired, kind, count, reason, *by_prices)
     drawn = [
         ratio.of(side, weights(len(side), b.width, 0 if paired else stream))
         for stream, (b, side) in enumerate(zip((first, second), sides, strict=True))
     ]
     low, high = limits(_apart(ratio, *drawn), count)
-    return Difference(float(value), low, high, paired, kind, count)
+    return Difference(float(value), low, high, paired, kind, count, None, *by_prices)
 
 
-def speed_difference(first: Blocks | None, second: Blocks | None) -> Difference | None:
+def speed_difference(
+    first: Blocks | None, second: Blocks | None, prices: Prices = (None, None)
+) -> Difference | None:
     """How far ``first`` is faster than ``second``: by decoded tokens a second, or by all where
-    none is decoded.
+    none is decoded; ``prices`` as in ``difference``.
     """
     if first is None or second is None:
         return None
-    names = ("output_throughput", "total_token_throughput")
-    return next(filter(None, (difference(first, second, name) for name in names)), None)
+    return next(filter(None, (difference(first, second, name, prices) for name in SPEEDS)), None)
 
 
 def same_batches(first: Blocks, second: Blocks) -> bool:

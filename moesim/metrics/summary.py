@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts, layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome
-from moesim.hardware.provenance import SOURCES
 from moesim.metrics.balance import balance
 from moesim.metrics.energy import Bill
 from moesim.metrics.fates import fate_numbers
 from moesim.metrics.marks import mark_numbers
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
+from moesim.metrics.priced_time import price_share
 from moesim.metrics.rebalance import rebalance_numbers
 from moesim.metrics.speculation import speculation_numbers
 from moesim.metrics.storage import storage_numbers
@@ -139,21 +139,6 @@ def time_share(charges: dict[str, int], total: int) -> dict[str, float]:
     shares = {name: _ratio(charged, total) or 0.0 for name, charged in charges.items()}
     idle = (total - sum(charges.values())) / total if total else 1.0
     return {**shares, "idle": idle}
-
-
-def price_share(outcome: Outcome) -> dict[str, float]:
-    """The provenance of the priced and the host's time, by ``provenance.SOURCES`` and ``software``;
-    sums to 1. Each charge is split as its prices are; waiting for other GPUs and idle time are left
-    out.
-    """
-    shares = np.zeros(len(SOURCES))
-    charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
-    for charge, nanoseconds in outcome.provenance.items():
-        if total := float(nanoseconds.sum()):
-            shares += charges[charge] * nanoseconds / total
-    whole = float(shares.sum()) + charges["host"]
-    named = dict(zip(SOURCES, shares.tolist(), strict=True)) | {"software": charges["host"]}
-    return {name: _ratio(part, whole) or 0.0 for name, part in named.items()}
 
 
 def warm_up_steps(share: float, steps: int) -> int:

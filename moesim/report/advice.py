@@ -13,7 +13,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.report.amounts import number, percent
 from moesim.report.compare_intervals import sentence
-from moesim.report.trust import provenance_line, trust_lines
+from moesim.report.trust import price_interval_line, provenance_line, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import (
     ALL,
@@ -251,6 +251,7 @@ def trust(advice: Advice) -> list[str]:
         *advice.notes,
         replayed,
         *_drops(summary),
+        *price_interval_line(summary),
         *provenance_line(summary),
         *trust_lines(summary),
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from moesim.metrics.blocks import Blocks
 from moesim.metrics.intervals import speed_difference
 from moesim.report.amounts import number
 from moesim.report.compare_intervals import sentence
@@ -14,6 +17,7 @@ from moesim.results.blocks import read_blocks
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import losses_in_words, ranked
+from moesim.sweep.table import summary_of
 
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
@@ -61,7 +65,8 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     best = speed.index[:2]
     if len(best) < 2:  # noqa: PLR2004
         return []
-    apart = speed_difference(*(read_blocks(point_folder(sweep.folder, int(n))) for n in best))
+    first, second = (_measured(sweep.folder, int(number)) for number in best)
+    apart = speed_difference(first[0], second[0], (first[1], second[1]))
     if apart is None:
         return []
     texts = sweep.table.loc[best, list(sweep.varying)].astype(str)
@@ -69,6 +74,12 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     drops = {at: losses_in_words(sweep.table.loc[[at]]) for at in best}
     names = sweep.labels(without=common)
     where = sweep.labels(without=[axis for axis in sweep.varying if axis not in common])[best[0]]
-    first, second = (f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best)
-    told = sentence(first, second, apart)
+    words = [f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best]
+    told = sentence(words[0], words[1], apart)
     return [f"after the warm-up{', ' if where else ''}{where}: {told}"]
+
+
+def _measured(folder: Path, number: int) -> tuple[Blocks | None, Mapping[str, Any] | None]:
+    """The blocks and the ``price_interval`` of a point."""
+    prices = summary_of(folder, number).get("price_interval")
+    return read_blocks(point_folder(folder, number)), prices

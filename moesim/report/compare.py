@@ -69,7 +69,8 @@ def _runs(first: Result, second: Result) -> dict[str, Table]:
     inputs = [dict(_files(result.provenance)) for result in (first, second)]
     settings = [*_settings(first.configuration, second.configuration), *_changed(*inputs)]
     shares = {name: _shares(one.get(name), two.get(name)) for name in SHARES}
-    apart = differences_table(blocks_of_result(first), blocks_of_result(second))
+    prices = (one.get("price_interval"), two.get("price_interval"))
+    apart = differences_table(blocks_of_result(first), blocks_of_result(second), prices)
     tables = {"configuration": _table(settings), "results": _numbers(one, two)}
     spent = _time_per_token(one, two)
     return {**tables, **shares, "differences": apart, "time_per_token": spent}

@@ -10,12 +10,22 @@ from typing import Any
 import pandas as pd
 
 from moesim.metrics.blocks import Blocks
-from moesim.metrics.intervals import RATIOS, Difference, difference, speed_difference
+from moesim.metrics.intervals import (
+    RATIOS,
+    Difference,
+    Prices,
+    difference,
+    speed_difference,
+)
 from moesim.results.blocks import read_blocks
 from moesim.sweep.point import point_folder
 
 BLOCKS = {"batch": "batches", "steps": "blocks"}
-COLUMNS = ("key", "unit", "difference", "low", "high", "paired", "blocks", "verdict")
+COLUMNS = (
+    "key", "unit", "difference", "low", "high", "price_low", "price_high", "paired", "blocks",
+    "verdict",
+)  # fmt: skip
+BY_PRICES = "not distinguishable by such prices"
 NAMES = {
     "output_throughput": "output throughput",
     "total_token_throughput": "total token throughput",
@@ -25,14 +35,20 @@ NAMES = {
 }
 
 
-def differences_table(first: Blocks | None, second: Blocks | None) -> pd.DataFrame:
-    """A row for each number with an interval that both runs have: the second over the first.
+LIMITS = ("low", "high", "price_low", "price_high")
+
+
+def differences_table(
+    first: Blocks | None, second: Blocks | None, prices: Prices = (None, None)
+) -> pd.DataFrame:
+    """A row for each number with an interval that both runs have: the second over the first, whose
+    ``price_interval`` are ``prices``.
 
     Columns ``COLUMNS``: in ``unit``, percent or percent points of a share.
     """
     if first is None or second is None:
         return pd.DataFrame(columns=list(COLUMNS), dtype=object)
-    found = {name: difference(second, first, name) for name in RATIOS}
+    found = {name: difference(second, first, name, prices[::-1]) for name in RATIOS}
     if found["output_throughput"]:
         del found["total_token_throughput"]
     rows = [
@@ -40,7 +56,7 @@ def differences_table(first: Blocks | None, second: Blocks | None) -> pd.DataFra
             "key": name,
             "unit": unit(name),
             "difference": one.value,
-            **{key: getattr(one, key) for key in ("low", "high", "paired", "blocks")},
+            **{key: getattr(one, key) for key in (*LIMITS, "paired", "blocks")},
             "verdict": verdict(one),
         }
         for name, one in found.items()
@@ -58,6 +74,8 @@ def verdict(one: Difference) -> str:
     """``different``, ``not distinguishable``, or why there is no interval."""
     if one.reason:
         return one.reason
+    if not one.by_prices:
+        return BY_PRICES
     return "different" if one.distinguishable else "not distinguishable"
 
 
@@ -72,8 +90,11 @@ def sentence(first: str, second: str, one: Difference) -> str:
     """``A beats B by 3.1 % [2.0, 4.2]``, or that it cannot be told; ``one`` is of a number of which
     more is better, first over second.
     """
+    if not one.by_prices:
+        return f"{first} and {second} are {BY_PRICES}: {amount(one)} ({basis(one)})"
     if one.reason:
-        return f"{first} over {second}: {amount(one)}; no interval: {one.reason}"
+        told = _by_prices(one)
+        return f"{first} over {second}: {amount(one)}; no interval: {one.reason}{told}"
     if not one.distinguishable:
         return f"{first} and {second} are not distinguishable: {amount(one)} ({basis(one)})"
     if one.value < 0:
@@ -85,7 +106,18 @@ def basis(one: Difference) -> str:
     """Of what the interval was made."""
     if not one.value and not one.low and not one.high:
         return f"equal over {one.blocks} {BLOCKS[one.kind]}"
-    return f"95 %, {one.blocks} {BLOCKS[one.kind]}{', paired' if one.paired else ', not paired'}"
+    if one.reason:
+        return f"no interval: {one.reason}{_by_prices(one)}"
+    paired = "paired" if one.paired else "not paired"
+    return f"95 %, {one.blocks} {BLOCKS[one.kind]}, {paired}{_by_prices(one)}"
+
+
+def _by_prices(one: Difference) -> str:
+    """What the prices' errors leave, where they leave anything open."""
+    if one.price_low is None or one.price_high is None:
+        return ""
+    low, high = (f"{limit:.1f}" for limit in (one.price_low, one.price_high))
+    return "" if low == high else f"; [{low}, {high}] by the prices' errors"
 
 
 def paired_ratios(first: Path, second: Path, numbers: pd.DataFrame) -> pd.DataFrame:
@@ -94,8 +126,8 @@ def paired_ratios(first: Path, second: Path, numbers: pd.DataFrame) -> pd.DataFr
     """
     rows = []
     for one, two in numbers.itertuples(index=False):
-        blocks = (read_blocks(point_folder(first, one)), read_blocks(point_folder(second, two)))
-        found = speed_difference(*reversed(blocks))
+        base = read_blocks(point_folder(first, one))
+        found = speed_difference(read_blocks(point_folder(second, two)), base)
         rows.append(_as_ratios(asdict(found) if found else {}))
     return pd.DataFrame(rows, columns=["ratio_low", "ratio_high"], dtype="float64")
 

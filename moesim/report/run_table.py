@@ -14,7 +14,12 @@ from moesim.report import run_rows
 from moesim.report.amounts import gib, number, percent
 from moesim.report.components import cause_in_words
 from moesim.report.run_rows import Row
-from moesim.report.trust import interval_line, provenance_line, trust_lines
+from moesim.report.trust import (
+    interval_line,
+    price_interval_line,
+    provenance_line,
+    trust_lines,
+)
 from moesim.results import TIME_SHARES
 
 BAR = 30
@@ -42,7 +47,8 @@ def summary_table(summary: Mapping[str, Any], setting: str = "") -> RenderableTy
 
 
 def _last_lines(summary: Mapping[str, Any]) -> list[str]:
-    return [*interval_line(summary), *provenance_line(summary), *trust_lines(summary)]
+    lines = (interval_line, price_interval_line, provenance_line, trust_lines)
+    return [told for one in lines for told in one(summary)]
 
 
 def lacks_memory(summary: Mapping[str, Any]) -> bool:

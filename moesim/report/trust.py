@@ -11,6 +11,10 @@ import pandas as pd
 from moesim.hardware.operations.experts.error import PriceError
 from moesim.report.amounts import number, percent
 
+SPEEDS = ("output_throughput", "total_token_throughput")
+LEAST = 0.005
+"""Share of the time below which nothing is said of a part."""
+MOST_TOLD = 3
 MOST_OUTSIDE = 0.1
 """Share of the time on prices outside of what was measured, beyond which a run warns."""
 
@@ -54,6 +58,33 @@ def interval_line(summary: Mapping[str, Any]) -> list[str]:
     size = f"{made['blocks']} {blocks} of {number(made['steps_per_block'], 3)} steps"
     what = f"[low, high]: {percent(made['confidence'])} intervals of sampling alone, over {size}"
     return [f"{what}; {left_out}"]
+
+
+def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
+    """How far the speed moves with what prices like these were off by, and what that leaves out."""
+    made = summary.get("price_interval")
+    if not made or summary["status"] != "ok":
+        return []
+    unknown = {row["of"]: row["share"] for row in made["factors"] if row["low"] is None}
+    told = [f"{of} ({percent(share)} of time)" for of, share in unknown.items() if share > LEAST]
+    rest = f"; no error is known of {', '.join(told)}" if told else ""
+    ends = next((end for name in SPEEDS if (end := made[name])["low"] is not None), None)
+    if ends is None:
+        return [f"no interval of the prices{rest}"]
+    limits = "{} [{}, {}] tokens/s".format(*(number(ends[key]) for key in ("value", "low", "high")))
+    parts = [f"{row['of']} {_off(row)}" for row in made["factors"] if _tells(row)]
+    over = f", over {', '.join(parts[:MOST_TOLD])}" if parts else ""
+    return [f"prices: {limits} ({percent(made['confidence'])}){over}{rest}"]
+
+
+def _tells(row: Mapping[str, Any]) -> bool:
+    return row["low"] is not None and row["low"] != row["high"] and row["share"] > LEAST
+
+
+def _off(row: Mapping[str, Any]) -> str:
+    """How many percent longer or shorter it may take."""
+    low, high = (100 * (row[end] - 1) for end in ("low", "high"))
+    return f"{low:+.0f} to {high:+.0f} %"
 
 
 def sweep_trust(points: pd.DataFrame) -> list[str]:

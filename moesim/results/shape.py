@@ -58,6 +58,24 @@ class PriceError(Shape):
     __pydantic_extra__: Numbers
 
 
+class PriceFactor(Shape):
+    """A row of the summary's ``price_interval``."""
+
+    of: str
+    share: float
+    low: Number
+    high: Number
+
+
+class PriceInterval(Shape):
+    """The summary's ``price_interval``."""
+
+    confidence: float
+    unknown_share: float
+    factors: list[PriceFactor]
+    __pydantic_extra__: dict[str, Interval]
+
+
 class StageRow(Shape):
     """A row of the summary's ``stages``."""
 
@@ -94,6 +112,7 @@ class Summary(Shape):
     cost_usd: Numbers | None = None
     checks: Numbers | None = None
     price_error: PriceError | None = None
+    price_interval: PriceInterval | None = None
     after_warm_up: dict[str, Number | Numbers] | None = None
     intervals: Intervals | None = None
     latency_intervals: LatencyIntervals | None = None

@@ -19,8 +19,9 @@ from moesim.sweep.identity import is_sweep, read_axes
 PARQUET, CSV = "points.parquet", "points.csv"
 TEXTS = (
     "status", "reason", "name", "engine", "engine_reason", "execution", "block", "of",
-    "slots_by_layer", "stages", "model_notes", "host_notes", "energy_notes", "speculation_notes",
-    "routing_notes", "routing_by_layer", "gate_weight_shares_by_layer", "quality_notes",
+    "slots_by_layer", "stages", "factors", "model_notes", "host_notes", "energy_notes",
+    "speculation_notes", "routing_notes", "routing_by_layer", "gate_weight_shares_by_layer",
+    "quality_notes",
 )  # fmt: skip
 """What a summary's columns may end with that hold texts."""
 MEASURED = ("engine_wall_s",)

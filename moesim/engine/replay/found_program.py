@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import Key
 from moesim.engine.layout import Active
 from moesim.engine.program import Program, RoutedPasses
+from moesim.engine.provenance import Totals
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder, Needed
 from moesim.gating.dynamic import Dynamic
@@ -32,7 +33,7 @@ class FoundProgram(Program):
         self.finder = Finder(self.case, self.routing, by_layer=False)
         self.collectives = Collectives(self.case, self.finder, self.provenance)
 
-    def provenance_totals(self) -> dict[str, Floats]:
+    def provenance_totals(self) -> Totals:
         """As in ``Program``."""
         self.collectives.settle()
         return super().provenance_totals()

@@ -7,10 +7,11 @@ from functools import partial
 from time import perf_counter
 
 from moesim.engine.ahead import prefetches
-from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
+from moesim.engine.provenance import Totals
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
@@ -21,9 +22,6 @@ from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.engine.unpacking import with_unpacking
 from moesim.memory.residency import decide_of
-
-Provenance = dict[str, Floats]
-"""Nanoseconds by source, by what they are charged to."""
 
 
 def run_replay(
@@ -89,7 +87,7 @@ def run_replay(
 
 def _play_quick(
     case: Case, clock: Clock, keep: Keep, log: DecisionLog | None
-) -> tuple[Counts, Provenance]:
+) -> tuple[Counts, Totals]:
     program = QuickProgram(case, keep, log=log)
     for first, one in program.chunks():
         clock.play(one, first)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
@@ -46,6 +46,7 @@ from moesim.results.overwrite import check_folder, check_no_input
 
 if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog
+    from moesim.hardware.cost_model import CostModel
 
 
 @read_once()
@@ -160,6 +161,7 @@ def _played(
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
     numbers["intervals"] = intervals(blocks)
+    numbers["price_interval"] = _price_interval(experiment, built, outcome, numbers)
     tables: dict[str, Any] = {
         "blocks": blocks.sums,
         "requests": requests_table(case, outcome, run),
@@ -182,6 +184,26 @@ def _played(
         provenance(built.inputs, seed=experiment.seed),
         **tables,
     )
+
+
+def _price_interval(
+    experiment: Experiment, built: Built, outcome: Outcome, numbers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """By the errors of the operations; idle time is what requests leave, where they are served."""
+    from moesim.hardware.price_errors import spread_of
+    from moesim.metrics.price_interval import factors, price_interval
+    from moesim.metrics.priced_time import priced_time
+
+    gpu, host = gpu_and_host(experiment.hardware)
+    machine = {"gpu": gpu, "host": host or gpu}
+    operations = cast("CostModel", built.case.prices).operations
+    fixed = numbers["time_share"]["idle"] if built.case.serving is not None else 0.0
+    rows = factors(
+        priced_time(outcome),
+        lambda kind, source: spread_of(operations[kind], source, machine),
+        fixed,
+    )
+    return price_interval(numbers, rows)
 
 
 def bill_of(experiment: Experiment, built: Built) -> Bill:
@@ -222,7 +244,7 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
         "waste_factor", *rebalance_keys(case), "max_load", "average_max_load", "balancedness",
         "time_share", "price_share",
         *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",
-        "engine_wall_s", "intervals",
+        "engine_wall_s", "intervals", "price_interval",
     )  # fmt: skip
 
 

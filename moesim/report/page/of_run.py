@@ -18,7 +18,12 @@ from moesim.report.page.parts import (
     waits,
 )
 from moesim.report.run_table import summary_rows
-from moesim.report.trust import interval_line, provenance_line, trust_lines
+from moesim.report.trust import (
+    interval_line,
+    price_interval_line,
+    provenance_line,
+    trust_lines,
+)
 from moesim.results import read_result
 from moesim.results.result import setting_in_words
 
@@ -38,7 +43,13 @@ def page_of_run(folder: Path) -> Page:
         shares=shares(summary),
         ledger=ledger(summary),
         facts=summary_rows(summary),
-        trust=unique([*provenance_line(summary), *trust_lines(summary)]),
+        trust=unique(
+            [
+                *price_interval_line(summary),
+                *provenance_line(summary),
+                *trust_lines(summary),
+            ]
+        ),
         experiment=experiment_text(configuration),
         made=made(folder),
     )

@@ -30,7 +30,10 @@ class Scored:
 
     def over(self, other: Scored | None) -> Difference | None:
         """How far it is faster than ``other``, with an interval; None where one is not known."""
-        return None if other is None else speed_difference(self.blocks, other.blocks)
+        if other is None:
+            return None
+        prices = (self.summary.get("price_interval"), other.summary.get("price_interval"))
+        return speed_difference(self.blocks, other.blocks, prices)
 
     @property
     def throughput(self) -> float | None:

@@ -53,10 +53,10 @@ def test_the_same_nanoseconds_and_provenance(parts, room):
             found = operation.prices(asked, (3, *columns), len(part), 2)
             np.testing.assert_array_equal(found, price)
         operation.settle(provenance)
-        mine, theirs = (of.by_charge["attention"] for of in (provenance, expected))
+        mine, theirs = (of.by_operation["attention", "attention"] for of in (provenance, expected))
         np.testing.assert_allclose(mine, theirs)
         operation.settle(provenance)
-        mine, theirs = (of.by_charge["attention"] for of in (provenance, expected))
+        mine, theirs = (of.by_operation["attention", "attention"] for of in (provenance, expected))
         np.testing.assert_allclose(mine, theirs)
     assert asked.asked == len({shape for part in parts for shape in part})
 
@@ -105,7 +105,7 @@ def test_a_price_without_columns_is_that_of_every_pass():
     operation, provenance = PricedOperation("decide", "gate", ()), Provenance(flat)
     assert operation.prices(flat, (), 3, 2).tolist() == [5, 5, 5]
     operation.settle(provenance)
-    assert provenance.by_charge["gate"].sum() == 30
+    assert provenance.by_operation["gate", "decide"].sum() == 30
 
 
 def test_shapes_are_told_apart_by_all_but_their_columns():

@@ -13,7 +13,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
-from moesim.metrics.summary import price_share
+from moesim.metrics.priced_time import price_share
 
 SOURCE: dict[str, Any] = {
     "model": {"base": "gpt-oss-20b", "format": "experts=int4"},

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from moesim.engine.ahead import prefetches
-from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
+from moesim.engine.provenance import Totals
 from moesim.engine.replay.clock.records import Filled, Gpus
 from moesim.engine.replay.flat import Played
 from moesim.engine.replay.quick.program import QuickProgram, is_quick
@@ -28,7 +29,7 @@ def is_foreseen(case: Case) -> bool:
     return is_quick(case) and case.prefill == "cache" and not prefetches(case)
 
 
-def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, dict[str, Floats]]:
+def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]:
     """Play ``case``, whose schedule is ``Foreseen``."""
     schedule, program, first = case.schedule, QuickProgram(case, keep), 0
     assert isinstance(schedule, Foreseen), "it decides ahead"

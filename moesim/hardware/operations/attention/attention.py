@@ -8,10 +8,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moesim.hardware.arrays import Floats
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.attention.scores import Cache, Uniform, fitted_scores, uniform
-from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
+from moesim.hardware.operation import Operation, known_fits
+from moesim.hardware.operations.attention.scores import (
+    Cache,
+    Uniform,
+    fitted_scores,
+    score_fits,
+    uniform,
+)
+from moesim.hardware.operations.products.calibrated import (
+    FittedProducts,
+    Weights,
+    product_fit_for,
+)
 from moesim.hardware.parts import Part, provenance_of, where
 from moesim.hardware.precision import activation_dtype, dtype_of
 from moesim.model.chosen import CACHES
@@ -55,6 +66,17 @@ class Attention(Operation):
             "attention",
         ),
     )
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``: of the projections' products and of the scores' kernels."""
+        own = {layer.attention for layer in self.model.layers}
+        cross = {layer.cross_attention for layer in self.model.layers if layer.cross_attention}
+        products = (product_fit_for(self.hardware, _dtype(one)) for one in own | cross)
+        scores = (
+            one for block in own for one in score_fits(self.hardware, block, self.cache(block))
+        )
+        return known_fits((*products, *scores))
 
     def parts(
         self,
@@ -126,7 +148,7 @@ class Attention(Operation):
         self, block: AttentionSpec, count: Any, elements: int, norm_bytes: int
     ) -> tuple[list[Part], int]:
         """The projections with ``elements`` weights, and how many launches they contain."""
-        dtype = block.dtype or dtype_of(block.parameters, block.bytes)
+        dtype = _dtype(block)
         width = block.bytes / max(block.parameters, 1)
         size = block.bytes * min(1.0, elements / max(block.parameters, 1)) + norm_bytes
         if not (fitted := FittedProducts(self.hardware, dtype)):
@@ -165,6 +187,11 @@ class Attention(Operation):
         single = requests._replace(queries=np.ones_like(requests.queries))
         decode = fitted_scores(self.hardware, block, cache, single).time_ns
         return np.where(fitted, decode, np.maximum(decode - self.gpu.start_ns, 0))
+
+
+def _dtype(block: AttentionSpec) -> str:
+    """The format of the projections' weights."""
+    return block.dtype or dtype_of(block.parameters, block.bytes)
 
 
 def keys_read(

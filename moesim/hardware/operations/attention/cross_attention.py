@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Floats
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.products.calibrated import Weights, product_parts
+from moesim.hardware.operation import Operation, known_fits
+from moesim.hardware.operations.products.calibrated import FittedProducts, Weights, product_parts
 from moesim.hardware.parts import Part, provenance_of
 from moesim.hardware.precision import activation_dtype, dtype_of
 from moesim.model.spec import LayerSpec
@@ -32,6 +33,16 @@ class CrossAttention(Operation):
             when=lambda _, layer: layer.cross_attention is not None,
         ),
     )
+
+    @property
+    def _dtypes(self) -> set[str]:
+        blocks = (one.cross_attention for one in self.model.layers)
+        return {dtype_of(block.parameters, block.bytes) for block in blocks if block}
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits(FittedProducts(self.hardware, one).fit for one in self._dtypes)
 
     def parts(
         self,

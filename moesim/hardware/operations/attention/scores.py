@@ -127,6 +127,14 @@ def _cached_head(block: AttentionSpec, cache: Cache, op: str) -> float:
     return head_dim if block.kv_bytes_per_token == whole else 0.0
 
 
+def score_fits(
+    profile: HardwareProfile, block: AttentionSpec, cache: Cache
+) -> list[AttentionFit | None]:
+    """The fits of decodes and of prompts."""
+    heads = {op: _cached_head(block, cache, op) for op in (DECODE, PREFILL) if block.heads}
+    return [_fit_for(profile, op, block, cache.dtype, dim) for op, dim in heads.items() if dim]
+
+
 def _fit_for(
     profile: HardwareProfile, op: str, block: AttentionSpec, dtype: str, head_dim: float
 ) -> AttentionFit | None:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Shapes, Stage
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.collectives.kernel import (
     ROUNDS,
     collective_curve,
@@ -35,6 +36,7 @@ class AllReduce(Operation):
 
     kind: ClassVar[str] = "all_reduce"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "peers"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(Stage.BEFORE_GATE, "attention", _hidden, when=lambda setting, _: setting.group > 1),
         Charge(
@@ -51,6 +53,11 @@ class AllReduce(Operation):
         ),
         Charge(Stage.HEAD, "attention", _hidden, "head", when=lambda setting, _: setting.group > 1),
     )
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((collective_fit_for(self.hardware.calibrated, self.kind),))
 
     def parts(self, gpus: int, size: ArrayLike) -> list[Part]:
         """See ``CostModel.all_reduce_ns``."""

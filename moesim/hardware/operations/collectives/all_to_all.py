@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import NS, Floats, Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.network import Network
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.collectives.kernel import (
     collective_curve,
     collective_fit_for,
@@ -34,12 +35,18 @@ class AllToAll(Operation):
 
     kind: ClassVar[str] = "all_to_all"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "peers"
     category: ClassVar[str] = "dispatch_combine"
 
     @property
     def by_busiest(self) -> bool:
         """Whether prices, and what they rest on, go by the busiest GPU's bytes alone."""
         return self.nodes == 1
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((collective_fit_for(self.hardware.calibrated, self.kind),))
 
     def parts(self, matrix: ArrayLike) -> list[Part]:
         """See ``CostModel.all_to_all_ns``."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.collectives.all_to_all import AllToAll
@@ -24,6 +25,7 @@ class GatherLogits(Operation):
 
     kind: ClassVar[str] = "gather_logits"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "peers"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.HEAD,
@@ -37,6 +39,11 @@ class GatherLogits(Operation):
     def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
         super().__init__(hardware, model, **choices)
         self._all_to_all = AllToAll(hardware, model, **choices)
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return self._all_to_all.fits
 
     def parts(self, gpus: int, tokens: ArrayLike) -> list[Part]:
         """The logits of ``tokens`` int[n], of which each of ``gpus`` has made as many."""

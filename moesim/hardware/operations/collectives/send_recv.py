@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.copy import Copy
@@ -27,6 +28,7 @@ class SendRecv(Operation):
 
     kind: ClassVar[str] = "send_recv"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "peers"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.HEAD,
@@ -40,6 +42,11 @@ class SendRecv(Operation):
     def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
         super().__init__(hardware, model, **choices)
         self._copy = Copy(hardware, model, **choices)
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return self._copy.fits
 
     def parts(self, stages: int, size: ArrayLike) -> list[Part]:
         """``size`` bytes int[n] that each of ``stages`` but the last hands to the next."""

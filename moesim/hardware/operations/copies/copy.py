@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.copy_curve import copy_curve, copy_fit_for
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.parts import Amount, Detail, Part, where
 from moesim.hardware.provenance import Source
 from moesim.hardware.transfer_curve import Curve
@@ -32,11 +33,17 @@ class Copy(Operation):
 
     kind: ClassVar[str] = "copy"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "link"
     category: ClassVar[str] = "waiting_for_weights"
 
     def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
         super().__init__(hardware, model, **choices)
         self._curves: dict[tuple[str, bool, float], Curve | None] = {}
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits(curve.fit for curve in self._curves.values() if curve is not None)
 
     def parts(
         self, size: ArrayLike, direction: Way, pinned: bool = True, copies: int = 1,

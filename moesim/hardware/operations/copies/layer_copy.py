@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Floats, Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.copy import Copy
@@ -29,6 +30,7 @@ class LayerCopy(Operation):
 
     kind: ClassVar[str] = "layer_copy"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "link"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.BEFORE_GATE,
@@ -43,6 +45,11 @@ class LayerCopy(Operation):
     def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
         super().__init__(hardware, model, **choices)
         self._copy = Copy(hardware, model, **choices)
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return self._copy.fits
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> list[Part]:
         """From host memory that is ``pinned`` or not, where there are ``tokens`` int[n]."""

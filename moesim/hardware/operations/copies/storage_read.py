@@ -26,6 +26,7 @@ class StorageRead(Operation):
 
     kind: ClassVar[str] = "storage_read"
     rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "storage"
     category: ClassVar[str] = WAITING_FOR_STORAGE
 
     def parts(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Floats, Ints, group_sums
-from moesim.hardware.operation import Operation, TileTable
+from moesim.hardware.calibrated import Fit
+from moesim.hardware.operation import Operation, TileTable, known_fits
 from moesim.hardware.operations.experts.launches import FittedLaunches
 from moesim.hardware.operations.experts.tokens import tokens_of
 from moesim.hardware.operations.experts.unpacking import Unpacking
@@ -54,6 +55,15 @@ class Experts(Operation):
         super().__init__(hardware, model, **choices)
         self._unpacking = Unpacking(hardware, model, **choices)
         self._launches: dict[MoeSpec, FittedLaunches] = {}
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        every = {layer.moe: None for layer in self.model.moe_layers if layer.moe}
+        parts = (
+            replace(moe, expert=one) for moe in every for one in moe.expert.parts or (moe.expert,)
+        )
+        return known_fits(self._fitted(moe).chosen[0] for moe in parts if self._fits(moe))
 
     def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""

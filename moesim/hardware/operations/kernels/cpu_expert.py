@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.host import ExpertShare, Host
 from moesim.hardware.layers import load_part, part_names
 from moesim.hardware.names import fitted_names
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.parts import Part, fitted_source
@@ -97,6 +98,12 @@ class CpuExpert(Operation):
 
     kind: ClassVar[str] = "cpu_expert"
     category: ClassVar[str] = "waiting_for_cpu"
+    machine_part: ClassVar[str] = "host"
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((kernel_fit_for(self.hardware, self.kind),))
 
     def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """See ``CostModel.cpu_expert_ns``."""

@@ -34,6 +34,8 @@ class CpuLayer(Operation):
         ),
     )
 
+    machine_part: ClassVar[str] = "host"
+
     def parts(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
     ) -> list[Part]:

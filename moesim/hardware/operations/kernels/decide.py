@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.work import kernel_fit_for
 from moesim.hardware.parts import Part
 from moesim.hardware.provenance import Source
@@ -23,6 +24,11 @@ class Decide(Operation):
             when=lambda setting, layer: setting.decides_on_device and layer.moe is not None,
         ),
     )
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((kernel_fit_for(self.hardware, "launch"),))
 
     def parts(self) -> list[Part]:
         """See ``CostModel.decide_ns``."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.work import (
     KERNELS,
     LOGIT_BYTES,
@@ -42,6 +43,11 @@ class Gate(Operation):
             lambda _, layer: layer.moe is not None,
         ),
     )
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((kernel_fit_for(self.hardware, self.kind),))
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.gate_ns``."""

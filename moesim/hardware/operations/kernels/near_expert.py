@@ -24,6 +24,7 @@ class NearExpert(Operation):
 
     kind: ClassVar[str] = "near_expert"
     category: ClassVar[str] = "waiting_for_cpu"
+    machine_part: ClassVar[str] = "near_memory"
 
     def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """A routed expert of ``layer`` with ``rows`` rows; without rows its weights are read."""

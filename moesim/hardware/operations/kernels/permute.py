@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.parts import Part, fitted_source, where
 from moesim.hardware.provenance import Source
@@ -38,6 +39,11 @@ class Permute(Operation):
             by_routing=True,
         ),
     )
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((kernel_fit_for(self.hardware, self.kind),))
 
     def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """See ``CostModel.permute_ns``."""

@@ -18,6 +18,7 @@ class Prediction(Operation):
     """
 
     kind: ClassVar[str] = "prediction"
+    machine_part: ClassVar[str] = ""
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.GATE,

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Floats
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.products.calibrated import ffn_parts
+from moesim.hardware.operation import Operation, known_fits
+from moesim.hardware.operations.products.calibrated import ffn_parts, product_fit_for
 from moesim.hardware.parts import Part, provenance_of
-from moesim.model.spec import LayerSpec
+from moesim.model.spec import FfnSpec, LayerSpec
 
 STARTS = 3
 """First product, activation, second product."""
@@ -34,6 +35,16 @@ class Dense(Operation):
             lambda _, layer: layer.moe is None,
         ),
     )
+
+    @property
+    def networks(self) -> tuple[FfnSpec, ...]:
+        """The model's different ones."""
+        return tuple({one.dense: None for one in self.model.layers if one.dense})
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits(product_fit_for(self.hardware, one.dtype) for one in self.networks)
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.dense_ns``."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Floats
+from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
 from moesim.hardware.parts import Part, provenance_of
 from moesim.hardware.precision import dtype_of
@@ -31,12 +32,23 @@ class Head(Operation):
         Charge(Stage.HEAD, "attention", lambda _, at: (at.output_tokens,), "head"),
     )
 
+    @property
+    def _dtype(self) -> str:
+        model = self.model
+        rows = -(-model.vocab_size // model.vocab_parts)
+        return dtype_of(model.hidden_size * rows, model.head_matrix_bytes())
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return known_fits((FittedProducts(self.hardware, self._dtype).fit,))
+
     def parts(self, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.head_ns``."""
         count, model = np.asarray(tokens, np.int64), self.model
         logits = -(-model.vocab_size // model.vocab_parts)
         elements, stored = model.hidden_size * logits, model.head_matrix_bytes()
-        dtype, starts = dtype_of(elements, stored), STARTS
+        dtype, starts = self._dtype, STARTS
         passes = PASSES
         if fitted := FittedProducts(self.hardware, dtype):
             width = stored / elements

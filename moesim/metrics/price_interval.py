@@ -1,0 +1,117 @@
+"""How far a run's speed moves with what its prices may be off by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from moesim.hardware.price_errors import CONFIDENCE, Spread
+from moesim.hardware.provenance import Source
+from moesim.metrics.priced_time import PricedTime
+
+Floats = NDArray[np.float64]
+DRAWS = 1000
+SEED = 20_261_127
+SPEEDS = ("output_throughput", "total_token_throughput")
+"""The numbers of a summary that have an interval."""
+SOFTWARE = "software"
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+
+
+def factors(
+    spent: PricedTime, spread: Callable[[str, Source], Spread], fixed: float
+) -> list[dict[str, Any]]:
+    """A row for each ``Spread``, of what is off together and by how much: its name ``of``, the
+    ``share`` of the run's time, ``low`` and ``high`` (None: not known).
+
+    ``spread``: of a kind of operation and a source; ``fixed``: the share of the time in which
+    nothing was to be done.
+    """
+    shares: dict[Spread, float] = defaultdict(float)
+    for kind, nanoseconds in spent.priced.items():
+        for source in Source:
+            if nanoseconds[source]:
+                shares[spread(kind, source)] += float(nanoseconds[source])
+    if spent.host:
+        shares[Spread(SOFTWARE)] += spent.host
+    whole = (1 - fixed) / max(spent.total, 1.0)
+    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0].of))
+    return [{**one._asdict(), "share": ns * whole} for one, ns in ordered]
+
+
+def price_interval(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The key ``price_interval`` of a summary: ``factors`` (``rows``), the ``unknown_share`` of the
+    time, whose prices have no error that is known, and of each of ``SPEEDS`` ``low`` and ``high``,
+    between which the real one lies in ``confidence`` of all cases; None where all is unknown.
+    """
+    unknown = sum(row["share"] for row in rows if row["low"] is None)
+    known = any(row["low"] is not None for row in rows)
+    limits = time_limits(rows) if known else None
+    return {
+        "confidence": CONFIDENCE,
+        "unknown_share": unknown,
+        "factors": rows,
+        **{name: _interval(summary.get(name), limits) for name in SPEEDS},
+    }
+
+
+def _interval(value: float | None, limits: tuple[float, float] | None) -> dict[str, float | None]:
+    if value is None or limits is None:
+        return {"value": value, "low": None, "high": None}
+    low, high = limits
+    return {"value": value, "low": value / high, "high": value / low}
+
+
+def time_limits(rows: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+    """Between which the time lies, over what it was priced at."""
+    low, high = np.quantile(time_drawn(rows), TAILS, method="hazen")
+    return float(low), float(high)
+
+
+def time_drawn(rows: Iterable[Mapping[str, Any]]) -> Floats:
+    """The run's time over what it was priced at, float64[``DRAWS``], with a factor for each name.
+
+    A name has the same draws in every run, so that what two runs share does not set them apart.
+    """
+    found = np.ones(DRAWS)
+    for row in rows:
+        if row["low"] is not None:
+            found += row["share"] * (_factors(row["of"], row["low"], row["high"]) - 1)
+    return found
+
+
+def speed_apart(
+    value: float, first: Mapping[str, Any] | None, second: Mapping[str, Any] | None
+) -> tuple[float, float] | None:
+    """Between which the first of two runs, ``value`` percent faster than the second, is faster in
+    percent, by their ``price_interval``; None where one has none.
+    """
+    if not first or not second:
+        return None
+    rows = [one["factors"] for one in (first, second)]
+    if not all(any(row["low"] is not None for row in side) for side in rows):
+        return None
+    slower = time_drawn(rows[1]) / time_drawn(rows[0])
+    low, high = np.quantile((1 + value / 100) * slower - 1, TAILS, method="hazen")
+    return 100 * float(low), 100 * float(high)
+
+
+def _factors(of: str, low: float, high: float) -> Floats:
+    """Lognormal on either side of 1, with ``low`` and ``high`` at the ``TAILS``."""
+    standard = _standard(of)
+    width = np.where(standard < 0, np.log(1 / low), np.log(high))
+    return np.asarray(np.exp(standard * width / ndtri(TAILS[1])))
+
+
+@lru_cache(maxsize=256)
+def _standard(of: str) -> Floats:
+    """Quantiles of the normal distribution in an order that the name decides."""
+    quantiles = ndtri((np.arange(DRAWS) + 0.5) / DRAWS)
+    return np.random.default_rng([SEED, crc32(of.encode())]).permutation(quantiles)

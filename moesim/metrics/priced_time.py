@@ -1,0 +1,54 @@
+"""What of a run's time rests on which prices."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.outcome import Outcome
+from moesim.hardware.provenance import SOURCES
+
+
+class PricedTime(NamedTuple):
+    """Nanoseconds of the GPUs that they waited for or spent: ``priced`` by kind of operation, by
+    source float64[5]; and those of the ``host``, its software's.
+    """
+
+    priced: dict[str, NDArray[np.float64]]
+    host: float
+
+    @property
+    def total(self) -> float:
+        """Of both."""
+        return float(sum(part.sum() for part in self.priced.values())) + self.host
+
+
+def priced_time(outcome: Outcome) -> PricedTime:
+    """What ``outcome`` was charged for, each charge split as its prices are: time that other work
+    hides is charged to nobody. Without waiting for other GPUs and idle time.
+    """
+    charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
+    whole: dict[str, float] = defaultdict(float)
+    for (charge, _), nanoseconds in outcome.provenance.items():
+        whole[charge] += float(nanoseconds.sum())
+    priced: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(SOURCES)))
+    for (charge, kind), nanoseconds in outcome.provenance.items():
+        if whole[charge]:
+            priced[kind] += charges[charge] * nanoseconds / whole[charge]
+    return PricedTime(dict(priced), float(charges["host"]))
+
+
+def price_share(outcome: Outcome) -> dict[str, float]:
+    """The provenance of the priced and the host's time, by ``provenance.SOURCES`` and ``software``;
+    sums to 1.
+    """
+    spent = priced_time(outcome)
+    total = spent.total
+    by_source = (
+        np.sum(list(spent.priced.values()), axis=0) if spent.priced else np.zeros(len(SOURCES))
+    )
+    named = dict(zip(SOURCES, by_source.tolist(), strict=True)) | {"software": spent.host}
+    return {name: part / total if total else 0.0 for name, part in named.items()}

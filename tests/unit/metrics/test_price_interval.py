@@ -1,0 +1,154 @@
+"""How far a run's speed moves with what its prices may be off by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import moesim
+from moesim.hardware.operations.experts.error import LEFT_OUT
+from moesim.hardware.price_errors import Spread
+from moesim.hardware.provenance import Source
+from moesim.metrics.intervals import Difference
+from moesim.metrics.price_interval import (
+    DRAWS,
+    factors,
+    price_interval,
+    speed_apart,
+    time_drawn,
+    time_limits,
+)
+from moesim.metrics.priced_time import PricedTime
+from moesim.report.compare_intervals import BY_PRICES, sentence, verdict
+from moesim.report.trust import price_interval_line
+
+TIMES, NEAR = 1.2, 1e-4
+
+
+def row(of="experts of a", share=1.0, low=1 / TIMES, high=TIMES):
+    return {"of": of, "share": share, "low": low, "high": high}
+
+
+def made(*rows, speed=100.0):
+    return price_interval({"output_throughput": speed}, list(rows))
+
+
+def test_a_run_of_one_kind_of_price_moves_as_far_as_that():
+    assert time_limits([row()]) == pytest.approx((1 / TIMES, TIMES), rel=NEAR)
+    found = made(row())["output_throughput"]
+    assert found["low"] == pytest.approx(100 / TIMES, rel=NEAR)
+    assert found["high"] == pytest.approx(100 * TIMES, rel=NEAR)
+
+
+def test_only_its_share_of_the_time_moves():
+    low, high = time_limits([row(share=0.25)])
+    assert (low, high) == pytest.approx(
+        (1 - 0.25 * (1 - 1 / TIMES), 1 + 0.25 * (TIMES - 1)), rel=NEAR
+    )
+
+
+def test_what_is_off_together_adds_up_and_what_is_not_adds_in_quadrature():
+    together = time_limits([row(share=0.5), row(share=0.5)])
+    assert together == pytest.approx((1 / TIMES, TIMES), rel=NEAR)
+    low, high = time_limits([row(share=0.5), row("copies of a", 0.5)])
+    width = (high - low) / (TIMES - 1 / TIMES)
+    assert width == pytest.approx(1 / np.sqrt(2), rel=0.1)
+
+
+def test_a_side_of_its_own_is_kept():
+    low, high = time_limits([row(low=0.7, high=1.7)])
+    assert (low, high) == pytest.approx((0.7, 1.7), rel=NEAR)
+
+
+def test_names_draw_apart_and_always_the_same():
+    one, other = (time_drawn([row(of)]) for of in ("experts of a", "experts of b"))
+    assert np.array_equal(one, time_drawn([row("experts of a")]))
+    assert np.array_equal(np.sort(one), np.sort(other))
+    assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(DRAWS)
+
+
+def test_what_two_runs_share_does_not_set_them_apart():
+    same = made(row()), made(row())
+    assert speed_apart(10.0, *same) == pytest.approx((10.0, 10.0))
+    found = speed_apart(10.0, made(row()), made(row("experts of b")))
+    assert found is not None
+    assert found[0] < 0
+    assert found[1] > 10
+    assert speed_apart(10.0, made(row(low=None, high=None)), made(row())) is None
+    assert speed_apart(10.0, None, made(row())) is None
+
+
+def test_nothing_is_ranked_within_the_prices_errors():
+    unknown = Difference(3.0, 2.0, 4.0, paired=True, kind="batch", blocks=20)
+    inside = replace(unknown, price_low=-1.0, price_high=7.0)
+    outside = replace(unknown, price_low=1.0, price_high=5.0)
+    assert [one.distinguishable for one in (inside, outside, unknown)] == [False, True, True]
+    assert verdict(inside) == BY_PRICES
+    assert "are not distinguishable by such prices: 3.0 %" in sentence("a", "b", inside)
+    assert "[1.0, 5.0] by the prices' errors" in sentence("a", "b", outside)
+    few = replace(inside, low=None, high=None, reason="few")
+    assert "not distinguishable by such prices" in sentence("a", "b", few)
+
+
+def test_shares_are_of_the_whole_time():
+    spent = PricedTime({"experts": np.array([0.0, 30, 0, 10, 0])}, 10.0)
+
+    def spread(kind, source):
+        return Spread("datasheet") if source is Source.DATASHEET else Spread(kind, 0.9, 1.1)
+
+    rows = factors(spent, spread, 0.5)
+    assert {one["of"]: one["share"] for one in rows} == pytest.approx(
+        {"experts": 0.3, "datasheet": 0.1, "software": 0.1}
+    )
+    assert made(*rows)["unknown_share"] == pytest.approx(0.2)
+    nothing = made(row(low=None, high=None))
+    assert nothing["output_throughput"] == {"value": 100.0, "low": None, "high": None}
+    told = price_interval_line({"status": "ok", "price_interval": nothing})
+    assert told == [
+        "no interval of the prices; no error is known of experts of a (100.0 % of time)"
+    ]
+
+
+def run(**changes):
+    experiment = {
+        "model": "gpt-oss-20b",
+        "trace": "traces/quickstart.parquet",
+        "workload": {"batching": {"kind": "static", "batch_size": 1}, "requests": 2},
+        **changes,
+    }
+    return moesim.run(experiment).summary
+
+
+def test_a_card_without_measurements_is_off_as_other_cards_were():
+    found = run(hardware="rtx-4090", software="ideal")["price_interval"]
+    (only,) = found["factors"]
+    assert only["of"] == "datasheet of rtx-4090"
+    assert only["share"] == pytest.approx(1)
+    assert only["high"] == 1 + np.median([p90 for _, p90 in LEFT_OUT.values()]) / 100
+    speed = found["output_throughput"]
+    assert speed["low"] * only["high"] == pytest.approx(speed["value"], rel=NEAR)
+
+
+def test_a_measured_card_is_off_as_its_fits_were():
+    summary = run(hardware="h100-sxm")
+    rows = summary["price_interval"]["factors"]
+    assert sum(one["share"] for one in rows) == pytest.approx(1)
+    measured = [one for one in rows if one["low"] == one["high"] == 1]
+    assert sum(one["share"] for one in measured) == pytest.approx(
+        summary["price_share"]["measured"]
+    )
+    assert {one["of"].split()[0] for one in rows} >= {"experts", "attention", "datasheet"}
+    line = price_interval_line(summary)[0]
+    assert line.startswith("prices: ")
+    assert "attention of h100-sxm" in line
+
+
+def test_a_hosts_prior_is_its_range():
+    machine = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
+    summary = run(hardware=machine, software="llama.cpp", experts={"on_cpu": {"layers": 24}})
+    rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
+    host = rows["experts on the CPU of ddr4-3200-2ch-64gb"]
+    assert (host["low"], host["high"]) == pytest.approx((0.5 / 0.7, 0.5 / 0.3))
+    assert rows["software"]["low"] is None
