@@ -9,10 +9,14 @@ from dataclasses import replace
 from queue import Queue
 from threading import Thread
 
+import numpy as np
+
 from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
+from moesim.trace.routing import NO_EXPERT
 from moesim.workload.schedule import Schedule
+from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.run import NOTHING
 from moesim.workload.serving.state import STEPS
 from moesim.workload.timetable import Passes
@@ -68,6 +72,7 @@ def play_replicas(
     serving = case.serving
     assert serving is not None, "requests are served"
     fleet = serving.fleet()
+    fleet.sees(_experts_of(case))
     replicas = [_Replica(case, play) for _ in fleet.servers]
     source, turns = fleet.turns(), list[tuple[int, int]]()
     try:
@@ -85,3 +90,16 @@ def play_replicas(
     if not turns:
         raise InputError(NOTHING)
     return [one.outcome for one in replicas], turns, replace(case, serving=serving.after(fleet))
+
+
+def _experts_of(case: Case) -> Experts:
+    """What tokens of ``case`` choose, and the slots of its GPUs together."""
+    serving, trace, experts = case.serving, case.trace, case.trace.metadata.experts
+    assert serving is not None, "requests are served"
+
+    def choices(request: Ints, token: Ints) -> Ints:
+        ids = trace.expert_ids[serving.served.rows(request, token)].astype(np.int64)
+        return np.where(ids == NO_EXPERT, -1, ids)
+
+    slots = case.slots.max(axis=0) if case.slices > 1 else case.slots.sum(axis=0)
+    return Experts(choices, experts, np.minimum(slots, experts))

@@ -25,7 +25,8 @@ def sights(draw: DrawFn) -> Seen:
         return np.array(draw(st.lists(st.integers(0, most), min_size=replicas, max_size=replicas)))
 
     before = draw(st.integers(-1, replicas - 1))
-    return Seen(draw(st.integers(0, 99)), some(60), some(60), some(3), before)
+    overlap = some(3) if draw(st.booleans()) else None
+    return Seen(draw(st.integers(0, 99)), some(60), some(60), some(3), before, overlap)
 
 
 def test_every_file_of_the_folder_is_registered():
@@ -39,8 +40,9 @@ def test_contract(seen, seed):
         chooses_a_replica(kind(), seen, seed)
 
 
-def seen(waiting, running, cached=(0, 0, 0), before=-1):
-    return Seen(4, np.array(waiting), np.array(running), np.array(cached), before)
+def seen(waiting, running, cached=(0, 0, 0), before=-1, overlap=None):
+    found = None if overlap is None else np.array(overlap)
+    return Seen(4, np.array(waiting), np.array(running), np.array(cached), before, found)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,9 @@ def seen(waiting, running, cached=(0, 0, 0), before=-1):
         ("session", seen([5, 1, 0], [5, 0, 0]), 2),
         ("prefix", seen([5, 1, 0], [5, 0, 0], (32, 16, 0)), 0),
         ("prefix", seen([5, 1, 0], [5, 0, 0], (16, 16, 0)), 1),
+        ("expert", seen([1, 2, 1], [0, 0, 0], overlap=(3, 9, 1)), 1),
+        ("expert", seen([2, 1, 1], [0, 0, 0], overlap=(9, 9, 1)), 1),
+        ("expert", seen([1, 4, 1], [0, 0, 0], overlap=(3, 9, 3)), 0),
         ("prefix", seen([35, 1, 0], [5, 0, 0], (32, 16, 0)), 2),
     ],
 )

@@ -42,6 +42,14 @@ class Replica:
         return waiting, sum(len(rank.running) for rank in self.judge.ranks)
 
 
+@dataclass
+class Experts:
+    """``choices`` of a token of a request, by layer; ``slots`` of each layer."""
+
+    choices: Callable[[int, int], list[list[int]]]
+    slots: list[int]
+
+
 class Chooser:
     """A router before ``replicas`` that tell what they have every ``interval``; ``beside`` of each
     are requests that were sent there, and that it does not know yet.
@@ -54,6 +62,8 @@ class Chooser:
         self.told = [(0, 0)] * len(replicas)
         self.beside = [0] * len(replicas)
         self.published, self.number = -1, 0
+        self.experts: Experts | None = None
+        self.used: list[list[list[list[int]]]] = []
 
     def tell(self, now: int) -> None:
         if self.interval and now // self.interval == self.published:
@@ -80,11 +90,44 @@ class Chooser:
         if choose == "prefix" and not uneven:
             most = max(self.cached(r, request) for r in every)
             every = [r for r in every if self.cached(r, request) == most]
+        if choose == "expert" and max(load) - min(load) <= 2:
+            overlap = [self.overlap(r, request) for r in every]
+            every = [r for r in every if overlap[r] == max(overlap)]
         found = min(every, key=lambda r: load[r])
         self.number += 1
         waiting, running = self.told[found]
         self.told[found] = (waiting + 1, running)
         return found
+
+    def uses(self, replica: int, batch: list[Told]) -> None:
+        """``used``: by replica, step and layer what its tokens chose."""
+        if self.experts is None:
+            return
+        self.used = self.used or [[] for _ in self.replicas]
+        tokens = [(who, first + k) for who, first, count, _ in batch for k in range(count)]
+        self.used[replica].append([
+            [e for one in tokens for e in self.experts.choices(*one)[layer]]
+            for layer in range(len(self.experts.slots))
+        ])  # fmt: skip
+
+    def held(self, replica: int, layer: int) -> list[int]:
+        """From the last step back those of most tokens first, as many as there are slots."""
+        assert self.experts is not None
+        found: list[int] = []
+        for step in reversed(self.used[replica]) if self.used else ():
+            for one in sorted(set(step[layer]), key=lambda e: (-step[layer].count(e), e)):
+                found += [] if one in found else [one]
+        return found[: self.experts.slots[layer]]
+
+    def overlap(self, replica: int, request: int) -> int:
+        assert self.experts is not None
+        prompt = self.replicas[replica].judge.requests[request].prompt
+        return sum(
+            e in self.held(replica, layer)
+            for token in range(prompt)
+            for layer in range(len(self.experts.slots))
+            for e in self.experts.choices(request, token)[layer]
+        )
 
     def cached(self, replica: int, request: int) -> int:
         judge = self.replicas[replica].judge
@@ -162,6 +205,7 @@ class Replicas:
             replica.wait(now)
             return
         judge.steps.append((now, batch))
+        self.router.uses(number, batch)
         before, host = judge.ends[-1] if judge.ends else 0, judge.host(judge.settings.before, batch)
         end = max(before, now + host) + time_of(batch)
         judge.ends.append(end)

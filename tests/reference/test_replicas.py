@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesim.workload.routers import registry
 from moesim.workload.serving.clock import steps_of, with_step_times
 from moesim.workload.serving.fleet import Fleet, Routed
+from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, VERIFIES, State
 from moesim.workload.serving.steps import decided_with
 
+from . import judge_replicas as judges
 from .judge_replicas import Replicas
 from .serving_cases import ServingCase, asked_of, judge_of, of_vllm, room_of, times_of, vllm_of
 from .test_serving_scheduler import step_time, told
@@ -29,17 +32,38 @@ def routed_of(kind: str, count: int, interval: int, seed: int) -> Routed:
     return Routed(count, registry.get(kind)(**given), seed)
 
 
+def choices(request: int, token: int) -> list[list[int]]:
+    """Of two layers of five experts, two a token; requests are of three kinds."""
+    kind = request % 3
+    return [[kind, (kind + token) % 5], [(2 * kind + token // 3) % 5, (token * token) % 5]]
+
+
+SLOTS = [2, 3]
+
+
+def arrays(request: Any, token: Any) -> Any:
+    pairs = zip(request.tolist(), token.tolist(), strict=True)
+    return np.array([choices(*one) for one in pairs], np.int64).reshape(-1, 2, 2)
+
+
 def played(case: ServingCase, routed: Routed, *, plain: bool = True) -> tuple[Order, Fleet]:
     scheduler = vllm_of(case.settings)
     decide = decided_with(scheduler.rule()) if plain else None
     parts = (asked_of(case), room_of(case), scheduler, routed, times_of(case), decide)
-    fleet, order = Fleet(*parts), Order()
+    fleet = Fleet(*parts)
+    fleet.sees(Experts(arrays, 5, np.array(SLOTS)))
+    return in_order(fleet), fleet
+
+
+def in_order(fleet: Fleet) -> Order:
+    """All steps, as (replica, decided, entries)."""
+    order = Order()
     turns, ended = fleet.turns(), None
     while True:
         try:
             number, state, start, _ = next(turns) if ended is None else turns.send(ended)
         except StopIteration:
-            return order, fleet
+            return order
         step = int(state.numbers[STEPS]) - 1
         low, high = state.steps[BEGIN, step : step + 2]
         entries = [tuple(one) for one in state.log[:VERIFIES, low:high].T.tolist()]
@@ -50,11 +74,16 @@ def played(case: ServingCase, routed: Routed, *, plain: bool = True) -> tuple[Or
 def judged(case: ServingCase, choose: tuple[str, int], count: int, seed: int) -> Replicas:
     judge = judge_of(case)
     found = Replicas(judge.requests, judge.settings, count, choose, seed)
+    found.router.experts = judges.Experts(choices, SLOTS)
     found.run(lambda entries: step_time(sum(one[2] for one in entries)))
     return found
 
 
-PARTS = (st.integers(1, 3), st.sampled_from(ROUTERS), st.sampled_from([0, 0, 25]))
+PARTS = (
+    st.integers(1, 3),
+    st.sampled_from((*ROUTERS, *["expert"] * 4)),
+    st.sampled_from([0, 0, 25]),
+)
 
 
 @settings(max_examples=300)
@@ -93,3 +122,21 @@ def test_one_replica_is_none(case, kind):
     except StopIteration:
         alone = []
     assert [(now, entries) for _, now, entries in order] == alone
+
+
+@given(of_vllm(), st.integers(1, 4))
+def test_where_experts_say_nothing_the_fewest_requests_do(case, count):
+    """Tokens that choose no expert are alike: no replica has more of what they choose."""
+
+    def alike(request: Any, token: Any) -> Any:
+        del token
+        return np.full((len(request), 1, 1), -1)
+
+    orders = []
+    for kind in ("expert", "least_outstanding"):
+        scheduler, routed = vllm_of(case.settings), routed_of(kind, count, 0, 0)
+        decide = decided_with(scheduler.rule())
+        fleet = Fleet(asked_of(case), room_of(case), scheduler, routed, times_of(case), decide)
+        fleet.sees(Experts(alike, 1, np.array([1])))
+        orders.append((in_order(fleet), fleet.replica.tolist()))
+    assert orders[0] == orders[1]

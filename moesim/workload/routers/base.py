@@ -20,7 +20,8 @@ class Seen(NamedTuple):
     and ``running`` on each when it last told, and those that the router has sent there since among
     the waiting; tokens of its prompt that each has ``cached`` (0 where the router does not ask).
     ``number``: requests that came before; ``before``: the replica of the one before in its session,
-    -1 without.
+    -1 without. ``overlap``: choices of its prompt for experts that each has used last, None where
+    the router does not ask.
     """
 
     number: int
@@ -28,6 +29,7 @@ class Seen(NamedTuple):
     running: Ints
     cached: Ints
     before: int
+    overlap: Ints | None = None
 
     @property
     def outstanding(self) -> Ints:
@@ -40,6 +42,9 @@ class Router(Params):
 
     reads_prefixes: ClassVar[bool] = False
     """Whether it sees what is ``cached``."""
+
+    reads_experts: ClassVar[bool] = False
+    """Whether it sees the ``overlap``."""
 
     stats_interval: Duration = Field(
         default=0.0,

@@ -144,6 +144,9 @@ class Disaggregated(Fleet):
 
     # what comes before decisions
 
+    def _uses(self, number: int) -> None:
+        """Its routers go by no experts."""
+
     def _decides(self, number: int, now: int) -> None:
         server = self.servers[number]
         server.see()

@@ -16,6 +16,7 @@ from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import Server
 from moesim.workload.serving.host import NO_TIME, HostTimes
 from moesim.workload.serving.pool import Pool
+from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.state import (
     BEGIN,
     GIVES,
@@ -112,6 +113,7 @@ class Fleet:
             self._decides(number, server.due)
             if (told := server.decide()) is None:
                 continue
+            self._uses(number)
             ended = yield number, *told
             server.ended(ended)
             self._follow(number, told[1], ended)
@@ -137,6 +139,14 @@ class Fleet:
 
     def _has_all(self, request: int) -> bool:
         return bool(self._given[request] == self.asked.output_tokens[request])
+
+    def sees(self, experts: Experts) -> None:
+        """Its router may go by which of ``experts`` steps choose."""
+        self.pools[0].sees(experts)
+
+    def _uses(self, number: int) -> None:
+        """A replica has decided a step."""
+        self.pools[0].used(number, entries_of(self.servers[number].state))
 
     def _decides(self, number: int, now: int) -> None:
         """Before a replica decides."""

@@ -11,6 +11,7 @@ from moesim.workload.routers.base import Router, Seen
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.blocks import hits_of
 from moesim.workload.serving.clock import Server
+from moesim.workload.serving.recent_experts import Experts, RecentExperts
 from moesim.workload.serving.state import BLOCK_SIZE, NEXT, NONE, QUEUED, RANK, RUN, WAIT
 
 
@@ -26,6 +27,17 @@ class Pool:
         self._router, self._stream, self._key = router, stream, key
         self._number, self._told_until = 0, 0
         self._told = np.zeros((2, len(servers)), np.int64)
+        self._recent: RecentExperts | None = None
+
+    def sees(self, experts: Experts) -> None:
+        """Its router sees which ``experts`` are used, if it asks for that."""
+        if self._router.reads_experts:
+            self._recent = RecentExperts(experts, len(self.servers))
+
+    def used(self, number: int, entries: Ints) -> None:
+        """``entries`` of the log are a step of server ``number``."""
+        if self._recent is not None:
+            self._recent.used(number, entries)
 
     def tell(self, now: int) -> None:
         """They tell what they have, if it is time, before what happens ``now``."""
@@ -48,6 +60,7 @@ class Pool:
             running=self._told[1].copy(),
             cached=self._cached(request),
             before=before,
+            overlap=self._overlap(request),
         )
         chosen = self._router.choose(seen, self._stream)
         if not 0 <= chosen < len(self.servers):
@@ -56,6 +69,11 @@ class Pool:
         self._number += 1
         self._told[0, chosen] += 1
         return chosen
+
+    def _overlap(self, request: int) -> Ints | None:
+        if self._recent is None:
+            return None
+        return self._recent.overlap(request, self.servers[0].state)
 
     def _cached(self, request: int) -> Ints:
         """Tokens of its prompt int64[servers] in blocks that can be found, of the best rank."""

@@ -149,3 +149,39 @@ def test_what_does_not_go_together_is_one_line(more, said):
     with pytest.raises(InputError) as caught:
         load_experiment({**SMALL, **served, "serving": {"replicas": 2}, **more})
     assert said in str(caught.value)
+
+
+def test_both_engines_route_by_experts_alike():
+    serving = {"replicas": 3, "router": {"kind": "expert"}}
+    given = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}, "serving": serving}
+    replay, des = (simulate(experiment_of(POISSON, **given), check=one) for one in (False, True))
+    assert (replay.summary["engine"], des.summary["engine"]) == ("replay", "des")
+    for name in ("replica", "first_ns", "last_ns"):
+        assert replay.requests[name].tolist() == des.requests[name].tolist()
+    assert replay.summary["misses"] == des.summary["misses"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"experts": {"capacity": "all"}}, "all experts in slots, where every replica has them"),
+        ({"workload": {"phase": "decode"}}, "phase: decode, whose prompts are computed elsewhere"),
+        (
+            {"serving": {"disaggregation": {}, "router": {"kind": "expert"}}},
+            "disaggregation yet; write another",
+        ),
+    ],
+)
+def test_experts_need_something_to_go_by(more, said):
+    served: dict[str, Any] = {"phase": "all", "batching": {"kind": "continuous"}}
+    given = {
+        **SMALL,
+        "experts": {"capacity": "8 slots/layer"},
+        "serving": {"replicas": 2, "router": {"kind": "expert"}},
+        **more,
+        "workload": {**served, **more.get("workload", {})},
+    }
+    with pytest.raises(InputError) as caught:
+        load_experiment(given)
+    assert "serving.router: 'expert' does not go together with" in str(caught.value)
+    assert said in str(caught.value)

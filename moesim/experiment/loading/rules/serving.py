@@ -176,6 +176,27 @@ def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Confl
     return first_wrong((f"serving.{key}",), f"{key} {does} not go together with", wrong)
 
 
+def routes_by_experts(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A router that goes by experts has some to go by."""
+    del model
+    asked, batching = experiment.serving, experiment.workload.batching
+    if asked is None or asked.alone or not batching.serves:
+        return None
+    apart = asked.disaggregation
+    every = [asked.router] if apart is None else [asked.router, apart.router]
+    kinds = [kind_of(type(one)) for one in every if one.reads_experts]
+    if not kinds:
+        return None
+    wrong = {
+        "experts.capacity": experiment.experts.capacity.kind == "all"
+        and "all experts in slots, where every replica has them; write least_outstanding",
+        "workload.phase": experiment.workload.phase == "decode"
+        and "phase: decode, whose prompts are computed elsewhere; write all",
+        "serving.disaggregation": apart is not None and "disaggregation yet; write another",
+    }
+    return first_wrong(("serving.router",), f"'{kinds[0]}' does not go together with", wrong)
+
+
 def _apart(experiment: Experiment) -> Conflict | None:
     """What prompts and answers on instances of their own do not go together with."""
     asked, batching = experiment.serving, experiment.workload.batching
@@ -200,6 +221,7 @@ def _apart(experiment: Experiment) -> Conflict | None:
 
 RULES: tuple[Rule, ...] = (
     replicas_of_served,
+    routes_by_experts,
     arrivals_are_there,
     served_by_continuous_batching,
     served_alone,
