@@ -16,11 +16,13 @@ from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment, Memory
 from moesim.experiment.schema.layout import Layout
 from moesim.hardware import HardwareProfile, SoftwareProfile
+from moesim.memory.footprint import Footprint
 from moesim.memory.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.schedule import Schedule
+from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.fleet import Routed
 from moesim.workload.serving.host import NO_TIME, HostTimes
 from moesim.workload.serving.requests import Load, served_requests
@@ -182,6 +184,18 @@ def with_blocks(case: Case, blocks: int, exchange: Exchange | None = None) -> Ca
     return replace(case, **planned._asdict())
 
 
+def _left(
+    held: Footprint, share: float, hardware: HardwareProfile, scheduler: RequestScheduler
+) -> int:
+    """Bytes for keys and values that a share of memory leaves beside what is ``held``."""
+    free = hardware.memory_bytes - hardware.context_bytes
+    fullest = int(held.total.max())
+    if scheduler.shares_without_passes:
+        lasting = int((held.total - held.parts["activations"]).max())
+        return min(int(share * free) - lasting, free - fullest)
+    return int(share * hardware.memory_bytes) - hardware.context_bytes - fullest
+
+
 def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     """What is set aside for keys and values on every GPU of ``case``, whose experts have their
     slots where that is what they leave. InputError where nothing is left.
@@ -198,9 +212,8 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     if memory.kv.kind == "bytes":
         blocks = memory.kv.amount // each
     else:
-        held = footprint_of(replace(case, kv_pool=empty), residences_of(case)).total.max(axis=0)
-        limit = int(memory.gpu_memory_utilization * hardware.memory_bytes)
-        blocks = int((limit - hardware.context_bytes - int(held.max())) // each)
+        held = footprint_of(replace(case, kv_pool=empty), residences_of(case))
+        blocks = _left(held, memory.gpu_memory_utilization, hardware, scheduler) // each
     if blocks < 1:
         what = "leaves no room for a block of keys and values; write fewer slots for experts, a"
         what += " larger memory.gpu_memory_utilization, or fewer max_num_batched_tokens"

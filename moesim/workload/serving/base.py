@@ -24,6 +24,8 @@ class RequestScheduler(Params):
     by_priority: ClassVar[bool] = False
     verifies_drafts: ClassVar[bool] = False
     """Whether its rule schedules all that is ``due``, drafts among it."""
+    shares_without_passes: ClassVar[bool] = False
+    """Whether its share of memory is of weights and cache alone, a pass's own beside it."""
 
     max_num_seqs: int = Field(
         default=256, ge=1, le=1 << 16, description="Requests that run at once on a rank."

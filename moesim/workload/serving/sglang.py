@@ -5,7 +5,7 @@ new_token_ratio_tracker.py in srt/managers; the order of a step in scheduler.py 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -53,8 +53,13 @@ class Knobs(NamedTuple):
 
 
 class Sglang(RequestScheduler):
-    """SGLang: a step of prompts where one can be admitted, else a token of each answer."""
+    """SGLang: a step of prompts where one can be admitted, else a token of each answer.
 
+    Its share of memory is ``--mem-fraction-static`` (from memory of model_runner.py): of what is
+    free before weights are loaded, for weights and cache; activations take of the rest.
+    """
+
+    shares_without_passes: ClassVar[bool] = True
     kind: Literal["sglang"] = "sglang"
     max_prefill_tokens: int = Field(
         default=16384,

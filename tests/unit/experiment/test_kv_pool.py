@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,12 +18,14 @@ SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
 SCHEDULER = {"kind": "vllm", "max_num_batched_tokens": 64, "max_num_seqs": 4}
 
 
-def experiment_of(memory: dict[str, Any] | None = None, **choices: Any) -> Any:
+def experiment_of(
+    memory: dict[str, Any] | None = None, scheduler: dict[str, Any] = SCHEDULER, **choices: Any
+) -> Any:
     workload = {
         "requests": 8,
         "lengths": {"kind": "fixed", "input_len": 40, "output_len": 10},
         "routing": {"kind": "draw"},
-        "batching": {"kind": "continuous", "scheduler": SCHEDULER},
+        "batching": {"kind": "continuous", "scheduler": scheduler},
     }
     given = {**SMALL, "records": "step", "workload": workload, **choices}
     if memory is not None:
@@ -37,6 +40,24 @@ def test_windows_and_blocks_by_hand() -> None:
     assert pool.block_bytes(model) == 12 * 16 * token
     assert pool.seat_bytes(model) == 12 * (128 + 16) * token
     assert pool.bytes_of(model) == 100 * pool.block_bytes(model) + 4 * pool.seat_bytes(model)
+
+
+def test_sglangs_share_is_of_weights_and_cache_alone() -> None:
+    """``--mem-fraction-static``; a pass's activations are beside it, and always fit."""
+    budgets = {"sglang": "chunked_prefill_size", "vllm": "max_num_batched_tokens"}
+    pools = {}
+    for share, kind in product(("50 %", "100 %"), budgets):
+        scheduler = {"kind": kind, budgets[kind]: 64, "max_num_seqs": 4}
+        built = build(experiment_of({"gpu_memory_utilization": share}, scheduler))
+        pool = built.case.kv_pool
+        assert pool is not None
+        assert built.out_of_memory is None
+        pools[share, kind], each = pool.blocks, pool.block_bytes(built.case.model)
+        held, free = built.footprint.parts, built.hardware
+    activations = int(held["activations"].max())
+    more = (pools["50 %", "sglang"] - pools["50 %", "vllm"]) * each
+    assert activations + free.context_bytes / 2 == pytest.approx(more, abs=2 * each)
+    assert abs(pools["100 %", "sglang"] - pools["100 %", "vllm"]) <= 1
 
 
 @pytest.mark.parametrize("share", ["50 %", "90 %"])
