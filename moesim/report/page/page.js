@@ -7,6 +7,8 @@
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text ?? "" });
   const shown = new Set(rows.map((_, at) => at));
 
+  const words = new Intl.Collator(undefined, { numeric: true });
+
   // sorting: by number where the column has them, else by text; a second click turns it around
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, place) => {
@@ -22,14 +24,15 @@
       heads.forEach((one) => one.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", order);
       const sign = order === "ascending" ? 1 : -1;
-      const value = (row) => data.points[row.dataset.row]["c" + place];
-      const compare = (a, b) => {
-        const [x, y] = [value(a), value(b)];
+      const keyed = rows.map((row, at) => [data.points[at]["c" + place], row]);
+      keyed.sort(([x], [y]) => {
         if (x === null || y === null) return (x === null) - (y === null);
-        const apart = numbers ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
-        return sign * apart;
-      };
-      body.append(...[...rows].sort(compare));
+        return sign * (numbers ? x - y : words.compare(x, y));
+      });
+      // beside the page, so that it is laid out once
+      body.remove();
+      body.replaceChildren(...keyed.map(([, row]) => row));
+      table.append(body);
     });
   });
 
