@@ -76,13 +76,40 @@ def test_the_demo_ends_with_its_page(
     assert (out / "figures" / "throughput_vs_capacity.png").is_file()
 
 
-def test_a_shell_completes_commands() -> None:
-    asked = {"_MOESIM_COMPLETE": "complete_bash", "COMP_WORDS": "moesim swe", "COMP_CWORD": "1"}
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: str) -> None:
+    asked = {
+        "_MOESIM_COMPLETE": f"complete_{shell}", "COMP_WORDS": "moesim swe", "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "moesim swe", "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "moesim"],
         env=os.environ | asked, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.split() == ["sweep"]
+    words = {"bash": "sweep", "zsh": '_arguments \'*: :(("sweep":', "fish": "sweep\tSimulate"}
+    assert done.stdout.strip().startswith(words[shell])
+
+
+def test_an_experiment_begins_with_three_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["gpt-oss-20b", "rtx-3060-12gb", "chat"])
+    asked: list[str] = []
+
+    def answer(what: str, **_: object) -> str:
+        asked.append(what)
+        return next(answers)
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", answer)
+    out = tmp_path / "mine.yaml"
+    assert main(["init", "-o", str(out)]) == 0
+    assert [what.split()[0] for what in asked] == ["Model", "GPU", "Workload"]
+    assert f"next:   moesim check {out}" in capsys.readouterr().out
+    assert main(["check", str(out)]) == 0
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    assert main(["init", "-o", str(tmp_path / "other.yaml")]) == 2
+    assert "MODEL: is needed; this is no terminal to ask at" in capsys.readouterr().err
 
 
 PLAIN = ("moesim schema",)

@@ -104,12 +104,19 @@ def made(folder: Path) -> list[Fact]:
     """Versions, and the digests of the files that the result in ``folder`` was made from."""
     told = read_provenance(folder)
     names = ("moesim", "python", "platform", "seed", "command")
-    rows = [(name, str(told[name])) for name in names if told.get(name) is not None]
+    rows = [(name, _said(name, told[name])) for name in names if told.get(name) is not None]
     inputs = told.get("inputs") or {}
     return rows + [
         (f"{name}: {Path(str(one.get('path', ''))).name}", str(one.get("sha256", ""))[:MOST_INPUT])
         for name, one in inputs.items()
     ]
+
+
+def _said(name: str, value: Any) -> str:
+    """A version as it is; a command without where its program lies, which is nobody else's."""
+    program, _, rest = str(value).partition(" ")
+    ours = name == "command" and Path(program).name in ("moesim", "__main__.py")
+    return f"moesim {rest}".strip() if ours else str(value)
 
 
 def unique(lines: Sequence[str]) -> list[str]:

@@ -94,3 +94,12 @@ def test_what_cannot_be_is_one_line(
     assert "name a file that ends in .html" in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
     assert "holds nothing that a page is made of" in capsys.readouterr().err
+
+
+def test_a_command_is_told_without_where_the_program_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["somewhere/bin/moesim", "run", "a.yaml"])
+    small = {"name": "small", "model": "small-moe", "hardware": "rtx-4060-8gb"}
+    moesim.run(small | {"trace": "small-moe", "workload": {"requests": 2}}, out=tmp_path / "run")
+    assert dict(page_of(tmp_path / "run").made)["command"] == "moesim run a.yaml"
