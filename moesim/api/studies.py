@@ -149,7 +149,7 @@ def search(
     """
     from moesim.experiment.schema.origins import placed
     from moesim.report.search import check_folder, write_search, write_table
-    from moesim.sweep.search import Limit
+    from moesim.sweep.limit import Limit
     from moesim.sweep.search import search as search_of
 
     check_list("--sla", limits)

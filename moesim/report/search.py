@@ -21,7 +21,8 @@ from moesim.report.style import COLOURS, RC, save_figure
 from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
 from moesim.results.result import plain_experiment, setting_in_words
-from moesim.sweep.search import REFUSED, Found, Limit, Probe
+from moesim.sweep.limit import Limit
+from moesim.sweep.search import CUT, REFUSED, Found, Probe
 from moesim.sweep.words import last_word
 
 CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
@@ -65,7 +66,9 @@ def table(found: Found) -> Table:
     shown.add_column("")
     for one in found.probes:
         state = "keeps all" if one.passed else "; ".join(map(str, one.broke))
-        if one.status != "ok":
+        if one.status == CUT:
+            state += " (cut short)"
+        elif one.status != "ok":
             state = one.status.replace("_", " ")
         mark = " *" if one is found.best else ""
         shown.add_row(one.text, *(number(one.numbers[name]) for name in metrics), state + mark)
@@ -110,6 +113,8 @@ def _binds(found: Found) -> str:
     assert broken is not None, "something binds"
     if broken.status == REFUSED:
         return f"it cannot run ({broken.reason})"
+    if broken.status == CUT:
+        return f"{broken.broke[0].metric} is certain to be broken"
     if broken.status != "ok":
         return f"it is {broken.status.replace('_', ' ')}"
     return ", and ".join(_breaks(one, broken.numbers[one.metric]) for one in broken.broke)

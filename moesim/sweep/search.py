@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from moesim.config.capacity import BLOCKS, SLOTS
@@ -15,9 +15,12 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import split
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
+from moesim.metrics.service_level import NO_SERVICE
 from moesim.results.result import plain_experiment
 from moesim.sweep.advise.choices import with_settings
+from moesim.sweep.limit import Limit
 from moesim.sweep.table import flatten
+from moesim.sweep.verdict import CertainError, Verdict
 
 NEAR = 1.02
 """Of a value that breaks a limit over one that keeps all: nearer is not asked."""
@@ -27,39 +30,10 @@ UNLOADED = 1024
 """The experiment's own value over that at which it bears next to no load."""
 REFUSED = "cannot_run"
 """The status of a value that is no experiment: too long for the model, say."""
+CUT = "cut_short"
+"""The status of a run that was ended once it was certain that it breaks a limit."""
 _WHOLE = (SLOTS, BLOCKS)
 """Units of whole numbers."""
-_LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A number of ``summary.json`` that is at most, or at least, so much."""
-
-    metric: str
-    sign: str
-    bound: float
-
-    @classmethod
-    def parse(cls, text: str) -> Limit:
-        """``p99_ttft_ms<=500``; an InputError for anything else."""
-        found = _LIMIT.fullmatch(text)
-        try:
-            metric, sign, bound = found.groups() if found else ("", "", "")
-            return cls(metric, sign, float(bound))
-        except ValueError:
-            what = f"'{text}' is no limit; write METRIC<=NUMBER or METRIC>=NUMBER"
-            what += ", as in 'p99_ttft_ms<=500'"
-            raise InputError([Problem("--sla", "", what)]) from None
-
-    def holds(self, value: float | None) -> bool:
-        """Whether ``value`` keeps it; one that is not known does not."""
-        if value is None:
-            return False
-        return value <= self.bound if self.sign == "<=" else value >= self.bound
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.sign} {self.bound:g}"
 
 
 @dataclass(frozen=True)
@@ -116,26 +90,31 @@ def search(
     path: str,
     limits: Sequence[Limit],
     told: Callable[[Found], None] = lambda _: None,
+    *,
+    cut: bool = True,
 ) -> Found:
     """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
     bisect its logarithm to 2 %, whole numbers to the next one. Where the experiment's own breaks
     one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to find.
 
-    ``told`` is given what is known after every run. Random draws are the same in all of them. It
-    takes limits to be broken from some value on, and a value that cannot run to break all. Raises
-    InputError for a path without a number, for a metric that a run does not have, and where the
-    experiment's own value cannot run.
+    ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
+    says by how much. ``told`` is given what is known after every run. Random draws are the same in
+    all of them. It takes limits to be broken from some value on, and a value that cannot run to
+    break all. Raises InputError for a path without a number, for a metric that a run does not have,
+    and where the experiment's own value cannot run.
     """
     _check_promised(experiment, limits)
     base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
     own, write, whole = _value(base, path)
     probes: dict[float, Probe] = {}
 
-    def probe(value: float) -> Probe:
-        if value not in probes:
+    def probe(value: float, *, whole_run: bool = False) -> Probe:
+        known = probes.get(value)
+        if known is None or (whole_run and known.status == CUT):
             first = not probes
+            ends = cut and not whole_run
             try:
-                probes[value] = _probe(base, path, limits, value, write)
+                probes[value] = _probe(base, path, limits, value, write, cut=ends)
             except _CannotRunError as error:
                 if first:
                     raise error.why from None
@@ -149,12 +128,14 @@ def search(
     ends = _bracket(own, probe, probes.pop, whole=whole)
     while ends is not None and (middle := _middle(*ends, whole=whole)) is not None:
         ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
+    if (broken := found().first_broken) is not None and broken.status == CUT:
+        probe(broken.value, whole_run=True)
     return found()
 
 
 def _bracket(
     own: float,
-    probe: Callable[[float], Probe],
+    probe: Callable[..., Probe],
     forget: Callable[[float], object],
     *,
     whole: bool,
@@ -162,22 +143,25 @@ def _bracket(
     """A value that keeps the limits and a larger one that does not; None where there is none: the
     least one breaks them, or the run changes no more.
     """
-    last = probe(own)
+    last, alike = probe(own), True
     least = 1.0 if whole else own / UNLOADED
     if not last.passed and own > least:
         first = probe(least)
         if first.status == REFUSED:  # which says nothing of more
             forget(least)
+            last = probe(own, whole_run=True)
         elif not first.passed:
             return None
+        else:
+            alike = False  # runs above it may be, and one below them keeps all
     for _ in range(MOST_STEPS):
         other = last.value * 2 if last.passed else last.value / 2
         if whole and (other := math.floor(other)) < 1:
             return None
-        now = probe(other)
+        now = probe(other, whole_run=alike and not last.passed)
         if now.passed != last.passed:
             return (last.value, other) if last.passed else (other, last.value)
-        if now.status == "ok" and now.every == last.every:
+        if alike and now.status == "ok" and now.every == last.every:
             return None
         last = now
     return None
@@ -218,12 +202,19 @@ def _probe(
     limits: Sequence[Limit],
     value: float,
     write: Callable[[float], str],
+    *,
+    cut: bool,
 ) -> Probe:
     text = write(value)
     try:
-        summary = simulate(with_settings(base, {path: text})).summary
+        experiment = with_settings(base, {path: text})
+        watch = partial(Verdict, limits, experiment.serving or NO_SERVICE) if cut else None
+        summary = simulate(experiment, watch=watch).summary
     except InputError as error:
         raise _CannotRunError(error) from None
+    except CertainError as certain:
+        nothing = {one.metric: None for one in limits}
+        return Probe(value, text, CUT, nothing, (certain.limit,))
     numbers = {one.metric: _number(summary, one.metric) for one in limits}
     broke = tuple(one for one in limits if not one.holds(numbers[one.metric]))
     every = {key: said for key, said in flatten(summary) if key != "engine_wall_s"}

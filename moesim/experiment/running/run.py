@@ -43,6 +43,8 @@ from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
+from moesim.workload.serving.foreseen import Watch
+from moesim.workload.serving.run import Serving
 
 if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog
@@ -113,14 +115,18 @@ def simulate(
     limit_steps: int | None = None,
     log: DecisionLog | None = None,
     inputs: Inputs | None = None,
+    watch: Callable[[Serving], Watch] | None = None,
 ) -> Result:
-    """The result of ``experiment``, in memory; ``log``: what runs on the same trace share.
+    """The result of ``experiment``, in memory; ``log``: what runs on the same trace share;
+    ``watch`` makes what sees the steps of one engine that serves requests end, as the clock goes.
 
     A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
     """
     built = build(experiment, limit_steps)
     if inputs is not None:
         check_same(inputs, built.inputs)
+    if watch is not None and built.case.serving is not None:
+        built.case.serving.watched(watch)
     engine = engine_of(experiment, built.case, check=check)
     if (reason := built.out_of_memory) is not None:
         return _does_not_fit(experiment, built, engine, reason)

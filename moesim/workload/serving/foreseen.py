@@ -26,6 +26,8 @@ from moesim.workload.serving.state import (
 )
 from moesim.workload.timetable import GrowingSchedule
 
+Watch = Callable[[State, int, int], None]
+"""Sees the state, a step, and when it ended on every GPU; may raise what ends the run."""
 MOST = 64
 """Steps that are decided ahead."""
 
@@ -53,6 +55,7 @@ class Foresight:
             pass
         self.ahead, self._host_ahead = copied(self.state), self._host.copy()
         self._open = self._since = 0
+        self.watch: Watch | None = None
 
     def foresee(self, most: int) -> int:
         """Decide up to so many steps ahead, the last one that is decided among them; how many; 0:
@@ -71,12 +74,15 @@ class Foresight:
         the last GPU; of these when each starts at the earliest, and so long before the host works
         on it, int64[2, steps that hold].
         """
-        number = len(ends)
+        number, first = len(ends), int(self.state.numbers[STEPS]) - 1
         self.pace[ENDS, BACK : BACK + number] = ends
         told = np.empty((2, number), np.int64)
         asked = (self._times, self.durations, self.ahead, self.pace, told)
         held = int(self._hold(self.state, self._knobs, self._host, *asked))
         self._most = min(MOST, 2 * self._most) if held == number else max(2, (number + held) // 2)
+        for step in range(held if self.watch is not None else 0):
+            assert self.watch is not None, "it sees steps"
+            self.watch(self.state, first + step, int(ends[step]))
         return held, told[:, :held]
 
     def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import played, steps_of
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
-from moesim.workload.serving.foreseen import Foreseen, Foresight
+from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
 from moesim.workload.serving.host import NO_TIME, HostTimes
 from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
@@ -36,6 +37,7 @@ class Serving:
     ``clockless``: whether it needs no clock. ``ghosts`` int64[ranks]: misses so far that one slot
     more had spared, where a split asks for them. ``routed``: replicas of it, and the router before
     them, None: it is alone; ``after_all`` is what has become of them.
+    ``watch`` sees steps end.
     """
 
     served: ServedRequests
@@ -49,6 +51,7 @@ class Serving:
     ghosts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     routed: Routed | Roles | None = None
     after_all: Fleet | None = None
+    watch: Watch | None = None
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""
@@ -75,6 +78,8 @@ class Serving:
                 step = int(self.state.numbers[STEPS]) - 1
                 at = (np.array([start]), np.array([host]))
                 ended = yield self._passes(self.state, step, step + 1, at)
+                if self.watch is not None:
+                    self.watch(self.state, step, int(ended.max()))
                 self.state.ranks[GHOSTS] += self.ghosts - told
                 told = self.ghosts.copy()
                 self.state, start, host = steps.send(int(ended.max()))
@@ -85,8 +90,13 @@ class Serving:
         """The passes, several at a time before their times are known."""
         args = (self._coming, self.room, self.scheduler, self.times)
         foreseen = Foreseen(Foresight(*args), self._passes)
-        self.state = foreseen.foresight.state
+        self.state, foreseen.foresight.watch = foreseen.foresight.state, self.watch
         return foreseen
+
+    def watched(self, watch: Callable[[Serving], Watch]) -> None:
+        """What ``watch`` makes sees steps end, where they give all tokens of clients."""
+        if not self.room.prefilled:
+            self.watch = watch(self)
 
     @property
     def _coming(self) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ import pytest
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
 from moesim.report.search import sentence
-from moesim.sweep.search import NEAR, Limit
+from moesim.sweep.limit import Limit
+from moesim.sweep.search import NEAR
+from moesim.sweep.search import search as search_of
+from moesim.sweep.verdict import CertainError, Verdict
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -206,3 +212,91 @@ def test_the_command_draws_what_was_tried(
     assert "No batch size keeps the limits: even at 1 mean_tpot_ms is" in told.out
     assert "1 tried" in told.err
     assert (tmp_path / "out" / "search.png").is_file()
+
+
+LOADED: dict[str, Any] = {
+    **TINY,
+    "software": "vllm",
+    "workload": {
+        "requests": 60,
+        "arrivals": {"kind": "poisson", "request_rate": "400 requests/s"},
+        "lengths": {"kind": "random", "input_len": 60, "output_len": 12, "range_ratio": 0.5},
+        "routing": {"kind": "draw"},
+        "batching": {
+            "kind": "continuous",
+            "scheduler": {"kind": "vllm", "max_num_seqs": 4, "max_num_batched_tokens": 64},
+        },
+    },
+    "serving": {"slo": {"ttft": "20 ms", "tpot": "5 ms"}, "warm_up": 5},
+}
+RATE = "workload.arrivals.request_rate"
+METRICS = [
+    *(f"{which}_{time}_ms" for which in ("mean", "p50", "p90", "p99")
+      for time in ("ttft", "tpot", "e2el", "itl")),
+]  # fmt: skip
+RATES = ["request_goodput", "slo_attainment.all", "slo_attainment.ttft", "output_throughput",
+         "request_throughput", "total_token_throughput"]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["auto", "des"])
+def whole(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
+    """An experiment that is too much, and what it says to its end."""
+    experiment = load_experiment(
+        {**LOADED, "records": "summary", "engine": request.param}
+    ).experiment
+    return experiment, simulate(experiment).summary
+
+
+def cut_by(experiment: Any, *limits: Limit) -> Limit | None:
+    """The limit that ends a run; None: it runs to its end."""
+    try:
+        simulate(experiment, watch=partial(Verdict, limits, experiment.serving))
+    except CertainError as certain:
+        return certain.limit
+    return None
+
+
+def number_of(summary: dict[str, Any], metric: str) -> float:
+    name, _, part = metric.partition(".")
+    return float(summary[name][part] if part else summary[name])
+
+
+def test_no_run_is_cut_that_keeps_its_limits(whole: tuple[Any, dict[str, Any]]) -> None:
+    """All at once: each bound is what the run has at its end, or a hair looser."""
+    experiment, summary = whole
+    limits = [Limit(one, "<=", number_of(summary, one)) for one in METRICS]
+    limits += [Limit(one, "<=", number_of(summary, one)) for one in ("rejected", "preemptions")]
+    limits += [Limit(one, ">=", number_of(summary, one)) for one in RATES]
+    assert all(one.holds(number_of(summary, one.metric)) for one in limits)
+    assert cut_by(experiment, *limits) is None
+
+
+@pytest.mark.parametrize("metric", [*METRICS, *RATES])
+def test_a_run_that_breaks_a_limit_by_far_is_cut(
+    whole: tuple[Any, dict[str, Any]], metric: str
+) -> None:
+    experiment, summary = whole
+    value = number_of(summary, metric)
+    limit = Limit(metric, "<=", value / 9) if metric in METRICS else Limit(metric, ">=", value * 9)
+    assert cut_by(experiment, limit) == limit
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [["p99_ttft_ms<=15"], ["mean_tpot_ms<=4", "p90_e2el_ms<=60"], ["request_goodput>=100"],
+     ["p99_itl_ms<=4"], ["p50_ttft_ms<=1e-6"]],
+)  # fmt: skip
+def test_cut_runs_find_the_same(limits: list[str]) -> None:
+    """The same value, the same one that breaks, and what it says; only who is above says less."""
+    experiment = load_experiment(LOADED).experiment
+    asked = [Limit.parse(one) for one in limits]
+    cut, full = (search_of(experiment, RATE, asked, cut=one) for one in (True, False))
+    assert sentence(cut) == sentence(full)
+    for one, other in ((cut.best, full.best), (cut.first_broken, full.first_broken)):
+        assert one == other
+    assert [one.text for one in cut.probes] == [one.text for one in full.probes]
+    assert [one.passed for one in cut.probes] == [one.passed for one in full.probes]
+    for one in cut.probes:
+        assert one.status in ("ok", "cut_short")
+    if "itl" not in limits[0] and len(cut.probes) > 2:  # gaps are known late
+        assert any(one.status == "cut_short" for one in cut.probes)
