@@ -22,6 +22,7 @@ from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations
 from moesim.memory.split import COPY, OFFERED, ROWS
 from moesim.model.spec import FfnSpec, LayerSpec
+from moesim.runtime.compiled import njit
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
@@ -82,12 +83,11 @@ class LayerWork:
             known = np.concatenate((known, np.zeros(more, np.bool_)))
             prices = np.concatenate((prices, np.zeros((2, more), np.int64)), axis=1)
             self._offered[kind] = known, prices
-        if not known[active.rows].all():
+        offers = np.empty((OFFERED, len(active.rows)), np.int64)
+        if not _offer(active.rows, known, prices, self.copy_ns[kind], offers):
             new = np.flatnonzero(np.bincount(active.rows, minlength=len(known)) * ~known)
             prices[:, new], known[new] = self._prices_of(kind, new), True
-        offers = np.empty((OFFERED, len(active.rows)), np.int64)
-        offers[COPY], offers[ROWS] = self.copy_ns[kind], active.rows
-        prices.take(active.rows, axis=1, out=offers[COPY + 1 : ROWS])
+            _offer(active.rows, known, prices, self.copy_ns[kind], offers)
         return offers
 
     def _prices_of(self, kind: int, rows: Ints) -> Ints:
@@ -275,6 +275,20 @@ class LayerWork:
             return
         known = self._copies_of(tuple(self.variants[layer].tolist()), layer)
         known.number[: len(numbers)] += numbers
+
+
+@njit(cache=True, _nrt=False)
+def _offer(rows: Any, known: Any, prices: Any, copy_ns: int, offers: Any) -> bool:
+    """Fill in the ``offers`` int64[OFFERED, n] of experts with such ``rows``; whether their
+    ``prices``, by rows, are ``known``.
+    """
+    for i in range(len(rows)):
+        if not known[rows[i]]:
+            return False
+        offers[COPY, i], offers[ROWS, i] = copy_ns, rows[i]
+        for price in range(len(prices)):
+            offers[COPY + 1 + price, i] = prices[price, rows[i]]
+    return True
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk, Work
+from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.counts import HOST_HITS, STORAGE_BYTES, STORAGE_NS, STORAGE_READS
 from moesim.engine.host_window import HostWindow
 from moesim.engine.provenance import Provenance
@@ -22,7 +22,7 @@ from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.initial import in_order
 from moesim.model.spec import FfnSpec
-from moesim.runtime.compiled import njit
+from moesim.runtime.compiled import njit, record, types
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
@@ -39,8 +39,8 @@ class ReadTimes(NamedTuple):
     lead: Ints
 
 
-WANTED, NOT_WANTED = -2, -1
-"""Of an expert, before its read has a number; and where it needs none."""
+NO_READ, PARTS = -1, 3
+"""Of what is there; and how many parts a work's needs have."""
 NO_READS = ReadTimes(*np.zeros((3, 0), np.int64))
 
 
@@ -103,15 +103,14 @@ def host_numbers(case: Case, routing: Routing, gpu: int) -> Ints:
 
 
 class _Needs(NamedTuple):
-    """What a work wants from host memory: by copy, by expert of the host and by expert that a
-    launch reads over the link, the pass and the logical expert of each (of variants, numbered one
-    behind another); ``launches`` of the last; and where a copy may want several, which one wants
-    each, ``copy``.
+    """What a work wants from host memory, in three parts: by copy, by expert of the host and by
+    expert that a launch reads over the link. Of each where the passes begin, int64[passes + 1],
+    and the logical experts (of variants, numbered one behind another). Of the last part the
+    ``launches``; and where a copy may want several, which one wants each, ``copy``.
     """
 
-    copies: tuple[Ints, Ints]
-    hosted: tuple[Ints, Ints]
-    linked: tuple[Ints, Ints]
+    offsets: tuple[Ints, Ints, Ints]
+    logical: tuple[Ints, Ints, Ints]
     launches: Ints
     copy: Ints | None = None
 
@@ -151,20 +150,15 @@ class Storage:
         assert self.window is not None, "see fill"
         runs, found = self.routing.active(chunk.first, chunk.first + chunk.passes), {}
         for key, one in needs.items():
-            passes = one.copies[0], one.hosted[0], self._pass_of_link(one, chunk.work[key])
-            logical = one.copies[1], one.hosted[1], one.linked[1]
-            steps, hits = self.window.reads(key, runs[:, key[0]], passes, logical)
-            copy, host, link = (self.window.places(key, part) for part in logical)
+            passes = tuple(map(_passes, one.offsets))
+            steps, hits = self.window.reads(key, runs[:, key[0]], passes, one.logical)
+            copy, host, link = (self.window.places(key, part) for part in one.logical)
             launches = len(chunk.work[key].laid.starts)
             found[key] = Reads(
                 steps, hits, copy, _last(link, one.launches, launches),
-                _last(host, one.hosted[0], chunk.passes),
+                _last(host, passes[1], chunk.passes),
             )  # fmt: skip
         return found
-
-    def _pass_of_link(self, needs: _Needs, work: Work) -> Ints:
-        passes: Ints = _passes(work.laid.step_launches)[needs.launches]
-        return passes
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the prices of reads rest on."""
@@ -177,21 +171,25 @@ class Storage:
     def _needs(self, key: Key, work: Work) -> _Needs:
         laid, one = work.laid, work.activations
         logical = self.case.placement.logical[key[0]][self.routing.local[key[1]]]
-        linked = self.case.flags.over_link[one.form[laid.on_gpu]]
-        launch = np.searchsorted(laid.starts, np.flatnonzero(linked), side="right") - 1
-        passes = [_passes(offsets) for offsets in (laid.step_copies, laid.step_hosted)]
-        of_launch = _passes(laid.step_launches)
+        launch = linked = NONE
+        if self.case.flags.over_link.any():
+            of_gpu = self.case.flags.over_link[one.form[laid.on_gpu]]
+            launch = np.searchsorted(laid.starts, np.flatnonzero(of_gpu), side="right") - 1
+            linked = logical[one.expert[laid.on_gpu[of_gpu]]]
         needs = _Needs(
-            (passes[0], logical[laid.copied]),
-            (passes[1], logical[one.expert[laid.hosted]]),
-            (of_launch[launch], logical[one.expert[laid.on_gpu[linked]]]),
+            (laid.step_copies, laid.step_hosted, np.searchsorted(launch, laid.step_launches)),
+            (logical[laid.copied], logical[one.expert[laid.hosted]], linked),
             launch,
         )
         if self.variants is None:
             return needs
         copy, variant = self.variants.wants(work.copied)
-        numbers = variant * self.routing.logical + logical[laid.copied[copy]]
-        return needs._replace(copies=(passes[0][copy], numbers), copy=copy)
+        copied = variant * self.routing.logical + logical[laid.copied[copy]]
+        return needs._replace(
+            offsets=(np.searchsorted(copy, laid.step_copies), *needs.offsets[1:]),
+            logical=(copied, *needs.logical[1:]),
+            copy=copy,
+        )
 
     def _reads(
         self, host: Host, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
@@ -199,38 +197,40 @@ class Storage:
         """The reads of the works of one node; each part of a sliced expert is one of its own."""
         layers, parts = len(self.routing.moe_layers), self.case.slices
         width = self.routing.logical * parts * self.case.stored.shape[1]
-
-        def codes(key: Key, of: tuple[Ints, Ints]) -> Ints:
-            step = (of[0] * layers + key[0]) * len(gpus) + key[1] - gpus.start
-            code: Ints = step * width + of[1] * parts + key[1] % parts
-            return code
-
-        asked = {key: [codes(key, part) for part in one[:3]] for key, one in needs.items()}
+        keys = [(layer, gpu) for layer in range(layers) for gpu in gpus]
+        experts = [
+            needs[key].logical[part] * parts + key[1] % parts for part in range(PARTS)
+            for key in keys
+        ]  # fmt: skip
+        base = np.cumsum([0, *map(len, experts)])
+        offsets = [needs[key].offsets[part] for part in range(PARTS) for key in keys]
+        asked = _Asked(np.stack(offsets, 1) + base[:-1], np.concatenate(experts), len(gpus))
         shape = (chunk.passes, layers, len(gpus))
-        table = np.full(int(np.prod(shape)) * width, NOT_WANTED, np.int32)
-        for of in asked.values():
-            for part in of:
-                table[part] = WANTED
-        offsets, in_pool = _wanted(table.reshape(-1, width), layers, len(gpus))
-        hits = host.hits(ActiveExperts(offsets, in_pool))
-        _number(table.reshape(-1, width), offsets, in_pool, hits)
-        before = np.concatenate(([0], np.cumsum(~hits)))
-        reads, wanted = np.diff(before[offsets]).reshape(shape), np.diff(offsets).reshape(shape)
+        steps, room = np.zeros(np.prod(shape) + 1, np.int64), np.full(width, NO_READ, np.int64)
+        wanted = np.empty(len(asked.experts), np.int64)
+        wanted = wanted[: _want(asked, room, steps, wanted)]
+        hits = host.hits(ActiveExperts(steps, wanted))
+        reads, numbers = np.empty(shape, np.int64), np.empty_like(asked.experts)
+        _number(asked, room, steps, wanted, hits, reads.reshape(-1), numbers)
+        there, of_works = np.diff(steps).reshape(shape) - reads, np.split(numbers, base[1:-1])
         found = {}
-        for key, one in needs.items():
-            here = (slice(None), key[0], key[1] - gpus.start)
-            of = [table[part].astype(np.int64) for part in asked[key]]
-            work = chunk.work[key]
+        for work, key in enumerate(keys):
+            here, one, laid = (
+                (slice(None), *divmod(work, len(gpus))),
+                needs[key],
+                chunk.work[key].laid,
+            )
+            copy, hosted, linked = of_works[work :: len(keys)]
             found[key] = Reads(
                 np.concatenate(([0], np.cumsum(reads[here]))),
-                wanted[here] - reads[here],
-                of[0] if one.copy is None else _last(of[0], one.copy, len(work.copied)),
-                _last(of[2], one.launches, len(work.laid.starts)),
-                _last(of[1], one.hosted[0], chunk.passes),
+                there[here],
+                copy if one.copy is None else _last(copy, one.copy, len(laid.copied)),
+                _last(linked, one.launches, len(laid.starts)),
+                _last(hosted, _passes(one.offsets[1]), chunk.passes),
             )
         if self.variants is not None:
-            code = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)) * width
-            self._time(found, chunk, (code + in_pool % width)[~hits], gpus)
+            code = np.repeat(np.arange(len(steps) - 1), np.diff(steps)) * width
+            self._time(found, chunk, (code + wanted % width)[~hits], gpus)
         return found
 
     def _time(self, found: dict[Key, Reads], chunk: Chunk, read: Ints, gpus: range) -> None:
@@ -250,36 +250,67 @@ class Storage:
             found[layer, gpu] = self.variants.timed(reads, layer, mine, work.copied, passes)
 
 
-@njit(cache=True)
-def _wanted(table: Any, layers: int, gpus: int) -> tuple[Any, Any]:
-    """Offsets int64[steps + 1] of the experts that each step, (pass, MoE layer, GPU), wants, and
-    these, numbered over all layers; ``table`` int32[steps, experts] is WANTED where it does.
+class _Asked(NamedTuple):
+    """What the works of a node want, part by part: ``offsets`` int64[passes + 1, parts x works]
+    into the ``experts``, of works that are (MoE layer, GPU), of so many ``gpus``.
     """
-    steps, width = table.shape
-    offsets, number = np.zeros(steps + 1, np.int64), 0
-    for step in range(steps):
-        for expert in range(width):
-            number += table[step, expert] == WANTED
-        offsets[step + 1] = number
-    wanted = np.empty(number, np.int64)
-    for step in range(steps):
-        number, first = offsets[step], step // gpus % layers * width
-        for expert in range(width):
-            if table[step, expert] == WANTED:
-                wanted[number] = first + expert
+
+    offsets: Any
+    experts: Any
+    gpus: Any
+
+
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+_ASKED = record(_Asked, _TABLE, _FLAT, types.int64)
+
+
+@njit(types.int64(_ASKED, _FLAT, _FLAT, _FLAT), cache=True, _nrt=False)
+def _want(asked: Any, asked_by: Any, steps: Any, wanted: Any) -> int:
+    """Fill in the experts ``wanted``, each once, ascending, numbered over all layers, by each step,
+    (pass, MoE layer, GPU), and their offsets ``steps`` int64[steps + 1]; returns their number.
+    ``asked_by`` int64[experts] of -1 is room for the last step that wanted each.
+    """
+    works, number = asked.offsets.shape[1] // PARTS, 0
+    for step in range(len(steps) - 1):
+        p, work = step // works, step % works
+        first = work // asked.gpus * len(asked_by)
+        for part in range(work, asked.offsets.shape[1], works):
+            for i in range(asked.offsets[p, part], asked.offsets[p + 1, part]):
+                expert, place = asked.experts[i], number
+                if asked_by[expert] == step:
+                    continue
+                asked_by[expert] = step
+                while place > steps[step] and wanted[place - 1] > first + expert:
+                    wanted[place] = wanted[place - 1]
+                    place -= 1
+                wanted[place] = first + expert
                 number += 1
-    return offsets, wanted
+        steps[step + 1] = number
+    return number
 
 
-@njit(cache=True)
-def _number(table: Any, offsets: Any, wanted: Any, hits: Any) -> None:
-    """Fill in ``table``, as of ``_wanted``, which read of its step brings each expert, -1: none."""
-    width = table.shape[1]
-    for step in range(len(table)):
-        reads = 0
-        for i in range(offsets[step], offsets[step + 1]):
-            table[step, wanted[i] % width] = NOT_WANTED if hits[i] else reads
-            reads += not hits[i]
+@njit(
+    types.void(_ASKED, _FLAT, _FLAT, _FLAT, types.boolean[::1], _FLAT, _FLAT),
+    cache=True,
+    _nrt=False,
+)
+def _number(
+    asked: Any, read_of: Any, steps: Any, wanted: Any, hits: Any, reads: Any, numbers: Any
+) -> None:
+    """Fill in how many ``reads`` each step makes, and the ``numbers`` of that which brings each of
+    the experts that are ``asked`` for, -1 where it is there; ``read_of`` int64[experts] is room.
+    """
+    works = asked.offsets.shape[1] // PARTS
+    for step in range(len(reads)):
+        p, work, made = step // works, step % works, 0
+        first = work // asked.gpus * len(read_of)
+        for i in range(steps[step], steps[step + 1]):
+            read_of[wanted[i] - first] = NO_READ if hits[i] else made
+            made += not hits[i]
+        reads[step] = made
+        for part in range(work, asked.offsets.shape[1], works):
+            for i in range(asked.offsets[p, part], asked.offsets[p + 1, part]):
+                numbers[i] = read_of[asked.experts[i]]
 
 
 def _passes(offsets: Ints) -> Ints:

@@ -26,7 +26,6 @@ from moesim.memory.policy import (
     WANTED,
 )
 from moesim.memory.policy_reads import Reads
-from moesim.memory.split import ROWS as ROWS_AT
 from moesim.memory.split import add_miss, divide
 from moesim.runtime.compiled import inlined, njit, record, types
 
@@ -384,7 +383,7 @@ def steps_with(
                 copy_ns = kernel_ns = host_ns = 0
                 if not (loads_all or hit):
                     if prices.shape[1] > 0:
-                        copy_ns, kernel_ns, host_ns = prices[:ROWS_AT, at]
+                        copy_ns, kernel_ns, host_ns = prices[0, at], prices[1, at], prices[2, at]
                     plan, so_far = planned[at] if splits else 0, (copied, hosted, loads)
                     form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads, plan))
                 if behind and used >= slots and not _some(ranks, idle):  # rule (a), or no copy

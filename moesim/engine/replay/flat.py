@@ -176,8 +176,10 @@ def _bases(parts: list[Ints]) -> Ints:
 
 def _hosted(step_hosted: Ints, hosted_ns: Ints, moved_ns: Ints) -> Ints:
     """By pass, how long the host's experts and their rows take."""
+    if not len(hosted_ns):
+        return np.zeros(len(step_hosted) - 1, np.int64)
     ends = np.concatenate(([0], np.cumsum(hosted_ns)))
-    hosted: Ints = ends[step_hosted[1:]] - ends[step_hosted[:-1]] + moved_ns.sum(axis=0)
+    hosted: Ints = ends[step_hosted[1:]] - ends[step_hosted[:-1]] + moved_ns[0] + moved_ns[1]
     return hosted
 
 

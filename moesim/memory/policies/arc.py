@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
+from moesim.memory.policy import LAST_USE, NEVER, ROWS, CachePolicy
 from moesim.runtime.compiled import njit
 
 LIST, LEFT, SLOTS, TARGET, FROM, FORGETS = range(ROWS, ROWS + 6)
@@ -18,27 +18,34 @@ NOWHERE, T1, T2, B1, B2 = range(5)
 
 
 @njit(cache=True)
-def _size(state: Any, which: int) -> Any:
-    number = 0
+def _sizes(state: Any) -> Any:
+    """Those of T1, T2, B1 and B2, in one go over the experts."""
+    once = twice = recent = frequent = 0
     for e in range(state.shape[1]):
-        number += state[LIST, e] == which
-    return number
+        of = state[LIST, e]
+        once += of == T1
+        twice += of == T2
+        recent += of == B1
+        frequent += of == B2
+    return once, twice, recent, frequent
 
 
 @njit(cache=True)
 def _drop_oldest(state: Any, ghosts: int) -> None:
-    oldest = -1
+    least, place = NEVER, 0  # in vectors; no two are evicted at once
     for e in range(state.shape[1]):
-        if state[LIST, e] == ghosts and (oldest < 0 or state[LEFT, e] < state[LEFT, oldest]):
-            oldest = e
-    if oldest >= 0:
-        state[LIST, oldest] = NOWHERE
+        least = min(least, state[LEFT, e] if state[LIST, e] == ghosts else NEVER)
+    if least == NEVER:
+        return
+    while state[LIST, place] != ghosts or state[LEFT, place] != least:
+        place += 1
+    state[LIST, place] = NOWHERE
 
 
 @njit(cache=True)
-def _adapt(state: Any, came_from: int) -> None:
-    """Move the target towards the list whose ghost came back (cases II and III)."""
-    recent, frequent, slots = _size(state, B1), _size(state, B2), state[SLOTS, 0]
+def _adapt(state: Any, came_from: int, recent: int, frequent: int) -> None:
+    """Move the target towards the list whose ghost came back (cases II and III), of so many."""
+    slots = state[SLOTS, 0]
     if came_from == B1:
         state[TARGET, 0] = min(slots, state[TARGET, 0] + max(frequent // recent, 1))
     elif came_from == B2:
@@ -74,18 +81,19 @@ class Arc(CachePolicy):
         """At a miss: adapt, shorten the ghosts, and say from which list REPLACE takes."""
         if hit:
             return
-        came_from, once, slots = state[LIST, expert], _size(state, T1), state[SLOTS, 0]
-        _adapt(state, came_from)
+        came_from, slots = state[LIST, expert], state[SLOTS, 0]
+        once, twice, recent, frequent = _sizes(state)
+        _adapt(state, came_from, recent, frequent)
         target = state[TARGET, 0]
         of_once = once > 0 and (once > target or (came_from == B2 and once == target))
         state[FORGETS, 0] = 0
         if came_from == NOWHERE:
-            first = once + _size(state, B1)
+            first = once + recent
             if first == slots and once == slots:
                 of_once, state[FORGETS, 0] = True, 1
             elif first == slots:
                 _drop_oldest(state, B1)
-            elif first + _size(state, T2) + _size(state, B2) == 2 * slots:
+            elif first + twice + frequent == 2 * slots:
                 _drop_oldest(state, B2)
         state[FROM, 0] = T1 if of_once else T2
 
