@@ -14,8 +14,9 @@ from moesim.workload.serving.state import BEGIN, COUNT, ENTRIES, State
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
-HELPERS = {"__init__", "base", "blocks", "clock", "exchange", "fleet", "linked", "lists", "loop",
-           "passes", "prefixes", "requests", "room", "run", "state", "steps"}  # fmt: skip
+HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "disaggregated", "exchange", "fleet",
+           "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes", "requests",
+           "room", "run", "state", "steps", "wire"}  # fmt: skip
 
 
 def tokens_of(state: State, step: int) -> int:
