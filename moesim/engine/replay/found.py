@@ -18,6 +18,7 @@ from moesim.engine.replay.active_experts import (
 )
 from moesim.engine.routing import Routing
 from moesim.memory.policy import WEIGHT_UNIT
+from moesim.trace.routing import NO_EXPERT
 
 
 @cache
@@ -58,6 +59,8 @@ class Finder:
         self.kept_rows = self.layers if case.gpus > 1 else self.kept
         held = routing.local[:: case.slices]
         local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(held)]
+        self._all: bool | None = None
+        self._counted = 0
         self.home = np.zeros((self.layers, routing.logical), np.int64)
         places = np.concatenate(local)[None]
         np.put_along_axis(self.home, case.placement.logical, places, axis=1)
@@ -80,11 +83,31 @@ class Finder:
     def choices(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, gpus] that each GPU permutes."""
         sharing = self.case.sharing
-        choices = np.zeros((last - first, self.layers, self.case.senders), np.int64)
         ids, rows, gpu, offsets = self.tokens(first, last)
         active = self.routing.active(first, last)
-        count_choices(ids, rows, gpu // sharing, offsets, active, choices)
+        if self._all_chosen(len(rows)):
+            choices = self._of_tokens(gpu // sharing, offsets)[:, None, :] * active[:, :, None]
+        else:
+            choices = np.zeros((last - first, self.layers, self.case.senders), np.int64)
+            count_choices(ids, rows, gpu // sharing, offsets, active, choices)
         return _on_each(choices, sharing, axis=2)
+
+    def _all_chosen(self, tokens: int) -> bool:
+        """Whether every token of the trace makes all of its choices, asked for so many more: it is
+        looked for once more of them were counted than there are.
+        """
+        if self._all is None:
+            self._counted += tokens
+            if self._counted > self.case.trace.tokens:
+                self._all = bool((self.case.trace.expert_ids != NO_EXPERT).all())
+        return bool(self._all)
+
+    def _of_tokens(self, senders: Ints, offsets: Ints) -> Ints:
+        """Choices int64[passes, senders] of tokens that make all of theirs, in a layer."""
+        number, passes = self.case.senders, len(offsets) - 1
+        place = np.repeat(np.arange(passes), np.diff(offsets)) * number + senders
+        tokens = np.bincount(place, minlength=passes * number).reshape(passes, number)
+        return tokens * self.case.trace.top_k
 
     def active_experts(self, first: int, last: int) -> Needed:
         """The active experts of passes first:last."""

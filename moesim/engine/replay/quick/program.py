@@ -26,6 +26,7 @@ from moesim.engine.replay.flat import (
     Priced,
     priced_of,
 )
+from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.decided import Decider
@@ -85,6 +86,9 @@ class QuickProgram:
         self.launches = OnesLaunches(self.case)
         self.decider = Decider(self.shared, self.launches.kinds, self.launches.works)
         self.copies = np.zeros(self.finder.layers, np.int64)
+        self._found: dict[tuple[int, int], Needed] = {}
+        self._marked = False
+        """What was found since a mark, by first pass and passes: some are played again."""
         self.counted = [Folded(keep.cuts) for _ in ("executed", *self.decider.counted)]
         self.apart = OfPasses() if keep.cuts is not None else None
 
@@ -111,6 +115,8 @@ class QuickProgram:
 
     def mark(self) -> Marked:
         """What ``back`` goes back to."""
+        self._marked = True
+        self._found.clear()
         return Marked(
             self.launches.mark(self.provenance), self.pricing.mark(),
             self.collectives.known.uses(), self.provenance.mark(), self.decider.mark(),
@@ -131,7 +137,11 @@ class QuickProgram:
     def _played(self, first: int, priced: Priced) -> Played:
         """The passes of ``priced``, from ``first`` on."""
         passes, gpus = priced.head.shape
-        found = self.shared.active_experts(first, first + passes)
+        found = self._found.get((first, passes))
+        if found is None:
+            found = self.shared.active_experts(first, first + passes)
+        if self._marked:
+            self._found[first, passes] = found
         decided = self.decider.decide(first, found)
         phase = self.case.schedule.phase[first : first + passes]
         dispatch, combine = self.collectives.prices(first, first + passes)
