@@ -61,6 +61,14 @@ def add_choices(
                 by_request[1, request[token], found] += weight
 
 
+@njit(types.void(types.int8[:, :, ::1], types.int64, *[types.int64[::1]] * 3), cache=True)
+def _note(fate: Any, layer: int, offsets: Any, experts: Any, fates: Any) -> None:
+    """Fill in the ``fates`` of a layer's ``experts``, from ``offsets`` [passes + 1] on."""
+    for step in range(len(offsets) - 1):
+        for i in range(offsets[step], offsets[step + 1]):
+            fate[step, layer, experts[i]] = fates[i]
+
+
 class Ledger:
     """Adds up the fates of a case with ``variants``, chunk by chunk."""
 
@@ -118,9 +126,8 @@ class Ledger:
         fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.logical), np.int8)
         for (layer, gpu), work in works.items():
             one, offsets = work.activations, work.active_experts.offsets
-            step = np.repeat(np.arange(passes), np.diff(offsets))
             logical = self.case.placement.logical[layer][self.routing.local[gpu]]
-            fate[step, layer, logical[one.expert]] = self.fate_of[one.form]
+            _note(fate, layer, offsets, logical[one.expert], self.fate_of[one.form])
         return fate
 
     def _make_room(self, requests: int) -> None:

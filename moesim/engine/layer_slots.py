@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,36 +35,48 @@ class LayerSlots:
         """The layer's experts in the pool."""
         return slice(self.first, self.first + self.experts)
 
+    @cached_property
+    def resident(self) -> NDArray[np.bool_]:
+        """bool[experts]: which have a slot, as the cache has it."""
+        return self.cache.resident[self.span]
+
+    @cached_property
+    def pins(self) -> Ints:
+        """Until which layer each is kept, int64[experts], as the cache has it."""
+        return self.cache.state[PINNED, self.span]
+
+    @cached_property
+    def to_come(self) -> Ints:
+        """int64[experts], as the cache has it: 1 where a copy has not ended."""
+        return self.cache.state[ARRIVING, self.span]
+
     def __contains__(self, expert: int) -> bool:
-        return bool(self.cache.resident[self.first + expert])
+        return bool(self.resident[expert])
 
     def arriving(self) -> NDArray[np.bool_]:
         """bool[experts]: whose copy has not ended."""
-        arriving: NDArray[np.bool_] = self.cache.state[ARRIVING, self.span] != 0
+        arriving: NDArray[np.bool_] = self.to_come != 0
         return arriving
 
     def arrived(self, expert: int) -> None:
         """Its copy has ended."""
-        self.cache.state[ARRIVING, self.first + expert] = 0
+        self.to_come[expert] = 0
 
     def unpin(self, until: int) -> None:
         """Lift the layer's pins of what is kept until layer ``until``, or less long."""
-        pins = self.cache.state[PINNED, self.span]
-        pins[pins <= until] = 0
+        self.pins[self.pins <= until] = 0
 
     def pin(self, expert: int, until: int) -> None:
         """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""
-        self.cache.state[PINNED, self.first + expert] = until
+        self.pins[expert] = until
 
     def pin_all(self, experts: Ints, until: int) -> None:
         """As ``pin``, those of ``experts`` that have a slot."""
-        at = experts + self.first if self.place else experts
-        self.cache.state[PINNED, at[self.cache.resident[at]]] = until
+        self.pins[experts[self.resident[experts]]] = until
 
     def lacks(self, experts: Ints) -> Ints:
         """Those of ``experts`` that have no slot."""
-        at = experts + self.first if self.place else experts
-        return experts[~self.cache.resident[at]]
+        return experts[~self.resident[experts]]
 
     def stand_before(self, step: int) -> None:
         """For the policy the last layer of the pass before ``step`` is at hand."""
@@ -72,7 +85,7 @@ class LayerSlots:
 
     def cancel(self, expert: int) -> None:
         """Free the slot of ``expert``, whose copy never comes."""
-        self.cache.resident[self.first + expert] = False
+        self.resident[expert] = False
         self.arrived(expert)
 
     def prefetch(

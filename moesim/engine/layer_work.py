@@ -64,6 +64,7 @@ class LayerWork:
         specs = list(dict.fromkeys(layer for layers in alike for layer in layers))
         self.variants = np.array([[specs.index(layer) for layer in layers] for layers in alike]).T
         """The kinds of each MoE layer, int64[MoE layers, variants]."""
+        self.every_kind = [tuple(of_layer) for of_layer in self.variants.tolist()]
         self.kinds = self.variants[:, 0].tolist()
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
@@ -110,7 +111,7 @@ class LayerWork:
         laid = {key: self._laid(key, one, counts) for key, one in decided.items()}
         kinds: dict[tuple[int, ...], list[Key]] = defaultdict(list)
         for key in laid:
-            kinds[tuple(self.variants[key[0]].tolist())].append(key)
+            kinds[self.every_kind[key[0]]].append(key)
         works: dict[Key, Work] = {}
         for kind, keys in kinds.items():
             forms = [decided[key].activations.form for key in keys]
@@ -152,7 +153,7 @@ class LayerWork:
         """What a copy of an expert of MoE ``layer`` takes, by form; one without variants."""
         if self.case.variants is None:
             return np.array([self.copy_ns[self.kinds[layer]]])
-        return self._copies_of(tuple(self.variants[layer].tolist()), layer).price
+        return self._copies_of(self.every_kind[layer], layer).price
 
     def _laid(self, key: Key, one: Decided, counts: Ints) -> Layout:
         expert, hit, launch, wait, _, form = one.activations
@@ -203,12 +204,10 @@ class LayerWork:
         self, kinds: tuple[int, ...], rows: Ints, starts: Ints, variants: Ints
     ) -> Ints:
         """The prices of launches, each of experts in one of ``variants``."""
-        kernel_ns, lengths = np.empty_like(starts), np.diff(np.append(starts, len(rows)))
+        kernel_ns = np.empty_like(starts)
         for variant, kind in enumerate(kinds):
-            mine = variants == variant
-            own, ends = rows[np.repeat(mine, lengths)], np.cumsum(lengths[mine])
-            begins = ends - lengths[mine]
-            kernel_ns[mine] = self.launches[kind].prices(self.provenance, own, begins)
+            own = _launches_of(rows, starts, variants, variant)
+            kernel_ns[variants == variant] = self.launches[kind].prices(self.provenance, *own)
         return kernel_ns
 
     def settle(self) -> None:
@@ -273,7 +272,7 @@ class LayerWork:
         if self.case.variants is None:
             self.copies[self.kinds[layer]] += sum(numbers)
             return
-        known = self._copies_of(tuple(self.variants[layer].tolist()), layer)
+        known = self._copies_of(self.every_kind[layer], layer)
         known.number[: len(numbers)] += numbers
 
 
@@ -289,6 +288,21 @@ def _offer(rows: Any, known: Any, prices: Any, copy_ns: int, offers: Any) -> boo
         for price in range(len(prices)):
             offers[COPY + 1 + price, i] = prices[price, rows[i]]
     return True
+
+
+@njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64[::1], int64)", cache=True)
+def _launches_of(rows: Any, starts: Any, variants: Any, variant: int) -> tuple[Any, Any]:
+    """The rows of launches in ``variant``, of ``variants`` int64[launches], and their starts."""
+    own, begins, at, number = np.empty_like(rows), np.empty_like(starts), 0, 0
+    for launch in range(len(starts)):
+        if variants[launch] == variant:
+            begins[number] = at
+            number += 1
+            end = starts[launch + 1] if launch + 1 < len(starts) else len(rows)
+            for i in range(starts[launch], end):
+                own[at] = rows[i]
+                at += 1
+    return own[:at], begins[:number]
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:

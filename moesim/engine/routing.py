@@ -89,17 +89,13 @@ class Routing:
         """
         case, schedule = self.case, self.case.schedule
         low, high = schedule.offsets[first], schedule.offsets[last]
-        ids = case.trace.expert_ids[schedule.routing_rows[low:high]].astype(np.int64)
+        ids = np.ascontiguousarray(case.trace.expert_ids[schedule.routing_rows[low:high]])
         if decoded:
             assert schedule.served is not None, "the scheduler says which tokens decode"
             ids[~schedule.served.decodes[low:high]] = NO_EXPERT
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
-        shape = (last - first, ids.shape[1], case.senders, self.logical)
-        layer = np.arange(ids.shape[1])[None, :, None]
-        place = (of_pass[:, None, None] * shape[1] + layer) * shape[2]
-        sender = schedule.gpu[low:high] // case.sharing
-        cells = (place + sender[:, None, None]) * shape[3] + ids
-        counts = np.bincount(cells[ids != NO_EXPERT], minlength=int(np.prod(shape))).reshape(shape)
+        counts = np.zeros((last - first, ids.shape[1], case.senders, self.logical), np.int64)
+        _count(ids, of_pass, schedule.gpu[low:high] // case.sharing, counts)
         counts[~self.active(first, last)] = 0
         return counts
 
@@ -146,9 +142,7 @@ class Routing:
             mask = np.repeat(active[:, None], len(self.local[gpu]), axis=1)
         else:
             mask = rows[:, _slice(self.local[gpu])] > 0
-        step, experts = np.nonzero(mask)
-        offsets = np.concatenate(([0], np.cumsum(np.bincount(step, minlength=len(mask)))))
-        return ActiveExperts(offsets, np.ascontiguousarray(experts))
+        return ActiveExperts.of(mask)
 
     def recorded(self, first: int, last: int) -> NDArray[np.bool_]:
         """bool[distances, passes, MoE layers, experts], by logical expert: what the trace's
@@ -192,6 +186,25 @@ def add_weights(ids: Any, weights: Any, of_pass: Any, sums: Any) -> None:
                 expert = ids[token, layer, rank]
                 if expert != NO_EXPERT:
                     sums[of_pass[token], layer, expert] += weights[token, layer, rank]
+
+
+@njit(
+    types.void(
+        types.uint16[:, :, ::1], types.int64[::1], types.int64[::1], types.int64[:, :, :, ::1]
+    ),
+    cache=True,
+)
+def _count(ids: Any, of_pass: Any, sender: Any, counts: Any) -> None:
+    """Add choices ``ids`` [tokens, MoE layers, k] to ``counts`` [passes, MoE layers, senders,
+    experts].
+    """
+    for token in range(ids.shape[0]):
+        for layer in range(ids.shape[1]):
+            of_layer = counts[of_pass[token], layer, sender[token]]
+            for rank in range(ids.shape[2]):
+                expert = ids[token, layer, rank]
+                if expert != NO_EXPERT:
+                    of_layer[expert] += 1
 
 
 def of_all(counts: Ints) -> Ints:

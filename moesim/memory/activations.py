@@ -21,6 +21,13 @@ class ActiveExperts:
     offsets: Ints
     experts: Ints
 
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> ActiveExperts:
+        """Those of ``mask`` bool[steps, experts]."""
+        steps, experts = mask.shape
+        places = np.flatnonzero(mask)
+        return cls(np.searchsorted(places, np.arange(steps + 1) * experts), places % experts)
+
     def between(self, first: int, last: int) -> ActiveExperts:
         """The active experts of steps first:last."""
         low, high = self.offsets[first], self.offsets[last]

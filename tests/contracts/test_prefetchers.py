@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch import registry
-from moesim.memory.prefetch.base import Prefetcher, View, predicted
+from moesim.memory.prefetch.base import Prefetcher, View
 from moesim.testing.prefetchers import (
     knows_no_more_than_it_says,
     predictions,
@@ -54,7 +54,7 @@ class Counting(Prefetcher):
     """Predicts by the number of the pass in the view."""
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
-        return predicted(np.arange(view.passes)[:, None] > np.arange(EXPERTS))
+        return ActiveExperts.of(np.arange(view.passes)[:, None] > np.arange(EXPERTS))
 
 
 def test_one_that_breaks_the_rules_is_named() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .reference_placement import local_experts
+from .reference_placement import local_experts, physical
 from .reference_words import Variant
 from .strategies import Case, cases, of_few_policies
 from .strategies_prefetch import prefetching_cases
@@ -53,7 +53,9 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
     limits = (first, last) if len(rest) == 1 else (first, (first + last) / 2, last)
     if rule == "gate_ratio":
         limits = limits[::-1]
-    beyond = st.sampled_from(["skip", "low", "substitute", *["high"] * (rule == "resident_else")])
+    whole = physical(case.model, case.config) == case.model.experts
+    beyond = ["skip", "low", *["high"] * (rule == "resident_else")]
+    beyond += ["substitute"] * whole  # else it is not said to which replica rows go
     config = replace(
         case.config,
         slots=few,
@@ -67,7 +69,7 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
         variants=(Variant(case.model.expert_bytes, few), *rest),
         choose=rule,
         limits=limits,
-        beyond=draw(beyond),
+        beyond=draw(st.sampled_from(beyond)),
         use_worse=rule == "resident_else" or draw(st.booleans()),
     )
     if case.config.policy in ("min", "stream"):

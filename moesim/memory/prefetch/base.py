@@ -144,13 +144,6 @@ class Prefetcher(Params):
         raise NotImplementedError
 
 
-def predicted(mask: NDArray[np.bool_]) -> ActiveExperts:
-    """Experts in ascending order from bool[passes, experts]."""
-    step, experts = np.nonzero(mask)
-    number = np.bincount(step, minlength=len(mask))
-    return ActiveExperts(np.concatenate(([0], np.cumsum(number))), experts)
-
-
 def needed(view: View, target: int, gpu: int) -> NDArray[np.bool_]:
     """bool[passes, local experts]: what ``target`` needs on ``gpu``."""
     active_experts = view.active_experts[target, gpu]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from moesim.config.units import Percents
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import Prefetcher, View, needed, predicted
+from moesim.memory.prefetch.base import Prefetcher, View, needed
 
 
 class Oracle(Prefetcher):
@@ -58,6 +58,8 @@ class Oracle(Prefetcher):
         """See ``Prefetcher``."""
         del source
         recall, precision = (_at(one, view.distance) for one in (self.recall, self.precision))
+        if recall == precision == 1:
+            return view.active_experts[target, gpu]
         mask = needed(view, target, gpu)
         passes, experts = mask.shape
         stream = [view.seed, zlib.crc32(b"prefetch.oracle"), gpu // view.slices, target]
@@ -68,10 +70,10 @@ class Oracle(Prefetcher):
         count = right.sum(axis=1)
         extra = np.floor(count * (1 - precision) / precision + draws[:, -1])
         if not extra.any():
-            return predicted(right)
+            return ActiveExperts.of(right)
         rank = np.argsort(np.argsort(np.where(mask, 2.0, draws[:, :-1]), kind="stable"), axis=1)
         wrong = ~mask & (rank < np.where(count > 0, extra, 0)[:, None])
-        return predicted(right | wrong)
+        return ActiveExperts.of(right | wrong)
 
 
 def _at(shares: float | tuple[float, ...], distance: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import Prefetcher, View, predicted
+from moesim.memory.prefetch.base import Prefetcher, View
 
 
 class Recorded(Prefetcher):
@@ -25,7 +25,7 @@ class Recorded(Prefetcher):
         del source
         assert view.recorded is not None, "the trace has predicted_ids"
         found = view.recorded[view.distance - 1, :, target]
-        return predicted(view.of_local(found, target, gpu))
+        return ActiveExperts.of(view.of_local(found, target, gpu))
 
     def distances(self, view: View) -> int:
         """See ``Prefetcher``."""
