@@ -9,7 +9,7 @@ PLANNED: dict[tuple[str, ...], str] = {
         "arrival", "arrival_rate", "requests_per_second", "qps", "rps",
     ): "when requests come is said with workload.arrivals, as in {kind: closed_loop,"
     " max_concurrency: 8}, under batching: {kind: continuous} (docs/serving.md)",
-    ("itl", "slos", "goodput", "latency", "load"):
+    ("itl", "slos", "goodput", "load"):
     "what is promised to clients is serving: {slo: {ttft: 500 ms, tpot: 50 ms}}, and 'moesim search"
     " FILE --vary PATH --sla p99_ttft_ms<=500' finds the largest load (docs/serving.md)",
     ("costs", "price_per_hour", "dollars", "usd", "budget_usd"):

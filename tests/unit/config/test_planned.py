@@ -27,7 +27,7 @@ def messages(source, overrides=()):
     [
         ("arrival={rate: 3}", "is said with workload.arrivals"),
         ("workload.batching.qps=3", "is said with workload.arrivals"),
-        ("latency={ttft: 1}", "is serving: {slo: {ttft: 500 ms, tpot: 50 ms}}"),
+        ("slos={ttft: 1}", "is serving: {slo: {ttft: 500 ms, tpot: 50 ms}}"),
         ("sweep.workload.qps=[1, 2]", "is said with workload.arrivals"),
         ("price_per_hour=3", "is asked with cost: {gpu: 2.5 $/h}"),
         ("watts=450", "are asked with energy: {}"),
