@@ -1,4 +1,4 @@
-"""Predict the published runs anew: the tables and the figure of docs/published_runs.md, and the
+"""Predict the published runs anew: the tables and the figure of docs/evidence.md, and the
 hosts that are fitted to one run each.
 
 ``python scripts/published_runs.py``, some minutes; to be run again where a price has changed.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -17,13 +16,14 @@ from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.host.host_file import host_text
 from moesim.calibrate.published.pack import PublishedRun, read_pack
 from moesim.calibrate.published.predict import FittedHosts, blind, fitted_hosts, judged
+from moesim.experiment.running.cache import cache_folder
 from moesim.hardware.host import Host
-from moesim.report.evidence import lines as evidence_lines
+from moesim.report.evidence import inside_line, wrong_lines
 from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[1]
 PACK = ROOT / "experiments" / "published"
-PAGE = ROOT / "docs" / "published_runs.md"
+PAGE = ROOT / "docs" / "evidence.md"
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
 ERRORS = ROOT / "verification" / "published_errors.csv"
 HOSTS = ROOT / "hardware_profiles" / "hosts"
@@ -74,16 +74,16 @@ def write_page(tables: Mapping[str, Sequence[str]]) -> None:
 def main() -> None:
     """Write everything, and print what is told of it."""
     runs = read_pack(PACK)
-    with TemporaryDirectory() as profiles:
-        table = blind(runs, Path(profiles))
+    table = blind(runs, ranges=True, cache=cache_folder(None))
     hosts = fitted_hosts(runs)
     others, fits = judged(runs, hosts), chosen(runs, hosts)
     write_hosts(fits)
-    told = [*summary(table, others), *evidence_lines(table)[-1:]]
+    told = [*summary(table, others), *inside_line(table)]
     table[["run", "error_percent"]].round(1).to_csv(ERRORS, index=False)
     write_page({
         "summary": [f"- {line.strip()}" for line in told],
         "runs": runs_table(table),
+        "wrong": wrong_lines(table),
         "hosts": hosts_table({run.host: fit for run, fit in fits.items()}),
     })  # fmt: skip
     save(table, FIGURE)

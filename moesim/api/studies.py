@@ -186,10 +186,9 @@ def evidence(
 
     >>> moesim.evidence("results/evidence")[0]["error_percent"].abs().median()
     """
-    from tempfile import TemporaryDirectory
-
     from moesim.calibrate.published.pack import pack_folder, read_pack
     from moesim.calibrate.published.predict import blind
+    from moesim.experiment.running.cache import cache_folder
     from moesim.report.evidence import write_evidence
 
     folder = pack_folder(pack or "published")
@@ -201,8 +200,9 @@ def evidence(
         pass
     for name in runs or ():
         check_choice("--run", name, tuple(every))
-    with TemporaryDirectory() as profiles:
-        table = blind([every[name] for name in runs or every], Path(profiles), progress)
+    cache = cache_folder(str(Path(out) / "runs"))
+    chosen = [every[name] for name in runs or every]
+    table = blind(chosen, ranges=True, progress=progress, cache=cache)
     return table, write_evidence(table, Path(out))
 
 

@@ -58,7 +58,7 @@ def evidence(
         with progress_bar("runs") as progress:
             table, paths = evidence_of(out, pack=pack, runs=runs, progress=progress)
     except KeyboardInterrupt:
-        fail("stopped; nothing is written", INTERRUPTED)
+        fail("stopped; the same command goes on with the runs that it has", INTERRUPTED)
     if as_json:
         print_json({"told": lines(table), "runs": table.to_dict("records")})
         show_page(out, report=report, stderr=True)

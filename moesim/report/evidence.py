@@ -27,14 +27,15 @@ FIGURES = {
     "error_by_price": "Error of the time a token by what most of it rests on",
 }
 RANGE = (
-    "a range covers the host's share of its DRAM where that is a prior, stand-in traces, and the"
-    " p90 error of expert kernels, no other assumption"
+    "a 90 % range covers what prices like these were off by, the host's share of its DRAM where"
+    " that is a prior, and stand-in traces, no other assumption"
 )
 INTRODUCTION = """# Evidence
 
 Runs that others made, each predicted from an experiment's file, by no number that was fitted to it.
 Errors are of the time a token; above 0 moesim is too slow.
 """
+ARITHMETIC = "What is assumed of them stands in the table; what they took, and would imply:"
 FAR = 1.5
 """Times the measured time, or one in so many, beyond which a run is named."""
 
@@ -57,7 +58,7 @@ def write_evidence(table: pd.DataFrame, folder: Path) -> list[Path]:
 def _told(table: pd.DataFrame) -> Told:
     first, *others = lines(table)
     shown = ["run", "engine", "model", "gpu", "measured_tokens_per_s", "predicted_tokens_per_s",
-             "low_tokens_per_s", "high_tokens_per_s", "error_percent", "rests_on",
+             "low_tokens_per_s", "high_tokens_per_s", "error_percent", "rests_on", "implies",
              "assumed"]  # fmt: skip
     return Told(
         kind="evidence",
@@ -78,11 +79,30 @@ def _told(table: pd.DataFrame) -> Told:
 def lines(table: pd.DataFrame) -> list[str]:
     """What the table says in sentences: errors, order, ranges, and what has no prediction."""
     found = told(table)
+    return (
+        found
+        + inside_line(table)
+        + [f"no prediction of {run}: {why}" for run, why in missing(table)]
+    )
+
+
+def inside_line(table: pd.DataFrame) -> list[str]:
+    """How many runs lie in their ranges; nothing where none has one."""
     inside, known = within(table)
-    if known:
-        share = f"{inside} of {known} ({100 * inside / known:.0f} %)"
-        found.append(f"measured inside the stated range: {share}; {RANGE}")
-    return found + [f"no prediction of {run}: {why}" for run, why in missing(table)]
+    if not known:
+        return []
+    share = f"{inside} of {known} ({100 * inside / known:.0f} %)"
+    return [f"measured inside the stated range: {share}; {RANGE}"]
+
+
+def wrong_lines(table: pd.DataFrame) -> list[str]:
+    """Markdown: a line for each run that is ``far`` off, with what its measured time implies."""
+    rows = far(table).to_dict("records")
+    return [f"- {_md(r['run'])} ({r['error_percent']:+.0f} %): {r['implies']}." for r in rows]
+
+
+def _md(text: str) -> str:
+    return f"**{text}**"
 
 
 def missing(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -124,7 +144,8 @@ def page(table: pd.DataFrame) -> str:
         *runs_table(table),
         "\n## Where it is wrong\n",
         f"Off by more than {FAR:g} times: {', '.join(wrong['run']) or 'none'}."
-        + (" What is assumed of them stands in the table." if len(wrong) else ""),
+        + (f" {ARITHMETIC}\n" if len(wrong) else ""),
+        *wrong_lines(table),
     ]
     return "\n".join(parts) + "\n"
 

@@ -13,12 +13,14 @@ import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit, fit_host, with_share
 from moesim.calibrate.host.measured import Measured
+from moesim.calibrate.published.implied import implied
 from moesim.calibrate.published.pack import PublishedRun
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
-from moesim.sweep.advise.ranges import CONTEXT, variations
+from moesim.sweep.advise.ranges import stand_ins
 from moesim.sweep.run import Progress
 
 JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
@@ -33,61 +35,75 @@ class FittedHosts:
 
 
 def blind(
-    runs: Sequence[PublishedRun], ranges: Path | None = None, progress: Progress | None = None
+    runs: Sequence[PublishedRun],
+    *,
+    ranges: bool = False,
+    progress: Progress | None = None,
+    cache: Path | None = None,
 ) -> pd.DataFrame:
     """A row a run, with the host's prior: measured and predicted tokens/s, the error of the time a
     token (``error_percent``; above 0: too slow), what the time rests on (``rests_on``) and waits
-    for (``waiting_for_cpu_percent``), what was assumed, and why there is no speed (``reason``). NaN
-    where a run does not fit in memory, or is refused.
+    for (``waiting_for_cpu_percent``), what the measured time would imply (``implies``), what was
+    assumed, and why there is no speed (``reason``). NaN where a run does not fit in memory, or is
+    refused.
 
-    ``ranges``: a folder for profiles; each run is then also made with what nobody measured set
-    otherwise, for ``low_tokens_per_s`` and ``high_tokens_per_s`` (``with_range``). ``progress`` is
-    told how many runs are done, of how many.
+    ``ranges``: with ``low_tokens_per_s`` and ``high_tokens_per_s`` (``with_range``). ``progress``
+    is told how many runs are done, of how many. ``cache``: a folder that keeps results, from which
+    those that are there are taken.
     """
     rows = []
     for done, run in enumerate(runs, 1):
-        rows.append(_row(run, ranges))
+        rows.append(_row(run, ranges, cache))
         if progress:
             progress(done, len(runs))
     return pd.DataFrame(rows)
 
 
-def _row(run: PublishedRun, ranges: Path | None) -> dict[str, Any]:
+def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
     experiment = _experiment(run)
     try:
-        found = simulate(experiment).summary
+        found = _summary(experiment, cache)
     except InputError as error:
         found = {"status": "refused", "reason": error.problems[0].what}
-    speed = found["output_throughput"] if found["status"] == "ok" else np.nan
+    ok = found["status"] == "ok"
+    speed = found["output_throughput"] if ok else np.nan
     waits = (found.get("time_share") or {}).get("waiting_for_cpu", 0.0)
-    spread = {} if ranges is None else with_range(experiment, found, speed, ranges)
+    spread = with_range(experiment, found, speed, cache) if ranges else {}
     return {
         "run": run.run, "family": run.family, "engine": run.engine, "model": run.model,
         "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
         "status": found["status"], "reason": found.get("reason") or "",
         "rests_on": _rests_on(found.get("price_share") or {}),
         "waiting_for_cpu_percent": 100 * waits,
+        "implies": implied(experiment, found, run.measured_tokens_per_s) if ok else "",
         "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
     }  # fmt: skip
 
 
+def _summary(experiment: Experiment, cache: Path | None) -> Mapping[str, Any]:
+    result = simulate(experiment) if cache is None else reused_or(simulate, experiment, cache)
+    return result.summary
+
+
 def with_range(
-    experiment: Experiment, summary: Mapping[str, Any], speed: float, folder: Path
+    experiment: Experiment, summary: Mapping[str, Any], speed: float, cache: Path | None = None
 ) -> dict[str, float]:
-    """The least and the most tokens/s of ``experiment`` over what nobody measured: the host's share
-    of its DRAM, where that is a prior, and the trace, where it is a stand-in; and beyond these by
-    the p90 of the errors of such prices of expert kernels, for all of the time.
+    """The least and the most tokens/s of ``experiment`` over all stand-in traces, where it has one,
+    and beyond these what its prices may be off by (``price_interval``), which has the host's share
+    of its DRAM where that is a prior.
     """
     if np.isnan(speed):
         return dict.fromkeys(("low_tokens_per_s", "high_tokens_per_s"), np.nan)
     speeds = [speed]
-    for one in variations(experiment, summary, {}, folder):
-        if one.varied.of != CONTEXT:
-            found = simulate(one.experiment).summary
-            speeds.append(found["output_throughput"] if found["status"] == "ok" else np.nan)
-    error = 1 + ((summary.get("price_error") or {}).get("p90_percent") or 0.0) / 100
-    low, high = np.nanmin(speeds) / error, np.nanmax(speeds) * error
-    return {"low_tokens_per_s": float(low), "high_tokens_per_s": float(high)}
+    for name in stand_ins(experiment):
+        found = _summary(experiment.model_copy(update={"trace": name}), cache)
+        speeds.append(found["output_throughput"] if found["status"] == "ok" else np.nan)
+    ends = summary["price_interval"]["output_throughput"]
+    low, high = (1.0 if ends[end] is None else ends[end] / ends["value"] for end in ("low", "high"))
+    return {
+        "low_tokens_per_s": float(np.nanmin(speeds) * low),
+        "high_tokens_per_s": float(np.nanmax(speeds) * high),
+    }
 
 
 def within(table: pd.DataFrame) -> tuple[int, int]:

@@ -56,15 +56,21 @@ def variations(
         made = best.model_copy(update={"hardware": profile})
         varied = Varied(HOST, f"{share:.0%} of the DRAM peak")
         yield Variation(varied, {**settings, **same, "hardware": profile}, made)
-    if scaled_from(best.trace) is not None:
-        for name in (f"{STAND_IN}{one}" for one in RECORDED):
-            if name != best.trace:
-                made = best.model_copy(update={"trace": name})
-                yield Variation(Varied(TRACE, name), {**settings, **same, "trace": name}, made)
+    for name in stand_ins(best):
+        made = best.model_copy(update={"trace": name})
+        yield Variation(Varied(TRACE, name), {**settings, **same, "trace": name}, made)
     if context is not None:
         made = with_settings(best, {"workload.context": "null"})
         varied = Varied(CONTEXT, "the trace's own lengths")
         yield Variation(varied, {**settings, **same, "workload.context": None}, made)
+
+
+def stand_ins(experiment: Experiment) -> list[str]:
+    """The other traces that might stand in where a stand-in is the trace."""
+    if scaled_from(experiment.trace) is None:
+        return []
+    every = (f"{STAND_IN}{one}" for one in RECORDED)
+    return [name for name in every if name != experiment.trace]
 
 
 def _machine(experiment: Experiment) -> HardwareProfile:

@@ -114,7 +114,7 @@ def test_rows_may_share_a_file_with_settings_of_their_own(tmp_path: Path) -> Non
 
 
 def test_the_page_has_every_run_and_every_fitted_host() -> None:
-    page = (ROOT / "docs" / "published_runs.md").read_text()
+    page = (ROOT / "docs" / "evidence.md").read_text()
     for run in PACK:
         assert f"\n| {run.run} | {run.engine} |" in page
     fitted = {run.host for run in PACK} & set(part_names("host"))
@@ -138,19 +138,38 @@ def test_errors_are_of_the_time_a_token(tmp_path: Path) -> None:
 
 def test_a_range_covers_the_host_and_its_prices(tmp_path: Path) -> None:
     runs = read_pack(written(tmp_path, [row("one", 10)], one=described(24)))
-    found = blind(runs, tmp_path / "profiles").iloc[0]
-    ends = [speed(described(24), share) for share in (0.3, 0.7)]
-    error = 1 + 17.0 / 100  # the median of the cards' p90
-    assert found.low_tokens_per_s == pytest.approx(ends[0] / error, rel=0.01)
-    assert found.high_tokens_per_s == pytest.approx(ends[1] * error, rel=0.01)
-    inside = pd.DataFrame([found.to_dict() | {"measured_tokens_per_s": x} for x in (1.0, ends[0])])
+    found = blind(runs, ranges=True).iloc[0]
+    summary = simulate(load_experiment(described(24)).experiment).summary
+    ends = summary["price_interval"]["output_throughput"]
+    assert found.low_tokens_per_s == pytest.approx(ends["low"])
+    assert found.high_tokens_per_s == pytest.approx(ends["high"])
+    hosts = [speed(described(24), share) for share in (0.3, 0.7)]
+    assert ends["low"] == pytest.approx(hosts[0], rel=0.1)
+    assert ends["high"] == pytest.approx(hosts[1], rel=0.1)
+    inside = pd.DataFrame(
+        [found.to_dict() | {"measured_tokens_per_s": x} for x in (1.0, ends["value"])]
+    )
     assert within(inside) == (1, 2)
+
+
+def test_what_is_far_off_says_what_it_would_imply(tmp_path: Path) -> None:
+    """Half the speed by the host alone is less than half of its bandwidth; twenty times is none."""
+    made = speed(described(24), 0.5)
+    rows = [row("slow", made / 2), row("fast", 20 * made)]
+    runs = read_pack(written(tmp_path, rows, slow=described(24), fast=described(24)))
+    table = blind(runs, cache=tmp_path)
+    slow, fast = table["implies"]
+    assert "were all else right, waiting for cpu took" in slow
+    assert "GB/s in place of 25.6" in slow
+    assert "all but waiting for cpu takes" in fast
+    assert blind(runs, cache=tmp_path).equals(table)
+    assert len([*tmp_path.glob("*.result")]) == 1
 
 
 def test_a_run_that_is_refused_says_why(tmp_path: Path) -> None:
     large = {"model": "deepseek-v3", "hardware": "rtx-4090", "workload": {"requests": 1}}
     runs = read_pack(written(tmp_path, [row("large", 10)], large=large))
-    found = blind(runs, tmp_path / "profiles").iloc[0]
+    found = blind(runs, ranges=True).iloc[0]
     assert pd.isna(found.predicted_tokens_per_s)
     assert pd.isna(found.low_tokens_per_s)
     assert found.reason
