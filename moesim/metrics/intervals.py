@@ -16,6 +16,8 @@ from moesim.metrics.price_interval import SPEEDS, speed_apart
 
 Floats = NDArray[np.float64]
 Prices = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
+EXACT = 1e-9
+"""Percent: ends so near are one."""
 FEWEST = 10
 """Blocks below which there is no interval."""
 
@@ -110,7 +112,10 @@ class Difference:
     @property
     def by_prices(self) -> bool:
         """Whether the prices' errors, as far as they are known, cannot turn the two round."""
-        return self.price_low is None or leaves_out_0(self.price_low, self.price_high)
+        if self.price_low is None or self.price_high is None:
+            return True
+        nothing_open = self.price_high - self.price_low < EXACT
+        return nothing_open or leaves_out_0(self.price_low, self.price_high)
 
 
 def leaves_out_0(low: float | None, high: float | None) -> bool:

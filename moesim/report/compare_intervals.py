@@ -15,6 +15,7 @@ from moesim.metrics.intervals import (
     Difference,
     Prices,
     difference,
+    leaves_out_0,
     speed_difference,
 )
 from moesim.results.blocks import read_blocks
@@ -74,7 +75,7 @@ def verdict(one: Difference) -> str:
     """``different``, ``not distinguishable``, or why there is no interval."""
     if one.reason:
         return one.reason
-    if not one.by_prices:
+    if not one.by_prices and leaves_out_0(one.low, one.high):
         return BY_PRICES
     return "different" if one.distinguishable else "not distinguishable"
 
@@ -90,7 +91,7 @@ def sentence(first: str, second: str, one: Difference) -> str:
     """``A beats B by 3.1 % [2.0, 4.2]``, or that it cannot be told; ``one`` is of a number of which
     more is better, first over second.
     """
-    if not one.by_prices:
+    if not one.by_prices and (one.reason or leaves_out_0(one.low, one.high)):
         return f"{first} and {second} are {BY_PRICES}: {amount(one)} ({basis(one)})"
     if one.reason:
         told = _by_prices(one)
