@@ -32,10 +32,11 @@ def priced_time(outcome: Outcome) -> PricedTime:
     """
     charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     whole: dict[str, float] = defaultdict(float)
-    for (charge, _), nanoseconds in outcome.provenance.items():
+    every = sorted(outcome.provenance.items(), key=lambda item: item[0])
+    for (charge, _), nanoseconds in every:
         whole[charge] += float(nanoseconds.sum())
     priced: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(SOURCES)))
-    for (charge, kind), nanoseconds in outcome.provenance.items():
+    for (charge, kind), nanoseconds in every:
         if whole[charge]:
             priced[kind] += charges[charge] * nanoseconds / whole[charge]
     return PricedTime(dict(priced), float(charges["host"]))

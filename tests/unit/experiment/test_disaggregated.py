@@ -42,7 +42,8 @@ def test_both_engines_play_them_alike(arrivals, overlap, first):
     apart = {**APART, **way(overlap, first)}
     replay, des = run(arrivals, apart=apart), run(arrivals, apart=apart, check=True)
     assert (replay.summary["engine"], des.summary["engine"]) == ("replay", "des")
-    own = ("engine", "engine_reason", "engine_wall_s", "checks", "intervals", "price_share")
+    own = ("engine", "engine_reason", "engine_wall_s", "checks", "intervals", "price_share",
+           "price_interval")  # fmt: skip
     told = [{k: v for k, v in one.summary.items() if k not in own} for one in (replay, des)]
     assert told[0] == told[1]
     assert replay.requests.equals(des.requests)
