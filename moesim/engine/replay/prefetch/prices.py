@@ -10,6 +10,7 @@ import numpy as np
 from moesim.engine.case import Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import BLOCK_ROWS
+from moesim.engine.prices import LOW, MULTIPLIER
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch.arrays import Asked, Patterns
 from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place
@@ -17,14 +18,13 @@ from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import njit, types
 
 _FLAT = types.int64[::1]
-MULTIPLIER = 0x1E3779B97F4A7C15
 
 
 @njit(types.int64(types.int64[::1], types.int64, types.int64), cache=True)
 def _hash(pattern: Any, start: int, end: int) -> int:
     value = end - start
     for i in range(start, end):
-        value = (value ^ pattern[i]) * MULTIPLIER
+        value = ((value ^ pattern[i]) & LOW) * MULTIPLIER
         value ^= value >> 29
     return value
 
