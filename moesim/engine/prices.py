@@ -166,10 +166,12 @@ class PriceCache:
 
     def settled(self) -> tuple[Ints, Ints, Ints]:
         """The numbers int64[m] of shapes that were used, the shapes int64[m, columns] and what all
-        uses took, int64[m] (or [ways, m]); none of them is used any more.
+        uses took, int64[m] (or [ways, m]); none of them is used any more. In the shapes' own order,
+        so that sums of them do not depend on which came first.
         """
         used = self.kept.used[: len(self)]
         numbers = np.flatnonzero(used)
+        numbers = numbers[np.lexsort(self.kept.keys[numbers].T)]
         total = self.of(numbers) * used[numbers]
         used[:] = 0
         return numbers, self.kept.keys[numbers], total

@@ -15,8 +15,8 @@ from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
 HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "disaggregated", "exchange", "fleet",
-           "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes", "requests",
-           "room", "run", "state", "steps", "wire"}  # fmt: skip
+           "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes",
+           "recent_experts", "requests", "room", "run", "state", "steps", "wire"}  # fmt: skip
 
 
 def tokens_of(state: State, step: int) -> int:
