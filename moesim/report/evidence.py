@@ -16,7 +16,7 @@ from moesim.config.files import write_whole
 from moesim.report.amounts import number
 from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.published import draw, runs_table, saved, told
-from moesim.report.style import COLOURS
+from moesim.report.style import COLOURS, plain_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,5 +167,5 @@ def draw_by_price(table: pd.DataFrame, axes: Axes) -> None:
     axes.set(
         yscale="log", ylabel="predicted / measured time a token", xlim=(-0.6, len(names) - 0.4)
     )
-    axes.yaxis.set_major_formatter("{x:g}")
+    plain_numbers(axes.yaxis)
     axes.set_xticks(range(len(names)), [f"most rests on\n{name}" for name in names])

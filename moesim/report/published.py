@@ -13,7 +13,7 @@ import pandas as pd
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.published.predict import median_error, right_pairs
 from moesim.config.counted import counted
-from moesim.report.style import COLOURS, RC, save_figure
+from moesim.report.style import COLOURS, RC, plain_numbers, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,7 @@ def draw(table: pd.DataFrame, axes: Axes) -> None:
     axes.plot(ends, ends, color="black", linewidth=0.7)
     axes.fill_between(ends, ends / BAND, ends * BAND, color="#eeeeee", zorder=0)
     axes.set(xscale="log", yscale="log", xlim=tuple(ends), ylim=tuple(ends))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
+    plain_numbers(axes.xaxis, axes.yaxis)
     axes.set(xlabel="measured (ms a token)", ylabel="predicted (ms a token)")
     axes.legend(fontsize="small")
 

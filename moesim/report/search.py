@@ -17,7 +17,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.report.amounts import number
 from moesim.report.page.parts import experiment_text
 from moesim.report.page.told import Told, ToldTable, write_told
-from moesim.report.style import COLOURS, RC, save_figure
+from moesim.report.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
 from moesim.results.result import plain_experiment, setting_in_words
@@ -190,7 +190,7 @@ def write_figure(found: Found, folder: Path) -> Sequence[Path]:
                              edgecolor=COLOURS[0], zorder=3, s=26)  # fmt: skip
             axes.axhline(limit.bound, color="#777777", linestyle=(0, (4, 2)), linewidth=1)
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
+            plain_numbers(axes.xaxis)
             axes.set_ylabel(limit.metric)
             axes.set_title(str(limit))
         areas[-1].set_xlabel(f"{last_word(found.path)} (filled: keeps all limits)")

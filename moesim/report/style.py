@@ -13,6 +13,7 @@ from moesim.config.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
@@ -79,6 +80,21 @@ LOGARITHMIC = 16
 """Largest over smallest value of an axis from which on it is drawn in powers of two."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
+
+
+def plain_numbers(*axes: Axis) -> None:
+    """Let logarithmic axes say 30, where Matplotlib would write 3 x 10^1 in TeX, which is not read
+    here; between powers of ten where few of these are in sight.
+    """
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def _num_to_string(self, v: float, _vmin: float, _vmax: float) -> str:
+            return f"{v:g}"
+
+    for axis in axes:
+        axis.set_major_formatter(Plain())
+        axis.set_minor_formatter(Plain())
 
 
 def numeric_ticks(axes: Axes, values: Sequence[float]) -> None:

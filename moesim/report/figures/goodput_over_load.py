@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moesim.report.figures.base import Figure
 from moesim.report.labels import legend
 from moesim.report.panels import panels
-from moesim.report.style import line_style
+from moesim.report.style import line_style, plain_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ class GoodputOverLoad(Figure):
         if not math.isnan(limit):
             ttft.axhline(limit, color="black", linestyle=(0, (4, 2)), linewidth=1, label="promised")
         ttft.set_yscale("log")
-        ttft.yaxis.set_major_formatter("{x:g}")
+        plain_numbers(ttft.yaxis)
         rate.set_ylim(bottom=0)
         for area in (ttft, rate):
             legend(area)

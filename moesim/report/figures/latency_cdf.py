@@ -10,7 +10,7 @@ import numpy as np
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import legend
 from moesim.report.served import NEEDS, served_requests
-from moesim.report.style import line_style
+from moesim.report.style import line_style, plain_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ class LatencyCdf(Figure):
                 color=style.color, linestyle=style.linestyle, label=str(name),
             )  # fmt: skip
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        plain_numbers(axes.xaxis)
         axes.set_ylim(0, 100)
         axes.set_xlabel("Latency (ms)")
         axes.set_ylabel("Requests within it (%)")

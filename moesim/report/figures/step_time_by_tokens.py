@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import legend
 from moesim.report.served import served_steps
-from moesim.report.style import line_style
+from moesim.report.style import line_style, plain_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,7 @@ class StepTimeByTokens(Figure):
                              marker=style.marker, alpha=0.6, linewidths=0, label=words)  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:g}")
+        plain_numbers(axes.xaxis, axes.yaxis)
         axes.set_xlabel("Size of a step (tokens)")
         axes.set_ylabel("Time of a step (ms)")
         axes.set_title("Time of a step, by whose tokens it holds")
