@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from moesim.cli.app import (
     terminal,
 )
 from moesim.cli.progress import INTERRUPTED
+
+if TYPE_CHECKING:
+    from moesim.sweep.search import Found
 
 
 @app.command(
@@ -76,7 +79,7 @@ def search(
             sla,
             out=out,
             overrides=overrides or (),
-            told=lambda now: typer.echo(f"{now.probes[-1].text} tried: {sentence(now)}", err=True),
+            told=_say,
         )
     except KeyboardInterrupt:
         fail("stopped; points.csv in its folder has the runs that ended", INTERRUPTED)
@@ -89,3 +92,10 @@ def search(
     for path in files(folder):
         typer.echo(path)
     show_page(folder, report=report)
+
+
+def _say(now: Found) -> None:
+    from moesim.report.search import sentence
+
+    assert now.last is not None, "a run has ended"
+    typer.echo(f"{now.last.text} tried: {sentence(now)}", err=True)

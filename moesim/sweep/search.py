@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import partial
@@ -59,11 +59,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Found:
-    """All probes in order of their values; ``path`` is what was varied, under ``limits``."""
+    """All probes in order of their values, and the ``last`` that ran; ``path`` is what was varied,
+    under ``limits``.
+    """
 
     path: str
     limits: tuple[Limit, ...]
     probes: tuple[Probe, ...] = field(default=())
+    last: Probe | None = None
 
     @property
     def ends_alike(self) -> bool:
@@ -119,7 +122,7 @@ def search(
                 if first:
                     raise error.why from None
                 probes[value] = _refused(limits, value, write, error.why)
-            told(found())
+            told(replace(found(), last=probes[value]))
         return probes[value]
 
     def found() -> Found:

@@ -16,7 +16,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.report.search import sentence
 from moesim.sweep.limit import Limit
-from moesim.sweep.search import NEAR
+from moesim.sweep.search import NEAR, Found
 from moesim.sweep.search import search as search_of
 from moesim.sweep.verdict import CertainError, Verdict
 
@@ -36,8 +36,15 @@ def speed(batch: int) -> float:
 
 
 def test_whole_numbers_are_found_to_the_next_one(tmp_path: Path) -> None:
-    bound = (speed(5) + speed(6)) / 2
-    found, folder = moesim.search(TINY, BATCH, [f"mean_tpot_ms<={bound}"], out=tmp_path / "out")
+    bound, tried = (speed(5) + speed(6)) / 2, []
+
+    def told(now: Found) -> None:
+        assert now.last is not None
+        tried.append(now.last.value)
+
+    asked = [f"mean_tpot_ms<={bound}"]
+    found, folder = moesim.search(TINY, BATCH, asked, out=tmp_path / "out", told=told)
+    assert tried == [2, 4, 8, 5, 6]
     assert found.best is not None
     assert found.first_broken is not None
     assert (found.best.value, found.first_broken.value) == (5, 6)
