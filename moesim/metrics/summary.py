@@ -150,7 +150,8 @@ def summary(
     case: Case, outcome: Outcome, warm_up: float, bill: Bill | None = None
 ) -> dict[str, Any]:
     """All numbers of the run; ``after_warm_up`` repeats them without the first steps, its TPOT over
-    the requests whose first decode step lies after those, its TTFT over those whose prompt does.
+    the requests whose first decode step lies after those, its TTFT over those whose prompt does
+    (neither where requests are served: those are the clients', behind ``serving.warm_up``).
     ``bill`` makes those of energy and cost.
     """
     steps = case.schedule.passes
@@ -160,11 +161,14 @@ def summary(
     begins = int(outcome.ends[warm - 1].max()) if warm else -1
     later = tpot[requests["first_ns"] > begins]
     ttft = ttft_ms(case, outcome)["ttft_ms"]
+    of_requests = {
+        **request_numbers("ttft", ttft[prompt_passes(case)[0] >= warm]),
+        **request_numbers("tpot", later),
+    }
     after = {
         "warm_up_steps": warm,
         **span_numbers(case, outcome, warm),
-        **request_numbers("ttft", ttft[prompt_passes(case)[0] >= warm]),
-        **request_numbers("tpot", later),
+        **({} if case.serving is not None else of_requests),
         **(bill.numbers(case, outcome, warm) if bill else {}),
     }
     return {

@@ -148,6 +148,16 @@ def test_times_between_tokens_are_a_table() -> None:
     assert with_prompts == pytest.approx(numbers["mean_itl_with_prompts_ms"])
 
 
+@pytest.mark.parametrize("serving", [{}, {"disaggregation": {"bandwidth": "1 GB/s"}}])
+def test_times_of_requests_are_the_clients_alone(serving: dict[str, Any]) -> None:
+    """Those of passes leave the queue out, so that none stands under the clients' names."""
+    numbers = simulate(experiment_of(POISSON, serving=serving)).summary
+    assert numbers["mean_ttft_ms"] > numbers["mean_queue_ms"]
+    after = numbers["after_warm_up"]
+    assert after["warm_up_steps"] > 0
+    assert not [name for name in after if "ttft" in name or "tpot" in name]
+
+
 def test_latencies_leave_the_warm_up_out() -> None:
     whole = simulate(experiment_of(POISSON))
     later = simulate(experiment_of(POISSON, serving={"warm_up": 5}))

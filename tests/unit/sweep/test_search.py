@@ -166,6 +166,13 @@ def test_a_wrong_metric_is_told_the_nearest_few(tmp_path: Path) -> None:
     assert str(told.value).count("_ms'") <= 6
 
 
+def test_served_runs_have_no_times_of_passes_to_limit(tmp_path: Path) -> None:
+    """Those leave the queue out: what clients see has one name, without ``after_warm_up``."""
+    rate, limit = "workload.arrivals.request_rate", "after_warm_up.mean_ttft_ms<=1"
+    with pytest.raises(InputError, match=r"'after_warm_up.mean_ttft_ms' is no number of this run"):
+        moesim.search(SERVED, rate, [limit], out=tmp_path / "out")
+
+
 def test_slots_are_whole(tmp_path: Path) -> None:
     slots = {**TINY, "experts": {"capacity": "8 slots/layer"}}
     limit = "hit_ratio_per_expert<=0.8"
