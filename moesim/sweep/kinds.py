@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,12 +22,36 @@ def kinds(
     """
     parts = [*path.split("."), "kind"]
     found = pd.Series(_kind(experiment, parts), index=table.index, dtype="str")
-    for named in range(1, len(parts) + 1):
-        axis = ".".join(parts[:named])
-        if axis in table.columns:
-            said = [_kind(_plain(cell), parts[named:]) for cell in table[axis]]
-            found = pd.Series(said, index=table.index, dtype="str").where(lambda s: s != "", found)
+    for axis, rest in _axes(table, parts):
+        said = [_kind(_plain(cell), rest) for cell in table[axis]]
+        found = pd.Series(said, index=table.index, dtype="str").where(lambda s: s != "", found)
     return found
+
+
+def settings(table: pd.DataFrame, path: str, experiment: Mapping[str, Any] = NOTHING) -> list[Any]:
+    """What stands at ``path`` (``serving.replicas``) of each point of ``table``: by an axis over it
+    or over what holds it, else by the plain ``experiment`` of the sweep; None: nothing.
+    """
+    parts = path.split(".")
+    found = [_at(experiment, parts)] * len(table)
+    for axis, rest in _axes(table, parts):
+        found = [_at(_plain(cell), rest) for cell in table[axis]]
+    return found
+
+
+def _axes(table: pd.DataFrame, parts: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Axes over what stands at a path of these ``parts`` or holds it, the widest first, and the
+    parts that are left.
+    """
+    for named in range(1, len(parts) + 1):
+        if (axis := ".".join(parts[:named])) in table.columns:
+            yield axis, parts[named:]
+
+
+def _at(value: object, path: Sequence[str]) -> Any:
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _plain(cell: object) -> object:

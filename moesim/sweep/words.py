@@ -10,8 +10,11 @@ import pandas as pd
 
 def in_words(value: Any) -> str:
     """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``; a
-    list of them joined by ``+``, ``none`` where it is empty; a list of numbers as ``96 % / 90 %``.
+    list of them joined by ``+``, ``none`` where it is empty; a list of numbers as ``96 % / 90 %``;
+    nothing as ``-``.
     """
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "-"
     text = str(value)
     if (text[:1], text[-1:]) not in {("{", "}"), ("[", "]")}:
         return text

@@ -23,6 +23,7 @@ LOADS = (
 )
 """Axes that make the points of a line."""
 GPUS = ("parallelism.expert", "parallelism.pipeline", "serving.replicas")
+APART = tuple(f"serving.disaggregation{one}" for one in ("", ".prefill", ".decode"))
 USER, GPU = "of_user_tokens_per_s", "of_gpu_tokens_per_s"
 
 
@@ -95,26 +96,13 @@ def gpus_of(sweep: Sweep) -> Any:
     """How many GPUs each point has."""
     import pandas as pd
 
+    from moesim.sweep.kinds import settings
+
     total = pd.Series(1.0, index=sweep.table.index)
     for path in GPUS:
-        section, key = path.split(".")
-        if path in sweep.table.columns:
-            total *= sweep.table[path].astype(float)
-        else:
-            total *= float((sweep.experiment.get(section) or {}).get(key) or 1)
-    return total * _instances(sweep, total.index)
-
-
-def _instances(sweep: Sweep, index: Any) -> Any:
-    """How many engines prefill and decode at each point, 1 where one does both."""
-    import pandas as pd
-
-    apart = (sweep.experiment.get("serving") or {}).get("disaggregation") or {}
-    total = pd.Series(0.0, index=index)
-    for role in ("prefill", "decode"):
-        path = f"serving.disaggregation.{role}"
-        if path in sweep.table.columns:
-            total += sweep.table[path].astype(float)
-        elif apart:
-            total += float(apart.get(role) or 1)
-    return total.where(total > 0, 1.0)
+        total *= [float(one or 1) for one in settings(sweep.table, path, sweep.experiment)]
+    whole, *parts = (settings(sweep.table, path, sweep.experiment) for path in APART)
+    return total * [
+        sum(float(one or 1) for one in own) if apart or any(own) else 1.0
+        for apart, *own in zip(whole, *parts, strict=True)
+    ]

@@ -13,6 +13,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.report.figures.throughput_vs_latency import gpus_of
+from moesim.report.page.of_sweep import board_of
 from moesim.results.result import Result
 from moesim.sweep.found import read_sweep
 from moesim.workload.serving.wire import Roles
@@ -162,6 +163,20 @@ def test_a_sweep_over_instances(tmp_path):
     found = read_sweep(tmp_path / "sweep")
     assert found.table.status.tolist() == ["ok", "ok"]
     assert gpus_of(found).tolist() == [3, 4]
+
+
+def test_a_sweep_of_two_that_do_both_and_one_of_each(tmp_path):
+    """Both have two GPUs, and the page has the terminal's sign for nothing."""
+    base = experiment_of(POISSON).model_dump(mode="json", exclude_unset=True)
+    axis = {"serving.replicas, serving.disaggregation": [[2, None], [1, {"bandwidth": "1 GB/s"}]]}
+    moesim.sweep({**base, "sweep": axis}, out=tmp_path / "sweep")
+    found = read_sweep(tmp_path / "sweep")
+    assert found.table.status.tolist() == ["ok", "ok"]
+    assert gpus_of(found).tolist() == [2, 2]
+    columns = {one.axis: one for one in board_of(found).columns}
+    own = columns["serving.disaggregation"]
+    assert set(own.texts) == set(own.order) == {"-", "bandwidth 1 GB/s"}
+    assert "nan" not in repr(found)
 
 
 def test_prompts_that_share_a_prefix_send_less():

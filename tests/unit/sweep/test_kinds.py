@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from moesim.sweep.kinds import kinds
+from moesim.sweep.kinds import kinds, settings
 from moesim.sweep.speeds import knows_future
 
 OWN = {"experts": {"policy": {"kind": "lfu"}}}
@@ -38,3 +38,17 @@ def test_what_knows_the_future_does_in_every_form() -> None:
         }
     )
     assert knows_future(table).tolist() == [True, True, False]
+
+
+def test_what_a_point_sets_whichever_axis_says_it() -> None:
+    own = {"serving": {"replicas": 3}}
+    table = pd.DataFrame(
+        {
+            "serving.replicas": [2, 1],
+            "serving.disaggregation": [None, '{"prefill": 4}'],
+        }
+    )
+    assert settings(table, "serving.replicas", own) == [2, 1]
+    assert settings(table, "serving.disaggregation.prefill", own) == [None, 4]
+    assert settings(table[["serving.disaggregation"]], "serving.replicas", own) == [3, 3]
+    assert settings(table, "parallelism.expert") == [None, None]
