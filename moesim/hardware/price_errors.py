@@ -12,7 +12,7 @@ from moesim.hardware.operation import Operation
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import Source
+from moesim.hardware.provenance import SOURCES, Source
 
 CONFIDENCE = 0.9
 """Of a spread: as much lies below it as above."""
@@ -22,12 +22,14 @@ GPU, HOST = "gpu", "host"
 class Spread(NamedTuple):
     """What prices are off by, all at once: ``of`` names it, and prices with one name are off
     together. Measured over priced time lies between ``low`` and ``high`` in ``CONFIDENCE`` of all
-    cases; both None where nothing is known of it.
+    cases; both None where nothing is known of it. ``rests_on``: the ``SOURCES`` of these prices,
+    where others of that name are off by more or less.
     """
 
     of: str
     low: float | None = None
     high: float | None = None
+    rests_on: str | None = None
 
     @property
     def known(self) -> bool:
@@ -39,17 +41,17 @@ def spread_of(operation: Operation, source: Source, machine: dict[str, str]) -> 
     """The spread of prices of ``operation`` that rest on ``source``; ``machine``: the names of its
     ``gpu`` and its ``host``.
 
-    A measured shape counts as right; a shape between measured ones, or that a formula has, by what
-    its fit was off by on shapes left out (p90), and one beyond them by the largest of these errors.
-    Of several fits of an operation the largest error counts.
+    A shape between measured ones, or that a formula has, is off by what its fit was off by on
+    shapes left out (p90), and one beyond them by the largest of these errors; of several fits of an
+    operation the largest error counts. Of a measured shape none is known: how far another
+    measurement of it would lie is not recorded.
     """
+    if source is Source.DATASHEET:
+        return _datasheet(operation.machine_part, operation.hardware, machine)
     family = f"{_family(operation)} of {machine[GPU]}"
-    if source is Source.MEASURED:
-        return Spread(family, 1.0, 1.0)
-    if source is not Source.DATASHEET:
-        errors = [*_errors(operation.fits, source)]
-        return Spread(family, *_both_ways(max(errors))) if errors else Spread(family)
-    return _datasheet(operation.machine_part, operation.hardware, machine)
+    errors = [] if source is Source.MEASURED else [*_errors(operation.fits, source)]
+    low, high = _both_ways(max(errors)) if errors else (None, None)
+    return Spread(family, low, high, SOURCES[source])
 
 
 def _family(operation: Operation) -> str:

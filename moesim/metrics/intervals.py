@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moesim.metrics.blocks import Blocks
 from moesim.metrics.bootstrap import CONFIDENCE, limits, weights
-from moesim.metrics.price_interval import SPEEDS, speed_apart
+from moesim.metrics.price_interval import SPEEDS, speed_apart, speed_reason
 
 Floats = NDArray[np.float64]
 Prices = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
@@ -127,7 +127,8 @@ def difference(
     first: Blocks, second: Blocks, name: str, prices: Prices = (None, None)
 ) -> Difference | None:
     """How far ``first`` is above ``second`` in ``RATIOS[name]``; None where one has no such number.
-    ``prices``: the ``price_interval`` of both, for what has a speed.
+    ``prices``: the ``price_interval`` of both, for what has a speed; none is told apart whose
+    throughput is what arrives.
 
     Runs of the same batches of one trace are resampled with the same blocks (common random
     numbers), others independently of each other.
@@ -141,8 +142,9 @@ def difference(
         return None
     count = min(b.count(len(side)) for b, side in zip((first, second), sides, strict=True))
     kind = first.kind if first.kind == second.kind else "steps"
-    by_prices = (speed_apart(float(value), *prices) if name in SPEEDS else None) or (None, None)
-    if reason := too_few(count):
+    of_speed = prices if name in SPEEDS else (None, None)
+    by_prices = speed_apart(float(value), *of_speed) or (None, None)
+    if reason := speed_reason(*of_speed) or too_few(count):
         return Difference(float(value), None, None, paired, kind, count, reason, *by_prices)
     drawn = [
         ratio.of(side, weights(len(side), b.width, 0 if paired else stream))

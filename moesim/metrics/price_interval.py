@@ -22,6 +22,8 @@ SEED = 20_261_127
 SPEEDS = ("output_throughput", "total_token_throughput")
 """The numbers of a summary that have an interval."""
 SOFTWARE = "software"
+TIMED = "with timed arrivals throughput follows what arrives, as long as the service keeps up"
+"""Why neither faster nor slower prices need to change a throughput."""
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
@@ -29,7 +31,7 @@ def factors(
     spent: PricedTime, spread: Callable[[str, Source], Spread], fixed: float
 ) -> list[dict[str, Any]]:
     """A row for each ``Spread``, of what is off together and by how much: its name ``of``, the
-    ``share`` of the run's time, ``low`` and ``high`` (None: not known).
+    ``share`` of the run's time, ``low`` and ``high`` (None: not known), and what it ``rests_on``.
 
     ``spread``: of a kind of operation and a source; ``fixed``: the share of the time in which
     nothing was to be done.
@@ -46,17 +48,21 @@ def factors(
     return [{**one._asdict(), "share": ns * whole} for one, ns in ordered]
 
 
-def price_interval(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def price_interval(
+    summary: Mapping[str, Any], rows: list[dict[str, Any]], *, timed: bool = False
+) -> dict[str, Any]:
     """The key ``price_interval`` of a summary: ``factors`` (``rows``), the ``unknown_share`` of the
     time, whose prices have no error that is known, and of each of ``SPEEDS`` ``low`` and ``high``,
-    between which the real one lies in ``confidence`` of all cases; None where all is unknown.
+    between which the real one lies in ``confidence`` of all cases; None where all is unknown, and
+    where requests are ``timed``, for that ``reason``.
     """
     unknown = sum(row["share"] for row in rows if row["low"] is None)
     known = any(row["low"] is not None for row in rows)
-    limits = time_limits(rows) if known else None
+    limits = time_limits(rows) if known and not timed else None
     return {
         "confidence": CONFIDENCE,
         "unknown_share": unknown,
+        "reason": TIMED if timed else None,
         "factors": rows,
         **{name: _interval(summary.get(name), limits) for name in SPEEDS},
     }
@@ -93,7 +99,7 @@ def speed_apart(
     """Between which the first of two runs, ``value`` percent faster than the second, is faster in
     percent, by their ``price_interval``; None where one has none.
     """
-    if not first or not second:
+    if not first or not second or speed_reason(first, second):
         return None
     rows = [one["factors"] for one in (first, second)]
     if not all(any(row["low"] is not None for row in side) for side in rows):
@@ -101,6 +107,11 @@ def speed_apart(
     slower = time_drawn(rows[1]) / time_drawn(rows[0])
     low, high = np.quantile((1 + value / 100) * slower - 1, TAILS, method="hazen")
     return 100 * float(low), 100 * float(high)
+
+
+def speed_reason(*prices: Mapping[str, Any] | None) -> str | None:
+    """Why runs with these ``price_interval`` are not told apart by their throughputs."""
+    return next((reason for one in prices if one and (reason := one.get("reason"))), None)
 
 
 def _factors(of: str, low: float, high: float) -> Floats:

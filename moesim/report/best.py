@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
-from moesim.metrics.blocks import Blocks
 from moesim.metrics.intervals import speed_difference
 from moesim.report.amounts import number
-from moesim.report.compare_intervals import sentence
+from moesim.report.compare_intervals import measured, sentence
 from moesim.report.style import KNOWS
-from moesim.results.blocks import read_blocks
 from moesim.sweep.found import Sweep
-from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import losses_in_words, ranked
-from moesim.sweep.table import summary_of
 
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
@@ -65,7 +59,7 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     best = speed.index[:2]
     if len(best) < 2:  # noqa: PLR2004
         return []
-    first, second = (_measured(sweep.folder, int(number)) for number in best)
+    first, second = (measured(sweep.folder, int(number)) for number in best)
     apart = speed_difference(first[0], second[0], (first[1], second[1]))
     if apart is None:
         return []
@@ -77,9 +71,3 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     words = [f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best]
     told = sentence(words[0], words[1], apart)
     return [f"after the warm-up{', ' if where else ''}{where}: {told}"]
-
-
-def _measured(folder: Path, number: int) -> tuple[Blocks | None, Mapping[str, Any] | None]:
-    """The blocks and the ``price_interval`` of a point."""
-    prices = summary_of(folder, number).get("price_interval")
-    return read_blocks(point_folder(folder, number)), prices

@@ -20,6 +20,7 @@ from moesim.metrics.intervals import (
 )
 from moesim.results.blocks import read_blocks
 from moesim.sweep.point import point_folder
+from moesim.sweep.table import summary_of
 
 BLOCKS = {"batch": "batches", "steps": "blocks"}
 COLUMNS = (
@@ -73,10 +74,10 @@ def unit(name: str) -> str:
 
 def verdict(one: Difference) -> str:
     """``different``, ``not distinguishable``, or why there is no interval."""
+    if _within_prices(one):
+        return BY_PRICES
     if one.reason:
         return one.reason
-    if not one.by_prices and leaves_out_0(one.low, one.high):
-        return BY_PRICES
     return "different" if one.distinguishable else "not distinguishable"
 
 
@@ -91,7 +92,7 @@ def sentence(first: str, second: str, one: Difference) -> str:
     """``A beats B by 3.1 % [2.0, 4.2]``, or that it cannot be told; ``one`` is of a number of which
     more is better, first over second.
     """
-    if not one.by_prices and (one.reason or leaves_out_0(one.low, one.high)):
+    if _within_prices(one):
         return f"{first} and {second} are {BY_PRICES}: {amount(one)} ({basis(one)})"
     if one.reason:
         told = _by_prices(one)
@@ -113,12 +114,27 @@ def basis(one: Difference) -> str:
     return f"95 %, {one.blocks} {BLOCKS[one.kind]}, {paired}{_by_prices(one)}"
 
 
+def _within_prices(one: Difference) -> bool:
+    """Whether the prices' errors alone leave open which is faster."""
+    return not one.by_prices and bool(one.reason or leaves_out_0(one.low, one.high))
+
+
 def _by_prices(one: Difference) -> str:
     """What the prices' errors leave, where they leave anything open."""
-    if one.price_low is None or one.price_high is None:
+    if one.price_low is None or f"{one.price_low:.1f}" == f"{one.price_high:.1f}":
         return ""
-    low, high = (f"{limit:.1f}" for limit in (one.price_low, one.price_high))
-    return "" if low == high else f"; [{low}, {high}] by the prices' errors"
+    return f"; {limits_told(one.price_low, one.price_high, '.1f')} by the prices' errors"
+
+
+def limits_told(low: float | None, high: float | None, form: str = "+.2f") -> str:
+    """``[-1.00, +2.00]``; nothing where there is none."""
+    return "" if pd.isna(low) else f"[{low:{form}}, {high:{form}}]"
+
+
+def measured(folder: Path, number: int) -> tuple[Blocks | None, Mapping[str, Any] | None]:
+    """The blocks and the ``price_interval`` of a point of a sweep."""
+    prices = summary_of(folder, number).get("price_interval")
+    return read_blocks(point_folder(folder, number)), prices
 
 
 def paired_ratios(first: Path, second: Path, numbers: pd.DataFrame) -> pd.DataFrame:
@@ -127,8 +143,8 @@ def paired_ratios(first: Path, second: Path, numbers: pd.DataFrame) -> pd.DataFr
     """
     rows = []
     for one, two in numbers.itertuples(index=False):
-        base = read_blocks(point_folder(first, one))
-        found = speed_difference(read_blocks(point_folder(second, two)), base)
+        of, base = measured(second, two), measured(first, one)
+        found = speed_difference(of[0], base[0], (of[1], base[1]))
         rows.append(_as_ratios(asdict(found) if found else {}))
     return pd.DataFrame(rows, columns=["ratio_low", "ratio_high"], dtype="float64")
 

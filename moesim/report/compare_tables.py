@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.report.amounts import number, percent
-from moesim.report.compare_intervals import NAMES
+from moesim.report.compare_intervals import NAMES, limits_told
 from moesim.sweep.speeds import LOST
 
 TITLES = {
@@ -106,12 +106,13 @@ def _any(table: pd.DataFrame, name: str) -> bool:
 
 def _differences(title: str, table: pd.DataFrame) -> Table:
     """The difference of each number, its interval and what that says."""
-    sheet = _sheet(title, ["difference", "95 %", "", "blocks"])
+    sheet = _sheet(title, ["difference", "95 %", "by prices", "", "blocks"])
     for row in table.to_dict("records"):
         apart = f"{row['difference']:+.2f} {row['unit']}"
         blocks = f"{row['blocks']}{', paired' if row['paired'] else ''}"
-        limits = "-" if row["low"] is None else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-        sheet.add_row(NAMES[row["key"]], apart, limits, row["verdict"], blocks)
+        limits = limits_told(row["low"], row["high"]) or "-"
+        prices = limits_told(row["price_low"], row["price_high"]) or "-"
+        sheet.add_row(NAMES[row["key"]], apart, limits, prices, row["verdict"], blocks)
     return sheet
 
 

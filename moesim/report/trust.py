@@ -65,20 +65,27 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
     made = summary.get("price_interval")
     if not made or summary["status"] != "ok":
         return []
-    unknown = {row["of"]: row["share"] for row in made["factors"] if row["low"] is None}
-    told = [f"{of} ({percent(share)} of time)" for of, share in unknown.items() if share > LEAST]
+    unknown = [row for row in made["factors"] if row["low"] is None and row["share"] > LEAST]
+    told = [_named(row, f"{percent(row['share'])} of time") for row in unknown]
     rest = f"; no error is known of {', '.join(told)}" if told else ""
     ends = next((end for name in SPEEDS if (end := made[name])["low"] is not None), None)
     if ends is None:
-        return [f"no interval of the prices{rest}"]
+        why = f": {made['reason']}" if made.get("reason") else ""
+        return [f"no interval of the prices{why}{rest}"]
     limits = "{} [{}, {}] tokens/s".format(*(number(ends[key]) for key in ("value", "low", "high")))
-    parts = [f"{row['of']} {_off(row)}" for row in made["factors"] if _tells(row)]
+    parts = [f"{_named(row)} {_off(row)}" for row in made["factors"] if _tells(row)]
     over = f", over {', '.join(parts[:MOST_TOLD])}" if parts else ""
     return [f"prices: {limits} ({percent(made['confidence'])}){over}{rest}"]
 
 
+def _named(row: Mapping[str, Any], *more: str) -> str:
+    """What is off, with what its prices rest on."""
+    inside = ", ".join(filter(None, (row.get("rests_on"), *more)))
+    return f"{row['of']} ({inside})" if inside else row["of"]
+
+
 def _tells(row: Mapping[str, Any]) -> bool:
-    return row["low"] is not None and row["low"] != row["high"] and row["share"] > LEAST
+    return row["low"] is not None and row["share"] > LEAST
 
 
 def _off(row: Mapping[str, Any]) -> str:

@@ -65,6 +65,7 @@ class PriceFactor(Shape):
     share: float
     low: Number
     high: Number
+    rests_on: str | None = None
 
 
 class PriceInterval(Shape):
@@ -72,6 +73,7 @@ class PriceInterval(Shape):
 
     confidence: float
     unknown_share: float
+    reason: str | None = None
     factors: list[PriceFactor]
     __pydantic_extra__: dict[str, Interval]
 

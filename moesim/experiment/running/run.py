@@ -209,7 +209,8 @@ def _price_interval(
         lambda kind, source: spread_of(operations[kind], source, machine),
         fixed,
     )
-    return price_interval(numbers, rows)
+    timed = built.case.serving is not None and experiment.workload.arrivals.timed
+    return price_interval(numbers, rows, timed=timed)
 
 
 def bill_of(experiment: Experiment, built: Built) -> Bill:

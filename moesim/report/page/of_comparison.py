@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from moesim.report.amounts import number, percent
-from moesim.report.compare_intervals import NAMES
+from moesim.report.compare_intervals import NAMES, limits_told
 from moesim.report.compare_tables import TITLES, cell, shown_numbers, times
 from moesim.report.components import cause_in_words
 from moesim.report.page.content import Board, Column, Page, Picture
@@ -57,9 +57,12 @@ def _of_runs(tables: Tables) -> Iterator[str]:
         how = "{} tokens/s, not {}".format(*ends)
         yield f"The second is x {rows['ratio'][speed]:.3f} as fast: {how}."
     for row in tables["differences"].to_dict("records"):
-        if row["key"] == speed and row["low"] is not None:
-            limits = f"{row['difference']:+.1f} % [{row['low']:+.1f}, {row['high']:+.1f}]"
-            yield f"After the warm-up {NAMES[row['key']]} is {row['verdict']}: {limits}."
+        sampled = limits_told(row["low"], row["high"], "+.1f")
+        prices = limits_told(row["price_low"], row["price_high"], "+.1f")
+        if row["key"] == speed and (sampled or prices):
+            apart = " ".join(filter(None, (f"{row['difference']:+.1f} %", sampled)))
+            by_prices = f"; {prices} by the prices' errors" if prices else ""
+            yield f"After the warm-up {NAMES[row['key']]} is {row['verdict']}: {apart}{by_prices}."
     yield _why(tables["time_per_token"])
     yield from _causes(rows)
 
@@ -137,16 +140,16 @@ def _key(key: Any) -> str:
 
 
 def _differences(table: pd.DataFrame) -> Board:
-    known = table["low"].notna()
-    limits = [
-        f"[{row.low:+.2f}, {row.high:+.2f}]" if here else "-"
-        for row, here in zip(table.itertuples(), known, strict=True)
-    ]
+    limits, prices = (
+        [limits_told(*ends) or "-" for ends in table[names].itertuples(index=False)]
+        for names in (["low", "high"], ["price_low", "price_high"])
+    )
     apart = [f"{row.difference:+.2f} {row.unit}" for row in table.itertuples()]
     return Board([
         Column("", [NAMES[key] for key in table["key"]]),
         Column("difference", apart),
         Column("95 %", limits),
+        Column("by prices", prices),
         Column("verdict", [str(one) for one in table["verdict"]]),
     ])  # fmt: skip
 

@@ -63,6 +63,13 @@ class Arrivals(Params):
         return None
 
     @property
+    def timed(self) -> bool:
+        """Whether requests come when they come, whatever ends: they set the throughput, as long as
+        the service keeps up.
+        """
+        return not self.clockless and self.concurrency is None
+
+    @property
     def think_ns(self) -> int:
         """From such an end to the next request."""
         return 0

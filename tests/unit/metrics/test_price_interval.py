@@ -10,10 +10,11 @@ import pytest
 import moesim
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.price_errors import Spread
-from moesim.hardware.provenance import Source
+from moesim.hardware.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
 from moesim.metrics.price_interval import (
     DRAWS,
+    TIMED,
     factors,
     price_interval,
     speed_apart,
@@ -21,6 +22,7 @@ from moesim.metrics.price_interval import (
     time_limits,
 )
 from moesim.metrics.priced_time import PricedTime
+from moesim.report.compare import compare
 from moesim.report.compare_intervals import BY_PRICES, sentence, verdict
 from moesim.report.trust import price_interval_line
 
@@ -88,6 +90,8 @@ def test_nothing_is_ranked_within_the_prices_errors():
     assert verdict(inside) == BY_PRICES
     assert "are not distinguishable by such prices: 3.0 %" in sentence("a", "b", inside)
     assert "[1.0, 5.0] by the prices' errors" in sentence("a", "b", outside)
+    assert verdict(replace(inside, low=None, high=None, reason="few")) == BY_PRICES
+    assert verdict(replace(outside, low=None, high=None, reason="few")) == "few"
     few = replace(inside, low=None, high=None, reason="few")
     assert "not distinguishable by such prices" in sentence("a", "b", few)
 
@@ -109,6 +113,54 @@ def test_shares_are_of_the_whole_time():
     assert told == [
         "no interval of the prices; no error is known of experts of a (100.0 % of time)"
     ]
+
+
+def test_a_family_has_a_row_for_what_its_prices_rest_on():
+    """Off together, each by its own limits, and told apart; nothing without an error is lost."""
+    spent = PricedTime({"experts": np.array([40.0, 0, 20, 10, 30])}, 0.0)
+    ends = {Source.FITTED: (0.9, 1.1), Source.OUTSIDE: (0.5, 2.0)}
+
+    def spread(kind, source):
+        low, high = ends.get(source, (None, None))
+        return Spread("experts of a", low, high, SOURCES[source])
+
+    rows = factors(spent, spread, 0.0)
+    (line,) = price_interval_line({"status": "ok", "price_interval": made(*rows)})
+    assert "over experts of a (outside) -50 to +100 %, experts of a (fitted) -10 to +10 %" in line
+    assert line.endswith(
+        "no error is known of experts of a (measured, 40.0 % of time),"
+        " experts of a (datasheet, 10.0 % of time)"
+    )
+    slower = 0.2 * 1.1 + 0.3 * 2.0 + 0.5
+    assert time_limits(rows)[1] == pytest.approx(slower, rel=NEAR), "in the same draw"
+
+
+def served(arrivals):
+    lengths = {"kind": "fixed", "input_len": 40, "output_len": 12}
+    batching = {"kind": "continuous"}
+    workload = {"requests": 12, "arrivals": arrivals, "lengths": lengths, "batching": batching}
+    workload["routing"] = {"kind": "draw"}
+    machine = {"hardware": "rtx-4090", "software": "ideal"}
+    return moesim.run({"model": "small-moe", "trace": "small-moe", **machine, "workload": workload})
+
+
+def test_prices_do_not_move_a_throughput_that_is_what_arrives():
+    """Neither do they rank it; where ends bring requests, prices move it as ever."""
+    timed = served({"kind": "poisson", "request_rate": "2 requests/s"})
+    found = timed.summary["price_interval"]
+    assert found["reason"] == TIMED
+    for name in ("output_throughput", "total_token_throughput"):
+        assert found[name] == {"value": timed.summary[name], "low": None, "high": None}
+    assert price_interval_line(timed.summary)[0].startswith(f"no interval of the prices: {TIMED}")
+    row = compare(timed, timed)["differences"].iloc[0]
+    assert (row["key"], row["verdict"]) == ("output_throughput", TIMED)
+    assert row[["low", "high", "price_low", "price_high"]].isna().all()
+    for arrivals in ({"kind": "closed_loop", "max_concurrency": 2}, {"kind": "at_once"}):
+        other = served(arrivals).summary["price_interval"]
+        assert other["reason"] is None
+        assert other["output_throughput"]["low"] < other["output_throughput"]["value"]
+    assert speed_apart(1.0, found, other) is None
+    assert speed_apart(1.0, other, other) is not None
 
 
 def run(**changes):
@@ -135,14 +187,16 @@ def test_a_measured_card_is_off_as_its_fits_were():
     summary = run(hardware="h100-sxm")
     rows = summary["price_interval"]["factors"]
     assert sum(one["share"] for one in rows) == pytest.approx(1)
-    measured = [one for one in rows if one["low"] == one["high"] == 1]
+    measured = [one for one in rows if one["rests_on"] == "measured"]
+    assert {one["low"] for one in measured} == {None}, "no error is known of a measurement"
     assert sum(one["share"] for one in measured) == pytest.approx(
         summary["price_share"]["measured"]
     )
     assert {one["of"].split()[0] for one in rows} >= {"experts", "attention", "datasheet"}
     line = price_interval_line(summary)[0]
     assert line.startswith("prices: ")
-    assert "attention of h100-sxm" in line
+    assert "attention of h100-sxm (interpolated) -" in line
+    assert "experts of h100-sxm (measured, " in line
 
 
 def test_a_hosts_prior_is_its_range():

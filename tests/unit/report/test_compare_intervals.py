@@ -11,8 +11,9 @@ import pytest
 from moesim.cli.main import main
 from moesim.metrics.intervals import Difference
 from moesim.report.compare import compare
-from moesim.report.compare_intervals import sentence
+from moesim.report.compare_intervals import BY_PRICES, limits_told, sentence
 from moesim.report.figures import registry
+from moesim.report.page.of_comparison import page_of_comparison
 from moesim.report.sheet import drawn
 from moesim.sweep import read_points
 
@@ -26,6 +27,17 @@ experts: {capacity: 6 slots/layer}
 sweep:
   experts.capacity: [6 slots/layer, 12 slots/layer]
   experts.policy.kind: [lru, lifo, min]
+"""
+CARDS = """\
+name: cards
+model: small-moe
+hardware: rtx-4090
+software: ideal
+trace: traces/small-moe.parquet
+records: summary
+workload: {requests: 3}
+sweep:
+  hardware: [rtx-4090, rtx-5090]
 """
 
 
@@ -87,6 +99,31 @@ def test_two_runs(points: list[str], capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "different" in shown
     assert "paired" in shown
+
+
+def test_the_prices_interval_is_told_with_and_without_one_of_sampling(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two cards that were never measured, off apart: by such prices nobody knows which is faster,
+    as ``sweep`` says; the same on the page.
+    """
+    (folder / "cards.yaml").write_text(CARDS)
+    out = folder / "cards"
+    assert main(["sweep", str(folder / "cards.yaml"), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert f"are {BY_PRICES}: " in told
+    runs = [out / "points" / f"{n:04d}" for n in (0, 1)]
+    row = compare(*runs)["differences"].iloc[0]
+    assert row["low"] is None
+    assert row["price_low"] < 0 < row["price_high"]
+    assert row["verdict"] == BY_PRICES
+    assert main(["compare", *map(str, runs)]) == 0
+    shown = capsys.readouterr().out
+    assert "by prices" in shown
+    for end in limits_told(row["price_low"], row["price_high"]).split():
+        assert end in shown
+    lines = page_of_comparison(("a", "b"), compare(*runs)).verdict
+    assert any(BY_PRICES in str(line) and "by the prices' errors" in str(line) for line in lines)
 
 
 def test_a_run_compared_with_itself_is_not_distinguishable(points: list[str]) -> None:
