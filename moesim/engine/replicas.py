@@ -17,7 +17,7 @@ from moesim.engine.outcome import Outcome
 from moesim.trace.routing import NO_EXPERT
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.recent_experts import Experts
-from moesim.workload.serving.run import NOTHING
+from moesim.workload.serving.run import nothing_served
 from moesim.workload.serving.state import STEPS
 from moesim.workload.timetable import Passes
 
@@ -88,7 +88,7 @@ def play_replicas(
         for one in replicas:
             one.end()
     if not turns:
-        raise InputError(NOTHING)
+        raise InputError(nothing_served(fleet.servers[-1].state))
     return [one.outcome for one in replicas], turns, replace(case, serving=serving.after(fleet))
 
 

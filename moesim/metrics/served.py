@@ -46,10 +46,10 @@ Floats = NDArray[np.float64]
 MS, SECOND = 1_000_000, 1_000_000_000
 PERCENTILES = (50, 90, 95, 99)
 TIMES = (
-    "ttft", "tpot", "itl", "itl_with_prompts", "itl_without_prompts", "e2el", "queue",
+    "ttft", "tpot", "itl", "itl_with_prompts", "itl_without_prompts", "max_itl", "e2el", "queue",
 )  # fmt: skip
 """What there are statistics of, in ms; times between tokens also by whether the step of the later
-one holds tokens of prompts."""
+one holds tokens of prompts, and over requests the longest of each."""
 COUNTS = (
     "completed", "rejected", "total_input_tokens", "total_output_tokens", "request_throughput",
     "request_goodput", "output_throughput", "total_token_throughput", "max_concurrent_requests",

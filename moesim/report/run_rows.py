@@ -35,6 +35,8 @@ def promises(summary: Mapping[str, Any]) -> list[Row]:
     whole = kept.pop("all")
     least = min(kept, key=lambda name: kept[name])
     binds = f", {least} binds: {percent(kept[least])}" if len(kept) > 1 else ""
+    if whole == 1:
+        binds = ", all limits hold"
     good = f"{number(summary.get('request_goodput'))} requests/s"
     return [*rows, ("good requests", f"{percent(whole)}, {good}{binds}")]
 

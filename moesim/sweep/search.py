@@ -183,8 +183,11 @@ def _middle(low: float, high: float, *, whole: bool) -> float | None:
 def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], str], bool]:
     """The number at ``path``, how another one is written there, and whether it is whole."""
     value: Any = plain_experiment(experiment)
-    for name in path.split("."):
+    names, nothing = path.split("."), ""
+    for place, name in enumerate(names, 1):
         value = value.get(name) if isinstance(value, dict) else None
+        if value is None:
+            nothing = nothing or ".".join(names[:place])
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value, lambda number: str(int(number)), True
     if isinstance(value, str | float):
@@ -196,6 +199,9 @@ def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], 
             whole = unit in _WHOLE and amount.denominator == 1
             return float(amount), lambda number: f"{number:.6g} {unit}".strip(), whole
     what = "has no number above 0 to begin with; set one in the experiment, or with --set"
+    if nothing and nothing != path:
+        what = f"has no number to begin with: '{nothing}' is null; set it in the experiment, or"
+        what += f" a number with --set {path}=1"
     raise InputError([Problem("--vary", path, what)])
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
+from moesim.workload.serving.blocks import blocks_of
 from moesim.workload.serving.clock import played, steps_of
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
@@ -20,7 +22,13 @@ from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
     GHOSTS,
+    INPUT,
+    LEAST,
+    LONGEST,
+    LONGEST_PROMPT,
+    LOOK_AHEAD,
     NEVER,
+    OUTPUT,
     STEPS,
     Asked,
     Room,
@@ -144,7 +152,7 @@ class Serving:
         at: tuple[Ints, Ints] | tuple[None, None] = (None, None),
     ) -> Schedule:
         if not int(state.numbers[STEPS]):
-            raise InputError(NOTHING)
+            raise InputError(nothing_served(state))
         return passes_of(self.served, state, (first, last), self.gpus, at)
 
     def arrival_ns(self, ends_ns: Ints) -> Ints:
@@ -161,7 +169,23 @@ class Serving:
         return instants
 
 
-NOTHING = (
-    "workload: of all requests none is served: each is longer than the model's context, or than the"
-    " KV cache; write shorter lengths, or more room"
-)
+def nothing_served(state: State) -> str:
+    """Why no request has a step, by the shortest of them."""
+    asked, numbers = state.requests, state.numbers
+    shortest = int((asked[INPUT] + asked[OUTPUT]).argmin())
+    prompt, tokens = (int(asked[one, shortest]) for one in (INPUT, OUTPUT))
+    tokens += prompt
+    blocks = blocks_of(state, tokens - 1 + int(numbers[LOOK_AHEAD]))
+    longest, most = int(numbers[LONGEST]), int(numbers[LEAST])
+    said = f"workload: of all requests none is served: the shortest, of {counted(tokens, 'token')},"
+    if tokens > longest:
+        what = f"is longer than the model's context of {longest:,}; write shorter lengths"
+    elif blocks > most:
+        what = f"needs {counted(blocks, 'block')} of keys and values of {most:,} that there are; "
+        what += "write more memory.kv, fewer slots for experts, or shorter lengths"
+    elif prompt > (step := int(numbers[LONGEST_PROMPT])):
+        what = f"has a prompt of {prompt:,}, and a step takes {step:,}; write shorter lengths, or "
+        what += "more max_num_batched_tokens"
+    else:
+        what = "never comes"
+    return f"{said} {what}"

@@ -81,6 +81,8 @@ def test_laws(overlap, first):
     assert ("ttft_transfer_ms" in parts) == again
     assert table[parts].sum(axis=1).to_numpy() == pytest.approx(table.ttft_ms, abs=1e-6)
     assert (table[parts] >= 0).all(axis=None)
+    assert numbers["mean_max_itl_ms"] == pytest.approx(table.max_itl_ms.mean())
+    assert numbers["median_max_itl_ms"] == pytest.approx(table.max_itl_ms.median())
     for name in ("misses", "steps", "bytes_h2d"):
         assert sum(numbers[f"{name}_by_role"].values()) == numbers[name]
 
@@ -228,6 +230,29 @@ def test_machines_without_a_network_need_a_bandwidth():
 def test_a_run_of_first_steps_has_one_engine():
     with pytest.raises(InputError, match="leave replicas and disaggregation out"):
         simulate(experiment_of(POISSON, serving={"disaggregation": APART}), limit_steps=2)
+
+
+@pytest.mark.parametrize("serving", [None, {"replicas": 2}, {"disaggregation": APART}])
+def test_too_few_blocks_are_told_by_number(serving):
+    """40 + 12 tokens, of which the last is not kept, in blocks of 16."""
+    lengths = {"kind": "fixed", "input_len": 40, "output_len": 12}
+    said = "the shortest, of 52 tokens, needs 4 blocks of keys and values of 3 that there are"
+    with pytest.raises(InputError, match=said):
+        run_fixed(lengths, POISSON, memory={"kv": "3 blocks"}, serving=serving)
+
+
+@pytest.mark.parametrize("key", ["serving.router", "serving.disaggregation.router"])
+def test_no_router_goes_by_experts_yet(key):
+    """Also where all experts are in slots: that is said of replicas."""
+    given = experiment_of(POISSON).model_dump(mode="json", exclude_unset=True)
+    serving: dict[str, Any] = {"disaggregation": dict(APART)}
+    own = serving if key == "serving.router" else serving["disaggregation"]
+    own["router"] = {"kind": "expert"}
+    given |= {"serving": serving, "experts": {"capacity": "all"}}
+    with pytest.raises(InputError) as caught:
+        load_experiment(given)
+    said = f"{key}: 'expert' does not go together with disaggregation yet; write another"
+    assert said in str(caught.value)
 
 
 def test_rejected_requests_go_nowhere():

@@ -146,7 +146,7 @@ def test_a_trace_without_prompts_names_the_key_that_helps():
         ),
         (
             {"lengths": {"kind": "fixed", "input_len": "1m", "output_len": 1}},
-            "none is served",
+            "none is served: the shortest, of 1048577 tokens, is longer than the model's",
         ),
         ({"batching": {"kind": "static"}}, "write batching: {kind: continuous}"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from moesim.report.amounts import number
+from moesim.report.run_rows import promises
 from moesim.report.run_table import lacks_memory, remedy, summary_table
 from moesim.report.sweep_table import sweep_table
 from moesim.sweep import read_points
@@ -118,6 +119,12 @@ def test_requests_that_are_rejected_stand_beside_the_speed_of_the_others() -> No
     assert "requests served, rejected" in told
     assert "2, 4" in told
     assert "rejected" not in text_of(summary_table({**factory.summary(), "rejected": 0}))
+
+
+def test_where_nothing_is_broken_nothing_binds() -> None:
+    kept = {"all": 1.0, "ttft": 1.0, "tpot": 1.0}
+    told = promises({"slo_attainment": kept, "request_goodput": 3.0})
+    assert told == [("good requests", "100.0 %, 3 requests/s, all limits hold")]
 
 
 def test_promises_and_what_binds_stand_beside_the_speed() -> None:

@@ -314,3 +314,9 @@ def test_cut_runs_find_the_same(limits: list[str]) -> None:
         assert one.status in ("ok", "cut_short")
     if "itl" not in limits[0] and len(cut.probes) > 2:  # gaps are known late
         assert any(one.status == "cut_short" for one in cut.probes)
+
+
+def test_a_number_of_what_is_null_is_told_so(tmp_path: Path) -> None:
+    path, out = "serving.disaggregation.prefill", tmp_path / "one"
+    with pytest.raises(InputError, match=r"'serving(\.disaggregation)?' is null; set it in the"):
+        moesim.search(SERVED, path, ["p99_tpot_ms<=4"], out=out)

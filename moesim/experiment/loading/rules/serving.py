@@ -183,18 +183,21 @@ def routes_by_experts(experiment: Experiment, model: ModelSpec | None) -> Confli
     if asked is None or asked.alone or not batching.serves:
         return None
     apart = asked.disaggregation
-    every = [asked.router] if apart is None else [asked.router, apart.router]
-    kinds = [kind_of(type(one)) for one in every if one.reads_experts]
-    if not kinds:
+    every = {"serving.router": asked.router}
+    if apart is not None:
+        every["serving.disaggregation.router"] = apart.router
+    found = [key for key, one in every.items() if one.reads_experts]
+    if not found:
         return None
+    kind = kind_of(type(every[found[0]]))
     wrong = {
+        "serving.disaggregation": apart is not None and "disaggregation yet; write another",
         "experts.capacity": experiment.experts.capacity.kind == "all"
         and "all experts in slots, where every replica has them; write least_outstanding",
         "workload.phase": experiment.workload.phase == "decode"
         and "phase: decode, whose prompts are computed elsewhere; write all",
-        "serving.disaggregation": apart is not None and "disaggregation yet; write another",
     }
-    return first_wrong(("serving.router",), f"'{kinds[0]}' does not go together with", wrong)
+    return first_wrong((found[0],), f"'{kind}' does not go together with", wrong)
 
 
 def _apart(experiment: Experiment) -> Conflict | None:
