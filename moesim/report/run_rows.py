@@ -41,6 +41,20 @@ def promises(summary: Mapping[str, Any]) -> list[Row]:
     return [*rows, ("good requests", f"{percent(whole)}, {good}{binds}")]
 
 
+def apart(summary: Mapping[str, Any]) -> list[Row]:
+    """How busy instances that prefill and that decode are, and what goes from one to the other."""
+    if not (busy := summary.get("busy_by_role")):
+        return []
+    exposed = summary.get("mean_kv_exposed_ms")
+    later = (
+        "" if exposed is None else f", there {number(exposed)} ms after prompts end, at the mean"
+    )
+    return [
+        ("busy", ", ".join(f"{role} {percent(share)}" for role, share in busy.items())),
+        ("keys and values sent", f"{gib(summary.get('kv_bytes_sent'))}{later}"),
+    ]
+
+
 def marks(summary: Mapping[str, Any]) -> list[Row]:
     """Misses by whose tokens need the expert, of a run that counts them."""
     missed = [summary.get(f"{mark}_misses") for mark in ("decode", "prompt", "both")]

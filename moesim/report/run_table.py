@@ -87,6 +87,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[Row]:
         ("tokens, steps", f"{number(get('tokens'))}, {number(get('steps'))}"),
         *run_rows.rejected(summary),
         *run_rows.promises(summary),
+        *run_rows.apart(summary),
         ("duration", f"{number(get('duration_ms'))} ms"),
         *run_rows.throughput(summary),
         *run_rows.interval(summary, "output_throughput", "tokens/s"),

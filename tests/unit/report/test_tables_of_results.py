@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from moesim.report.amounts import number
-from moesim.report.run_rows import promises
+from moesim.report.run_rows import apart, promises
 from moesim.report.run_table import lacks_memory, remedy, summary_table
 from moesim.report.sweep_table import sweep_table
 from moesim.sweep import read_points
@@ -135,6 +135,16 @@ def test_promises_and_what_binds_stand_beside_the_speed() -> None:
     assert "ttft binds" in told
     assert "saturated" in told
     assert "good requests" not in text_of(summary_table(factory.summary()))
+
+
+def test_prompts_and_answers_apart_are_told_by_role() -> None:
+    busy = {"busy_by_role": {"prefill": 0.25, "decode": 0.5}}
+    sent = {"kv_bytes_sent": 3 << 30, "mean_kv_exposed_ms": 4.5}
+    told = text_of(summary_table({**factory.summary(), **busy, **sent}))
+    assert "prefill 25.0 %, decode 50.0 %" in told
+    assert "3.00 GiB, there 4.500 ms after prompts end, at the mean" in told
+    assert apart({**busy, "kv_bytes_sent": 0, "mean_kv_exposed_ms": None})[1][1] == "0.00 GiB"
+    assert "keys and values sent" not in text_of(summary_table(factory.summary()))
 
 
 def test_misses_are_told_by_whose_tokens_need_the_expert() -> None:
