@@ -112,8 +112,9 @@ class CopyIn:
             return
         if self._from(self._prefetches[0]) > self.env.now:
             return
-        self._busy = True
-        self._queue.append(self._prefetches.popleft())
+        self._busy, group = True, self._prefetches.popleft()
+        group.there = max(group.there, int(self.env.now))  # one before it may have held it up
+        self._queue.append(group)
         self._next()
 
     @staticmethod

@@ -152,3 +152,15 @@ def test_nobody_leaves_a_collective_before_the_last_comes(env):
     env.timeout(20).callbacks.append(lambda _: group_of_2.arrive(20))
     env.run()
     assert left == [20]
+
+
+def test_what_a_prefetch_before_it_held_up_does_not_begin_in_the_past(env):
+    engine = CopyIn(env, 0, blocking=False)
+    first, second = group(env, 1, known=3), group(env, 1, known=3)
+    first.unread = first.ahead = second.ahead = True
+    engine.prefetch(first)
+    engine.prefetch(second)
+    env.run(until=50)
+    engine.withdraw(first)
+    env.run()
+    assert second.spans == [(50, 60)]
