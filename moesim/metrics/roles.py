@@ -57,7 +57,7 @@ def prefill_gpus(case: Case) -> int:
     assert case.serving is not None, "requests are served"
     roles = case.serving.routed
     assert isinstance(roles, Roles), "there are instances of both kinds"
-    return case.gpus * roles.prefill // (roles.prefill + roles.decode)
+    return case.gpus * roles.prefill // roles.instances
 
 
 def sent_columns(apart: Disaggregated) -> dict[str, Any]:

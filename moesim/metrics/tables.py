@@ -35,6 +35,9 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
     served = {} if run is None else run.steps(schedule.passes)
     if run is not None:
         served["prompt_tokens"] = sizes - schedule.decode_tokens()
+    if case.serving is not None and case.serving.routed is not None:
+        engine = case.gpus // case.serving.routed.instances
+        served["instance"] = schedule.gpu[schedule.offsets[:-1]] // engine
     return pd.DataFrame(
         {
             "step": np.arange(schedule.passes),

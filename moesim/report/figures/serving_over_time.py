@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ class ServingOverTime(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """``time_s`` of the begin of a step, ``running_requests``, ``waiting_requests``,
-        ``kv_usage_share`` (of an unlimited cache missing) and ``hit_share`` of experts.
+        ``kv_usage_share`` (of an unlimited cache missing) and ``hit_share`` of experts; of several
+        instances all requests and the mean share, as each of them last decided.
         """
         import pandas as pd
 
@@ -43,9 +44,9 @@ class ServingOverTime(Figure):
         made = steps["activations"].to_numpy(float)
         table = pd.DataFrame({
             "time_s": steps["start_ns"] / 1e9,
-            "running_requests": steps["running"].astype(float),
-            "waiting_requests": steps["waiting"].astype(float),
-            "kv_usage_share": usage,
+            "running_requests": of_instances(steps, steps["running"]).sum(axis=1),
+            "waiting_requests": of_instances(steps, steps["waiting"]).sum(axis=1),
+            "kv_usage_share": of_instances(steps, pd.Series(usage, steps.index)).mean(axis=1),
             "hit_share": steps["hits"].to_numpy(float) / np.maximum(made, 1),
         })  # fmt: skip
         if len(table) <= MOST:
@@ -73,3 +74,16 @@ class ServingOverTime(Figure):
         """Room for three."""
         del table
         return (5.6, 4.8)
+
+
+def of_instances(steps: pd.DataFrame, values: pd.Series[Any]) -> pd.DataFrame:
+    """What ``values`` of ``steps`` are at each step of any instance, a column an instance: that of
+    its last step, 0 before the first.
+    """
+    import pandas as pd
+
+    if "instance" not in steps:
+        return values.astype(float).to_frame()
+    each = {one: values.where(steps["instance"] == one) for one in steps["instance"].unique()}
+    before = 0.0 if values.notna().any() else float("nan")
+    return pd.DataFrame(each).astype(float).ffill().fillna(before)

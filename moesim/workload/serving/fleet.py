@@ -49,6 +49,11 @@ class Routed(NamedTuple):
     router: Router
     seed: int = 0
 
+    @property
+    def instances(self) -> int:
+        """How many engines there are."""
+        return self.replicas
+
 
 class Fleet:
     """Replicas that serve what is ``asked``, each in a ``room`` of its own (docs/serving.md).

@@ -58,6 +58,11 @@ class Roles(NamedTuple):
     again: bool = False
     seed: int = 0
 
+    @property
+    def instances(self) -> int:
+        """How many engines there are."""
+        return self.prefill + self.decode
+
 
 class Sent(NamedTuple):
     """Of each request int64[n]: its ``prefill`` instance, when its prompt had ended there (the last

@@ -12,6 +12,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
+from moesim.report.figures.serving_over_time import of_instances
 from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.report.page.of_sweep import board_of
 from moesim.results.result import Result
@@ -253,6 +254,20 @@ def test_no_router_goes_by_experts_yet(key):
         load_experiment(given)
     said = f"{key}: 'expert' does not go together with disaggregation yet; write another"
     assert said in str(caught.value)
+
+
+def test_who_runs_over_time_is_the_sum_of_all_instances():
+    """As each last decided; a step has the instance of its GPU."""
+    steps = run(POISSON).steps
+    assert set(steps.instance) == {0, 1, 2}
+    prefill = steps.instance < 2
+    assert (steps.decode_tokens[prefill] == 0).all()
+    assert (steps.prompt_tokens[~prefill] == 0).all()
+    told = of_instances(steps, steps.running).sum(axis=1).tolist()
+    last = dict.fromkeys(range(3), 0)
+    for row, instance, running in zip(told, steps.instance, steps.running, strict=True):
+        last[instance] = running
+        assert row == sum(last.values())
 
 
 def test_rejected_requests_go_nowhere():
