@@ -78,8 +78,8 @@ def test_new_shapes_are_asked_for_with_where_they_came_first(parts, room):
             assert found.tolist() == [[one % 7 for one in part], [one % 11 for one in part]]
             seen.update(part)
     which, kept, total = cache.settled()
-    assert sorted(kept[:, 0].tolist()) == sorted(seen)
-    assert which.tolist() == list(range(len(seen)))
+    assert kept[:, 0].tolist() == sorted(seen)
+    assert sorted(which.tolist()) == list(range(len(seen)))
     for one, (first, second) in zip(kept[:, 0].tolist(), total.T.tolist(), strict=True):
         assert (first, second) == (seen[one] * (one % 7), seen[one] * (one % 11))
     assert not len(cache.settled()[0])
