@@ -44,6 +44,7 @@ class Ahead:
         self.config, self.gpu = clock.config, clock.gpus[g]
         self.made: list[Copy] = []
         self.window: list[Copy] = []  # before the pass, or one before it
+        self.seen = 0  # until when copies have begun that could
 
     @property
     def host(self) -> HostAhead | None:
@@ -55,7 +56,9 @@ class Ahead:
         return None
 
     def run_copies(self, now: int) -> None:
-        """Those that start before ``now``: the demand copies of the layer before have ended."""
+        """Those that start before ``now``: the demand copies of the layer before have ended. One
+        that another held up, which was cancelled then, does not start earlier than that.
+        """
         if self.host:
             self.host.read_ahead(now)
         for copy in self.made:
@@ -63,11 +66,12 @@ class Ahead:
                 continue
             read = self.host.may_copy(copy) if self.host else 0
             if read is None:
-                return
-            start = max(self.gpu.copy_in, copy.issued, read)
+                break
+            start = max(self.gpu.copy_in, copy.issued, read, self.seen)
             if start >= now:
-                return
+                break
             self.start(copy, start)
+        self.seen = now
 
     def load_before(self, step: int) -> None:
         """What is predicted before a pass, for it and those that follow: the pass waits for it."""
