@@ -104,18 +104,11 @@ class MoeLayer:
         ``bypassed`` bool[passes] that leave the slots as they are.
         """
         laid, one = work.laid, work.activations
-        ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
         _continue(self.step_launches, laid.step_launches[1:])
         _continue(self.step_hosted, laid.step_hosted[1:])
         _continue(self.step_copies, laid.step_copies[1:])
-        _continue(self.launch_activation, ends)
         self.host_launches.extend(host_launches.tolist())
-        self.kernel_ns.extend(work.kernel_ns.tolist())
-        self.read_ns.extend(work.read_ns.tolist())
-        self.read.extend(laid.read.tolist())
-        self.down_ns.extend(work.moved_ns[0].tolist())
-        self.up_ns.extend(work.moved_ns[1].tolist())
-        self.hosted_ns.extend(work.hosted_ns.tolist())
+        self._price(work)
         self._name(work)
         if len(laid.copied):
             self._append_copies(work)
@@ -135,19 +128,22 @@ class MoeLayer:
         self.step_launches.append(self.step_launches[-1] + len(laid.starts))
         self.step_hosted.append(self.step_hosted[-1] + len(laid.hosted))
         self.host_launches.append(len(laid.starts) if calls is None else calls)
+        self._price(work)
+        if named:
+            self._name(work)
+
+    def _price(self, work: Work) -> None:
         self.kernel_ns.extend(work.kernel_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
-        self.read.extend(laid.read.tolist())
+        self.read.extend(work.laid.read.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
         self.hosted_ns.extend(work.hosted_ns.tolist())
-        if named:
-            ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
-            _continue(self.launch_activation, ends)
-            self._name(work)
 
     def _name(self, work: Work) -> None:
         laid, one = work.laid, work.activations
+        ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
+        _continue(self.launch_activation, ends)
         of_gpu = one.form[laid.on_gpu] if len(self.names) > 1 else 0
         self.activation_expert.extend(self.names[of_gpu, one.expert[laid.on_gpu]].tolist())
         self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
