@@ -35,6 +35,11 @@ class Board:
     notes: Sequence[str] = ()
 
     @property
+    def length(self) -> int:
+        """How many rows there are."""
+        return len(self.columns[0].texts) if self.columns else 0
+
+    @property
     def rows(self) -> list[tuple[str, ...]]:
         """What is in each row, as text."""
         return list(zip(*(one.texts for one in self.columns), strict=True))
@@ -85,7 +90,7 @@ class Page:
         if self.board is None:
             return []
         columns = self.board.columns
-        rows = range(len(columns[0].texts) if columns else 0)
+        rows = range(self.board.length)
         return [
             {
                 f"c{place}": one.texts[row] if one.values is None else one.values[row]

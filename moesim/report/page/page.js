@@ -1,83 +1,8 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const table = document.getElementById("points");
-  const body = table.tBodies[0];
-  const rows = [...body.rows];
-  const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text ?? "" });
-  const shown = new Set(rows.map((_, at) => at));
-
-  const words = new Intl.Collator(undefined, { numeric: true });
-
-  // sorting: by number where the column has them, else by text; a second click turns it around
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, place) => {
-    const button = make("button", head.textContent);
-    button.type = "button";
-    head.textContent = "";
-    head.append(button);
-    button.addEventListener("click", () => {
-      const numbers = data.columns[place].number;
-      const first = numbers ? "descending" : "ascending";
-      const other = numbers ? "ascending" : "descending";
-      const order = head.getAttribute("aria-sort") === first ? other : first;
-      heads.forEach((one) => one.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", order);
-      const sign = order === "ascending" ? 1 : -1;
-      const keyed = rows.map((row, at) => [data.points[at]["c" + place], row]);
-      keyed.sort(([x], [y]) => {
-        if (x === null || y === null) return (x === null) - (y === null);
-        return sign * (numbers ? x - y : words.compare(x, y));
-      });
-      // beside the page, so that it is laid out once
-      body.remove();
-      body.replaceChildren(...keyed.map(([, row]) => row));
-      table.append(body);
-    });
-  });
-
-  // filters: a box for each value of each axis
-  const filters = document.getElementById("filters");
-  const axes = data.columns.map((one, place) => ({ ...one, place })).filter((one) => one.axis);
-  const values = (place) => data.columns[place].order ?? [...new Set(data.points.map((point) => point["c" + place]))];
-  const boxes = [];
-  for (const axis of axes) {
-    const found = values(axis.place);
-    if (found.length < 2 || found.length > 40) continue;
-    const set = document.createElement("fieldset");
-    const legend = make("legend", axis.heading);
-    const all = Object.assign(make("button", "none"), { type: "button", title: `of ${axis.heading}, all or none` });
-    const own = [];
-    all.addEventListener("click", () => {
-      const wanted = !own.every((box) => box.checked);
-      own.forEach((box) => (box.checked = wanted));
-      filter();
-    });
-    legend.append(all);
-    set.append(legend);
-    for (const value of found) {
-      const label = make("label");
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
-      box.addEventListener("change", filter);
-      boxes.push({ box, place: axis.place, value, own, all });
-      own.push(box);
-      label.append(box, " " + value);
-      set.append(label);
-    }
-    filters.append(set);
-  }
-  filters.hidden = boxes.length === 0;
-
-  function filter() {
-    shown.clear();
-    boxes.forEach((one) => (one.all.textContent = one.own.every((box) => box.checked) ? "none" : "all"));
-    rows.forEach((row, at) => {
-      const out = boxes.some((one) => !one.box.checked && data.points[at]["c" + one.place] === one.value);
-      row.hidden = out;
-      if (!out) shown.add(at);
-    });
-    draw();
-  }
+  const { data, axes, make } = board;
+  const values = (place) => board.orders[place];
+  const extent = (found) => found.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, -Infinity]);
 
   // the chart: any number over any number or axis, coloured by an axis; or a map of two axes, whose
   // colour is the best number there; or a line a row through all axes and numbers
@@ -119,6 +44,7 @@
     map: ["number:", "across:", "down:"],
     lines: ["the best by:", "", "colour:"],
   };
+  const columns = all.filter((place) => named.includes(place) || numbers.includes(place));
   let view;
 
   function channel(place) {
@@ -127,12 +53,12 @@
     return { field: "c" + place, title: column.heading, type: column.number ? "quantitative" : "nominal", sort: order };
   }
 
-  function front(x, y) {
+  function front(kept, x, y) {
     // of points drawn over what people want little of, those that no point with as little beats
     if (!data.columns[x].less || y !== numbers[0]) return [];
-    const kept = data.points.filter((point, at) => shown.has(at) && point["c" + x] !== null && point["c" + y] !== null);
     let most = -Infinity;
     return kept
+      .filter((point) => point["c" + x] !== null)
       .sort((a, b) => a["c" + x] - b["c" + x] || b["c" + y] - a["c" + y])
       .filter((point) => point["c" + y] > most && ((most = point["c" + y]), true));
   }
@@ -153,7 +79,7 @@
       encoding.shape = { ...channel(colour) };
     }
     const layers = [{ mark: { type: "point", filled: true, size: 70, opacity: 0.9 }, encoding }];
-    const best = front(x, y);
+    const best = front(kept, x, y);
     if (best.length > 1) {
       layers.unshift({
         data: { values: best },
@@ -167,7 +93,7 @@
   function asMap(kept, x, y, down) {
     const op = better(y) ? "max" : "min";
     const found = kept.map((point) => point["c" + y]);
-    const middle = (Math.min(...found) + Math.max(...found)) / 2;
+    const middle = extent(found).reduce((low, high) => (low + high) / 2);
     const at = { x: { ...channel(x), axis: { labelAngle: -30 } }, y: channel(down) };
     const title = `${op} ${data.columns[y].heading}`;
     const told = [channel(x), channel(down)].map(({ field, title, type }) => ({ field, title, type }));
@@ -185,35 +111,54 @@
   }
 
   function asLines(kept, y, colour) {
+    // the best of what is in all ranges, and of what is not, behind them
     const sign = better(y) ? -1 : 1;
-    const best = [...kept].sort((a, b) => sign * (a["c" + y] - b["c" + y])).slice(0, MOST_LINES);
-    const shownColumns = all.filter((place) => named.includes(place) || numbers.includes(place));
-    const corners = shownColumns.flatMap((place) => {
-      const column = data.columns[place];
-      const known = best.map((point) => point["c" + place]).filter((value) => value !== null);
-      const order = column.number ? null : values(place);
-      const [low, high] = column.number ? [Math.min(...known), Math.max(...known)] : [0, order.length - 1];
+    const ordered = [...kept].sort((a, b) => sign * (data.points[a]["c" + y] - data.points[b]["c" + y]));
+    const best = [ordered.filter(board.within), ordered.filter((at) => !board.within(at))].flatMap((some) => some.slice(0, MOST_LINES));
+    const ends = spans(kept);
+    const corners = columns.flatMap((place, column) => {
+      const [low, high] = ends[column];
       return best
-        .map((point, row) => ({ row, value: point["c" + place], colour: colour < 0 ? "" : point["c" + colour] }))
-        .filter((one) => one.value !== null)
-        .map((one) => {
-          const number = column.number ? one.value : order.indexOf(one.value);
-          return { ...one, column: column.heading, height: high > low ? (number - low) / (high - low) : 0.5 };
-        });
+        .filter((row) => data.points[row]["c" + place] !== null)
+        .map((row) => ({
+          row,
+          column,
+          heading: data.columns[place].heading,
+          value: data.points[row]["c" + place],
+          colour: colour < 0 ? "" : data.points[row]["c" + colour],
+          height: high > low ? (board.height(row, place) - low) / (high - low) : 0.5,
+        }));
     });
     const color = { field: "colour", type: "nominal", scale: { scheme: "viridis" }, title: data.columns[colour]?.heading };
+    const titles = columns.map((place) => data.columns[place].heading);
     return {
       data: { values: corners },
       height: 340,
-      mark: { type: "line", point: true, opacity: 0.5 },
+      params: [{ name: "out", value: outside(best) }, { name: "titles", value: titles }],
+      mark: { type: "line", point: true },
       encoding: {
-        x: { field: "column", type: "nominal", sort: null, title: null, axis: { labelAngle: -30 } },
-        y: { field: "height", type: "quantitative", title: "lowest to highest", axis: { labels: false } },
+        x: { field: "column", type: "ordinal", scale: { type: "point" }, title: null, axis: { labelAngle: -30, labelExpr: "titles[datum.value]" } },
+        y: { field: "height", type: "quantitative", title: "lowest to highest", axis: { labels: false }, scale: { domain: [0, 1] } },
         detail: { field: "row" },
+        opacity: { condition: { test: "out[datum.row]", value: 0.06 }, value: 0.6 },
         ...(colour < 0 ? {} : { color }),
-        tooltip: [{ field: "column", title: "column" }, { field: "value", title: "value" }],
+        tooltip: [{ field: "heading", title: "column" }, { field: "value", title: "value" }],
       },
     };
+  }
+
+  function spans(kept) {
+    // of each column its least and its greatest place
+    return columns.map((place) => {
+      if (!data.columns[place].number) return [0, values(place).length - 1];
+      return extent(kept.map((at) => data.points[at]["c" + place]).filter((value) => value !== null));
+    });
+  }
+
+  function outside(rows, place, range) {
+    // rows that are not in all ranges, once that of one column is another
+    const is = (at) => board.within(at, place) && (!range || board.between(at, place, range));
+    return Object.fromEntries(rows.filter((at) => !is(at)).map((at) => [at, true]));
   }
 
   function draw() {
@@ -224,12 +169,14 @@
       one.title_.textContent = WORDS[kind.value][at] + " ";
       one.parentElement.hidden = !WORDS[kind.value][at];
     });
-    const kept = data.points.filter((point, at) => shown.has(at) && point["c" + y] !== null);
+    const known = (rows) => rows.filter((at) => data.points[at]["c" + y] !== null);
+    const boxed = known(board.boxed());
+    const kept = known(board.rows()).map((at) => data.points[at]);
     const other = named.find((place) => place !== x) ?? x;
     const drawn = {
       points: () => asPoints(kept, x, y, colour),
       map: () => asMap(kept, x, y, colour >= 0 && colour !== x ? colour : other),
-      lines: () => asLines(kept, y, colour),
+      lines: () => asLines(boxed, y, colour),
     }[kind.value]();
     const spec = {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
@@ -239,10 +186,16 @@
     };
     if (view) view.finalize();
     // as many points are drawn faster as one picture
+    const marks = kind.value === "map" ? 0 : drawn.data.values.length;
     view = new vega.View(vega.parse(vegaLite.compile(spec).spec), {
-      renderer: kept.length > 1500 ? "canvas" : "svg", container: document.getElementById("chart"), hover: true,
+      renderer: marks > 1500 ? "canvas" : "svg", container: document.getElementById("chart"), hover: true,
     });
-    view.runAsync();
+    view.runAsync().then((drawn) => {
+      if (kind.value !== "lines" || drawn !== view) return;
+      brushes.onAxes(view, columns, spans(boxed), (place, range) => view.signal("out", outside(boxed, place, range)).runAsync());
+    });
   }
+  board.listen(draw);
+  brushes.byHand(controls, columns.filter((place) => data.columns[place].number));
   draw();
 })();

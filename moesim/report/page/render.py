@@ -18,7 +18,12 @@ from moesim.report.sweep_table import COLUMNS
 
 HERE = files("moesim.report.page")
 LIBRARIES = ("vega.min.js", "vega-lite.min.js")
+SCRIPTS = ("table.js", "ranges.js", "page.js")
 LICENCE = "LICENSE"
+MOST_ROWS = 200
+"""Rows of the leaderboard that are elements from the start; a script makes the others as they are
+asked for, and without scripts they stand in a table below.
+"""
 LESS = ("peak_memory_bytes", "cost_usd_per_million_output_tokens", "joules_per_output_token")
 LESSER = [" ".join(title.split()) for name, title, _ in COLUMNS if name in LESS]
 """Headings of what people want little of: over these a front is drawn."""
@@ -59,6 +64,7 @@ new vega.View(vega.parse(spec), { renderer: "svg", container, hover: true }).run
 def html(page: Page) -> str:
     """The page. Every text of a result is escaped; figures are pictures, in which nothing runs."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["oneline"] = _oneline
     heads = [one.heading for one in (() if page.board is None else page.board.columns)]
     return environment.from_string(_text("page.html")).render(
         page=page,
@@ -68,12 +74,18 @@ def html(page: Page) -> str:
         pictures=[_picture(one) for one in page.pictures],
         words={k: v for k, v in GLOSSARY.items() if any(one.startswith(k) for one in heads)},
         css=Markup(_text("page.css")),  # noqa: S704 (the project's own)
-        js=Markup(_text("page.js")),  # noqa: S704
+        scripts=[Markup(_text(name)) for name in SCRIPTS],  # noqa: S704
+        most=MOST_ROWS,
         libraries=[Markup(text) for text in _libraries()],  # noqa: S704
         choices=Markup(_json(page.chooser)),  # noqa: S704
         chooser=Markup(_text("chooser.js")),  # noqa: S704
         data=Markup(_json(_data(page))),  # noqa: S704 (no sign of markup is left in it)
     )
+
+
+def _oneline(text: str) -> str:
+    """A cell's text: a row is a line, by which a script tells rows apart."""
+    return " ".join(text.splitlines())
 
 
 def chart_html(spec: dict[str, Any]) -> str:

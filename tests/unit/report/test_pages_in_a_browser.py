@@ -4,6 +4,7 @@ both themes, with and without scripts; what filters, sorts and picks does so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 import moesim
 from moesim.report.page.content import Board, Column, Page, Picture
-from moesim.report.page.render import write
+from moesim.report.page.render import MOST_ROWS, write
 from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.results import write_result
 from tests.browser import CHROMIUM, Browser
@@ -95,7 +96,7 @@ def test_without_scripts_everything_but_boxes_and_charts_is_there(
     tab = browser.open(pages[kind], scripts=False)
     assert tab.texts("#verdict .answer") != [""]
     assert tab.texts("#filters, #explore, #choose") == []
-    text = pages[kind].read_text(encoding="utf-8")
+    text = re.sub(r"<script>.*?</script>", "", pages[kind].read_text("utf-8"), flags=re.DOTALL)
     assert len(tab.texts("tbody tr")) == text.count("<tr") - text.count("<thead><tr")
     tab.close()
 
@@ -145,6 +146,109 @@ def test_a_map_has_a_cell_for_each_two_values(browser: Browser, pages: dict[str,
     choose(tab, "#controls select", 0, "lines")
     assert tab.settled("#chart .mark-line path", 12)
     assert tab.failures() == []
+    tab.close()
+
+
+def drag(tab: Any, column: str, start: float, end: float) -> None:
+    """Drag along the axis of ``column``, from a share of its height to another, from the top."""
+    x, y, tall = tab.run(
+        f"(() => {{ const one = document.querySelector(`.strip[data-column='{column}']`);"
+        "one.scrollIntoView({block: 'center'}); const box = one.getBoundingClientRect();"
+        " return [box.x + box.width / 2, box.y, box.height]; })()"
+    )
+    for kind, share in (("Pressed", start), ("Moved", end), ("Released", end)):
+        tab.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y + share * tall,
+                 button="left", buttons=1, clickCount=1)  # fmt: skip
+
+
+def test_a_drag_along_an_axis_keeps_the_rows_between(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages["sweep"])
+    choose(tab, "#controls select", 0, "lines")
+    assert tab.settled("#chart .mark-line path", 12)
+    assert tab.settled(".strip[data-column='tokens/s']", 1)
+    speeds = "#points tbody tr td:nth-child(3)"
+    ran = [float(one) for one in tab.texts(speeds) if one != "-"]
+    middle = (min(ran) + max(ran)) / 2
+    drag(tab, "tokens/s", 0.0, 0.5)
+    kept = [float(one) for one in tab.texts(speeds)]
+    assert sorted(kept) == sorted(one for one in ran if one >= middle)
+    faint = "#chart .mark-line path[opacity='0.06']"
+    assert tab.settled(faint, len(ran) - len(kept))
+    drag(tab, "policy", 0.0, 0.1)
+    assert [one for one in tab.texts("#held button") if "policy" in one] == ["policy: min \u00d7"]
+    assert {*tab.texts("#points tbody tr td:nth-child(2)")} == {"min"}
+    drag(tab, "policy", 0.5, 0.5)
+    drag(tab, "tokens/s", 0.5, 0.5)
+    assert tab.texts("#held button") == []
+    assert len(tab.texts("#points tbody tr")) == 16
+    assert tab.failures() == []
+    tab.close()
+
+
+def test_a_range_by_hand_keeps_the_rows_between(browser: Browser, pages: dict[str, Path]) -> None:
+    tab = browser.open(pages["sweep"])
+    tab.run(
+        "(() => { const one = document.getElementById('range-from'); one.value = '20';"
+        " one.dispatchEvent(new Event('change')); })()"
+    )
+    kept = tab.texts("#points tbody tr td:nth-child(3)")
+    assert kept
+    assert min(map(float, kept)) >= 20
+    assert tab.texts("#held button") == ["tokens/s: 20 to any \u00d7"]
+    assert tab.barriers() == []
+    tab.run("document.querySelector('#held button').click()")
+    assert len(tab.texts("#points tbody tr")) == 16
+    tab.close()
+
+
+MANY = 10_000
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of ten thousand rows."""
+    policies = [("lru", "lfu", "min")[at % 3] for at in range(MANY)]
+    batches = [str(at % 7) for at in range(MANY)]
+    speeds = [float(at) for at in range(MANY)]
+    board = Board([
+        Column("policy", policies, axis="policy"), Column("batch", batches, axis="batch"),
+        Column("tokens/s", [f"{one:,.0f}" for one in speeds], speeds),
+        Column("note", [f"{HOSTILE}\n{at}" for at in range(MANY)]),
+    ], MANY - 1)  # fmt: skip
+    path = tmp_path_factory.mktemp("many") / "many.html"
+    write(Page(kind="sweep", title="many", setting="", verdict=["a"], board=board), path)
+    return path
+
+
+def test_of_many_rows_few_are_made_until_they_are_asked_for(browser: Browser, many: Path) -> None:
+    tab = browser.open(many)
+    rows, count = "#points tbody tr", "document.querySelectorAll('tr').length"
+    assert tab.run(count) == 1 + MOST_ROWS
+    assert tab.settled("#chart [aria-roledescription='rect mark container'] path", 21)
+    tab.run(click("tokens/s", "#points th button"))
+    shown = tab.texts(rows)
+    assert len(shown) == MOST_ROWS
+    assert shown[0] == f"lru39,999{HOSTILE} 9999"
+    tab.run(click("200 more", "p button"))
+    assert len(tab.texts(rows)) == 2 * MOST_ROWS
+    tab.run(click("lru", "#filters label"))
+    assert len(tab.texts(rows)) == MOST_ROWS
+    assert tab.texts("caption") == [
+        "10,000 rows; the best has a star. The first 200 of 6,666 are below."
+    ]
+    tab.run(click("all of them", "p button"))
+    assert len(tab.texts(rows)) == 6_666
+    assert tab.run("window.hit") is None
+    assert tab.failures() == []
+    tab.close()
+
+
+def test_many_rows_are_all_there_without_scripts(browser: Browser, many: Path) -> None:
+    tab = browser.open(many, scripts=False)
+    assert tab.run("document.querySelectorAll('tbody tr').length") == MANY
+    assert tab.overflow() == []
     tab.close()
 
 
