@@ -25,7 +25,7 @@ from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 SCRIPT = Path(__file__).with_name("sweep_process.py")
 COUNT, SECONDS = 60, 0.05
 PATIENCE_S = 300
-"""Until a process that says nothing counts as hung: a loaded machine starts one in half a minute."""
+"""Until a process that says nothing counts as hung: loaded machines start one in half a minute."""
 
 
 def start(out: Path, markers: Path) -> subprocess.Popen[bytes]:
