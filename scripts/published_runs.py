@@ -1,31 +1,39 @@
-"""Predict the published runs anew: the tables and the figure of docs/evidence.md, and the
-hosts that are fitted to one run each.
+"""Predict published runs anew: the tables and the figure of docs/evidence.md, what
+``verification/published_runs.py`` compares with, and the hosts that are fitted to one run each.
 
-``python scripts/published_runs.py``, some minutes; to be run again where a price has changed.
+``python scripts/published_runs.py [PACK ...]``, of those packs [all]; to be run again where a price
+has changed. The other packs' tables stay as they were kept. Results go to ``MOESIM_CACHE``.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.host.host_file import host_text
-from moesim.calibrate.published.pack import PublishedRun, read_pack
+from moesim.calibrate.published.overview import KEPT, others, overview
+from moesim.calibrate.published.pack import PublishedRun, pack_folder, read_pack, shipped_packs
 from moesim.calibrate.published.predict import FittedHosts, blind, fitted_hosts, judged
 from moesim.experiment.running.cache import cache_folder
 from moesim.hardware.host import Host
 from moesim.report.evidence import inside_line, wrong_lines
+from moesim.report.evidence_overview import markdown, short_table
 from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[1]
-PACK = ROOT / "experiments" / "published"
 PAGE = ROOT / "docs" / "evidence.md"
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
-ERRORS = ROOT / "verification" / "published_errors.csv"
+ERRORS = ROOT / "verification" / "evidence"
+PUBLISHED = "published"
+SHOWN = ("throughputs", "vllm_runs", "phone")
+"""Packs whose runs stand on the page too."""
+DIGITS = 4
 HOSTS = ROOT / "hardware_profiles" / "hosts"
 LEAST_SHARE = 0.2
 """Of a host that is shipped: below it, something else than the memory was measured."""
@@ -71,15 +79,32 @@ def write_page(tables: Mapping[str, Sequence[str]]) -> None:
     PAGE.write_text(page, encoding="utf-8")
 
 
-def main() -> None:
-    """Write everything, and print what is told of it."""
-    runs = read_pack(PACK)
+def keep(name: str, table: pd.DataFrame) -> None:
+    """What later runs are compared with, and an overview reads."""
+    ERRORS.mkdir(exist_ok=True)
+    short = table[list(KEPT)].map(
+        lambda one: f"{one:.{DIGITS}g}" if isinstance(one, float) else one
+    )
+    short.to_csv(ERRORS / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def write_overview() -> None:
+    """Of all packs, as they are kept."""
+    kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
+    table = pd.concat([overview(kept), others()], ignore_index=True)
+    rows = {"packs": markdown(table)}
+    write_page(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
+
+
+def write_published() -> None:
+    """The first pack, its figure and the fitted hosts, and print what is told of it."""
+    runs = read_pack(pack_folder(PUBLISHED))
     table = blind(runs, ranges=True, cache=cache_folder(None))
     hosts = fitted_hosts(runs)
-    others, fits = judged(runs, hosts), chosen(runs, hosts)
+    by_others, fits = judged(runs, hosts), chosen(runs, hosts)
     write_hosts(fits)
-    told = [*summary(table, others), *inside_line(table)]
-    table[["run", "error_percent"]].round(1).to_csv(ERRORS, index=False)
+    told = [*summary(table, by_others), *inside_line(table)]
+    keep(PUBLISHED, table)
     write_page({
         "summary": [f"- {line.strip()}" for line in told],
         "runs": runs_table(table),
@@ -92,6 +117,17 @@ def main() -> None:
         if run.host and run not in fits:
             why = hosts.refused.get(run.run, "its host has another run, or reaches too little")
             print(f"no host is fitted to {run.run}: {why}")
+
+
+def main() -> None:
+    """Write everything of the packs that are named."""
+    for name in sys.argv[1:] or shipped_packs():
+        if name == PUBLISHED:
+            write_published()
+        else:
+            runs = read_pack(pack_folder(name))
+            keep(name, blind(runs, ranges=True, cache=cache_folder(None)))
+    write_overview()
 
 
 if __name__ == "__main__":

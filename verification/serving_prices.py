@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from moesim.trace.synthesis.parameters import SyntheticTrace
+
 VARIABLE = "MOESIM_CLOSED_LOOPS"
 MOST_PROMPTS = 0.25
 """Share of a token's time that prompts may take, by the slope of TTFT over input tokens."""
@@ -89,9 +91,17 @@ def drawn(name: str, folder: Path, requests: int = 128, rows: int = STEPS + 1) -
     """A trace of ``requests`` of ``rows`` tokens with no more structure than popular experts, as
     stand-ins have.
     """
-    from moesim.model import load_model
     from moesim.trace.parquet import write_trace
     from moesim.trace.synthesis.generate import synthesize
+
+    path = folder / f"{name}.parquet"
+    write_trace(synthesize(parameters(name, requests, rows)), path)
+    return str(path)
+
+
+def parameters(name: str, requests: int, rows: int) -> SyntheticTrace:
+    """What ``drawn`` draws from."""
+    from moesim.model import load_model
     from moesim.trace.synthesis.lengths import Fixed
     from moesim.trace.synthesis.parameters import Part, Requests, SyntheticTrace
     from moesim.trace.synthesis.popularity import Dirichlet
@@ -102,7 +112,7 @@ def drawn(name: str, folder: Path, requests: int = 128, rows: int = STEPS + 1) -
     layers = tuple(n for n, layer in enumerate(model.layers) if layer.moe)
     popular = Dirichlet(concentration=CONCENTRATION)
     phases = {"prefill_tokens": Fixed(tokens=8), "decode_tokens": Fixed(tokens=rows)}
-    parameters = SyntheticTrace(
+    return SyntheticTrace(
         title=name,
         model=name,
         experts=moe.experts,
@@ -111,9 +121,6 @@ def drawn(name: str, folder: Path, requests: int = 128, rows: int = STEPS + 1) -
         requests=Requests(count=requests, prefill_recorded=False, **phases),
         parts=(Part(phases=("decode",), layers=len(layers), popularity=popular),),
     )
-    path = folder / f"{name}.parquet"
-    write_trace(synthesize(parameters), path)
-    return str(path)
 
 
 @cache

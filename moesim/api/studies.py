@@ -177,7 +177,10 @@ def evidence(
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Predict every run (or those named in ``runs``) of the folder ``pack``, or of the shipped one
-    of that name [``published``], and write table, figures and page into the folder ``out``.
+    of that name [``published``], and write table, figures and page into the folder ``out``. With
+    ``pack="all"`` every shipped pack goes to a folder of its name there, and the table has a row a
+    pack: its runs, their median error and 90th percentile, how many lie in their ranges, how many
+    pairs of one engine are in the measured order.
 
     Returns the table, a row a run (measured, predicted, low and high tokens/s, the error of the
     time a token in percent, what the time rests on, what was assumed), and the files; ``progress``
@@ -186,11 +189,13 @@ def evidence(
 
     >>> moesim.evidence("results/evidence")[0]["error_percent"].abs().median()
     """
-    from moesim.calibrate.published.pack import pack_folder, read_pack
+    from moesim.calibrate.published.pack import ALL, pack_folder, read_pack
     from moesim.calibrate.published.predict import blind
     from moesim.experiment.running.cache import cache_folder
     from moesim.report.evidence import write_evidence
 
+    if str(pack) == ALL and not Path(ALL).exists():
+        return _evidence_of_all(Path(out), progress)
     folder = pack_folder(pack or "published")
     every = {one.run: one for one in read_pack(folder)}
     if not every:
@@ -204,6 +209,23 @@ def evidence(
     chosen = [every[name] for name in runs or every]
     table = blind(chosen, ranges=True, progress=progress, cache=cache)
     return table, write_evidence(table, Path(out))
+
+
+def _evidence_of_all(
+    out: Path, progress: Progress | None = None
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Every shipped pack, and the evidence that is no run."""
+    import pandas as pd
+
+    from moesim.calibrate.published.overview import others, overview
+    from moesim.calibrate.published.pack import shipped_packs
+    from moesim.report.evidence_overview import write_overview
+
+    found = {name: evidence(out / name, pack=name, progress=progress) for name in shipped_packs()}
+    tables = {name: table for name, (table, _) in found.items()}
+    table = pd.concat([overview(tables), others()], ignore_index=True)
+    written = [path for _, paths in found.values() for path in paths]
+    return table, [*written, *write_overview(table, out)]
 
 
 def _check_capacity(capacity: str) -> None:

@@ -17,6 +17,7 @@ app = typer.Typer(
     epilog=examples(
         "moesim evidence --out results/evidence",
         "moesim evidence --pack throughputs --out results/throughputs",
+        "moesim evidence --pack all --out results/evidence",
         'moesim evidence add run.yaml --measured "17.8 tokens/s" --pack my-runs',
         "moesim evidence --pack my-runs --out results/mine",
     ),
@@ -27,7 +28,8 @@ Pack = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="A folder of runs, or a shipped one: published, throughputs [published].",
+        help="A folder of runs, or a shipped one: published, throughputs, closed_loops,"
+        " vllm_runs, phone, or all, with a row for each [published].",
     ),
 ]
 
@@ -52,23 +54,27 @@ def evidence(
     if context.invoked_subcommand:
         return
     from moesim.api import evidence as evidence_of
+    from moesim.calibrate.published.overview import COLUMNS
     from moesim.report.evidence import lines, terminal_table
+    from moesim.report.evidence_overview import terminal_table as overview_table
 
     try:
         with progress_bar("runs") as progress:
             table, paths = evidence_of(out, pack=pack, runs=runs, progress=progress)
     except KeyboardInterrupt:
         fail("stopped; the same command goes on with the runs that it has", INTERRUPTED)
+    every = list(table.columns) == list(COLUMNS)
+    told = [] if every else lines(table)
     if as_json:
-        print_json({"told": lines(table), "runs": table.to_dict("records")})
-        show_page(out, report=report, stderr=True)
+        print_json({"told": told, "packs" if every else "runs": table.to_dict("records")})
+        show_page(out, report=report and not every, stderr=True)
         return
-    terminal().print(terminal_table(table))
-    for line in lines(table):
+    terminal().print(overview_table(table) if every else terminal_table(table))
+    for line in told:
         typer.echo(line)
     for path in paths:
         typer.echo(path)
-    show_page(out, report=report)
+    show_page(out, report=report and not every)
 
 
 @app.command(

@@ -13,13 +13,16 @@ SMALL = 0.02
 LARGE = 1000
 
 
-def implied(experiment: Experiment, summary: Mapping[str, Any], measured: float) -> str:
+def implied(
+    experiment: Experiment, summary: Mapping[str, Any], predicted: float, measured: float
+) -> str:
     """The predicted milliseconds a token by cause, those measured, and what the largest part would
     have had to take, with the bytes a second that this is, had all else been as predicted.
 
-    ``summary`` of the run of ``experiment``, which has a speed; ``measured`` in tokens/s.
+    ``summary`` of the run of ``experiment``; ``predicted`` and ``measured`` in tokens/s, which may
+    be those of one request of many.
     """
-    predicted_ms, measured_ms = 1e3 / summary["output_throughput"], 1e3 / measured
+    predicted_ms, measured_ms = 1e3 / predicted, 1e3 / measured
     parts = {name: share * predicted_ms for name, share in summary["time_share"].items()}
     ordered = sorted(parts, key=lambda name: -parts[name])
     told = [f"{_words(n)} {_ms(parts[n])}" for n in ordered if parts[n] > SMALL * predicted_ms]
@@ -53,6 +56,7 @@ def _rate(
     if part == "waiting_for_cpu":
         host = load_hardware(experiment.hardware, experiment.folders).host
         return float(host.expert_bytes_per_second / 1e9)
-    if part == "waiting_for_weights" and summary.get("bytes_h2d"):
+    alone = experiment.workload.batching.model_dump().get("batch_size") == 1
+    if part == "waiting_for_weights" and summary.get("bytes_h2d") and alone:
         return float(summary["bytes_h2d"] / summary["tokens"] / own_ms / 1e6)
     return None

@@ -11,15 +11,22 @@ from typing import Any
 
 import pandas as pd
 
-from moesim.config.errors import InputError, Problem, writing
+from moesim.config.errors import InputError, Problem, nearest, writing
 from moesim.config.files import write_whole
 from moesim.config.paths import shipped_folder
 
 TABLE = "measured.csv"
-OPTIONAL = ("file", "set")
-"""Where rows share an experiment: its file's name without ``.yaml``, and its settings' words."""
+SPEED = "measured_tokens_per_s"
+ALL = "all"
+"""In place of a pack's name: every shipped one."""
+OPTIONAL = ("file", "set", "of", "measured_ms")
+"""Where rows share an experiment: its file's name without ``.yaml``, and its settings' words. Where
+a time of requests was measured: which (one of ``TIMES``), and how long it was.
+"""
+TIMES = ("mean_tpot_ms", "mean_ttft_ms", "mean_e2el_ms")
+"""What else than the output's throughput a row may be of: numbers of a run's summary."""
 COLUMNS = (
-    "run", "engine", "model", "gpu", "cpu", "host", "measured_tokens_per_s", "setting", "certainty",
+    "run", "engine", "model", "gpu", "cpu", "host", SPEED, "setting", "certainty",
     "assumed", "source",
 )  # fmt: skip
 
@@ -27,7 +34,8 @@ COLUMNS = (
 @dataclass(frozen=True)
 class PublishedRun:
     """A row of the table, and its experiment: ``file`` with ``settings`` (``PATH=VALUE`` each);
-    ``host``: a name for the machine whose CPU computes experts, "" where none does.
+    ``host``: a name for the machine whose CPU computes experts, "" where none does. ``of``: the
+    time of requests that was measured; its speed is that many a second.
     """
 
     run: str
@@ -43,11 +51,19 @@ class PublishedRun:
     source: str
     file: Path
     settings: tuple[str, ...] = ()
+    of: str = ""
 
     @property
     def family(self) -> str:
         """The engine without its version."""
         return (self.engine.split() or ["unknown"])[0]
+
+
+def shipped_packs() -> list[str]:
+    """The names of the packs that are shipped, sorted."""
+    return sorted(
+        path.parent.name for path in (shipped_folder() / "experiments").glob(f"*/{TABLE}")
+    )
 
 
 def pack_folder(pack: Path | str) -> Path:
@@ -70,7 +86,7 @@ def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str])
     row = dict.fromkeys(COLUMNS, "") | {
         **about,
         "run": name,
-        "measured_tokens_per_s": f"{measured:g}",
+        SPEED: f"{measured:g}",
     }
     text = table.read_text(encoding="utf-8") if rows else f"{','.join(COLUMNS)}\n"
     line = io.StringIO()
@@ -105,14 +121,21 @@ def read_pack(folder: Path) -> list[PublishedRun]:
 
 
 def _run(folder: Path, where: str, row: dict[Any, Any]) -> PublishedRun:
-    speed = pd.to_numeric(row["measured_tokens_per_s"], errors="coerce")
-    if not 0 < speed < float("inf"):
-        what = f"'{row['measured_tokens_per_s']}' is no number above 0"
-        raise InputError([Problem(where, "measured_tokens_per_s", what)])
+    speed = _speed(where, row)
     name, settings = row.pop("file"), tuple(row.pop("set").split())
     if not (file := folder / f"{name or row['run']}.yaml").is_file():
         key = "file" if name else "run"
         raise InputError([Problem(where, key, f"there is no experiment {file}")])
-    return PublishedRun(
-        **{**row, "measured_tokens_per_s": float(speed)}, file=file, settings=settings
-    )
+    return PublishedRun(**{**row, "measured_tokens_per_s": speed}, file=file, settings=settings)
+
+
+def _speed(where: str, row: dict[Any, Any]) -> float:
+    """A second, of tokens or of what took ``measured_ms``, which is taken out of the ``row``."""
+    time, of = row.pop("measured_ms"), row["of"]
+    if of and of not in TIMES:
+        raise InputError([Problem(where, "of", f"'{of}': {nearest(of, TIMES)}")])
+    key, told = ("measured_ms", time) if of else (SPEED, row[SPEED])
+    number = pd.to_numeric(told, errors="coerce")
+    if not 0 < number < float("inf"):
+        raise InputError([Problem(where, key, f"'{told}' is no number above 0")])
+    return 1e3 / float(number) if of else float(number)

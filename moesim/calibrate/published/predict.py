@@ -20,6 +20,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
+from moesim.metrics.price_interval import time_limits
 from moesim.sweep.advise.ranges import stand_ins
 from moesim.sweep.run import Progress
 
@@ -41,8 +42,9 @@ def blind(
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> pd.DataFrame:
-    """A row a run, with the host's prior: measured and predicted tokens/s, the error of the time a
-    token (``error_percent``; above 0: too slow), what the time rests on (``rests_on``) and waits
+    """A row a run, with the host's prior: measured and predicted tokens/s (or as many a second as
+    took the time that the row is ``of``), the error of the time a token or of that time
+    (``error_percent``; above 0: too slow), what the time rests on (``rests_on``) and waits
     for (``waiting_for_cpu_percent``), what the measured time would imply (``implies``), what was
     assumed, and why there is no speed (``reason``). NaN where a run does not fit in memory, or is
     refused.
@@ -65,17 +67,17 @@ def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
         found = _summary(experiment, cache)
     except InputError as error:
         found = {"status": "refused", "reason": error.problems[0].what}
-    ok = found["status"] == "ok"
-    speed = found["output_throughput"] if ok else np.nan
+    speed = _speed(found, run.of)
+    ok = not np.isnan(speed)
     waits = (found.get("time_share") or {}).get("waiting_for_cpu", 0.0)
-    spread = with_range(experiment, found, speed, cache) if ranges else {}
+    spread = with_range(experiment, found, run.of, cache) if ranges else {}
     return {
-        "run": run.run, "family": run.family, "engine": run.engine, "model": run.model,
-        "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
+        "run": run.run, "of": run.of, "family": run.family, "engine": run.engine,
+        "model": run.model, "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
         "status": found["status"], "reason": found.get("reason") or "",
         "rests_on": _rests_on(found.get("price_share") or {}),
         "waiting_for_cpu_percent": 100 * waits,
-        "implies": implied(experiment, found, run.measured_tokens_per_s) if ok else "",
+        "implies": implied(experiment, found, speed, run.measured_tokens_per_s) if ok else "",
         "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
     }  # fmt: skip
 
@@ -85,25 +87,43 @@ def _summary(experiment: Experiment, cache: Path | None) -> Mapping[str, Any]:
     return result.summary
 
 
+def _speed(summary: Mapping[str, Any], of: str = "") -> float:
+    """Output tokens a second, or as many a second as took the time ``of``; NaN without a run."""
+    number = summary.get(of or "output_throughput") if summary["status"] == "ok" else None
+    if number is None:
+        return float("nan")
+    return float(1e3 / number if of else number)
+
+
 def with_range(
-    experiment: Experiment, summary: Mapping[str, Any], speed: float, cache: Path | None = None
+    experiment: Experiment, summary: Mapping[str, Any], of: str = "", cache: Path | None = None
 ) -> dict[str, float]:
-    """The least and the most tokens/s of ``experiment`` over all stand-in traces, where it has one,
-    and beyond these what its prices may be off by (``price_interval``), which has the host's share
-    of its DRAM where that is a prior.
+    """The least and the most that ``_speed`` has of ``experiment`` over all stand-in traces, where
+    it has one, and beyond these what its prices may be off by (``price_interval``), which has the
+    host's share of its DRAM where that is a prior.
     """
-    if np.isnan(speed):
+    if np.isnan(speed := _speed(summary, of)):
         return dict.fromkeys(("low_tokens_per_s", "high_tokens_per_s"), np.nan)
     speeds = [speed]
     for name in stand_ins(experiment):
         found = _summary(experiment.model_copy(update={"trace": name}), cache)
-        speeds.append(found["output_throughput"] if found["status"] == "ok" else np.nan)
-    ends = summary["price_interval"]["output_throughput"]
-    low, high = (1.0 if ends[end] is None else ends[end] / ends["value"] for end in ("low", "high"))
+        speeds.append(_speed(found, of))
+    least, most = _time_limits(summary["price_interval"], of)
     return {
-        "low_tokens_per_s": float(np.nanmin(speeds) * low),
-        "high_tokens_per_s": float(np.nanmax(speeds) * high),
+        "low_tokens_per_s": float(np.nanmin(speeds) / most),
+        "high_tokens_per_s": float(np.nanmax(speeds) / least),
     }
+
+
+def _time_limits(interval: Mapping[str, Any], of: str) -> tuple[float, float]:
+    """Between which the time lies, over the predicted one; where requests are timed their times
+    move with the steps', a throughput does not.
+    """
+    rows = interval["factors"]
+    fixed = interval["reason"] is not None and not of
+    if fixed or not any(row["low"] is not None for row in rows):
+        return 1.0, 1.0
+    return time_limits(rows)
 
 
 def within(table: pd.DataFrame) -> tuple[int, int]:

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from moesim.calibrate.host.fit import with_share
-from moesim.calibrate.published.pack import COLUMNS, PublishedRun, pack_folder, read_pack
+from moesim.calibrate.published.others import kernels
+from moesim.calibrate.published.overview import others, overview
+from moesim.calibrate.published.pack import COLUMNS, TIMES, PublishedRun, pack_folder, read_pack
 from moesim.calibrate.published.predict import (
     blind,
     fitted_hosts,
@@ -27,6 +29,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware.layers import part_names
 from moesim.report.evidence import FIGURES, lines
+from moesim.report.evidence_overview import cells, markdown, short_table
 from moesim.report.page import page_of
 from moesim.report.published import hosts_table, runs_table, save, summary
 
@@ -111,6 +114,91 @@ def test_rows_may_share_a_file_with_settings_of_their_own(tmp_path: Path) -> Non
     assert table.predicted_tokens_per_s["other"] > 1.2 * table.predicted_tokens_per_s["one"]
     with pytest.raises(InputError, match=r"file: there is no experiment .*nowhere\.yaml"):
         read_pack(written(tmp_path, [{**rows[1], "file": "nowhere"}]))
+
+
+@pytest.mark.parametrize("pack", ["closed_loops", "phone", "vllm_runs"])
+def test_runs_of_other_packs_are_of_times_and_load(pack: str) -> None:
+    runs = read_pack(pack_folder(pack))
+    used = {run.file for run in runs}
+    assert used == {
+        path for path in pack_folder(pack).glob("*.yaml") if "\nhardware:" in path.read_text()
+    }
+    assert {run.of for run in runs} <= set(TIMES)
+    for run in {run.file: run for run in runs}.values():
+        asked = load_experiment(run.file, run.settings, alone=True).experiment
+        assert run.source
+        assert asked.model
+    loops = [run for run in runs if pack == "closed_loops"]
+    assert len(loops) in (0, 96)
+    for run in loops:
+        clients, lengths = run.setting.split()[-2], run.setting
+        assert f"max_concurrency={clients}" in " ".join(run.settings)
+        tokens = load_experiment(run.file, run.settings).experiment.workload.lengths.model_dump()
+        assert f"{tokens['input_len']} in, {tokens['output_len']} out," in lengths
+
+
+def test_a_row_may_be_of_a_time(tmp_path: Path) -> None:
+    """Where it took twice as long moesim is half too fast; the range is that of a speed too."""
+    made = simulate(load_experiment(described(24)).experiment).summary
+    tpot = made["mean_tpot_ms"]
+    time = {"of": "mean_tpot_ms", "measured_ms": f"{2 * tpot}", "file": "one", "set": ""}
+    rows = [{**row("time", ""), **time}, {**row("one", 3), "file": "", "of": "", "measured_ms": ""}]
+    runs = read_pack(written(tmp_path, rows, one=described(24)))
+    found = blind(runs, ranges=True).set_index("run")
+    assert found.error_percent["time"] == pytest.approx(-50)
+    assert found.predicted_tokens_per_s["time"] == pytest.approx(1e3 / tpot)
+    ends = made["price_interval"]["output_throughput"]
+    assert found.low_tokens_per_s["time"] * tpot / 1e3 == pytest.approx(ends["low"] / ends["value"])
+    wrong = {**rows[0], "of": "mean_ttt_ms"}
+    with pytest.raises(InputError, match=r"of: .mean_ttt_ms.: allowed: .*mean_ttft_ms"):
+        read_pack(written(tmp_path, [wrong]))
+    with pytest.raises(InputError, match="2: measured_ms: 'soon' is no number above 0"):
+        read_pack(written(tmp_path, [{**rows[0], "measured_ms": "soon"}]))
+
+
+def test_an_overview_has_a_row_for_what_was_measured() -> None:
+    nothing = float("nan")
+    table = pd.DataFrame({
+        "run": ["a", "b", "c", "d"], "of": ["", "", "", "mean_ttft_ms"],
+        "family": ["x"] * 4, "measured_tokens_per_s": [1.0, 2.0, 3.0, 5.0],
+        "predicted_tokens_per_s": [1.1, 1.6, nothing, 5.0],
+        "low_tokens_per_s": [0.9, 1.5, nothing, 5.0], "high_tokens_per_s": [1.3, 1.7, nothing, 5.0],
+        "error_percent": [-10.0, 20.0, nothing, 0.0],
+    })  # fmt: skip
+    found = overview({"mine": table})
+    assert list(found.what) == ["mine", "mine: time to first token"]
+    assert list(found.runs) == [2, 1]
+    assert cells(found)[0] == ("mine", "2", "15 %", "19 %", "1 of 2 (50 %)", "1 of 1 (100 %)")
+    assert cells(found)[1] == ("mine: time to first token", "1", "0 %", "0 %", "-", "-")
+    assert markdown(found)[2].startswith("| mine | 2 | 15 % |")
+    assert short_table(table)[5] == "| d | 200 ms | 200 ms | - | +0 % |"
+
+
+def test_what_no_run_is_of_stands_in_the_overview_too() -> None:
+    told = others().set_index("what")
+    fits = kernels()
+    assert len(fits) == told.runs["kernels left out of fits (fits)"] > 100
+    assert set(fits.card) >= {"h100-sxm", "a100-sxm-80gb"}
+    assert told.runs["study, blind"] == 17
+    assert told.median_percent["closed loop on a CPU"] < 5
+
+
+def test_all_packs_are_predicted_by_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    written(tmp_path / "mine", [row("one", 10)], one=described(24))
+    monkeypatch.setattr("moesim.calibrate.published.pack.shipped_packs", lambda: ["mine"])
+    monkeypatch.chdir(tmp_path)
+    assert main(["evidence", "--pack", "all", "--out", "out"]) == 0
+    told = capsys.readouterr().out
+    assert "median" in told
+    assert "kernels left" in told
+    table = pd.read_csv(tmp_path / "out" / "overview.csv")
+    assert list(table.what[:1]) == ["mine"]
+    assert (tmp_path / "out" / "mine" / "evidence.csv").is_file()
+    assert main(["evidence", "--pack", "all", "--out", "out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["packs"][0]["what"] == "mine"
 
 
 def test_the_page_has_every_run_and_every_fitted_host() -> None:

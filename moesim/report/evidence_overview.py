@@ -1,0 +1,80 @@
+"""All packs of evidence in one table, for the terminal and for a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from moesim.config.files import write_whole
+
+TABLE, PAGE = "overview.csv", "overview.md"
+HEADS = ("what", "runs", "median error", "p90", "inside the stated 90 % range", "order of pairs")
+NONE = "-"
+
+
+def cells(overview: pd.DataFrame) -> list[tuple[str, ...]]:
+    """A row each, as ``HEADS`` says."""
+    return [
+        (
+            str(row["what"]), str(row["runs"]), _percent(row["median_percent"]),
+            _percent(row["p90_percent"]), _part(row["inside"], row["ranged"]),
+            _part(row["right"], row["pairs"]),
+        )
+        for row in overview.to_dict("records")
+    ]  # fmt: skip
+
+
+def markdown(overview: pd.DataFrame) -> list[str]:
+    """The lines of a table."""
+    rows = [" | ".join(row) for row in (HEADS, *cells(overview))]
+    head, *others = (f"| {row} |" for row in rows)
+    return [head, "|" + "---|" * len(HEADS), *others]
+
+
+def short_table(table: pd.DataFrame) -> list[str]:
+    """Markdown: a line a run of a pack's table, its measured and predicted speed (or time in ms)
+    and the error.
+    """
+    heads = ["run", "measured", "predicted", "range", "error of the time"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in table.fillna({"of": ""}).to_dict("records"):
+        names = ("measured", "predicted", "low", "high")
+        speeds = [float(row[f"{name}_tokens_per_s"]) for name in names]
+        told = [f"{one:.4g}" for one in speeds]
+        if row["of"]:
+            measured, predicted, low, high = (1e3 / one for one in speeds)
+            told = [f"{measured:.4g} ms", f"{predicted:.4g} ms", f"{high:.4g}", f"{low:.4g}"]
+        span = f"{told[2]} to {told[3]}" if speeds[2] < speeds[3] else NONE
+        error = f"{row['error_percent']:+.0f} %"
+        lines.append(f"| {' | '.join([str(row['run']), *told[:2], span, error])} |")
+    return lines
+
+
+def terminal_table(overview: pd.DataFrame) -> Table:
+    """A row a pack."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown.add_column(HEADS[0], overflow="fold")
+    for name in HEADS[1:]:
+        shown.add_column(name, justify="right")
+    for row in cells(overview):
+        shown.add_row(*row)
+    return shown
+
+
+def write_overview(overview: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the table into ``folder``, as CSV and for a page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / TABLE, overview.to_csv(index=False, lineterminator="\n"))
+    write_whole(folder / PAGE, "\n".join(markdown(overview)) + "\n")
+    return [folder / TABLE, folder / PAGE]
+
+
+def _percent(value: float) -> str:
+    return NONE if pd.isna(value) else f"{value:.0f} %"
+
+
+def _part(right: int, every: int) -> str:
+    return f"{right} of {every} ({100 * right / every:.0f} %)" if every else NONE
