@@ -42,9 +42,9 @@ SERVED: dict[str, Any] = {
 }
 OF_REQUESTS = (
     "latency_cdf", "requests_over_time", "serving_over_time", "step_time_by_tokens",
-    "ttft_waterfall",
+    "time_over_run", "timeline", "ttft_waterfall",
 )  # fmt: skip
-"""Figures of a run that serves requests."""
+"""Figures of a run that serves requests, with all records."""
 OF_LOADS = ("goodput_over_load", "misses_by_mark")
 """Figures of a sweep over their load, and over the size of a step."""
 
@@ -58,7 +58,7 @@ def kinds() -> list[str]:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path, Path]:
     """A sweep, a run of requests that are served, a sweep with costs, and one of loads."""
     folder = tmp_path_factory.mktemp("golden")
-    served = write_result(moesim.run(SERVED), folder / "served")
+    served = write_result(moesim.run(SERVED, records="expert"), folder / "served")
     costly = folder / "costly"
     run_sweep({"name": "made"}, sweeps.capacity_points(), costly, evaluate=costed)
     return sweeps.make(folder / "sweep"), served, costly, loaded(folder / "loads")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moesim.config.errors import InputError
+from moesim.report.chosen_run import run_of
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import EndLabel, label_ends
 from moesim.report.style import face
@@ -40,7 +41,7 @@ class MemoryOverTime(Figure):
         from moesim.results import read_result
         from moesim.results.result import memory_categories
 
-        name, run = self._run(folder)
+        name, run = run_of(self, folder)
         result = read_result(run)
         memory = result.memory
         if memory.empty:
@@ -50,25 +51,6 @@ class MemoryOverTime(Figure):
         taken = driver_bytes(result.configuration.get("hardware"), memory["capacity_bytes"].max())
         named = table.rename(columns={c: f"{c}_bytes" for c in used})
         return named.assign(driver_bytes=taken, run=name)
-
-    def _run(self, folder: Path) -> tuple[str, Path]:
-        from moesim.sweep.found import read_sweep
-        from moesim.sweep.identity import is_sweep
-        from moesim.sweep.point import point_folder
-        from moesim.sweep.speeds import losses_in_words, ranked
-
-        if not is_sweep(folder):
-            return "", folder  # what it is of stands below the title
-        sweep = read_sweep(folder)
-        speed = ranked(sweep.table)
-        if speed.empty:
-            speed = ranked(sweep.table, allow_drops=True)
-        if speed.empty:
-            raise self.unsuitable(folder, "no point of the sweep ran to its end")
-        best = int(speed.index[0])
-        drops = losses_in_words(sweep.table.loc[[best]])
-        words = ", ".join(filter(None, (sweep.labels()[best], drops)))
-        return f"best point, {words}" if words else f"point {best}", point_folder(folder, best)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Areas with hatches, named at their right ends; the capacity as a line. Of a single

@@ -56,8 +56,9 @@ class Picture:
 @dataclass(frozen=True)
 class Page:
     """Everything on a page. ``verdict``: sentences, the first the answer; ``command``: by which an
-    engine runs the best, and what it leaves open; ``shares`` of the time, ``ledger`` of memory of
-    the best or only run, further ``facts``, and what these are of; ``trust``: what the prices rest
+    engine runs the best, and what it leaves open; ``shares`` of the time, what
+    ``helps``, ``upgrades`` that were tried, ``ledger`` of memory of the best or only run, its
+    ``timeline``, further ``facts``, and what these are of; ``trust``: what the prices rest
     on, and assumptions; ``tables``: further ones by title; ``experiment``: the file as text;
     ``made``: versions and digests; ``chooser``: what a
     visitor picks from (``chooser_of``); ``reloads_s``: how often a
@@ -72,7 +73,11 @@ class Page:
     board: Board | None = None
     board_of: str = "Leaderboard"
     pictures: Sequence[Picture] = ()
+    timeline: Sequence[Picture] = ()
+    timeline_notes: Sequence[str] = ()
     shares: Mapping[str, float] | None = None
+    helps: Sequence[str] = ()
+    upgrades: Board | None = None
     ledger: Sequence[Fact] = ()
     ledger_of: str = "The fullest GPU at its peak"
     tables: Sequence[tuple[str, Board]] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def page_of_advice(folder: Path) -> Page:
         shares=shares(advice["best"]),
         ledger=_memory(advice.get("memory_bytes") or {}),
         ledger_of="Everything on the GPU",
-        facts=list(_upgrades(advice)),
-        facts_of="With one thing changed",
+        helps=["Tried by playing the same requests again with one thing changed."],
+        upgrades=_upgrades(advice),
         trust=unique([*(f"assumed: {one}" for one in advice.get("assumed", ())),
                       *(advice.get("trust") or advice.get("notes") or ())]),
         experiment=experiment,
@@ -88,11 +88,18 @@ def _memory(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, f"{parts[key] / 1e9:,.4g} GB") for key, name in names.items() if parts.get(key)]
 
 
-def _upgrades(advice: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What one changed thing makes of the best choice."""
-    for one in advice.get("upgrades", ()):
-        speed, ratio = one.get("throughput_tokens_per_s"), one.get("ratio")
-        if speed and ratio:
-            layers = f" {one['layers_on_cpu']} layers" if one.get("layers_on_cpu") else ""
-            what = f"{number(speed)} tokens/s, x {ratio:.2f}"
-            yield f"{one['upgrade']}: {one['miss']}{layers}", what
+def _upgrades(advice: Mapping[str, Any]) -> Board | None:
+    """What one changed thing makes of the best choice, the one that helps most first."""
+    ran = [one for one in advice.get("upgrades", ()) if one.get("ratio")]
+    speeds, ratios = ([one[key] for one in ran] for key in ("throughput_tokens_per_s", "ratio"))
+    layers = [one.get("layers_on_cpu") for one in ran]
+    ways = [
+        one["miss"] + (f", {n} layers" if n else "") for one, n in zip(ran, layers, strict=True)
+    ]
+    columns = [
+        Column("changed", [one["upgrade"] for one in ran]),
+        Column("choice", ways),
+        Column("tokens/s", [number(speed) for speed in speeds], speeds),
+        Column("times as fast", [f"x {ratio:.2f}" for ratio in ratios], ratios),
+    ]
+    return Board(columns) if ran else None

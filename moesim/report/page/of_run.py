@@ -14,9 +14,11 @@ from moesim.report.page.parts import (
     made,
     pictures,
     shares,
+    timeline,
     unique,
     waits,
 )
+from moesim.report.page.upgrades import helped
 from moesim.report.run_table import summary_rows
 from moesim.report.trust import (
     interval_line,
@@ -33,6 +35,8 @@ def page_of_run(folder: Path) -> Page:
     result = read_result(folder)
     summary, configuration = result.summary, result.configuration
     ok = summary["status"] == "ok"
+    seen, seen_notes = timeline(folder) if ok else ([], [])
+    helps, upgrades = helped(folder, summary)
     return Page(
         kind="one run",
         title=str(summary.get("name") or folder.name),
@@ -40,7 +44,11 @@ def page_of_run(folder: Path) -> Page:
         verdict=unique([answer(summary), waits(shares(summary)), *interval_line(summary)]),
         command=command(configuration),
         pictures=pictures(folder) if ok else (),
+        timeline=seen,
+        timeline_notes=seen_notes,
         shares=shares(summary),
+        helps=helps,
+        upgrades=upgrades,
         ledger=ledger(summary),
         facts=summary_rows(summary),
         trust=unique(

@@ -22,9 +22,11 @@ from moesim.report.page.parts import (
     made,
     pictures,
     shares,
+    timeline,
     unique,
     waits,
 )
+from moesim.report.page.upgrades import helped
 from moesim.report.sweep_table import COLUMNS, reasons, with_shown
 from moesim.report.trust import sweep_trust
 from moesim.results.folder import read_experiment
@@ -42,7 +44,13 @@ SPEEDS = ("output_throughput", "total_token_throughput")
 
 def page_of_sweep(folder: Path) -> Page:
     """What the sweep in ``folder`` says: its best point, all points, and what they rest on."""
-    return _page(folder, read_sweep(folder))
+    sweep = read_sweep(folder)
+    page, best = _page(folder, sweep), sweep.best()
+    if best is None:
+        return page
+    point = int(str(best.name))
+    helps, upgrades = helped(point_folder(folder, point), summary_of(folder, point))
+    return replace(page, helps=helps, upgrades=upgrades)
 
 
 def page_so_far(folder: Path) -> Page:
@@ -59,6 +67,7 @@ def _page(folder: Path, sweep: Sweep) -> Page:
     summary = {} if point is None else summary_of(folder, point)
     at = folder if point is None else point_folder(folder, point)
     chooser = chooser_of(sweep)
+    seen, seen_notes = timeline(folder, best=True) if summary else ([], [])
     lines = [*sweep_answer(sweep, summary), waits(shares(summary))]
     return Page(
         kind="sweep",
@@ -70,6 +79,8 @@ def _page(folder: Path, sweep: Sweep) -> Page:
         command=command(sweep.experiment if point is None else read_experiment(at)),
         board=board_of(sweep),
         pictures=pictures(folder),
+        timeline=seen,
+        timeline_notes=seen_notes,
         shares=shares(summary),
         ledger=ledger(summary),
         ledger_of="The fullest GPU at its peak, at the best point",

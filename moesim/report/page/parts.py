@@ -21,8 +21,14 @@ from moesim.report.style import METADATA, RC
 from moesim.results.folder import read_provenance
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
+    from moesim.report.figures import Figure
+
+OVER_TIME = ("timeline", "time_over_run")
+"""Figures that have a section of their own."""
+MORE_RECORDS = "'--set records=expert' keeps these, and 'moesim timeline' shows them in Perfetto"
 MOST_INPUT = 12
 """Characters of a digest that tell files apart."""
 
@@ -30,10 +36,32 @@ MOST_INPUT = 12
 def pictures(folder: Path) -> list[Picture]:
     """The figures that 'moesim plot' draws of ``folder``."""
     asked = [figure_of(kind) for kind in named_figures(folder)]
-    tables, _ = prepared(folder, asked)
+    tables, _ = prepared(folder, [one for one in asked if one.kind not in OVER_TIME])
     if not tables:
         every = [one() for one in registry.components.values() if one.is_default()]
-        tables, _ = prepared(folder, every)
+        tables, _ = prepared(folder, [one for one in every if one.kind not in OVER_TIME])
+    return _drawn(folder, tables)
+
+
+def timeline(folder: Path, *, best: bool = False) -> tuple[list[Picture], list[str]]:
+    """What each engine did in a pass where the run in ``folder`` recorded that, and where the time
+    of passes went where it kept these; and what is, or is not, to be seen. ``best``: of a sweep's
+    best point.
+    """
+    tables, _ = prepared(folder, [figure_of(kind) for kind in OVER_TIME])
+    kinds = {figure.kind for figure, _ in tables}
+    of = "The best point" if best else "The run"
+    if "timeline" in kinds:
+        note = "A pass in the middle: what the GPUs do, and beside it copies and the host."
+    elif kinds:
+        note = f"{of} kept its passes, not what each engine did in them: {MORE_RECORDS}."
+    else:
+        note = f"{of} kept no passes (records: summary), so there is nothing to see here: "
+        note += f"'--set records=step' keeps what the time of each goes to, {MORE_RECORDS}."
+    return _drawn(folder, tables), [note]
+
+
+def _drawn(folder: Path, tables: Sequence[tuple[Figure, pd.DataFrame]]) -> list[Picture]:
     setting, found = setting_of(folder) if tables else "", []
     for figure, table in tables:
         svg = io.StringIO()

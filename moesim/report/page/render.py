@@ -29,11 +29,17 @@ LESSER = [" ".join(title.split()) for name, title, _ in COLUMNS if name in LESS]
 """Headings of what people want little of: over these a front is drawn."""
 SECTIONS = {
     "verdict": "Verdict", "choose": "Choose", "command": "Command", "board": "Leaderboard",
-    "figures": "Figures",
-    "tables": "Tables", "time": "Time", "memory": "Memory", "facts": "Numbers", "trust": "Trust",
-    "experiment": "Experiment", "made": "Versions",
+    "figures": "Figures", "timeline": "Timeline", "tables": "Tables", "time": "What limits",
+    "memory": "Memory", "facts": "Numbers", "trust": "Trust", "experiment": "Experiment",
+    "made": "Versions",
 }  # fmt: skip
-HAVING = {"time": "shares", "memory": "ledger", "figures": "pictures", "choose": "chooser"}
+HAVING = {
+    "time": "shares",
+    "timeline": "timeline_notes",
+    "memory": "ledger",
+    "figures": "pictures",
+    "choose": "chooser",
+}
 """The fields of a page that fill a section of another name."""
 GLOSSARY = {
     "TPOT": "the time from one token of a request to its next",
@@ -72,6 +78,7 @@ def html(page: Page) -> str:
         less=[one for one in LESSER if one in heads],
         sections=_sections(page),
         pictures=[_picture(one) for one in page.pictures],
+        timeline=[_picture(one) for one in page.timeline],
         words={k: v for k, v in GLOSSARY.items() if any(one.startswith(k) for one in heads)},
         css=Markup(_text("page.css")),  # noqa: S704 (the project's own)
         scripts=[Markup(_text(name)) for name in SCRIPTS],  # noqa: S704

@@ -1,0 +1,99 @@
+"""What would help a run, in words and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moesim.report.amounts import gib, number
+from moesim.report.page.content import Board, Column
+
+if TYPE_CHECKING:
+    from moesim.sweep.advise.what_if import Changed, WhatIf
+
+LEAST = 1.005
+"""How many times as fast what helps makes a run at least."""
+TIMES = {"mean_tpot_ms": "TPOT ms", "mean_ttft_ms": "TTFT ms"}
+
+
+def helped(folder: Path, summary: Mapping[str, Any]) -> tuple[list[str], Board | None]:
+    """What would help the run in ``folder`` most, what that rests on, and all that was tried."""
+    from moesim.sweep.advise.what_if import what_if
+
+    if summary.get("status") != "ok" or not summary.get("time_share"):
+        return [], None
+    found = what_if(folder, summary)
+    return [*_lines(found, summary)], _board(found)
+
+
+def speed(summary: Mapping[str, Any]) -> float | None:
+    """Tokens a second, or of requests that come at times of their own the pace of an answer."""
+    paced = summary.get("mean_tpot_ms") if summary.get("request_throughput") else None
+    found = 1e3 / paced if paced else summary.get("output_throughput")
+    return found or summary.get("total_token_throughput")
+
+
+def _ratio(found: WhatIf, one: Changed) -> float | None:
+    before, after = speed(found.as_is), speed(one.summary)
+    return after / before if before and after else None
+
+
+def _lines(found: WhatIf, summary: Mapping[str, Any]) -> Iterator[str]:
+    ratios = {one.title: ratio for one in found.changed if (ratio := _ratio(found, one))}
+    if ratios:
+        best = max(ratios, key=lambda title: ratios[title])
+        helps = f"{best}, x {ratios[best]:.2f}" if ratios[best] >= LEAST else "nothing of these"
+        yield f"What would help most: {helps}."
+    if not found.changed:
+        yield "Nothing of the machine is waited for: no upgrade was tried."
+    elif found.steps:
+        total = int(summary.get("steps") or 0)
+        of = f"the first {found.steps:,} of {total:,} passes"
+        whole = found.steps >= total
+        yield (
+            f"Tried by playing {'all passes' if whole else of} again with one thing changed, when"
+            " this page was written; what waits after it, and prices' errors that both share, are"
+            " in the ratio. At most: what the share of the time allows that it shortens."
+        )
+    else:
+        yield (
+            f"No upgrade was tried: {found.why}. At most: what the share of the time allows that"
+            " it shortens; 'moesim advise' and 'moesim sensitivity' play them."
+        )
+
+
+def _board(found: WhatIf) -> Board | None:
+    """A row a change, the one that helps most first."""
+    ordered = sorted(found.changed, key=lambda one: -(_ratio(found, one) or 0.0))
+    if not ordered:
+        return None
+    ratios = [_ratio(found, one) for one in ordered]
+    columns = [
+        Column("changed", [_title(one, found.as_is) for one in ordered]),
+        Column("times as fast", [_text(ratio, "x {:.2f}") for ratio in ratios], ratios),
+        Column("at most", [_text(one.at_most, "x {:.2f}") for one in ordered],
+               [one.at_most for one in ordered]),
+    ]  # fmt: skip
+    if found.steps:
+        speeds = [one.summary.get("output_throughput") for one in ordered]
+        columns.insert(1, Column("tokens/s", [_text(one) for one in speeds], speeds))
+        for key, title in TIMES.items():
+            values = [one.summary.get(key) for one in ordered]
+            if any(values):
+                columns.insert(-2, Column(title, [_text(one) for one in values], values))
+    whys = [f"{one.title} was not played: {one.why}" for one in ordered if one.why]
+    return Board(columns, notes=whys)
+
+
+def _title(one: Changed, as_is: Mapping[str, Any]) -> str:
+    """What was changed; of more slots how many there are, and the memory that they take."""
+    slots = one.summary.get("slots_per_layer")
+    if not slots or slots == as_is.get("slots_per_layer"):
+        return one.title
+    more = one.summary["peak_memory_bytes"] - as_is["peak_memory_bytes"]
+    return f"{one.title}: {slots} a layer, {gib(more)} more memory"
+
+
+def _text(value: float | None, form: str = "") -> str:
+    return "-" if value is None else form.format(value) if form else number(value)

@@ -1,0 +1,157 @@
+"""A run with one thing changed: which part of its machine, or room for experts, would help."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from moesim.config.errors import InputError
+from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.resolve import resolved_from
+from moesim.experiment.running.run import simulate
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import load_hardware
+from moesim.results.rebuild import rebuild
+from moesim.sweep.advise.choices import with_settings
+from moesim.sweep.advise.profiles import write_upgrade
+from moesim.sweep.advise.upgrades import UPGRADES
+
+MOST_ACTIVATIONS: Mapping[str, int] = {"replay": 500_000, "des": 40_000}
+"""Of a replay, by engine: a second or less; longer runs are replayed from their begin."""
+LEAST_STEPS = 8
+MOST_S = 20.0
+"""Of a processor, all replays together; what takes longer is left to other commands."""
+KERNELS = ("attention", "gate", "dispatch_combine", "experts")
+CAUSES: Mapping[str, tuple[str, ...]] = {
+    "next_pcie": ("waiting_for_weights",),
+    "twice_dram": ("waiting_for_cpu",),
+    "twice_cores": ("waiting_for_cpu",),
+    "twice_gpu_bandwidth": KERNELS,
+    "no_software": ("host",),
+}
+"""What of the time each upgrade shortens."""
+UNBOUNDED = ("no_software",)
+"""What is also in other shares: waits for weights hold the time that software takes for a copy."""
+HALVED = ("twice_gpu_bandwidth",)
+"""What takes half as long at best; waits may vanish."""
+SLOTS, MORE = "more_slots", 1.5
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One thing changed: its ``title``; the run's ``summary`` with it, empty where it was not
+    played, and ``why``; ``at_most`` how many times as fast it is, by the share of the time that it
+    shortens (None: nobody knows).
+    """
+
+    title: str
+    at_most: float | None
+    summary: Mapping[str, Any]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """A run ``as_is``, replayed for its first ``steps`` (0: not at all), and with each thing
+    changed; ``why`` none was played.
+    """
+
+    as_is: Mapping[str, Any]
+    steps: int
+    changed: tuple[Changed, ...]
+    why: str = ""
+
+
+def what_if(folder: Path, summary: Mapping[str, Any]) -> WhatIf:
+    """The run in ``folder``, which ended with ``summary``, with each of what could help changed.
+
+    It is played again from its begin, as long as that takes about a second; where what it read is
+    gone, or all would take over 20 s, nothing is.
+    """
+    try:
+        with read_once(), TemporaryDirectory() as place:
+            return _played(folder, summary, Path(place))
+    except InputError as error:
+        return _bounds(summary, error.problems[0].what)
+
+
+def _bounds(summary: Mapping[str, Any], why: str) -> WhatIf:
+    """What the records alone say."""
+    found = [Changed(_title(key), at_most, {}) for key, at_most in wanted(summary)]
+    return WhatIf(summary, 0, tuple(found), why)
+
+
+def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """Upgrades of what takes time, and how many times as fast the run is with each at most."""
+    shares = summary.get("time_share") or {}
+    for key, causes in CAUSES.items():
+        share = sum(shares.get(cause) or 0.0 for cause in causes)
+        saved = share / 2 if key in HALVED else share
+        if share > 0:
+            yield key, None if key in UNBOUNDED else 1 / max(1 - saved, 1e-3)
+    waiting = sum(shares.get(f"waiting_for_{cause}") or 0.0 for cause in ("weights", "cpu"))
+    if waiting > 0 and summary.get("misses") and summary.get("slots_per_layer"):
+        yield SLOTS, 1 / max(1 - waiting, 1e-3)
+
+
+def _title(key: str) -> str:
+    return f"{MORE:g} x expert slots" if key == SLOTS else UPGRADES[key].title
+
+
+def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
+    resolved = resolved_from(rebuild(folder), (), alone=True).experiment
+    update: dict[str, Any] = {"records": "summary", "sweep": None, "figures": [], "engine": "auto"}
+    base, began = resolved.model_copy(update=update), time.process_time()
+    steps = _steps(summary)
+    as_is = simulate(base, limit_steps=steps).summary
+    keys = list(wanted(as_is))
+    each = time.process_time() - began
+    if each * len(keys) > MOST_S:
+        return _bounds(summary, f"{len(keys)} replays of {each:.0f} s each would take long")
+    made = [_changed(base, as_is, key, most, steps, place) for key, most in keys]
+    return WhatIf(as_is, int(as_is.get("steps") or 0), tuple(made))
+
+
+def _steps(summary: Mapping[str, Any]) -> int | None:
+    """How many passes are replayed; None: all."""
+    done = sum(summary.get(key) or 0 for key in ("hits", "late", "misses"))
+    most = MOST_ACTIVATIONS.get(str(summary.get("engine")), MOST_ACTIVATIONS["des"])
+    steps = int(summary.get("steps") or 0)
+    return None if done <= most else max(LEAST_STEPS, steps * most // done)
+
+
+def _changed(
+    base: Experiment, as_is: Mapping[str, Any], key: str, most: float | None, steps: int | None,
+    place: Path,
+) -> Changed:  # fmt: skip
+    change: Callable[[], Experiment] = (
+        (lambda: _with_slots(base, as_is, place)) if key == SLOTS
+        else (lambda: _upgraded(base, key, place))
+    )  # fmt: skip
+    try:
+        found = simulate(change(), limit_steps=steps).summary
+    except InputError as error:
+        return Changed(_title(key), most, {}, error.problems[0].what)
+    reason = "" if found["status"] == "ok" else str(found.get("reason"))
+    return Changed(_title(key), most, {} if reason else found, reason)
+
+
+def _upgraded(base: Experiment, key: str, place: Path) -> Experiment:
+    """``base`` with one part changed."""
+    upgrade = UPGRADES[key]
+    if upgrade.software is not None:
+        return base.model_copy(update={"software": upgrade.software})
+    hardware = load_hardware(base.hardware, base.folders)
+    return base.model_copy(update={"hardware": write_upgrade(place, base, hardware, upgrade)})
+
+
+def _with_slots(base: Experiment, as_is: Mapping[str, Any], place: Path) -> Experiment:
+    """``base`` with more slots a layer, on a GPU whose memory is twice as large."""
+    slots, local = int(as_is["slots_per_layer"]), int(as_is["local_experts"])
+    wider = min(local, max(slots + 1, round(MORE * slots)))
+    roomy = _upgraded(base, "memory_x2", place)
+    return with_settings(roomy, {"experts.capacity": f"{wider} slots/layer"})
