@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
 
@@ -13,10 +14,16 @@ from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import SOURCES, Source
+from moesim.hardware.reached import VERSIONS, copies_reach
+from moesim.hardware.software import SoftwareProfile
 
 CONFIDENCE = 0.9
 """Of a spread: as much lies below it as above."""
-GPU, HOST = "gpu", "host"
+GPU, HOST, LINK, SOFTWARE = "gpu", "host", "link", "software"
+FRAMEWORKS = frozenset({"vllm", "sglang", "trtllm"})
+"""Whose kernels the tables of engines have."""
+PCIE, GIVEN = "PCIe", "given"
+"""What the sources of a slot, and of a number that a user gives, begin with."""
 
 
 class Spread(NamedTuple):
@@ -37,21 +44,46 @@ class Spread(NamedTuple):
         return self.low is not None
 
 
-def spread_of(operation: Operation, source: Source, machine: dict[str, str]) -> Spread:
-    """The spread of prices of ``operation`` that rest on ``source``; ``machine``: the names of its
-    ``gpu`` and its ``host``.
+class Machine(NamedTuple):
+    """The names of the ``gpu`` and the ``host``, and whether copies are from ``pinned`` memory."""
+
+    gpu: str
+    host: str
+    pinned: bool = True
+
+
+def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
+    """The spread of prices of ``operation`` that rest on ``source``.
 
     A shape between measured ones, or that a formula has, is off by what its fit was off by on
     shapes left out (p90), and one beyond them by the largest of these errors; of several fits of an
-    operation the largest error counts. Of a measured shape none is known: how far another
-    measurement of it would lie is not recorded.
+    operation the largest error counts. All of an engine's kernels are off by what another version
+    of it changes; of a shape that was measured with what ran, none is known.
     """
     if source is Source.DATASHEET:
         return _datasheet(operation.machine_part, operation.hardware, machine)
-    family = f"{_family(operation)} of {machine[GPU]}"
+    family = f"{_family(operation)} of {machine.gpu}"
     errors = [] if source is Source.MEASURED else [*_errors(operation.fits, source)]
-    low, high = _both_ways(max(errors)) if errors else (None, None)
-    return Spread(family, low, high, SOURCES[source])
+    known = [_both_ways(max(errors))] if errors else []
+    engines = {(fit.framework or "").lower() for fit in operation.fits}
+    if engines & FRAMEWORKS and (known or source is Source.MEASURED):
+        known.append(VERSIONS)
+    return Spread(family, *_together(known), SOURCES[source])
+
+
+def software_spread(software: SoftwareProfile, *, serves: bool) -> Spread:
+    """Of the software's own times, by the ranges that its sources give; ``serves``: of those that
+    a host takes between steps of requests, else of launches, copies and waits.
+    """
+    return Spread(f"{SOFTWARE} {software.name}", *(software.range_of(serves=serves) or ()))
+
+
+def _together(ends: list[tuple[float, float]]) -> tuple[float | None, float | None]:
+    """Of errors that are independent: their logarithms add up in quadrature."""
+    if not ends:
+        return None, None
+    low, high = (hypot(*(log(pair[side]) for pair in ends)) for side in (0, 1))
+    return exp(-low), exp(high)
 
 
 def _family(operation: Operation) -> str:
@@ -75,15 +107,30 @@ def _both_ways(percent: float) -> tuple[float, float]:
     return 1 / times, times
 
 
-def _datasheet(part: str, hardware: HardwareProfile, machine: dict[str, str]) -> Spread:
+def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread:
     """Of prices from the numbers of a ``part`` of the machine."""
     if part == GPU:
         of_cards = median(p90 for _, p90 in LEFT_OUT.values())
-        return Spread(f"datasheet of {machine[GPU]}", *_both_ways(of_cards))
+        return Spread(f"datasheet of {machine.gpu}", *_both_ways(of_cards))
+    if part == LINK:
+        of = f"link of {machine.gpu} and {machine.host}"
+        return Spread(of, *_link(hardware, pinned=machine.pinned))
     if part != HOST:
         return Spread(part or "stated times")
-    of = f"experts on the CPU of {machine[HOST]}"
+    of = f"experts on the CPU of {machine.host}"
     if not share_is_prior(hardware) or (share := hardware.host.expert_fraction) is None:
         return Spread(of)
     least, most = REACHED
     return Spread(of, share.value / most, share.value / least)
+
+
+def _link(hardware: HardwareProfile, *, pinned: bool) -> tuple[float, float] | tuple[()]:
+    """Of copies over PCIe, whose bandwidth is another machine's; none of one's own number."""
+    sheet = hardware.datasheet
+    kinds = sheet.copies.h2d.pinned if pinned else sheet.copies.h2d.pageable
+    texts = [hardware.sources.get(one.source, "") for one in (sheet.pcie, kinds.bandwidth)]
+    if not texts[0].startswith(PCIE) or texts[1].startswith(GIVEN):
+        return ()
+    share = kinds.bandwidth.value / sheet.pcie.value
+    least, most = copies_reach(pinned=pinned)
+    return min(share / most, 1.0), max(share / least, 1.0)

@@ -10,7 +10,7 @@ from moesim.config.dimensions import DURATION
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
 from moesim.hardware.software_memory import SoftwareMemory, SourcedSoftwareMemory
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.sourced import Ranged, Sourced
 from moesim.model.spec import FfnSpec
 
 EndMark = Annotated[
@@ -19,6 +19,10 @@ EndMark = Annotated[
 Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
 Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
+SERVING = ("schedule_ns", "per_request_ns", "output_ns", "per_request_out_ns")
+"""What the host takes between steps of requests."""
+OFFLOADING = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
+"""What it takes for launches, layers, copies and waits."""
 Word = Annotated[str, Field(pattern=r"[a-z0-9_.-]+")]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
@@ -76,7 +80,7 @@ class SoftwareProfile(Params):
     ``per_request_ns`` before a step, ``output_ns`` and ``per_request_out_ns`` after it;
     ``frontend_ns``: of a request from the client to the scheduler, and of a token back.
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
-    expert kernels' names.
+    expert kernels' names. ``ranges``: the least and the most that sources give of times, by name.
     """
 
     name: str
@@ -109,6 +113,20 @@ class SoftwareProfile(Params):
     framework: str | None = None
     moe_backend: str | None = None
     memory: SoftwareMemory = SoftwareMemory()
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+    def range_of(self, *, serves: bool) -> tuple[float, float] | None:
+        """Between which its times lie over what they are here, in the sources' own words: the
+        widest of those that it has of steps that serve requests, else of launches, copies and
+        waits. None where no source gives one, or there are none.
+        """
+        names = SERVING if serves else OFFLOADING
+        ends = [
+            (low / value, high / value)
+            for name, (low, high) in self.ranges.items()
+            if name in names and (value := getattr(self, name))
+        ]
+        return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
     @property
     def captures(self) -> bool:
@@ -167,10 +185,10 @@ class SoftwareFile(Params):
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
     base: str | None = Field(None, description="The profile that has what is left out here.")
-    launch: Sourced[Launch] = Field(description="Host time of one kernel launch.")
+    launch: Ranged[Launch] = Field(description="Host time of one kernel launch.")
     kernels: SourcedKernelCounts
-    host_per_layer: Sourced[HostTime]
-    host_per_copy: Sourced[HostTime]
+    host_per_layer: Ranged[HostTime]
+    host_per_copy: Ranged[HostTime]
     copied: Sourced[Copied] = Field(description="What one copy brings: an expert or a matrix.")
     pinned: Sourced[bool]
     blocking: Sourced[bool]
@@ -184,7 +202,7 @@ class SoftwareFile(Params):
         description="Those of a layer whose missing experts the CPU computes: as above, if"
         " left out.",
     )
-    synchronisation: Sourced[HostTime] = Field(description="Host time of one wait.")
+    synchronisation: Ranged[HostTime] = Field(description="Host time of one wait.")
     count_reads: Sourced[Annotated[int, Field(ge=1, le=1_000_000)]] | None = Field(
         None, description="Waits for counts that GPUs exchanged: 1, if left out."
     )
@@ -214,19 +232,19 @@ class SoftwareFile(Params):
         " bits before its product: none, as kernels read packed weights, if left out.",
     )
 
-    schedule: Sourced[HostTime] | None = Field(
+    schedule: Ranged[HostTime] | None = Field(
         None, description="Serving: host time to decide and prepare a step: 0, if left out."
     )
-    per_request: Sourced[HostTime] | None = Field(
+    per_request: Ranged[HostTime] | None = Field(
         None, description="Likewise, for each request in the step."
     )
-    output: Sourced[HostTime] | None = Field(
+    output: Ranged[HostTime] | None = Field(
         None, description="Serving: host time from the end of a step until its tokens are known."
     )
-    per_request_out: Sourced[HostTime] | None = Field(
+    per_request_out: Ranged[HostTime] | None = Field(
         None, description="Likewise, for each request in the step."
     )
-    frontend: Sourced[HostTime] | None = Field(
+    frontend: Ranged[HostTime] | None = Field(
         None,
         description="Serving: from the client to the scheduler, and from there back (HTTP,"
         " tokenizer, messages between processes), each: 0, if left out.",
@@ -269,9 +287,11 @@ class SoftwareFile(Params):
         others |= {part: entry for part, entry in given.items() if entry is not None}
         entries = {f"kernels.{part}": count for part, count in counts.items()} | durations | others
         entries |= {f"memory.{part}": entry for part, entry in self.memory.entries().items()}
+        ends = {key: entry.ends for key, entry in durations.items() if entry.ends}
         return SoftwareProfile(
             name=name,
             title=self.title,
+            ranges=ends,
             sources={key: self.sources[entry.source] for key, entry in sorted(entries.items())},
             kernels=self.kernels.plain(),
             memory=self.memory.plain(),

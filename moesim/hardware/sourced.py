@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from moesim.config.document import Steps
 from moesim.config.params import Params
@@ -18,6 +18,31 @@ class Sourced(Params, Generic[Value]):
 
     value: Value
     source: str = Field(description="A key of this file's 'sources'.")
+
+
+class Ranged(Sourced[Value], Generic[Value]):
+    """A value whose source gives a range: real ones lie between ``low`` and ``high``."""
+
+    low: Value | None = Field(None, description="The least that the source gives.")
+    high: Value | None = Field(None, description="The most that the source gives.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not low <= self.value <= high:  # type: ignore[operator]
+            raise ValueError("'low', 'value' and 'high' do not ascend")
+        return self
+
+    @property
+    def ends(self) -> tuple[Value, Value] | None:
+        """Both ends; None where the source gives no range."""
+        if self.low is None and self.high is None:
+            return None
+        return (
+            self.value if self.low is None else self.low,
+            self.value if self.high is None else self.high,
+        )
 
 
 UNVERIFIED = "unverified"

@@ -21,7 +21,6 @@ from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.metrics.price_interval import time_limits
-from moesim.sweep.advise.ranges import stand_ins
 from moesim.sweep.run import Progress
 
 JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
@@ -70,7 +69,7 @@ def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
     speed = _speed(found, run.of)
     ok = not np.isnan(speed)
     waits = (found.get("time_share") or {}).get("waiting_for_cpu", 0.0)
-    spread = with_range(experiment, found, run.of, cache) if ranges else {}
+    spread = with_range(found, run.of) if ranges else {}
     return {
         "run": run.run, "of": run.of, "family": run.family, "engine": run.engine,
         "model": run.model, "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
@@ -95,24 +94,14 @@ def _speed(summary: Mapping[str, Any], of: str = "") -> float:
     return float(1e3 / number if of else number)
 
 
-def with_range(
-    experiment: Experiment, summary: Mapping[str, Any], of: str = "", cache: Path | None = None
-) -> dict[str, float]:
-    """The least and the most that ``_speed`` has of ``experiment`` over all stand-in traces, where
-    it has one, and beyond these what its prices may be off by (``price_interval``), which has the
-    host's share of its DRAM where that is a prior.
+def with_range(summary: Mapping[str, Any], of: str = "") -> dict[str, float]:
+    """The least and the most that ``_speed`` has by what its prices, the host's share of its DRAM
+    where that is a prior, and a stand-in trace may be off by (``price_interval``).
     """
     if np.isnan(speed := _speed(summary, of)):
         return dict.fromkeys(("low_tokens_per_s", "high_tokens_per_s"), np.nan)
-    speeds = [speed]
-    for name in stand_ins(experiment):
-        found = _summary(experiment.model_copy(update={"trace": name}), cache)
-        speeds.append(_speed(found, of))
     least, most = _time_limits(summary["price_interval"], of)
-    return {
-        "low_tokens_per_s": float(np.nanmin(speeds) / most),
-        "high_tokens_per_s": float(np.nanmax(speeds) / least),
-    }
+    return {"low_tokens_per_s": speed / most, "high_tokens_per_s": speed / least}
 
 
 def _time_limits(interval: Mapping[str, Any], of: str) -> tuple[float, float]:

@@ -196,20 +196,30 @@ def _price_interval(
     experiment: Experiment, built: Built, outcome: Outcome, numbers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """By the errors of the operations; idle time is what requests leave, where they are served."""
-    from moesim.hardware.price_errors import spread_of
-    from moesim.metrics.price_interval import factors, price_interval
+    from moesim.hardware.price_errors import Machine, software_spread, spread_of
+    from moesim.memory.on_cpu import OnCpu
+    from moesim.metrics.price_interval import factors, price_interval, stand_in_row
     from moesim.metrics.priced_time import priced_time
+    from moesim.trace.cards import scaled_from
 
     gpu, host = gpu_and_host(experiment.hardware)
-    machine = {"gpu": gpu, "host": host or gpu}
+    software, served = built.case.software, built.case.serving is not None
+    machine = Machine(gpu, host or gpu, software.pinned)
     operations = cast("CostModel", built.case.prices).operations
-    fixed = numbers["time_share"]["idle"] if built.case.serving is not None else 0.0
+    fixed = numbers["time_share"]["idle"] if served else 0.0
+    spent = priced_time(outcome)
     rows = factors(
-        priced_time(outcome),
+        spent,
         lambda kind, source: spread_of(operations[kind], source, machine),
         fixed,
+        software_spread(software, serves=served),
     )
-    timed = built.case.serving is not None and experiment.workload.arrivals.timed
+    cached = experiment.experts.policy.kind != "stream"
+    if cached and scaled_from(experiment.trace) is not None and numbers.get("misses"):
+        on_cpu = () if experiment.experts.on_cpu != OnCpu() else ("cpu_expert",)
+        missed = 1 - numbers["hit_ratio_per_expert"]
+        rows.append(stand_in_row(spent, ("copy", "storage_read", *on_cpu), fixed, missed))
+    timed = served and experiment.workload.arrivals.timed
     return price_interval(numbers, rows, timed=timed)
 
 
