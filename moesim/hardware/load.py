@@ -149,8 +149,14 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
 
 
 def _software_file(name: str, folders: Sequence[Path]) -> Path:
-    shipped = shipped_folder() / PROFILES / "software"
-    return _path("software", name, shipped, software_names(), folders)
+    names, shipped = software_names(), shipped_folder() / PROFILES / "software"
+    base, _, version = plain_name(name).partition("@")
+    if version and known_name(name, names) is None and look_up(name, folders) is None:
+        versions = [one for one in names if one.partition("@")[0] == base]
+        if versions:
+            what = f"software '{name}': no version '{version}' of {base} is shipped"
+            raise InputError(f"{what}; {nearest(plain_name(name), versions)}")
+    return _path("software", name, shipped, names, folders)
 
 
 def _software(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> Document:

@@ -58,8 +58,11 @@ SOFTWARE = [
     "hf-eager",
     "ideal",
     "imp-qwen3-q4",
+    "imp@1365",
+    "ktransformers@0.2",
     "llama.cpp",
     "llama.cpp-cache",
+    "llama.cpp@b6xxx",
     "mixtral-offloading",
     "sglang",
     "synchronous",
@@ -67,6 +70,8 @@ SOFTWARE = [
     "vllm",
     "vllm-marlin",
     "vllm-mxfp8",
+    "vllm@0.14",
+    "vllm@0.19",
 ]
 SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75, 450.0)  # GB/s: PCIe 3, 4, 5 x16, 4 x8; C2C
 NUMBERS_WITHOUT_SOURCE = {"numa", "gpus", "link"}  # wiring: one source for all of it; a name
@@ -78,7 +83,8 @@ def unsourced(value: object, path: str = "") -> list[str]:
         if "value" in value:
             return (
                 []
-                if set(value) - {"gpus", "trace", "experts_per_token"} == {"value", "source"}
+                if set(value) - {"gpus", "trace", "experts_per_token", "low", "high"}
+                == {"value", "source"}
                 else [path]
             )
         return [

@@ -62,7 +62,7 @@ class LlamaCpp(Engine):
     """llama.cpp: experts of whole layers on the GPU or on the CPU."""
 
     kind: ClassVar[str] = "llama.cpp"
-    softwares: ClassVar[tuple[str, ...]] = ("llama.cpp", "llama.cpp-cache")
+    softwares: ClassVar[tuple[str, ...]] = ("llama.cpp", "llama.cpp-cache", "llama.cpp@b6xxx")
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()

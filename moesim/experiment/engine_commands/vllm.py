@@ -118,7 +118,9 @@ class Vllm(Engine):
     """vLLM: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "vllm"
-    softwares: ClassVar[tuple[str, ...]] = ("vllm", "vllm-marlin", "vllm-mxfp8")
+    softwares: ClassVar[tuple[str, ...]] = (
+        "vllm", "vllm-marlin", "vllm-mxfp8", "vllm@0.14", "vllm@0.19",
+    )  # fmt: skip
     options: ClassVar[Sequence[Option]] = OPTIONS
     flexible: ClassVar[bool] = True
 

@@ -196,6 +196,7 @@ def _price_interval(
     experiment: Experiment, built: Built, outcome: Outcome, numbers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """By the errors of the operations; idle time is what requests leave, where they are served."""
+    from moesim.config.registry import kind_of
     from moesim.hardware.price_errors import Machine, software_spread, spread_of
     from moesim.memory.on_cpu import OnCpu
     from moesim.metrics.price_interval import factors, price_interval, stand_in_row
@@ -214,7 +215,7 @@ def _price_interval(
         fixed,
         software_spread(software, serves=served),
     )
-    cached = experiment.experts.policy.kind != "stream"
+    cached = kind_of(type(experiment.experts.policy)) != "stream"
     if cached and scaled_from(experiment.trace) is not None and numbers.get("misses"):
         on_cpu = () if experiment.experts.on_cpu != OnCpu() else ("cpu_expert",)
         missed = 1 - numbers["hit_ratio_per_expert"]

@@ -163,6 +163,21 @@ launch: {value: 2 us, source: mine}
     assert (two.launch_ns, two.kernels.gate) == (2000, 9)
 
 
+def test_a_version_is_a_profile_and_an_unknown_one_names_those_that_are() -> None:
+    """Each differs from the profile of its name in what that version does otherwise."""
+    older, plain = load_software("llama.cpp@b6xxx"), load_software("llama.cpp")
+    assert (older.offloaded_execution, plain.offloaded_execution) == ("eager", "splits")
+    assert older.launch_ns == plain.launch_ns
+    assert load_software("vLLM@0.19").schedule_ns == 0 < load_software("vllm@0.14").schedule_ns
+    assert "one run" in load_software("imp@1365").sources["host_per_copy_ns"]
+    with pytest.raises(
+        InputError, match=r"no version '0\.2' of vllm.*vllm, vllm@0\.14, vllm@0\.19"
+    ):
+        load_software("vllm@0.2")
+    with pytest.raises(InputError, match="neither a shipped profile nor the path"):
+        load_software("engine@1")
+
+
 def test_the_expert_cache_differs_from_llama_cpp_in_its_copies_alone() -> None:
     cache, plain = load_software("llama.cpp-cache"), load_software("llama.cpp")
     fields = SoftwareProfile.model_fields.keys() - {"name", "title", "sources"}

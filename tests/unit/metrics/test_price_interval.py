@@ -258,7 +258,8 @@ def test_a_stand_in_may_miss_more_or_less_than_the_trace_would():
     assert found["share"] == pytest.approx(sum(one["share"] for one in copies))
     low, high = STAND_IN_MISSES
     assert (found["low"], found["high"]) == (low, min(high, 1 / missed))
-    streamed = {**cached, "experts": {**cached["experts"], "policy": {"kind": "stream"}}}
+    experts = {"capacity": "8 slots/layer", "policy": {"kind": "stream"}}
+    streamed = {**cached, "experts": experts}
     rows = run(**streamed, trace="stand-in:qwen3-30b-a3b")["price_interval"]["factors"]
     assert STAND_IN not in {one["of"] for one in rows}, "all miss, whatever the trace"
     real = run(**cached)["price_interval"]["factors"]
