@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -26,49 +27,64 @@ FEW = 64
 """Rows and experts of a launch up to which these alone tell it, where no expert has more than a
 tile."""
 
-_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+_INT, _FLAT, _TABLE = types.int64, types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, types.boolean, _TABLE), cache=True)
-def _tell_apart(
-    rows: Any, starts: Any, tile: Any, group: Any, by_average: bool, shapes: Any
+@njit(types.boolean(_FLAT, _INT, _INT, _FLAT, _FLAT, types.boolean, _FLAT), cache=True, _nrt=False)
+def shape_of(
+    rows: Any, begin: int, end: int, tile: Any, group: Any, by_average: bool, shape: Any
 ) -> bool:
-    """Fill in the shape of each launch: its rows, experts, tiles and further groups of tiles.
+    """Fill in the ``shape`` int64[COLUMNS] of a launch of experts with ``rows`` begin:end: its
+    rows, experts, tiles and further groups of tiles.
 
     ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a launch, or its average
-    rows; returns whether all have fewer rows than that, and
-    each expert some.
+    rows; returns whether it has fewer rows than that, and each expert some.
     """
-    for launch in range(len(starts)):
-        end = starts[launch + 1] if launch + 1 < len(starts) else len(rows)
-        total = tiles = further = 0
-        for i in range(starts[launch], end):
-            total += rows[i]
-        if total >= len(tile):
+    total = tiles = further = 0
+    for i in range(begin, end):
+        total += rows[i]
+    if total >= len(tile):
+        return False
+    at = -(-total // (end - begin)) if by_average and total else total
+    size, together = tile[at], group[at]
+    for i in range(begin, end):
+        if rows[i] == 0:
             return False
-        at = -(-total // (end - starts[launch])) if by_average and total else total
-        size, together = tile[at], group[at]
-        for i in range(starts[launch], end):
-            if rows[i] == 0:
-                return False
-            tiles += 1
-            if rows[i] > size:
-                more = (rows[i] - 1) // size
-                tiles += more
-                further += more // together
-        shapes[launch, 0], shapes[launch, 1] = total, end - starts[launch]
-        shapes[launch, 2], shapes[launch, 3] = tiles, further
+        tiles += 1
+        if rows[i] > size:
+            more = (rows[i] - 1) // size
+            tiles += more
+            further += more // together
+    shape[0], shape[1], shape[2], shape[3] = total, end - begin, tiles, further
     return True
 
 
-@njit(types.int64(KEPT, _TABLE, types.int64, types.int64, _FLAT), cache=True, _nrt=False)
+@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, types.boolean, _TABLE), cache=True, _nrt=False)
+def _tell_apart(
+    rows: Any, starts: Any, tile: Any, group: Any, by_average: bool, shapes: Any
+) -> bool:
+    """Fill in the shape of each launch (``shape_of``); whether all have one."""
+    for launch in range(len(starts)):
+        end = starts[launch + 1] if launch + 1 < len(starts) else len(rows)
+        if not shape_of(rows, starts[launch], end, tile, group, by_average, shapes[launch]):
+            return False
+    return True
+
+
+@njit(_INT(KEPT, _FLAT, _INT, _INT), cache=True, _nrt=False)
+def number_of_launch(kept: Any, shape: Any, place: int, times: int) -> int:
+    """As ``number_of``, of the ``shape`` of a launch."""
+    rows, experts = shape[0], shape[1]
+    alone = rows < FEW and experts < FEW and shape[2] == experts
+    code = rows * FEW + experts if alone and shape[3] == 0 else -1
+    return int(number_by(kept, code, shape, place, times))
+
+
+@njit(_INT(KEPT, _TABLE, _INT, _INT, _FLAT), cache=True, _nrt=False)
 def _find(kept: Any, shapes: Any, begin: int, times: int, numbers: Any) -> int:
     """As ``PriceCache.numbers`` does, of the ``shapes`` of launches."""
     for place in range(begin, len(shapes)):
-        rows, experts = shapes[place, 0], shapes[place, 1]
-        alone = rows < FEW and experts < FEW and shapes[place, 2] == experts
-        code = rows * FEW + experts if alone and shapes[place, 3] == 0 else -1
-        numbers[place] = number_by(kept, code, shapes[place], place, times)
+        numbers[place] = number_of_launch(kept, shapes[place], place, times)
         if numbers[place] < 0:
             return place
     return len(shapes)
@@ -85,8 +101,12 @@ class RaggedLaunches:
     @cached_property
     def tiles(self) -> tuple[Ints, Ints, bool] | None:
         """A ``TileTable`` of launches with few rows, where the prices have one."""
+        return self.tiles_of(FEW_ROWS)
+
+    def tiles_of(self, rows: int) -> tuple[Ints, Ints, bool] | None:
+        """That of launches with fewer than so many ``rows``."""
         found = getattr(self.case.prices, "expert_tiles", None)
-        return None if found is None else found(self.spec, np.arange(FEW_ROWS))
+        return None if found is None else found(self.spec, np.arange(rows))
 
     def prices(self, provenance: Provenance, rows: Ints, starts: Ints) -> Ints:
         """As ``experts_ns`` has them of experts with rows, counted now or when they settle."""
@@ -95,8 +115,7 @@ class RaggedLaunches:
         if (shapes := self._shapes(rows, starts)) is None:
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts)
-        if len(self.launches) > self._most:
-            self.settle(provenance)
+        self.settle_many(provenance)
         return self._priced(shapes, rows, starts, 1)
 
     def price(self, rows: Ints) -> int:
@@ -117,6 +136,11 @@ class RaggedLaunches:
         """What was asked for since then was not used."""
         self.known.used_as(mark)
 
+    def settle_many(self, provenance: Provenance) -> None:
+        """Count what they rest on where there are many, unless who marks does."""
+        if len(self.launches) > self._most:
+            self.settle(provenance)
+
     def settle(self, provenance: Provenance) -> None:
         """Count what the launches rest on, and forget them."""
         numbers, _, total = self.known.settled()
@@ -125,6 +149,20 @@ class RaggedLaunches:
             provenance.add("experts", total, self.spec, *_together(launches))
         self.known.forget()
         self.launches.clear()
+
+    def add(
+        self, find: Callable[[Kept, int], int], number: int, members: Callable[[Ints], list[Ints]]
+    ) -> None:
+        """Let ``find`` add the shapes of so many launches (``PriceCache.add``); ``members`` gives
+        the rows of the experts of launches by their places.
+        """
+
+        def ask(_new: Ints, first: Ints) -> Ints:
+            launches = members(first)
+            self.launches += launches
+            return self.case.prices.experts_ns(self.spec, *_together(launches))
+
+        self.known.add(find, number, ask)
 
     def _shapes(self, rows: Ints, starts: Ints) -> Ints | None:
         """Of each launch what its price follows from, int64[launches, COLUMNS]; None where that is
@@ -137,18 +175,16 @@ class RaggedLaunches:
     def _priced(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
         """Prices of launches, used ``times`` each."""
 
-        def ask(_new: Ints, first: Ints) -> Ints:
+        def members(first: Ints) -> list[Ints]:
             ends = np.append(starts[1:], len(rows))[first].tolist()
-            launches = [rows[i:j].copy() for i, j in zip(starts[first], ends, strict=True)]
-            self.launches += launches
-            return self.case.prices.experts_ns(self.spec, *_together(launches))
+            return [rows[i:j].copy() for i, j in zip(starts[first], ends, strict=True)]
 
         numbers = np.empty(len(shapes), np.int64)
 
         def find(kept: Kept, begin: int) -> int:
             return int(_find(kept, shapes, begin, times, numbers))
 
-        self.known.add(find, len(shapes), ask)
+        self.add(find, len(shapes), members)
         return self.known.of(numbers)
 
 

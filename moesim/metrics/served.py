@@ -116,7 +116,7 @@ class ServedRun:
         assert schedule.served is not None, "their scheduler says where tokens stand"
         state, travel, count = serving.state, serving.times.frontend_ns, serving.served.asked.count
         ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
-        entries = _requests_of_passes(schedule.request, of_pass, schedule.passes)
+        entries = schedule.live_requests()
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries
         logits = schedule.served.outputs
         given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
@@ -384,12 +384,6 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     percentiles = (float(np.percentile(known, p)) for p in PERCENTILES)
     found = (float(known.mean()), float(np.median(known)), float(known.std()), *percentiles)
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
-
-
-def _requests_of_passes(request: Ints, of_pass: Ints, passes: int) -> Ints:
-    """Requests int64[passes] that have a token in each pass."""
-    width = int(request.max(initial=0)) + 1
-    return np.bincount(np.unique(of_pass * width + request) // width, minlength=passes)
 
 
 def _filled(values: Ints, count: int, there: NDArray[np.bool_]) -> Ints:

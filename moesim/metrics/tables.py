@@ -24,9 +24,6 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
     """
     schedule, counts = case.schedule, outcome.counts
     sizes = schedule.output_tokens()
-    width = int(schedule.request.max()) + 1
-    pairs = np.unique(schedule.pass_of_token() * width + schedule.request)
-    live = np.bincount(pairs // width, minlength=schedule.passes)
     shown = (*CHARGES[:5], *outcome.categories[len(CHARGES) :])
     charges = dict(zip(outcome.categories, outcome.charges.sum(axis=1).T, strict=True))
     activations, hits, late = (
@@ -46,7 +43,7 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
             "end_ns": outcome.ends.max(axis=1),
             "tokens": sizes,
             "decode_tokens": schedule.decode_tokens(),
-            "live_requests": live,
+            "live_requests": schedule.live_requests(),
             "activations": activations,
             "hits": hits,
             "late": late,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,20 +27,21 @@ class Lives(NamedTuple):
 
 def lives_of(schedule: Schedule, phase: Phase | None = None) -> Lives:
     """The lives of all requests of ``schedule``, or what of them is of ``phase`` (``in_phase``)."""
+    from moesim.workload.token_sums import see_tokens  # loads numba
+
     count, passes = int(schedule.request.max()) + 1, schedule.passes
     fills = (passes, -1, 0, -1)
     lives = Lives(*(np.full(count, fill, np.int64) for fill in fills))
     for begin in range(0, passes, BLOCK):
-        block = np.arange(begin, min(begin + BLOCK, passes))
-        step = np.repeat(block, schedule.offsets[block + 1] - schedule.offsets[block])
-        tokens = np.arange(len(step)) + schedule.offsets[begin]
+        offsets = schedule.offsets[begin : begin + BLOCK + 1]
+        here = slice(offsets[0], offsets[-1])
+        counted = np.ones(offsets[-1] - offsets[0], np.bool_)
         if phase is not None:
-            here = schedule.in_phase(phase, tokens, step)
-            step, tokens = step[here], tokens[here]
-        request = schedule.request[tokens]
-        np.minimum.at(lives.first, request, step)
-        np.maximum.at(lives.last, request, step)
-        np.maximum.at(lives.row, request, schedule.rows[tokens])
-        counted = request if schedule.kept is None else request[schedule.kept[tokens]]
-        lives.tokens[:] += np.bincount(counted, minlength=count)
+            step = np.repeat(np.arange(begin, begin + len(offsets) - 1), np.diff(offsets))
+            counted = schedule.in_phase(phase, np.arange(here.start, here.stop), step)
+        kept = counted if schedule.kept is None else counted & schedule.kept[here]
+        tokens = (offsets, schedule.request[here], schedule.rows[here], counted, kept)
+        arrays: list[Any] = [np.ascontiguousarray(one) for one in tokens]
+        arrays += lives
+        see_tokens(begin, *arrays)
     return lives

@@ -32,11 +32,6 @@ class Runs(NamedTuple):
     shift: Ints
     mark: Ints
 
-    def of(self, tokens: Ints) -> Ints:
-        """Rows int64[n] of ``tokens``, of all requests' one behind the other."""
-        run = np.searchsorted(self.begin, tokens, side="right") - 1
-        return self.row[run] + (self.shift[run] + tokens - self.begin[run]) % self.rows[run]
-
     def shares(self, tokens: int) -> dict[str, float]:
         """Of all ``tokens`` that are computed here, by mark."""
         spans = np.diff(np.append(self.begin, tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,6 +222,12 @@ class Schedule:
         earliest = self.earliest_starts(first, last)
         return earliest if self.host_ns is None else earliest - self.host_ns[first:last]
 
+    def live_requests(self) -> Ints:
+        """Requests int64[passes] that have a token in each pass."""
+        of_pass = self.pass_of_token()
+        ones = last_of_requests(of_pass, self.request)
+        return np.bincount(of_pass[ones], minlength=self.passes)
+
     def pass_of_token(self) -> Ints:
         """Index int64[n] of each token's pass."""
         return np.repeat(np.arange(self.passes), np.diff(self.offsets))
@@ -251,34 +257,19 @@ class AttentionSums:
         its request. ``kv_tokens``: cached tokens read, by drafts of a request together;
         ``cached_tokens``: what the KV cache holds, of each request from its first to its last pass.
         """
-        token_pass = schedule.pass_of_token()
-        place = token_pass * gpus + schedule.gpu
-        last = last_of_requests(token_pass, schedule.request)
-        length = np.diff(np.flatnonzero(np.concatenate(([True], last))))
-        phase = schedule.token_phases()
-        encode, decode = phase == Phase.ENCODE, phase == Phase.DECODE
-        reach = schedule.positions(trace) + 1
-        seen = reach if window is None else np.minimum(reach, window)
-        context = np.where(encode, np.repeat(length, length), seen)
-        spans = np.repeat(length, length)
-        together = reach if window is None else np.minimum(reach, window + spans - 1)
-        read = np.where(encode, context, np.where(decode, together, reach))
-        read = np.where(last, read, 0)
+        from moesim.workload.token_sums import ANY, SUMS, sum_tokens  # loads numba
 
-        def total(values: Ints) -> Ints:
-            sums = np.bincount(place, values.astype(np.float64), schedule.passes * gpus)
-            return sums.astype(np.int64).reshape(schedule.passes, gpus)
-
-        cached = held_by_requests(
-            schedule, gpus, np.flatnonzero(last), np.where(encode, 0, seen)[last]
-        )
-        sums, mixed = (np.ones_like(reach), context, read), schedule.phase == PassPhase.MIXED
-        decoding: tuple[Ints, ...] = ()
-        if mixed.any():
-            apart = decode & mixed[token_pass]
-            decoding = tuple(total(np.where(apart, one, 0)) for one in sums)
-        tokens, context_tokens, kv_tokens = map(total, sums)
-        return cls(tokens, context_tokens, kv_tokens, cached, decoding)
+        mixed = schedule.phase == PassPhase.MIXED
+        sums = np.zeros((SUMS, schedule.passes + 1, gpus), np.int64)
+        held = np.zeros((3, int(schedule.request.max(initial=-1)) + 1), np.int64)
+        of_tokens = schedule.gpu, schedule.request, schedule.token_phases()
+        given = (schedule.offsets, *of_tokens, schedule.positions(trace), mixed)
+        arrays: list[Any] = [np.ascontiguousarray(one) for one in given]
+        arrays += [ANY if window is None else window, sums, held]
+        sum_tokens(*arrays)
+        tokens, context_tokens, kv_tokens, *decoding, cached = sums[:, :-1]
+        apart = tuple(decoding) if mixed.any() else ()
+        return cls(tokens, context_tokens, kv_tokens, cached, apart)
 
     def of_groups(self, size: int) -> AttentionSums:
         """Every GPU with the sums of its group: ``size`` neighbours."""

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.marks import BOTH, DECODE, PROMPT
+from moesim.engine.replay.spans import IDS, RUNNING, SPANS, add_choices
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
-FEW = 16
-"""Distinct experts up to which sorting them is faster than looking at all."""
+FEW, MANY = 16, 64
+"""Distinct experts up to which sorting them is faster than looking at all, and choices from which
+on there are hardly ever as few.
+"""
 
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
-_IDS = types.Array(types.uint16, 3, "C", readonly=True)
 _MASK = types.boolean[:, ::1]
 
 
-@njit(types.void(_IDS, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True)
+@njit(types.void(IDS, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True)
 def count_choices(
     ids: Any, rows: Any, senders: Any, offsets: Any, active: Any, choices: Any
 ) -> None:
@@ -38,6 +40,26 @@ def count_choices(
                 choices[step, layer, sender] += number * active[step, layer]
 
 
+@njit(types.void(_TABLE, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True)
+def sum_choices(
+    chosen: Any, rows: Any, senders: Any, offsets: Any, active: Any, choices: Any
+) -> None:
+    """As ``count_choices``, where it is known how many experts each row has ``chosen``
+    int64[rows, MoE layers].
+    """
+    layers = chosen.shape[1]
+    sums = np.zeros((choices.shape[2], layers), np.int64)
+    for step in range(len(offsets) - 1):
+        sums[:] = 0
+        for token in range(offsets[step] - offsets[0], offsets[step + 1] - offsets[0]):
+            of_row, own = chosen[rows[token]], sums[senders[token]]
+            for layer in range(layers):
+                own[layer] += of_row[layer]
+        for layer in range(layers):
+            for sender in range(len(sums)):
+                choices[step, layer, sender] = sums[sender, layer] * active[step, layer]
+
+
 @njit(types.void(_FLAT, types.int64, _FLAT), cache=True)
 def _sort(values: Any, count: int, ordered: Any) -> None:
     """Sort the first ``count``, all different, into ``ordered``; without a branch to guess."""
@@ -48,17 +70,35 @@ def _sort(values: Any, count: int, ordered: Any) -> None:
         ordered[rank] = value
 
 
+@njit(types.int64(IDS, _FLAT, _FLAT, types.int64, _FLAT, _FLAT), cache=True, _nrt=False)
+def _count_few(ids: Any, rows: Any, own: Any, layer: int, count: Any, seen: Any) -> int:
+    """Add to ``count`` the choices of ``rows``, and list those that are ``seen``; how many."""
+    distinct = 0
+    for row in rows:
+        for k in range(ids.shape[2]):
+            expert = ids[row, layer, k]
+            if expert == NO_EXPERT:
+                continue
+            at = own[expert]
+            if count[at] == 0:
+                seen[distinct] = at
+                distinct += 1
+            count[at] += 1
+    return distinct
+
+
 @njit(
     types.void(
-        _IDS, _FLAT, _FLAT, _MASK, _TABLE, _FLAT, types.int64, _TABLE, _TABLE, _TABLE, _CUBE,
+        IDS, RUNNING, SPANS, _MASK, _TABLE, _FLAT, types.int64, _TABLE, _TABLE, _TABLE, _CUBE,
     ),
     cache=True,
 )  # fmt: skip
 def find_active_experts(
-    ids: Any, rows: Any, offsets: Any, active: Any, home: Any, gpu_of_home: Any, gpus: int,
+    ids: Any, running: Any, spans: Any, active: Any, home: Any, gpu_of_home: Any, gpus: int,
     active_offsets: Any, experts: Any, active_rows: Any, executed: Any,
 ) -> None:  # fmt: skip
-    """Fill in what each MoE layer needs on each GPU, layer by layer, each ascending.
+    """Fill in what each MoE layer needs on each GPU, layer by layer, each ascending, of passes
+    whose tokens take ``spans`` of rows, a part each.
 
     ``home`` int64[MoE layers, experts]: GPU and local number as one, GPU by GPU in equal steps;
     ``gpu_of_home`` int64[homes]. ``need_offsets`` int64[layers x gpus, passes + 1] into ``experts``
@@ -77,20 +117,14 @@ def find_active_experts(
         filled[:] = 0
         for gpu in range(gpus):
             active_offsets[layer * gpus + gpu, 0] = 0
-        for step in range(len(offsets) - 1):
-            distinct = 0
-            if active[step, layer]:
-                for token in range(offsets[step] - offsets[0], offsets[step + 1] - offsets[0]):
-                    row = rows[token]
-                    for k in range(top_k):
-                        expert = ids[row, layer, k]
-                        if expert == NO_EXPERT:
-                            continue
-                        at = own[expert]
-                        if count[at] == 0:
-                            seen[distinct] = at
-                            distinct += 1
-                        count[at] += 1
+        for step in range(len(active)):
+            distinct, first, last = 0, spans.ones_at[step], spans.ones_at[step + 1]
+            if spans.spans_at[step + 1] > spans.spans_at[step] or (last - first) * top_k > MANY:
+                distinct = FEW + 1
+                if active[step, layer]:
+                    add_choices(ids, running, spans, own, layer, step, count)
+            elif active[step, layer]:
+                distinct = _count_few(ids, spans.ones[first:last], own, layer, count, seen)
             if distinct <= FEW:
                 _sort(seen, distinct, ordered)
             else:
@@ -125,7 +159,7 @@ def find_active_experts(
 
 @njit(
     types.void(
-        _IDS, _IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
+        IDS, IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
         _TABLE,
     ),
     cache=True,
@@ -160,7 +194,7 @@ def sum_weights(
 
 
 @njit(
-    types.void(_IDS, _FLAT, types.boolean[::1], _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
+    types.void(IDS, _FLAT, types.boolean[::1], _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
                _TABLE, _TABLE),
     cache=True,
 )  # fmt: skip

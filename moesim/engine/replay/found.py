@@ -14,11 +14,12 @@ from moesim.engine.replay.active_experts import (
     count_choices,
     find_active_experts,
     mark_active_experts,
+    sum_choices,
     sum_weights,
 )
+from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
 from moesim.engine.routing import Routing
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.trace.routing import NO_EXPERT
 
 
 @cache
@@ -59,8 +60,9 @@ class Finder:
         self.kept_rows = self.layers if case.gpus > 1 else self.kept
         held = routing.local[:: case.slices]
         local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(held)]
-        self._all: bool | None = None
-        self._counted = 0
+        self._chosen, self._all = np.zeros((0, 0), np.int64), False
+        self._counted = self._spanned = 0
+        self.running = UNKNOWN
         self.home = np.zeros((self.layers, routing.logical), np.int64)
         places = np.concatenate(local)[None]
         np.put_along_axis(self.home, case.placement.logical, places, axis=1)
@@ -85,22 +87,29 @@ class Finder:
         sharing = self.case.sharing
         ids, rows, gpu, offsets = self.tokens(first, last)
         active = self.routing.active(first, last)
-        if self._all_chosen(len(rows)):
+        self._know_chosen(len(rows))
+        if self._all:
             choices = self._of_tokens(gpu // sharing, offsets)[:, None, :] * active[:, :, None]
         else:
             choices = np.zeros((last - first, self.layers, self.case.senders), np.int64)
-            count_choices(ids, rows, gpu // sharing, offsets, active, choices)
+            known = len(self._chosen) > 0
+            count, by = (sum_choices, self._chosen) if known else (count_choices, ids)
+            count(by, rows, gpu // sharing, offsets, active, choices)
         return _on_each(choices, sharing, axis=2)
 
-    def _all_chosen(self, tokens: int) -> bool:
-        """Whether every token of the trace makes all of its choices, asked for so many more: it is
-        looked for once more of them were counted than there are.
+    def _know_chosen(self, tokens: int) -> None:
+        """Know how many experts each row of the trace chooses, asked for so many tokens more: they
+        are counted once more of them came than there are rows.
         """
-        if self._all is None:
-            self._counted += tokens
-            if self._counted > self.case.trace.tokens:
-                self._all = bool((self.case.trace.expert_ids != NO_EXPERT).all())
-        return bool(self._all)
+        self._counted += tokens
+        rows = self.case.trace.tokens
+        if not len(self._chosen) and self._counted > rows:
+            each, every = np.arange(rows + 1), np.ones((rows, self.layers), np.bool_)
+            chosen = np.zeros((rows, self.layers, 1), np.int64)
+            ids = self.case.trace.expert_ids
+            count_choices(ids, each[:-1], np.zeros_like(each[:-1]), each, every, chosen)
+            self._chosen = np.ascontiguousarray(chosen[:, :, 0])
+            self._all = bool((self._chosen == self.case.trace.top_k).all())
 
     def _of_tokens(self, senders: Ints, offsets: Ints) -> Ints:
         """Choices int64[passes, senders] of tokens that make all of theirs, in a layer."""
@@ -112,9 +121,9 @@ class Finder:
     def active_experts(self, first: int, last: int) -> Needed:
         """The active experts of passes first:last."""
         gpus, passes, slices = self.case.holders, last - first, self.case.slices
-        ids, rows, _, offsets = self.tokens(first, last)
+        ids, rows, _, _ = self.tokens(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
-        works = self.layers * gpus
+        works, spans = self.layers * gpus, self.spans(first, last)
         found = Needed(
             np.empty((works, passes + 1), np.int64),
             np.zeros((works, most), np.int64),  # also where nothing is: a log keeps it narrow
@@ -122,12 +131,26 @@ class Finder:
             np.zeros((passes, self.kept_rows, gpus), np.int64),
         )
         find_active_experts(
-            ids, rows, offsets, self.routing.active(first, last),
+            ids, self.running, spans, self.routing.active(first, last),
             self.home, self.gpu_of_home, gpus, *found,
         )  # fmt: skip
         axes = {"offsets": 0, "experts": 0, "rows": 0, "executed": 2}
         each = {name: _on_each(getattr(found, name), slices, at) for name, at in axes.items()}
         return Needed(**each)
+
+    def spans(self, first: int, last: int, *, apart: bool = False) -> Spans:
+        """The rows that passes first:last take; ``apart``: of each first those of prompts. Once
+        more rows came in spans than there are, their running counts are found.
+        """
+        _, rows, _, offsets = self.tokens(first, last)
+        served = self.case.schedule.served if apart else None
+        decodes = () if served is None else served.decodes[offsets[0] : offsets[-1]]
+        found, within = spans_of(rows, offsets, decodes)
+        self._spanned += within
+        if self.running is UNKNOWN and self._spanned > self.case.trace.tokens:
+            homes = len(self.gpu_of_home)
+            self.running = running_of(self.case.trace.expert_ids, self.home, homes)
+        return found
 
     def weights(self, first: int, found: Needed) -> Ints:
         """Gate weights of the active experts ``found`` in passes from ``first`` on, in units of 1 /

@@ -48,7 +48,7 @@ SIZES, FEW, EACH = 1 << 10, 1 << 9, 16
 """Durations are known by tokens of a step, those of more than few so many together; the last one is
 that of any.
 """
-MOST_TOKENS = 1 << 16
+MOST_TOKENS = 1 << 18
 """Tokens of steps that are decided ahead."""
 
 

@@ -28,7 +28,7 @@ from moesim.workload.timetable import GrowingSchedule
 
 Watch = Callable[[State, int, int], None]
 """Sees the state, a step, and when it ended on every GPU; may raise what ends the run."""
-MOST = 64
+MOST = 256
 """Steps that are decided ahead."""
 
 
@@ -102,7 +102,21 @@ class Foresight:
 def copied(state: State) -> State:
     """Another one that is the same."""
     own = ("contents", "accepts")  # which never change
-    return State(*(one if name in own else one.copy() for name, one in state._asdict().items()))
+    used = {"log": int(state.numbers[ENTRIES])}
+    used["steps"] = used["units"] = int(state.numbers[STEPS]) + 1
+    return State(
+        *(
+            one if name in own else _copied(one, used.get(name, one.shape[-1]))
+            for name, one in state._asdict().items()
+        )
+    )
+
+
+def _copied(values: Ints, used: int) -> Ints:
+    """Another one that is the same, where only so many columns are not 0."""
+    other: Ints = np.zeros(values.shape, np.int64)
+    other[..., :used] = values[..., :used]
+    return other
 
 
 def copy_since(state: State, other: State, requests: tuple[int, int], since: int) -> None:

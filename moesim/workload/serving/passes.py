@@ -29,26 +29,17 @@ def passes_of(
     bounds = state.steps[BEGIN, first : last + 1]
     who, start, count, gives, drafts = state.log[:, bounds[0] : bounds[-1]]
     ends = np.cumsum(count)
-    entry = np.repeat(np.arange(len(who)), count)
-    position = start[entry] + np.arange(len(entry)) - (ends - count)[entry]
-    request = who[entry]
     each = gpus // state.ranks.shape[1]
     gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
-    decodes = (count == 1 + drafts) & (gives > 0) & (start >= state.requests[INPUT, who])
-    behind = (ends - 1)[entry] - np.arange(len(entry))  # in the entry
-    outputs = (gives > 0)[entry] & (behind <= drafts[entry])
-    kept = None
-    if state.numbers[DRAFTS]:
-        rejected = np.where(gives > 0, drafts + 1 - gives, 0)
-        kept = behind >= rejected[entry]
+    tokens = served.tokens((who, start, count, gives, drafts, gpu, state.requests[INPUT, who]))
     offsets = np.concatenate(([0], ends))[bounds - bounds[0]]
     given = np.repeat(state.units[:, first:last].T, each, axis=1)
     return Schedule.serving(
         offsets,
-        (served.rows(request, position), gpu[entry], request),
-        Served(position, decodes[entry], outputs),
+        (tokens.row, tokens.gpu, tokens.request),
+        Served(tokens.position, tokens.decodes, tokens.outputs),
         at[0],
         at[1],
-        kept,
+        tokens.kept if state.numbers[DRAFTS] else None,
         given if state.numbers[UNIT] else None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from moesim.workload.rows import (
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.prefixes import contents_of, session_contents
 from moesim.workload.serving.state import Asked
+
+if TYPE_CHECKING:
+    from moesim.workload.serving.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,20 @@ class ServedRequests:
         """Rows of the trace int64[n] of tokens of requests; what a prompt has of the session before
         it has the rows that it had there.
         """
-        while (there := token < self._shared[request]).any():
-            request = np.where(there, self.asked.follows[request], request)
-        return self.runs.of(self.begin[request] + token)
+        none = np.zeros_like(request)
+        rows: Ints = self.tokens((request, token, none + 1, none, none, none, none)).row
+        return rows
+
+    def tokens(self, entries: tuple[Ints, ...]) -> Tokens:
+        """The tokens of ``entries`` of steps, one by one: ``Entry`` says what these are."""
+        from moesim.workload.serving.tokens import Entry, Sources, Tokens, spell_out  # loads numba
+
+        number = int(entries[2].sum())
+        tokens = Tokens(*np.empty((4, number), np.int64), *np.empty((3, number), np.bool_))
+        where = (self.begin, self._shared, self.asked.follows, *self.runs[:4])
+        sources, given = (map(np.ascontiguousarray, one) for one in (where, entries))
+        spell_out(Sources(*sources), Entry(*given), tokens)
+        return tokens
 
 
 def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedRequests:

@@ -51,6 +51,10 @@ NUMBERS = 26
 BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 
 
+MOST_ROOM = 1 << 22
+"""Entries that a log has room for at first, where so many may come."""
+
+
 class State(NamedTuple):
     """``requests`` int64[REQUEST_ROWS, n]: what is asked (tokens of prompt and answer, priority,
     tokens that are computed elsewhere before it is admitted, its place in ``table``; when it
@@ -187,6 +191,9 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     coming[: len(timed)] = timed[np.argsort(asked.arrival_ns[timed], kind="stable")]
     numbers[[QUEUED, FRESH]] = len(timed)
     contents = _contents(asked, room, table)
+    # memory that is never written costs nothing
+    entries = min(int(asked.output_tokens.sum()) + 4 * asked.count, MOST_ROOM)
+    entries = max(1024, entries + 512 * room.ranks * most)
     return State(
         requests=_requests(asked, room, table),
         table=np.full(total, NONE, np.int64),
@@ -195,12 +202,12 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         blocks=_blocks(room.ranks, blocks, room.reserve),
         ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),
-        log=np.zeros((LOG_ROWS, max(1024, 8 * room.ranks * most)), np.int64),
-        steps=np.zeros((STEP_ROWS, 1024), np.int64),
+        log=np.zeros((LOG_ROWS, entries), np.int64),
+        steps=np.zeros((STEP_ROWS, entries), np.int64),
         coming=coming,
         accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
         numbers=numbers,
-        units=np.zeros((room.ranks, 1024), np.int64),
+        units=np.zeros((room.ranks, entries), np.int64),
     )
 
 

@@ -15,22 +15,13 @@ from moesim.engine.folded import Folded
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
-from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.flat import (
-    NO_READS,
-    NO_ROWS,
-    NONE,
-    NONE_STREAMED,
-    Played,
-    Priced,
-    priced_of,
-)
-from moesim.engine.replay.found import Needed
+from moesim.engine.replay.flat import Played, Priced, priced_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
-from moesim.engine.replay.quick.decided import Decider
+from moesim.engine.replay.quick.made import Deciding, Maker
 from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.engine.tally import Keep
@@ -39,14 +30,12 @@ from moesim.memory.misses.load import Load
 
 
 class Marked(NamedTuple):
-    """How far a program has come: what has been used, decided and counted."""
+    """How far a program has come: what has been made, priced and counted."""
 
-    launches: Any
+    made: Any
     pricing: Any
     collectives: Any
     provenance: Any
-    decided: Any
-    copies: Any
     counted: Any
 
 
@@ -83,13 +72,10 @@ class QuickProgram:
         self.shared = Shared(case, self.routing, log, by_layer=keep.by_layer)
         self.finder = self.shared.finder
         self.collectives = Collectives(self.case, self.finder, self.provenance)
-        self.launches = OnesLaunches(self.case)
-        self.decider = Decider(self.shared, self.launches.kinds, self.launches.works)
-        self.copies = np.zeros(self.finder.layers, np.int64)
-        self._found: dict[tuple[int, int], Needed] = {}
-        self._marked = False
-        """What was found since a mark, by first pass and passes: some are played again."""
-        self.counted = [Folded(keep.cuts) for _ in ("executed", *self.decider.counted)]
+        launches = OnesLaunches(self.case)
+        makes = Resident if log is None and Resident.takes(case, launches) else Deciding
+        self.maker: Maker = makes(self.shared, launches, self.provenance)
+        self.counted = [Folded(keep.cuts) for _ in ("executed", *self.maker.counted)]
         self.apart = OfPasses() if keep.cuts is not None else None
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
@@ -104,58 +90,39 @@ class QuickProgram:
         none = np.zeros(choices.shape[:2], np.int64)
         terms = self.pricing.terms(first, last, choices, none)
         priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
-        for low, high in self.shared.runs_of(first, last):
+        for low, high in self.maker.runs_of(first, last):
             yield low, self._played(low, priced.between(low - first, high - first))
 
     def end(self) -> None:
         """All passes have come."""
         self._settle()
-        self.decider.end()
-        self.shared.end()
+        self.maker.end()
 
     def mark(self) -> Marked:
         """What ``back`` goes back to."""
-        self._marked = True
-        self._found.clear()
         return Marked(
-            self.launches.mark(self.provenance), self.pricing.mark(),
-            self.collectives.known.uses(), self.provenance.mark(), self.decider.mark(),
-            self.copies.copy(), [one.mark() for one in self.counted],
+            self.maker.mark(), self.pricing.mark(), self.collectives.known.uses(),
+            self.provenance.mark(), [one.mark() for one in self.counted],
         )  # fmt: skip
 
     def back(self, marked: Marked) -> None:
-        """What came since then is not played, and comes again; what was found stays known."""
-        self.launches.back(marked.launches)
+        """What came since then is not played, and comes again."""
+        self.maker.back(marked.made)
         self.pricing.back(marked.pricing)
         self.collectives.known.used_as(marked.collectives)
         self.provenance.back(marked.provenance)
-        self.decider.back(marked.decided)
-        self.copies = marked.copies
         for one, mark in zip(self.counted, marked.counted, strict=True):
             one.back(mark)
 
     def _played(self, first: int, priced: Priced) -> Played:
         """The passes of ``priced``, from ``first`` on."""
-        passes, gpus = priced.head.shape
-        found = self._found.get((first, passes))
-        if found is None:
-            found = self.shared.active_experts(first, first + passes)
-        if self._marked:
-            self._found[first, passes] = found
-        decided = self.decider.decide(first, found)
-        phase = self.case.schedule.phase[first : first + passes]
-        dispatch, combine = self.collectives.prices(first, first + passes)
-        step_copies = decided.step_copies
-        self.copies += step_copies[:, -1].reshape(-1, gpus).sum(axis=1)
-        self._count(found.executed, decided.counts)
-        kernel_ns = self.launches.price(self.provenance, decided)
-        works = Works(
-            decided.launch_base, decided.step_launches, kernel_ns, NONE, NONE,
-            decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait, NONE, NONE,
-            NONE_STREAMED, NO_ROWS, NO_READS,
-        )  # fmt: skip
-        passed = priced.passes(phase, dispatch, combine)
-        return Played(passed, works, int(decided.most_launches[0]), priced.charges)
+        last = first + len(priced.head)
+        made = self.maker.made(first, last)
+        self._count(made.executed, made.counts)
+        passed = priced.passes(
+            self.case.schedule.phase[first:last], *self.collectives.prices(first, last)
+        )
+        return Played(passed, made.works, made.most_launches, priced.charges)
 
     def _count(self, executed: Ints, counts: Ints) -> None:
         """Count the rows ``executed`` int64[passes, layers, gpus], and ``decided.counts``."""
@@ -168,11 +135,9 @@ class QuickProgram:
     def _settle(self) -> None:
         """Count what all prices rest on."""
         self.pricing.settle()
-        self.launches.settle(self.provenance)
         self.collectives.settle()
         work = LayerWork(self.case, self.routing, self.provenance)
-        for layer, number in enumerate(self.copies.tolist()):
-            work.count_copies(layer, [number])
+        self.maker.settle(work)
         work.settle()
 
     def total(self) -> Counts:

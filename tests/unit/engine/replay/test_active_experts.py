@@ -10,8 +10,10 @@ from moesim.engine.replay.active_experts import (
     FEW,
     count_choices,
     find_active_experts,
+    sum_choices,
     sum_weights,
 )
+from moesim.engine.replay.spans import UNKNOWN, spans_of
 from tests.unit.engine.replay.routed import (
     CHOICES,
     GPU_OF_EXPERT,
@@ -34,8 +36,8 @@ def found(chosen: Any, gpus: int, *, active: Any = None, home: Any = HOME) -> An
     executed = np.zeros((PASSES, 1, gpus), np.int64)
     gpu_of_home = np.repeat(np.arange(gpus), home.shape[1] // gpus)
     find_active_experts(
-        chosen, ROWS, OFFSETS, running() if active is None else active, home, gpu_of_home, gpus,
-        offsets, experts, rows, executed,
+        chosen, UNKNOWN, spans_of(ROWS, OFFSETS)[0], running() if active is None else active, home,
+        gpu_of_home, gpus, offsets, experts, rows, executed,
     )  # fmt: skip
     cut = [(experts[g, :n].tolist(), rows[g, :n].tolist()) for g, n in enumerate(offsets[:, -1])]
     return offsets.tolist(), cut, executed[:, 0].tolist()
@@ -44,6 +46,12 @@ def found(chosen: Any, gpus: int, *, active: Any = None, home: Any = HOME) -> An
 def test_choices_are_counted_where_the_token_is() -> None:
     choices = np.zeros((PASSES, 1, GPUS), np.int64)
     count_choices(ids(CHOICES), ROWS, SENDERS, OFFSETS, running(), choices)
+    assert choices[:, 0].tolist() == [[2, 2], [2, 0]]
+
+
+def test_choices_of_rows_are_added_up_where_the_token_is() -> None:
+    choices = np.zeros((PASSES, 1, GPUS), np.int64)
+    sum_choices(np.array([[2], [2], [2]]), ROWS, SENDERS, OFFSETS, running(), choices)
     assert choices[:, 0].tolist() == [[2, 2], [2, 0]]
 
 

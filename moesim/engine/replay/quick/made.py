@@ -1,0 +1,118 @@
+"""What a run of passes comes to, as its clock takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from moesim.engine.case import Ints
+from moesim.engine.layer_work import LayerWork
+from moesim.engine.provenance import Provenance
+from moesim.engine.replay.clock.records import Works
+from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED
+from moesim.engine.replay.found import Needed
+from moesim.engine.replay.quick.decided import Decider
+from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.shared import Shared
+
+
+class Made(NamedTuple):
+    """A run of passes: rows ``executed`` int64[passes, layers, gpus], ``counts`` as ``Decided`` has
+    them, the ``works`` and the most launches of one of them in a pass.
+    """
+
+    executed: Ints
+    counts: Ints
+    works: Works
+    most_launches: int
+
+
+class Maker(Protocol):
+    """Makes the runs of a case; ``counted``: what it counts."""
+
+    counted: tuple[str, ...]
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The runs of passes first:last, a piece."""
+
+    def made(self, first: int, last: int) -> Made:
+        """The run of passes first:last."""
+
+    def mark(self) -> Any:
+        """What ``back`` goes back to."""
+
+    def back(self, mark: Any) -> None:
+        """What was made since then comes again."""
+
+    def end(self) -> None:
+        """All passes have come."""
+
+    def settle(self, work: LayerWork) -> None:
+        """Count what all prices rest on."""
+
+
+def works_of(launches: tuple[Ints, Ints, Ints], copies: tuple[Ints, Ints, Ints, Ints]) -> Works:
+    """Works of launches and copies alone, from the base to the prices, or what copies wait for."""
+    base, steps, kernel_ns = launches
+    return Works(
+        base, steps, kernel_ns, NONE, NONE, *copies, NONE, NONE, NONE_STREAMED, NO_ROWS, NO_READS
+    )
+
+
+class Deciding:
+    """Finds, decides and prices what passes need."""
+
+    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
+        self.shared, self.launches, self.provenance = shared, launches, provenance
+        self.decider = Decider(shared, launches.kinds, launches.works)
+        self.counted = self.decider.counted
+        self.copies = np.zeros(shared.finder.layers, np.int64)
+        self._found: dict[tuple[int, int], Needed] = {}
+        self._marked = False
+        """What was found since a mark, by first pass and passes: some are played again."""
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says."""
+        return self.shared.runs_of(first, last)
+
+    def made(self, first: int, last: int) -> Made:
+        """As ``Maker`` says."""
+        found = self._found.get((first, last))
+        if found is None:
+            found = self.shared.active_experts(first, last)
+        if self._marked:
+            self._found[first, last] = found
+        decided = self.decider.decide(first, found)
+        step_copies = decided.step_copies
+        self.copies += step_copies[:, -1].reshape(len(self.copies), -1).sum(axis=1)
+        kernel_ns = self.launches.price(self.provenance, decided)
+        works = works_of(
+            (decided.launch_base, decided.step_launches, kernel_ns),
+            (decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait),
+        )
+        return Made(found.executed, decided.counts, works, int(decided.most_launches[0]))
+
+    def mark(self) -> Any:
+        """As ``Maker`` says."""
+        self._marked = True
+        self._found.clear()
+        return self.launches.mark(self.provenance), self.decider.mark(), self.copies.copy()
+
+    def back(self, mark: Any) -> None:
+        """As ``Maker`` says; what was found stays known."""
+        launches, decided, self.copies = mark
+        self.launches.back(launches)
+        self.decider.back(decided)
+
+    def end(self) -> None:
+        """As ``Maker`` says."""
+        self.decider.end()
+        self.shared.end()
+
+    def settle(self, work: LayerWork) -> None:
+        """As ``Maker`` says."""
+        self.launches.settle(self.provenance)
+        for layer, number in enumerate(self.copies.tolist()):
+            work.count_copies(layer, [number])

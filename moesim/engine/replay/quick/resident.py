@@ -1,0 +1,306 @@
+"""Runs of passes whose experts are all in memory: nothing is decided, a launch's price follows from
+a few numbers, and these are counted straight from the rows of the trace that tokens take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.layer_work import LayerWork
+from moesim.engine.marks import BOTH, DECODE, MARKED, PROMPT, is_marked
+from moesim.engine.prices import KEPT, Kept
+from moesim.engine.provenance import Provenance
+from moesim.engine.ragged_launches import COLUMNS, number_of_launch, shape_of
+from moesim.engine.replay.clock.records import Works
+from moesim.engine.replay.flat import NONE
+from moesim.engine.replay.quick.activations import (
+    ACCESS_HITS,
+    ACTIVATED,
+    COUNTED_HERE,
+    HITS,
+    MARKED_FROM,
+)
+from moesim.engine.replay.quick.made import Made, works_of
+from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.spans import IDS, RUNNING, SPANS, add_choices
+from moesim.runtime.compiled import njit, record, types
+
+NO_LAUNCH = -1
+"""The number of a launch of no expert."""
+
+
+class Routed(NamedTuple):
+    """What passes choose: the ``running`` counts of the trace, the ``spans`` of rows that passes
+    take; which layers are ``active`` bool[passes, MoE layers], where experts are ``home``
+    int64[MoE layers, experts], and ``held``: homes of a GPU.
+    """
+
+    running: Any
+    spans: Any
+    active: Any
+    home: Any
+    held: Any
+
+
+class Tiles(NamedTuple):
+    """The rows of a ``tile`` and the tiles of a ``group`` by the rows of a launch int64[n], or,
+    ``by_average``, its average rows.
+    """
+
+    tile: Any
+    group: Any
+    by_average: Any
+
+
+class Laid(NamedTuple):
+    """What is filled in: of each (MoE layer, GPU) and pass the ``number`` int64[works, passes] of
+    its launch's shape; -1 - n: n experts with a row each, which are counted in ``ones``
+    int64[experts]. Rows ``executed`` int64[passes, layers, gpus] and ``counts`` int64[counted,
+    passes, layers, gpus].
+    """
+
+    number: Any
+    ones: Any
+    executed: Any
+    counts: Any
+
+
+_INT, _FLAT, _CUBE = types.int64, types.int64[::1], types.int64[:, :, ::1]
+ROUTED = record(Routed, RUNNING, SPANS, types.boolean[:, ::1], types.int64[:, ::1], _INT)
+TILES = record(Tiles, _FLAT, _FLAT, types.boolean)
+_COUNTS = types.int64[:, :, :, ::1]
+LAID = record(Laid, types.int64[:, ::1], _FLAT, _CUBE, _COUNTS)
+
+
+@njit(types.void(IDS, ROUTED, _INT, _INT, _FLAT, _FLAT), cache=True, _nrt=False)
+def _count(ids: Any, routed: Any, layer: int, step: int, prompts: Any, decoded: Any) -> None:
+    """Fill in the choices of a pass in a layer by home, of prompts, or of all tokens where none is
+    told apart, and of tokens that decode.
+    """
+    prompts[:] = 0
+    decoded[:] = 0
+    parts = (len(routed.spans.ones_at) - 1) // len(routed.active)
+    if routed.active[step, layer]:
+        running, spans, own = routed.running, routed.spans, routed.home[layer]
+        add_choices(ids, running, spans, own, layer, parts * step, prompts)
+        if parts > 1:
+            add_choices(ids, running, spans, own, layer, parts * step + 1, decoded)
+
+
+@njit(_INT(_FLAT, _FLAT, _INT, _INT, _FLAT), cache=True, _nrt=False)
+def _pack(prompts: Any, decoded: Any, first: int, last: int, rows: Any) -> int:
+    """Fill in the ``rows`` of the experts of homes first:last that have some; how many."""
+    experts = 0
+    for at in range(first, last):
+        rows[experts] = prompts[at] + decoded[at]
+        experts += rows[experts] > 0
+    return experts
+
+
+@njit(types.void(_FLAT, _FLAT, _INT, _INT, _COUNTS, _INT, _INT, _INT), cache=True, _nrt=False)
+def _mark(
+    prompts: Any, decoded: Any, first: int, last: int, counts: Any, step: int, layer: int, gpu: int
+) -> None:
+    """Count the experts of homes first:last by whose tokens need them."""
+    of_prompts = of_decoded = of_both = 0
+    for at in range(first, last):
+        of_prompts += prompts[at] > 0
+        of_decoded += decoded[at] > 0
+        of_both += (prompts[at] > 0) & (decoded[at] > 0)
+    counts[MARKED_FROM + PROMPT - 1, step, layer, gpu] += of_prompts - of_both
+    counts[MARKED_FROM + DECODE - 1, step, layer, gpu] += of_decoded - of_both
+    counts[MARKED_FROM + BOTH - 1, step, layer, gpu] += of_both
+
+
+@njit(_INT(IDS, ROUTED, TILES, KEPT, _FLAT, LAID, _INT, _INT), cache=True)
+def _find(
+    ids: Any, routed: Any, tiles: Any, kept: Any, layers: Any, laid: Any, slices: int, begin: int
+) -> int:
+    """The launches of ``layers``, all alike, from one on, which are numbered layer by layer, in
+    each pass by pass, GPU by GPU. Returns how far there was room for new shapes. Each is used on so
+    many ``slices``.
+    """
+    passes, gpus = len(routed.active), laid.executed.shape[2]
+    homes, marked = routed.held * gpus, laid.counts.shape[0] > MARKED_FROM
+    prompts, decoded = np.empty(homes, np.int64), np.empty(homes, np.int64)
+    rows, shape = np.empty(routed.held + 1, np.int64), np.empty(COLUMNS, np.int64)
+    for place in range(begin, len(layers) * passes * gpus, gpus):
+        if kept.filled[0] + gpus > len(kept.used):
+            return place
+        layer, step = layers[place // (passes * gpus)], place // gpus % passes
+        _count(ids, routed, layer, step, prompts, decoded)
+        of_rows = layer if laid.executed.shape[1] > 1 else 0
+        of_counts = layer if laid.counts.shape[2] > 1 else 0
+        for gpu in range(gpus):
+            first, last = gpu * routed.held, (gpu + 1) * routed.held
+            experts, total = _pack(prompts, decoded, first, last, rows), 0
+            for i in range(experts):
+                total += rows[i]
+            laid.executed[step, of_rows, gpu] += total
+            laid.counts[ACTIVATED, step, of_counts, gpu] += experts
+            laid.counts[HITS, step, of_counts, gpu] += experts
+            laid.counts[ACCESS_HITS, step, of_counts, gpu] += total
+            if marked:
+                _mark(prompts, decoded, first, last, laid.counts, step, of_counts, gpu)
+            work = layer * gpus + gpu
+            laid.number[work, step] = -1 - experts
+            if total == experts:
+                laid.ones[experts] += slices
+            elif shape_of(rows, 0, experts, tiles.tile, tiles.group, tiles.by_average, shape):
+                laid.number[work, step] = number_of_launch(kept, shape, place + gpu, slices)
+    return int(len(layers) * passes * gpus)
+
+
+@njit(types.void(IDS, ROUTED, _FLAT, _FLAT, _INT, _FLAT, _FLAT), cache=True)
+def _find_rows(
+    ids: Any, routed: Any, layers: Any, places: Any, gpus: int, starts: Any, members: Any
+) -> None:
+    """Fill in the rows of the experts of launches by their ``places`` (``_find``), and where each
+    one ends, from ``starts[1]`` on.
+    """
+    passes, homes = len(routed.active), routed.held * gpus
+    prompts, decoded = np.empty(homes, np.int64), np.empty(homes, np.int64)
+    for i in range(len(places)):
+        place, gpu = places[i] // gpus, places[i] % gpus
+        _count(ids, routed, layers[place // passes], place % passes, prompts, decoded)
+        first, begin = gpu * routed.held, starts[i]
+        own = members[begin : begin + routed.held + 1]
+        starts[i + 1] = begin + _pack(prompts, decoded, first, first + routed.held, own)
+
+
+class Resident:
+    """Makes the runs of a case whose experts are all resident."""
+
+    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
+        self.case, self.shared, self.launches = shared.case, shared, launches
+        self.provenance = provenance
+        self.marked = is_marked(self.case)
+        self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
+        self._tiles = [Tiles(NONE, NONE, False) for _ in launches.specs]
+        self._last: tuple[int, tuple[Ints, Ints, Ints]] | None = None
+
+    @classmethod
+    def takes(cls, case: Case, launches: OnesLaunches) -> bool:
+        """Whether ``case`` is one."""
+        told = all(odd.tiles is not None for odd in launches.odd)
+        return told and not case.offloaded and case.kernels == "grouped"
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says: nothing is held by expert, so that all are one run."""
+        yield first, last
+
+    def made(self, first: int, last: int) -> Made:
+        """As ``Maker`` says."""
+        case, launches = self.case, self.launches
+        executed, counts, number = self._laid_out(first, last)
+        kernel_ns = np.empty_like(number)
+        for kind in range(len(launches.specs)):
+            works = self._works_of(kind)
+            kernel_ns[works] = self._priced(kind, number[works])
+        executed, counts = (
+            one if case.slices == 1 else np.repeat(one, case.slices, axis=-1)
+            for one in (executed, counts)
+        )
+        return Made(executed, counts, self._works(number != NO_LAUNCH, kernel_ns), 1)
+
+    def _laid_out(self, first: int, last: int) -> tuple[Ints, Ints, Ints]:
+        """Rows that are executed, counts and the numbers of shapes, as ``Laid`` has them."""
+        passes = last - first
+        if self._last is not None and self._last[0] == first:  # it comes again, or some of it
+            executed, counts, number = self._last[1]
+            number = np.ascontiguousarray(number[:, :passes])
+            self._use(number)
+            return executed[:passes], counts[:, :passes], number
+        case, finder, launches = self.case, self.shared.finder, self.launches
+        spans = finder.spans(first, last, apart=self.marked)
+        active = self.shared.routing.active(first, last)
+        routed = Routed(finder.running, spans, active, finder.home, finder.width)
+        executed = np.zeros((passes, finder.kept_rows, case.holders), np.int64)
+        counts = np.zeros((len(self.counted), passes, finder.kept, case.holders), np.int64)
+        number = np.empty((finder.layers * case.holders, passes), np.int64)
+        most = int(np.diff(case.schedule.offsets[first : last + 1]).max()) * case.trace.top_k
+        for kind in range(len(launches.specs)):
+            laid = Laid(number, launches.ones[kind], executed, counts)
+            self._find(routed, kind, laid, most)
+        self._last = (first, (executed, counts, number))
+        return executed, counts, number
+
+    def _works_of(self, kind: int) -> Ints:
+        """The works of holders in layers of a ``kind``."""
+        layers, holders = np.flatnonzero(self.launches.kinds == kind), self.case.holders
+        return (layers[:, None] * holders + np.arange(holders)).ravel()
+
+    def _use(self, number: Ints) -> None:
+        """Use shapes by their ``number`` once more."""
+        ones, slices = self.launches.ones, self.case.slices
+        for kind, odd in enumerate(self.launches.odd):
+            own = number[self._works_of(kind)].ravel()
+            odd.known.use(own[own >= 0], slices)
+            ones[kind] += slices * np.bincount(-1 - own[own < 0], minlength=ones.shape[1])
+
+    def _find(self, routed: Routed, kind: int, laid: Laid, most: int) -> None:
+        """Fill in what is ``laid`` of layers of a ``kind``, whose launches have at ``most`` so many
+        rows.
+        """
+        case, odd = self.case, self.launches.odd[kind]
+        layers = np.flatnonzero(self.launches.kinds == kind)
+        odd.settle_many(self.provenance)
+        if len(self._tiles[kind].tile) <= most:
+            found = odd.tiles_of(2 * most + 1)
+            assert found is not None, "or nothing is made so"
+            tile, group = (np.ascontiguousarray(one, np.int64) for one in found[:2])
+            self._tiles[kind] = Tiles(tile, group, bool(found[2]))
+        tiles, gpus, ids = self._tiles[kind], case.holders, case.trace.expert_ids
+
+        def find(kept: Kept, begin: int) -> int:
+            return int(_find(ids, routed, tiles, kept, layers, laid, case.slices, begin))
+
+        def members(places: Ints) -> list[Ints]:
+            starts = np.zeros(len(places) + 1, np.int64)
+            rows = np.empty(len(places) * (routed.held + 1) + 1, np.int64)
+            _find_rows(ids, routed, layers, places, gpus, starts, rows)
+            return np.split(rows[: starts[-1]], starts[1:-1])
+
+        odd.add(find, len(layers) * len(routed.active) * gpus, members)
+
+    def _priced(self, kind: int, number: Ints) -> Ints:
+        """Prices of launches of a ``kind`` by the ``number`` of their shapes."""
+        ones_ns, known = self.launches.ones_ns[kind], self.launches.odd[kind].known
+        ones = ones_ns[np.where(number < 0, -1 - number, 0)]
+        return np.where(number < 0, ones, known.of(np.maximum(number, 0)))
+
+    def _works(self, launched: NDArray[np.bool_], kernel_ns: Ints) -> Works:
+        """The works of launches, where one is ``launched``, of ``kernel_ns``, both [works of
+        holders, passes].
+        """
+        if self.case.slices > 1:
+            work = np.arange(len(launched))
+            work = np.repeat(work.reshape(-1, self.case.holders), self.case.slices, axis=1).ravel()
+            launched, kernel_ns = launched[work], kernel_ns[work]
+        steps = np.zeros((len(launched), launched.shape[1] + 1), np.int64)
+        np.cumsum(launched, axis=1, out=steps[:, 1:])
+        base = np.cumsum(steps[:, -1]) - steps[:, -1]
+        nothing = (np.zeros_like(base), np.zeros_like(steps), NONE, NONE)
+        return works_of((base, steps, kernel_ns[launched]), nothing)
+
+    def mark(self) -> Any:
+        """As ``Maker`` says."""
+        self._last = None
+        return self.launches.mark(self.provenance)
+
+    def back(self, mark: Any) -> None:
+        """As ``Maker`` says."""
+        self.launches.back(mark)
+
+    def end(self) -> None:
+        """As ``Maker`` says."""
+
+    def settle(self, work: LayerWork) -> None:
+        """As ``Maker`` says: nothing is copied."""
+        self.launches.settle(self.provenance)

@@ -1,0 +1,104 @@
+"""Sums over the tokens of passes, compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moesim.runtime.compiled import njit, types
+from moesim.workload.served import PassPhase
+
+TOKENS, CONTEXT, KV, DECODING, DECODING_CONTEXT, DECODING_KV, CACHED = range(7)
+SUMS = 7
+DECODE, ENCODE = int(PassPhase.DECODE), int(PassPhase.ENCODE)
+ANY = 1 << 62
+"""The window of a token that sees all keys."""
+REQUEST, GPU, HELD = range(3)
+"""Of a request that has a cache: the pass of its last token so far + 1, its GPU, and the tokens."""
+
+_FLAT = types.int64[::1]
+
+
+@njit(types.void(types.int64[:, ::1], types.int64[:, ::1], *[types.int64] * 4), cache=True)
+def _hold(changes: Any, held: Any, request: int, step: int, gpu: int, tokens: int) -> None:
+    """From ``step`` on a ``request`` holds so many ``tokens`` on ``gpu``, and no others."""
+    if held[REQUEST, request] > 0:
+        changes[step, held[GPU, request]] -= held[HELD, request]
+    changes[step, gpu] += tokens
+    held[REQUEST, request], held[GPU, request], held[HELD, request] = step + 1, gpu, tokens
+
+
+@njit(types.void(types.int64[:, ::1], types.int64[:, ::1]), cache=True)
+def _run_up(changes: Any, held: Any) -> None:
+    """All requests that hold something end; ``changes`` become what is held in each pass."""
+    for of in range(held.shape[1]):
+        if held[REQUEST, of] > 0:
+            changes[held[REQUEST, of], held[GPU, of]] -= held[HELD, of]
+    for step in range(1, len(changes)):
+        for g in range(changes.shape[1]):
+            changes[step, g] += changes[step - 1, g]
+
+
+@njit(
+    types.void(
+        _FLAT, _FLAT, _FLAT, types.uint8[::1], _FLAT, types.boolean[::1], types.int64,
+        types.int64[:, :, ::1], types.int64[:, ::1],
+    ),
+    cache=True,
+)  # fmt: skip
+def sum_tokens(
+    offsets: Any, gpu: Any, request: Any, phase: Any, position: Any, mixed: Any, window: int,
+    sums: Any, held: Any,
+) -> None:  # fmt: skip
+    """Add up what ``AttentionSums`` has, over the tokens of passes: ``gpu``, ``request``, ``phase``
+    and ``position`` of each. ``mixed`` bool[passes]; a token sees ``window`` keys at most; ``sums``
+    int64[SUMS, passes + 1, gpus] and ``held`` int64[3, requests] begin as 0.
+    """
+    passes = len(offsets) - 1
+    for step in range(passes):
+        begin, last = offsets[step], offsets[step + 1]
+        while begin < last:
+            of, end = request[begin], begin + 1
+            while end < last and request[end] == of:
+                end += 1
+            tokens, seen = end - begin, 0
+            for token in range(begin, end):
+                reach, g = position[token] + 1, gpu[token]
+                seen = min(reach, window)
+                context = tokens if phase[token] == ENCODE else seen
+                sums[TOKENS, step, g] += 1
+                sums[CONTEXT, step, g] += context
+                if mixed[step] and phase[token] == DECODE:
+                    sums[DECODING, step, g] += 1
+                    sums[DECODING_CONTEXT, step, g] += context
+            reach, g, kind = position[end - 1] + 1, gpu[end - 1], phase[end - 1]
+            read = tokens if kind == ENCODE else reach
+            if kind == DECODE:
+                read = min(reach, window + tokens - 1)
+            sums[KV, step, g] += read
+            if mixed[step] and kind == DECODE:
+                sums[DECODING_KV, step, g] += read
+            _hold(sums[CACHED], held, of, step, g, 0 if kind == ENCODE else seen)
+            begin = end
+    _run_up(sums[CACHED], held)
+
+
+@njit(
+    types.void(
+        types.int64, _FLAT, _FLAT, _FLAT, types.boolean[::1], types.boolean[::1], *[_FLAT] * 4
+    ),
+    cache=True,
+)  # fmt: skip
+def see_tokens(
+    step: int, offsets: Any, request: Any, rows: Any, counted: Any, kept: Any,
+    first: Any, last: Any, tokens: Any, row: Any,
+) -> None:  # fmt: skip
+    """Let ``lives.Lives`` (``first``, ``last``, ``tokens``, ``row``) have seen passes from ``step``
+    on, of whose tokens those that are ``counted`` are looked at, and those ``kept`` are tokens.
+    """
+    for number in range(len(offsets) - 1):
+        for token in range(offsets[number] - offsets[0], offsets[number + 1] - offsets[0]):
+            if counted[token]:
+                of = request[token]
+                first[of], last[of] = min(first[of], step + number), max(last[of], step + number)
+                row[of] = max(row[of], rows[token])
+                tokens[of] += kept[token]
