@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from moesim.config.counted import counted
 from moesim.report.amounts import number
 from moesim.report.page.content import Board, Column
 
@@ -21,8 +20,8 @@ def chosen_lines(chooser: Mapping[str, Any]) -> list[str]:
     ran = sum(row[_first(chooser)] is not None for row in chooser["rows"])
     had = [title for title, _ in chooser["had"]]
     asked = ", ".join(had[:-1]) + f" and {had[-1]}"
-    total = counted(len(chooser["rows"]), "combination")
-    return [f"Pick your {asked} below: {ran:,} of {total} run."]
+    total = len(chooser["rows"])
+    return [f"Pick your {asked} below: {ran:,} of {total:,} combinations run."]
 
 
 def best_of_each(chooser: Mapping[str, Any]) -> list[tuple[str, Board]]:

@@ -94,16 +94,16 @@ def _page(folder: Path, sweep: Sweep) -> Page:
 
 def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
     """The fastest point, and how many there are."""
-    total, ran = counted(len(sweep.table), "point"), len(sweep.ok())
+    total, ran = len(sweep.table), len(sweep.ok())
     best = sweep.best()
     if best is None:
-        yield f"No point of {total} ran to its end without leaving out choices."
+        yield f"No point of {total:,} ran to its end without leaving out choices."
         return
     speed = summary.get("output_throughput") or summary.get("total_token_throughput")
     label = sweep.labels().to_dict()[best.name] or "its only point"
-    yield f"The fastest of {ran} points that ran: {label}, {number(speed)} tokens/s."
+    yield f"The fastest of {ran:,} points that ran: {label}, {number(speed)} tokens/s."
     if ran < len(sweep.table):
-        yield f"{len(sweep.table) - ran} of {total} did not run: the leaderboard says why."
+        yield f"{total - ran:,} of {total:,} points did not run: the leaderboard says why."
 
 
 def board_of(sweep: Sweep) -> Board:

@@ -52,9 +52,10 @@ def _lines(found: WhatIf, summary: Mapping[str, Any]) -> Iterator[str]:
         of = f"the first {found.steps:,} of {total:,} passes"
         whole = found.steps >= total
         yield (
-            f"Tried by playing {'all passes' if whole else of} again with one thing changed, when"
-            " this page was written; what waits after it, and prices' errors that both share, are"
-            " in the ratio. At most: what the share of the time allows that it shortens."
+            f"Tried when this page was written, by playing {'all passes' if whole else of} again"
+            " with one thing changed: what is then waited for counts, and errors that prices with"
+            " and without it share mostly cancel. At most: what the share of the time that it"
+            " shortens would allow."
         )
     else:
         yield (
