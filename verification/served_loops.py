@@ -2,14 +2,15 @@
 
 The file is that of ``serving_prices``, with ``isl``, ``osl``, ``max_num_seqs``,
 ``max_num_batched_tokens`` and ``gpu_memory_utilization`` of each loop. Requests are drawn as its
-client draws them, and scheduled as the loop's engine does. The host takes no time between steps
-here, and clients none, so that all batches are known before the run: that much TTFT lacks. Nothing
-is fitted to the loops.
+client draws them, and scheduled as the loop's engine does, with the host that the software profile
+has. Nothing is fitted to the loops.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -32,16 +33,15 @@ the experts, where real ones choose nearly all.
 """
 SHARE = 0.8
 """Of a length, where its draws begin."""
-HOST = ("schedule", "per_request", "output", "per_request_out", "frontend")
-"""What a software profile says of a host that serves."""
+NOISE = {"tpot": 1.08, "ttft": 1.15}
+"""Ratios of repeated measurements at p90."""
+ALIKE = ["moesim_card", "framework", "isl", "osl", "max_concurrency"]
+"""What loops have in common whose order is compared."""
 
 
-def served(row: Any, trace: str, folder: Path) -> dict[str, Any]:
+def served(row: Any, trace: str) -> dict[str, Any]:
     """The loop of ``row``."""
     asked, requests = experiment(row, trace), int(row.max_concurrency)
-    seats = str(row.max_num_seqs).split()[0]
-    most = int(seats) if seats.isdigit() else requests
-    asked["software"] = without_host(str(asked["software"]), folder)
     asked["execution"] = "auto"
     asked["decide"] = "device"
     asked["workload"] = {
@@ -52,7 +52,7 @@ def served(row: Any, trace: str, folder: Path) -> dict[str, Any]:
             "input_len": int(row.isl), "output_len": int(row.osl),
         },
         "routing": {"kind": "draw", "prompts_from": "decode"},
-        "batching": {"kind": "continuous", "scheduler": scheduler(row, most)},
+        "batching": {"kind": "continuous", "scheduler": scheduler(row)},
     }  # fmt: skip
     share = str(row.gpu_memory_utilization)
     if share.replace(".", "").isdigit():
@@ -60,9 +60,16 @@ def served(row: Any, trace: str, folder: Path) -> dict[str, Any]:
     return asked
 
 
-def scheduler(row: Any, most: int) -> dict[str, Any]:
-    """The engine's, with the loop's budget of tokens."""
-    budget = int("".join(filter(str.isdigit, str(row.max_num_batched_tokens))) or 8192)
+def seats_of(row: Any) -> tuple[int, int]:
+    """The most requests, and tokens, of a step."""
+    seats = str(row.max_num_seqs).split()[0]
+    most = int(seats) if seats.isdigit() else int(row.max_concurrency)
+    return most, int("".join(filter(str.isdigit, str(row.max_num_batched_tokens))) or 8192)
+
+
+def scheduler(row: Any) -> dict[str, Any]:
+    """The engine's, with the loop's limits."""
+    most, budget = seats_of(row)
     if row.framework == "sglang":
         return {"kind": "sglang", "chunked_prefill_size": budget, "max_num_seqs": most}
     if row.framework == "trtllm":
@@ -70,13 +77,10 @@ def scheduler(row: Any, most: int) -> dict[str, Any]:
     return {"kind": "vllm", "max_num_batched_tokens": budget, "max_num_seqs": most}
 
 
-def without_host(name: str, folder: Path) -> str:
-    """The software ``name`` whose host takes no time between steps, as a file in ``folder``."""
-    path = folder / f"{name}.yaml"
-    numbers = "".join(f"{key}: {{value: 0 us, source: nohost}}\n" for key in HOST)
-    head = f'end_mark: "..."\ntitle: "{name}"\nbase: {name}\n'
-    path.write_text(f'{head}sources: {{nohost: "left out"}}\n{numbers}...\n', encoding="utf-8")
-    return str(path)
+def simulable(table: pd.DataFrame) -> pd.DataFrame:
+    """The loops whose answers are not too long."""
+    short = (table["osl"] <= LONGEST) & table["max_concurrency"].isin(CONCURRENCIES)
+    return table[short].copy()
 
 
 @cache
@@ -89,13 +93,12 @@ def simulated(path: Path) -> pd.DataFrame:
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.running.run import simulate
 
-    table, found = pd.read_csv(path), []
-    table = table[(table["osl"] <= LONGEST) & table["max_concurrency"].isin(CONCURRENCIES)].copy()
+    table, found = simulable(pd.read_csv(path)), []
     with TemporaryDirectory() as folder:
         names = {str(card).split()[0] for card in table["moesim_card"]}
         traces = {name: drawn(name, Path(folder), REQUESTS, ROWS) for name in names}
         for row in table.itertuples():
-            asked = served(row, traces[str(row.moesim_card).split()[0]], Path(folder))
+            asked = served(row, traces[str(row.moesim_card).split()[0]])
             summary = simulate(load_experiment(asked).experiment).summary
             found.append((summary.get("mean_ttft_ms"), summary.get("mean_tpot_ms")))
     for place, name in enumerate(("ttft", "tpot")):
@@ -128,6 +131,66 @@ if (FILE := loops()) is not None:
             )
         deviation = float(table["tpot_error"].abs().median())
         return Measured(deviation, "\n       ".join(told), lambda axes: draw(table, axes))
+
+    @check(
+        "More GPUs, and other cards, are as much faster or slower as measured: pairs the wrong way",
+        tolerance=10,
+        why="of pairs whose measurements differ by more than repeated ones do at p90",
+        unit="% of the pairs",
+    )
+    def served_orders() -> Measured:
+        assert FILE is not None, "checks are registered where there is a file"
+        pairs = pairs_of(simulated(FILE))
+        wrong = pairs[~pairs["right"]]
+        told = [f"{len(wrong)} of {len(pairs)} pairs the wrong way"]
+        for (what, name), mine in pairs.groupby(["what", "name"]):
+            told.append(f"{name} by {what}: {int(mine['right'].sum())} of {len(mine)} right")
+        told += [f"wrong: {one.pair}" for one in wrong.itertuples()]
+        deviation = 100 * len(wrong) / max(1, len(pairs))
+        return Measured(deviation, "\n       ".join(told), lambda axes: draw_pairs(pairs, axes))
+
+
+def pairs_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Loops of ``table`` that differ in their number of GPUs alone, or in their card alone, where
+    what is ``name``d differs by more than NOISE: its ratio ``measured`` and ``simulated``, and
+    whether the order is ``right``.
+    """
+    import pandas as pd
+
+    found: list[dict[str, Any]] = []
+    for _, alike in table.groupby(ALIKE):
+        rows: list[Any] = list(alike.itertuples())
+        for one, other in combinations(rows, 2):
+            cards, counts = one.gpu != other.gpu, one.gpus != other.gpus
+            if cards != counts:
+                found += [
+                    compared(one, other, name, "cards" if cards else "GPUs") for name in NOISE
+                ]
+    return pd.DataFrame([one for one in found if one["differ"]])
+
+
+def compared(one: Any, other: Any, name: str, what: str) -> dict[str, Any]:
+    """How ``name`` of two loops compares."""
+    key = f"mean_{name}_ms"
+    measured = getattr(other, key) / getattr(one, key)
+    simulated = getattr(other, f"{name}_ms") / getattr(one, f"{name}_ms")
+    pair = f"{one.gpus} {one.gpu} to {other.gpus} {other.gpu}, {one.isl}/{one.osl}"
+    pair += f" at {one.max_concurrency}, {name}: measured {measured:.2f}, simulated {simulated:.2f}"
+    return {
+        "what": what, "name": name, "pair": pair, "measured": measured, "simulated": simulated,
+        "differ": abs(math.log(measured)) > math.log(NOISE[name]),
+        "right": (measured > 1) == (simulated > 1),
+    }  # fmt: skip
+
+
+def draw_pairs(pairs: pd.DataFrame, axes: Axes) -> None:
+    """Simulated over measured ratios, with the diagonal; the quadrants hold the right orders."""
+    for name, mine in pairs.groupby("name"):
+        axes.loglog(mine["measured"], mine["simulated"], "o", label=name, markersize=4)
+    axes.axhline(1, color="black", linewidth=0.7)
+    axes.axvline(1, color="black", linewidth=0.7)
+    axes.set(xlabel="measured ratio", ylabel="simulated ratio")
+    axes.legend(fontsize=6)
 
 
 def draw(table: pd.DataFrame, axes: Axes) -> None:

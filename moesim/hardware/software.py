@@ -78,7 +78,8 @@ class SoftwareProfile(Params):
     GPU's beside weights, caches and rows.
     Where it serves requests, the host takes ``schedule_ns`` and, of each request in it,
     ``per_request_ns`` before a step, ``output_ns`` and ``per_request_out_ns`` after it;
-    ``frontend_ns``: of a request from the client to the scheduler, and of a token back.
+    ``frontend_ns``: of a request from the client to the scheduler, and of a token back; on its way
+    there it is made tokens in ``tokenize_ns``, and ``per_prompt_token_ns`` for each of them.
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
     expert kernels' names. ``ranges``: the least and the most that sources give of times, by name.
     """
@@ -110,6 +111,8 @@ class SoftwareProfile(Params):
     output_ns: float = 0.0
     per_request_out_ns: float = 0.0
     frontend_ns: float = 0.0
+    tokenize_ns: float = 0.0
+    per_prompt_token_ns: float = 0.0
     framework: str | None = None
     moe_backend: str | None = None
     memory: SoftwareMemory = SoftwareMemory()
@@ -247,7 +250,15 @@ class SoftwareFile(Params):
     frontend: Ranged[HostTime] | None = Field(
         None,
         description="Serving: from the client to the scheduler, and from there back (HTTP,"
-        " tokenizer, messages between processes), each: 0, if left out.",
+        " messages between processes), each: 0, if left out.",
+    )
+    tokenize: Sourced[HostTime] | None = Field(
+        None,
+        description="Serving: what a prompt waits, on its way, for the tokenizer beside its work:"
+        " 0, if left out.",
+    )
+    per_prompt_token: Sourced[Launch] | None = Field(
+        None, description="Serving: the tokenizer's work for each token of a prompt: 0, likewise."
     )
     framework: Sourced[Word] | None = Field(
         None,
@@ -279,7 +290,8 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend"}
-        serving = ("schedule", "per_request", "output", "per_request_out", "frontend")
+        serving = ["schedule", "per_request", "output", "per_request_out"]
+        serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}

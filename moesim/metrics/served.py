@@ -78,8 +78,8 @@ class ServedRun:
     what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by request,
     then in order, its ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] that gives
     it. ``prompts`` bool[passes]: which have tokens of prompts. ``done`` bool[n]: it has its whole
-    answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``travel_ns``: of a
-    request from the client to the scheduler. ``line``: who waits, over time; ``service``: what is
+    answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``way_ns``:
+    from the client to the scheduler. ``line``: who waits, over time; ``service``: what is
     promised. ``where``: the GPUs of the first and the last step of a prompt.
     """
 
@@ -99,7 +99,7 @@ class ServedRun:
     prompts: NDArray[np.bool_]
     done: NDArray[np.bool_]
     passes: Ints
-    travel_ns: int
+    way_ns: Ints
     line: Line
     service: Service = NO_SERVICE
     replica: Ints | None = None
@@ -114,7 +114,7 @@ class ServedRun:
         assert serving is not None, "requests are served"
         assert serving.state is not None, "they were"
         assert schedule.served is not None, "their scheduler says where tokens stand"
-        state, travel, count = serving.state, serving.times.frontend_ns, serving.served.asked.count
+        state, way, count = serving.state, serving.way_ns, serving.served.asked.count
         ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
         entries = schedule.live_requests()
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries
@@ -122,7 +122,7 @@ class ServedRun:
         given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
         given = given[np.lexsort((of_pass[given], schedule.request[given]))]
         owner = schedule.request[given]
-        visible = (ends + after + travel)[of_pass[given]]
+        visible = (ends + after + serving.times.frontend_ns)[of_pass[given]]
         outputs = np.bincount(owner, minlength=count)
         there, last = outputs > 0, np.cumsum(outputs) - 1
         first = np.where(there, last - outputs + 1, -1)
@@ -139,7 +139,7 @@ class ServedRun:
             room=serving.room,
             clockless=serving.clockless,
             gpu=gpu,
-            sent_ns=np.where(came, arrived - travel, -1),
+            sent_ns=np.where(came, arrived - way, -1),
             begins_ns=np.where(begins >= 0, outcome.starts[begins, where.begins], -1),
             given_ns=np.where(there, outcome.ends[tells, where.gives], -1),
             first_ns=np.where(there, visible[first], -1) if len(given) else tells,
@@ -151,12 +151,20 @@ class ServedRun:
             prompts=np.logical_or.reduceat(~schedule.served.decodes, schedule.offsets[:-1]),
             done=state.requests[STATUS] == ENDED,
             passes=np.stack([begins, tells]),
-            travel_ns=travel,
+            way_ns=way,
             line=Line(outcome.starts.min(axis=1), state.steps[WAITS, : schedule.passes]),
             service=service,
             replica=serving.replica,
             where=where,
         )
+
+    @property
+    def taken_ns(self) -> Ints:
+        """When its first pass begins, or, where that begins with a wait for the host in which it
+        came, when it came.
+        """
+        taken: Ints = np.maximum(self.begins_ns, self.sent_ns + self.way_ns)
+        return taken
 
     def times_ms(self) -> dict[str, Floats]:
         """Of each request in ms, NaN where it has none: ``TIMES`` without ``itl``, its longest gap
@@ -175,7 +183,7 @@ class ServedRun:
             "max_itl_ms": gaps,
             "e2el_ms": np.where(self.done, (self.last_ns - self.sent_ns) / MS, np.nan),
             "queue_ms": np.where(
-                self.passes[0] >= 0, (self.begins_ns - self.sent_ns - self.travel_ns) / MS, np.nan
+                self.passes[0] >= 0, (self.taken_ns - self.sent_ns - self.way_ns) / MS, np.nan
             ),
         }
 
@@ -246,7 +254,7 @@ class ServedRun:
         order = [one for one in self._by_arrival() if self.done[one]]
         times = {name.removesuffix("_ms"): of[order] for name, of in times_ms.items()}
         ended = self.done | (self.state.requests[STATUS] == REJECTED)
-        sent = self.sent_ns[self.sent_ns >= 0] + self.travel_ns
+        sent = (self.sent_ns + self.way_ns)[self.sent_ns >= 0]
         span = (int(sent.min()), int(sent.max())) if len(sent) else (0, 0)
         found = (
             attainment(self.service, times_ms, self.done, ended & counted),
@@ -362,9 +370,11 @@ class ServedRun:
             parts = (charged[last + 1, where.begins] - charged[begins, where.begins]).T
             parts = parts + (charged[given + 1, where.gives] - charged[again, where.gives]).T
             moved = outcome.starts[again, where.gives] - outcome.ends[last, where.begins]
-        spent = self.given_ns - self.begins_ns
+        taken = self.taken_ns
+        parts[outcome.categories.index("host")] -= taken - self.begins_ns
+        spent = self.given_ns - taken
         rest = self.first_ns - self.sent_ns - spent
-        queue = self.begins_ns - self.sent_ns - self.travel_ns
+        queue = taken - self.sent_ns - self.way_ns
         columns = {
             "queue": queue,
             **dict(zip(outcome.categories, parts, strict=True)),

@@ -52,7 +52,7 @@ class Verdict:
     """
 
     def __init__(self, limits: Sequence[Limit], service: Service, serving: Serving) -> None:
-        asked, self._times = serving.served.asked, serving.times
+        asked, self._times, self._way = serving.served.asked, serving.times, serving.way_ns
         self._limits, self._service, self._outputs = limits, service, asked.output_tokens
         self._tokens = int(asked.input_tokens.sum()), int(asked.output_tokens.sum())
         self._first, self._last = (np.full(asked.count, NONE) for _ in range(2))
@@ -81,7 +81,7 @@ class Verdict:
 
     def _look(self, state: State, now: int) -> None:
         """Tokens that are not there come ``now`` at the earliest."""
-        sent = state.requests[ARRIVAL] - self._times.frontend_ns
+        sent = state.requests[ARRIVAL] - self._way
         came = state.requests[ARRIVAL] != NEVER
         least = self._at_least(state, np.where(came, sent, now), now)
         counted = self._counted(np.where(came, sent, NEVER))

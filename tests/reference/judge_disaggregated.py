@@ -339,7 +339,8 @@ class Disaggregated:
     def over(self, request: int, instant: int) -> None:
         if self.settings.loop:
             if self.fresh:
-                self.events.append((instant + self.settings.think, 3, self.fresh.pop(0), []))
+                comes = instant + self.settings.think + self.requests[self.fresh[0]].think
+                self.events.append((comes, 3, self.fresh.pop(0), []))
             return
         for other in self.requests:
             if other.after == request:

@@ -221,7 +221,8 @@ class Replicas:
     def over(self, request: int, instant: int) -> None:
         if self.settings.loop:
             if self.fresh:
-                self.coming.append((instant + self.settings.think, self.fresh.pop(0)))
+                comes = instant + self.settings.think + self.requests[self.fresh[0]].think
+                self.coming.append((comes, self.fresh.pop(0)))
             return
         for other in self.requests:
             if other.after == request:

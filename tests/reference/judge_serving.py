@@ -276,7 +276,7 @@ class Judge:
         if self.settings.loop:
             if self.fresh:
                 new = self.fresh.pop(0)
-                new.arrival = instant + self.settings.think
+                new.arrival = instant + self.settings.think + new.think
                 self.coming.append(new)
             return
         for other in self.requests:

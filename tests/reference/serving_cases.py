@@ -51,13 +51,18 @@ class ServingCase:
     seed: int = 0  # of whether drafts are right
     settings: Settings = field(default_factory=Settings)
 
+    @property
+    def thinks(self) -> bool:
+        """Whether what follows an end comes later."""
+        return self.think > 0 or any(wish.think for wish in self.wishes)
+
 
 @st.composite
 def served(draw: DrawFn) -> ServingCase:
     size = draw(st.integers(1, 4))
     kind = draw(st.sampled_from(["once", "timed", "loop", "session"]))
     count, wishes, now = draw(st.integers(1, 9)), list[Wish](), 0
-    first = draw(st.integers(1, count))
+    first, most = draw(st.integers(1, count)), draw(st.sampled_from([0, 9]))
     for number in range(count):
         now += draw(st.integers(0, 30)) if kind == "timed" else 0
         follows = kind == "session" and number > 0 and draw(st.booleans())
@@ -70,7 +75,7 @@ def served(draw: DrawFn) -> ServingCase:
                 comes=None if waits else now,
                 priority=draw(st.integers(0, 2)),
                 after=number - 1 if follows else None,
-                think=draw(st.integers(0, 9)),
+                think=draw(st.integers(0, most)),
                 shares=draw(st.integers(0, prompt // size)),
                 family=draw(st.integers(0, 1)),
             )

@@ -165,7 +165,7 @@ def test_so_do_the_compiled_rules(case):
 def test_where_no_clock_matters_it_does_not(case):
     """The scheduler alone, whose clock is the number of the step, decides the same batches."""
     clockless = [one for one in case.wishes if one.after is None and one.comes in (None, 0)]
-    if len(clockless) < len(case.wishes) or (case.loop and case.think):
+    if len(clockless) < len(case.wishes) or (case.loop and case.thinks):
         return
     state = play(case, plain=False)
     if state is None:

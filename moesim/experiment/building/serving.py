@@ -76,6 +76,8 @@ def host_times_of(software: SoftwareProfile) -> HostTimes:
         output_ns=round(software.output_ns),
         per_request_out_ns=round(software.per_request_out_ns),
         frontend_ns=round(software.frontend_ns),
+        tokenize_ns=round(software.tokenize_ns),
+        per_prompt_token_ns=round(software.per_prompt_token_ns),
     )
 
 
@@ -101,6 +103,8 @@ def _served(
 ) -> Planned:
     layout, arrivals = engine.layout, experiment.workload.arrivals
     longest, times = engine.model.longest_context, host_times_of(engine.software)
+    if arrivals.clockless and arrivals.concurrency is None:  # an offline batch begins with tokens
+        times = times._replace(tokenize_ns=0, per_prompt_token_ns=0)
     memory = experiment.memory or Memory()
     served = served_requests(load_of(experiment), trace, memory.block_size)
     asked = experiment.workload.speculative
@@ -121,7 +125,7 @@ def _served(
     )
     ahead = experiment.experts.policy.looks_ahead
     # a client's next request is on its way for a while; a host that takes time is seen by clocks
-    clockless = arrivals.clockless and not (room.loop and times.frontend_ns)
+    clockless = arrivals.clockless and not (room.loop and times.travels)
     clockless &= not memory.split.reads_misses
     routed = _routed(experiment, engine)
     clockless = clockless and routed is None

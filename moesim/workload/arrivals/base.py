@@ -38,7 +38,8 @@ class Arrived:
 
     ``arrival_ns``; None where it is not said: lengths in tokens, ``priority`` (less is sooner),
     what each ``follows`` (the number of the one before in its session, -1: none) and ``think_ns``
-    after the end of that, and ``prefixes``. One that follows another has no instant of its own.
+    after the end of that (of a closed loop: beside ``Arrivals.think_ns``), and ``prefixes``. One
+    that follows another has no instant of its own.
     """
 
     arrival_ns: Ints

@@ -172,7 +172,8 @@ class Fleet:
     def _over(self, request: int, instant: int) -> None:
         if self.room.loop:
             if self._fresh < self.asked.count:
-                heappush(self._coming, (instant + self.room.think_ns, ARRIVES, self._fresh))
+                comes = instant + self.room.think_ns + int(self.asked.think_ns[self._fresh])
+                heappush(self._coming, (comes, ARRIVES, self._fresh))
                 self._fresh += 1
         elif (after := int(self._after[request])) >= 0:
             heappush(self._coming, (instant + int(self.asked.think_ns[after]), ARRIVES, after))

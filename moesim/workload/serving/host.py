@@ -15,6 +15,7 @@ from moesim.workload.serving.state import (
     PREEMPTIONS,
     SEEN,
     STEPS,
+    Ints,
     State,
 )
 from moesim.workload.serving.steps import next_arrival
@@ -32,7 +33,8 @@ it (``TAKES``). ``LAG``: ends are seen so many steps late."""
 class HostTimes(NamedTuple):
     """What the host takes before and after a step, in ns, of which ``schedule_ns`` and
     ``output_ns`` once, the others for each request in it. ``frontend_ns``: of a request from the
-    client to the scheduler, and of a token back, which nothing else waits for.
+    client to the scheduler, and of a token back, which nothing else waits for; ``tokenize_ns`` and,
+    of each token, ``per_prompt_token_ns``: until a prompt on its way there is tokens.
     """
 
     schedule_ns: int = 0
@@ -40,9 +42,24 @@ class HostTimes(NamedTuple):
     output_ns: int = 0
     per_request_out_ns: int = 0
     frontend_ns: int = 0
+    tokenize_ns: int = 0
+    per_prompt_token_ns: int = 0
+
+    @property
+    def travels(self) -> bool:
+        """Whether requests are on the way for a while."""
+        return bool(self.frontend_ns or self.tokenize_ns or self.per_prompt_token_ns)
 
 
 NO_TIME = HostTimes()
+
+
+def way_to_scheduler(times: HostTimes, prompts: Ints) -> Ints:
+    """Of requests with ``prompts`` of so many tokens, from the client; without any, none is made
+    tokens.
+    """
+    tokenized = times.tokenize_ns * (prompts > 0) + times.per_prompt_token_ns * prompts
+    return times.frontend_ns + tokenized
 
 
 def before_step(times: HostTimes, entries: int) -> int:

@@ -16,7 +16,7 @@ from moesim.workload.serving.clock import played, steps_of
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
-from moesim.workload.serving.host import NO_TIME, HostTimes
+from moesim.workload.serving.host import NO_TIME, HostTimes, way_to_scheduler
 from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
@@ -108,10 +108,25 @@ class Serving:
 
     @property
     def _coming(self) -> Asked:
-        """What comes, and when it is at the scheduler."""
-        sent = self.served.asked.arrival_ns
-        comes = np.where(sent == NEVER, NEVER, sent + self.times.frontend_ns)
-        return replace(self.served.asked, arrival_ns=comes)
+        """What comes, and when it is at the scheduler. ``Room.visible_ns`` has the front end's part
+        of the way of what follows an end, both ways.
+        """
+        asked = self.served.asked
+        sent, way = asked.arrival_ns, self.way_ns
+        return replace(
+            asked,
+            arrival_ns=np.where(sent == NEVER, NEVER, sent + way),
+            think_ns=asked.think_ns + way - self.times.frontend_ns,
+        )
+
+    @property
+    def way_ns(self) -> Ints:
+        """Of each request, from the client to the scheduler int64[n]. What is computed elsewhere is
+        tokens already.
+        """
+        asked = self.served.asked
+        prompts = np.zeros_like(asked.input_tokens) if self.room.prefilled else asked.input_tokens
+        return way_to_scheduler(self.times, prompts)
 
     def fleet(self) -> Fleet:
         """Replicas that have served nothing yet."""

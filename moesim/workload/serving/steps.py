@@ -152,7 +152,7 @@ def follow_loop(state: State, instant: int) -> None:
     request = state.numbers[FRESH]
     if request < state.requests.shape[1]:
         state.numbers[FRESH] = request + 1
-        arrive(state, request, instant + state.numbers[THINKING])
+        arrive(state, request, instant + state.numbers[THINKING] + state.requests[THINK, request])
 
 
 def follow(state: State, request: int, instant: int) -> None:

@@ -221,3 +221,36 @@ def test_statistics() -> None:
     assert found["p90_ttft_ms"] == pytest.approx(2.8)
     assert set(statistics_of("ttft", np.zeros(0)).values()) == {None}
     assert len(served_keys()) == 18 + 3 + 7 * len(TIMES)
+
+
+WAYS = """\
+end_mark: "..."
+title: "a way of its own"
+base: ideal
+sources: {case: "this case's"}
+frontend: {value: 1 ms, source: case}
+tokenize: {value: 200 us, source: case}
+per_prompt_token: {value: 3 us, source: case}
+...
+"""
+
+
+def test_an_offline_batch_begins_with_tokens() -> None:
+    at_once = {"kind": "at_once"}
+    table = simulate(experiment_of(at_once, software="vllm")).requests
+    assert table.first_scheduled_ns.min() == 2_000_000  # the front end alone
+
+
+@pytest.mark.parametrize("arrivals", [POISSON, CLOSED, {**CLOSED, "max_concurrency": 1}])
+def test_prompts_are_made_tokens_on_their_way(arrivals: dict[str, Any], tmp_path: Any) -> None:
+    (tmp_path / "ways.yaml").write_text(WAYS, encoding="utf-8")
+    experiment = experiment_of(arrivals, software=str(tmp_path / "ways.yaml"))
+    table = simulate(experiment, check=True).requests
+    way_ns = 1_000_000 + 200_000 + 3_000 * table.input_tokens
+    first = table.ttft_queue_ms * 1e6 + table.arrival_ns + way_ns
+    assert first.to_numpy() == pytest.approx(table.first_scheduled_ns.to_numpy())
+    assert (table.ttft_frontend_ms * 1e6).to_numpy() == pytest.approx(way_ns + 1_000_000)
+    if arrivals.get("max_concurrency") == 1:  # each is sent as the answer before is there
+        ends = table.arrival_ns + table.e2el_ms * 1e6
+        assert table.arrival_ns[1:].to_numpy() == pytest.approx(ends[:-1].to_numpy())
+        assert (table.ttft_queue_ms == 0).all()
