@@ -65,6 +65,8 @@ title: "vLLM, timed in the engine"
 base: vllm
 sources: {engine: "these runs are timed between the engine's queue and its token"}
 frontend: {value: 0 us, source: engine}
+tokenize: {value: 0 us, source: engine}
+per_prompt_token: {value: 0 us, source: engine}
 ...
 """
 
