@@ -22,11 +22,14 @@ from moesim.workload.serving.host import (
     is_over,
 )
 from moesim.workload.serving.state import (
+    ARRIVAL,
     BEGIN,
     COUNT,
     DECIDED,
     END,
     GIVES,
+    LOOP,
+    NEXT,
     RANK,
     SEAT,
     STEPS,
@@ -35,6 +38,8 @@ from moesim.workload.serving.state import (
     State,
 )
 from moesim.workload.serving.state import START as FIRST
+from moesim.workload.serving.state import WAITS as WAITING
+from moesim.workload.serving.steps import next_arrival
 
 BEFORE_NS, AFTER_NS, SEEN_FROM, SEEN_TO, COMES, STARTS, DUE, ENDS = range(8)
 PACE_ROWS = 8
@@ -47,6 +52,12 @@ BACK = 2
 SIZES, FEW, EACH = 1 << 10, 1 << 9, 16
 """Durations are known by tokens of a step, those of more than few so many together; the last one is
 that of any.
+"""
+LAST = 4
+"""Steps over which durations are smoothed."""
+DRIFT, DOUBT = 128, 64
+"""Foreseen instants are off by about one part in so many of the time that is foreseen, and the
+doubt at which nothing more is foreseen: it would come otherwise as likely as not.
 """
 MOST_TOKENS = 1 << 18
 """Tokens of steps that are decided ahead."""
@@ -67,8 +78,12 @@ def size_of(state: State, step: int) -> int:
 
 
 def learn(state: State, durations: Any, step: int, took_ns: int) -> None:
-    """A ``step`` like the ones to come took so long."""
-    durations[size_of(state, step)] = took_ns
+    """A ``step`` like the ones to come took so long: they are taken for about as long as the last
+    ones like them, since each by itself is more or less at random.
+    """
+    size = size_of(state, step)
+    known = durations[size]
+    durations[size] = known + (took_ns - known) // LAST if known > 0 else took_ns
     durations[SIZES - 1] = took_ns
 
 
@@ -80,6 +95,21 @@ def guess(state: State, durations: Any, step: int) -> int:
     return int(durations[size] if durations[size] > 0 else durations[SIZES - 1])
 
 
+def doubt(state: State, step: int, since: int) -> int:
+    """The doubt that a foreseen ``step`` holds, if the one before holds, up to ``DOUBT``: whether a
+    request comes before it is decided or behind may hang on how long steps ``since`` an instant
+    take, where nobody waits in front of it, and clients do not go by these steps themselves.
+    """
+    now = state.steps[DECIDED, step]
+    off = (now - since) // DRIFT
+    if state.numbers[LOOP] or state.steps[WAITING, step] > 0 or off <= 0:
+        return 0
+    near = min(off, next_arrival(state) - now)
+    if state.numbers[NEXT] > 0:
+        near = min(near, now - state.requests[ARRIVAL, state.coming[state.numbers[NEXT] - 1]])
+    return int(DOUBT * (off - near) // off)
+
+
 def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
     """What decides steps ahead by ``turn``, as ``turn_with`` makes it."""
 
@@ -89,7 +119,8 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
         """The steps from the last one that is decided on, up to so many, as if each took about as
         long as those like it; how many, and their ``pace`` int64[PACE_ROWS, BACK + most].
         """
-        first, tokens = state.numbers[STEPS] - 1, 0
+        first, tokens, doubts = state.numbers[STEPS] - 1, 0, 0
+        since = host[START]
         for number in range(most):
             step, column = first + number, BACK + number
             pace[BEFORE_NS, column] = before_step(times, host[ENTRIES])
@@ -106,6 +137,11 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
                 if host[WAITS]:
                     pace[COMES, column + 1] = host[DUE_NEXT]
             pace[SEEN_TO, column + 1] = host[SEES] - first + BACK
+            if pace[COMES, column + 1] > 0:  # the clock begins anew with an arrival
+                since = host[DUE_NEXT]
+            doubts += doubt(state, step + 1, since)
+            if doubts >= DOUBT:
+                return number + 1
         return most
 
     return decide_ahead
