@@ -186,8 +186,10 @@ class Case:
         """What the one pool of ``gpu`` holds, where the experts of its layers differ in bytes; None
         where it has slots.
         """
+        if self.policy.scope != "global":
+            return None
         sizes = np.array([layer.moe.expert.bytes for layer in self.model.moe_layers if layer.moe])
-        if self.policy.scope != "global" or (sizes == sizes[:1]).all():
+        if (sizes == sizes[:1]).all():
             return None
         limit = self.slots[gpu] @ sizes if self.pool_bytes is None else self.pool_bytes[gpu]
         return Room(int(limit), np.repeat(sizes, len(self.local_experts(gpu))))

@@ -39,12 +39,21 @@ def gate_weights(
     sums, left, kept = np.zeros((*routed.dropped.shape, 2), np.int64), weights, NOT_COUNTED
     whole.sum(axis=2, out=sums[:, :, 1])
     if routed.dropped.any():
-        lost = _Choices.of(case, passes, routed.dropped > 0).beyond(routed.capacity, routing)
+        lost = lost_weights(case, routing, passes, routed.dropped, routed.capacity)
         lost.sum(axis=2, out=sums[:, :, 0])
         left = weights - lost
     if case.skips:
         kept = _shared_out(case, left, of_all(routed.kept))
     return sums, kept
+
+
+def lost_weights(
+    case: Case, routing: Routing, passes: tuple[int, int], dropped: Ints, capacity: Ints
+) -> Ints:
+    """The gate weight of the choices beyond ``capacity``, which are ``dropped``, int64[passes, MoE
+    layers] both; by physical expert, int64[passes, MoE layers, experts].
+    """
+    return _Choices.of(case, passes, dropped > 0).beyond(capacity, routing)
 
 
 def _shared_out(case: Case, weights: Ints, rows: Ints) -> Ints:

@@ -4,7 +4,7 @@ host.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -108,21 +108,24 @@ class LayerWork:
         """The works of what is decided in the same passes, and what they add to ``counts``; those
         of equal layers are priced together.
         """
-        laid = {key: self._laid(key, one, counts) for key, one in decided.items()}
-        kinds: dict[tuple[int, ...], list[Key]] = defaultdict(list)
-        for key in laid:
-            kinds[self.every_kind[key[0]]].append(key)
+        laid, alike = self._laid(decided, counts), defaultdict[tuple[Any, int], list[Key]](list)
+        for key, layout in laid.items():
+            alike[self.every_kind[key[0]], id(layout)].append(key)
+        kinds: dict[tuple[Any, int], list[list[Key]]] = defaultdict(list)
+        for (kind, _), keys in alike.items():
+            kinds[kind, len(keys)].append(keys)
         works: dict[Key, Work] = {}
-        for kind, keys in kinds.items():
-            forms = [decided[key].activations.form for key in keys]
-            prices = self._priced(kind, [laid[key] for key in keys], forms)
-            for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
-                one, (launch, read, hosted, moved) = decided[key], of_key
-                copied = self._copied_forms(laid[key], one.activations)
-                works[key] = Work(
-                    one.active.needed, one.activations, laid[key], launch, read, hosted, moved,
-                    one.streamed, copied=copied, copy_ns=self._copies_ns(kind, keys[0], copied),
+        for (kind, times), every in kinds.items():
+            forms = [decided[keys[0]].activations.form for keys in every]
+            prices = self._priced(kind, [laid[keys[0]] for keys in every], forms, times)
+            for keys, of_keys in zip(every, zip(*prices, strict=True), strict=True):
+                one, (launch, read, hosted, moved) = decided[keys[0]], of_keys
+                copied = self._copied_forms(laid[keys[0]], one.activations)
+                work = Work(
+                    one.active.needed, one.activations, laid[keys[0]], launch, read, hosted, moved,
+                    one.streamed, copied=copied, copy_ns=self._copies_ns(kind, every[0][0], copied),
                 )  # fmt: skip
+                works |= dict.fromkeys(keys, work)
         return works
 
     def _copied_forms(self, laid: Layout, activations: Activations) -> Ints:
@@ -155,22 +158,43 @@ class LayerWork:
             return np.array([self.copy_ns[self.kinds[layer]]])
         return self._copies_of(self.every_kind[layer], layer).price
 
-    def _laid(self, key: Key, one: Decided, counts: Ints) -> Layout:
-        expert, hit, launch, wait, _, form = one.activations
-        served = Served(expert, hit, launch, wait, form, one.late)
-        local = len(self.routing.local[key[1]])
-        layer = key[0] if counts.shape[1] > 1 else 0
-        into = counts, layer, key[1]
-        laid: Layout = lay_out(self.how, one.active, served, one.streamed, local, *into)
-        if self.case.variants is None:
-            self.copies[self.kinds[key[0]]] += len(laid.copied)
+    def _laid(self, decided: Mapping[Key, Decided], counts: Ints) -> dict[Key, Layout]:
+        """The layouts of what is decided, and what they add to ``counts``: one layout of works that
+        have the same activations and rows, as where no choice of tokens tells layers apart.
+        """
+        alike: dict[tuple[Any, ...], list[Key]] = defaultdict(list)
+        for key, one in decided.items():
+            same = id(one.activations), id(one.active.rows), id(one.late), one.streamed.tobytes()
+            alike[same].append(key)
+        laid: dict[Key, Layout] = {}
+        for keys in alike.values():
+            at = [(layer if counts.shape[1] > 1 else 0, gpu) for layer, gpu in keys]
+            if len(keys) == 1:
+                layout = self._lay_out(keys[0], decided[keys[0]], counts, *at[0])
+            else:
+                own = np.zeros_like(counts[:, :1, :1])
+                layout = self._lay_out(keys[0], decided[keys[0]], own, 0, 0)
+                for place, times in Counter(at).items():
+                    counts[:, *place] += times * own[:, 0, 0]
+            if self.case.variants is None:
+                for layer, _ in keys:
+                    self.copies[self.kinds[layer]] += len(layout.copied)
+            laid |= dict.fromkeys(keys, layout)
         return laid
 
+    def _lay_out(self, key: Key, one: Decided, counts: Ints, layer: int, gpu: int) -> Layout:
+        """The layout of one, which is counted at ``layer`` and ``gpu``."""
+        expert, hit, launch, wait, _, form = one.activations
+        served = Served(expert, hit, launch, wait, form, one.late)
+        local, into = len(self.routing.local[key[1]]), (counts, layer, gpu)
+        return lay_out(self.how, one.active, served, one.streamed, local, *into)
+
     def _priced(
-        self, kinds: tuple[int, ...], laid: list[Layout], forms: list[Ints]
+        self, kinds: tuple[int, ...], laid: list[Layout], forms: list[Ints], times: int
     ) -> list[list[Ints]]:
         """By layout ``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers that are
-        alike, whose variants are of ``kinds``; ``forms`` of their activations.
+        alike, so many ``times`` over, whose variants are of ``kinds``; ``forms`` of their
+        activations.
         """
         rows, spec = _joined([one.gpu_rows for one in laid]), self.launches[kinds[0]].spec
         starts = laid[0].starts
@@ -180,7 +204,7 @@ class LayerWork:
                 [one.starts + at for one, at in zip(laid, members, strict=False)]
             )
         if len(kinds) == 1:
-            kernel_ns = self.launches[kinds[0]].prices(self.provenance, rows, starts)
+            kernel_ns = self.launches[kinds[0]].prices(self.provenance, rows, starts, times)
         else:
             assert self.case.variants is not None, "they have kinds of their own"
             of_form = self.case.variants.variant_of
@@ -195,8 +219,8 @@ class LayerWork:
             moved[:, works] = self._moved(_joined([one.hosted_rows for one in laid])[works])
         return [
             _split(kernel_ns, [len(one.starts) for one in laid]),
-            _split(self._reading(spec, read, kernel_ns), [len(one.starts) for one in laid]),
-            _split(self._beside(kinds[0], hosted, 1), [len(one.hosted) for one in laid]),
+            _split(self._reading(spec, read, kernel_ns, times), [len(one.starts) for one in laid]),
+            _split(self._beside(kinds[0], hosted, times), [len(one.hosted) for one in laid]),
             _split(moved, [len(one.hosted_rows) for one in laid]),
         ]
 
@@ -229,9 +253,9 @@ class LayerWork:
                     self.provenance.add("copy", np.array([price]), *of_copy, times=number)
             known.number[:] = 0
 
-    def _reading(self, spec: LayerSpec, read: Ints, kernel_ns: Ints) -> Ints:
+    def _reading(self, spec: LayerSpec, read: Ints, kernel_ns: Ints, times: int) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
-        each launch.
+        each launch, used so many ``times``.
         """
         beyond = np.zeros(len(read), np.int64)
         if not self.reads:
@@ -242,7 +266,7 @@ class LayerWork:
             return np.array([self.case.prices.copy_ns(size, "h2d", True, 1) for size in sizes])
 
         here = read > 0
-        price = self._reads.prices(read[here, None] * _expert(spec).bytes, ask)
+        price = self._reads.prices(read[here, None] * _expert(spec).bytes, ask, times)
         beyond[here] = np.maximum(price - kernel_ns[here], 0)
         return beyond
 

@@ -29,6 +29,8 @@ class AskedOfPool:
 
     def between(self, first: int, last: int) -> AskedOfPool:
         """What is asked in steps first:last."""
+        if last - first == len(self.active_experts[0].offsets) - 1:
+            return self
         spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
         return AskedOfPool(
             [one.between(first, last) for one in self.active_experts],

@@ -108,15 +108,17 @@ class RaggedLaunches:
         found = getattr(self.case.prices, "expert_tiles", None)
         return None if found is None else found(self.spec, np.arange(rows))
 
-    def prices(self, provenance: Provenance, rows: Ints, starts: Ints) -> Ints:
-        """As ``experts_ns`` has them of experts with rows, counted now or when they settle."""
+    def prices(self, provenance: Provenance, rows: Ints, starts: Ints, times: int = 1) -> Ints:
+        """As ``experts_ns`` has them of experts with rows, counted ``times`` over, now or when they
+        settle.
+        """
         if not len(starts):
             return starts
         if (shapes := self._shapes(rows, starts)) is None:
             price = self.case.prices.experts_ns(self.spec, rows, starts)
-            return provenance.add("experts", price, self.spec, rows, starts)
+            return provenance.add("experts", price, self.spec, rows, starts, times=times)
         self.settle_many(provenance)
-        return self._priced(shapes, rows, starts, 1)
+        return self._priced(shapes, rows, starts, times)
 
     def price(self, rows: Ints) -> int:
         """The price of one launch of experts with ``rows``, not counted."""

@@ -31,7 +31,7 @@ from moesim.memory.ghosts import count_ghosts
 from moesim.memory.initial import in_order
 from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
-from moesim.memory.residency import Given, LayerCache, all_there, next_uses
+from moesim.memory.residency import Given, LayerCache, Steps, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
 
 LEARNING_PART = 0.25
@@ -71,6 +71,9 @@ class Residencies:
         self.evicted: dict[Key, Ints] = {}
         """In pools by bytes, how many experts made room in each of the passes last decided."""
         self._ghosts: dict[Key, Ints] = {}
+        self._known: dict[int, Steps] = {}
+        """What the last pool decided, by the first pass: where all experts are active, others often
+        do the same."""
         self._first = 0
         self.marked: Ints | None = None
         """int64[passes, MoE layers, gpus, MARKED] of the passes last decided, where they were
@@ -142,11 +145,12 @@ class Residencies:
         }
         serial = self.case.kernels == "serial"
         activations = self._decided(active_experts, first, last, prices)
-        rest = {
-            key: all_there(one, serial=serial, hit=True)
-            for key, one in active_experts.items()
-            if key not in activations
-        }
+        rest, known = dict[Key, Activations](), dict[int, Activations]()
+        for key, one in active_experts.items():
+            if key not in activations:
+                if id(one.experts) not in known:
+                    known[id(one.experts)] = all_there(one, serial=serial, hit=True)
+                rest[key] = known[id(one.experts)]
         if marks is not None:
             for key, made in rest.items():
                 self._mark(key, slice(None), active_experts[key], marks[key], made)
@@ -183,6 +187,7 @@ class Residencies:
         """As ``activations``, of layers with caches."""
         marks = self._marks
         runs = self.runs(first, last)
+        self._known.clear()
         weights = self._weights(active_experts, first, last)
         given = self._given(active_experts, first, last, prices)
         activations: dict[Key, Activations] = {}
@@ -282,7 +287,7 @@ class Residencies:
         pool, victims = steps.active_experts(asked.active_experts), NO_VICTIMS
         gone = self._resize(key, self._first + run.first)
         if run.way == THROUGH:
-            made, victims = self._through(key, asked, steps, pool)
+            made, victims = self._through(key, asked, steps, pool, run.first)
         elif run.way == APART:
             made = self._apart(key, asked, steps, pool)
         else:
@@ -374,13 +379,20 @@ class Residencies:
         return self._caches[key].bypass(pool, prices)
 
     def _through(
-        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts
+        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts, first: int
     ) -> tuple[Activations, Victims]:
-        """What goes through the slots of the pool, and of pools by bytes the victims."""
+        """What goes through the slots of the pool in passes from ``first`` on, and of pools by
+        bytes the victims.
+        """
         prices = steps.joined(asked.given) if asked.given else None
         weights = steps.joined(asked.weights) if asked.weights else None
-        cache = self._caches[key]
-        made = cache.decide(pool, self._next_use(key, pool), weights, prices)
+        cache, next_use = self._caches[key], self._next_use(key, pool)
+        told = any(one is not None for one in (prices, weights, next_use, cache.room))
+        if self.case.gating.invokes_all and not (told or self.case.policy.draws):
+            self._known[first] = cache.decide_as(self._known.get(first), pool)
+            made = self._known[first].made
+        else:
+            made = cache.decide(pool, next_use, weights, prices)
         self._count_ghosts(key, made)
         return made, NO_VICTIMS if cache.room is None else cache.victims
 

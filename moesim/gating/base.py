@@ -62,11 +62,22 @@ class Gating(Params):
         """Whether the trace must have gate weights."""
         return self.drops in ("highest_gate_first", "batch_prioritised")
 
+    def room(self, tokens: Ints, experts: int, top_k: int) -> Ints | None:
+        """The capacity int64[p] of passes with ``tokens`` int64[p, g], whatever they choose; None
+        where it is the largest count.
+        """
+        del tokens, experts, top_k
+        return None
+
     def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
         """Route ``counts`` int64[p, l, g, e] (choices by sender) of ``tokens`` int64[p, g] (a
-        sender's), of which each makes at most ``top_k``.
+        sender's), of which each makes at most ``top_k``: by default every count is clipped at the
+        capacity, and padded to it.
         """
-        raise NotImplementedError
+        room = self.room(tokens, counts.shape[3], top_k)
+        if room is None:
+            return padded_to(largest_count(counts), counts)
+        return padded_to(np.repeat(room[:, None], counts.shape[1], axis=1), counts)
 
     def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
         """Rows computed over rows needed by capacity alone, whatever the trace and the rounding;
@@ -89,10 +100,9 @@ def padded_to(capacity: Ints, counts: Ints) -> Routed:
     return Routed(rows, kept, sent, (counts - kept).sum(axis=(2, 3)), capacity)
 
 
-def fraction_capacity(share: float, counts: Ints, tokens: Ints) -> Ints:
-    """The exact ceiling of ``share`` of the fullest sender's ``tokens``, int64[p, l]."""
-    capacity = exact_ceiling(tokens.max(axis=1), Fraction(str(share)))
-    return np.repeat(capacity[:, None], counts.shape[1], axis=1)
+def fraction_capacity(share: float, tokens: Ints) -> Ints:
+    """The exact ceiling of ``share`` of the fullest sender's ``tokens``, int64[p]."""
+    return exact_ceiling(tokens.max(axis=1), Fraction(str(share)))
 
 
 def exact_ceiling(values: Ints, share: Fraction) -> Ints:

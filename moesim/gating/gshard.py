@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from moesim.gating.base import Drop, Gating, Ints, Routed, exact_ceiling, padded_to
+from moesim.gating.base import Drop, Gating, Ints, exact_ceiling
 
 
 class Gshard(Gating):
@@ -45,11 +45,10 @@ class Gshard(Gating):
         """By the experiment's rule."""
         return self.drop
 
-    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
-        """Clip every count at the capacity, and pad it to the capacity."""
-        share = top_k * Fraction(str(self.factor)) / counts.shape[3]
-        capacity = np.maximum(exact_ceiling(tokens.max(axis=1), share), self.min_capacity)
-        return padded_to(np.repeat(capacity[:, None], counts.shape[1], axis=1), counts)
+    def room(self, tokens: Ints, experts: int, top_k: int) -> Ints | None:
+        """An even share of the choices, times the factor."""
+        share = top_k * Fraction(str(self.factor)) / experts
+        return np.maximum(exact_ceiling(tokens.max(axis=1), share), self.min_capacity)
 
     def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
         """The factor, where it and not the minimum decides."""

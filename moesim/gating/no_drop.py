@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from moesim.gating.base import Gating, Ints, Routed, largest_count, padded_to
+from moesim.gating.base import Gating
 
 
 class NoDrop(Gating):
@@ -21,8 +21,3 @@ class NoDrop(Gating):
     def agrees(self) -> bool:
         """By an all-reduce of the largest count."""
         return True
-
-    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
-        """Pad every count to the largest."""
-        del tokens, top_k
-        return padded_to(largest_count(counts), counts)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moesim.config.units import Percent
-from moesim.gating.base import Drop, Gating, Ints, Routed, fraction_capacity, padded_to
+from moesim.gating.base import Drop, Gating, Ints, fraction_capacity
 
 
 class Static(Gating):
@@ -31,10 +31,10 @@ class Static(Gating):
         """All first choices come before all second ones."""
         return "first_come"
 
-    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
-        """Clip every count at the capacity, and pad it to the capacity."""
-        del top_k
-        return padded_to(fraction_capacity(self.capacity_fraction, counts, tokens), counts)
+    def room(self, tokens: Ints, experts: int, top_k: int) -> Ints | None:
+        """A share of the tokens."""
+        del experts, top_k
+        return fraction_capacity(self.capacity_fraction, tokens)
 
     def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
         """E x C / k (arXiv 2303.06182)."""

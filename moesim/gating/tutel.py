@@ -8,15 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moesim.config.units import Percent
-from moesim.gating.base import (
-    Drop,
-    Gating,
-    Ints,
-    Routed,
-    fraction_capacity,
-    largest_count,
-    padded_to,
-)
+from moesim.gating.base import Drop, Gating, Ints, fraction_capacity
 
 
 class Tutel(Gating):
@@ -46,12 +38,10 @@ class Tutel(Gating):
         """As static gating, if at all."""
         return None if self.agrees else "first_come"
 
-    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
-        """Clip every count at the capacity, and pad it to the capacity."""
-        del top_k
-        if self.agrees:
-            return padded_to(largest_count(counts), counts)
-        return padded_to(fraction_capacity(self.capacity_fraction, counts, tokens), counts)
+    def room(self, tokens: Ints, experts: int, top_k: int) -> Ints | None:
+        """As static gating's, or the largest count."""
+        del experts, top_k
+        return None if self.agrees else fraction_capacity(self.capacity_fraction, tokens)
 
     def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
         """E x C / k, as static gating's; None where the counts decide."""

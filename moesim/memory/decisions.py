@@ -98,6 +98,10 @@ FIRST = types.int64(_MASK, _STATE, types.float64)
 """The signature of what ``first_with`` makes."""
 DECIDE = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _INT, _INT, ACTIVATIONS)
 """The signature of what ``decide_with`` makes."""
+CELLS = record(Cells, *[_FLAT] * 4, _MASK, _MASK, *[_FLAT] * 4)
+_TUPLE: Any = types.UniTuple
+DECIDE_IN = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _TUPLE(_INT, 2), ACTIVATIONS, CELLS)
+"""The signature of what ``decide_in_with`` makes."""
 
 
 @inlined
@@ -263,47 +267,78 @@ def places_of(used: int, slots: int, experts: int) -> int:
     return (places + ROUND - 1) // ROUND * ROUND if 2 * places > ROUND else places
 
 
-def decide_with(
+@inlined
+def new_cells(
+    resident_first: bool, slots: int, active: int, experts: int, own: bool, splits: bool
+) -> Any:
+    """Cells for steps with so many ``active`` ones of a pool's ``experts``, in so many ``slots``;
+    where more are resident, in as many as these.
+    """
+    places = places_of(0, slots, experts) if own else 0
+    candidates = 0 if own else experts
+    return Cells(
+        np.zeros(1, np.int64), np.empty(experts, np.int64), np.empty(places, np.int64),
+        np.zeros(places, np.int64), np.empty(candidates, np.bool_),
+        np.empty(candidates, np.bool_), np.empty(candidates, np.int64),
+        np.empty(experts if resident_first else 0, np.int64),
+        np.ones(active if splits else 0, np.int64), np.empty(experts if splits else 0, np.int64),
+    )  # fmt: skip
+
+
+def decide_in_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     splits: bool, reads: Reads,
 ) -> Callable[..., int]:  # fmt: skip
     """The decisions of a policy with these functions, that read what ``reads`` says, where
-    ``place`` says which of ``forms`` a miss has; ``splits``: it is told what is planned.
+    ``place`` says which of ``forms`` a miss has; ``splits``: it is told what is planned. They make
+    no array, so that references need no count.
     """
-    own = is_own(reads)
-    open_slots = inlined(open_with(key, own))
+    open_slots = inlined(open_with(key, is_own(reads)))
     decide_steps = inlined(
         steps_with(key, before_activation, after_activation, place, forms, splits, reads)
+    )
+
+    def decide_in(
+        rules: Any, slots: int, demand: Any, resident: Any, state: Any, when: tuple[int, int],
+        out: Any, cells: Any,
+    ) -> int:  # fmt: skip
+        """Slots and victims for every step of a pool; ``when``: the first step, and the policy time
+        before its first activation. Returns that after the last one.
+
+        ``out`` is filled in: but for ``victim`` where that is empty, and ``form`` where all are
+        LOADED. ``cells`` are as ``new_cells`` makes them.
+        """
+        open_slots(rules, cells, resident, state)
+        now = int(decide_steps(rules, slots, demand, cells, state, when[0], when[1], out))
+        for e in range(len(resident)):
+            resident[e] = cells.slot_of[e] >= 0
+        return now
+
+    return decide_in
+
+
+def decide_with(
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
+    splits: bool, reads: Reads,
+) -> Callable[..., int]:  # fmt: skip
+    """What ``decide_in_with`` makes, in cells of its own."""
+    own = is_own(reads)
+    decide_in = inlined(
+        decide_in_with(key, before_activation, after_activation, place, forms, splits, reads)
     )
 
     def decide(
         rules: Any, slots: int, demand: Any, resident: Any, state: Any, first_step: int, now: int,
         out: Any,
     ) -> int:  # fmt: skip
-        """Slots and victims for every step of a pool, from ``first_step`` on; returns the policy
-        time after its last activation, ``now`` before its first.
-
-        ``out`` is filled in: but for ``victim`` where that is empty, and ``form`` where all are
-        LOADED.
-        """
+        """As ``decide_in``, from ``first_step`` and the policy time ``now`` on."""
         experts, used = len(resident), 0
         for e in range(experts):
             used += resident[e]
-        places = places_of(used, slots, experts) if own else 0
-        candidates = 0 if own else experts
-        cells = Cells(
-            np.zeros(1, np.int64), np.empty(experts, np.int64), np.empty(places, np.int64),
-            np.zeros(places, np.int64), np.empty(candidates, np.bool_),
-            np.empty(candidates, np.bool_), np.empty(candidates, np.int64),
-            np.empty(experts if rules.resident_first else 0, np.int64),
-            np.ones(len(demand.experts) if splits else 0, np.int64),
-            np.empty(experts if splits else 0, np.int64),
-        )  # fmt: skip
-        open_slots(rules, cells, resident, state)
-        now = decide_steps(rules, slots, demand, cells, state, first_step, now, out)
-        for e in range(experts):
-            resident[e] = cells.slot_of[e] >= 0
-        return now
+        room = max(used, slots), len(demand.experts), experts
+        cells = new_cells(rules.resident_first, *room, own, splits)
+        when = first_step, now
+        return int(decide_in(rules, slots, demand, resident, state, when, out, cells))
 
     return decide
 

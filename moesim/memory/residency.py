@@ -4,6 +4,7 @@ a clock.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,9 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.errors import InputError
 from moesim.memory import by_bytes
 from moesim.memory.activations import Activations, ActiveExperts, Ints
-from moesim.memory.decisions import DECIDE, FIRST, Demand, Rules, decide_with, first_with
+from moesim.memory.decisions import (
+    DECIDE,
+    DECIDE_IN,
+    FIRST,
+    Cells,
+    Demand,
+    Rules,
+    decide_in_with,
+    decide_with,
+    first_with,
+    is_own,
+    new_cells,
+)
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
@@ -56,6 +70,14 @@ def specialised_by(
 def decide_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
     """``decisions.decide`` of ``policy`` and ``miss``, compiled; kept on disk."""
     return specialised_by(decide_with, DECIDE, policy, miss)
+
+
+@lru_cache
+def decide_in_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
+    """``decisions.decide_in`` of ``policy`` and ``miss``, compiled; kept on disk."""
+    with contextlib.suppress(InputError):  # the policy may make arrays
+        return specialised_by(decide_in_with, DECIDE_IN, policy, miss, allocates=False)
+    return specialised_by(decide_in_with, DECIDE_IN, policy, miss)
 
 
 @lru_cache
@@ -112,6 +134,17 @@ class Given(NamedTuple):
 NOTHING = Given()
 
 
+class Steps(NamedTuple):
+    """Steps that a cache has decided: their offsets and experts, what it was like ``before`` and is
+    ``after`` them (slots, step, policy time, who is resident, state), and what it ``made``.
+    """
+
+    needs: tuple[Ints, Ints]
+    before: tuple[Any, ...]
+    after: tuple[Any, ...]
+    made: Activations
+
+
 class LayerCache:
     """The residency of one MoE layer on one GPU, or of a pool of ``layers``: state without a clock.
 
@@ -155,6 +188,7 @@ class LayerCache:
         self.victims = by_bytes.Victims.empty(0, 0)
         """Those of the steps last decided, where there is ``room``."""
         self.now = self._step = 0
+        self._room: tuple[int, Cells] | None = None
         self.resident = np.zeros(len(usage), np.bool_)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
         self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
@@ -189,8 +223,8 @@ class LayerCache:
         at = (self.resident, self.state, self._step, self.now)
         self._step += len(active.offsets) - 1
         if self.room is None:
-            decide = decide_of(self._policy, self._miss)
-            self.now = decide(self.rules, self.slots, demand, *at, out)
+            decide, cells = decide_in_of(self._policy, self._miss), self._cells(len(active.experts))
+            self.now = decide(self.rules, self.slots, demand, *at[:2], at[2:], out, cells)
         elif self._miss.loads:
             how = (self._policy, self.rules, self.room)
             self.now, self.victims = by_bytes.decide(*how, demand, at, out)
@@ -198,6 +232,31 @@ class LayerCache:
             self.victims = by_bytes.Victims.empty(len(active.experts), 0)
             return self.bypass(active)
         return out
+
+    def _cells(self, active: int) -> Cells:
+        """Room for steps with so many ``active`` experts, that of before where it will do."""
+        slots = max(self.slots, int(np.count_nonzero(self.resident)))
+        if self._room is None or self._room[0] != slots or self._miss.splits:
+            room = slots, active, len(self.resident)
+            own = is_own(reads_of(self._policy))
+            cells = new_cells(self.rules.resident_first, *room, own, self._miss.splits)
+            self._room = slots, cells
+        return self._room[1]
+
+    def decide_as(self, known: Steps | None, active: ActiveExperts) -> Steps:
+        """``decide`` the coming steps from their experts alone, or take over those ``known`` of a
+        cache of the same policy, if that was like this one and they need the same.
+        """
+        before = self._like()
+        now = (active.offsets, active.experts, *before)
+        if known is None or not all(map(_equal, now, (*known.needs, *known.before))):
+            made = self.decide(active)
+            return Steps((active.offsets, active.experts), before, self._like(), made)
+        self.slots, self._step, self.now, self.resident[:], self.state[:] = known.after
+        return known
+
+    def _like(self) -> tuple[Any, ...]:
+        return self.slots, self._step, self.now, self.resident.copy(), self.state.copy()
 
     def start_request(self) -> None:
         """The next forward pass has other requests than the one before."""
@@ -261,6 +320,10 @@ class LayerCache:
         given = NO_PRICES if prices is None else prices
         stage_of(self._miss)(self.rules, given, self.moved, active.offsets, order, out)
         return out
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or np.array_equal(one, other)
 
 
 def loads_of(miss: MissHandling, experts: int, bandwidths: tuple[int, int]) -> Ints:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
+from moesim.engine.replay.padded_program import is_padded
 from moesim.engine.replay.quick import ahead, shared
 from moesim.engine.replay.quick import program as quick
 from moesim.engine.replay.run import run_replay
+from moesim.gating import registry as gatings
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
 from moesim.memory.policies import registry as policies
@@ -65,6 +67,16 @@ def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> Non
     theirs = replace(decided_at_once(engine_case(case), "min"), policy=RareAndFar())
     assume(quick.is_quick(theirs))
     with patch.object(shared, "ACTIVATIONS", 40), patch.object(ahead, "RUNS_HELD", 3):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+@given(cases(), st.sampled_from(["static", "tutel", "gshard"]), st.sampled_from([40, 1 << 21]))
+def test_padded_gating_is_decided_once_for_all_that_do_the_same(
+    case: Case, kind: str, cells: int
+) -> None:
+    theirs = replace(engine_case(case), gating=gatings.get(kind)())
+    assume(is_padded(theirs))
+    with patch.object(routing, "CELLS", cells):
         assert_same(run_replay(theirs), run_des(theirs))
 
 

@@ -24,7 +24,7 @@ from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.program import Program
 from moesim.engine.tally import Tally
 from moesim.engine.unpacking import with_unpacking
-from moesim.memory.residency import decide_of
+from moesim.memory.residency import decide_in_of
 
 LATE_NS = 1 << 62
 """From here on a step may lie beyond what int64 holds."""
@@ -58,7 +58,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     Raises AssertionError where an invariant does not hold.
     """
     if case.offloaded:
-        decide_of(type(case.policy), type(case.miss))
+        decide_in_of(type(case.policy), type(case.miss))
     begun, gpus = perf_counter(), list[Gpu]()
     case = case.opened(lambda: np.array([gpu.time for gpu in gpus]))
     env, tally = simpy.Environment(), Tally(case)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.prices import Kept, PriceCache
+from moesim.engine.program import row_bytes_of
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from moesim.engine.replay.found import Finder
@@ -82,7 +83,7 @@ class Collectives:
         """Prices of exchanges of ``shapes``, and where they differ of those back, [n] or [2, n]."""
         sent = self._sent_by(shapes)
         dispatch = self.case.prices.all_to_all_ns(sent)
-        if shapes.shape[1] == 1:
+        if self.by_busiest and not self.case.gathers:
             return dispatch
         back = self.case.prices.all_to_all_ns(sent.transpose(0, 2, 1))
         return np.stack((dispatch, back))
@@ -94,9 +95,9 @@ class Collectives:
         gpus = self.case.gpus
         if self.case.gathers:
             rows = shapes[:, :, None] * (1 - np.eye(gpus, dtype=np.int64))
-        elif shapes.shape[1] == 1:
+        elif self.by_busiest:
             rows = np.zeros((len(shapes), gpus, gpus), np.int64)
             rows[:, 0, 1] = shapes[:, 0]
         else:
             rows = shapes.reshape(-1, gpus, gpus)
-        return rows * (self.case.model.hidden_size * self.case.model.activation_bytes)
+        return rows * row_bytes_of(self.case)

@@ -125,8 +125,11 @@ def _always_launched(case: Case) -> Ints:
 
 
 def played(case: Case, chunk: Chunk) -> Played:
-    """``chunk`` in one piece."""
+    """``chunk`` in one piece; works that are one have one part of it."""
     works = [chunk.work[key] for key in sorted(chunk.work)]
+    own = list({id(work): work for work in works}.values())
+    place = {id(work): number for number, work in enumerate(own)}
+    of_own = np.array([place[id(work)] for work in works])
     phase = case.schedule.phase[chunk.first : chunk.first + chunk.passes]
     none = np.zeros((len(case.model.moe_layers), chunk.passes), np.int64)
     priced = priced_of(case, chunk.terms, phase)
@@ -134,17 +137,17 @@ def played(case: Case, chunk: Chunk) -> Played:
     return Played(
         priced.passes(phase, *exchanges),
         Works(
-            launch_base=_bases([work.kernel_ns for work in works]),
+            launch_base=_bases([work.kernel_ns for work in own])[of_own],
             step_launches=np.stack([work.laid.step_launches for work in works]),
-            kernel_ns=np.concatenate([work.kernel_ns for work in works]),
-            read_ns=np.concatenate([work.read_ns for work in works]),
+            kernel_ns=np.concatenate([work.kernel_ns for work in own]),
+            read_ns=np.concatenate([work.read_ns for work in own]),
             there=NONE,
-            copy_base=_bases([work.laid.copy_launch for work in works]),
+            copy_base=_bases([work.laid.copy_launch for work in own])[of_own],
             step_copies=np.stack([work.laid.step_copies for work in works]),
-            copy_launch=np.concatenate([work.laid.copy_launch for work in works]),
-            copy_wait=np.concatenate([work.laid.copy_wait for work in works]),
+            copy_launch=np.concatenate([work.laid.copy_launch for work in own]),
+            copy_wait=np.concatenate([work.laid.copy_wait for work in own]),
             copy_issued=NONE,
-            copy_ns=np.concatenate([NONE, *(work.copy_ns for work in works)]),
+            copy_ns=np.concatenate([NONE, *(work.copy_ns for work in own)]),
             streamed=np.stack([work.streamed for work in works]),
             hosted=np.stack(
                 [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]

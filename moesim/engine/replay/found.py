@@ -23,7 +23,7 @@ from moesim.memory.policy import WEIGHT_UNIT
 
 
 @cache
-def _units() -> Ints:
+def units() -> Ints:
     """What each fp16 is in units of 1 / WEIGHT_UNIT, by its bits; 0 where it is no number."""
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
     return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
@@ -95,7 +95,7 @@ class Finder:
             known = len(self._chosen) > 0
             count, by = (sum_choices, self._chosen) if known else (count_choices, ids)
             count(by, rows, gpu // sharing, offsets, active, choices)
-        return _on_each(choices, sharing, axis=2)
+        return on_each(choices, sharing, axis=2)
 
     def _know_chosen(self, tokens: int) -> None:
         """Know how many experts each row of the trace chooses, asked for so many tokens more: they
@@ -135,7 +135,7 @@ class Finder:
             self.home, self.gpu_of_home, gpus, *found,
         )  # fmt: skip
         axes = {"offsets": 0, "experts": 0, "rows": 0, "executed": 2}
-        each = {name: _on_each(getattr(found, name), slices, at) for name, at in axes.items()}
+        each = {name: on_each(getattr(found, name), slices, at) for name, at in axes.items()}
         return Needed(**each)
 
     def spans(self, first: int, last: int, *, apart: bool = False) -> Spans:
@@ -164,11 +164,11 @@ class Finder:
         weights = np.ascontiguousarray(self.case.trace.gate_weights).view(np.uint16)
         sums = np.zeros_like(experts)
         sum_weights(
-            ids, weights, _units(), rows, offsets, self.routing.active(first, last), self.home,
+            ids, weights, units(), rows, offsets, self.routing.active(first, last), self.home,
             len(self.gpu_of_home), np.ascontiguousarray(active_offsets),
             np.ascontiguousarray(experts), sums,
         )  # fmt: skip
-        return _on_each(sums, slices, axis=0)
+        return on_each(sums, slices, axis=0)
 
     def marks(self, first: int, found: Needed) -> Ints:
         """Whose tokens need the active experts ``found`` in passes from ``first`` on: int64[MoE
@@ -187,7 +187,7 @@ class Finder:
             ids, rows, decodes, offsets, self.routing.active(first, last), self.home,
             len(self.gpu_of_home), offsets_of, experts, own, marks,
         )  # fmt: skip
-        return _on_each(marks, self.case.slices, axis=0)
+        return on_each(marks, self.case.slices, axis=0)
 
     def tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""
@@ -198,6 +198,6 @@ class Finder:
         return ids, schedule.routing_rows[tokens], schedule.gpu[tokens], offsets
 
 
-def _on_each(values: Ints, slices: int, axis: int) -> Ints:
+def on_each(values: Ints, slices: int, axis: int) -> Ints:
     """``values`` of groups of GPUs that hold or run the same, for each of their ``slices``."""
     return values if slices == 1 else np.repeat(values, slices, axis=axis)

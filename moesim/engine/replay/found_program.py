@@ -18,8 +18,12 @@ NONE = np.empty(0, np.int64)
 
 def is_found(case: Case) -> bool:
     """Whether rows of ``case`` are its tokens' choices, each on one GPU, and none is dropped."""
-    stays = not case.placement.has_replicas and case.rebalance is None
-    return type(case.gating) is Dynamic and stays
+    return type(case.gating) is Dynamic and stays(case)
+
+
+def stays(case: Case) -> bool:
+    """Whether each expert is on one GPU for the whole run."""
+    return not case.placement.has_replicas and case.rebalance is None
 
 
 class FoundProgram(Program):
@@ -69,8 +73,3 @@ class FoundProgram(Program):
             (layer, gpu): marks[layer * gpus + gpu, : len(one.experts)]
             for (layer, gpu), one in works.items()
         }
-
-
-def program_of(case: Case, *, by_layer: bool) -> Program:
-    """What decides and prices ``case``."""
-    return (FoundProgram if is_found(case) else Program)(case, by_layer=by_layer)

@@ -13,15 +13,15 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
 from moesim.engine.provenance import Totals
 from moesim.engine.replay.flat import played
-from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.quick.program import QuickProgram, is_quick
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.engine.unpacking import with_unpacking
-from moesim.memory.residency import decide_of
+from moesim.memory.residency import decide_in_of, decide_of
 
 
 def run_replay(
@@ -46,7 +46,7 @@ def run_replay(
     else:
         case = case.opened(lambda: clock.ended)
     if case.offloaded and not is_quick(case):
-        decide_of(type(case.policy), type(case.miss))
+        (decide_of if prefetches(case) else decide_in_of)(type(case.policy), type(case.miss))
     elif is_quick(case) and not prefetches(case):
         decide_all_of(type(case.policy))
     begun = perf_counter()

@@ -10,24 +10,27 @@ from numpy.typing import NDArray
 from moesim.memory.policy import LAST_USE, NEVER, ROWS, CachePolicy
 from moesim.runtime.compiled import njit
 
-LIST, LEFT, SLOTS, TARGET, FROM, FORGETS = range(ROWS, ROWS + 6)
+LIST, LEFT, SLOTS, TARGET, FROM, FORGETS, ONCE, TWICE, RECENT, FREQUENT = range(ROWS, ROWS + 10)
 """The list of each expert, and the activation of its eviction; in column 0 the slots, the target
-size p of T1, the list from which REPLACE takes, and whether the victim leaves no ghost.
+size p of T1, the list from which REPLACE takes, whether the victim leaves no ghost, and how many
+experts are in T1, T2, B1 and B2.
 """
 NOWHERE, T1, T2, B1, B2 = range(5)
 
 
 @njit(cache=True)
-def _sizes(state: Any) -> Any:
-    """Those of T1, T2, B1 and B2, in one go over the experts."""
-    once = twice = recent = frequent = 0
-    for e in range(state.shape[1]):
-        of = state[LIST, e]
-        once += of == T1
-        twice += of == T2
-        recent += of == B1
-        frequent += of == B2
-    return once, twice, recent, frequent
+def _put(state: Any, expert: int, into: int) -> None:
+    """Move ``expert`` to the list ``into``."""
+    of = state[LIST, expert]
+    state[ONCE, 0] += into == T1
+    state[ONCE, 0] -= of == T1
+    state[TWICE, 0] += into == T2
+    state[TWICE, 0] -= of == T2
+    state[RECENT, 0] += into == B1
+    state[RECENT, 0] -= of == B1
+    state[FREQUENT, 0] += into == B2
+    state[FREQUENT, 0] -= of == B2
+    state[LIST, expert] = into
 
 
 @njit(cache=True)
@@ -39,7 +42,7 @@ def _drop_oldest(state: Any, ghosts: int) -> None:
         return
     while state[LIST, place] != ghosts or state[LEFT, place] != least:
         place += 1
-    state[LIST, place] = NOWHERE
+    _put(state, place, NOWHERE)
 
 
 @njit(cache=True)
@@ -63,7 +66,7 @@ class Arc(CachePolicy):
     """
 
     kind: Literal["arc"] = "arc"
-    memory: ClassVar[int] = 6
+    memory: ClassVar[int] = 10
     lists: ClassVar[bool] = True
 
     def start(
@@ -73,6 +76,7 @@ class Arc(CachePolicy):
         del layers
         state[SLOTS] = slots
         state[LIST] = np.where(resident, T1, NOWHERE)
+        state[ONCE] = np.count_nonzero(resident)
 
     @staticmethod
     def before_activation(
@@ -82,7 +86,8 @@ class Arc(CachePolicy):
         if hit:
             return
         came_from, slots = state[LIST, expert], state[SLOTS, 0]
-        once, twice, recent, frequent = _sizes(state)
+        once, twice = state[ONCE, 0], state[TWICE, 0]
+        recent, frequent = state[RECENT, 0], state[FREQUENT, 0]
         _adapt(state, came_from, recent, frequent)
         target = state[TARGET, 0]
         of_once = once > 0 and (once > target or (came_from == B2 and once == target))
@@ -102,9 +107,9 @@ class Arc(CachePolicy):
         """Move the victim to its ghosts, and the expert to its list."""
         if victim >= 0:
             ghosts = B1 if state[LIST, victim] == T1 else B2
-            state[LIST, victim] = NOWHERE if state[FORGETS, 0] == 1 else ghosts
+            _put(state, victim, NOWHERE if state[FORGETS, 0] == 1 else ghosts)
             state[LEFT, victim] = now
-        state[LIST, expert] = T1 if state[LIST, expert] == NOWHERE else T2
+        _put(state, expert, T1 if state[LIST, expert] == NOWHERE else T2)
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:

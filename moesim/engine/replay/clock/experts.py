@@ -153,9 +153,10 @@ def play_copies(
     read from ``begun`` on; returns the next copy, the end of the last one of all, and when these
     and what was in flight have arrived (-1 without one).
     """
-    now, last = gpus.known[g], works.there[launch] if decides else -1
+    now, last, first = gpus.known[g], works.there[launch] if decides else -1, copy
+    issued = now + (copy - span.first) * fixed.copy
     while copy < span.last and works.copy_launch[copy] == launch - span.low:
-        issued = works.copy_issued[copy] if decides else now + (copy - span.first + 1) * fixed.copy
+        issued = works.copy_issued[copy] if decides else issued + fixed.copy
         start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
         start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
         start = after_read(fixed, works.reads, moe, begun, span.read, copy, start)
@@ -163,9 +164,8 @@ def play_copies(
             start = max(start, works.reads.copy[copy])
         of_copy = len(works.copy_ns) > 0
         copied = start + (works.copy_ns[copy] if of_copy else fixed.copy_ns[moe])
-        last = max(last, copied)
         copy += 1
-    return copy, copied, last
+    return copy, copied, max(last, copied) if copy > first else last
 
 
 @inlined(_INT(FIXED, WORKS, GPUS, TABLE, *[_INT] * 6))

@@ -17,7 +17,7 @@ from moesim.engine.replay.clock.records import (
     Works,
 )
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED, priced_of
-from moesim.engine.replay.found_program import program_of
+from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.prefetch.arrays import Undecided
 from moesim.engine.replay.prefetch.beside import BesidePrices
 from moesim.engine.replay.prefetch.clock import play_deciding
