@@ -1,11 +1,13 @@
 """Speed of the engine `replay` with one concept at a time, against the same run without, in
-processor seconds; the least of several runs, interleaved.
+processor seconds; the least of several runs, each row's interleaved with those without.
 
-    python benchmarks/concept_speed.py [--repeat 3] [--times 10] [--only storage variants]
+    python benchmarks/concept_speed.py [--repeat 3] [--times 5] [--only storage variants]
 
 gpt-oss-20b decodes `traces/quickstart.parquet`, so many `--times` over, on an H100 with 8 slots a
 layer under LRU; each row changes one thing. Every row is first checked: `des` plays the first
-passes, too. Experts in variants are compared with plain experts of the better format.
+passes, too. Rows are printed as they are done. Experts in variants are compared with plain experts
+of the better format. What is compared is activations a second: static gating runs all experts of a
+layer, and is slower by layer-steps.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import json
 import platform
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -90,9 +91,14 @@ def experiment(trace: Path, row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def case_of(trace: Path, name: str) -> Case:
+    """The case of a row."""
+    return build(load_experiment(experiment(trace, ROWS[name])).experiment).case
+
+
 def longer_trace(times: int, folder: Path) -> Path:
     """The quickstart's requests, so many ``times`` over."""
-    trace, path = load_trace("traces/quickstart.parquet"), folder / "longer.parquet"
+    trace, path = load_trace("traces/quickstart.parquet"), folder / f"{times}_times.parquet"
     requests = int(trace.request_id.max()) + 1
     numbers = np.repeat(np.arange(times), trace.tokens) * requests
     assert trace.gate_weights is not None, "choices between variants need them"
@@ -119,54 +125,48 @@ def check(case: Case, name: str) -> None:
     must_equal(whole.charges, apart.charges, f"{name}: charges without records and with them")
 
 
-def measure(cases: dict[str, Case], repeat: int) -> dict[str, dict[str, float]]:
-    """Rates of each case: the least processor seconds of its runs, what they do a second, and
-    that as a share of the first case's.
+def seconds_of(case: Case) -> tuple[float, int]:
+    """Processor seconds of a run, and its activations."""
+    begun = process_time()
+    outcome = run_replay(case, records="step")
+    return process_time() - begun, int(outcome.counts.activations.sum())
+
+
+def measure(case: Case, without: Case, repeat: int) -> dict[str, float]:
+    """Rates of ``case``: the least processor seconds of its runs, what they do a second, and that
+    as a share of what the case ``without`` does, whose runs come between them.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    activations = {}
-    for _ in range(repeat):
-        for name, case in cases.items():
-            begun = process_time()
-            outcome = partial(run_replay, case, records="step")()
-            seconds[name].append(process_time() - begun)
-            activations[name] = int(outcome.counts.activations.sum())
-    found: dict[str, dict[str, float]] = {}
-    for name, case in cases.items():
-        least, steps = min(seconds[name]), case.schedule.passes * len(case.model.moe_layers)
-        found[name] = {
-            "seconds": least,
-            "layer_steps_a_second": steps / least,
-            "activations_a_second": activations[name] / least,
-        }
-    first = next(iter(found.values()))["activations_a_second"]
-    for rates in found.values():
-        rates["of_first"] = rates["activations_a_second"] / first
-    return found
+    runs = [(seconds_of(without), seconds_of(case)) for _ in range(repeat)]
+    (plain, plainly), (least, activations) = map(min, zip(*runs, strict=True))
+    return {
+        "seconds": least,
+        "layer_steps_a_second": case.schedule.passes * len(case.model.moe_layers) / least,
+        "activations_a_second": activations / least,
+        "of_first": activations / least / (plainly / plain),
+    }
 
 
 def main() -> None:
     """Measure, print, and write benchmarks/results/concept_speed.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--times", type=int, default=10, help="how often the trace is repeated")
+    parser.add_argument("--times", type=int, default=5, help="how often the trace is repeated")
     parser.add_argument("--only", nargs="*", default=[*ROWS][1:], choices=[*ROWS], metavar="ROW")
     options = parser.parse_args()
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        trace = longer_trace(options.times, Path(folder))
-        cases = {
-            name: build(load_experiment(experiment(trace, ROWS[name])).experiment).case
-            for name in ("nothing", *options.only)
-        }
-    for name, case in cases.items():
-        check(case, name)
-    found = measure(cases, options.repeat)
-    for name, rates in found.items():
-        print(
-            f"{name:28} {rates['seconds']:7.3f} s: {rates['layer_steps_a_second'] / 1e6:6.2f} M"
-            f" layer-steps/s, {rates['activations_a_second'] / 1e6:6.2f} M activations/s,"
-            f" {rates['of_first']:4.0%} of the first row"
-        )
+        short, long = (longer_trace(times, Path(folder)) for times in (1, options.times))
+        without = case_of(long, "nothing")
+        for name in ("nothing", *options.only):
+            check(case_of(short, name), name)
+            found[name] = rates = measure(case_of(long, name), without, options.repeat)
+            print(
+                f"{name:28} {rates['seconds']:7.3f} s:"
+                f" {rates['layer_steps_a_second'] / 1e6:6.2f} M layer-steps/s,"
+                f" {rates['activations_a_second'] / 1e6:6.2f} M activations/s,"
+                f" {rates['of_first']:4.0%} of the first row",
+                flush=True,
+            )
     result = {"machine": platform.machine(), "python": platform.python_version(), "rows": found}
     path = Path(__file__).parent / "results" / "concept_speed.json"
     path.write_text(json.dumps(result, indent=2) + "\n")

@@ -76,6 +76,10 @@ class Shape:
     gpus: int = 1
     batch: int = 1
     policy: str = "lru"
+    miss: str = "load"
+    gating: str = "dynamic"
+    replicas: bool = False
+    """Whether each GPU holds the first expert of the next one, too."""
 
     @property
     def accesses(self) -> int:
@@ -89,6 +93,13 @@ CASES = {
     "streaming": Shape(slots=3),
     "batch 16": Shape(batch=16),
     "8 GPUs, batch 16": Shape(batch=16, gpus=8, slots=2),
+    "static gating": Shape(gating="static"),
+    "static, batch 16": Shape(gating="static", batch=16),
+    "cpu": Shape(miss="cpu"),
+    "cheapest": Shape(miss="cheapest"),
+    "split": Shape(miss="split"),
+    "arc": Shape(policy="arc"),
+    "replicas, 4 GPUs": Shape(gpus=4, slots=4, replicas=True),
 }
 GROWTH = {
     "tokens": [25_000, 50_000, 100_000, 200_000],
@@ -112,7 +123,9 @@ def drawn_ids(shape: Shape) -> NDArray[np.uint16]:
 
 def case_of(shape: Shape) -> Case:
     """Decode steps of requests of LONGEST tokens, statically batched."""
-    source = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet"}
+    source = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet",
+              "experts": {"capacity": "8 slots/layer", "miss": {"kind": shape.miss}},
+              "gating": {"kind": shape.gating}}  # fmt: skip
     base = build(load_experiment(source).experiment, 1).case
     layers = [base.model.layers[i % len(base.model.layers)] for i in range(shape.layers)]
     layers = [
@@ -131,12 +144,16 @@ def case_of(shape: Shape) -> Case:
     )  # fmt: skip
     requests = Requests.of(trace, "decode")
     seats = Static(batch_size=shape.batch).seats(requests)
-    gpu_of_expert = np.arange(shape.experts) * shape.gpus // shape.experts
+    plan = plan_of_gpus(np.arange(shape.experts) * shape.gpus // shape.experts, shape.layers)
+    if shape.replicas:
+        own = np.arange(shape.experts).reshape(shape.gpus, -1)
+        every = np.concatenate((own, (own[:, -1:] + 1) % shape.experts), axis=1)
+        plan = np.tile(every.ravel(), (shape.layers, 1))
     return replace(
         base, trace=trace, model=model, gpus=shape.gpus, policy=policies.get(shape.policy)(),
         prices=CostModel(load_hardware("h100-sxm"), model),
         schedule=Schedule.of(requests, seats, trace, shape.gpus),
-        placement=Placement.of(plan_of_gpus(gpu_of_expert, shape.layers), shape.gpus),
+        placement=Placement.of(plan, shape.gpus),
         slots=np.full((shape.gpus, shape.layers), shape.slots),
     )  # fmt: skip
 
