@@ -19,7 +19,14 @@ from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.host.host_file import host_text
 from moesim.calibrate.published.overview import KEPT, others, overview
 from moesim.calibrate.published.pack import PublishedRun, pack_folder, read_pack, shipped_packs
-from moesim.calibrate.published.predict import FittedHosts, blind, fitted_hosts, judged
+from moesim.calibrate.published.predict import (
+    FittedHosts,
+    blind,
+    fitted_hosts,
+    judged,
+    median_error,
+    right_pairs,
+)
 from moesim.experiment.running.cache import cache_folder
 from moesim.hardware.host import Host
 from moesim.report.evidence import inside_line, wrong_lines
@@ -33,6 +40,12 @@ ERRORS = ROOT / "verification" / "evidence"
 PUBLISHED = "published"
 SHOWN = ("throughputs", "vllm_runs", "phone")
 """Packs whose runs stand on the page too."""
+GROUPS = {
+    "runs whose models take nearly the whole DRAM": ("x16", "x17"),
+    "engines whose copies are their own": ("r29", "r32", "r33", "r40"),
+    "hosts by their prior, beyond 20 %": ("r01", "r16", "r18", "r22"),
+}
+"""The runs that are furthest off, by why."""
 DIGITS = 4
 HOSTS = ROOT / "hardware_profiles" / "hosts"
 LEAST_SHARE = 0.2
@@ -88,6 +101,22 @@ def keep(name: str, table: pd.DataFrame) -> None:
     short.to_csv(ERRORS / f"{name}.csv", index=False, lineterminator="\n")
 
 
+def groups(table: pd.DataFrame) -> list[str]:
+    """What the median and the order would be without each group, and without all."""
+    every = tuple(run for runs in GROUPS.values() for run in runs)
+    told = []
+    for why, runs in {**GROUPS, "all these": every}.items():
+        left, mine = (table[table["run"].isin(runs) == inside] for inside in (False, True))
+        right, pairs = right_pairs(left)
+        errors = ", ".join(f"{row.run} {row.error_percent:+.0f}" for row in mine.itertuples())
+        which = f" ({errors} %)" if why in GROUPS else ""
+        told.append(
+            f"- without {why}{which}: {median_error(left):.0f} % of {len(left)} runs,"
+            f" {right} of {pairs} pairs"
+        )
+    return told
+
+
 def write_overview() -> None:
     """Of all packs, as they are kept."""
     kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
@@ -109,6 +138,7 @@ def write_published() -> None:
         "summary": [f"- {line.strip()}" for line in told],
         "runs": runs_table(table),
         "wrong": wrong_lines(table),
+        "groups": groups(table),
         "hosts": hosts_table({run.host: fit for run, fit in fits.items()}),
     })  # fmt: skip
     save(table, FIGURE)

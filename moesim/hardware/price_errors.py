@@ -57,16 +57,19 @@ def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
 
     A shape between measured ones, or that a formula has, is off by what its fit was off by on
     shapes left out (p90), and one beyond them by the largest of these errors; of several fits of an
-    operation the largest error counts. All of an engine's kernels are off by what another version
-    of it changes; of a shape that was measured with what ran, none is known.
+    operation the largest error counts, and one of too few shapes is off as a card without any. All
+    of an engine's kernels are off by what another version of it changes; of a shape that was
+    measured with what ran, none is known.
     """
     if source is Source.DATASHEET:
         return _datasheet(operation.machine_part, operation.hardware, machine)
     family = f"{_family(operation)} of {machine.gpu}"
-    errors = [] if source is Source.MEASURED else [*_errors(operation.fits, source)]
-    known = [_both_ways(max(errors))] if errors else []
+    known = []
+    if source is not Source.MEASURED:
+        errors = [*_errors(operation.fits, source)] or [_of_cards()]
+        known = [_both_ways(max(errors))]
     engines = {(fit.framework or "").lower() for fit in operation.fits}
-    if engines & FRAMEWORKS and (known or source is Source.MEASURED):
+    if engines & FRAMEWORKS:
         known.append(VERSIONS)
     return Spread(family, *_together(known), SOURCES[source])
 
@@ -107,11 +110,15 @@ def _both_ways(percent: float) -> tuple[float, float]:
     return 1 / times, times
 
 
+def _of_cards() -> float:
+    """What cards were off by that were priced by the others' fractions (p90), in percent."""
+    return median(p90 for _, p90 in LEFT_OUT.values())
+
+
 def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread:
     """Of prices from the numbers of a ``part`` of the machine."""
     if part == GPU:
-        of_cards = median(p90 for _, p90 in LEFT_OUT.values())
-        return Spread(f"datasheet of {machine.gpu}", *_both_ways(of_cards))
+        return Spread(f"datasheet of {machine.gpu}", *_both_ways(_of_cards()))
     if part == LINK:
         of = f"link of {machine.gpu} and {machine.host}"
         return Spread(of, *_link(hardware, pinned=machine.pinned))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from moesim.engine.outcome import Outcome
 from moesim.hardware.provenance import SOURCES
 
+COPY = "copy"
+
 
 class PricedTime(NamedTuple):
     """Nanoseconds of the GPUs that they waited for or spent: ``priced`` by kind of operation, by
@@ -24,6 +26,18 @@ class PricedTime(NamedTuple):
     def total(self) -> float:
         """Of both."""
         return float(sum(part.sum() for part in self.priced.values())) + self.host
+
+
+def with_calls(spent: PricedTime, calls_ns: float) -> PricedTime:
+    """``spent`` where copies that the host waits for were called for ``calls_ns`` of the time that
+    they were waited for: so much of it is the host's.
+    """
+    copies = spent.priced.get(COPY)
+    if copies is None or not copies.sum() or not calls_ns:
+        return spent
+    moved = min(calls_ns, float(copies.sum()))
+    left = copies * (1 - moved / float(copies.sum()))
+    return PricedTime({**spent.priced, COPY: left}, spent.host + moved)
 
 
 def priced_time(outcome: Outcome) -> PricedTime:

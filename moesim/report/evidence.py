@@ -27,8 +27,8 @@ FIGURES = {
     "error_by_price": "Error of the time a token by what most of it rests on",
 }
 RANGE = (
-    "a 90 % range covers what prices like these were off by, the host's share of its DRAM where"
-    " that is a prior, and stand-in traces, no other assumption"
+    "a 90 % range covers what prices like these were off by, links, software and the host's share"
+    " of its DRAM where those are priors, and the misses of stand-in traces, no other assumption"
 )
 INTRODUCTION = """# Evidence
 

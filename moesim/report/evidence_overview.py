@@ -13,6 +13,7 @@ from moesim.config.files import write_whole
 TABLE, PAGE = "overview.csv", "overview.md"
 HEADS = ("what", "runs", "median error", "p90", "inside the stated 90 % range", "order of pairs")
 NONE = "-"
+LARGE = 1000
 
 
 def cells(overview: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -46,7 +47,7 @@ def short_table(table: pd.DataFrame) -> list[str]:
         told = [f"{one:.4g}" for one in speeds]
         if row["of"]:
             measured, predicted, low, high = (1e3 / one for one in speeds)
-            told = [f"{measured:.4g} ms", f"{predicted:.4g} ms", f"{high:.4g}", f"{low:.4g}"]
+            told = [f"{_ms(measured)} ms", f"{_ms(predicted)} ms", _ms(high), _ms(low)]
         span = f"{told[2]} to {told[3]}" if speeds[2] < speeds[3] else NONE
         error = f"{row['error_percent']:+.0f} %"
         lines.append(f"| {' | '.join([str(row['run']), *told[:2], span, error])} |")
@@ -70,6 +71,11 @@ def write_overview(overview: pd.DataFrame, folder: Path) -> list[Path]:
     write_whole(folder / TABLE, overview.to_csv(index=False, lineterminator="\n"))
     write_whole(folder / PAGE, "\n".join(markdown(overview)) + "\n")
     return [folder / TABLE, folder / PAGE]
+
+
+def _ms(time: float) -> str:
+    """Four digits."""
+    return f"{time:.4g}" if time < LARGE else f"{time:.0f}"
 
 
 def _percent(value: float) -> str:

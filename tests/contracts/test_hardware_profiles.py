@@ -64,6 +64,7 @@ SOFTWARE = [
     "llama.cpp-cache",
     "llama.cpp@b6xxx",
     "mixtral-offloading",
+    "moe-infinity",
     "sglang",
     "synchronous",
     "trtllm",

@@ -200,7 +200,7 @@ def _price_interval(
     from moesim.hardware.price_errors import Machine, software_spread, spread_of
     from moesim.memory.on_cpu import OnCpu
     from moesim.metrics.price_interval import factors, price_interval, stand_in_row
-    from moesim.metrics.priced_time import priced_time
+    from moesim.metrics.priced_time import priced_time, with_calls
     from moesim.trace.cards import scaled_from
 
     gpu, host = gpu_and_host(experiment.hardware)
@@ -208,7 +208,8 @@ def _price_interval(
     machine = Machine(gpu, host or gpu, software.pinned)
     operations = cast("CostModel", built.case.prices).operations
     fixed = numbers["time_share"]["idle"] if served else 0.0
-    spent = priced_time(outcome)
+    calls = built.case.host_copy_ns * (numbers.get("misses") or 0) if software.blocking else 0
+    spent = with_calls(priced_time(outcome), calls)
     rows = factors(
         spent,
         lambda kind, source: spread_of(operations[kind], source, machine),

@@ -26,7 +26,7 @@ from moesim.metrics.price_interval import (
     time_drawn,
     time_limits,
 )
-from moesim.metrics.priced_time import PricedTime
+from moesim.metrics.priced_time import PricedTime, with_calls
 from moesim.report.compare import compare
 from moesim.report.compare_intervals import BY_PRICES, sentence, verdict
 from moesim.report.trust import price_interval_line
@@ -247,6 +247,22 @@ def test_errors_that_are_independent_add_in_quadrature():
     width = 1.25 ** np.sqrt(2)
     assert (low, high) == pytest.approx((1 / width, width))
     assert _together([]) == (None, None)
+
+
+def test_calls_of_copies_that_are_waited_for_are_the_softwares():
+    spent = PricedTime({"copy": np.array([0.0, 0, 0, 60, 0]), "gate": np.array([30.0] * 5)}, 10.0)
+    found = with_calls(spent, 45)
+    assert (found.priced["copy"].sum(), found.host, found.total) == (15, 55, spent.total)
+    assert with_calls(spent, 100).priced["copy"].sum() == 0
+    assert with_calls(PricedTime({}, 5.0), 100).host == 5
+    waits = {"hardware": MACHINE, "software": "imp@1365", "experts": {"capacity": "8 slots/layer"}}
+    summary = run(**waits)
+    rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
+    tokens_ns = 1e6 * summary["duration_ms"]
+    calls = 3 * 99_000 * summary["misses"] / tokens_ns
+    assert rows["software imp@1365"]["share"] == pytest.approx(
+        calls + summary["time_share"]["host"], rel=0.01
+    )
 
 
 def test_a_stand_in_may_miss_more_or_less_than_the_trace_would():
