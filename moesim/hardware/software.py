@@ -252,12 +252,12 @@ class SoftwareFile(Params):
         description="Serving: from the client to the scheduler, and from there back (HTTP,"
         " messages between processes), each: 0, if left out.",
     )
-    tokenize: Sourced[HostTime] | None = Field(
+    tokenize: Ranged[HostTime] | None = Field(
         None,
         description="Serving: what a prompt waits, on its way, for the tokenizer beside its work:"
         " 0, if left out.",
     )
-    per_prompt_token: Sourced[Launch] | None = Field(
+    per_prompt_token: Ranged[Launch] | None = Field(
         None, description="Serving: the tokenizer's work for each token of a prompt: 0, likewise."
     )
     framework: Sourced[Word] | None = Field(
