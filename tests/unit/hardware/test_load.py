@@ -42,7 +42,9 @@ def test_a_file_works_wherever_a_name_does(tmp_path: Path) -> None:
     assert profile.datasheet.memory_bandwidth.value == 900e9
     assert load_hardware("mine.yaml", [tmp_path]) == profile
     text = (SHIPPED / "software" / "hf-eager.yaml").read_text(encoding="utf-8")
-    write(tmp_path, "slow.yaml", text.replace("value: 10 us", "value: 25 us"))
+    write(
+        tmp_path, "slow.yaml", text.replace("value: 10 us, low: 5 us, high: 15 us", "value: 25 us")
+    )
     assert load_software("slow.yaml", [tmp_path]).launch_ns == 25_000
 
 
