@@ -3,13 +3,13 @@ medians of several runs, interleaved.
 
     python benchmarks/serving_speed.py [--repeat 3] [--requests 200] [--profile]
 
-Prompts of 1,024 tokens, answers of 256, 48 layers of 128 experts, of which each token takes 8, on
-an H100 (qwen3-30b-a3b's routing, drawn in `traces/`), under vLLM's scheduler. `loop`: a closed loop
-of 64 clients, whose batches are known before the run; `timed`: the same, but clients think for a
-microsecond, so that the clock decides each batch; `poisson`: 8 requests/s. With all experts
-resident, or 64 of 128 slots a layer. Every case is first checked: of its first CHECKED requests
-`des` must make the same steps, to the nanosecond, and a run must give every token that was asked
-for.
+Prompts of 1,024 tokens, answers of 256, 48 layers of 128 experts, of which each token takes 6 (the
+model's 8 are more than the trace in `traces/` has), on an H100, under vLLM's scheduler. `loop`: a
+closed loop of 64 clients, whose batches are known before the run; `timed`: the same, but clients
+think for a microsecond, so that the clock decides each batch; `poisson`: 8 requests/s. With all
+experts resident, or 64 of 128 slots a layer. Every case is first checked: of its first CHECKED
+requests `des` must make the same steps, to the nanosecond, and a run must give every token that was
+asked for.
 """
 
 from __future__ import annotations

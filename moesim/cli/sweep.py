@@ -176,7 +176,14 @@ def show(read: Sweep, *, allow_drops: bool) -> int:
     if not console.is_terminal:
         console.width = UNFITTED
     console.print(
-        sweep_table(read.table, axes, console.width, most=LONGEST_TABLE, allow_drops=allow_drops)
+        sweep_table(
+            read.table,
+            axes,
+            console.width,
+            most=LONGEST_TABLE,
+            allow_drops=allow_drops,
+            kept_up=read.kept_up,
+        )
     )
     if len(read.table) > LONGEST_TABLE:
         typer.echo(f"... and {counted(len(read.table) - LONGEST_TABLE, 'more point')}")

@@ -55,9 +55,11 @@ def _faster(sweep: Sweep, speed: pd.Series[float], *, allow_drops: bool) -> Iter
 
 
 def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
-    """The two fastest of ``speed``, named by the axes in which they differ."""
+    """The two fastest of ``speed``, named by the axes in which they differ; nothing where requests
+    set how fast.
+    """
     best = speed.index[:2]
-    if len(best) < 2:  # noqa: PLR2004
+    if len(best) < 2 or sweep.kept_up[best[0]]:  # noqa: PLR2004
         return []
     first, second = (measured(sweep.folder, int(number)) for number in best)
     apart = speed_difference(first[0], second[0], (first[1], second[1]))

@@ -77,20 +77,24 @@ def sweep_table(
     *,
     most: int | None = None,
     allow_drops: bool = False,
+    kept_up: pd.Series[bool] | None = None,
 ) -> RenderableType:
     """One row a point with its axes and key numbers; of the points that leave out no choice (with
     ``allow_drops``: of all) the fastest is marked and bold.
 
     Below it, once each, the reasons of the points that have no numbers, and what the prices
     rest on. Where it is wider than ``width`` characters, numbers are left out as in ``GIVEN_UP``.
-    Of more than ``most`` points the first are shown, and the marked one.
+    Of more than ``most`` points the first are shown, and the marked one. None is marked where the
+    fastest ``kept_up`` with requests that came when they came: these set its throughput.
     """
     every, best = points, _best(points, allow_drops=allow_drops)
+    paced = kept_up is not None and best >= 0 and bool(kept_up.iloc[best])
+    best = -1 if paced else best
     places = [n for n in range(len(points)) if most is None or n < most or n == best]
     points, best = points.iloc[places], places.index(best) if best in places else -1
     table = Table(
         title=_title(every),
-        caption=_caption(every, allow_drops=allow_drops),
+        caption=PACED if paced else _caption(every, allow_drops=allow_drops),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -203,6 +207,12 @@ def reasons(points: pd.DataFrame) -> list[str]:
 def _title(points: pd.DataFrame) -> str:
     counts = points["status"].value_counts()
     return ", ".join(f"{n} {str(status).replace('_', ' ')}" for status, n in counts.items())
+
+
+PACED = (
+    "no star: requests come when they come, and the fastest point keeps up with them, so that they"
+    " set its throughput; compare latencies and goodput"
+)
 
 
 def _best(points: pd.DataFrame, *, allow_drops: bool) -> int:

@@ -15,7 +15,7 @@ from moesim.results.shown import Shown
 from moesim.results.store import read_log
 from moesim.sweep.identity import read_axes, read_sweep_file
 from moesim.sweep.kinds import kinds
-from moesim.sweep.speeds import losses_in_words, ranked
+from moesim.sweep.speeds import kept_up, losses_in_words, ranked
 from moesim.sweep.table import read_points, tabulate
 from moesim.sweep.words import in_words, word
 
@@ -56,6 +56,11 @@ class Sweep(Shown):
     def policies(self) -> pd.Series[str]:
         """The kind of each point's policy, an axis' or the experiment's own."""
         return kinds(self.table, "experts.policy", self.experiment)
+
+    @property
+    def kept_up(self) -> pd.Series[bool]:
+        """Whether each point kept up with requests that came by the clock (``speeds.kept_up``)."""
+        return kept_up(self.table, self.experiment)
 
     def ok(self) -> pd.DataFrame:
         """The points that ran to their end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from moesim.config.registry import Registry
 from moesim.memory.policies import registry as policies
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.sweep.kinds import kinds
+from moesim.workload.arrivals import registry as arrivals
+from moesim.workload.arrivals.base import Arrivals
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
@@ -106,6 +109,21 @@ def ranked(
     if not offline and not known.all():
         speed = speed[~known]
     return speed[speed > 0].sort_values(ascending=False, kind="stable")
+
+
+def kept_up(table: pd.DataFrame, experiment: Mapping[str, Any]) -> pd.Series[bool]:
+    """Whether requests of each point came when they came, whatever ended, and it kept up with them:
+    they set its throughput, and no setting of it does. ``experiment``: the sweep's, plain.
+    """
+    if "saturated" not in table.columns:
+        return pd.Series(data=False, index=table.index)
+    timed = {
+        kind
+        for kind, one in arrivals.components.items()
+        if one.clockless is False and one.concurrency is Arrivals.concurrency
+    }
+    keeps_up = table["saturated"].map(lambda one: pd.notna(one) and not one).astype(bool)
+    return kinds(table, "workload.arrivals", experiment).isin(timed) & keeps_up
 
 
 def knows_future(table: pd.DataFrame) -> pd.Series[bool]:

@@ -164,6 +164,7 @@ def test_both_engines_route_by_experts_alike():
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        ({"serving": {"router": {"kind": "expert"}}}, "a single replica; write replicas: 2"),
         ({"experts": {"capacity": "all"}}, "all experts in slots, where every replica has them"),
         ({"workload": {"phase": "decode"}}, "phase: decode, whose prompts are computed elsewhere"),
         (

@@ -24,7 +24,7 @@ from moesim.report.sweep_table import sweep_table
 from moesim.results import Result, read_result, write_result
 from moesim.results.blocks import read_blocks
 from moesim.results.pack import DamagedError, pack, unpack
-from moesim.sweep import run_sweep
+from moesim.sweep import run_sweep, speeds
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.speeds import share_in_words
 from tests.unit.results import factory
@@ -231,3 +231,22 @@ def test_a_real_gating_drops_what_it_says(tmp_path: Path) -> None:
     kept = choices - summary["dropped_choices"]
     assert 0 < summary["dropped_share"] < 1
     assert kept == pytest.approx(executed * choices * (1 - summary["padding_ratio"]))
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "saturated", "star"),
+    [
+        ("poisson", False, []),
+        ("poisson", None, ["dynamic"]),
+        ("poisson", True, ["dynamic"]),
+        ("closed_loop", False, ["dynamic"]),
+        ("at_once", False, ["dynamic"]),
+    ],
+)
+def test_no_star_where_arrivals_set_the_throughput(sweep, arrivals, saturated, star) -> None:
+    table = sweep.table.assign(saturated=saturated)
+    kept_up = speeds.kept_up(table, {"workload": {"arrivals": {"kind": arrivals}}})
+    text = text_of(sweep_table(table, sweep.varying, kept_up=kept_up))
+    assert starred(text) == star
+    assert ("they set its throughput" in " ".join(text.split())) == (not star)
+    assert not speeds.kept_up(sweep.table, {}).any()

@@ -180,7 +180,7 @@ def routes_by_experts(experiment: Experiment, model: ModelSpec | None) -> Confli
     """A router that goes by experts has some to go by."""
     del model
     asked, batching = experiment.serving, experiment.workload.batching
-    if asked is None or asked.alone or not batching.serves:
+    if asked is None or not batching.serves:
         return None
     apart = asked.disaggregation
     every = {"serving.router": asked.router}
@@ -191,6 +191,7 @@ def routes_by_experts(experiment: Experiment, model: ModelSpec | None) -> Confli
         return None
     kind = kind_of(type(every[found[0]]))
     wrong = {
+        "serving.replicas": asked.alone and "a single replica; write replicas: 2, or more",
         "serving.disaggregation": apart is not None and "disaggregation yet; write another",
         "experts.capacity": experiment.experts.capacity.kind == "all"
         and "all experts in slots, where every replica has them; write least_outstanding",
