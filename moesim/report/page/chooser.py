@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -173,13 +174,17 @@ class _Lines:
     sweep: Sweep
     known: dict[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def axes(self) -> list[str]:
+        """What changes a command: asked for once, as that reads the whole table."""
+        return [a for a in self.sweep.varying if not a.startswith("hardware.host")]
+
     def of(self, own: Sequence[Row]) -> str:
         """Of the answer in the middle; nothing where none ran, or no engine has words for it."""
         row = middle(own)
         if row is None:
             return ""
-        axes = [a for a in self.sweep.varying if not a.startswith("hardware.host")]
-        key = repr([row[axis] for axis in axes])
+        key = repr([row[axis] for axis in self.axes])
         if key not in self.known:
             experiment = read_experiment(point_folder(self.sweep.folder, row[NUMBER]))
             self.known[key] = "".join(command(experiment)[:1])
