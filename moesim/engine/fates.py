@@ -103,6 +103,13 @@ class Ledger:
         self._add(first, first + len(served), fate)
         self._unpacking.append(spent)
 
+    def add_fate(self, first: int, fate: NDArray[np.int8], unpacking_ns: Ints) -> None:
+        """Those of passes from ``first`` on, by the ``fate`` int8[passes, MoE layers, experts] of
+        each logical expert, and what unpacking took, int64[passes, gpus].
+        """
+        self._add(first, first + len(fate), fate)
+        self._unpacking.append(unpacking_ns)
+
     def _add(self, first: int, last: int, fate: NDArray[np.int8]) -> None:
         """Add up passes first:last, by the ``fate`` of each logical expert."""
         schedule = self.case.schedule

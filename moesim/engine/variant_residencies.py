@@ -106,6 +106,11 @@ class VariantResidencies(Residencies):
         always = {"high": 0, "low": count - 1}.get(how)
         return Fetched(np.array(self.variants.choice.loaded(count), np.int64), always, wanted)
 
+    @property
+    def of_pools(self) -> dict[Key, VariantCache]:
+        """The slots of all variants, by pool and GPU."""
+        return self._of_pools
+
     def cache_of(self, key: Key) -> VariantCache:
         """The slots of all variants of a MoE layer on a GPU, which does not hold it whole."""
         layer, gpu = key

@@ -29,7 +29,7 @@ from moesim.memory.policy_reads import Reads
 from moesim.memory.residency import LayerCache, specialised_by
 from moesim.memory.split import OFFERED
 from moesim.memory.variants import Variants
-from moesim.runtime.compiled import inlined, record, types
+from moesim.runtime.compiled import built_in, record, types
 
 Ints = NDArray[np.int64]
 
@@ -126,7 +126,7 @@ SERVE = types.void(RULES, SERVING, POOLS, ASKED, ROOM, _INT, ACTIVATIONS)
 """The signature of what ``serve_with`` makes."""
 
 
-@inlined
+@built_in
 def serving_of(serving: Any, slots: Any, least: int, expert: int, wanted: int) -> int:
     """The variant that serves: the best resident one up to the wanted one, else the best of all if
     worse ones do, else what is loaded. Resident is what ``slots`` [variants, experts] have at
@@ -139,26 +139,29 @@ def serving_of(serving: Any, slots: Any, least: int, expert: int, wanted: int) -
     return int(serving.loaded[wanted])
 
 
-@inlined
+@built_in
 def _of_variant(
-    pools: Any, wanted: Any, served: Any, low: int, variant: int, needed: Any, weights: Any
-) -> int:
-    """Fill in the experts ``needed`` of a step, from ``low`` on, that are ``served`` as
-    ``variant``, and their weights, if these are read; returns how many there are.
+    tells: Any, wanted: Any, served: Any, span: tuple[int, int], variant: int, state: Any,
+    needed: Any, weights: Any,
+) -> int:  # fmt: skip
+    """Fill in the experts ``needed`` of a step, a ``span`` of them, that are ``served`` as
+    ``variant``, and their weights, if these are read; returns how many there are. ``tells``: the
+    policy reads which variants they want.
     """
-    size = 0
-    for i in range(len(served)):
+    experts, wants, of_experts, size = wanted.experts, wanted.variant, wanted.weights, 0
+    for i in range(span[0], span[1]):
         if served[i] == variant:
-            expert = wanted.experts[low + i]
-            pools.state[variant, WANTED, expert] = wanted.variant[low + i]
+            expert = experts[i]
+            if tells:
+                state[WANTED, expert] = wants[i]
             needed[size] = expert
             if len(weights) > 0:
-                weights[size] = wanted.weights[low + i]
+                weights[size] = of_experts[i]
             size += 1
     return size
 
 
-@inlined
+@built_in
 def some_served(served: Any, variants: int, instead: int) -> None:
     """Where all of a step would be left out, each is loaded as variant ``instead``."""
     some = instead < 0
@@ -168,7 +171,7 @@ def some_served(served: Any, variants: int, instead: int) -> None:
         served[:] = instead
 
 
-@inlined
+@built_in
 def _form_of(upgraded: Any, slot_of: Any, expert: int, variant: int) -> int:
     """How a missing ``variant`` is loaded: as its difference from the best slice that is there."""
     for worse in range(variant + 1, len(slot_of)):
@@ -177,7 +180,7 @@ def _form_of(upgraded: Any, slot_of: Any, expert: int, variant: int) -> int:
     return variant
 
 
-@inlined
+@built_in
 def _renumber(
     out: Any, low: int, high: int, variant: int, launches: int, upgraded: Any, slot_of: Any
 ) -> int:
@@ -197,7 +200,7 @@ def _renumber(
     return last
 
 
-@inlined
+@built_in
 def _skip(out: Any, at: int, experts: Any, served: Any, form: int) -> None:
     """The ``experts`` of a step that nothing computes, ``served`` as ``form``, from ``at`` on."""
     for i in range(len(experts)):
@@ -207,7 +210,7 @@ def _skip(out: Any, at: int, experts: Any, served: Any, form: int) -> None:
             at += 1
 
 
-@inlined
+@built_in
 def _cells(room: Any, variant: int) -> Any:
     """The slots of ``variant``."""
     return Cells(
@@ -222,8 +225,9 @@ def serve_with(
     splits: bool, reads: Reads,
 ) -> Callable[..., None]:  # fmt: skip
     """The decisions of a policy with these functions, variant by variant; see ``decide_with``."""
-    open_slots = inlined(open_with(key, is_own(reads)))
-    decide_steps = inlined(
+    open_slots = built_in(open_with(key, is_own(reads)))
+    tells = reads.rows is None or WANTED in reads.rows
+    decide_steps = built_in(
         steps_with(key, before_activation, after_activation, place, forms, splits, reads)
     )
 
@@ -246,10 +250,14 @@ def serve_with(
             for i in range(low, high):
                 wants = wanted.variant[i]
                 served[i] = serving_of(serving, slot_of, 0, wanted.experts[i], wants)
-            some_served(served[low:high], variants, serving.instead)
+            if serving.instead >= 0:
+                some_served(served[low:high], variants, serving.instead)
             at, launches = low, 0
             for variant in range(variants):
-                size = _of_variant(pools, wanted, served[low:high], low, variant, needed, weights)
+                state = pools.state[variant]
+                size = _of_variant(
+                    tells, wanted, served, (low, high), variant, state, needed, weights
+                )
                 if size == 0:
                     continue
                 step[1], end = size, at + size
@@ -263,7 +271,7 @@ def serve_with(
                 )  # fmt: skip
                 pools.now[variant] = decide_steps(
                     rules, pools.slots[variant], demand, _cells(room, variant),
-                    pools.state[variant], first_step + number, pools.now[variant], mine,
+                    state, first_step + number, pools.now[variant], mine,
                 )  # fmt: skip
                 launches = _renumber(out, at, end, variant, launches, serving.upgraded, slot_of)
                 at = end

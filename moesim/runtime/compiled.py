@@ -30,7 +30,7 @@ from numba.extending import register_jitable
 from moesim.config.errors import InputError
 from moesim.runtime.refused import REFUSALS, refused
 
-__all__ = ["inlined", "njit", "record", "specialised", "types"]
+__all__ = ["built_in", "inlined", "njit", "record", "specialised", "types"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
@@ -155,6 +155,15 @@ def inlined(function: Function) -> Function:
     """``function`` as it is; compiled code that calls it, or is given it, has it built in."""
     register_jitable(function)
     return function
+
+
+@cache
+def built_in(function: Function) -> Function:
+    """As ``inlined``, wherever it is called from: to be handed a dozen arrays takes longer than
+    most of what is done with them.
+    """
+    made: Function = register_jitable(forceinline=True)(function)
+    return made
 
 
 def specialised(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
+from moesim.engine.fates import Fates
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
 from moesim.engine.provenance import Totals
@@ -18,6 +20,8 @@ from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.quick.program import QuickProgram, is_quick
+from moesim.engine.replay.quick.varied import decide_varied_of
+from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.engine.unpacking import with_unpacking
@@ -45,53 +49,68 @@ def run_replay(
         case = replace(case, schedule=case.serving.foreseen())
     else:
         case = case.opened(lambda: clock.ended)
-    if case.offloaded and not is_quick(case):
-        (decide_of if prefetches(case) else decide_in_of)(type(case.policy), type(case.miss))
-    elif is_quick(case) and not prefetches(case):
-        decide_all_of(type(case.policy))
+    _compile(case)
     begun = perf_counter()
     if case.schedule.grows or records != "summary":
         cuts = None
     clock = Clock(case, layers=records == "layer", cuts=cuts)
     log = None if case.schedule.grows else log
-    fates, rebalanced, keep = None, (0, 0), Keep(by_layer=_by_layer(case, records), cuts=cuts)
+    keep = Keep(by_layer=_by_layer(case, records), cuts=cuts)
     if foreseen:
-        counts, provenance = play_foreseen(case, clock, keep)
-    elif prefetches(case):
-        counts, program = _play_prefetching(case, clock, keep)
-        provenance, fates = program.provenance_totals(), program.fates
-    elif is_quick(case):
-        counts, provenance = _play_quick(case, clock, keep, log)
+        of_run = _OfRun(*play_foreseen(case, clock, keep))
     else:
-        counts, program = _play_common(case, clock, keep)
-        provenance, fates = program.provenance_totals(), program.fates
-        rebalanced = program.rebalanced
+        of_run = _play(case, clock, keep, log)
     outcome = Outcome(
         engine="replay",
-        counts=counts,
+        counts=of_run.counts,
         starts=clock.starts,
         ends=clock.ends,
         charges=clock.charges.values,
         layers=clock.layers.values,
         seconds=perf_counter() - begun,
         copies=clock.copies,
-        provenance=provenance,
+        provenance=of_run.provenance,
         categories=clock.categories,
-        fates=fates,
-        rebalanced=rebalanced,
+        fates=of_run.fates,
+        rebalanced=of_run.rebalanced,
         schedule=case.schedule.first(case.schedule.passes),
         cuts=cuts,
     )
     return with_unpacking(case, outcome)
 
 
-def _play_quick(
-    case: Case, clock: Clock, keep: Keep, log: DecisionLog | None
-) -> tuple[Counts, Totals]:
-    program = QuickProgram(case, keep, log=log)
-    for first, one in program.chunks():
-        clock.play(one, first)
-    return program.total(), program.provenance.totals()
+class _OfRun(NamedTuple):
+    """What a run has beside its clock's records: see ``Outcome``."""
+
+    counts: Counts
+    provenance: Totals
+    fates: Fates | None = None
+    rebalanced: tuple[int, int] = (0, 0)
+
+
+def _compile(case: Case) -> None:
+    """Have what decides ``case`` compiled before the run's seconds are counted."""
+    quick, varied, ahead = is_quick(case), is_varied(case), prefetches(case)
+    if case.offloaded and (ahead or not (quick or varied)):
+        (decide_of if ahead else decide_in_of)(type(case.policy), type(case.miss))
+    elif quick:
+        decide_all_of(type(case.policy))
+    elif varied:
+        decide_varied_of(type(case.policy))
+
+
+def _play(case: Case, clock: Clock, keep: Keep, log: DecisionLog | None) -> _OfRun:
+    """Play ``case`` by what plays it fastest."""
+    if prefetches(case):
+        counts, program = _play_prefetching(case, clock, keep)
+        return _OfRun(counts, program.provenance_totals(), program.fates)
+    if is_quick(case) or is_varied(case):
+        quick = (QuickProgram if is_quick(case) else VariedProgram)(case, keep, log=log)
+        for first, one in quick.chunks():
+            clock.play(one, first)
+        return _OfRun(quick.total(), quick.provenance.totals(), quick.fates)
+    counts, program = _play_common(case, clock, keep)
+    return _OfRun(counts, program.provenance_totals(), program.fates, program.rebalanced)
 
 
 def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:

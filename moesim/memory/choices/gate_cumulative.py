@@ -6,25 +6,29 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from moesim.memory.choices.base import ByLimits, Ints, Seen, shares
+from moesim.memory.choices.base import SCORE_UNIT, ByLimits, Ints, Seen
 from moesim.runtime.compiled import njit, types
 
 _CUBE = types.int64[:, :, ::1]
 
 
 @njit(_CUBE(_CUBE), cache=True)
-def weight_before(weights: Any) -> Any:
-    """By choice [tokens, layers, k], the weight of those of the same token that are larger, or
-    equal and stand before it.
+def share_before(weights: Any) -> Any:
+    """By choice [tokens, layers, k], the share of its token's weight that those have which are
+    larger, or equal and stand before it; see ``base.shares``.
     """
     before = np.zeros_like(weights)
     for t in range(weights.shape[0]):
         for layer in range(weights.shape[1]):
-            of_token = weights[t, layer]
+            of_token, whole = weights[t, layer], 0
             for i in range(len(of_token)):
+                whole += of_token[i]
+            for i in range(len(of_token)):
+                part = 0
                 for j in range(len(of_token)):
                     if of_token[j] > of_token[i] or (of_token[j] == of_token[i] and j < i):
-                        before[t, layer, i] += of_token[j]
+                        part += of_token[j]
+                before[t, layer, i] = part * SCORE_UNIT // max(whole, 1)
     return before
 
 
@@ -38,5 +42,5 @@ class GateCumulative(ByLimits):
 
     def scores(self, seen: Seen) -> Ints:
         """See ``VariantChoice``."""
-        before: Ints = weight_before(np.ascontiguousarray(seen.weights))
-        return shares(before, seen.weights.sum(axis=2, keepdims=True))
+        found: Ints = share_before(np.ascontiguousarray(seen.weights))
+        return found

@@ -29,10 +29,14 @@ class OnesLaunches:
     """Prices of launches whose experts have a row each, known beforehand, and of the odd others."""
 
     def __init__(self, case: Case) -> None:
-        self.case, layers = case, case.model.moe_layers
-        alike = [replace(layer, index=0) for layer in layers]
-        self.specs = list(dict.fromkeys(alike))
-        self.kinds = np.array([self.specs.index(layer) for layer in alike])
+        self.case = case
+        every = [case.model.moe_layers] if case.variants is None else case.variants.layers
+        alike = [[replace(layer, index=0) for layer in layers] for layers in every]
+        self.specs = list(dict.fromkeys(spec for layers in alike for spec in layers))
+        kinds = [[self.specs.index(layer) for layer in layers] for layers in alike]
+        self.of_variants = np.ascontiguousarray(np.array(kinds).T)
+        """The kinds of each MoE layer, int64[MoE layers, variants]."""
+        self.kinds = self.of_variants[:, 0]
         order = np.argsort(self.kinds, kind="stable")
         self.works = (order[:, None] * case.gpus + np.arange(case.gpus)).ravel()
         most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))

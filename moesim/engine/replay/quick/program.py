@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts, OfPasses, counted_names, together
+from moesim.engine.fates import Fates
 from moesim.engine.folded import Folded
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
@@ -41,11 +43,15 @@ class Marked(NamedTuple):
 
 def is_quick(case: Case) -> bool:
     """Whether ``QuickProgram`` takes ``case``."""
+    return case.variants is None and decides_alone(case)
+
+
+def decides_alone(case: Case) -> bool:
+    """Whether all that ``case`` decides follows from its tokens' choices and each layer's slots."""
     return (
         case.policy.scope == "layer"
         and type(case.miss) is Load
         and case.host_cache is None
-        and case.variants is None
         and not case.exchanges
         and not case.policy.restarts
         and type(case.gating) is Dynamic
@@ -72,11 +78,20 @@ class QuickProgram:
         self.shared = Shared(case, self.routing, log, by_layer=keep.by_layer)
         self.finder = self.shared.finder
         self.collectives = Collectives(self.case, self.finder, self.provenance)
-        launches = OnesLaunches(self.case)
-        makes = Resident if log is None and Resident.takes(case, launches) else Deciding
-        self.maker: Maker = makes(self.shared, launches, self.provenance)
+        self.maker = self._maker(log)
         self.counted = [Folded(keep.cuts) for _ in ("executed", *self.maker.counted)]
         self.apart = OfPasses() if keep.cuts is not None else None
+
+    def _maker(self, log: DecisionLog | None) -> Maker:
+        launches = OnesLaunches(self.case)
+        makes = Resident if log is None and Resident.takes(self.case, launches) else Deciding
+        maker: Maker = makes(self.shared, launches, self.provenance)
+        return maker
+
+    @property
+    def fates(self) -> Fates | None:
+        """What became of choices, where experts have variants."""
+        return None
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
@@ -127,10 +142,15 @@ class QuickProgram:
     def _count(self, executed: Ints, counts: Ints) -> None:
         """Count the rows ``executed`` int64[passes, layers, gpus], and ``decided.counts``."""
         if self.apart is not None:
-            self.apart.add(executed, counts[ACTIVATED] > counts[HITS])
+            self.apart.add(executed, self._copied(counts))
             executed = executed if counts.shape[2] > 1 else together(executed)
         for folded, values in zip(self.counted, (executed, *counts), strict=True):
             folded.add(values)
+
+    def _copied(self, counts: Ints) -> NDArray[np.bool_]:
+        """Whether experts were copied, bool[passes, layers, gpus]."""
+        copied: NDArray[np.bool_] = counts[ACTIVATED] > counts[HITS]
+        return copied
 
     def _settle(self) -> None:
         """Count what all prices rest on."""

@@ -1,0 +1,270 @@
+"""The program of cases with variants of experts whose activations are decided, priced and counted
+in compiled code at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.counts import Counts, counted_names, together
+from moesim.engine.fates import Fates, Ledger
+from moesim.engine.layer_work import LayerWork
+from moesim.engine.marks import is_marked
+from moesim.engine.provenance import Provenance
+from moesim.engine.replay.found import Needed
+from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.quick.made import Made, Maker, works_of
+from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.program import QuickProgram, decides_alone
+from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.varied import (
+    COPIES,
+    COUNTED,
+    LAUNCHES,
+    MISSED,
+    MOST_LAUNCHES,
+    ODD,
+    ODD_ROWS,
+    Asked,
+    How,
+    Laid,
+    Shelves,
+    Space,
+    Table,
+    decide_varied_of,
+)
+from moesim.engine.variant_residencies import VariantResidencies
+from moesim.memory.activations import Activations
+from moesim.memory.decisions import Rules
+from moesim.memory.variant_cache import Room, serving
+from moesim.memory.variants import Variants
+from moesim.runtime.compiled import njit, types
+
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+
+
+def is_varied(case: Case) -> bool:
+    """Whether ``VariedProgram`` takes ``case``."""
+    alike = len({len(case.local_experts(gpu)) for gpu in range(case.gpus)}) == 1
+    return case.variants is not None and alike and decides_alone(case) and not is_marked(case)
+
+
+@njit(types.void(_FLAT, _FLAT, _TABLE, _TABLE, _FLAT), cache=True)
+def _look_up(launch_ones: Any, launch_kind: Any, ones_ns: Any, ones: Any, kernel_ns: Any) -> None:
+    """Prices of the launches that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
+    for launch in range(len(launch_ones)):
+        kind, rows = launch_kind[launch], launch_ones[launch]
+        kernel_ns[launch] = ones_ns[kind, rows]
+        ones[kind, rows] += 1
+
+
+class VariedLaunches(OnesLaunches):
+    """Prices of launches, each of experts in one variant."""
+
+    def price_laid(self, provenance: Provenance, laid: Laid) -> Ints:
+        """The prices of all launches."""
+        kernel_ns: Ints = np.empty_like(laid.launch_ones)
+        _look_up(laid.launch_ones, laid.launch_kind, self.ones_ns, self.ones, kernel_ns)
+        if len(laid.odd_at):
+            kinds, lengths = (
+                laid.launch_kind[laid.odd_at],
+                np.diff(laid.odd_starts, append=len(laid.odd_rows)),
+            )
+            of_row = np.repeat(kinds, lengths)
+            for kind, odd in enumerate(self.odd):
+                own = kinds == kind
+                starts = np.cumsum(lengths[own]) - lengths[own]
+                kernel_ns[laid.odd_at[own]] = odd.prices(
+                    provenance, laid.odd_rows[of_row == kind], starts
+                )
+        return kernel_ns
+
+
+class Varied:
+    """Finds, decides and prices what passes need where experts have ``variants``."""
+
+    def __init__(
+        self, shared: Shared, variants: Variants, provenance: Provenance, ledger: Ledger
+    ) -> None:
+        case, routing = shared.case, shared.routing
+        self.case, self.shared, self.variants = case, shared, variants
+        self.launches, self.provenance, self.ledger = VariedLaunches(case), provenance, ledger
+        self.counted = (*COUNTED, *(form.counted for form in case.forms))
+        self.residencies = VariantResidencies(case, routing, variants)
+        work = LayerWork(case, routing, Provenance(case.prices))
+        self.shelves = self._shelves()
+        layers, count = range(len(routing.moe_layers)), len(variants.names)
+        logical = [case.placement.logical[layer][own] for layer in layers for own in routing.local]
+        table = Table(
+            variants.variant_of, count if variants.leaves_out else -1, variants.choice.substitutes,
+            np.stack([work.copy_ns_of(layer) for layer in layers]), ledger.each_ns,
+            self.launches.of_variants,
+            case.software.overlap, np.ascontiguousarray(np.stack(logical).astype(np.int64)),
+        )  # fmt: skip
+        self.how = How(self._rules(), serving(variants), table)
+        self.weighs = case.skips and case.trace.gate_weights is not None
+        self.copied = np.zeros((len(layers), len(case.forms)), np.int64)
+
+    def _rules(self) -> Rules:
+        case = self.case
+        buffers = case.policy.shared_buffers()
+        return Rules(
+            case.miss.most_loads(), 1, case.kernels == "serial", case.order == "resident_first",
+            emptied=buffers is not None, prefetched=False, loads_of=np.empty(0, np.int64),
+            protects=case.protect == "step",
+        )  # fmt: skip
+
+    def _shelves(self) -> Shelves:
+        """The caches as they are."""
+        case, routing, count = self.case, self.shared.routing, len(self.variants.names)
+        works, local = len(routing.moe_layers) * case.gpus, len(routing.local[0])
+        caches = {
+            layer * case.gpus + gpu: cache
+            for (layer, gpu), cache in self.residencies.of_pools.items()
+        }
+        rows = max((cache.state.shape[1] for cache in caches.values()), default=0)
+        slots, now = np.zeros((2, works, count), np.int64)
+        found = Shelves(
+            slots, now, np.zeros((works, count, local), np.bool_),
+            np.zeros((works, count, rows, local), np.int64), np.zeros((works, count, 0)),
+            np.zeros(works, np.bool_),
+        )  # fmt: skip
+        for work, cache in caches.items():
+            found.cached[work], found.slots[work] = True, cache.slots
+            found.resident[work], found.state[work] = cache.resident, cache.state
+        return self._with_draws(found)
+
+    def _with_draws(self, shelves: Shelves) -> Shelves:
+        """``shelves`` with all that has been drawn."""
+        of_pools, (works, count) = self.residencies.of_pools, shelves.slots.shape
+        most = max((cache.draws.shape[1] for cache in of_pools.values()), default=0)
+        draws = np.zeros((works, count, most))
+        for (layer, gpu), cache in of_pools.items():
+            draws[layer * self.case.gpus + gpu, :, : cache.draws.shape[1]] = cache.draws
+        return shelves._replace(draws=draws)
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says."""
+        return self.shared.runs_of(first, last)
+
+    def made(self, first: int, last: int) -> Made:
+        """As ``Maker`` says."""
+        laid = self._decided(first, self.shared.active_experts(first, last))
+        self.ledger.add_fate(first, laid.fate, laid.unpacking)
+        kernel_ns = self.launches.price_laid(self.provenance, laid)
+        works = works_of(
+            (laid.launch_base, laid.step_launches, kernel_ns),
+            (laid.copy_base, laid.step_copies, laid.copy_launch, laid.copy_wait),
+        )._replace(copy_ns=laid.copy_ns)
+        return Made(laid.rows, laid.counts, works, int(laid.filled[MOST_LAUNCHES]))
+
+    def mark(self) -> Any:
+        """Nothing is played before it is known."""
+
+    def back(self, mark: Any) -> None:
+        """As ``mark`` says."""
+
+    def end(self) -> None:
+        """As ``Maker`` says."""
+        self.shared.end()
+
+    def settle(self, work: LayerWork) -> None:
+        """As ``Maker`` says."""
+        self.launches.settle(self.provenance)
+        for layer, numbers in enumerate(self.copied.tolist()):
+            work.count_copies(layer, numbers)
+
+    def _decided(self, first: int, found: Needed) -> Laid:
+        """The decisions of the run of passes from ``first`` on that needs ``found``."""
+        if self.residencies.draw():
+            self.shelves = self._with_draws(self.shelves)
+        passes, (works, most) = found.offsets.shape[1] - 1, found.experts.shape
+        local, reads = self.shelves.resident.shape[2], self.case.policy.weighs
+        none = np.empty((works, 0), np.int64)
+        weights = self.shared.finder.weights(first, found) if self.weighs or reads else none
+        asked = Asked(
+            self.residencies.wanted(first, first + passes), weights if self.weighs else none,
+            weights if reads else none,
+        )  # fmt: skip
+        space = Space(
+            Room.of(len(self.variants.names), local, most, reads), Activations.empty(most),
+            np.empty(most, np.int64), np.zeros((2, local), np.int64),
+        )  # fmt: skip
+        out = self._room(found)
+        decide = decide_varied_of(type(self.case.policy))
+        decide(self.how, self.shelves, first, found, asked, space, out)
+        return _cut(out)
+
+    def _room(self, found: Needed) -> Laid:
+        """Room for what a run of passes that needs ``found`` may decide."""
+        offsets, (passes, _, gpus) = found.offsets, found.executed.shape
+        ones, kind, launch, wait, copy_ns, odd_at, odd_starts, odd_rows = np.empty(
+            (8, int(offsets[:, -1].sum())), np.int64
+        )
+        launch_base, copy_base = np.empty((2, len(offsets)), np.int64)
+        layers, logical = len(self.copied), self.shared.routing.logical
+        return Laid(
+            np.empty_like(offsets), launch_base, ones, kind, np.empty_like(offsets), copy_base,
+            launch, wait, copy_ns, odd_at, odd_starts, odd_rows, self.copied,
+            np.zeros((passes, layers, logical), np.int8), np.zeros((passes, gpus), np.int64),
+            found.executed.copy(),
+            np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
+            np.zeros(MOST_LAUNCHES + 1, np.int64),
+        )  # fmt: skip
+
+
+def _cut(out: Laid) -> Laid:
+    """``out`` without the room that is left."""
+    launches, copies, odd, rows = out.filled[[LAUNCHES, COPIES, ODD, ODD_ROWS]].tolist()
+    return out._replace(
+        launch_ones=out.launch_ones[:launches], launch_kind=out.launch_kind[:launches],
+        copy_launch=out.copy_launch[:copies], copy_wait=out.copy_wait[:copies],
+        copy_ns=out.copy_ns[:copies], odd_at=out.odd_at[:odd], odd_starts=out.odd_starts[:odd],
+        odd_rows=out.odd_rows[:rows],
+    )  # fmt: skip
+
+
+class VariedProgram(QuickProgram):
+    """``QuickProgram`` of a case that ``is_varied``."""
+
+    def _maker(self, log: DecisionLog | None) -> Maker:
+        """See ``QuickProgram``."""
+        del log
+        variants = self.case.variants
+        assert variants is not None, "the case is varied"
+        self.ledger = Ledger(self.case, self.routing, variants)
+        return Varied(self.shared, variants, self.provenance, self.ledger)
+
+    @property
+    def fates(self) -> Fates | None:
+        """See ``QuickProgram``."""
+        return self.ledger.total
+
+    def _copied(self, counts: Ints) -> NDArray[np.bool_]:
+        """See ``QuickProgram``."""
+        forms = np.flatnonzero(self.case.flags.in_slot) + MISSED
+        copied: NDArray[np.bool_] = (counts[forms] > 0).max(axis=0)
+        return copied
+
+    def total(self) -> Counts:
+        """See ``QuickProgram``."""
+        rows, *columns = (folded.values for folded in self.counted)
+        of_column = dict(zip(COUNTED, columns, strict=False))
+        weight = of_column.pop("weight").sum(axis=2)
+        activations, skipped = of_column["activations"], of_column["skipped_rows"]
+        none = np.broadcast_to(np.int64(0), activations.shape)
+        missed = np.stack(columns[MISSED:], axis=-1)
+        kept = rows if rows.shape == none.shape else together(rows)
+        counted = dict.fromkeys(counted_names(), none) | of_column
+        counted |= {"rows": rows, "kept_rows": kept + skipped, "dropped_choices": none[:, :, 0]}
+        counted |= {"lost_weight": np.stack((np.zeros_like(weight), weight), axis=-1)}
+        counted |= {"missed": missed}
+        for name in ("prefetched_as", "prefetches_used_as"):
+            counted[name] = missed[..., :0]
+        apart = None if self.apart is None else self.apart.total()
+        return Counts(**counted, forms=self.case.forms, apart=apart)
