@@ -1,7 +1,7 @@
 """Speed of the engine `replay`, from arrays to summary, in processor seconds; medians of several
 runs, interleaved.
 
-    python benchmarks/replay_speed.py [--repeat 5] [--tokens 50000]
+    python benchmarks/replay_speed.py [--repeat 5] [--tokens 50000] [--only cases]
 
 Traces are drawn: in each layer a popularity of its own (1 / rank^0.8), tokens independent. Cases
 have the prices of gpt-oss-20b on an H100 and LRU, but for `min`. `des` plays DES_TOKENS of them,
@@ -9,7 +9,8 @@ and so does `simpy loop`: what one would write first, a process that waits for t
 cache and for one kernel a layer, with fixed prices and nothing counted. `growth` changes one number
 of the first case. Every case is first checked: `des` plays its first passes, too. `start`:
 processor seconds of `moesim run` on the quickstart, with nothing compiled, then with all of it.
-`memory`: the most that a process of 10 M and of 100 M accesses took.
+`memory`: the most that a process of 10 M and of 100 M accesses took. Parts that are not asked for
+stay in the file as they were.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
 DES_TOKENS = 2_000
+PARTS = ["cases", "engines", "growth", "start_seconds", "memory"]
 FEW = 40
 """Passes that are checked of the many cases of ``growth``."""
 LONGEST = 1_000
@@ -302,14 +304,18 @@ def most_memory() -> int:
     return int(most) * 1024
 
 
-def show(title: str, found: dict[str, dict[str, float]]) -> None:
-    """A line for each case."""
-    print(title)
+def show(title: str, found: dict[str, Any]) -> None:
+    """A line for each case, or for all of what is no rate."""
+    print(title, flush=True)
     for name, rate in found.items():
+        if not (isinstance(rate, dict) and "layer_steps" in rate):
+            print(f"  {name:18} {rate}", flush=True)
+            continue
         times = f", {rate['times_slower']:,.0f} x slower" if "times_slower" in rate else ""
         print(
             f"  {name:18} {rate['seconds']:7.3f} s: {rate['layer_steps_a_second'] / 1e6:8.3f} M"
-            f" layer-steps/s, {rate['accesses_a_second'] / 1e6:7.2f} M accesses/s{times}"
+            f" layer-steps/s, {rate['accesses_a_second'] / 1e6:7.2f} M accesses/s{times}",
+            flush=True,
         )
 
 
@@ -318,26 +324,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=50_000, help="of the growth cases")
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS, metavar="PART")
     options = parser.parse_args()
-    result: dict[str, Any] = {
-        "machine": platform.machine(),
-        "processor": platform.processor(),
-        "python": platform.python_version(),
+    path = Path(__file__).parent / "results" / "replay_speed.json"
+    result: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    result |= {"machine": platform.machine(), "processor": platform.processor()}
+    result["python"] = platform.python_version()
+    parts: dict[str, Callable[[], Any]] = {
+        "cases": lambda: measure_cases(CASES, options.repeat),
+        "engines": lambda: measure_engines(options.repeat),
+        "growth": lambda: measure_growth(options.repeat, options.tokens),
+        "start_seconds": measure_start,
+        "memory": measure_memory,
     }
-    result["cases"] = cases = measure_cases(CASES, options.repeat)
-    show("replay", cases)
-    result["engines"] = engines = measure_engines(options.repeat)
-    show("engines, LRU at batch 1", engines)
-    result["growth"] = growth = measure_growth(options.repeat, options.tokens)
-    for name, found in growth.items():
-        show(name, found)
-    result["start_seconds"] = start = measure_start()
-    print("start", {name: round(value, 2) for name, value in start.items()})
-    result["memory"] = memory = measure_memory()
-    print("memory", memory)
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "replay_speed.json").write_text(json.dumps(result, indent=2) + "\n")
+    for name in options.only:
+        result[name] = found = parts[name]()
+        for title, rows in found.items() if name == "growth" else [(name, found)]:
+            show(title, rows)
+    path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
