@@ -78,11 +78,11 @@ def _board(found: WhatIf) -> Board | None:
     ]  # fmt: skip
     if found.steps:
         speeds = [one.summary.get("output_throughput") for one in ordered]
-        columns.insert(1, Column("tokens/s", [_text(one) for one in speeds], speeds))
+        columns.insert(2, Column("tokens/s", [_text(one) for one in speeds], speeds))
         for key, title in TIMES.items():
             values = [one.summary.get(key) for one in ordered]
             if any(values):
-                columns.insert(-2, Column(title, [_text(one) for one in values], values))
+                columns.insert(-1, Column(title, [_text(one) for one in values], values))
     whys = [f"{one.title} was not played: {one.why}" for one in ordered if one.why]
     return Board(columns, notes=whys)
 

@@ -71,7 +71,11 @@ def test_long_runs_are_played_from_their_begin(run: Path, monkeypatch: pytest.Mo
     lines, board = helped(run, summary)
     assert f"the first {found.steps:,} of {summary['steps']:,} passes" in lines[1]
     assert board is not None
-    assert [column.heading for column in board.columns][:2] == ["changed", "tokens/s"]
+    assert [column.heading for column in board.columns][:3] == [
+        "changed",
+        "times as fast",
+        "tokens/s",
+    ]
 
 
 def test_what_is_gone_or_takes_long_is_said_and_bounded(
