@@ -70,13 +70,12 @@ class LayerSlots:
         """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""
         self.pins[expert] = until
 
-    def pin_all(self, experts: Ints, until: int) -> None:
-        """As ``pin``, those of ``experts`` that have a slot."""
-        self.pins[experts[self.resident[experts]]] = until
-
-    def lacks(self, experts: Ints) -> Ints:
-        """Those of ``experts`` that have no slot."""
-        return experts[~self.resident[experts]]
+    def pin_all(self, experts: Ints, until: int) -> list[int]:
+        """As ``pin``, those of ``experts`` that have a slot; returns the others."""
+        there = self.resident[experts]
+        self.pins[experts[there]] = until
+        lacking: list[int] = experts[~there].tolist()
+        return lacking
 
     def stand_before(self, step: int) -> None:
         """For the policy the last layer of the pass before ``step`` is at hand."""

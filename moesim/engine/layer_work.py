@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import NONE, Work
-from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Served, lay_out
+from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Room, Served, lay_out
 from moesim.engine.prices import PriceCache, PricedOperation
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_launches import RaggedLaunches
@@ -45,6 +45,15 @@ class Decided(NamedTuple):
     late: NDArray[np.bool_] = NOT_LATE
 
 
+class LaunchPrices(NamedTuple):
+    """``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` as of ``Work``."""
+
+    kernel_ns: Ints
+    read_ns: Ints
+    hosted_ns: Ints
+    moved_ns: Ints
+
+
 class _Copies(NamedTuple):
     """By form the shape of a copy (None without one), its price, and how many were made."""
 
@@ -69,6 +78,7 @@ class LayerWork:
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         self.by_form: dict[tuple[int, ...], _Copies] = {}
+        self._rooms: dict[int, Room] = {}
         self._offered: dict[int, tuple[NDArray[np.bool_], Ints]] = {}
         self._hosted = [PricedOperation(case.beside, "", (spec, NONE)) for spec in specs]
         self._moves, self._reads = PriceCache(1, ways=2), PriceCache(1)
@@ -116,27 +126,44 @@ class LayerWork:
             kinds[kind, len(keys)].append(keys)
         works: dict[Key, Work] = {}
         for (kind, times), every in kinds.items():
-            forms = [decided[keys[0]].activations.form for keys in every]
-            prices = self._priced(kind, [laid[keys[0]] for keys in every], forms, times)
-            for keys, of_keys in zip(every, zip(*prices, strict=True), strict=True):
-                one, (launch, read, hosted, moved) = decided[keys[0]], of_keys
-                copied = self._copied_forms(laid[keys[0]], one.activations)
-                work = Work(
-                    one.active.needed, one.activations, laid[keys[0]], launch, read, hosted, moved,
-                    one.streamed, copied=copied, copy_ns=self._copies_ns(kind, every[0][0], copied),
-                )  # fmt: skip
+            forms = _joined([decided[keys[0]].activations.form for keys in every])
+            parts = [laid[keys[0]] for keys in every]
+            prices = _split(self._priced(kind, _merged(parts), forms, times), parts)
+            for keys, of_keys in zip(every, prices, strict=True):
+                work = self._work(keys[0], decided[keys[0]], laid[keys[0]], of_keys)
                 works |= dict.fromkeys(keys, work)
         return works
 
-    def _copied_forms(self, laid: Layout, activations: Activations) -> Ints:
-        """The form of each copy, where experts have variants."""
-        return activations.form[laid.loaded] if self.case.variants is not None else NONE
-
-    def _copies_ns(self, kinds: tuple[int, ...], like: Key, copied: Ints) -> Ints:
-        """The price of each copy, which are counted, of layers that are ``like`` one."""
+    def of_pass(self, key: Key, one: Decided, counts: Ints) -> Work:
+        """As ``of``, of a single layer in a single pass; the layout is there until the next."""
+        layer = key[0] if counts.shape[1] > 1 else 0
+        laid = self._lay_out(key, one, counts, layer, key[1], self._room_in(key))
         if self.case.variants is None:
-            return NONE
-        known = self._copies_of(kinds, like[0])
+            self.copies[self.kinds[key[0]]] += len(laid.copied)
+        prices = self._priced(self.every_kind[key[0]], laid, one.activations.form, 1)
+        return self._work(key, one, laid, prices)
+
+    def _room_in(self, key: Key) -> Room:
+        """Room for a pass of a layer."""
+        local = len(self.routing.local[key[1]])
+        if local not in self._rooms:
+            self._rooms[local] = Room.of(local, local, 1, local)
+        return self._rooms[local]
+
+    def _work(self, key: Key, one: Decided, laid: Layout, prices: LaunchPrices) -> Work:
+        """What is ``laid`` out, at these prices."""
+        copied = copy_ns = NONE
+        if self.case.variants is not None:
+            copied = one.activations.form[laid.loaded]
+            copy_ns = self._copies_ns(key[0], copied)
+        return Work(
+            one.active.needed, one.activations, laid, *prices, one.streamed, copied=copied,
+            copy_ns=copy_ns,
+        )  # fmt: skip
+
+    def _copies_ns(self, layer: int, copied: Ints) -> Ints:
+        """The price of each copy of ``layer``, by its form; they are counted."""
+        known = self._copies_of(self.every_kind[layer], layer)
         known.number[:] += np.bincount(copied, minlength=len(known.number))
         price: Ints = known.price[copied]
         return price
@@ -182,47 +209,40 @@ class LayerWork:
             laid |= dict.fromkeys(keys, layout)
         return laid
 
-    def _lay_out(self, key: Key, one: Decided, counts: Ints, layer: int, gpu: int) -> Layout:
-        """The layout of one, which is counted at ``layer`` and ``gpu``."""
+    def _lay_out(
+        self, key: Key, one: Decided, counts: Ints, layer: int, gpu: int, room: Room | None = None
+    ) -> Layout:
+        """The layout of one, which is counted at ``layer`` and ``gpu``; in ``room`` that is used
+        again, or in its own.
+        """
         expert, hit, launch, wait, _, form = one.activations
         served = Served(expert, hit, launch, wait, form, one.late)
-        local, into = len(self.routing.local[key[1]]), (counts, layer, gpu)
-        return lay_out(self.how, one.active, served, one.streamed, local, *into)
+        given, into = (self.how, one.active, served, one.streamed), (counts, layer, gpu)
+        if room is not None:
+            return room.lay_out(*given, *into)
+        return lay_out(*given, len(self.routing.local[key[1]]), *into)
 
-    def _priced(
-        self, kinds: tuple[int, ...], laid: list[Layout], forms: list[Ints], times: int
-    ) -> list[list[Ints]]:
-        """By layout ``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers that are
-        alike, so many ``times`` over, whose variants are of ``kinds``; ``forms`` of their
-        activations.
+    def _priced(self, kinds: tuple[int, ...], laid: Layout, form: Ints, times: int) -> LaunchPrices:
+        """The prices of layers that are alike, so many ``times`` over, whose variants are of
+        ``kinds``; ``form`` of their activations.
         """
-        rows, spec = _joined([one.gpu_rows for one in laid]), self.launches[kinds[0]].spec
-        starts = laid[0].starts
-        if len(laid) > 1:
-            members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
-            starts = np.concatenate(
-                [one.starts + at for one, at in zip(laid, members, strict=False)]
-            )
+        spec = self.launches[kinds[0]].spec
         if len(kinds) == 1:
-            kernel_ns = self.launches[kinds[0]].prices(self.provenance, rows, starts, times)
+            launches = self.launches[kinds[0]]
+            kernel_ns = launches.prices(self.provenance, laid.gpu_rows, laid.starts, times)
         else:
             assert self.case.variants is not None, "they have kinds of their own"
-            of_form = self.case.variants.variant_of
-            every = zip(laid, forms, strict=True)
-            own = [of_form[form[one.on_gpu[one.starts]]] for one, form in every]
-            kernel_ns = self._of_variants(kinds, rows, starts, _joined(own))
-        read = _joined([one.read for one in laid])
-        hosted = _joined([one.rows[one.hosted] for one in laid])
-        moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
-        if len(hosted) and not spec.on_host:
-            works = _joined([np.diff(one.step_hosted) > 0 for one in laid])
-            moved[:, works] = self._moved(_joined([one.hosted_rows for one in laid])[works])
-        return [
-            _split(kernel_ns, [len(one.starts) for one in laid]),
-            _split(self._reading(spec, read, kernel_ns, times), [len(one.starts) for one in laid]),
-            _split(self._beside(kinds[0], hosted, times), [len(one.hosted) for one in laid]),
-            _split(moved, [len(one.hosted_rows) for one in laid]),
-        ]
+            own = self.case.variants.variant_of[form[laid.on_gpu[laid.starts]]]
+            kernel_ns = self._of_variants(kinds, laid.gpu_rows, laid.starts, own)
+        read_ns = self._reading(spec, laid.read, kernel_ns, times)
+        moved = np.zeros((2, len(laid.hosted_rows)), np.int64)
+        if not len(laid.hosted):
+            return LaunchPrices(kernel_ns, read_ns, NONE, moved)
+        if not spec.on_host:
+            works = np.diff(laid.step_hosted) > 0
+            moved[:, works] = self._moved(laid.hosted_rows[works])
+        hosted_ns = self._beside(kinds[0], laid.rows[laid.hosted], times)
+        return LaunchPrices(kernel_ns, read_ns, hosted_ns, moved)
 
     def _of_variants(
         self, kinds: tuple[int, ...], rows: Ints, starts: Ints, variants: Ints
@@ -338,8 +358,43 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _split(values: Ints, lengths: list[int]) -> list[Ints]:
-    """``values`` [..., n] in parts of such ``lengths``."""
-    if len(lengths) == 1:
-        return [values]
-    return np.split(values, np.cumsum(lengths)[:-1], axis=-1)
+def _merged(parts: list[Layout]) -> Layout:
+    """Layouts of several layers as one of as many passes more; copies, which are not priced here,
+    are those of the first.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    activations = np.cumsum([0, *(len(one.rows) for one in parts)])
+    members = np.cumsum([0, *(len(one.on_gpu) for one in parts)])
+    hosted = np.cumsum([0, *(len(one.hosted) for one in parts)])
+
+    def behind(name: str, before: Ints) -> Ints:
+        every = zip((getattr(one, name) for one in parts), before.tolist(), strict=False)
+        return np.concatenate([one + at for one, at in every])
+
+    of_all = ("rows", "gpu_rows", "read", "hosted_rows")
+    joined = {name: _joined([getattr(one, name) for one in parts]) for name in of_all}
+    steps = [one.step_hosted[:-1] + at for one, at in zip(parts, hosted.tolist(), strict=False)]
+    return parts[0]._replace(
+        on_gpu=behind("on_gpu", activations),
+        starts=behind("starts", members),
+        hosted=behind("hosted", activations),
+        step_hosted=np.concatenate([*steps, hosted[-1:]]),
+        **joined,
+    )
+
+
+def _split(prices: LaunchPrices, parts: list[Layout]) -> list[LaunchPrices]:
+    """Those of each of ``parts``."""
+    if len(parts) == 1:
+        return [prices]
+    launches = [len(one.starts) for one in parts]
+    lengths = (
+        launches,
+        launches,
+        [len(one.hosted) for one in parts],
+        [len(one.hosted_rows) for one in parts],
+    )
+    every = zip(prices, lengths, strict=True)
+    of_parts = [np.split(values, np.cumsum(of)[:-1], axis=-1) for values, of in every]
+    return [LaunchPrices(*one) for one in zip(*of_parts, strict=True)]

@@ -187,18 +187,6 @@ def _most_rows(offsets: Any, rows: Any) -> int:
     return most
 
 
-def _room(most: int, copies: int, passes: int) -> Layout:
-    """A layout of at most so many activations and copies."""
-    all_rows, on_gpu, gpu_rows, starts, hosted = np.empty((5, most), np.int64)
-    copied, copy_launch, copy_wait = np.empty((3, copies), np.int64)
-    step_launches, step_hosted, step_copies = np.zeros((3, passes + 1), np.int64)
-    return Layout(
-        all_rows, np.empty(most, np.bool_), on_gpu, gpu_rows, starts, np.zeros(most, np.int64),
-        hosted, copied, copy_launch, copy_wait, step_launches, step_hosted, step_copies,
-        *np.zeros((2, passes), np.int64),
-    )  # fmt: skip
-
-
 @inlined
 def _move_rows(
     how: Any, served: Any, low: int, high: int, rows: Any, place: Any, weights: Any, own: Any
@@ -279,7 +267,7 @@ def _lay_out(
     launches = members = hosts = copies = 0
     for p in range(len(streamed)):
         low, high, last, whole = offsets[p], offsets[p + 1], -1, streamed[p]
-        rows = kept = hits = access_hits = 0
+        rows = kept = hits = access_hits = hosted_rows = 0
         for i in range(low, high):
             place[needed[i]] = i
         if moves:
@@ -290,7 +278,7 @@ def _lay_out(
             if on_gpu[form]:
                 number = -(-number // BLOCK_ROWS) * BLOCK_ROWS if pads else number
                 if launch != last:
-                    last, starts[launches] = launch, members
+                    last, starts[launches], read[launches] = launch, members, 0
                     launches += 1
                 members_of[members], gpu_rows[members] = i, number
                 members += 1
@@ -298,7 +286,7 @@ def _lay_out(
             elif on_host[form]:
                 hosted[hosts] = i
                 hosts += 1
-                laid.hosted_rows[p] += number
+                hosted_rows += number
             else:
                 number = 0
                 _skip(how, form, counts, (p, layer, gpu), used, weights, place[e])
@@ -318,9 +306,54 @@ def _lay_out(
             counts[p, layer, gpu, UNNEEDED] += local - (high - low)
             copies = _stream(laid, local, copies)
         _count(counts, (p, layer, gpu), high - low, hits, access_hits, rows, kept)
-        laid.all_rows[p], laid.step_launches[p + 1] = rows, launches
+        laid.all_rows[p], laid.hosted_rows[p] = rows, hosted_rows
+        laid.step_launches[p + 1] = launches
         laid.step_hosted[p + 1], laid.step_copies[p + 1] = hosts, copies
     return launches, members, hosts, copies
+
+
+class Room(NamedTuple):
+    """Room for a ``Layout`` of so many activations, copies and passes, which may be used again when
+    nobody looks at the last one any more; and int64[2, experts] for what is told of experts.
+    """
+
+    laid: Layout
+    experts: Any
+
+    @classmethod
+    def of(cls, most: int, copies: int, passes: int, local: int) -> Room:
+        """For ``most`` activations of ``local`` experts."""
+        rows, on_gpu, gpu_rows, starts, read, hosted = np.empty((6, most), np.int64)
+        copied, copy_launch, copy_wait = np.empty((3, copies), np.int64)
+        step_launches, step_hosted, step_copies = np.zeros((3, passes + 1), np.int64)
+        laid = Layout(
+            rows, np.empty(most, np.bool_), on_gpu, gpu_rows, starts, read, hosted, copied,
+            copy_launch, copy_wait, step_launches, step_hosted, step_copies,
+            *np.empty((2, passes), np.int64),
+        )  # fmt: skip
+        return cls(laid, np.zeros((2, local), np.int64))
+
+    def lay_out(
+        self, how: How, active: Active, served: Served, streamed: NDArray[np.bool_], counts: Ints,
+        layer: int, gpu: int,
+    ) -> Layout:  # fmt: skip
+        """As ``lay_out``."""
+        laid, most = self.laid, len(served.expert)
+        into = self.experts, counts, layer, gpu, laid
+        launches, members, hosts, copies = _lay_out(how, active, served, streamed, *into)
+        return Layout(
+            laid.rows[:most],
+            laid.loaded[:most],
+            laid.on_gpu[:members],
+            laid.gpu_rows[:members],
+            laid.starts[:launches],
+            laid.read[:launches],
+            laid.hosted[:hosts],
+            laid.copied[:copies],
+            laid.copy_launch[:copies],
+            laid.copy_wait[:copies],
+            *laid[10:],
+        )
 
 
 def lay_out(
@@ -331,17 +364,6 @@ def lay_out(
     experts are copied, all of them. Adds to ``counts`` int64[passes, layers, gpus, COUNTED, forms
     and more], at ``layer`` and ``gpu``.
     """
-    most, passes, room = len(served.expert), len(streamed), np.zeros((2, local), np.int64)
-    laid = _room(most, most + local * int(np.count_nonzero(streamed)), passes)
-    into = counts, layer, gpu, laid
-    launches, members, hosts, copies = _lay_out(how, active, served, streamed, room, *into)
-    return laid._replace(
-        on_gpu=laid.on_gpu[:members],
-        gpu_rows=laid.gpu_rows[:members],
-        starts=laid.starts[:launches],
-        read=laid.read[:launches],
-        hosted=laid.hosted[:hosts],
-        copied=laid.copied[:copies],
-        copy_launch=laid.copy_launch[:copies],
-        copy_wait=laid.copy_wait[:copies],
-    )
+    most, passes = len(served.expert), len(streamed)
+    room = Room.of(most, most + local * int(np.count_nonzero(streamed)), passes, local)
+    return room.lay_out(how, active, served, streamed, counts, layer, gpu)

@@ -12,7 +12,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.prices import KEPT, Kept, PriceCache, number_by
 from moesim.engine.provenance import Provenance
 from moesim.model.spec import LayerSpec
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.compiled import code_of, njit, types
 
 FEW_ROWS = 1 << 13
 """Rows of a launch below which its price is kept: larger ones are seldom alike."""
@@ -108,6 +108,11 @@ class RaggedLaunches:
         found = getattr(self.case.prices, "expert_tiles", None)
         return None if found is None else found(self.spec, np.arange(rows))
 
+    @cached_property
+    def _codes(self) -> tuple[Any, Any]:
+        """``_tell_apart`` and ``_find``, for single launches too."""
+        return code_of(_tell_apart), code_of(_find)
+
     def prices(self, provenance: Provenance, rows: Ints, starts: Ints, times: int = 1) -> Ints:
         """As ``experts_ns`` has them of experts with rows, counted ``times`` over, now or when they
         settle.
@@ -171,7 +176,7 @@ class RaggedLaunches:
         not known.
         """
         shapes = np.empty((len(starts), COLUMNS), np.int64)
-        known = self.tiles is not None and _tell_apart(rows, starts, *self.tiles, shapes)
+        known = self.tiles is not None and self._codes[0](rows, starts, *self.tiles, shapes)
         return shapes if known else None
 
     def _priced(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
@@ -184,7 +189,7 @@ class RaggedLaunches:
         numbers = np.empty(len(shapes), np.int64)
 
         def find(kept: Kept, begin: int) -> int:
-            return int(_find(kept, shapes, begin, times, numbers))
+            return int(self._codes[1](kept, shapes, begin, times, numbers))
 
         self.add(find, len(shapes), members)
         return self.known.of(numbers)

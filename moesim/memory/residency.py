@@ -47,7 +47,7 @@ from moesim.memory.policy_reads import reads_of
 from moesim.memory.room import Room
 from moesim.memory.split import OFFERED
 from moesim.memory.staging import STAGE, stage_with
-from moesim.runtime.compiled import njit, specialised
+from moesim.runtime.compiled import code_of, njit, specialised
 
 NONE, NO_PRICES = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
 _STEP = 1 << 20
@@ -84,6 +84,18 @@ def decide_in_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
 def first_of(policy: type[CachePolicy]) -> Any:
     """``decisions.first`` of ``policy``, compiled; kept on disk."""
     return specialised(first_with, FIRST, policy.key)
+
+
+@lru_cache
+def _steps_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
+    """The code of ``decide_in_of``."""
+    return code_of(decide_in_of(policy, miss))
+
+
+@lru_cache
+def _victim_of(policy: type[CachePolicy]) -> Any:
+    """The code of ``first_of``."""
+    return code_of(first_of(policy))
 
 
 @lru_cache
@@ -223,7 +235,7 @@ class LayerCache:
         at = (self.resident, self.state, self._step, self.now)
         self._step += len(active.offsets) - 1
         if self.room is None:
-            decide, cells = decide_in_of(self._policy, self._miss), self._cells(len(active.experts))
+            decide, cells = _steps_of(self._policy, self._miss), self._cells(len(active.experts))
             self.now = decide(self.rules, self.slots, demand, *at[:2], at[2:], out, cells)
         elif self._miss.loads:
             how = (self._policy, self.rules, self.room)
@@ -285,9 +297,9 @@ class LayerCache:
             if busy is not None:
                 free_to_go &= ~busy
             if self.prefetch_draws is None:
-                victim = first_of(self._policy)(free_to_go, state, 0.0)
+                victim = _victim_of(self._policy)(free_to_go, state, 0.0)
             elif free_to_go.any():
-                victim = first_of(self._policy)(free_to_go, state, self.prefetch_draws.random())
+                victim = _victim_of(self._policy)(free_to_go, state, self.prefetch_draws.random())
             if victim < 0:
                 return None
             resident[victim], state[ARRIVING, victim] = False, 0
@@ -301,7 +313,7 @@ class LayerCache:
         gone = []
         for _ in range(int(self.resident.sum()) - slots):
             draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
-            victim = int(first_of(self._policy)(self.resident, self.state, draw))
+            victim = int(_victim_of(self._policy)(self.resident, self.state, draw))
             self.resident[victim] = False
             gone.append(victim)
         self.slots = slots

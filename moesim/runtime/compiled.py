@@ -30,7 +30,7 @@ from numba.extending import register_jitable
 from moesim.config.errors import InputError
 from moesim.runtime.refused import REFUSALS, refused
 
-__all__ = ["built_in", "inlined", "njit", "record", "specialised", "types"]
+__all__ = ["built_in", "code_of", "inlined", "njit", "record", "specialised", "types"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
@@ -49,11 +49,15 @@ def stamp_of(folders: list[Path]) -> str:
     return digest.hexdigest()
 
 
-@cache
 def sources(module: str = "") -> str:
     """The state of all sources that compiled code of ``module`` may come from."""
     own = [group for group in COMPILED if any(module.startswith(f"moesim.{one}.") for one in group)]
-    return stamp_of([PACKAGE / part for group in own or COMPILED for part in group])
+    return _state_of(own[0] if own else sum(COMPILED, ()))
+
+
+@cache
+def _state_of(parts: tuple[str, ...]) -> str:
+    return stamp_of([PACKAGE / part for part in parts])
 
 
 LOCAL = "<locals>"
@@ -118,8 +122,16 @@ KEPT = has_place() or make_place()
 """Whether compiled code is kept on disk; else every process compiles anew."""
 
 
-def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Function], Function]:
-    """``numba.njit`` with one signature or none; ``cache``: on disk, where there is a place."""
+def njit(
+    *signature: Any, cache: bool = False, at_once: bool = False, vectors: bool = True,
+    **options: Any,
+) -> Callable[[Function], Function]:  # fmt: skip
+    """``numba.njit`` with one signature or none; ``cache``: on disk, where there is a place;
+    ``vectors``: loops become vector instructions where they can.
+
+    A function with a signature is compiled, or loaded, ``at_once`` or when it is first needed: a
+    run needs few of those that there are, and each takes milliseconds.
+    """
     jit: Any = numba.njit(**options)
 
     def compiled(function: Function) -> Function:
@@ -128,12 +140,62 @@ def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Func
             return function
         if cache and KEPT:
             made._cache = _kept(function)  # noqa: SLF001 (what enable_caching sets)
-        for one in signature:
-            made.compile(one)
-            made.disable_compile()
+        if signature:
+            _wait(made, signature, vectors=vectors)
+        if at_once:
+            _compile_waiting(made)
         return cast("Function", made)
 
     return compiled
+
+
+WAITING = ("_compile_for_args", "get_call_template")
+"""How numba asks a function for its code: to call it, and to call it from another."""
+
+
+def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
+    """Compile ``made`` for its ``signature``, and for no other, when it is first asked for."""
+    config: Any = numba.config
+    vectorizes = config.LOOP_VECTORIZE if vectors else 0
+
+    def compile_now() -> None:
+        for name in WAITING:
+            delattr(made, name)
+        before, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, vectorizes
+        try:
+            for one in signature:
+                made.compile(one)
+        finally:
+            config.LOOP_VECTORIZE = before
+        made.disable_compile()
+
+    def to_call(*_: Any, **__: Any) -> Any:
+        compile_now()
+        return made  # which numba calls then
+
+    def from_another(*given: Any) -> Any:
+        compile_now()
+        return made.get_call_template(*given)
+
+    for name, ask in zip(WAITING, (to_call, from_another), strict=True):
+        setattr(made, name, ask)
+
+
+def _compile_waiting(made: Any) -> None:
+    """Compile ``made`` now, where it is to be when it is asked for."""
+    if WAITING[0] in vars(made):
+        getattr(made, WAITING[0])()
+
+
+def code_of(function: Any) -> Any:
+    """The code of a compiled ``function`` with one signature, for who calls it again and again and
+    keeps to that. To find out the types of many arrays at each call takes longer than a short
+    function itself.
+    """
+    if isinstance(function, FunctionType):  # where compiling is switched off
+        return function
+    _compile_waiting(function)
+    return function.get_overload(function.signatures[0])
 
 
 def record(kind: type, *members: Any) -> Any:
@@ -186,7 +248,8 @@ def specialised(
     _tell_apart(function, digest, functions)
     try:
         options = {} if allocates else {"_nrt": False}
-        return njit(signature, cache=all(map(_has_name, functions)), **options)(function)
+        kept = all(map(_has_name, functions))
+        return njit(signature, cache=kept, at_once=True, **options)(function)
     except REFUSALS as error:
         raise InputError([refused(error, functions)]) from None
 

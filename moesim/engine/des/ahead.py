@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import At, Predictions
+from moesim.engine.ahead import At
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import (
@@ -34,7 +33,6 @@ from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
 from moesim.engine.storage import read_times
-from moesim.memory.activations import Activations
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.residency import all_there
 
@@ -42,13 +40,23 @@ Place = tuple[int, int]
 """A pass, and a MoE layer."""
 Expert = tuple[int, int]
 """A shelf (a MoE layer, or one in a variant: see ``Shelves``), and an expert within the GPU."""
-Targets = list[tuple[Place, Ints]]
-"""Layers ahead that have slots, and what is predicted for them (see ``Predictions``)."""
+
+
+class Target(NamedTuple):
+    """A layer ahead that has slots, what is ``predicted`` for it (see ``Predictions``), and what
+    marks an expert as kept ``until`` it is decided.
+    """
+
+    place: Place
+    predicted: Ints
+    until: int
+
+
 Mask = NDArray[np.bool_]
 NOT_STREAMED = np.zeros(1, np.bool_)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Prefetch:
     """An ``expert`` (numbered within the GPU) copied ahead for a MoE layer, into slots of
     ``shelf``.
@@ -69,7 +77,7 @@ class Prefetch:
     @property
     def copying(self) -> bool:
         """Whether it waits or is being copied."""
-        return not self.group.done.triggered and (self.waits or self.started)
+        return not self.group.done.processed and (self.waits or self.started)
 
     @property
     def started(self) -> bool:
@@ -114,6 +122,7 @@ class Ahead:
         self.program, self.stored = program, self._stored(program)
         self.waits: tuple[list[int], int] = [], 0
         self.host_hits = self.reads = 0
+        self.overlaps, self.budget = case.software.overlap, case.prefetch.budget
         self.launches = [launches_of_all(case, layer, gpu) for layer in range(layers)]
 
     def _stored(self, program: Program) -> Stored | None:
@@ -145,8 +154,8 @@ class Ahead:
             meant = self._end(place, at)
             activated = self.shelves.activate(place[0], moe, at)
             activations, late = activated.activations, activated.late
-        decided = {key: Decided(active, activations, NOT_STREAMED, late)}
-        work = self.work.of(decided, table[index : index + 1])[key]
+        decided = Decided(active, activations, NOT_STREAMED, late)
+        work = self.work.of_pass(key, decided, table[index : index + 1])
         known = self.unused
         if not before:
             known = {(one.shelf, one.expert): one for one in meant if not one.evicted}
@@ -155,7 +164,8 @@ class Ahead:
         where = (index, moe, self.gpu)
         if len(served := chunk.undecided.served):
             served[(*where, activations.expert)] = activations.form
-        self._read(place, activations, late, copies.submitted)
+        if self.stored is not None:
+            self._read(self.stored, place, activated, copies.submitted)
         for of_launch in copies.groups.values():
             if len(of_launch) > 1:
                 of_launch.sort(key=lambda group: not group.begun)
@@ -189,42 +199,46 @@ class Ahead:
             return []
         assert chunk.undecided is not None, "see decide"
         predictions = chunk.undecided.predictions
-        targets = self._targets(predictions, ((0, one) for one in predictions.coming(index)))
+        targets = self._targets(chunk, [(0, one) for one in predictions.coming(index)])
         self.unused.clear()
-        for target, _ in targets:
-            for of_layer in self.shelves.of_layer(target[1]):
+        for place, _, _ in targets:
+            for of_layer in self.shelves.of_layer(place[1]):
                 of_layer.stand_before(step)
-        self._pin_there(chunk, targets)
+        self._pin_there(targets)
         queued: list[Prefetch] = []
-        for target, predicted in targets:
-            for shelf, expert in self.shelves.named(target[1], predicted):
+        for place, predicted, until in targets:
+            for shelf, expert in self.shelves.named(place[1], predicted):
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
                 if self.shelves.there(shelf, expert) is None and self._affords(shelf):
-                    victim = slots.prefetch(expert, self._pin(chunk, target))
+                    victim = slots.prefetch(expert, until)
                     if victim is not None:
-                        step_of = chunk.first + target[0]
-                        one = self._prefetch((step_of, target[1]), (shelf, expert), victim)
+                        one = self._prefetch(place, (shelf, expert), victim)
                         one.group.index = len(queued)
                         queued.append(one)
                         self.unused[shelf, expert] = one
-        self._pin_there(chunk, targets)
+        self._pin_there(targets)
         self.waits = [], self._read_before(step, queued)
         for one in queued:
             self.copy_in.submit(one.group)
         return queued
 
-    def _pin_there(self, chunk: Chunk, targets: Targets) -> None:
-        """Keep what is predicted and in a slot."""
-        for target, predicted in targets:
-            self.shelves.pin(target[1], predicted, self._pin(chunk, target))
+    def _pin_there(self, targets: list[Target]) -> list[list[Expert]]:
+        """Keep what is predicted and in a slot; returns what is in none."""
+        pin = self.shelves.pin
+        return [pin(place[1], predicted, until) for place, predicted, until in targets]
 
-    def _targets(self, predictions: Predictions, ahead: Iterable[tuple[int, Place]]) -> Targets:
-        """What is predicted for layers ``ahead``, each after the origin of its prediction."""
-        targets: Targets = []
-        for origin, target in ahead:
-            if self.slots[target[1]] is not None:
-                targets.append((target, predictions.of(origin, target, self.gpu)))
+    def _targets(self, chunk: Chunk, ahead: list[tuple[int, Place]]) -> list[Target]:
+        """What is predicted for layers ``ahead`` (their passes in the ``chunk``), each after the
+        origin of its prediction.
+        """
+        assert chunk.undecided is not None, "see decide"
+        predicted, targets = chunk.undecided.predictions.of, list[Target]()
+        for origin, (index, layer) in ahead:
+            if self.slots[layer] is not None:
+                step = chunk.first + index
+                experts = predicted(origin, (index, layer), self.gpu)
+                targets.append(Target((step, layer), experts, self._until(step, layer)))
         return targets
 
     def _read_before(self, step: int, queued: list[Prefetch]) -> int:
@@ -237,17 +251,13 @@ class Ahead:
         return until
 
     def _read(
-        self,
-        place: Place,
-        activations: Activations,
-        late: NDArray[np.bool_],
+        self, stored: Stored, place: Place, activated: Activated,
         submitted: list[tuple[CopyGroup, int]],
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Read what the activations of ``place`` want, before whose end no copy of what is
         ``submitted`` starts, nor a launch, nor the host.
         """
-        if (stored := self.stored) is None:
-            return
+        activations, late = activated.activations, activated.late
         layer, flags = place[1], self.case.flags
         wants = ~activations.hit & ~flags.nowhere[activations.form]
         queued = [e for e in activations.expert[late].tolist() if stored.queued((layer, e))]
@@ -281,13 +291,16 @@ class Ahead:
         started = [one for one in meant if one.started]
         counts[STARTED], counts[CANCELLED] = len(started), len(meant) - len(started)
         counts[TAKEN_OVER] = sum(one.promoted for one in meant)
-        by_variant = [[0] * self.shelves.count for _ in range(2)]
-        for some, number in zip((started, used), by_variant, strict=True):
-            for one in some:
-                number[one.shelf // self.layers] += 1
-        if self.shelves.count > 1:
-            counts[-2 * self.shelves.count :] = [*by_variant[0], *by_variant[1]]
-        self.work.count_copies(layer, by_variant[0])
+        by_variant = self._by_variant(started)
+        if (variants := self.shelves.count) > 1:
+            counts[-2 * variants :] = [*by_variant, *self._by_variant(used)]
+        self.work.count_copies(layer, by_variant)
+
+    def _by_variant(self, prefetches: list[Prefetch]) -> list[int]:
+        if self.shelves.count == 1:
+            return [len(prefetches)]
+        found = [one.shelf // self.layers for one in prefetches]
+        return [found.count(variant) for variant in range(self.shelves.count)]
 
     def _end(self, place: Place, at: At) -> list[Prefetch]:
         """Cancel prefetches that wait and will not serve what is needed ``at`` a pass, and lift the
@@ -339,31 +352,23 @@ class Ahead:
         ends: Ends = {}
         submitted: list[tuple[CopyGroup, int]] = []
         (step, layer), loads, caused = place, 0, 0
-        activations, of_form = activated.activations, self.shelves.copied[layer]
+        of_form, overlaps = self.shelves.copied[layer], self.overlaps
         pooled, forms = self.slots[layer] is not None, len(of_form) > 1
-        columns = (
-            activations.expert,
-            activations.hit,
-            activations.launch,
-            activations.wait,
-            loaded,
-            activations.victim,
-            activated.late,
-            activations.form,
-        )
-        for shelf, (expert, hit, launch, wait, is_loaded, victim, is_late, form) in zip(
-            activated.shelves, zip(*(one.tolist() for one in columns), strict=True), strict=True
+        columns = [one.tolist() for one in (*activated.activations, activated.late, loaded)]
+        for shelf, expert, hit, launch, wait, victim, form, is_late, is_loaded in zip(
+            activated.shelves, *columns, strict=True
         ):
-            key = (shelf, expert)
             if is_late:
-                group, waited = self._awaited(key)
+                group, waited = self._awaited((shelf, expert))
                 groups[launch].append(group)
                 submitted += [(group, expert)] * waited
-            caused += not hit and key in self.by_prefetch
+            if hit:
+                continue
+            caused += (shelf, expert) in self.by_prefetch
             if victim >= 0 and pooled:
                 self._evict(self._key(shelf, victim))
             if is_loaded:
-                until = wait if self.case.software.overlap else max(wait, launch - 1)
+                until = wait if overlaps else max(wait, launch - 1)
                 after = ends.setdefault(until, self.env.event()) if until >= 0 else None
                 group = self._copy(step, of_form[form if forms else 0], expert)
                 group.index, group.after = loads, after
@@ -395,49 +400,42 @@ class Ahead:
         """Prefetch for the layers ahead; returns for how many experts, after ``loads`` copies."""
         assert chunk.undecided is not None, "see decide"
         index, source, _ = where
-        predictions, issued = chunk.undecided.predictions, 0
+        predictions, issued, host_ns = chunk.undecided.predictions, 0, self.copy_in.host_ns
         ahead = enumerate(predictions.layers_ahead(index, source), 1)
-        targets = self._targets(
-            predictions, ((predictions.origin(source, far), target) for far, target in ahead)
-        )
-        self._pin_there(chunk, targets)
-        queued: list[Prefetch] = []
-        for target, predicted in targets:
-            place = (chunk.first + target[0], target[1])
-            missing, busy = self.shelves.missing(target[1], predicted), dict[int, Mask | None]()
+        origins = [(predictions.origin(source, far), target) for far, target in ahead]
+        targets, queued = self._targets(chunk, origins), list[Prefetch]()
+        for (place, _, until), missing in zip(targets, self._pin_there(targets), strict=True):
+            busy: dict[int, Mask | None] = {}
             for shelf, expert in missing:
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
                 if self._affords(shelf):
                     if shelf not in busy:
                         busy[shelf] = self._busy(shelf, source, activated)
-                    victim = slots.prefetch(expert, self._pin(chunk, target), busy[shelf])
+                    victim = slots.prefetch(expert, until, busy[shelf])
                     if victim is not None:
                         issued += 1
                         one = self._prefetch(place, (shelf, expert), victim)
-                        one.group.known += (loads + issued) * self.copy_in.host_ns
+                        one.group.known += (loads + issued) * host_ns
                         one.group.ahead = True
                         queued.append(one)
             if missing and self.case.prefetch.stop == "first_missing":
                 break
-        self._read_ahead((chunk.first + index, source), queued)
-        for one in queued:
-            self.copy_in.prefetch(one.group)
+        if self.stored is not None:
+            self._read_ahead(self.stored, (chunk.first + index, source), queued)
+        if queued:
+            self.copy_in.prefetch(*(one.group for one in queued))
         return issued
 
-    def _read_ahead(self, place: Place, queued: list[Prefetch]) -> None:
+    @staticmethod
+    def _read_ahead(stored: Stored, place: Place, queued: list[Prefetch]) -> None:
         """Read what was ``queued`` at ``place`` and is not in memory."""
-        if (stored := self.stored) is None:
-            return
         stored.ahead(*place, {(one.shelf, one.expert): one.group for one in queued})
         for one in queued:
             one.read = stored.reads.get((one.shelf, one.expert))
 
-    def _pin(self, chunk: Chunk, target: tuple[int, int]) -> int:
-        """What marks an expert as kept until ``target``."""
-        return self._until(chunk.first + target[0], target[1])
-
     def _until(self, step: int, layer: int) -> int:
+        """What marks an expert as kept until then."""
         return step * self.layers + layer + 1
 
     def _busy(self, shelf: int, source: int, activated: Activated) -> Mask | None:
@@ -456,11 +454,11 @@ class Ahead:
 
     def _affords(self, shelf: int) -> bool:
         """Whether one more expert of ``shelf`` is within the budget."""
-        if self.case.prefetch.budget is None:
+        if self.budget is None:
             return True
         self.under_way = [one for one in self.under_way if one.copying]
         used = sum(one.group.amount for one in self.under_way)
-        return used + self.shelves.ahead(shelf).amount <= self.case.prefetch.budget
+        return used + self.shelves.ahead(shelf).amount <= self.budget
 
     def _prefetch(self, place: Place, expert: Expert, victim: int) -> Prefetch:
         """The copy of ``expert`` over ``victim``, which is to be queued."""
@@ -473,7 +471,7 @@ class Ahead:
         assert slots is not None, "it has a slot now"
         self.latest[expert] = one
         self.meant[place].append(one)
-        if self.case.prefetch.budget is not None:
+        if self.budget is not None:
             self.under_way.append(one)
         group.done.callbacks.append(lambda _: self._arrived(one, slots))
         return one

@@ -34,8 +34,9 @@ class Compute:
         """Charge the time up to ``until`` that is not charged yet: a span of the GPU's time. That
         of ``experts`` is kept though it may cost nothing.
         """
-        begin, self.cursor = self.cursor, max(self.cursor, until)
-        if self.cursor > begin or experts:
+        begin = self.cursor
+        if until > begin or experts:
+            self.cursor = max(begin, until)
             self.charges[category] += self.cursor - begin
             if self.keep_spans:
                 self.span("compute", name, begin, self.cursor, self.categories[category], experts)

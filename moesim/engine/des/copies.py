@@ -14,6 +14,7 @@ from moesim.engine.des.links import FairLinks
 DECISION, LAST = 2, 3
 """Priorities of events: a layer is decided after all else that happens in its nanosecond, and
 prefetches begin after that; simpy's own are 0 and 1."""
+NEVER = 1 << 62
 
 
 class After(simpy.Event):
@@ -25,7 +26,17 @@ class After(simpy.Event):
         env.schedule(self, priority, delay)  # type: ignore[arg-type]
 
 
-@dataclass(eq=False)
+def happen(event: simpy.Event, delay: int, value: int) -> None:
+    """Let ``event`` happen ``delay`` ns from now: one event for what a timeout and it would be.
+    Raises ValueError where that is past.
+    """
+    if delay < 0:
+        raise ValueError(delay)
+    event._ok, event._value = True, value  # noqa: SLF001 (as simpy's own Timeout does)
+    event.env.schedule(event, delay=delay)
+
+
+@dataclass(eq=False, slots=True)
 class CopyGroup:
     """Copies of equal size that follow one another: one event for all.
 
@@ -81,6 +92,7 @@ class CopyIn:
         self._queue: deque[CopyGroup] = deque()
         self._prefetches: deque[CopyGroup] = deque()
         self._busy = False
+        self._looks = NEVER
         self.on_copy: Callable[[CopyGroup], None] | None = None
 
     def submit(self, group: CopyGroup) -> None:
@@ -90,9 +102,9 @@ class CopyIn:
             self._busy = True
             self._next()
 
-    def prefetch(self, group: CopyGroup) -> None:
-        """Queue ``group`` behind all that is not prefetched."""
-        self._prefetches.append(group)
+    def prefetch(self, *groups: CopyGroup) -> None:
+        """Queue ``groups`` behind all that is not prefetched."""
+        self._prefetches.extend(groups)
         self.look()
 
     def withdraw(self, group: CopyGroup) -> None:
@@ -104,16 +116,22 @@ class CopyIn:
         """Begin the first prefetch as soon as it may, and after all else of that nanosecond."""
         if self._busy or not self._prefetches or self._prefetches[0].unread:
             return
-        wait = max(self._from(self._prefetches[0]) - int(self.env.now), 0)
-        After(self.env, wait, LAST).callbacks.append(lambda _: self._begin())
+        now = int(self.env.now)
+        at = max(self._from(self._prefetches[0]), now)
+        if at < self._looks:
+            self._looks = at
+            After(self.env, at - now, LAST).callbacks.append(self._begin)
 
-    def _begin(self) -> None:
+    def _begin(self, event: simpy.Event) -> None:
+        del event
+        self._looks, now = NEVER, int(self.env.now)
         if self._busy or not self._prefetches or self._prefetches[0].unread:
             return
-        if self._from(self._prefetches[0]) > self.env.now:
+        if self._from(self._prefetches[0]) > now:
+            self.look()
             return
         self._busy, group = True, self._prefetches.popleft()
-        group.there = max(group.there, int(self.env.now))  # one before it may have held it up
+        group.there = max(group.there, now)  # one before it may have held it up
         self._queue.append(group)
         self._next()
 
@@ -138,8 +156,8 @@ class CopyIn:
             start = max(self._issued(group, index), self.end, waited, group.there)
             self.end = start + group.copy_ns
             group.spans.append((start, self.end))
-        timeout = self.env.timeout(self.end - int(self.env.now))
-        timeout.callbacks.append(lambda _: self._finished(group))
+        group.done.callbacks.insert(0, self._finished)
+        happen(group.done, self.end - int(self.env.now), self.end)
 
     def _issued(self, group: CopyGroup, index: int) -> int:
         """When the host has issued copy ``index`` of its layer."""
@@ -158,12 +176,13 @@ class CopyIn:
             yield way.fair.transfer(group.amount, way.links)
             self.end = int(self.env.now)
             group.spans.append((start, self.end))
-        self._finished(group)
-
-    def _finished(self, group: CopyGroup) -> None:
-        self._queue.popleft()
-        self.served += group.count
+        group.done.callbacks.insert(0, self._finished)
         group.done.succeed(self.end)
+
+    def _finished(self, done: simpy.Event) -> None:
+        del done
+        group = self._queue.popleft()
+        self.served += group.count
         if self.on_copy is not None:
             self.on_copy(group)
         if self._queue:

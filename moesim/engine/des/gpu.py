@@ -54,10 +54,12 @@ class Gpu(Compute):
         self.host_compute, self.keep_layers = host_compute, layers
         self.drive: Drive | None = None
         self.together, self.held = case.gpus > 1, held
+        self.agrees, self.gathers = case.gating.agrees, case.gathers
+        self.overlaps = case.software.overlap
         self.hold(0, held)
         self.hosts: dict[Execution, tuple[list[HostTimes], int]] = {}
         self.reads = read_times(case)
-        beside = case.software.overlap and not copy_in.blocking
+        beside = self.overlaps and not copy_in.blocking
         self.copies_ahead = case.prefill == "stream" and beside and not prefetches(case)
         self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
@@ -167,7 +169,7 @@ class Gpu(Compute):
         known, free, _ = self._gate(layer, index)
         known = self._decided(layer, known)
         self.time = max(known, free)
-        if self.case.gating.agrees:
+        if self.agrees:
             known = self._permute(layer, index)
         low, high = layer.step_launches[index], layer.step_launches[index + 1]
         self._launch_experts(layer, index)
@@ -183,12 +185,12 @@ class Gpu(Compute):
         """
         gated = self._run(layer.terms[Stage.GATE], index)
         self.launch("launch gate", self.host + layer.hosts.gate)
-        permuted = gated if self.case.gating.agrees else self._permute(layer, index)
+        permuted = gated if self.agrees else self._permute(layer, index)
         beside = layer.terms[Stage.BESIDE]
-        if any(term.ns[index] for term in beside):
+        if beside and any(term.ns[index] for term in beside):
             self.launch("launch shared expert", self.host + layer.hosts.shared)
         free = self._run(beside, index)
-        return (gated if self.case.software.overlap else free), free, permuted
+        return (gated if self.overlaps else free), free, permuted
 
     def _permute(self, layer: MoeLayer, index: int) -> int:
         """The rows are reordered, or put into their places, apart from the gate. Returns the
@@ -244,36 +246,26 @@ class Gpu(Compute):
         down, up = layer.down_ns[index], layer.up_ns[index]
         return self.env.process(self.host_compute.run(ready, down, jobs, up))
 
-    def _host_beside_ends(
-        self, layer: MoeLayer, index: int, ready: int, beside: simpy.Process | None
-    ) -> Events:
-        """Wait for the host's experts, beside others or alone; then nothing needs the layer's."""
-        if beside is None:
-            self._host_alone(layer, index, ready)
-        else:
-            self._host_ended(layer, index, [ready, *(yield beside)])
-        if self.drive is not None:
-            self.drive.left(self.time, self.behind.get(layer.index))
-
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
         known, free, permuted = self._gate(layer, index)
-        if self.case.gathers:
+        if self.gathers:
             known = yield from self._together(known, layer.dispatch[index], "all-gather")
         elif layer.exchange_ns:
             known = yield from self._together(known, layer.exchange_ns, "exchange counts")
         known = self._decided(layer, known)
         reading = self._reading(layer, index, known)
         groups, ends, whole = yield from self._settle(layer, index, known, reading)
-        if self.case.gating.agrees:
+        if self.agrees:
             self.time = max(known, free)
             permuted = free = self._permute(layer, index)
         ready = max(known, permuted)
-        if self.together and not self.case.gathers:
+        if self.together and not self.gathers:
             ready = yield from self._together(ready, layer.dispatch[index], "dispatch")
-        stored, host_has = yield from self._stored(layer, index, reading)
+        begun = None if reading is None else (yield reading.begun)
+        stored, host_has = self._stored(layer, index, begun)
         hosted = max(ready, host_has)
-        beside = self._host_beside(layer, index, hosted)
+        beside = self._host_beside(layer, index, hosted) if self.host_compute else None
         self.time = max(ready, free)
         there = 0
         if whole is not None:
@@ -286,11 +278,20 @@ class Gpu(Compute):
             yield from self.reach()
             self._copy_ahead(index)
         self._launched(layer, index, known, max(known, last_copy))
-        yield from self._host_beside_ends(layer, index, hosted, beside)
+        if beside is None:
+            self._host_alone(layer, index, hosted)
+        else:
+            self._host_ended(layer, index, [hosted, *(yield beside)])
+        self._left(layer)
         if self.together:
-            what = "reduce-scatter" if self.case.gathers else "combine"
+            what = "reduce-scatter" if self.gathers else "combine"
             self.time = yield from self._together(self.time, layer.combine[index], what)
         self._unpermute(layer, index)
+
+    def _left(self, layer: MoeLayer) -> None:
+        """Nothing needs the layer's experts any more."""
+        if self.drive is not None:
+            self.drive.left(self.time, self.behind.get(layer.index))
 
     def _unpermute(self, layer: MoeLayer, index: int) -> None:
         self._run(layer.terms[Stage.AFTER], index)
@@ -305,13 +306,12 @@ class Gpu(Compute):
         begun = self.drive.ask(place, known, layer.busy_ns(index))
         return Reading(self.env, layer, index, begun)
 
-    def _stored(
-        self, layer: MoeLayer, index: int, reading: Reading | None
-    ) -> Generator[simpy.Event, Any, tuple[list[int], int]]:
-        """When host memory has what each launch or its copies want, and the host's experts."""
-        if reading is None:
+    def _stored(self, layer: MoeLayer, index: int, begun: int | None) -> tuple[list[int], int]:
+        """When host memory has what each launch or its copies want, and the host's experts, of
+        reads that have ``begun`` then.
+        """
+        if begun is None:
             return [], 0
-        begun = yield reading.begun
         if layer.streamed[index]:
             return [layer.read_end(index, begun, layer.reads(index) - 1)], 0
         return layer.launches_have(index, begun), layer.host_has(index, begun)
@@ -408,8 +408,7 @@ class Gpu(Compute):
 
     def _launched(self, layer: MoeLayer, index: int, known: int, last_copy: int) -> None:
         """The host's time for copies, experts and combine."""
-        copies = self._issued(layer, index)
-        if copies:
+        if copies := self._issued(layer, index):
             if self.copy_in.blocking:
                 self.launch("wait for copies", max(self.host, last_copy), known)
             else:
@@ -427,6 +426,6 @@ class Gpu(Compute):
         self.charge(BARRIER, start, "wait for GPUs")
         self.charge(DISPATCH, start + price_ns, what)
         if self.keep_spans:
-            name = what if self.case.gathers else f"all-to-all: {what}"
+            name = what if self.gathers else f"all-to-all: {what}"
             self.span("communication", name, start, start + price_ns, "dispatch_combine")
         return start + price_ns

@@ -47,11 +47,8 @@ class GpuAhead(Gpu):
         del layer, index, known
         return None
 
-    def _stored(
-        self, layer: MoeLayer, index: int, reading: Reading | None
-    ) -> Generator[simpy.Event, Any, tuple[list[int], int]]:
-        del layer, index, reading
-        yield from ()
+    def _stored(self, layer: MoeLayer, index: int, begun: int | None) -> tuple[list[int], int]:
+        del layer, index, begun
         return self.ahead.waits
 
     def _load_before(self, index: int) -> Events:

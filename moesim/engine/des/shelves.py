@@ -85,23 +85,20 @@ class Shelves:
         numbered = (divmod(number, self.local) for number in predicted.tolist())
         return [(variant * self.layers + layer, expert) for variant, expert in numbered]
 
-    def pin(self, layer: int, predicted: Ints, until: int) -> None:
-        """Keep what is ``predicted`` for a MoE layer and in a slot."""
+    def pin(self, layer: int, predicted: Ints, until: int) -> list[tuple[int, int]]:
+        """Keep what is ``predicted`` for a MoE layer and in a slot; returns shelf and expert of
+        what is in none.
+        """
         slots = self.slots[layer]
         if self.count == 1 and slots is not None:
-            slots.pin_all(predicted, until)
-            return
+            return [(layer, expert) for expert in slots.pin_all(predicted, until)]
+        missing = []
         for shelf, expert in self.named(layer, predicted):
-            if (there := self.there(shelf, expert)) is not None:
+            if (there := self.there(shelf, expert)) is None:
+                missing.append((shelf, expert))
+            else:
                 there.pin(expert, until)
-
-    def missing(self, layer: int, predicted: Ints) -> list[tuple[int, int]]:
-        """Shelf and expert of what is ``predicted`` for a MoE layer and in no slot."""
-        slots = self.slots[layer]
-        if self.count == 1 and slots is not None:
-            return [(layer, expert) for expert in slots.lacks(predicted).tolist()]
-        named = self.named(layer, predicted)
-        return [one for one in named if self.there(*one) is None]
+        return missing
 
     def of_layer(self, layer: int) -> list[LayerSlots]:
         """Those of a MoE layer, by variant."""

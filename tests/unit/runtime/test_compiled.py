@@ -137,7 +137,7 @@ def test_compiled_code_holds_only_while_all_sources_are_the_same(kept_in, monkey
     signature = types.int64(types.int64)
 
     def compiled_again():
-        return compiled.njit(signature, cache=True)(plus_three)
+        return compiled.njit(signature, cache=True, at_once=True)(plus_three)
 
     assert hits(compiled_again()) == 0
     kept = {path: path.stat().st_mtime_ns for path in kept_in.rglob("*.nb?")}
@@ -150,6 +150,28 @@ def test_compiled_code_holds_only_while_all_sources_are_the_same(kept_in, monkey
     again = {path: path.stat().st_mtime_ns for path in kept_in.rglob("*.nb?")}
     assert again.keys() == kept.keys()
     assert all(again[path] > before for path, before in kept.items())
+
+
+def test_a_function_is_compiled_when_it_is_needed_and_for_its_signature_alone():
+    made: Any = compiled.njit(types.int64(types.int64))(plus_three)
+    assert not made.signatures
+    assert made(4) == 7
+    assert len(made.signatures) == 1
+    with pytest.raises(TypeError, match="No matching definition"):
+        made("four")
+    assert compiled.code_of(made)(4) == 7
+
+
+def test_one_that_another_calls_is_compiled_with_it_for_its_signature():
+    inner: Any = compiled.njit(types.int64(types.int64))(plus_three)
+
+    def one_more(x):
+        return inner(x) + 1
+
+    outer = compiled.njit(types.int64(types.int32))(one_more)
+    assert outer(4) == 8
+    assert [str(one) for (one,) in inner.signatures] == ["int64"]
+    assert compiled.code_of(compiled.njit(types.int64(types.int64))(plus_three))(5) == 8
 
 
 def test_a_change_of_any_source_is_another_state(tmp_path):

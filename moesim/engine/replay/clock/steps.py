@@ -9,8 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-import numba
-
 from moesim.engine.replay.clock.records import (
     AFTER,
     BARRIER,
@@ -52,20 +50,8 @@ def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Functio
     count; ``inline``: into those that call it. Its loops are over few GPUs: vectors would cost more
     than they save.
     """
-    compiler: Any = njit
-    config: Any = numba.config
-
-    def compile_it(function: Function) -> Function:
-        vectorizes, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, 0
-        try:
-            compiled: Function = compiler(signature, cache=True, _nrt=False, forceinline=inline)(
-                function
-            )
-        finally:
-            config.LOOP_VECTORIZE = vectorizes
-        return compiled
-
-    return compile_it
+    options = {"cache": True, "at_once": not inline, "vectors": False}
+    return njit(signature, **options, _nrt=False, forceinline=inline)
 
 
 inlined = partial(compiled_clock, inline=True)
