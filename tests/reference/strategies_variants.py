@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from .reference_placement import local_experts, physical
 from .reference_words import Variant
-from .strategies import Case, cases, of_few_policies
+from .strategies import Case, cases, of_few_policies, runnable
 from .strategies_prefetch import prefetching_cases
 
 OF_VARIANTS = ("lru", "gate_score", "random", "s3fifo", "hobbit")
@@ -33,7 +33,12 @@ def prefetching_variants(draw: st.DrawFn) -> Case:
 
 
 def in_variants(draw: st.DrawFn, case: Case) -> Case:
-    """``case`` with its experts in two or three formats."""
+    """``case`` with its experts in two or three formats, none twice: which of its copies serves a
+    choice is not said of variants.
+    """
+    if physical(case.model, case.config) > case.model.experts:
+        whole = replace(case.config, placement="contiguous", plan=None)
+        case = replace(case, config=runnable(whole, case.trace))
     local = max(map(len, local_experts(case.model, case.config)))
     few: Any = case.config.slots
     any_slots = st.integers(1, local)
@@ -53,9 +58,7 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
     limits = (first, last) if len(rest) == 1 else (first, (first + last) / 2, last)
     if rule == "gate_ratio":
         limits = limits[::-1]
-    whole = physical(case.model, case.config) == case.model.experts
-    beyond = ["skip", "low", *["high"] * (rule == "resident_else")]
-    beyond += ["substitute"] * whole  # else it is not said to which replica rows go
+    beyond = ["skip", "low", "substitute", *["high"] * (rule == "resident_else")]
     config = replace(
         case.config,
         slots=few,

@@ -15,6 +15,7 @@ import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.best import best_lines
+from moesim.report.chosen_run import run_of
 from moesim.report.compare import compare
 from moesim.report.compare_tables import rendered
 from moesim.report.figures import registry
@@ -168,7 +169,7 @@ def test_figures_name_the_share(sweep: Sweep, tmp_path: Path, kind: Any, text: s
 
 
 def test_the_memory_shown_is_that_of_the_best(sweep: Sweep) -> None:
-    name, _ = registry.get("memory_over_time")()._run(sweep.folder)  # type: ignore[attr-defined]
+    name, _ = run_of(registry.get("memory_over_time")(), sweep.folder)
     assert name == "best point, dynamic"
 
 
