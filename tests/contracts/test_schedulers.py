@@ -16,7 +16,8 @@ from tests.reference.serving_cases import DRAWN, asked_of, room_of
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
 HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "disaggregated", "exchange", "fleet",
            "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes",
-           "recent_experts", "requests", "room", "run", "state", "steps", "wire"}  # fmt: skip
+           "recent_experts", "requests", "room", "run", "state", "steps", "tokens",
+           "wire"}  # fmt: skip
 
 
 def tokens_of(state: State, step: int) -> int:
