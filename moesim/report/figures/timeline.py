@@ -13,7 +13,6 @@ from moesim.report.components import cause_in_words
 from moesim.report.figures.base import Figure
 from moesim.report.labels import legend
 from moesim.report.style import FACES, fill
-from moesim.report.trace_events import ENGINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +80,8 @@ class Timeline(Figure):
 def _table(spans: pd.DataFrame) -> pd.DataFrame:
     """Spans of one pass in the order of their rows, as few as can be told apart."""
     import pandas as pd
+
+    from moesim.report.trace_events import ENGINES
 
     begin = spans["start_ns"].min()
     width = spans["end_ns"].max() - begin
