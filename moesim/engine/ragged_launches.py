@@ -104,9 +104,15 @@ class RaggedLaunches:
         return self.tiles_of(FEW_ROWS)
 
     def tiles_of(self, rows: int) -> tuple[Ints, Ints, bool] | None:
-        """That of launches with fewer than so many ``rows``."""
-        found = getattr(self.case.prices, "expert_tiles", None)
-        return None if found is None else found(self.spec, np.arange(rows))
+        """That of launches with fewer than so many ``rows``, as compiled code takes it, which does
+        not look at what it is given (``code_of``).
+        """
+        of_prices = getattr(self.case.prices, "expert_tiles", None)
+        found = None if of_prices is None else of_prices(self.spec, np.arange(rows))
+        if found is None:
+            return None
+        tile, group = (np.ascontiguousarray(one, np.int64) for one in found[:2])
+        return tile, group, bool(found[2])
 
     @cached_property
     def _codes(self) -> tuple[Any, Any]:

@@ -101,9 +101,9 @@ def find_active_experts(
     whose tokens take ``spans`` of rows, a part each.
 
     ``home`` int64[MoE layers, experts]: GPU and local number as one, GPU by GPU in equal steps;
-    ``gpu_of_home`` int64[homes]. ``need_offsets`` int64[layers x gpus, passes + 1] into ``experts``
-    and ``need_rows`` [layers x gpus, most]. ``executed`` int64[passes, layers or 1, gpus] rows,
-    added to.
+    ``gpu_of_home`` int64[homes]. ``active_offsets`` int64[layers x gpus, passes + 1] into
+    ``experts`` and ``active_rows`` [layers x gpus, most]. ``executed`` int64[passes, layers or 1,
+    gpus] rows, added to.
     """
     _, layers, top_k = ids.shape
     homes = len(gpu_of_home)

@@ -52,7 +52,9 @@ BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 
 
 MOST_ROOM = 1 << 22
-"""Entries that a log has room for at first, where so many may come."""
+"""Entries that a log has room for at first, where so many may come, beside those of steps that are
+decided ahead; and steps, times ranks.
+"""
 
 
 class State(NamedTuple):
@@ -191,9 +193,10 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     coming[: len(timed)] = timed[np.argsort(asked.arrival_ns[timed], kind="stable")]
     numbers[[QUEUED, FRESH]] = len(timed)
     contents = _contents(asked, room, table)
-    # memory that is never written costs nothing
-    entries = min(int(asked.output_tokens.sum()) + 4 * asked.count, MOST_ROOM)
-    entries = max(1024, entries + 512 * room.ranks * most)
+    # memory that is never written costs nothing, if the machine has as much
+    likely = int(asked.output_tokens.sum()) + 4 * asked.count
+    entries = max(1024, min(likely, MOST_ROOM) + 512 * room.ranks * most)
+    steps = max(1024, min(likely, MOST_ROOM // room.ranks))
     return State(
         requests=_requests(asked, room, table),
         table=np.full(total, NONE, np.int64),
@@ -203,18 +206,19 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),
         log=np.zeros((LOG_ROWS, entries), np.int64),
-        steps=np.zeros((STEP_ROWS, entries), np.int64),
+        steps=np.zeros((STEP_ROWS, steps), np.int64),
         coming=coming,
         accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
         numbers=numbers,
-        units=np.zeros((room.ranks, entries), np.int64),
+        units=np.zeros((room.ranks, steps), np.int64),
     )
 
 
 def with_room(state: State) -> State:
     """``state`` with a log that has room for twice as much."""
     log, steps = np.zeros((LOG_ROWS, 2 * state.log.shape[1]), np.int64), state.steps
-    log[:, : state.log.shape[1]] = state.log
+    entries = int(state.numbers[ENTRIES])
+    log[:, :entries] = state.log[:, :entries]
     longer = np.zeros((STEP_ROWS, 2 * steps.shape[1]), np.int64)
     longer[:, : steps.shape[1]] = steps
     units = np.concatenate((state.units, np.zeros_like(state.units)), axis=1)

@@ -70,8 +70,8 @@ class Deciding:
         self.counted = self.decider.counted
         self.copies = np.zeros(shared.finder.layers, np.int64)
         self._found: dict[tuple[int, int], Needed] = {}
+        """What was found since a mark, of passes first:last: some are played again."""
         self._marked = False
-        """What was found since a mark, by first pass and passes: some are played again."""
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says."""

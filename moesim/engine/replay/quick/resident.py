@@ -254,8 +254,7 @@ class Resident:
         if len(self._tiles[kind].tile) <= most:
             found = odd.tiles_of(2 * most + 1)
             assert found is not None, "or nothing is made so"
-            tile, group = (np.ascontiguousarray(one, np.int64) for one in found[:2])
-            self._tiles[kind] = Tiles(tile, group, bool(found[2]))
+            self._tiles[kind] = Tiles(*found)
         tiles, gpus, ids = self._tiles[kind], case.holders, case.trace.expert_ids
 
         def find(kept: Kept, begin: int) -> int:
