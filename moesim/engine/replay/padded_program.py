@@ -71,6 +71,10 @@ class PaddedProgram(FoundProgram):
             (list(both[0]), list(both[1])),
         )  # fmt: skip
 
+    def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
+        """As in ``Program``: every expert is called, whoever chose it."""
+        return Program._marks(self, first, works)
+
     @property
     def _weighs(self) -> bool:
         """Whether gate weights are counted."""
