@@ -33,14 +33,7 @@ LOOP_SOURCE = (
 PHONE_QUESTION = "BigMoeOnEdge, Qwen3-30B-A3B Q4_K_M on a phone: how fast?"
 PHONE_ASSUMED = "the routing of another prompt, six of eight experts"
 VLLM_QUESTION = "vLLM 0.19.0, Llama-3.1-8B: how long do requests take?"
-LOOP_ASSUMED = (
-    "popular experts, no recorded routing; the host takes no time between steps, clients none"
-)
-HOST = (
-    "schedule", "per_request", "output", "per_request_out", "frontend", "tokenize",
-    "per_prompt_token",
-)  # fmt: skip
-"""What a software profile says of a host that serves."""
+LOOP_ASSUMED = "popular experts, no recorded routing; the profile's host, clients take no time"
 Row = dict[str, Any]
 
 
@@ -70,7 +63,7 @@ def closed_loops(folder: Path, measured: Path) -> list[Row]:
         card = str(row.moesim_card).split()[0]
         name = f"{card}-{row.moesim_profile}-x{row.gpus}"
         asked = served_loops.served(row, f"{card}-trace.yaml")
-        asked |= {"name": f"loop-{name}", "software": without_host(asked["software"], folder)}
+        asked["name"] = f"loop-{name}"
         if name not in seen:
             of = f"{row.framework} {row.framework_version}, {row.model}, {row.gpus} x {row.gpu}"
             write(folder / f"{name}.yaml", asked, f"{of}, closed loops: how long is a token?")
@@ -80,15 +73,6 @@ def closed_loops(folder: Path, measured: Path) -> list[Row]:
             seen.add(name)
         rows += loop_rows(row, name, asked)
     return rows
-
-
-def without_host(name: str, folder: Path) -> str:
-    """The software ``name`` whose host takes no time between steps, as a file in ``folder``."""
-    path = folder / f"{name}.yaml"
-    numbers = "".join(f"{key}: {{value: 0 us, source: nohost}}\n" for key in HOST)
-    head = f'end_mark: "..."\ntitle: "{name}"\nbase: {name}\n'
-    path.write_text(f'{head}sources: {{nohost: "left out"}}\n{numbers}...\n', encoding="utf-8")
-    return path.name
 
 
 def loop_rows(row: Any, name: str, asked: dict[str, Any]) -> list[Row]:

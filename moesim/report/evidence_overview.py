@@ -44,7 +44,7 @@ def short_table(table: pd.DataFrame) -> list[str]:
     for row in table.fillna({"of": ""}).to_dict("records"):
         names = ("measured", "predicted", "low", "high")
         speeds = [float(row[f"{name}_tokens_per_s"]) for name in names]
-        told = [f"{one:.4g}" for one in speeds]
+        told = [_digits(one) for one in speeds]
         if row["of"]:
             measured, predicted, low, high = (1e3 / one for one in speeds)
             told = [f"{_ms(measured)} ms", f"{_ms(predicted)} ms", _ms(high), _ms(low)]
@@ -76,6 +76,11 @@ def write_overview(overview: pd.DataFrame, folder: Path) -> list[Path]:
 def _ms(time: float) -> str:
     """Four digits."""
     return f"{time:.4g}" if time < LARGE else f"{time:.0f}"
+
+
+def _digits(value: float) -> str:
+    """Four of them, thousands apart."""
+    return f"{float(f'{value:.4g}'):,g}"
 
 
 def _percent(value: float) -> str:
