@@ -27,7 +27,7 @@ from moesim.report.page.parts import (
     waits,
 )
 from moesim.report.page.upgrades import helped
-from moesim.report.sweep_table import COLUMNS, reasons, with_shown
+from moesim.report.sweep_table import COLUMNS, PACED, reasons, with_shown
 from moesim.report.trust import sweep_trust
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
@@ -101,7 +101,12 @@ def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
         return
     speed = summary.get("output_throughput") or summary.get("total_token_throughput")
     label = sweep.labels().to_dict()[best.name] or "its only point"
-    yield f"The fastest of {ran:,} points that ran: {label}, {number(speed)} tokens/s."
+    told = f"{label}, {number(speed)} tokens/s."
+    if sweep.kept_up[int(str(best.name))]:
+        yield f"{PACED[0].upper()}{PACED[1:]}."
+        yield f"What is told of one point is of {told}"
+    else:
+        yield f"The fastest of {ran:,} points that ran: {told}"
     if ran < len(sweep.table):
         yield f"{total - ran:,} of {total:,} points did not run: the leaderboard says why."
 
@@ -142,7 +147,9 @@ def board_of(sweep: Sweep) -> Board:
         for state, ahead in zip(states, future, strict=True)
     ]
     best = sweep.best()
-    place = None if best is None else list(sweep.table.index).index(best.name)
+    place = None
+    if best is not None and not sweep.kept_up[int(str(best.name))]:
+        place = list(sweep.table.index).index(best.name)
     columns = [*axes, *figures, *spans, Column("status", told)]
     return Board(columns, place, reasons(sweep.table))
 

@@ -19,6 +19,7 @@ from moesim.report.chosen_run import run_of
 from moesim.report.compare import compare
 from moesim.report.compare_tables import rendered
 from moesim.report.figures import registry
+from moesim.report.page.of_sweep import board_of, sweep_answer
 from moesim.report.plot import figure_of, plot
 from moesim.report.run_table import summary_table
 from moesim.report.sweep_table import sweep_table
@@ -251,3 +252,15 @@ def test_no_star_where_arrivals_set_the_throughput(sweep, arrivals, saturated, s
     assert starred(text) == star
     assert ("they set its throughput" in " ".join(text.split())) == (not star)
     assert not speeds.kept_up(sweep.table, {}).any()
+
+
+def test_a_page_names_no_fastest_point_there_either(sweep, monkeypatch) -> None:
+    told = list(sweep_answer(sweep, {"output_throughput": 1.0}))
+    assert told[0].startswith("The fastest of ")
+    assert board_of(sweep).best is not None
+    every = property(lambda self: pd.Series(data=True, index=self.table.index))
+    monkeypatch.setattr(Sweep, "kept_up", every)
+    told = list(sweep_answer(sweep, {"output_throughput": 1.0}))
+    assert told[0].startswith("No star: requests come when they come")
+    assert not any("fastest of" in line for line in told)
+    assert board_of(sweep).best is None
