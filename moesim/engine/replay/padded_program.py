@@ -73,7 +73,7 @@ class PaddedProgram(FoundProgram):
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """As in ``Program``: every expert is called, whoever chose it."""
-        return Program._marks(self, first, works)
+        return super(FoundProgram, self)._marks(first, works)
 
     @property
     def _weighs(self) -> bool:
