@@ -40,7 +40,8 @@ def _ratio(found: WhatIf, one: Changed) -> float | None:
 
 
 def _lines(found: WhatIf, summary: Mapping[str, Any]) -> Iterator[str]:
-    ratios = {one.title: ratio for one in found.changed if (ratio := _ratio(found, one))}
+    titles = ((_title(one, found.as_is), _ratio(found, one)) for one in found.changed)
+    ratios = {title: ratio for title, ratio in titles if ratio}
     if ratios:
         best = max(ratios, key=lambda title: ratios[title])
         helps = f"{best}, x {ratios[best]:.2f}" if ratios[best] >= LEAST else "nothing of these"
@@ -88,12 +89,16 @@ def _board(found: WhatIf) -> Board | None:
 
 
 def _title(one: Changed, as_is: Mapping[str, Any]) -> str:
-    """What was changed; of more slots how many there are, and the memory that they take."""
+    """What was changed; of more slots how many there are, the memory that they take, and how much
+    of it the GPU does not have.
+    """
     slots = one.summary.get("slots_per_layer")
     if not slots or slots == as_is.get("slots_per_layer"):
         return one.title
-    more = one.summary["peak_memory_bytes"] - as_is["peak_memory_bytes"]
-    return f"{one.title}: {slots} a layer, {gib(more)} more memory"
+    peak = one.summary["peak_memory_bytes"]
+    told = f"{one.title}: {slots} a layer, {gib(peak - as_is['peak_memory_bytes'])} more memory"
+    short = peak - as_is["memory_capacity_bytes"]
+    return f"{told}, {gib(short)} above what this GPU has" if short > 0 else told
 
 
 def _text(value: float | None, form: str = "") -> str:
