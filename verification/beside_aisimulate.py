@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from verification import aisimulate_rows
 from verification.check import Measured, check
-from verification.served_loops import REQUESTS, ROWS, seats_of, served, simulable
+from verification.served_loops import REQUESTS, ROWS, seats_of, served
 from verification.serving_prices import drawn, loops
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VARIABLE = "MOESIM_AISIMULATE"
+CONCURRENCIES, LONGEST = (4, 16, 64), 1024
+"""Of the loops that both are asked: not the longest answers."""
 COUNT = 20
 BLOCK = 512
 """Tokens of a block of AISimulate's traces."""
@@ -126,7 +128,8 @@ def beside(path: Path, python: Path) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    table = simulable(pd.read_csv(path))
+    table = pd.read_csv(path)
+    table = table[(table["osl"] <= LONGEST) & table["max_concurrency"].isin(CONCURRENCIES)]
     table = table.iloc[np.linspace(0, len(table) - 1, COUNT).round().astype(int)].copy()
     with TemporaryDirectory() as folder:
         mine, asked = ours(table, Path(folder))

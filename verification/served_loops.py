@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 WAVES = 10
 """Requests that a client sends, as the loops' do: the first ones all come at once."""
-CONCURRENCIES = (4, 16, 64)
-LONGEST = 1024
-"""Tokens of the longest answers that are simulated."""
 REQUESTS, ROWS = 64, 512
 """Of the trace. Prompts take its decode rows round and round: of few rows they would choose few of
 the experts, where real ones choose nearly all.
@@ -77,23 +74,15 @@ def scheduler(row: Any) -> dict[str, Any]:
     return {"kind": "vllm", "max_num_batched_tokens": budget, "max_num_seqs": most}
 
 
-def simulable(table: pd.DataFrame) -> pd.DataFrame:
-    """The loops whose answers are not too long."""
-    short = (table["osl"] <= LONGEST) & table["max_concurrency"].isin(CONCURRENCIES)
-    return table[short].copy()
-
-
 @cache
 def simulated(path: Path) -> pd.DataFrame:
-    """Loops of ``path`` whose answers are not too long, with ``ttft_ms``, ``tpot_ms`` and the
-    errors of both in percent.
-    """
+    """Loops of ``path``, with ``ttft_ms``, ``tpot_ms`` and the errors of both in percent."""
     import pandas as pd
 
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.running.run import simulate
 
-    table, found = simulable(pd.read_csv(path)), []
+    table, found = pd.read_csv(path), []
     with TemporaryDirectory() as folder:
         names = {str(card).split()[0] for card in table["moesim_card"]}
         traces = {name: drawn(name, Path(folder), REQUESTS, ROWS) for name in names}
