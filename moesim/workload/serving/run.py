@@ -168,6 +168,8 @@ class Serving:
     ) -> Schedule:
         if not int(state.numbers[STEPS]):
             raise InputError(nothing_served(state))
+        if last > STEPS_A_TOKEN * int((state.requests[INPUT] + state.requests[OUTPUT]).sum()):
+            raise InputError(ENDLESS)
         return passes_of(self.served, state, (first, last), self.gpus, at)
 
     def arrival_ns(self, ends_ns: Ints) -> Ints:
@@ -182,6 +184,16 @@ class Serving:
         found = np.where(known, ends_ns[np.where(known, came - 1, 0)], -1)
         instants: Ints = np.where(came == 0, 0, found)
         return instants
+
+
+STEPS_A_TOKEN = 10
+"""Of prompts and answers: a step computes one at least, so that with more all are computed again
+and again.
+"""
+ENDLESS = (
+    "workload: requests preempt each other for ever: of one instant and one priority, in few blocks"
+    " and small chunks; write arrivals that differ, policy: fcfs, or more memory.kv"
+)
 
 
 def nothing_served(state: State) -> str:
