@@ -19,7 +19,8 @@ AnyFit = TypeVar("AnyFit", bound=Fit)
 
 def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
     """``profile`` with the fits of the framework of ``software`` before all others, and of expert
-    kernels those of its ``moe_backend`` alone, in the formats that have one.
+    kernels those of its ``moe_backend`` alone, in the formats that have one; of its
+    ``auto_moe_backend`` where its framework's own kernels of the format have such.
     """
     if profile.calibrated is None or not (software.framework or software.moe_backend):
         return profile
@@ -27,21 +28,32 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
         kind: _own_first(getattr(profile.calibrated, kind), software.framework)
         for kind in Calibrated.model_fields
     }
-    kinds["experts"] = _of_backend(kinds["experts"], software.moe_backend)
+    experts = _of_backend(kinds["experts"], software.auto_moe_backend, software.framework)
+    kinds["experts"] = _of_backend(experts, software.moe_backend)
     calibrated = profile.calibrated.model_copy(update=kinds)
     return profile.model_copy(update={"calibrated": calibrated})
 
 
 def _own_first(fits: Iterable[AnyFit], framework: str | None) -> tuple[AnyFit, ...]:
-    def foreign(fit: Fit) -> bool:
-        return fit.kernel == NOBODYS or (fit.framework or "").lower() != framework
+    if framework is None:
+        return tuple(fits)
+    return tuple(sorted(fits, key=lambda fit: not _is_of(fit, framework)))
 
-    return tuple(fits) if framework is None else tuple(sorted(fits, key=foreign))
+
+def _is_of(fit: Fit, framework: str | None) -> bool:
+    """Whether it was measured in ``framework``, and is a kernel of its own."""
+    return fit.kernel != NOBODYS and (fit.framework or "").lower() == framework
 
 
-def _of_backend(fits: tuple[ExpertFit, ...], backend: str | None) -> tuple[ExpertFit, ...]:
+def _of_backend(
+    fits: tuple[ExpertFit, ...], backend: str | None, own: str | None = None
+) -> tuple[ExpertFit, ...]:
+    """``fits`` but for those without ``backend`` in their names, in formats in which one has it; of
+    the framework ``own``, where one is given.
+    """
+
     def runs(fit: ExpertFit) -> bool:
         return backend in (fit.kernel or "").lower() if backend else False
 
-    having = {fit.dtype for fit in fits if runs(fit)}
+    having = {fit.dtype for fit in fits if runs(fit) and (own is None or _is_of(fit, own))}
     return tuple(fit for fit in fits if runs(fit) or fit.dtype not in having)

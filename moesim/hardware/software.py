@@ -81,7 +81,8 @@ class SoftwareProfile(Params):
     ``frontend_ns``: of a request from the client to the scheduler, and of a token back; on its way
     there it is made tokens in ``tokenize_ns``, and ``per_prompt_token_ns`` for each of them.
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
-    expert kernels' names. ``ranges``: the least and the most that sources give of times, by name.
+    expert kernels' names; ``auto_moe_backend``: the same, where its framework has such on the card.
+    ``ranges``: the least and the most that sources give of times, by name.
     """
 
     name: str
@@ -115,6 +116,7 @@ class SoftwareProfile(Params):
     per_prompt_token_ns: float = 0.0
     framework: str | None = None
     moe_backend: str | None = None
+    auto_moe_backend: str | None = None
     memory: SoftwareMemory = SoftwareMemory()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
@@ -270,6 +272,11 @@ class SoftwareFile(Params):
         description="Of expert kernels only those with this in their name, in formats that have"
         " such: triton, marlin, cutlass, trtllm. Any, if left out.",
     )
+    auto_moe_backend: Sourced[Word] | None = Field(
+        None,
+        description="The same, by card: in formats of which its framework's own kernels on the card"
+        " have such, those alone.",
+    )
     memory: SourcedSoftwareMemory = Field(
         SourcedSoftwareMemory(),
         description="What it holds of a GPU's memory beside weights, caches and rows.",
@@ -289,7 +296,7 @@ class SoftwareFile(Params):
             "logit_bytes",
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
-        optional |= {"unpacking_bytes", "framework", "moe_backend"}
+        optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

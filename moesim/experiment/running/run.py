@@ -313,7 +313,9 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     like these have been, why this engine ran, and what was captured.
     """
     serial = built.case.kernels == "serial"
-    error = price_error(built.hardware, built.case.model, serial=serial)
+    error = price_error(
+        built.hardware, built.case.model, serial=serial, framework=built.case.software.framework
+    )
     notes = list(built.case.model.notes)
     hosts = built.case.miss.uses_host and built.case.offloaded
     top_k = built.case.trace.top_k

@@ -29,6 +29,8 @@ with the fractions that fits of the other cards found (``scripts/calibration_tar
 
 NOT_OF_MODEL = ", none of this model"
 """What stands behind a fit to a few shapes of other models: their kernel may be another one."""
+STAND_IN = " in place of one of "
+"""What stands behind a fit of another framework than the software's, and before that one."""
 
 
 class PriceError(NamedTuple):
@@ -43,16 +45,23 @@ class PriceError(NamedTuple):
     def text(self) -> str:
         """In words."""
         if self.median_percent is None:
-            mark = "warning: " if NOT_OF_MODEL in self.of else ""
-            return f"{mark}{self.of}: too few shapes were measured to know the error"
+            return f"{self._mark}{self.of}: too few shapes were measured to know the error"
         worst = self.worst_median_percent
         told = "" if worst is None else f" (worst card {worst:.2g} %)"
         middle = f"{self.median_percent:.2g} % in the median{told}"
-        return f"{self.of}: off by {middle}, {self.p90_percent:.2g} % at p90"
+        return f"{self._mark}{self.of}: off by {middle}, {self.p90_percent:.2g} % at p90"
+
+    @property
+    def _mark(self) -> str:
+        return "warning: " if NOT_OF_MODEL in self.of or STAND_IN in self.of else ""
 
 
-def price_error(profile: HardwareProfile, model: ModelSpec, *, serial: bool) -> PriceError:
+def price_error(
+    profile: HardwareProfile, model: ModelSpec, *, serial: bool, framework: str | None = None
+) -> PriceError:
     """The error behind a run's expert prices.
+
+    ``framework``: the software's, None where any fit serves it.
 
     A calibrated profile: of the fit's kernels on shapes that it had not seen. A datasheet: of cards
     that no fit had seen, the median over cards.
@@ -69,11 +78,17 @@ def price_error(profile: HardwareProfile, model: ModelSpec, *, serial: bool) -> 
     alone = fits[0].serial
     shapes = shapes_of(moe, np.ones(1, np.int64), alone=alone)
     fit = fits[nearest(fits, shapes)]
-    of = f"fitted to {fit.label}; expert kernels of shapes that the fit had not seen"
+    label = fit.label + _stands_in(fit, framework)
+    of = f"fitted to {label}; expert kernels of shapes that the fit had not seen"
     if (error := fit.held_out) is not None:
         return PriceError(of, error.median_percent, error.p90_percent)
     whose = "" if distance(fit, shapes) == 0 else NOT_OF_MODEL
-    return PriceError(f"fitted to {fit.label}, {counted(fit.shapes, 'shape')}{whose}")
+    return PriceError(f"fitted to {label}, {counted(fit.shapes, 'shape')}{whose}")
+
+
+def _stands_in(fit: ExpertFit, framework: str | None) -> str:
+    own = framework is None or (fit.framework or "").lower() == framework
+    return "" if own else f"{STAND_IN}{framework}"
 
 
 def _experts(profile: HardwareProfile) -> tuple[ExpertFit, ...]:
