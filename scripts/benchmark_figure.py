@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from moesim.report.style import COLOURS, METADATA, RC
+from moesim.report.drawing.style import COLOURS, METADATA, RC
 
 ROOT = Path(__file__).parents[1]
 LOADS = {"libcachesim": "all accesses", "moe-policylang": "first layer, top-1"}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from moesim.report.style import RC, face
+from moesim.report.drawing.style import RC, face
 from moesim.sweep.found import read_sweep
 
 mpl.use("Agg")

@@ -29,9 +29,9 @@ from moesim.calibrate.published.predict import (
 )
 from moesim.experiment.running.cache import cache_folder
 from moesim.hardware.host import Host
-from moesim.report.evidence import inside_line, wrong_lines
-from moesim.report.evidence_overview import markdown, short_table
-from moesim.report.published import hosts_table, runs_table, save, summary
+from moesim.report.judged.evidence import inside_line, wrong_lines
+from moesim.report.judged.evidence_overview import markdown, short_table
+from moesim.report.judged.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evidence.md"

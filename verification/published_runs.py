@@ -53,7 +53,7 @@ def published_runs() -> Measured:
     import pandas as pd
 
     from moesim.calibrate.published.predict import blind, fitted_hosts, judged
-    from moesim.report.published import draw, summary
+    from moesim.report.judged.published import draw, summary
 
     runs = read_pack(pack_folder(PUBLISHED))
     table, hosts = blind(runs), fitted_hosts(runs)
@@ -75,7 +75,7 @@ def judge(pack: str) -> None:
         import pandas as pd
 
         from moesim.calibrate.published.predict import blind
-        from moesim.report.published import draw
+        from moesim.report.judged.published import draw
 
         before = pd.read_csv(BEFORE / f"{pack}.csv")
         known = set(before["run"])

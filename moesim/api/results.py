@@ -34,7 +34,7 @@ def compare(
 
     >>> moesim.compare("results/lru", "results/lfu")["results"]
     """
-    from moesim.report.compare import compare as compared
+    from moesim.report.comparison.sides import compare as compared
 
     tables = compared(first, second)
     if out is not None:
@@ -101,6 +101,6 @@ def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: st
 
     >>> moesim.timeline("results/quickstart", "timeline.json", steps="0:5")
     """
-    from moesim.report.timeline import parse_steps, write_timeline
+    from moesim.report.timeline.write import parse_steps, write_timeline
 
     return write_timeline(folder, out, parse_steps(steps))

@@ -106,7 +106,7 @@ def sensitivity(
     from moesim.config.dimensions import PERCENT
     from moesim.config.quantity import QuantityError
     from moesim.experiment.schema.origins import placed
-    from moesim.report.sensitivity import write_sensitivity
+    from moesim.report.sweep.sensitivity import write_sensitivity
     from moesim.results.files import check_new_folder
     from moesim.sweep.advise.run import Runs
     from moesim.sweep.sensitivity import sensitivity as sensitivity_of
@@ -148,7 +148,7 @@ def search(
     >>> moesim.search("serving.yaml", rate, ["p99_ttft_ms<=500"])[0].best
     """
     from moesim.experiment.schema.origins import placed
-    from moesim.report.search import check_folder, write_search, write_table
+    from moesim.report.sweep.search import check_folder, write_search, write_table
     from moesim.sweep.limit import Limit
     from moesim.sweep.search import search as search_of
 
@@ -192,7 +192,7 @@ def evidence(
     from moesim.calibrate.published.pack import ALL, pack_folder, read_pack
     from moesim.calibrate.published.predict import blind
     from moesim.experiment.running.cache import cache_folder
-    from moesim.report.evidence import write_evidence
+    from moesim.report.judged.evidence import write_evidence
 
     if str(pack) == ALL and not Path(ALL).exists():
         return _evidence_of_all(Path(out), progress)
@@ -219,7 +219,7 @@ def _evidence_of_all(
 
     from moesim.calibrate.published.overview import others, overview
     from moesim.calibrate.published.pack import shipped_packs
-    from moesim.report.evidence_overview import write_overview
+    from moesim.report.judged.evidence_overview import write_overview
 
     found = {name: evidence(out / name, pack=name, progress=progress) for name in shipped_packs()}
     tables = {name: table for name, (table, _) in found.items()}
@@ -243,9 +243,9 @@ def _written_advice(advice: Advice, about: Asked) -> Advice:
     from dataclasses import replace
 
     from moesim.config.files import write_whole
-    from moesim.report.advice import sentences, trust
-    from moesim.report.advice_answer import comments, fit_line, told
-    from moesim.report.advice_figure import draw
+    from moesim.report.advice.answer import comments, fit_line, told
+    from moesim.report.advice.figure import draw
+    from moesim.report.advice.tables import sentences, trust
     from moesim.results.files import write_json
 
     if about.made is not None:

@@ -167,7 +167,7 @@ def _say_to(*, as_json: bool) -> Any:
     def say(fit: Fit) -> None:
         from rich.text import Text
 
-        from moesim.report.advice_answer import fit_line
+        from moesim.report.advice.answer import fit_line
 
         terminal(stderr=as_json).print(Text(fit_line(fit)))
 
@@ -175,7 +175,7 @@ def _say_to(*, as_json: bool) -> Any:
 
 
 def _print_answer(advice: Advice) -> None:
-    from moesim.report.advice_answer import answered, command_lines
+    from moesim.report.advice.answer import answered, command_lines
 
     console = terminal()
     for part in answered(advice):
@@ -187,7 +187,7 @@ def _print_answer(advice: Advice) -> None:
 
 
 def _print(advice: Advice) -> None:
-    from moesim.report.advice import rendered
+    from moesim.report.advice.tables import rendered
 
     console = terminal()
     for part in rendered(advice):

@@ -30,7 +30,7 @@ def compare(
     says what changed and why: hits, waits, bytes.
     """
     from moesim.api import compare as compared
-    from moesim.report.compare_tables import rendered
+    from moesim.report.comparison.tables import rendered
 
     tables = compared(first, second, out=out)
     if as_json:

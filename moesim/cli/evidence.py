@@ -55,8 +55,8 @@ def evidence(
         return
     from moesim.api import evidence as evidence_of
     from moesim.calibrate.published.overview import COLUMNS
-    from moesim.report.evidence import lines, terminal_table
-    from moesim.report.evidence_overview import terminal_table as overview_table
+    from moesim.report.judged.evidence import lines, terminal_table
+    from moesim.report.judged.evidence_overview import terminal_table as overview_table
 
     try:
         with progress_bar("runs") as progress:

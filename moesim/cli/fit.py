@@ -44,7 +44,7 @@ def fit(
     answer = fitted(file, context=contexts, batch=batches, overrides=overrides or ())
     figure = None
     if out is not None:
-        from moesim.report.fit import draw
+        from moesim.report.run.fit import draw
 
         figure = draw(answer["slots_by_context"], answer["local_experts"], out)
     if as_json:
@@ -60,7 +60,7 @@ def fit(
 def _print(answer: dict[str, Any], asked: int | None) -> None:
     """``asked``: the context that the answer is at; None for the trace's own."""
     from moesim.config.counted import counted
-    from moesim.report.fit import batches, table
+    from moesim.report.run.fit import batches, table
 
     gib = 2**30
     at = "" if asked is None else f" at a context of {asked:,} tokens"

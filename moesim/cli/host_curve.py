@@ -35,7 +35,7 @@ def host_curve(
     layers differ in bytes, room is counted in the largest; a run goes by bytes.
     """
     from moesim.api import host_curve as curve_of
-    from moesim.report.host_curve import check_path, draw, rendered
+    from moesim.report.curves.host import check_path, draw, rendered
 
     if out is not None:
         check_path(out)

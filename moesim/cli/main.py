@@ -26,8 +26,8 @@ _BAD_INPUT = 2
 @cache
 def load_commands() -> None:
     """Import every command module, so that its commands are in ``app``."""
-    for module in pkgutil.iter_modules(moesim.cli.__path__):
-        importlib.import_module(f"moesim.cli.{module.name}")
+    for module in pkgutil.walk_packages(moesim.cli.__path__, "moesim.cli."):
+        importlib.import_module(module.name)
 
 
 def commands() -> Iterator[tuple[str, Any]]:

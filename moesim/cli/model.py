@@ -41,7 +41,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(by_layer(spec), indent=2, ensure_ascii=False))
         return
-    from moesim.report.model import model_report
+    from moesim.report.run.model import model_report
 
     console = terminal()
     for piece in model_report(spec):

@@ -40,7 +40,7 @@ def place(
 
         typer.echo(json.dumps([judged.numbers() for judged in judgement.plans], indent=2))
         return
-    from moesim.report.placement import placement_table
+    from moesim.report.run.placement import placement_table
 
     terminal().print(placement_table(judgement))
     if out is not None:

@@ -67,7 +67,7 @@ def run(
     from moesim.experiment.running.record_memory import large_records
     from moesim.experiment.running.run import run as simulate
     from moesim.experiment.schema.origins import placed
-    from moesim.report.run_table import lacks_memory, remedy, summary_table
+    from moesim.report.run.table import lacks_memory, remedy, summary_table
     from moesim.results.overwrite import check_folder
     from moesim.results.result import setting_in_words
     from moesim.results.store import REUSED

@@ -70,7 +70,7 @@ def search(
     value that cannot run to break all.
     """
     from moesim.api import search as search_of
-    from moesim.report.search import content, files, sentence, table
+    from moesim.report.sweep.search import content, files, sentence, table
 
     try:
         found, folder = search_of(
@@ -95,7 +95,7 @@ def search(
 
 
 def _say(now: Found) -> None:
-    from moesim.report.search import sentence
+    from moesim.report.sweep.search import sentence
 
     assert now.last is not None, "a run has ended"
     typer.echo(f"{now.last.text} tried: {sentence(now)}", err=True)

@@ -56,7 +56,7 @@ def sensitivity(
     share; what nobody measured is set to the ends of its range.
     """
     from moesim.api import sensitivity as sensitivity_of
-    from moesim.report.sensitivity import files, frame, table
+    from moesim.report.sweep.sensitivity import files, frame, table
     from moesim.sweep.sensitivity import in_words
 
     try:

@@ -42,7 +42,7 @@ class SoFar:
         return self._best
 
     def _look(self) -> None:
-        from moesim.report.best import best_so_far
+        from moesim.report.sweep.best import best_so_far
         from moesim.sweep.found import read_finished
 
         self._best = best_so_far(read_finished(self._folder))

@@ -167,8 +167,8 @@ def show(read: Sweep, *, allow_drops: bool) -> int:
     the number of failed points.
     """
     from moesim.config.counted import counted
-    from moesim.report.best import best_lines
-    from moesim.report.sweep_table import sweep_table
+    from moesim.report.sweep.best import best_lines
+    from moesim.report.sweep.table import sweep_table
     from moesim.results.store import read_log
 
     folder = read.folder

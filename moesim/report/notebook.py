@@ -11,13 +11,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure as Sheet
 
-from moesim.report.charts import VegaLite, chart_of
+from moesim.report.drawing.charts import VegaLite, chart_of
+from moesim.report.drawing.sheet import drawn
 from moesim.report.page.content import Board, Column
 from moesim.report.page.of_run import answer
 from moesim.report.page.of_sweep import board_of, sweep_answer
 from moesim.report.plot import figure_of
-from moesim.report.run_table import summary_rows
-from moesim.report.sheet import drawn
+from moesim.report.run.table import summary_rows
 from moesim.results import Result, write_result
 from moesim.results.result import setting_in_words
 from moesim.sweep.found import Sweep

@@ -15,11 +15,11 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.validation import validate
 from moesim.config.warn import Warn, as_warning
-from moesim.report.advice_figure import advice_figures, is_advice, read_advice
-from moesim.report.advice_figure import setting_of as advice_setting
+from moesim.report.advice.figure import advice_figures, is_advice, read_advice
+from moesim.report.advice.figure import setting_of as advice_setting
+from moesim.report.drawing.sheet import drawn, frame
+from moesim.report.drawing.style import METADATA, save_figure
 from moesim.report.figures import Figure, registry
-from moesim.report.sheet import drawn, frame
-from moesim.report.style import METADATA, save_figure
 from moesim.results import is_result
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words

@@ -14,7 +14,7 @@ def draws_its_table(figure: Figure, folder: Path) -> pd.DataFrame:
     """``prepare`` makes the same rows each time, and ``draw`` puts them on the axes with a title
     and labels, from that table alone and without changing it. Returns the table.
     """
-    from moesim.report.sheet import drawn
+    from moesim.report.drawing.sheet import drawn
 
     table, name = figure.prepare(folder), type(figure).__name__
     assert len(table), f"{name}: an empty table of {folder}"

@@ -9,7 +9,7 @@ import pytest
 from moesim.cli import so_far
 from moesim.cli.main import main
 from moesim.cli.so_far import Seldom, SoFar
-from moesim.report.best import best_so_far
+from moesim.report.sweep.best import best_so_far
 from moesim.sweep import run_sweep
 from moesim.sweep.found import read_finished, read_sweep
 from tests.unit.report.sweeps import capacity_points, evaluate

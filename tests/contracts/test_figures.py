@@ -109,7 +109,7 @@ def test_every_file_of_the_folder_is_registered() -> None:
 
 @pytest.mark.parametrize("figure", kinds(), indirect=True)
 def test_it_is_drawn_with_title_and_units(figure: Any, golden: Path) -> None:
-    from moesim.report.sheet import drawn
+    from moesim.report.drawing.sheet import drawn
 
     draws_its_table(figure, golden)
     with drawn(figure, figure.prepare(golden)) as sheet:
@@ -187,7 +187,7 @@ def test_one_that_breaks_the_rules_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("figure", kinds(), indirect=True)
 def test_its_chart_shows_columns_of_its_table(figure: Any, golden: Path) -> None:
-    from moesim.report.charts import SERIES, VALUE, chart_of
+    from moesim.report.drawing.charts import SERIES, VALUE, chart_of
 
     if figure.chart is None:
         pytest.skip("it has no chart")

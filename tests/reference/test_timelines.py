@@ -24,7 +24,7 @@ from moesim.hardware.charge import CHARGES
 from moesim.memory.misses import registry as misses
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.metrics.tables import slots_table, spans_table, steps_table
-from moesim.report.trace_events import trace_events
+from moesim.report.timeline.events import trace_events
 from moesim.results.result import empty_table
 from moesim.testing.timelines import check_timeline, nanoseconds
 

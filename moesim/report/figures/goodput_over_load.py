@@ -7,10 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.panels import panels
+from moesim.report.drawing.style import line_style, plain_numbers
 from moesim.report.figures.base import Figure
-from moesim.report.labels import legend
-from moesim.report.panels import panels
-from moesim.report.style import line_style, plain_numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import line_style, plain_numbers
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.served import NEEDS, served_requests
-from moesim.report.style import line_style, plain_numbers
+from moesim.report.run.served import NEEDS, served_requests
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.report.chosen_run import run_of
+from moesim.report.advice.chosen_run import run_of
+from moesim.report.drawing.labels import EndLabel, label_ends
+from moesim.report.drawing.style import face
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import EndLabel, label_ends
-from moesim.report.style import face
 
 if TYPE_CHECKING:
     import pandas as pd

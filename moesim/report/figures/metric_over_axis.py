@@ -65,7 +65,7 @@ class MetricOverAxis(Figure):
         """Series, policy, status, share of dropped choices, the axis' value in words, in the order
         of its numbers, and the number (``..._ratio`` or ``..._gap_closed_share`` if relative).
         """
-        from moesim.report.metrics import metric_table
+        from moesim.report.sweep.metrics import metric_table
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
 
@@ -87,6 +87,6 @@ class MetricOverAxis(Figure):
         """Lines over the axis, bars where it has words; MIN is black; a line at 1 (and 0) for the
         baseline.
         """
-        from moesim.report.metrics import draw_metric
+        from moesim.report.sweep.metrics import draw_metric
 
         draw_metric(self, table, axes)

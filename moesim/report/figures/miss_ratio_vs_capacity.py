@@ -26,13 +26,13 @@ class MissRatioVsCapacity(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Series, slots and both miss ratios: per distinct expert of a step, and per access."""
-        from moesim.report.capacity import capacity_table
+        from moesim.report.sweep.capacity import capacity_table
 
         return capacity_table(self, folder, miss_ratios)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines over the slots; MIN is black, dashed and without markers."""
-        from moesim.report.capacity import draw_lines
+        from moesim.report.sweep.capacity import draw_lines
 
         draw_lines(table, "miss_ratio_per_expert", axes)
         axes.set_ylabel("Misses per distinct expert and step (ratio)")

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import fill
 from moesim.report.figures.base import Figure, axis_of, over
-from moesim.report.labels import legend
-from moesim.report.style import fill
 
 if TYPE_CHECKING:
     import pandas as pd

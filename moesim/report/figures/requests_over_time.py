@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import fill
 from moesim.report.figures.base import Figure
-from moesim.report.labels import legend
-from moesim.report.served import NEEDS, served_requests
-from moesim.report.style import fill
+from moesim.report.run.served import NEEDS, served_requests
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.panels import panels
+from moesim.report.drawing.style import line_style
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.panels import panels
-from moesim.report.served import served_steps
-from moesim.report.style import line_style
+from moesim.report.run.served import served_steps
 
 if TYPE_CHECKING:
     import pandas as pd

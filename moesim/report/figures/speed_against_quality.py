@@ -25,7 +25,7 @@ class SpeedAgainstQuality(Figure):
         """Series, the first axis' value, policy, status, losses, the share not served in full, and
         throughput; the quality too, where all points have one.
         """
-        from moesim.report.quality import quality_table
+        from moesim.report.run.quality import quality_table
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
 
@@ -38,6 +38,6 @@ class SpeedAgainstQuality(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines in the order of the first axis; hollow points skip, drop or cut choices."""
-        from moesim.report.quality import draw_quality
+        from moesim.report.run.quality import draw_quality
 
         draw_quality(table, axes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import line_style, plain_numbers
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.served import served_steps
-from moesim.report.style import line_style, plain_numbers
+from moesim.report.run.served import served_steps
 
 if TYPE_CHECKING:
     import pandas as pd

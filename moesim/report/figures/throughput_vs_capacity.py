@@ -28,15 +28,15 @@ class ThroughputVsCapacity(Figure):
         """Series, slots, throughput and its interval of each point; out-of-memory points without a
         number.
         """
-        from moesim.report.capacity import capacity_table
-        from moesim.report.series import throughputs
+        from moesim.report.sweep.capacity import capacity_table
+        from moesim.report.sweep.series import throughputs
 
         return capacity_table(self, folder, throughputs)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines over the slots, with 95 % intervals; a gap where the memory did not suffice."""
-        from moesim.report.capacity import draw_lines
-        from moesim.report.series import throughput_column
+        from moesim.report.sweep.capacity import draw_lines
+        from moesim.report.sweep.series import throughput_column
         from moesim.sweep.speeds import THROUGHPUTS
 
         column = throughput_column(table)

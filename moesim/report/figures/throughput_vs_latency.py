@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import series_styles
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.style import series_styles
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import MARKERS, line_style, marker_area, series_styles
 from moesim.report.figures.base import CAPACITY, Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.style import MARKERS, line_style, marker_area, series_styles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ class ThroughputVsMemory(Figure):
         """
         import pandas as pd
 
-        from moesim.report.series import throughput_column, throughputs
+        from moesim.report.sweep.series import throughput_column, throughputs
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.speeds import knows_future, loses, losses, numbers
@@ -96,8 +96,8 @@ class ThroughputVsMemory(Figure):
         """Points, filled where they are on the front, which is a staircase, crossed where they
         leave out choices; below the axes, which points ran out of memory.
         """
-        from moesim.report.capacity import error_bars
-        from moesim.report.series import throughput_column
+        from moesim.report.sweep.capacity import error_bars
+        from moesim.report.sweep.series import throughput_column
         from moesim.sweep.speeds import THROUGHPUTS, how_lost, loses
 
         table = table.fillna({"point": "", "series": "", "policy": "", "capacity": ""})

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.components import cause_in_words
+from moesim.report.drawing.labels import below, legend
+from moesim.report.drawing.style import FACES, face, fill
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import below, legend
-from moesim.report.style import FACES, face, fill
+from moesim.report.run.components import cause_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

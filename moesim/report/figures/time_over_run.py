@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.chosen_run import run_of
-from moesim.report.components import cause_in_words
+from moesim.report.advice.chosen_run import run_of
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.panels import panels
+from moesim.report.drawing.style import FACES, face, fill
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.panels import panels
-from moesim.report.style import FACES, face, fill
+from moesim.report.run.components import cause_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from moesim.report.chosen_run import run_of
-from moesim.report.components import cause_in_words
+from moesim.report.advice.chosen_run import run_of
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import FACES, fill
 from moesim.report.figures.base import Figure
-from moesim.report.labels import legend
-from moesim.report.style import FACES, fill
+from moesim.report.run.components import cause_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def _table(spans: pd.DataFrame) -> pd.DataFrame:
     """Spans of one pass in the order of their rows, as few as can be told apart."""
     import pandas as pd
 
-    from moesim.report.trace_events import ENGINES
+    from moesim.report.timeline.events import ENGINES
 
     begin = spans["start_ns"].min()
     width = spans["end_ns"].max() - begin

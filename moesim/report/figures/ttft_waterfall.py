@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.components import cause_in_words
+from moesim.report.drawing.labels import legend
+from moesim.report.drawing.style import FACES, face, fill
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.labels import legend
-from moesim.report.served import NEEDS, served_requests
-from moesim.report.style import FACES, face, fill
+from moesim.report.run.components import cause_in_words
+from moesim.report.run.served import NEEDS, served_requests
 
 if TYPE_CHECKING:
     import pandas as pd

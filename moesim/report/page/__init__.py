@@ -12,7 +12,7 @@ from moesim.results.overwrite import REPORT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moesim.report.compare import Side
+    from moesim.report.comparison.sides import Side
     from moesim.report.page.content import Page
 
 
@@ -64,7 +64,7 @@ def _check_name(target: Path) -> None:
 
 def page_of(folder: Path) -> Page:
     """What the run, the sweep, the advice or the study of several runs in ``folder`` says."""
-    from moesim.report.advice_figure import is_advice
+    from moesim.report.advice.figure import is_advice
     from moesim.results import is_result
     from moesim.sweep.identity import is_sweep
 

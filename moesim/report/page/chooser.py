@@ -13,8 +13,8 @@ import pandas as pd
 
 from moesim.experiment.loading.names import read_once
 from moesim.report.amounts import GIB
-from moesim.report.components import cause_in_words
 from moesim.report.page.parts import command
+from moesim.report.run.components import cause_in_words
 from moesim.results.folder import read_experiment
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder

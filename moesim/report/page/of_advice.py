@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.yaml import read_document
-from moesim.report.advice_figure import read_advice, setting_of
+from moesim.report.advice.figure import read_advice, setting_of
 from moesim.report.amounts import number, percent
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import command, made, pictures, shares, unique

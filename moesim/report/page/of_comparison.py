@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from moesim.report.amounts import number, percent
-from moesim.report.compare_intervals import NAMES, limits_told
-from moesim.report.compare_tables import TITLES, cell, shown_numbers, times
-from moesim.report.components import cause_in_words
+from moesim.report.comparison.intervals import NAMES, limits_told
+from moesim.report.comparison.tables import TITLES, cell, shown_numbers, times
+from moesim.report.drawing.style import FACES, face, fill
 from moesim.report.page.content import Board, Column, Page, Picture
 from moesim.report.page.parts import drawn_picture, unique
-from moesim.report.style import FACES, face, fill
+from moesim.report.run.components import cause_in_words
 from moesim.sweep.words import last_word
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from moesim.report.page.parts import (
     waits,
 )
 from moesim.report.page.upgrades import helped
-from moesim.report.run_table import summary_rows
-from moesim.report.trust import (
+from moesim.report.run.table import summary_rows
+from moesim.report.run.trust import (
     interval_line,
     price_interval_line,
     provenance_line,

@@ -11,7 +11,6 @@ import pandas as pd
 
 from moesim.config.counted import counted
 from moesim.report.amounts import number
-from moesim.report.best import best_lines
 from moesim.report.page.best_of_each import best_of_each, chosen_lines
 from moesim.report.page.chooser import chooser_of
 from moesim.report.page.content import Board, Column, Page
@@ -27,8 +26,9 @@ from moesim.report.page.parts import (
     waits,
 )
 from moesim.report.page.upgrades import helped
-from moesim.report.sweep_table import COLUMNS, PACED, reasons, with_shown
-from moesim.report.trust import sweep_trust
+from moesim.report.run.trust import sweep_trust
+from moesim.report.sweep.best import best_lines
+from moesim.report.sweep.table import COLUMNS, PACED, reasons, with_shown
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
 from moesim.sweep.found import Sweep, read_finished, read_sweep

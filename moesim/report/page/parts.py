@@ -12,12 +12,12 @@ import yaml
 
 from moesim.config.errors import InputError
 from moesim.report.amounts import gib, percent
-from moesim.report.components import cause_in_words
+from moesim.report.drawing.sheet import drawn
+from moesim.report.drawing.style import METADATA, RC
 from moesim.report.figures import registry
 from moesim.report.page.content import Fact, Picture
 from moesim.report.plot import figure_of, named_figures, prepared, setting_of
-from moesim.report.sheet import drawn
-from moesim.report.style import METADATA, RC
+from moesim.report.run.components import cause_in_words
 from moesim.results.folder import read_provenance
 
 if TYPE_CHECKING:
@@ -115,10 +115,11 @@ def command(configuration: Mapping[str, Any], engine: str | None = None) -> list
     """The line by which its engine, or ``engine``, runs it, and what that leaves open; nothing
     where none does.
     """
-    from moesim.api import command as command_of
+    from moesim.experiment.engine_commands import command_of
+    from moesim.experiment.loading.resolve import load_experiment
 
     with suppress(InputError):
-        found = command_of(dict(configuration), engine=engine)
+        found = command_of(load_experiment(dict(configuration), alone=True).experiment, engine)
         return [*([found.text] if found.text else []), *found.notes]
     return []
 

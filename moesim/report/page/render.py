@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from moesim.report.page.content import Page, Picture
-from moesim.report.sweep_table import COLUMNS
+from moesim.report.sweep.table import COLUMNS
 
 HERE = files("moesim.report.page")
 LIBRARIES = ("vega.min.js", "vega-lite.min.js")

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moesim.report.style import FACES, face, fill
+from moesim.report.drawing.style import FACES, face, fill
 
 TASKS = {"lm": "LM", "mt_encoder": "MT encoder", "mt_decoder": "MT decoder"}
 WORDS = {

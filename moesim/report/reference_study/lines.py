@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moesim.config.counted import counted
+from moesim.report.drawing.style import KNOWS, OFFLINE, OFFLINE_POLICY, line_style, sizes
 from moesim.report.reference_study.bars import TASKS, legend
-from moesim.report.style import KNOWS, OFFLINE, OFFLINE_POLICY, line_style, sizes
 
 NAMED = (1, 2, 4, 8, 10, 12, 16)
 """Slots that are named beside the point."""

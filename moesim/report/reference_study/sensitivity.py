@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moesim.report.style import fill
+from moesim.report.drawing.style import fill
 
 SHOWN = (
     "lm.static_over_dense_latency",

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from moesim.config.counted import counted
 from moesim.config.files import write_whole
+from moesim.report.drawing.style import RC, save_figure
 from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.reference_study import bars, lines
 from moesim.report.reference_study.sensitivity import sensitivity, swings
 from moesim.report.reference_study.text import TITLES, report
-from moesim.report.style import RC, save_figure
 from moesim.reproduce.missing import MISSING
 from moesim.reproduce.run import Found
 from moesim.reproduce.table import sensitivity_of, table_of

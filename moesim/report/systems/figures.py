@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.style import COLOURS, MARKERS, RC, numeric_ticks, save_figure
+from moesim.report.drawing.style import COLOURS, MARKERS, RC, numeric_ticks, save_figure
 from moesim.reproduce.systems.judge import number
 from moesim.reproduce.systems.record import Figure
 from moesim.reproduce.systems.run import Found

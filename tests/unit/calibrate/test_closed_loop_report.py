@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from moesim.calibrate.closed_loop.compare import by_layer, comparison, parts
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.report.closed_loop import draw, tables, verdict
+from moesim.report.judged.closed_loop import draw, tables, verdict
 from tests.unit.calibrate.closed_loop_parts import (
     recording,
     replayed,

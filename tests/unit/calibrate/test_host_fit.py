@@ -16,7 +16,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware import load_hardware
-from moesim.report.host import lines
+from moesim.report.judged.host import lines
 
 PARTS = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
 PEAK = 2 * 3200e6 * 8

@@ -28,10 +28,10 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware.layers import part_names
-from moesim.report.evidence import FIGURES, lines
-from moesim.report.evidence_overview import cells, markdown, short_table
+from moesim.report.judged.evidence import FIGURES, lines
+from moesim.report.judged.evidence_overview import cells, markdown, short_table
+from moesim.report.judged.published import hosts_table, runs_table, save, summary
 from moesim.report.page import page_of
-from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[3]
 PACK = read_pack(ROOT / "experiments" / "published")

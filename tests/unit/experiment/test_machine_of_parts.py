@@ -16,7 +16,7 @@ from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.json_schema import json_schema
 from moesim.experiment.schema.text import yaml_text
 from moesim.hardware import load_hardware
-from moesim.report.trust import trust_lines
+from moesim.report.run.trust import trust_lines
 
 HOST = "ddr4-3200-2ch-64gb"
 PARTS = {"gpu": "rtx-3090", "host": HOST, "link": "pcie4-x16"}

@@ -19,8 +19,8 @@ from moesim.experiment.questions.fit import largest_fit, slots_by_context
 from moesim.experiment.schema.layout import undivided_layers
 from moesim.hardware import CostModel
 from moesim.model import load_model
+from moesim.report.drawing.sheet import drawn
 from moesim.report.figures.time_breakdown import TimeBreakdown
-from moesim.report.sheet import drawn
 from moesim.trace.routing import Phase
 
 LAYER, EXPERT, EMBEDDING, OTHER = 3_360_000, 98_304, 131_072, 512  # bytes of small-moe

@@ -27,9 +27,9 @@ from moesim.metrics.price_interval import (
     time_limits,
 )
 from moesim.metrics.priced_time import PricedTime, with_calls
-from moesim.report.compare import compare
-from moesim.report.compare_intervals import BY_PRICES, sentence, verdict
-from moesim.report.trust import price_interval_line
+from moesim.report.comparison.intervals import BY_PRICES, sentence, verdict
+from moesim.report.comparison.sides import compare
+from moesim.report.run.trust import price_interval_line
 
 TIMES, NEAR = 1.2, 1e-4
 

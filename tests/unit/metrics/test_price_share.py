@@ -10,7 +10,7 @@ import moesim
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.provenance import SOURCES, Source, by_source
 from moesim.model import load_model
-from moesim.report.trust import sweep_trust, trust_lines
+from moesim.report.run.trust import sweep_trust, trust_lines
 
 
 def run(hardware):

@@ -12,7 +12,7 @@ import pytest
 
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.report.compare import compare
+from moesim.report.comparison.sides import compare
 from moesim.report.page.of_comparison import page_of_comparison
 from moesim.report.page.render import html
 from moesim.results import write_result

@@ -10,11 +10,11 @@ import pytest
 
 from moesim.cli.main import main
 from moesim.metrics.intervals import Difference
-from moesim.report.compare import compare
-from moesim.report.compare_intervals import BY_PRICES, limits_told, sentence
+from moesim.report.comparison.intervals import BY_PRICES, limits_told, sentence
+from moesim.report.comparison.sides import compare
+from moesim.report.drawing.sheet import drawn
 from moesim.report.figures import registry
 from moesim.report.page.of_comparison import page_of_comparison
-from moesim.report.sheet import drawn
 from moesim.sweep import read_points
 
 EXPERIMENT = """\
@@ -184,7 +184,7 @@ def test_figures_have_error_bars_where_there_are_intervals(
 def test_results_without_blocks_have_no_verdict(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from moesim.report.best import best_lines
+    from moesim.report.sweep.best import best_lines
     from moesim.sweep.found import read_sweep
 
     (faster,) = best_lines(read_sweep(sweep))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from moesim.report.sweep_table import sweep_table
+from moesim.report.sweep.table import sweep_table
 from moesim.results.result import setting_in_words
 from moesim.sweep.words import in_words, word
 

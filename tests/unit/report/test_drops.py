@@ -14,15 +14,15 @@ from rich.console import Console
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.report.best import best_lines
-from moesim.report.chosen_run import run_of
-from moesim.report.compare import compare
-from moesim.report.compare_tables import rendered
+from moesim.report.advice.chosen_run import run_of
+from moesim.report.comparison.sides import compare
+from moesim.report.comparison.tables import rendered
 from moesim.report.figures import registry
 from moesim.report.page.of_sweep import board_of, sweep_answer
 from moesim.report.plot import figure_of, plot
-from moesim.report.run_table import summary_table
-from moesim.report.sweep_table import sweep_table
+from moesim.report.run.table import summary_table
+from moesim.report.sweep.best import best_lines
+from moesim.report.sweep.table import sweep_table
 from moesim.results import Result, read_result, write_result
 from moesim.results.blocks import read_blocks
 from moesim.results.pack import DamagedError, pack, unpack
@@ -128,7 +128,7 @@ def test_a_run_says_what_it_drops() -> None:
 
 
 def test_advice_says_what_the_gating_drops() -> None:
-    from moesim.report.advice import _drops
+    from moesim.report.advice.tables import _drops
 
     assert _drops({"dropped_share": 0.38}) == ["the gating drops 38.0 % of all choices"]
     assert _drops({"dropped_share": 0.0}) == []
@@ -148,7 +148,7 @@ def test_the_front_is_of_what_drops_nothing(sweep: Sweep, *, allowed: bool) -> N
 
 
 def test_every_point_is_inside_the_figure_and_a_dropping_one_says_so(sweep: Sweep) -> None:
-    from moesim.report.sheet import drawn
+    from moesim.report.drawing.sheet import drawn
 
     figure = registry.get("throughput_vs_memory")()
     with drawn(figure, figure.prepare(sweep.folder)) as sheet:

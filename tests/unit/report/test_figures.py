@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from moesim.config.errors import InputError
+from moesim.report.drawing.labels import spread
+from moesim.report.drawing.sheet import drawn
 from moesim.report.figures import registry
 from moesim.report.figures.memory_over_time import MOST_INSTANTS
 from moesim.report.figures.throughput_vs_memory import pareto
-from moesim.report.labels import spread
 from moesim.report.plot import plot
-from moesim.report.sheet import drawn
 from moesim.results import Result, write_result
 from moesim.sweep import run_sweep
 from tests.unit.report import sweeps
@@ -113,7 +113,7 @@ def test_a_single_point_is_not_cut_off(tmp_path: Path) -> None:
 
 
 def test_of_many_without_memory_those_that_ran_are_named() -> None:
-    from moesim.report.capacity import gap_text
+    from moesim.report.sweep.capacity import gap_text
 
     names = ["lru", "lfu", "arc", "stream"]
     here = pd.DataFrame({"series": names, "status": ["out_of_memory"] * 3 + ["ok"]})
@@ -136,7 +136,7 @@ def test_memory_has_a_look_a_series_and_lists_what_did_not_fit(sweep: Path) -> N
 
 
 def test_every_category_has_a_face_and_no_two_of_one_stack_share_it() -> None:
-    from moesim.report.style import face
+    from moesim.report.drawing.style import face
     from moesim.results import TIME_SHARES
     from moesim.results.result import MEMORY_CATEGORIES
 
@@ -155,7 +155,7 @@ def test_the_capacity_says_what_the_driver_takes() -> None:
 
 
 def test_prompts_among_the_tokens_count_in_a_figure() -> None:
-    from moesim.report.series import throughputs
+    from moesim.report.sweep.series import throughputs
 
     points = pd.DataFrame(
         {

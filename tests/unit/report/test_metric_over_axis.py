@@ -17,11 +17,11 @@ from moesim.cli.main import main
 from moesim.cli.sweep import show
 from moesim.config.errors import InputError
 from moesim.memory.policies import registry as policies
+from moesim.report.drawing.sheet import drawn
+from moesim.report.drawing.style import OFFLINE, series_styles
 from moesim.report.figures import registry
-from moesim.report.metrics import in_order
 from moesim.report.plot import figure_of, parse_size, plot
-from moesim.report.sheet import drawn
-from moesim.report.style import OFFLINE, series_styles
+from moesim.report.sweep.metrics import in_order
 from moesim.sweep import run_sweep
 from moesim.sweep.found import read_sweep
 from tests.unit.report import sweeps
@@ -318,7 +318,7 @@ def test_a_mistake_in_a_figure_is_found_at_the_check(
 
 
 def test_numbers_with_units_are_in_order_and_no_words() -> None:
-    from moesim.report.metrics import in_order
+    from moesim.report.sweep.metrics import in_order
 
     assert in_order(["25 %", "95 %", "0 %"]) == ["0 %", "25 %", "95 %"]
     assert in_order(["16 requests/s", "4 requests/s"]) == ["4 requests/s", "16 requests/s"]

@@ -11,9 +11,9 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.report.charts import MIME
+from moesim.report.drawing.charts import MIME
+from moesim.report.drawing.sheet import Drawn
 from moesim.report.plot import figure_of
-from moesim.report.sheet import Drawn
 from tests.unit.results import factory
 
 CHROMIUM = shutil.which("chromium")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from moesim.report.request_events import request_events
+from moesim.report.timeline.requests import request_events
 
 
 def tables() -> dict[str, pd.DataFrame]:

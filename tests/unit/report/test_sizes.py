@@ -10,8 +10,8 @@ import pytest
 from matplotlib.text import Text
 
 from moesim.cli.main import main
+from moesim.report.drawing.sheet import drawn, frame
 from moesim.report.plot import Kind, figure_of, plot
-from moesim.report.sheet import drawn, frame
 from tests.unit.report import sweeps
 
 FIGURES = (

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from moesim.report.best import best_lines
-from moesim.report.compare import compare
-from moesim.report.compare_tables import rendered
+from moesim.report.comparison.sides import compare
+from moesim.report.comparison.tables import rendered
 from moesim.report.figures import registry
 from moesim.report.plot import plot
-from moesim.report.run_table import summary_table
-from moesim.report.sweep_table import sweep_table
+from moesim.report.run.table import summary_table
+from moesim.report.sweep.best import best_lines
+from moesim.report.sweep.table import sweep_table
 from moesim.results import Result
 from moesim.sweep import run_sweep
 from moesim.sweep.found import Sweep, read_sweep
@@ -122,7 +122,7 @@ def test_a_run_says_what_it_skips_and_whether_weight_is_known() -> None:
 
 
 def test_the_front_is_of_what_skips_nothing(sweep: Sweep) -> None:
-    from moesim.report.sheet import drawn
+    from moesim.report.drawing.sheet import drawn
 
     figure = registry.get("throughput_vs_memory")()
     table = figure.prepare(sweep.folder)

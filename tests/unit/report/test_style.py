@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from moesim.report.style import plain_numbers
+from moesim.report.drawing.style import plain_numbers
 
 
 @pytest.mark.parametrize("ends", [(22, 83), (0.4, 6), (3, 40_000)])

@@ -5,9 +5,9 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from moesim.report.amounts import number
-from moesim.report.run_rows import apart, promises
-from moesim.report.run_table import lacks_memory, remedy, summary_table
-from moesim.report.sweep_table import sweep_table
+from moesim.report.run.rows import apart, promises
+from moesim.report.run.table import lacks_memory, remedy, summary_table
+from moesim.report.sweep.table import sweep_table
 from moesim.sweep import read_points
 from tests.unit.report import sweeps
 from tests.unit.results import factory

@@ -13,7 +13,7 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.report.timeline import parse_steps, rerun, write_timeline
+from moesim.report.timeline.write import parse_steps, rerun, write_timeline
 from moesim.results import write_result
 from moesim.testing.timelines import check_timeline
 from tests.unit.results import factory
@@ -118,7 +118,7 @@ def test_a_file_is_replaced_when_it_is_whole(
         yield {"ph": "M"}
         raise RuntimeError
 
-    monkeypatch.setattr("moesim.report.timeline.trace_events", breaks)
+    monkeypatch.setattr("moesim.report.timeline.write.trace_events", breaks)
     with pytest.raises(RuntimeError):
         write_timeline(run, out)
     assert out.read_text() == "old"

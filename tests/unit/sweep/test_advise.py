@@ -22,7 +22,7 @@ from moesim.hardware.sourced import Sourced
 from moesim.memory.misses import registry as misses
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
-from moesim.report.advice import choices_table, sentences
+from moesim.report.advice.tables import choices_table, sentences
 from moesim.results.overwrite import check_replaceable
 from moesim.results.result import BLOCKS
 from moesim.sweep.advise import Runs, begin_anew

@@ -16,7 +16,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
-from moesim.report.advice_answer import fit_line, place_of
+from moesim.report.advice.answer import fit_line, place_of
 from moesim.sweep.advise.abilities import ENGINES, layout_settings
 from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (

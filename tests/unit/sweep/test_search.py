@@ -14,7 +14,7 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
-from moesim.report.search import sentence
+from moesim.report.sweep.search import sentence
 from moesim.sweep.limit import Limit
 from moesim.sweep.search import NEAR, Found
 from moesim.sweep.search import search as search_of

@@ -1,0 +1,1 @@
+"""``moesim calibrate``: a module a command."""

@@ -1,0 +1,1 @@
+"""``moesim trace``: a module a command."""

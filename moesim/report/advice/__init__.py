@@ -1,0 +1,1 @@
+"""What 'moesim advise' answers: tables, the answer in words, its picture."""

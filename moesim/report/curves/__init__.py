@@ -1,0 +1,1 @@
+"""Hits over capacity: of the slots, and of the host's memory."""

@@ -1,0 +1,126 @@
+"""Published runs beside moesim's: a figure, and a table for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from moesim.calibrate.host.fit import HostFit
+from moesim.calibrate.published.predict import median_error, right_pairs
+from moesim.config.counted import counted
+from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Drawing = Callable[[pd.DataFrame, "Axes"], None]
+MARKERS = "osD^v<>P"
+MARGIN, BAND = 1.3, 1.25
+
+
+def draw(table: pd.DataFrame, axes: Axes) -> None:
+    """Predicted over measured time a token of ``blind``'s ``table``, by engine."""
+    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    for (family, mine), (colour, marker) in zip(table.groupby("family"), styles, strict=False):
+        measured, predicted = (1e3 / mine[name].to_numpy(float) for name in _SPEEDS)
+        axes.scatter(measured, predicted, color=colour, marker=marker, label=str(family), s=26)
+        for run, place in zip(mine["run"], zip(measured, predicted, strict=True), strict=True):
+            axes.annotate(str(run), place, (4, -3), textcoords="offset points", fontsize=7)
+    times = 1e3 / table[list(_SPEEDS)].to_numpy(float)
+    ends = np.array([np.nanmin(times) / MARGIN, np.nanmax(times) * MARGIN])
+    axes.plot(ends, ends, color="black", linewidth=0.7)
+    axes.fill_between(ends, ends / BAND, ends * BAND, color="#eeeeee", zorder=0)
+    axes.set(xscale="log", yscale="log", xlim=tuple(ends), ylim=tuple(ends))
+    plain_numbers(axes.xaxis, axes.yaxis)
+    axes.set(xlabel="measured (ms a token)", ylabel="predicted (ms a token)")
+    axes.legend(fontsize="small")
+
+
+def save(table: pd.DataFrame, path: Path) -> Path:
+    """Draw ``table`` into ``path``; the band is 25 % to either side."""
+    return saved(draw, table, path)
+
+
+def saved(drawing: Drawing, table: pd.DataFrame, path: Path) -> Path:
+    """``table`` as ``drawing`` has it, in ``path``."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(figsize=(6, 5), layout="constrained")
+        FigureCanvasAgg(sheet)
+        drawing(table, sheet.add_subplot())
+        save_figure(sheet, path)
+    return path
+
+
+def summary(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
+    """The median error, by how the experts are served too, the order, and the judged hosts."""
+    lines = told(table)
+    for row in judged.to_dict("records"):
+        what = f"{row['run']}, with its host fitted to {row['fitted_to']}"
+        lines.append(f"{what}: {row['error_percent']:+.0f} % of the time a token")
+    hosts = table["host"][table["host"] != ""].value_counts()
+    alone = counted(int((hosts == 1).sum()), "host")
+    lines.append(f"{alone} of {len(hosts)} with one run only: nothing judges a fit to it")
+    return lines
+
+
+def told(table: pd.DataFrame) -> list[str]:
+    """The median error, by how the experts are served too, and the order."""
+    right, pairs = right_pairs(table)
+    known = table.dropna(subset="error_percent")
+    if known.empty:
+        return ["median error of the time a token: none, as no run has a prediction"]
+    on_cpu, runs = known["waiting_for_cpu_percent"] > 0, counted(len(known), "run")
+    lines = [f"median error of the time a token: {median_error(table):.0f} % of {runs}"]
+    for name, part in (("experts on the CPU", known[on_cpu]), ("all others", known[~on_cpu])):
+        if len(part):
+            lines.append(f"  {name}: {median_error(part):.0f} % of {counted(len(part), 'run')}")
+    return [*lines, f"pairs of one engine in the measured order: {right} of {pairs}"]
+
+
+def runs_table(table: pd.DataFrame) -> list[str]:
+    """Markdown: a line a run."""
+    ranged = "low_tokens_per_s" in table.columns
+    heads = ["run", "engine", "model", "GPU", "measured", "blind", *["range"] * ranged,
+             "error of ms", "rests on", "assumed"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in table.to_dict("records"):
+        speeds = [_told(row[name], ".4g") for name in _SPEEDS]
+        if ranged:
+            low, high = (_told(row[f"{side}_tokens_per_s"], ".3g") for side in ("low", "high"))
+            speeds.append("-" if low == high == "-" else f"{low} to {high}")
+        error = _told(row["error_percent"], "+.0f", " %")
+        about = [_cell(row[name]) for name in ("run", "engine", "model", "gpu")]
+        rest = [_cell(row[name]) for name in ("rests_on", "assumed")]
+        lines.append(f"| {' | '.join((*about, *speeds, error, *rest))} |")
+    return lines
+
+
+def _told(value: float, form: str, unit: str = "") -> str:
+    return "-" if pd.isna(value) else f"{value:{form}}{unit}"
+
+
+def _cell(text: str) -> str:
+    """Anybody's text in one cell of a table of Markdown."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def hosts_table(fits: Mapping[str, HostFit]) -> list[str]:
+    """Markdown: a line a fitted host, by name."""
+    lines = ["| host | share of the DRAM peak | at -10 %, +10 % speed | GB/s |", "|" + "---|" * 4]
+    for host, fit in fits.items():
+        near = ", ".join("none" if share is None else f"{share:.0%}" for share in fit.near)
+        reached = f"{fit.host.expert_bytes_per_second / 1e9:.0f}"
+        lines.append(f"| `{host}` | {fit.share:.0%} | {near} | {reached} |")
+    return lines
+
+
+_SPEEDS = ("measured_tokens_per_s", "predicted_tokens_per_s")

@@ -1,0 +1,1 @@
+"""One run, and what its numbers rest on."""

@@ -1,0 +1,75 @@
+"""By how much the best point of a sweep beats the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from moesim.metrics.intervals import speed_difference
+from moesim.report.amounts import number
+from moesim.report.comparison.intervals import measured, sentence
+from moesim.report.drawing.style import KNOWS
+from moesim.sweep.found import Sweep
+from moesim.sweep.speeds import losses_in_words, ranked
+
+
+def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
+    """The fastest point of ``sweep`` against the next, in a sentence.
+
+    Points that know the future are passed over, and those that leave out choices unless
+    ``allow_drops``; where one of either is faster, that is a sentence of its own.
+    """
+    speed = ranked(sweep.table, allow_drops=allow_drops)
+    return [*_line(sweep, speed), *_faster(sweep, speed, allow_drops=allow_drops)]
+
+
+def best_so_far(sweep: Sweep) -> str:
+    """The fastest point that is known and its interval, in short; nothing where there is none."""
+    best = sweep.best()
+    if best is None:
+        return ""
+    row = best.dropna()
+    names = [name for name in ("output_throughput", "total_token_throughput") if row.get(name)]
+    if not names:
+        return ""
+    low, high = (row.get(f"intervals.{names[0]}.{side}") for side in ("low", "high"))
+    limits = "" if low is None or high is None else f" [{number(low, 3)}, {number(high, 3)}]"
+    label = sweep.labels().to_dict()[best.name]
+    return f"best: {label}{', ' if label else ''}{number(row[names[0]])} tokens/s{limits}"
+
+
+def _faster(sweep: Sweep, speed: pd.Series[float], *, allow_drops: bool) -> Iterator[str]:
+    """What is faster than the first of ``speed``, and why it is passed over."""
+    drops = ranked(sweep.table, allow_drops=True)
+    known = ranked(sweep.table, allow_drops=allow_drops, offline=True)
+    for every in (drops, known):
+        if len(every) and every.index[0] not in speed.index:
+            at = every.index[0]
+            why = KNOWS
+            if every is drops:
+                why = losses_in_words(sweep.table.loc[[at]], told=True)
+            against = f" against {number(speed.iloc[0])}" if len(speed) else ""
+            fast = f"{number(every[at])} tokens/s{against}"
+            yield f"faster, but {why}: {sweep.labels()[at]}, {fast}"
+
+
+def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
+    """The two fastest of ``speed``, named by the axes in which they differ; nothing where requests
+    set how fast.
+    """
+    best = speed.index[:2]
+    if len(best) < 2 or sweep.kept_up[best[0]]:  # noqa: PLR2004
+        return []
+    first, second = (measured(sweep.folder, int(number)) for number in best)
+    apart = speed_difference(first[0], second[0], (first[1], second[1]))
+    if apart is None:
+        return []
+    texts = sweep.table.loc[best, list(sweep.varying)].astype(str)
+    common = [axis for axis in sweep.varying if len(set(texts[axis])) == 1]
+    drops = {at: losses_in_words(sweep.table.loc[[at]]) for at in best}
+    names = sweep.labels(without=common)
+    where = sweep.labels(without=[axis for axis in sweep.varying if axis not in common])[best[0]]
+    words = [f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best]
+    told = sentence(words[0], words[1], apart)
+    return [f"after the warm-up{', ' if where else ''}{where}: {told}"]

@@ -1,0 +1,200 @@
+"""What a search found: a table of its probes, a picture, and the answer in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from moesim.config.counted import counted
+from moesim.config.errors import writing
+from moesim.config.files import write_whole
+from moesim.experiment.schema.experiment import Experiment
+from moesim.report.amounts import number
+from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
+from moesim.report.page.parts import experiment_text
+from moesim.report.page.told import Told, ToldTable, write_told
+from moesim.results.files import check_new_folder
+from moesim.results.overwrite import REPORT, TOLD
+from moesim.results.result import plain_experiment, setting_in_words
+from moesim.sweep.limit import Limit
+from moesim.sweep.search import CUT, REFUSED, Found, Probe
+from moesim.sweep.words import last_word
+
+CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
+
+
+def frame(found: Found) -> pd.DataFrame:
+    """A row a probe: the path, its ``value``, each metric, ``passed``, ``broke``, ``status``."""
+    rows = [
+        {
+            found.path: one.text,
+            "value": one.value,
+            **one.numbers,
+            "passed": one.passed,
+            "broke": "; ".join(map(str, one.broke)),
+            "status": one.status,
+        }
+        for one in found.probes
+    ]
+    return pd.DataFrame(rows)
+
+
+def content(found: Found) -> dict[str, Any]:
+    """The same as plain data, with the answer: ``best`` and ``first_broken`` are as tried."""
+    ends = {"best": found.best, "first_broken": found.first_broken}
+    return {
+        "vary": found.path,
+        "limits": [str(one) for one in found.limits],
+        "answer": sentence(found),
+        **{name: None if one is None else one.text for name, one in ends.items()},
+        "probes": frame(found).to_dict("records"),
+    }
+
+
+def table(found: Found) -> Table:
+    """The same for the terminal."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown.add_column(last_word(found.path), justify="right")
+    metrics = dict.fromkeys(one.metric for one in found.limits)
+    for metric in metrics:
+        shown.add_column(metric, justify="right")
+    shown.add_column("")
+    for one in found.probes:
+        state = "keeps all" if one.passed else "; ".join(map(str, one.broke))
+        if one.status == CUT:
+            state += " (cut short)"
+        elif one.status != "ok":
+            state = one.status.replace("_", " ")
+        mark = " *" if one is found.best else ""
+        shown.add_row(one.text, *(number(one.numbers[name]) for name in metrics), state + mark)
+    return shown
+
+
+def sentence(found: Found) -> str:
+    """The largest value, and what binds."""
+    best, broken = found.best, found.first_broken
+    name = last_word(found.path)
+    if best is None:
+        assert broken is not None, "a probe was made"
+        return f"No {name} keeps the limits: even at {broken.text} {_binds(found)}."
+    if broken is None:
+        same = ", and more changes nothing" if found.ends_alike else ", the most that was tried"
+        return f"Up to {best.text} of {name} nothing breaks a limit{same}.{_aside(best)}"
+    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}.{_aside(best)}"
+
+
+def _aside(best: Probe) -> str:
+    """What limits on times do not see of it."""
+    return _rejected(best) + _saturated(best)
+
+
+def _saturated(best: Probe) -> str:
+    """That its latencies would go on growing."""
+    if not best.every.get("saturated"):
+        return ""
+    return " Its waiting line grows to the end: a longer run has longer times; write more requests."
+
+
+def _rejected(best: Probe) -> str:
+    """How many requests have no times."""
+    if not (many := best.every.get("rejected")) or "rejected" in best.numbers:
+        return ""
+    told = f"{counted(many, 'request')} of {many + best.every['completed']}"
+    return f" It rejects {told}, of which no limit on times knows; see --sla 'rejected<=0'."
+
+
+def _binds(found: Found) -> str:
+    broken = found.first_broken
+    assert broken is not None, "something binds"
+    if broken.status == REFUSED:
+        return f"it cannot run ({broken.reason})"
+    if broken.status == CUT:
+        return f"{broken.broke[0].metric} is certain to be broken"
+    if broken.status != "ok":
+        return f"it is {broken.status.replace('_', ' ')}"
+    return ", and ".join(_breaks(one, broken.numbers[one.metric]) for one in broken.broke)
+
+
+def _breaks(limit: Limit, value: float | None) -> str:
+    if value is None:
+        return f"no request has a {limit.metric}"
+    bound = "above" if limit.sign == "<=" else "below"
+    return f"{limit.metric} is {number(value)}, {bound} {limit.bound:g}"
+
+
+def check_folder(folder: Path) -> None:
+    """An InputError unless ``folder`` is new or empty, or has what a search wrote and no more."""
+    own = {CSV, REPORT, TOLD, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES)}
+    if not folder.is_dir() or {one.name for one in folder.iterdir()} - own:
+        check_new_folder(folder)
+
+
+def files(folder: Path) -> list[Path]:
+    """What a search wrote into ``folder``, but for what a page says."""
+    names = (CSV, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES))
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def write_table(found: Found, folder: Path) -> Path:
+    """Write the probes that there are so far."""
+    with writing(folder / CSV):
+        write_whole(folder / CSV, frame(found).to_csv(index=False, lineterminator="\n"))
+    return folder / CSV
+
+
+def write_search(found: Found, folder: Path, experiment: Experiment) -> list[Path]:
+    """Table, picture and what a page says of them; the files."""
+    files = [write_table(found, folder), *write_figure(found, folder)]
+    plain = plain_experiment(experiment)
+    limits = ", ".join(map(str, found.limits))
+    told = Told(
+        kind="search",
+        title=f"{experiment.name}: the largest {last_word(found.path)} under {limits}",
+        setting=setting_in_words(plain, without=[found.path]),
+        verdict=[sentence(found)],
+        board=ToldTable(
+            title="Runs", file=CSV, best=found.probes.index(found.best) if found.best else None
+        ),
+        figures={path.name: limits for path in files if path.suffix == ".svg"},
+        experiment=experiment_text(plain),
+    )
+    return [*files, write_told(told, folder)]
+
+
+def write_figure(found: Found, folder: Path) -> Sequence[Path]:
+    """Each metric over the value, with its limit, as PNG and SVG; none where no run has any."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    known = {name for one in found.probes for name, x in one.numbers.items() if x is not None}
+    limits = [one for one in found.limits if one.metric in known]
+    if not limits:
+        return []
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(figsize=(6, 2.4 * len(limits) + 0.6), layout="constrained")
+        FigureCanvasAgg(sheet)
+        areas = sheet.subplots(len(limits), sharex=True, squeeze=False)[:, 0]
+        for limit, axes in zip(limits, areas, strict=True):
+            ran = [one for one in found.probes if one.numbers[limit.metric] is not None]
+            x, y = [one.value for one in ran], [one.numbers[limit.metric] for one in ran]
+            axes.plot(x, y, color=COLOURS[0], linewidth=1)
+            for passed, face in ((True, COLOURS[0]), (False, "#ffffff")):
+                at = [n for n, one in enumerate(ran) if one.passed == passed]
+                axes.scatter([x[n] for n in at], [y[n] for n in at], facecolor=face,
+                             edgecolor=COLOURS[0], zorder=3, s=26)  # fmt: skip
+            axes.axhline(limit.bound, color="#777777", linestyle=(0, (4, 2)), linewidth=1)
+            axes.set_xscale("log", base=2)
+            plain_numbers(axes.xaxis)
+            axes.set_ylabel(limit.metric)
+            axes.set_title(str(limit))
+        areas[-1].set_xlabel(f"{last_word(found.path)} (filled: keeps all limits)")
+        paths = [folder / f"{FIGURE}.{suffix}" for suffix in SUFFIXES]
+        for path in paths:
+            save_figure(sheet, path)
+    return paths
