@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
@@ -79,6 +79,11 @@ def software_spread(software: SoftwareProfile, *, serves: bool) -> Spread:
     a host takes between steps of requests, else of launches, copies and waits.
     """
     return Spread(f"{SOFTWARE} {software.name}", *(software.range_of(serves=serves) or ()))
+
+
+def frontend_spread(software: SoftwareProfile, times: Mapping[str, float]) -> Spread:
+    """Of what requests and tokens are on their way: so many of each of its ``times``, by name."""
+    return Spread(f"front end of {software.name}", *(software.ends_of(times) or ()))
 
 
 def _together(ends: list[tuple[float, float]]) -> tuple[float | None, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ EndMark = Annotated[
 Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
 Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
+FrontTime = Annotated[Duration, within("0 us", "100 ms", DURATION)]
 SERVING = ("schedule_ns", "per_request_ns", "output_ns", "per_request_out_ns")
 """What the host takes between steps of requests."""
 OFFLOADING = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
@@ -132,6 +134,15 @@ class SoftwareProfile(Params):
             if name in names and (value := getattr(self, name))
         ]
         return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+    def ends_of(self, times: Mapping[str, float]) -> tuple[float, float] | None:
+        """Between which a sum of its ``times`` lies, over what it is here, of so many of each by
+        name; None where it is nothing.
+        """
+        value = sum(many * float(getattr(self, name)) for name, many in times.items())
+        ends = {name: self.ranges.get(name, (getattr(self, name),) * 2) for name in times}
+        low, high = (sum(n * ends[name][end] for name, n in times.items()) for end in (0, 1))
+        return (low / value, high / value) if value else None
 
     @property
     def captures(self) -> bool:
@@ -249,7 +260,7 @@ class SoftwareFile(Params):
     per_request_out: Ranged[HostTime] | None = Field(
         None, description="Likewise, for each request in the step."
     )
-    frontend: Ranged[HostTime] | None = Field(
+    frontend: Ranged[FrontTime] | None = Field(
         None,
         description="Serving: from the client to the scheduler, and from there back (HTTP,"
         " messages between processes), each: 0, if left out.",

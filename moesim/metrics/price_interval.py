@@ -19,8 +19,12 @@ from moesim.metrics.priced_time import PricedTime
 Floats = NDArray[np.float64]
 DRAWS = 1000
 SEED = 20_261_127
-SPEEDS = ("output_throughput", "total_token_throughput")
-"""The numbers of a summary that have an interval."""
+SERVED_SPEED = "request_throughput"
+SPEEDS = ("output_throughput", "total_token_throughput", SERVED_SPEED)
+"""The speeds of a summary that have an interval; the last only where requests are served."""
+TIMES = ("ttft", "tpot", "e2el")
+"""Times of requests that are served, which have one too."""
+Limits = tuple[float, float]
 UNKNOWN = Spread(SOFTWARE)
 TIMED = "with timed arrivals throughput follows what arrives, as long as the service keeps up"
 """Why neither faster nor slower prices need to change a throughput."""
@@ -70,33 +74,41 @@ def stand_in_row(
 
 
 def price_interval(
-    summary: Mapping[str, Any], rows: list[dict[str, Any]], *, timed: bool = False
+    summary: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+    *,
+    timed: bool = False,
+    times: Mapping[str, Limits] | None = None,
 ) -> dict[str, Any]:
     """The key ``price_interval`` of a summary: ``factors`` (``rows``), the ``unknown_share`` of the
     time, whose prices have no error that is known, and of each of ``SPEEDS`` ``low`` and ``high``,
     between which the real one lies in ``confidence`` of all cases; None where all is unknown, and
-    where requests are ``timed``, for that ``reason``.
+    where requests are ``timed``, for that ``reason``. ``times``: between which multiples of it
+    each time of requests lies, by name.
     """
     unknown = sum(row["share"] for row in rows if row["low"] is None)
     known = any(row["low"] is not None for row in rows)
     limits = time_limits(rows) if known and not timed else None
+    speeds = [name for name in SPEEDS if name in summary or name != SERVED_SPEED]
+    of = (times or {}).items()
     return {
         "confidence": CONFIDENCE,
         "unknown_share": unknown,
         "reason": TIMED if timed else None,
         "factors": rows,
-        **{name: _interval(summary.get(name), limits) for name in SPEEDS},
+        **{name: _interval(summary.get(name), limits) for name in speeds},
+        **{name: _interval(summary[name], (1 / high, 1 / low)) for name, (low, high) in of},
     }
 
 
-def _interval(value: float | None, limits: tuple[float, float] | None) -> dict[str, float | None]:
+def _interval(value: float | None, limits: Limits | None) -> dict[str, float | None]:
     if value is None or limits is None:
         return {"value": value, "low": None, "high": None}
     low, high = limits
     return {"value": value, "low": value / high, "high": value / low}
 
 
-def time_limits(rows: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+def time_limits(rows: Iterable[Mapping[str, Any]]) -> Limits:
     """Between which the time lies, over what it was priced at."""
     low, high = np.quantile(time_drawn(rows), TAILS, method="hazen")
     return float(low), float(high)

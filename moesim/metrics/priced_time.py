@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -28,23 +29,32 @@ class PricedTime(NamedTuple):
         return float(sum(part.sum() for part in self.priced.values())) + self.host
 
 
-def with_calls(spent: PricedTime, calls_ns: float) -> PricedTime:
-    """``spent`` where copies that the host waits for were called for ``calls_ns`` of the time that
-    they were waited for: so much of it is the host's.
+def calls_of_copies(spent: PricedTime, calls_ns: float) -> float:
+    """The share of the time in which ``spent`` has copies that the host took for calling them,
+    where it waits for each: ``calls_ns`` in all.
     """
     copies = spent.priced.get(COPY)
-    if copies is None or not copies.sum() or not calls_ns:
+    waited = 0.0 if copies is None else float(copies.sum())
+    return min(calls_ns / waited, 1.0) if waited else 0.0
+
+
+def with_calls(spent: PricedTime, share: float) -> PricedTime:
+    """``spent`` where so large a ``share`` of the time of copies is the host's."""
+    copies = spent.priced.get(COPY)
+    if copies is None or not share:
         return spent
-    moved = min(calls_ns, float(copies.sum()))
-    left = copies * (1 - moved / float(copies.sum()))
-    return PricedTime({**spent.priced, COPY: left}, spent.host + moved)
+    moved = share * float(copies.sum())
+    return PricedTime({**spent.priced, COPY: copies * (1 - share)}, spent.host + moved)
 
 
-def priced_time(outcome: Outcome) -> PricedTime:
-    """What ``outcome`` was charged for, each charge split as its prices are: time that other work
-    hides is charged to nobody. Without waiting for other GPUs and idle time.
+def priced_time(outcome: Outcome, charges: Mapping[str, float] | None = None) -> PricedTime:
+    """What ``outcome`` was charged for, or of that only the nanoseconds in ``charges`` by category,
+    each charge split as its prices are in the whole run: time that other work hides is charged to
+    nobody. Without waiting for other GPUs and idle time.
     """
-    charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
+    if charges is None:
+        sums = outcome.charges.sum(axis=(0, 1)).tolist()
+        charges = dict(zip(outcome.categories, sums, strict=True))
     whole: dict[str, float] = defaultdict(float)
     every = sorted(outcome.provenance.items(), key=lambda item: item[0])
     for (charge, _), nanoseconds in every:

@@ -237,6 +237,10 @@ class ServedRun:
         found: NDArray[np.bool_] | None = good(self.service, self.times_ms(), self.done)
         return found
 
+    def counts(self) -> NDArray[np.bool_]:
+        """Which requests have their whole answer, and came behind the warm-up, bool[n]."""
+        return self.done & self._counted()
+
     def _counted(self) -> NDArray[np.bool_]:
         """Which requests came behind the warm-up, bool[n]."""
         counted = np.zeros(len(self.done), np.bool_)
@@ -348,6 +352,20 @@ class ServedRun:
             "tokens": count,
             "decodes": (count == 1 + drafts) & (gives > 0) & answers,
         }
+
+    def answers_ns(self, outcome: Outcome) -> dict[str, Floats]:
+        """What requests with more than one token take from the first of them to the last, in ns:
+        what their GPU is charged between, by category, and the ``rest``.
+        """
+        many = np.flatnonzero(self.counts() & (self.outputs > 1))
+        last = np.cumsum(self.outputs)[many] - 1
+        charged = outcome.charges.cumsum(axis=0)
+        gpu = self.gpu[many]
+        begin, end = self.passes[1][many], self.of_pass[last]
+        parts = (charged[end, gpu] - charged[begin, gpu]).T
+        whole = self.last_ns[many] - self.first_ns[many]
+        named = dict(zip(outcome.categories, parts, strict=True))
+        return {**named, "rest": whole - parts.sum(axis=0), "gaps": self.outputs[many] - 1}
 
     def parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
         """What the time to the first token is made of, in ms; they add up: ``queue`` until the

@@ -20,7 +20,6 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
-from moesim.metrics.price_interval import time_limits
 from moesim.sweep.run import Progress
 
 JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
@@ -100,19 +99,12 @@ def with_range(summary: Mapping[str, Any], of: str = "") -> dict[str, float]:
     """
     if np.isnan(speed := _speed(summary, of)):
         return dict.fromkeys(("low_tokens_per_s", "high_tokens_per_s"), np.nan)
-    least, most = _time_limits(summary["price_interval"], of)
-    return {"low_tokens_per_s": speed / most, "high_tokens_per_s": speed / least}
-
-
-def _time_limits(interval: Mapping[str, Any], of: str) -> tuple[float, float]:
-    """Between which the time lies, over the predicted one; where requests are timed their times
-    move with the steps', a throughput does not.
-    """
-    rows = interval["factors"]
-    fixed = interval["reason"] is not None and not of
-    if fixed or not any(row["low"] is not None for row in rows):
-        return 1.0, 1.0
-    return time_limits(rows)
+    found = summary["price_interval"].get(of or "output_throughput") or {}
+    if found.get("low") is None:
+        return {"low_tokens_per_s": speed, "high_tokens_per_s": speed}
+    low, high = found["low"], found["high"]
+    ends = (1e3 / high, 1e3 / low) if of else (low, high)
+    return dict(zip(("low_tokens_per_s", "high_tokens_per_s"), ends, strict=True))
 
 
 def within(table: pd.DataFrame) -> tuple[int, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -48,7 +48,6 @@ from moesim.workload.serving.run import Serving
 
 if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog
-    from moesim.hardware.cost_model import CostModel
 
 
 @read_once()
@@ -137,6 +136,7 @@ def simulate(
 def _played(
     experiment: Experiment, built: Built, play: Callable[..., Outcome], engine: Engine
 ) -> Result:
+    from moesim.experiment.running.price_ranges import Played, again_of, price_ranges
     from moesim.metrics.block_sums import blocks_of, cuts_of
     from moesim.metrics.intervals import intervals
     from moesim.metrics.served import ServedRun
@@ -156,6 +156,7 @@ def _played(
     bill, cuts = bill_of(experiment, built), None
     if not (by_pass or bill.keys):
         cuts = cuts_of(built.case, experiment.warm_up)
+    begun = built
     built, case, outcome, fullest = outcome_of(
         built, partial(play, records=experiment.records, cuts=cuts)
     )
@@ -167,7 +168,9 @@ def _played(
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
     numbers["intervals"] = intervals(blocks)
-    numbers["price_interval"] = _price_interval(experiment, built, outcome, numbers)
+    again = again_of(experiment, begun, partial(_alone, experiment))
+    played = Played(begun if again else built, outcome, numbers, run, again)
+    numbers["price_interval"] = price_ranges(experiment, played)
     tables: dict[str, Any] = {
         "blocks": blocks.sums,
         "requests": requests_table(case, outcome, run),
@@ -192,39 +195,6 @@ def _played(
     )
 
 
-def _price_interval(
-    experiment: Experiment, built: Built, outcome: Outcome, numbers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """By the errors of the operations; idle time is what requests leave, where they are served."""
-    from moesim.config.registry import kind_of
-    from moesim.hardware.price_errors import Machine, software_spread, spread_of
-    from moesim.memory.on_cpu import OnCpu
-    from moesim.metrics.price_interval import factors, price_interval, stand_in_row
-    from moesim.metrics.priced_time import priced_time, with_calls
-    from moesim.trace.cards import scaled_from
-
-    gpu, host = gpu_and_host(experiment.hardware)
-    software, served = built.case.software, built.case.serving is not None
-    machine = Machine(gpu, host or gpu, software.pinned)
-    operations = cast("CostModel", built.case.prices).operations
-    fixed = numbers["time_share"]["idle"] if served else 0.0
-    calls = built.case.host_copy_ns * (numbers.get("misses") or 0) if software.blocking else 0
-    spent = with_calls(priced_time(outcome), calls)
-    rows = factors(
-        spent,
-        lambda kind, source: spread_of(operations[kind], source, machine),
-        fixed,
-        software_spread(software, serves=served),
-    )
-    cached = kind_of(type(experiment.experts.policy)) != "stream"
-    if cached and scaled_from(experiment.trace) is not None and numbers.get("misses"):
-        on_cpu = () if experiment.experts.on_cpu != OnCpu() else ("cpu_expert",)
-        missed = 1 - numbers["hit_ratio_per_expert"]
-        rows.append(stand_in_row(spent, ("copy", "storage_read", *on_cpu), fixed, missed))
-    timed = served and experiment.workload.arrivals.timed
-    return price_interval(numbers, rows, timed=timed)
-
-
 def bill_of(experiment: Experiment, built: Built) -> Bill:
     """What makes the numbers of energy and cost that ``experiment`` asks for."""
     cost = experiment.cost and experiment.cost.of(*gpu_and_host(experiment.hardware))
@@ -235,6 +205,12 @@ def _speculation_notes(experiment: Experiment) -> dict[str, list[str]]:
     """What the numbers of a run that verifies drafts rest on."""
     asked = experiment.workload.speculative
     return {"speculation_notes": asked.notes()} if asked is not None and asked.drafts else {}
+
+
+def _alone(experiment: Experiment, case: Case) -> Outcome:
+    """``case`` on the fastest engine, with no more than the numbers of a summary."""
+    engine = engine_of(experiment.model_copy(update={"engine": "auto"}), case, check=False)
+    return engine.play(case, records="summary", check=False)
 
 
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:

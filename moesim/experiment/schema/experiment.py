@@ -307,6 +307,12 @@ class Serving(Service):
         default=None,
         description="Prompts and answers on engines of their own, as in {prefill: 1, decode: 1}.",
     )
+    price_interval: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether times of requests that come by the clock have an interval by what "
+        "prices may be off by, for which the run is played twice more: of runs of up to a million "
+        "tokens, always, or never.",
+    )
 
     @property
     def alone(self) -> bool:

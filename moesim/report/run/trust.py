@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.hardware.operations.experts.error import PriceError
+from moesim.metrics.price_interval import TIMES
 from moesim.report.amounts import number, percent
 
 SPEEDS = ("output_throughput", "total_token_throughput")
@@ -68,14 +69,26 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
     unknown = [row for row in made["factors"] if row["low"] is None and row["share"] > LEAST]
     told = [_named(row, f"{percent(row['share'])} of time") for row in unknown]
     rest = f"; no error is known of {', '.join(told)}" if told else ""
+    times = _times_line(made)
     ends = next((end for name in SPEEDS if (end := made[name])["low"] is not None), None)
     if ends is None:
         why = f": {made['reason']}" if made.get("reason") else ""
-        return [f"no interval of the prices{why}{rest}"]
+        of = " of the throughput" if times else ""
+        return [f"no interval of the prices{of}{why}{rest}", *times]
     limits = "{} [{}, {}] tokens/s".format(*(number(ends[key]) for key in ("value", "low", "high")))
     parts = [f"{_named(row)} {_off(row)}" for row in made["factors"] if _tells(row)]
     over = f", over {', '.join(parts[:MOST_TOLD])}" if parts else ""
-    return [f"prices: {limits} ({percent(made['confidence'])}){over}{rest}"]
+    return [f"prices: {limits} ({percent(made['confidence'])}){over}{rest}", *times]
+
+
+def _times_line(made: Mapping[str, Any]) -> list[str]:
+    """How far the mean times of requests move, where they have an interval."""
+    known = {name: end for name in TIMES if (end := made.get(f"mean_{name}_ms")) is not None}
+    told = []
+    for name, end in known.items():
+        value, low, high = (number(end[key]) for key in ("value", "low", "high"))
+        told.append(f"{name.upper()} {value} [{low}, {high}]")
+    return [f"prices: mean {', '.join(told)} ms ({percent(made['confidence'])})"] if told else []
 
 
 def _named(row: Mapping[str, Any], *more: str) -> str:

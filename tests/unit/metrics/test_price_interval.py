@@ -26,7 +26,7 @@ from moesim.metrics.price_interval import (
     time_drawn,
     time_limits,
 )
-from moesim.metrics.priced_time import PricedTime, with_calls
+from moesim.metrics.priced_time import PricedTime, calls_of_copies, with_calls
 from moesim.report.comparison.intervals import BY_PRICES, sentence, verdict
 from moesim.report.comparison.sides import compare
 from moesim.report.run.trust import price_interval_line
@@ -140,13 +140,14 @@ def test_a_family_has_a_row_for_what_its_prices_rest_on():
     assert time_limits(rows)[1] == pytest.approx(slower, rel=NEAR), "in the same draw"
 
 
-def served(arrivals):
+def served(arrivals, software="ideal", **more):
     lengths = {"kind": "fixed", "input_len": 40, "output_len": 12}
     batching = {"kind": "continuous"}
     workload = {"requests": 12, "arrivals": arrivals, "lengths": lengths, "batching": batching}
     workload["routing"] = {"kind": "draw"}
-    machine = {"hardware": "rtx-4090", "software": "ideal"}
-    return moesim.run({"model": "small-moe", "trace": "small-moe", **machine, "workload": workload})
+    machine = {"hardware": "rtx-4090", "software": software}
+    models = {"model": "small-moe", "trace": "small-moe"}
+    return moesim.run({**models, **machine, "workload": {**workload, **more.pop("of", {})}, **more})
 
 
 def test_prices_do_not_move_a_throughput_that_is_what_arrives():
@@ -156,7 +157,9 @@ def test_prices_do_not_move_a_throughput_that_is_what_arrives():
     assert found["reason"] == TIMED
     for name in ("output_throughput", "total_token_throughput"):
         assert found[name] == {"value": timed.summary[name], "low": None, "high": None}
-    assert price_interval_line(timed.summary)[0].startswith(f"no interval of the prices: {TIMED}")
+    line, times = price_interval_line(timed.summary)
+    assert line.startswith(f"no interval of the prices of the throughput: {TIMED}")
+    assert times.startswith("prices: mean TTFT ")
     row = compare(timed, timed)["differences"].iloc[0]
     assert (row["key"], row["verdict"]) == ("output_throughput", TIMED)
     assert row[["low", "high", "price_low", "price_high"]].isna().all()
@@ -166,6 +169,56 @@ def test_prices_do_not_move_a_throughput_that_is_what_arrives():
         assert other["output_throughput"]["low"] < other["output_throughput"]["value"]
     assert speed_apart(1.0, found, other) is None
     assert speed_apart(1.0, other, other) is not None
+
+
+KEYS = [f"{one}_{time}_ms" for time in ("ttft", "tpot", "e2el") for one in ("mean", "p99")]
+
+
+def times_of(result):
+    """Low and high over the value."""
+    made = result.summary["price_interval"]
+    assert all(made[key]["value"] == result.summary[key] for key in KEYS)
+    return {key: (made[key]["low"] / made[key]["value"], made[key]["high"] / made[key]["value"])
+            for key in KEYS}  # fmt: skip
+
+
+def test_times_of_requests_move_as_the_prices_that_they_rest_on():
+    """All of a closed loop without a host scales with its prices; so does the queue in it."""
+    for arrivals in ({"kind": "closed_loop", "max_concurrency": 2}, {"kind": "at_once"}):
+        result = served(arrivals)
+        (only,) = result.summary["price_interval"]["factors"]
+        for found in times_of(result).values():
+            assert found == pytest.approx((only["low"], only["high"]), rel=1e-3)
+
+
+def test_requests_that_come_by_the_clock_are_played_at_both_ends():
+    """Alone each moves as its prices do; where they wait for one another by more; a front end that
+    is the whole time by its own."""
+    rare, often = ({"kind": "poisson", "request_rate": f"{n} requests/s"} for n in (0.01, 600))
+    alone = times_of(served(rare))
+    limits = time_limits([row("datasheet of rtx-4090", 1.0, 1 / 1.1675, 1.1675)])
+    for found in alone.values():
+        assert found == pytest.approx(limits, rel=0.02)
+    four = {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}}
+    queued = times_of(served(often, of={"requests": 200, "batching": four}))
+    assert queued["mean_ttft_ms"][1] > 2 > alone["mean_ttft_ms"][1]
+    assert queued["mean_ttft_ms"][0] < 0.5
+    front = times_of(served(rare, "vllm"))
+    made = load_software("vllm")
+    ways = {"frontend_ns": 2, "tokenize_ns": 1, "per_prompt_token_ns": 40}
+    ends = made.ends_of(ways)
+    assert ends is not None
+    low, high = ends
+    assert (low, high) == pytest.approx((4.104 / 6.12, 22.212 / 6.12))
+    assert front["mean_ttft_ms"] == pytest.approx((low, high), rel=0.15)
+    assert front["mean_tpot_ms"][1] < 1.3
+
+
+def test_who_does_not_want_that_runs_once():
+    rare = {"kind": "poisson", "request_rate": "1 requests/s"}
+    off = served(rare, serving={"price_interval": "never"}).summary["price_interval"]
+    assert not set(KEYS) & set(off)
+    assert times_of(served(rare, serving={"price_interval": "always"})) == times_of(served(rare))
 
 
 def run(**changes):
@@ -251,10 +304,10 @@ def test_errors_that_are_independent_add_in_quadrature():
 
 def test_calls_of_copies_that_are_waited_for_are_the_softwares():
     spent = PricedTime({"copy": np.array([0.0, 0, 0, 60, 0]), "gate": np.array([30.0] * 5)}, 10.0)
-    found = with_calls(spent, 45)
+    found = with_calls(spent, calls_of_copies(spent, 45))
     assert (found.priced["copy"].sum(), found.host, found.total) == (15, 55, spent.total)
-    assert with_calls(spent, 100).priced["copy"].sum() == 0
-    assert with_calls(PricedTime({}, 5.0), 100).host == 5
+    assert with_calls(spent, calls_of_copies(spent, 100)).priced["copy"].sum() == 0
+    assert with_calls(PricedTime({}, 5.0), calls_of_copies(PricedTime({}, 5.0), 100)).host == 5
     waits = {"hardware": MACHINE, "software": "imp@1365", "experts": {"capacity": "8 slots/layer"}}
     summary = run(**waits)
     rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
