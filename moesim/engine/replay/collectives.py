@@ -35,7 +35,7 @@ class Collectives:
         active = self.finder.routing.active(first, last)
         if self.case.gathers:
             return self._gathered(first, last, active)
-        routed = (*self.finder.tokens(first, last), active, self.gpu_of_expert, self.case.gpus)
+        routed = (*self.finder.placed(first, last), active, self.gpu_of_expert, self.case.gpus)
         place = np.empty(shape, np.int64)
         return self._of_busiest(routed, place) if self.by_busiest else self._of_all(routed, place)
 

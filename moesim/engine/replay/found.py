@@ -17,6 +17,7 @@ from moesim.engine.replay.active_experts import (
     sum_choices,
     sum_weights,
 )
+from moesim.engine.replay.placed import Replicas, place_choices
 from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
 from moesim.engine.routing import Routing
 from moesim.memory.policy import WEIGHT_UNIT
@@ -33,6 +34,14 @@ FEWEST, LARGEST = 16, 4
 """Passes that a run has at least, where they need no more than so many times what it may: what each
 run takes, whatever it has, counts for more than what fits in a cache.
 """
+
+
+def counts_choices(case: Case) -> bool:
+    """Whether of experts with replicas nothing but choices is counted."""
+    if not case.placement.has_replicas:
+        return True
+    weighs = case.policy.weighs or (case.skips and case.trace.gate_weights is not None)
+    return not (weighs or case.serving is not None or case.variants is not None)
 
 
 class Needed(NamedTuple):
@@ -63,9 +72,19 @@ class Finder:
         self._chosen, self._all = np.zeros((0, 0), np.int64), False
         self._counted = self._spanned = 0
         self.running = UNKNOWN
-        self.home = np.zeros((self.layers, routing.logical), np.int64)
-        places = np.concatenate(local)[None]
-        np.put_along_axis(self.home, case.placement.logical, places, axis=1)
+        self._find_homes(np.concatenate(local))
+
+    def _find_homes(self, places: Ints) -> None:
+        """Where physical experts, which are at ``places``, have their choices counted."""
+        placement, logical = self.case.placement, self.routing.logical
+        self.replicas: Replicas | None = None
+        self._placed: tuple[tuple[int, int], NDArray[np.uint16]] | None = None
+        if placement.has_replicas:
+            self.replicas = Replicas.of(placement, places, logical)
+            self.home = np.tile(np.arange(len(self.gpu_of_home)), (self.layers, 1))
+            return
+        self.home = np.zeros((self.layers, logical), np.int64)
+        np.put_along_axis(self.home, placement.logical, places[None], axis=1)
 
     def runs(self, first: int, last: int, activations: int) -> Iterator[tuple[int, int]]:
         """Passes first:last in runs that need about so many ``activations``, of large passes some
@@ -121,7 +140,7 @@ class Finder:
     def active_experts(self, first: int, last: int) -> Needed:
         """The active experts of passes first:last."""
         gpus, passes, slices = self.case.holders, last - first, self.case.slices
-        ids, rows, _, _ = self.tokens(first, last)
+        ids, rows, _, _ = self.placed(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
         works, spans = self.layers * gpus, self.spans(first, last)
         found = Needed(
@@ -142,10 +161,10 @@ class Finder:
         """The rows that passes first:last take; ``apart``: of each first those of prompts. Once
         more rows came in spans than there are, their running counts are found.
         """
-        _, rows, _, offsets = self.tokens(first, last)
+        _, rows, _, offsets = self.placed(first, last)
         served = self.case.schedule.served if apart else None
         decodes = () if served is None else served.decodes[offsets[0] : offsets[-1]]
-        found, within = spans_of(rows, offsets, decodes)
+        found, within = spans_of(rows, offsets, decodes, every=self.replicas is not None)
         self._spanned += within
         if self.running is UNKNOWN and self._spanned > self.case.trace.tokens:
             homes = len(self.gpu_of_home)
@@ -188,6 +207,21 @@ class Finder:
             len(self.gpu_of_home), offsets_of, experts, own, marks,
         )  # fmt: skip
         return on_each(marks, self.case.slices, axis=0)
+
+    def placed(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
+        """As ``tokens``, by what ``home`` is told of: experts, or where these have replicas, the
+        homes of those that the tokens go to, which have a row each then. Those asked for last are
+        known.
+        """
+        ids, rows, gpu, offsets = self.tokens(first, last)
+        if self.replicas is None:
+            return ids, rows, gpu, offsets
+        if self._placed is None or self._placed[0] != (first, last):
+            senders = gpu // self.case.sharing
+            placed = place_choices(ids, rows, senders, offsets, self.replicas)
+            placed.flags.writeable = False
+            self._placed = (first, last), placed
+        return self._placed[1], np.arange(len(rows)), gpu, offsets
 
     def tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""

@@ -10,7 +10,7 @@ from moesim.engine.layout import Active
 from moesim.engine.program import Program, RoutedPasses
 from moesim.engine.provenance import Totals
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.found import Finder, Needed
+from moesim.engine.replay.found import Finder, Needed, counts_choices
 from moesim.gating.dynamic import Dynamic
 
 NONE = np.empty(0, np.int64)
@@ -18,7 +18,7 @@ NONE = np.empty(0, np.int64)
 
 def is_found(case: Case) -> bool:
     """Whether rows of ``case`` are its tokens' choices, each on one GPU, and none is dropped."""
-    return type(case.gating) is Dynamic and stays(case)
+    return type(case.gating) is Dynamic and case.rebalance is None and counts_choices(case)
 
 
 def stays(case: Case) -> bool:

@@ -109,10 +109,12 @@ def _find_spans(
     return within
 
 
-def spans_of(rows: Ints, offsets: Ints, decodes: Any = ()) -> tuple[Spans, int]:
+def spans_of(
+    rows: Ints, offsets: Ints, decodes: Any = (), *, every: bool = False
+) -> tuple[Spans, int]:
     """The spans of passes of ``rows`` int64[tokens] with ``offsets``, and how many rows are in
     some. A pass is a part, or, where it is said which tokens ``decodes`` bool[tokens], two: those
-    that do not, and those that do.
+    that do not, and those that do. ``every``: all are counted row by row.
     """
     passes, mask = len(offsets) - 1, np.ascontiguousarray(decodes, np.bool_)
     ends = np.zeros((2, passes * (2 if len(mask) else 1) + 1), np.int64)
@@ -120,7 +122,8 @@ def spans_of(rows: Ints, offsets: Ints, decodes: Any = ()) -> tuple[Spans, int]:
     spans = np.empty((3, 2 * (len(rows) // SHORTEST) + 2), np.int64)
     found = Spans(ends[0], ones, ends[1], *spans)
     edges = np.empty((2, spans.shape[1] + 2), np.int64)
-    within = int(_find_spans(rows, mask, offsets, SHORTEST, found, edges))
+    shortest = len(rows) + 1 if every else SHORTEST
+    within = int(_find_spans(rows, mask, offsets, shortest, found, edges))
     return found, within
 
 

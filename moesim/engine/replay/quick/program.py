@@ -19,6 +19,7 @@ from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.flat import Played, Priced, priced_of
+from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.made import Deciding, Maker
@@ -57,7 +58,7 @@ def decides_alone(case: Case) -> bool:
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
         and case.order != "least_makespan"
-        and not case.placement.has_replicas
+        and counts_choices(case)
         and case.rebalance is None
         and not (case.schedule.grows and case.prefill != "cache")
         and not case.ways(0, case.schedule.passes).any()

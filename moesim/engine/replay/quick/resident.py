@@ -227,7 +227,7 @@ class Resident:
         most = int(np.diff(case.schedule.offsets[first : last + 1]).max()) * case.trace.top_k
         for kind in range(len(launches.specs)):
             laid = Laid(number, launches.ones[kind], executed, counts)
-            self._find(routed, kind, laid, most)
+            self._find(finder.placed(first, last)[0], routed, kind, laid, most)
         self._last = (first, (executed, counts, number))
         return executed, counts, number
 
@@ -244,9 +244,11 @@ class Resident:
             odd.known.use(own[own >= 0], slices)
             ones[kind] += slices * np.bincount(-1 - own[own < 0], minlength=ones.shape[1])
 
-    def _find(self, routed: Routed, kind: int, laid: Laid, most: int) -> None:
+    def _find(
+        self, ids: NDArray[np.uint16], routed: Routed, kind: int, laid: Laid, most: int
+    ) -> None:
         """Fill in what is ``laid`` of layers of a ``kind``, whose launches have at ``most`` so many
-        rows.
+        rows, of what tokens choose in ``ids``.
         """
         case, odd = self.case, self.launches.odd[kind]
         layers = np.flatnonzero(self.launches.kinds == kind)
@@ -255,7 +257,7 @@ class Resident:
             found = odd.tiles_of(2 * most + 1)
             assert found is not None, "or nothing is made so"
             self._tiles[kind] = Tiles(*found)
-        tiles, gpus, ids = self._tiles[kind], case.holders, case.trace.expert_ids
+        tiles, gpus = self._tiles[kind], case.holders
 
         def find(kept: Kept, begin: int) -> int:
             return int(_find(ids, routed, tiles, kept, layers, laid, case.slices, begin))
