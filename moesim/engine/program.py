@@ -26,6 +26,7 @@ from moesim.engine.storage import Storage
 from moesim.engine.variant_residencies import VariantResidencies
 from moesim.engine.views import Views
 from moesim.hardware.charge import PREDICTION
+from moesim.memory.activations import ActiveExperts
 from moesim.placement.base import bytes_between_gpus
 
 
@@ -138,7 +139,7 @@ class Program:
 
         if self.views is not None:
             asked = self.residencies.asked(active_experts, first, last, prices)
-            predictions = self.views.predictions(first, last)
+            predictions = self.views.predictions(first, last, self._needed)
             served = self._served(first, last)
             chunk.undecided = Undecided(asked, works, predictions, served)
             self._count_predictions(first, last)
@@ -189,6 +190,14 @@ class Program:
             np.repeat(kept, self.case.sharing, axis=2), routed.capacity, slices * routed.dropped,
             slices * lost, works, self._exchanges(sent),
         )  # fmt: skip
+
+    def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
+        """The active experts of passes first:last, before gating drops any."""
+        active, rows = self.routing.active(first, last), of_all(self.routing.counts(first, last))
+        return {
+            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
+            for layer, gpu in self.keys()
+        }
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """Whose tokens need the active experts of ``works``, from pass ``first`` on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from math import ceil
 
 import numpy as np
@@ -27,18 +28,22 @@ class Views:
         self._before: dict[Key, Ints] = {}
         self._counted: dict[tuple[int, int, float], Ints] = {}
 
-    def predictions(self, first: int, last: int) -> Predictions:
-        """Of passes first:last, and those after them that are predicted in these, if there are."""
+    def predictions(
+        self, first: int, last: int, needed: Callable[[int, int], dict[Key, ActiveExperts]]
+    ) -> Predictions:
+        """Of passes first:last, and those after them that are predicted in these, if there are;
+        ``needed`` finds the active experts of passes.
+        """
+        routing = self.routing
         end = min(last + self.case.prefetch.every, self.case.schedule.passes)
-        active_experts, choices = self._active_experts(first, end)
         view = View(
             first=first,
             local=self.routing.local,
             logical=self.case.placement.logical,
-            active_experts=active_experts,
+            active_experts=needed(first, end),
             before=dict(self._before),
             active=self.routing.active(first, end),
-            choices=choices,
+            chosen=cache(lambda: of_all(routing.choices(first, end))),
             recorded=self.routing.recorded(first, end) if self.case.prefetch.recorded else None,
             followers=self._followers,
             seed=self.case.seed,
@@ -46,17 +51,6 @@ class Views:
         )
         self._remember(view, last - first)
         return Predictions(self.case.prefetch, view, self.fetched(first, end))
-
-    def _active_experts(self, first: int, end: int) -> tuple[dict[Key, ActiveExperts], Ints]:
-        """The active experts of passes first:end, and the choices of each expert."""
-        active, choices = self.routing.active(first, end), self.routing.choices(first, end)
-        rows = of_all(self.case.placement.spread(choices))
-        active_experts = {
-            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
-            for layer in range(active.shape[1])
-            for gpu in range(self.case.gpus)
-        }
-        return active_experts, of_all(choices)
 
     def _remember(self, view: View, passes: int) -> None:
         for (layer, gpu), active_experts in view.active_experts.items():

@@ -94,10 +94,8 @@ _INT, _BOOL = types.int64, types.boolean
 RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL, _FLAT, _BOOL)
 DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1], _FLAT)
 ACTIVATIONS = record(Activations, _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT)
-FIRST = types.int64(_MASK, _STATE, types.float64)
+FIRST = types.int64(_MASK, _STATE, types.float64, _FLAT)
 """The signature of what ``first_with`` makes."""
-DECIDE = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _INT, _INT, ACTIVATIONS)
-"""The signature of what ``decide_with`` makes."""
 CELLS = record(Cells, *[_FLAT] * 4, _MASK, _MASK, *[_FLAT] * 4)
 _TUPLE: Any = types.UniTuple
 DECIDE_IN = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _TUPLE(_INT, 2), ACTIVATIONS, CELLS)
@@ -135,11 +133,8 @@ def first_by(key: Any, candidates: Any, state: Any, draw: float, keys: Any) -> i
 def first_with(key: Any) -> Callable[..., int]:
     """Which of some candidates goes, by ``key``."""
 
-    def first(candidates: Any, state: Any, draw: float) -> int:
-        """The one of ``candidates`` bool[experts] with the least key, of equals the lowest id; -1
-        where there is none.
-        """
-        keys = np.empty(len(candidates), np.int64)
+    def first(candidates: Any, state: Any, draw: float, keys: Any) -> int:
+        """As ``first_by``."""
         return int(first_by(key, candidates, state, draw, keys))
 
     return first

@@ -16,14 +16,12 @@ from moesim.config.errors import InputError
 from moesim.memory import by_bytes
 from moesim.memory.activations import Activations, ActiveExperts, Ints
 from moesim.memory.decisions import (
-    DECIDE,
     DECIDE_IN,
     FIRST,
     Cells,
     Demand,
     Rules,
     decide_in_with,
-    decide_with,
     first_with,
     is_own,
     new_cells,
@@ -64,12 +62,6 @@ def specialised_by(
     functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
     constants = (miss.forms, miss.splits, reads_of(policy))
     return specialised(make, signature, *functions, constants=constants, allocates=allocates)
-
-
-@lru_cache
-def decide_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
-    """``decisions.decide`` of ``policy`` and ``miss``, compiled; kept on disk."""
-    return specialised_by(decide_with, DECIDE, policy, miss)
 
 
 @lru_cache
@@ -202,6 +194,7 @@ class LayerCache:
         self.now = self._step = 0
         self._room: tuple[int, Cells] | None = None
         self.resident = np.zeros(len(usage), np.bool_)
+        self._keys = np.empty(len(usage), np.int64)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
         self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
         self.state[USAGE] = usage
@@ -297,9 +290,9 @@ class LayerCache:
             if busy is not None:
                 free_to_go &= ~busy
             if self.prefetch_draws is None:
-                victim = _victim_of(self._policy)(free_to_go, state, 0.0)
+                victim = self._victim(free_to_go, 0.0)
             elif free_to_go.any():
-                victim = _victim_of(self._policy)(free_to_go, state, self.prefetch_draws.random())
+                victim = self._victim(free_to_go, self.prefetch_draws.random())
             if victim < 0:
                 return None
             resident[victim], state[ARRIVING, victim] = False, 0
@@ -308,12 +301,16 @@ class LayerCache:
         state[PINNED, expert], state[ARRIVING, expert] = pin, 1
         return victim
 
+    def _victim(self, candidates: NDArray[np.bool_], draw: float) -> int:
+        """Which of the ``candidates`` bool[experts] the policy evicts, -1 without one."""
+        return int(_victim_of(self._policy)(candidates, self.state, draw, self._keys))
+
     def resize(self, slots: int) -> list[int]:
         """Have so many ``slots`` from now on: the experts that the policy evicts for that."""
         gone = []
         for _ in range(int(self.resident.sum()) - slots):
             draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
-            victim = int(_victim_of(self._policy)(self.resident, self.state, draw))
+            victim = self._victim(self.resident, draw)
             self.resident[victim] = False
             gone.append(victim)
         self.slots = slots

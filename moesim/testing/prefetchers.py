@@ -32,7 +32,7 @@ def view_of(needed: Mask, first: int = 0, learned: Mask | None = None) -> View:
         },
         before=_before(needed, first),
         active=np.ones((len(needed) - first, layers), np.bool_),
-        choices=needed[first:].astype(np.int64),
+        chosen=lambda: needed[first:].astype(np.int64),
         recorded=np.roll(learned[first:], -1, axis=2)[None],
         followers=lambda source, target, _part: _followers(learned, source, target),
     )

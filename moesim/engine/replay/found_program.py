@@ -12,6 +12,7 @@ from moesim.engine.provenance import Totals
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder, Needed, counts_choices
 from moesim.gating.dynamic import Dynamic
+from moesim.memory.activations import ActiveExperts
 
 NONE = np.empty(0, np.int64)
 
@@ -63,6 +64,16 @@ class FoundProgram(Program):
         both = self.collectives.prices(first, last) if gpus > 1 else ()
         dispatch, combine = map(list, both or ((), ()))
         return RoutedPasses(kept, none, none, lost, works, (dispatch, combine))
+
+    def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
+        """As in ``Program``."""
+        found, gpus = self.finder.active_experts(first, last), self.case.gpus
+        works = {key: key[0] * gpus + key[1] for key in self.keys()}
+        return {
+            key: ActiveExperts(offsets, found.experts[work, : offsets[-1]])
+            for key, work in works.items()
+            for offsets in (found.offsets[work],)
+        }
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """As in ``Program``, where experts are as they were found."""

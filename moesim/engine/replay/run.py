@@ -25,7 +25,7 @@ from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.engine.unpacking import with_unpacking
-from moesim.memory.residency import decide_in_of, decide_of
+from moesim.memory.residency import decide_in_of
 
 
 def run_replay(
@@ -92,7 +92,7 @@ def _compile(case: Case) -> None:
     """Have what decides ``case`` compiled before the run's seconds are counted."""
     quick, varied, ahead = is_quick(case), is_varied(case), prefetches(case)
     if case.offloaded and (ahead or not (quick or varied)):
-        (decide_of if ahead else decide_in_of)(type(case.policy), type(case.miss))
+        decide_in_of(type(case.policy), type(case.miss))
     elif quick:
         decide_all_of(type(case.policy))
     elif varied:

@@ -26,8 +26,8 @@ class View:
     ``local``: by GPU, its physical experts; ``logical`` int64[layers, physical]: which expert each
     holds. ``active_experts`` of those passes, by MoE layer and GPU, numbered within
     the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it.
-    ``active`` bool[passes, layers]: which layers a pass runs. ``choices`` int64[passes, layers,
-    logical] of all GPUs' tokens. ``recorded`` bool[distances, passes, layers, logical]: a recorded
+    ``active`` bool[passes, layers]: which layers a pass runs. ``chosen`` counts ``choices``, for
+    who reads them. ``recorded`` bool[distances, passes, layers, logical]: a recorded
     look-ahead, where the trace has one. ``followers(source, target, part)``: int64[logical,
     logical], how many tokens of the first ``part`` of the trace choose e in ``source`` and f in
     ``target``.
@@ -41,12 +41,17 @@ class View:
     active_experts: Mapping[Key, ActiveExperts]
     before: Mapping[Key, Ints]
     active: NDArray[np.bool_]
-    choices: Ints
+    chosen: Callable[[], Ints]
     recorded: NDArray[np.bool_] | None
     followers: Callable[[int, int, float], Ints]
     seed: int = 0
     slices: int = 1
     distance: int = 1
+
+    @property
+    def choices(self) -> Ints:
+        """Choices int64[passes, layers, logical] of all GPUs' tokens."""
+        return self.chosen()
 
     @property
     def passes(self) -> int:

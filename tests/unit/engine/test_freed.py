@@ -24,7 +24,7 @@ def test_views_are_freed_at_once() -> None:
     gc.disable()
     try:
         views = Views(case, Routing(case), lambda *_: None)
-        views.predictions(0, 5)
+        views.predictions(0, 5, lambda *_: {})
         there = ref(views)
         del views
         assert there() is None

@@ -10,7 +10,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import LAST_USE, CachePolicy
-from moesim.memory.residency import decide_of, first_of
+from moesim.memory.residency import decide_in_of, first_of
 
 
 def helped(value: Any) -> Any:
@@ -96,7 +96,7 @@ class WrongAttribute(CachePolicy):
 
 def test_so_is_what_sees_the_activations() -> None:
     with pytest.raises(InputError, match="Unknown attribute 'uses' of type array") as caught:
-        decide_of(WrongAttribute, Load)
+        decide_in_of(WrongAttribute, Load)
     (problem,) = caught.value.problems
     assert problem.path == "WrongAttribute.after_activation"
     assert problem.where == f"{__file__}:{getsourcelines(WrongAttribute.after_activation)[1] + 2}"

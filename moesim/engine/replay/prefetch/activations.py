@@ -12,12 +12,12 @@ from moesim.engine.replay.prefetch.arrays import (
     QUEUED,
     RESIDENT_FIRST,
     SERIAL,
-    WAITING,
 )
+from moesim.engine.replay.prefetch.scans import lift
 from moesim.engine.replay.prefetch.storage import lose
 from moesim.engine.replay.prefetch.types import ACTIVATING, ASKED, AT, UNDECIDED
 from moesim.memory.activations import Activations
-from moesim.memory.decisions import DECIDE, RULES, Demand, Rules
+from moesim.memory.decisions import DECIDE_IN, RULES, Demand, Rules
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import ARRIVING, PINNED
 from moesim.memory.split import OFFERED
@@ -75,16 +75,15 @@ def _end_on_shelf(undecided: Any, at: Any, pool: int, variant: int) -> None:
     layer, needed = at.work // at.gpus, activating.needed
     first, flat = pools.place[at.work] * local, (variant * layers + layer) * local
     resident, state = pools.resident[pool], pools.state[pool]
-    until = at.step * layers + layer + 1
-    for e in range(first, first + local):
-        if state[PINNED, e] <= until:
-            state[PINNED, e] = 0
-    number = activating.offsets[1]
+    lift(state[PINNED][first : first + local], at.step * layers + layer + 1)
+    number, nobody = activating.offsets[1], queue.following.shape[1] - 1
     if queue.engine[gpu, QUEUED] > 0:
         for i in range(number):
             needed[activating.active_experts[i]] = activating.served[i] == variant
-        for e in range(local):
-            if queue.arrival[gpu, flat + e] == WAITING and not needed[e]:
+        waiting = queue.following[gpu, nobody]
+        while waiting != nobody:
+            e, waiting = waiting - flat, queue.following[gpu, waiting]
+            if 0 <= e < local and not needed[e]:
                 lose(undecided, at, gpu, flat + e)
                 resident[first + e] = False
         for i in range(number):
@@ -161,7 +160,7 @@ def note_served(undecided: Any, at: Any) -> None:
             of_layer[at.work % at.gpus, activating.expert[i]] = activating.form[i]
 
 
-@inlined(types.void(UNDECIDED, types.FunctionType(DECIDE), AT))
+@inlined(types.void(UNDECIDED, types.FunctionType(DECIDE_IN), AT))
 def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
     """The activations of a work in a pass."""
     choices, pools, asked = undecided.choices, undecided.pools, undecided.asked
@@ -191,9 +190,13 @@ def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
         activating.expert, activating.hit, activating.launch, activating.wait, activating.victim,
         activating.form,
     )  # fmt: skip
+    planned = activating.cells.planned
+    for i in range(min(number, len(planned))):
+        planned[i] = 1
+    when = at.step * choices[POOL_LAYERS] + place, pools.now[pool]
     pools.now[pool] = decide(
         _rules(undecided), pools.slots[pool], demand, pools.resident[pool][: pools.size[pool]],
-        pools.state[pool], at.step * choices[POOL_LAYERS] + place, pools.now[pool], out,
+        pools.state[pool], when, out, activating.cells,
     )  # fmt: skip
     for i in range(number):
         activating.expert[i] -= first

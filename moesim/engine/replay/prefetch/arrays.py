@@ -131,8 +131,9 @@ class Beside(NamedTuple):
 
 class Activating(NamedTuple):
     """Where one layer's activations on one GPU are decided: see ``decisions.decide``; rows and
-    marks by expert of the pool or the layer; what the ``forms`` of activations are, bool[5, forms];
-    and the variant in which active experts are ``served``.
+    marks by expert of the pool or the layer, and room for the ``keys`` of candidates; what the
+    ``forms`` of activations are, bool[5, forms]; the variant in which active experts are
+    ``served``; and the ``cells`` of the pool.
     """
 
     offsets: Any
@@ -149,9 +150,11 @@ class Activating(NamedTuple):
     arriving: Any
     needed: Any
     candidates: Any
+    keys: Any
     prices: Any
     forms: Any
     served: Any
+    cells: Any
 
 
 class Decided(NamedTuple):
@@ -178,8 +181,8 @@ class Stored(NamedTuple):
     ``decide`` in it, its ``choices`` int64[3]; ``draws`` from ``draws_at`` int64[gpus + 1] on; the
     ``number`` that it has for each expert of a GPU, int64[gpus, MoE layers x local experts].
     Aligned with that: when the host had ``issued`` a prefetch and ``asked`` for its read, when it
-    is ``there``, and whether it was read ``ahead``. The rest is room for one step. Empty where host
-    memory holds all experts.
+    is ``there``, and whether it was read ``ahead``. The rest is room for one step, its ``cells``
+    among it. Empty where host memory holds all experts.
     """
 
     decide: Any
@@ -202,6 +205,7 @@ class Stored(NamedTuple):
     offsets: Any
     none: Any
     no_prices: Any
+    cells: Any
 
 
 class Variants(NamedTuple):

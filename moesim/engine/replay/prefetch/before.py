@@ -23,11 +23,11 @@ from moesim.engine.replay.prefetch.issue import AHEAD, Ahead, pin, prefetch_for
 from moesim.engine.replay.prefetch.queue import leave
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead
 from moesim.engine.replay.prefetch.types import AT, UNDECIDED
-from moesim.memory.decisions import DECIDE, FIRST
+from moesim.memory.decisions import DECIDE_IN, FIRST
 from moesim.memory.policy import THIS_LAYER, THIS_PASS
 from moesim.runtime.compiled import types
 
-_FIRST, _DECIDE = types.FunctionType(FIRST), types.FunctionType(DECIDE)
+_FIRST, _DECIDE = types.FunctionType(FIRST), types.FunctionType(DECIDE_IN)
 
 
 @inlined(AHEAD(UNDECIDED, AT, types.int64, types.int64))

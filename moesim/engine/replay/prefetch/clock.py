@@ -36,10 +36,10 @@ from moesim.engine.replay.prefetch.queue import advance
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead, read_wanted
 from moesim.engine.replay.prefetch.types import UNDECIDED
 from moesim.engine.replay.prefetch.work import price_work, queue_copies
-from moesim.memory.decisions import DECIDE, FIRST
+from moesim.memory.decisions import DECIDE_IN, FIRST
 from moesim.runtime.compiled import types
 
-_FUNCTIONS = (types.FunctionType(DECIDE), types.FunctionType(FIRST))
+_FUNCTIONS = (types.FunctionType(DECIDE_IN), types.FunctionType(FIRST))
 
 
 @inlined(SPAN(FIXED, WORKS, GPUS, UNDECIDED, *_FUNCTIONS, types.int64, types.int64))

@@ -20,6 +20,7 @@ from moesim.engine.replay.prefetch.arrays import (
     QUEUED,
 )
 from moesim.engine.replay.prefetch.queue import enter
+from moesim.engine.replay.prefetch.scans import count_in, find_free, leave_out
 from moesim.engine.replay.prefetch.storage import lose
 from moesim.engine.replay.prefetch.types import AT, UNDECIDED
 from moesim.memory.decisions import FIRST
@@ -48,17 +49,15 @@ def _victim(undecided: Any, first_of: Any, pool: int, own: int) -> int:
     """The resident that makes room in ``pool``, -1 without one; ``own``: which variant's pool it is
     of the layer just decided, whose active experts stay, -1: of none.
     """
-    pools, activating, serves = undecided.pools, undecided.activating, undecided.variants.serves
-    resident, state = pools.resident[pool], pools.state[pool]
-    candidates, count = activating.candidates, 0
-    for c in range(pools.size[pool]):
-        busy = activating.needed[c] and serves[c] == own
-        candidates[c] = resident[c] and state[PINNED, c] == 0 and not busy
-        count += candidates[c]
+    pools, activating, state = undecided.pools, undecided.activating, undecided.pools.state[pool]
+    candidates = activating.candidates[: pools.size[pool]]
+    count = find_free(pools.resident[pool], state[PINNED], candidates)
+    if own >= 0:
+        count = leave_out(activating.needed, undecided.variants.serves, own, candidates)
     if count == 0:
         return -1
     draw = undecided.draw_of(pool) if len(pools.draws) > 0 else 0.0
-    return int(first_of(candidates[: pools.size[pool]], state, draw))
+    return int(first_of(candidates, state, draw, activating.keys))
 
 
 @inlined(types.int64(UNDECIDED, types.int64, types.int64, types.int64))
@@ -102,9 +101,7 @@ def _count_taken(undecided: Any, pool: int) -> None:
     """How many slots are taken, by variant of ``pool``."""
     pools, taken = undecided.pools, undecided.variants.taken
     for variant in range(len(taken)):
-        taken[variant] = 0
-        for c in range(pools.size[pool]):
-            taken[variant] += pools.resident[pool + variant, c]
+        taken[variant] = count_in(pools.resident[pool + variant])
 
 
 @inlined(types.int64(FLAT, types.int64, types.int64, types.int64))

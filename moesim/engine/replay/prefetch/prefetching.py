@@ -34,7 +34,7 @@ from moesim.engine.replay.prefetch.tables import (
     with_draws,
 )
 from moesim.engine.tally import Keep, Tally
-from moesim.memory.residency import decide_of, first_of
+from moesim.memory.residency import decide_in_of, first_of
 
 
 class Prefetching:
@@ -44,12 +44,12 @@ class Prefetching:
         self.program = program_of(case, by_layer=True)
         self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
-        self.functions = (decide_of(policy, type(case.miss)), first_of(policy))
+        self.functions = (decide_in_of(policy, type(case.miss)), first_of(policy))
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
         self.choices, self.queue = choices_of(case), queue_of(case)
         self.pools = pools_of(case, self.program.residencies)
         pool = self.pools.resident.shape[1]
-        self.scratch = scratch_of(int(self.local.max()), pool, case.flags)
+        self.scratch = scratch_of(case, self.pools, int(self.local.max()))
         decided = self.scratch[1]
         self.hosts = hosts_of(self.program)
         self.stored = stored_of(self.program, self.functions[0])

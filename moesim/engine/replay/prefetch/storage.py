@@ -65,8 +65,8 @@ def _ask(undecided: Any, gpu: int, step: int, asked: int) -> None:
         stored.out[0], stored.hit, stored.out[1], stored.out[2], stored.out[3], stored.out[4]
     )
     stored.now[gpu] = stored.decide(
-        rules, stored.choices[HOST_SLOTS], demand, stored.resident[gpu], stored.state[gpu], step,
-        stored.now[gpu], out,
+        rules, stored.choices[HOST_SLOTS], demand, stored.resident[gpu], stored.state[gpu],
+        (step, stored.now[gpu]), out, stored.cells,
     )  # fmt: skip
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import FirstClass
-from moesim.engine.replay.prefetch.arrays import Asked, Predicted, Stored
+from moesim.engine.replay.prefetch.arrays import HOST_SLOTS, Asked, Predicted, Stored
 from moesim.engine.storage import host_numbers
-from moesim.memory.decisions import DECIDE
+from moesim.memory.decisions import DECIDE_IN, is_own, new_cells
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.misses.load import Load
-from moesim.memory.policy import ROWS
-from moesim.memory.residency import decide_of
+from moesim.memory.policy import ROWS, CachePolicy
+from moesim.memory.policy_reads import reads_of
+from moesim.memory.residency import decide_in_of
 from moesim.memory.split import OFFERED
 
 
@@ -25,18 +26,19 @@ def stored_of(program: Program, decide: Any) -> Stored:
     """
     case, hosts = program.case, hosts_of(program)
     if not hosts:
-        return _stored(decide, np.zeros(3, np.int64), [], np.zeros((0, 0), np.int64), 0)
+        none = np.zeros((0, 0), np.int64)
+        return _stored(decide, np.zeros(3, np.int64), [], none, 0, CachePolicy)
     layers = len(case.model.moe_layers)
     assert case.host_cache is not None, "hosts are of it"
     choices = np.array([case.host_cache.slots, Load().most_loads(), layers])
     if case.host_cache.slots:
-        decide = decide_of(type(case.host_cache.policy), Load)
+        decide = decide_in_of(type(case.host_cache.policy), Load)
     local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
     numbers = np.zeros((case.gpus, layers * local), np.int64)
     for gpu in range(case.gpus):
         own = host_numbers(case, program.routing, gpu).ravel()
         numbers[gpu, : len(own)] = own
-    return _stored(decide, choices, hosts, numbers, local)
+    return _stored(decide, choices, hosts, numbers, local, type(case.host_cache.policy))
 
 
 def hosts_of(program: Program) -> list[HostResidency]:
@@ -46,17 +48,19 @@ def hosts_of(program: Program) -> list[HostResidency]:
 
 
 def _stored(
-    decide: Any, choices: Ints, hosts: list[HostResidency], numbers: Ints, local: int
-) -> Stored:
+    decide: Any, choices: Ints, hosts: list[HostResidency], numbers: Ints, local: int,
+    policy: type[CachePolicy],
+) -> Stored:  # fmt: skip
     caches = [host.cache for host in hosts if host.cache is not None]
-    flat, rows = numbers.shape[1], ROWS
+    flat, rows, own = numbers.shape[1], ROWS, bool(caches) and is_own(reads_of(policy))
     resident = np.zeros((len(hosts), 0), np.bool_)
     state = np.zeros((len(hosts), rows, 0), np.int64)
     if caches:
         resident = np.stack([cache.resident for cache in caches])
         state = np.stack([cache.state for cache in caches])
+    cells = new_cells(False, int(choices[HOST_SLOTS]), 0, resident.shape[1], own, splits=False)
     return Stored(
-        decide=FirstClass(decide, DECIDE), choices=choices, resident=resident, state=state,
+        decide=FirstClass(decide, DECIDE_IN), choices=choices, resident=resident, state=state,
         now=np.zeros(len(hosts), np.int64), draws=np.zeros(0),
         draws_at=np.zeros(1 + len(hosts), np.int64), number=numbers,
         issued=np.zeros_like(numbers), asked=np.zeros_like(numbers),
@@ -64,7 +68,7 @@ def _stored(
         mark=np.zeros(local, np.int64), fresh=np.zeros(flat, np.int64),
         wanted=np.zeros(flat, np.int64), hit=np.zeros(flat, np.bool_),
         out=np.zeros((5, flat), np.int64), offsets=np.zeros(2, np.int64),
-        none=np.zeros(0, np.int64), no_prices=np.zeros((OFFERED, 0), np.int64),
+        none=np.zeros(0, np.int64), no_prices=np.zeros((OFFERED, 0), np.int64), cells=cells,
     )  # fmt: skip
 
 

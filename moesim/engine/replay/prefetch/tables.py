@@ -27,8 +27,9 @@ from moesim.engine.residencies import Residencies
 from moesim.engine.terms import categories_of
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.forms import Flags
+from moesim.memory.decisions import is_own, new_cells
 from moesim.memory.policy import ROWS
+from moesim.memory.policy_reads import reads_of
 from moesim.memory.split import OFFERED
 from moesim.memory.variant_cache import SERVE, Room, Serving, serve_of, serving
 from moesim.memory.variants import SUBSTITUTED
@@ -145,17 +146,19 @@ def queue_of(case: Case) -> Queue:
     )
 
 
-def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Activating, Decided]:
-    """Room for the decisions of one layer, of at most ``local`` experts, in a pool of ``pool``,
-    whose activations have ``forms``.
-    """
+def scratch_of(case: Case, pools: Pools, local: int) -> tuple[Activating, Decided]:
+    """Room for the decisions of one layer, of at most ``local`` experts, in one of ``pools``."""
+    pool, most = pools.resident.shape[1], int(pools.resident.sum(axis=1).max())
+    own, splits = is_own(reads_of(type(case.policy))), case.miss.splits
+    first = case.order == "resident_first"
+    cells = new_cells(first, max(most, int(pools.slots.max())), local, pool, own, splits)
     flat = [np.zeros(local, np.int64) for _ in range(7)]
     hit, arriving = np.zeros((2, local), np.bool_)
     of_experts = np.zeros((3, local), np.int64)
     room: list[Any] = [
         np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], *of_experts, arriving,
-        *np.zeros((2, pool), np.bool_), np.zeros(OFFERED * local, np.int64),
-        np.stack(forms), np.zeros(local, np.int64),
+        *np.zeros((2, pool), np.bool_), np.zeros(pool, np.int64),
+        np.zeros(OFFERED * local, np.int64), np.stack(case.flags), np.zeros(local, np.int64), cells,
     ]  # fmt: skip
     rows: list[Any] = [*np.zeros((10, local), np.int64), np.zeros(6, np.int64)]
     return Activating(*room), Decided(*rows)

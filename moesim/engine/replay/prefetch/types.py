@@ -20,7 +20,7 @@ from moesim.engine.replay.prefetch.arrays import (
     Undecided,
     Variants,
 )
-from moesim.memory.decisions import DECIDE
+from moesim.memory.decisions import CELLS, DECIDE_IN
 from moesim.memory.variant_cache import ROOM, SERVE, SERVING
 from moesim.runtime.compiled import njit, record, types
 
@@ -41,12 +41,12 @@ PREDICTED = record(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = record(Patterns, *[_FLAT] * 7)
 BESIDE = record(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
 ACTIVATING = record(
-    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT, _MASK, _FLAT
+    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, *[_BOOLS] * 3, _FLAT, _FLAT, _MASK, _FLAT, CELLS
 )  # fmt: skip
 DECIDED = record(Decided, *[_FLAT] * 11)
 STORED = record(
-    Stored, types.FunctionType(DECIDE), _FLAT, _MASK, _CUBE, _FLAT, types.float64[::1], _FLAT,
-    *[_TABLE] * 4, _MASK, *[_FLAT] * 3, _BOOLS, _TABLE, _FLAT, _FLAT, _TABLE,
+    Stored, types.FunctionType(DECIDE_IN), _FLAT, _MASK, _CUBE, _FLAT, types.float64[::1], _FLAT,
+    *[_TABLE] * 4, _MASK, *[_FLAT] * 3, _BOOLS, _TABLE, _FLAT, _FLAT, _TABLE, CELLS,
 )  # fmt: skip
 VARIANTS = record(
     Variants, types.FunctionType(SERVE), SERVING, _FLAT, _BOOLS, _TABLE, _FLAT, ROOM, _FLAT, _FLAT,
