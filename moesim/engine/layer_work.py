@@ -241,7 +241,14 @@ class LayerWork:
         if not spec.on_host:
             works = np.diff(laid.step_hosted) > 0
             moved[:, works] = self._moved(laid.hosted_rows[works])
-        hosted_ns = self._beside(kinds[0], laid.rows[laid.hosted], times)
+        rows = laid.rows[laid.hosted]
+        if len(kinds) == 1:
+            hosted_ns = self._beside(kinds[0], rows, times)
+        else:
+            assert self.case.variants is not None, "they have kinds of their own"
+            hosted_ns, of = np.empty_like(rows), self.case.variants.variant_of[form[laid.hosted]]
+            for variant, kind in enumerate(kinds):
+                hosted_ns[of == variant] = self._beside(kind, rows[of == variant], times)
         return LaunchPrices(kernel_ns, read_ns, hosted_ns, moved)
 
     def _of_variants(

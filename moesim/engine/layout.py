@@ -191,8 +191,8 @@ def _most_rows(offsets: Any, rows: Any) -> int:
 def _move_rows(
     how: Any, served: Any, low: int, high: int, rows: Any, place: Any, weights: Any, own: Any
 ) -> None:
-    """Rows that another expert computes go to the one with most gate weight in a launch, of equals
-    the lowest; ``own`` are those of each expert.
+    """Rows that another expert computes go to the computed one with most gate weight, of equals the
+    lowest; ``own`` are those of each expert.
     """
     moved, best, most = 0, -1, 0
     for i in range(low, high):
@@ -200,9 +200,7 @@ def _move_rows(
         own[e], weight = rows[place[e]], weights[place[e]] if len(weights) > 0 else 0
         if how.moves[served.form[i]]:
             moved += own[e]
-        elif how.forms[ON_GPU, served.form[i]] and (
-            best < 0 or weight > most or (weight == most and e < best)
-        ):
+        elif best < 0 or weight > most or (weight == most and e < best):
             best, most = e, weight
     if moved > 0:
         own[best] += moved

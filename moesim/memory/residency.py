@@ -238,6 +238,11 @@ class LayerCache:
             return self.bypass(active)
         return out
 
+    @property
+    def miss(self) -> type[MissHandling]:
+        """How it handles misses."""
+        return self._miss
+
     def _cells(self, active: int) -> Cells:
         """Room for steps with so many ``active`` experts, that of before where it will do."""
         slots = max(self.slots, int(np.count_nonzero(self.resident)))

@@ -22,7 +22,8 @@ from moesim.memory.decisions import (
     places_of,
     steps_with,
 )
-from moesim.memory.forms import Form
+from moesim.memory.forms import IN_SLOT, Form
+from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import WANTED, CachePolicy
 from moesim.memory.policy_reads import Reads
@@ -37,14 +38,15 @@ Ints = NDArray[np.int64]
 class Serving(NamedTuple):
     """Which variant serves: ``loaded`` int64[variants + 1], what is loaded where none that serves
     is resident, by the wanted one (its number of variants: nothing, the expert is left out);
-    whether a ``worse`` one than wanted serves; ``upgraded`` as ``Variants`` has it; and what is
-    loaded ``instead`` where all of a step would be left out, -1: nothing.
+    whether a ``worse`` one than wanted serves; ``upgraded`` and ``beside`` as ``Variants`` has
+    them; and what is loaded ``instead`` where all of a step would be left out, -1: nothing.
     """
 
     loaded: Any
     worse: Any
     upgraded: Any
     instead: Any
+    beside: Any
 
 
 class Pools(NamedTuple):
@@ -116,7 +118,7 @@ class Room(NamedTuple):
 
 _FLAT, _INT = types.int64[::1], types.int64
 _TABLE, _MASK = types.int64[:, ::1], types.boolean[:, ::1]
-SERVING = record(Serving, _FLAT, types.boolean, types.int64[:, ::1], _INT)
+SERVING = record(Serving, _FLAT, types.boolean, types.int64[:, ::1], _INT, _INT)
 POOLS = record(
     Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
 )
@@ -182,16 +184,19 @@ def _form_of(upgraded: Any, slot_of: Any, expert: int, variant: int) -> int:
 
 @built_in
 def _renumber(
-    out: Any, low: int, high: int, variant: int, launches: int, upgraded: Any, slot_of: Any
-) -> int:
-    """Activations of ``variant``, whose launches follow so many; returns how many there are
-    then.
+    out: Any, low: int, high: int, variant: int, launches: int, serving: Any, slot_of: Any,
+    loads_all: bool,
+) -> int:  # fmt: skip
+    """Activations of ``variant``, whose launches follow so many; returns how many there are then.
+    ``loads_all``: every miss is loaded, and ``out`` has no other forms.
     """
     last = launches
     for i in range(low, high):
-        out.form[i] = variant
-        if not out.hit[i]:
-            out.form[i] = _form_of(upgraded, slot_of, out.expert[i], variant)
+        form, out.form[i] = 0 if loads_all else out.form[i], variant
+        if form != IN_SLOT:
+            out.form[i] = serving.beside + (form - 1) * len(slot_of) + variant
+        elif not out.hit[i]:
+            out.form[i] = _form_of(serving.upgraded, slot_of, out.expert[i], variant)
         if out.launch[i] >= 0:
             out.launch[i] += launches
             last = max(last, out.launch[i] + 1)
@@ -226,7 +231,7 @@ def serve_with(
 ) -> Callable[..., None]:  # fmt: skip
     """The decisions of a policy with these functions, variant by variant; see ``decide_with``."""
     open_slots = built_in(open_with(key, is_own(reads)))
-    tells = reads.rows is None or WANTED in reads.rows
+    tells, loads_all = reads.rows is None or WANTED in reads.rows, len(forms) == 1
     decide_steps = built_in(
         steps_with(key, before_activation, after_activation, place, forms, splits, reads)
     )
@@ -273,7 +278,7 @@ def serve_with(
                     rules, pools.slots[variant], demand, _cells(room, variant),
                     state, first_step + number, pools.now[variant], mine,
                 )  # fmt: skip
-                launches = _renumber(out, at, end, variant, launches, serving.upgraded, slot_of)
+                launches = _renumber(out, at, end, variant, launches, serving, slot_of, loads_all)
                 at = end
             _skip(out, at, wanted.experts[low:high], served[low:high], variants)
         for variant in range(variants):
@@ -288,15 +293,17 @@ def serving(variants: Variants) -> Serving:
     choice, count = variants.choice, len(variants.names)
     loaded = np.array(choice.loaded(count), np.int64)
     instead = count - 1 if choice.substitutes else -1
-    return Serving(loaded, choice.worse, variants.upgraded, instead)
+    return Serving(loaded, choice.worse, variants.upgraded, instead, variants.beside)
 
 
 @lru_cache
-def serve_of(policy: type[CachePolicy]) -> Any:
-    """``serve`` of ``policy``, compiled; kept on disk. It makes no array unless the policy does."""
+def serve_of(policy: type[CachePolicy], miss: type[MissHandling] = Load) -> Any:
+    """``serve`` of ``policy`` and ``miss``, compiled; kept on disk. It makes no array unless the
+    policy does.
+    """
     with contextlib.suppress(InputError):
-        return specialised_by(serve_with, SERVE, policy, Load, allocates=False)
-    return specialised_by(serve_with, SERVE, policy, Load)
+        return specialised_by(serve_with, SERVE, policy, miss, allocates=False)
+    return specialised_by(serve_with, SERVE, policy, miss)
 
 
 class VariantCache:
@@ -308,7 +315,7 @@ class VariantCache:
         self, policy: CachePolicy, variants: Variants, caches: Sequence[LayerCache]
     ) -> None:
         count = len(variants.names)
-        self._serve, self.rules = serve_of(type(policy)), caches[0].rules
+        self._serve, self.rules = serve_of(type(policy), caches[0].miss), caches[0].rules
         self._start_request = policy.start_request
         self.serving = serving(variants)
         self.slots = np.array([cache.slots for cache in caches], np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,6 +26,7 @@ class Variants:
     """What every expert is kept in, the best variant first: its name, its MoE layers as the model
     would have them, its slots int64[variants, gpus, MoE layers]; and what chooses between them.
     ``nested``: by variant, whether it is a slice of the one before it; none where empty.
+    ``elsewhere``: how else a miss may be served than by a load, each in every variant.
     """
 
     names: tuple[str, ...]
@@ -32,17 +34,31 @@ class Variants:
     slots: Ints
     choice: VariantChoice
     nested: tuple[bool, ...] = ()
+    elsewhere: tuple[Form, ...] = ()
 
     @cached_property
     def forms(self) -> tuple[Form, ...]:
-        """How activations are served: variant by variant; what is left out, if some may be; and
-        what a worse one is in a slot of, so that the difference alone is loaded.
+        """How activations are served: variant by variant; what is left out, if some may be; what a
+        worse one is in a slot of, so that the difference alone is loaded; and ``elsewhere``.
         """
         loaded = [LOADED, *(Form(name, "gpu", "slot") for name in self.names[1:])]
         out = [SUBSTITUTED if self.choice.substitutes else SKIPPED] * self.leaves_out
         pairs = ((self.names[better], self.names[worse]) for better, worse in self.upgrades)
         named = (f"{better}_from_{worse}" for better, worse in pairs)
-        return (*loaded, *out, *(Form(name, "gpu", "slot") for name in named))
+        upgraded = (Form(name, "gpu", "slot") for name in named)
+        return (*loaded, *out, *upgraded, *self._elsewhere())
+
+    def _elsewhere(self) -> Iterator[Form]:
+        """What serves a miss without a load, by form and variant: the first's has its own name."""
+        for form in self.elsewhere:
+            yield form
+            for name in self.names[1:]:
+                yield replace(form, counted=f"{name}_{form.counted}")
+
+    @property
+    def beside(self) -> int:
+        """The number of the first form of ``elsewhere``."""
+        return len(self.names) + self.leaves_out + len(self.upgrades)
 
     @property
     def leaves_out(self) -> bool:
@@ -63,7 +79,8 @@ class Variants:
     def variant_of(self) -> Ints:
         """The variant of each form; their number where it is left out."""
         own = range(len(self.names) + self.leaves_out)
-        return np.array([*own, *(better for better, _ in self.upgrades)], np.int64)
+        rest = [*range(len(self.names))] * len(self.elsewhere)
+        return np.array([*own, *(better for better, _ in self.upgrades), *rest], np.int64)
 
     @cached_property
     def upgraded(self) -> Ints:
@@ -112,7 +129,7 @@ class Variants:
 
     @cached_property
     def copied(self) -> tuple[tuple[FfnSpec, ...], ...]:
-        """By form and MoE layer the expert whose bytes a copy has; none where it is left out."""
+        """By form and MoE layer the expert whose bytes a copy has; none where there is no copy."""
         differences = (
             tuple(
                 replace(best, bytes=best.bytes - there.bytes)
@@ -120,7 +137,8 @@ class Variants:
             )
             for better, worse in self.upgrades
         )
-        return (*self.experts, *[()] * self.leaves_out, *differences)
+        rest = [()] * len(self.names) * len(self.elsewhere)
+        return (*self.experts, *[()] * self.leaves_out, *differences, *rest)
 
     @cached_property
     def sizes(self) -> Ints:

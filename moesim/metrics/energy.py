@@ -4,18 +4,20 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
 import numpy as np
 
-from moesim.engine.case import Case
-from moesim.engine.counts import layer_bytes_to_gpus
+from moesim.engine.case import Case, Ints
+from moesim.engine.counts import Counts, layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome
 from moesim.hardware.energy import Energy, Powers, powers_of
 from moesim.hardware.price_list import PriceList
 from moesim.hardware.profile import HardwareProfile
+from moesim.model.spec import LayerSpec
 
 SECOND, HOUR, JOULES_PER_KWH = 1e9, 3600.0, 3.6e6
 MILLION = 1_000_000
@@ -192,15 +194,24 @@ def cpu_seconds(case: Case, outcome: Outcome, first: int, hardware: HardwareProf
         return 0.0
     rows = counts.kept_rows - counts.access_hits - counts.skipped_rows
     mean = rows[first:] / np.maximum(counts.activations - counts.hits, 1)[first:]
-    layers = case.model.moe_layers[: hosted.shape[1]]
     spent = sum(
-        float((case.prices.price("cpu_expert", layer, _whole(mean[:, i])) * hosted[:, i]).sum())
-        for i, layer in enumerate(layers)
+        float((case.prices.price("cpu_expert", layer, _whole(mean[:, i])) * of[first:, i]).sum())
+        for layers, of in _in_formats(case, counts)
+        for i, layer in enumerate(layers[: hosted.shape[1]])
     )
     spent += case.host_start_ns * int((hosted > 0).sum())
     gpus = case.gpus // case.nodes
     sharing = -(-gpus // host.numa_nodes.value)
     return spent / SECOND * min(host.expert_nodes / host.numa_nodes.value / sharing, 1.0)
+
+
+def _in_formats(case: Case, counts: Counts) -> Iterator[tuple[tuple[LayerSpec, ...], Ints]]:
+    """MoE layers with experts in each format that the CPU computes, and how many it did."""
+    if case.variants is None:
+        yield case.model.moe_layers, counts.hosted
+        return
+    for form in np.flatnonzero(counts.flags.on_host):
+        yield case.variants.layers[case.variants.variant_of[form]], counts.missed[..., form]
 
 
 def storage_seconds(case: Case, outcome: Outcome, first: int, hardware: HardwareProfile) -> float:

@@ -12,12 +12,21 @@ from .reference_copies import DemandCopies, LayerCopies
 from .reference_dense import Dense
 from .reference_gating import Routed, tokens_of
 from .reference_host import Gpu, Host, nearest
-from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, SUBSTITUTE, host_ns, link_ns
+from .reference_misses import (
+    BEHIND,
+    HOST,
+    LINK,
+    LOAD,
+    SKIP,
+    SUBSTITUTE,
+    host_ns,
+    link_ns,
+    of_variant,
+)
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
 from .reference_storage import Host as Storage
 from .reference_storage_ahead import HostAhead
-from .reference_variants import of_variant
 from .reference_window import HostWindow
 from .reference_words import (
     DECODE,

@@ -14,6 +14,13 @@ SUBSTITUTE = "substitute"  # another expert computes its rows
 BEHIND = "behind"  # computed by the host, and copied for later
 
 
+def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
+    """The layer whose experts are in a variant, as prices know it."""
+    if not config.variants:
+        return layer
+    return replace(layer, kind=layer.kind + config.variants[variant].kind)
+
+
 class Misses:
     """One step of one layer on one GPU: asked at every miss, in execution order."""
 
@@ -104,7 +111,10 @@ def host_ns(
         sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
     )
     down, up = (prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-    computed = sum(beside_ns(config, layer, prices, one.rows) for one in activations)
+    computed = sum(
+        beside_ns(config, of_variant(layer, config, one.variant), prices, one.rows)
+        for one in activations
+    )
     return config.host_start_ns + down + computed + up
 
 

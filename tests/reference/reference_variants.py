@@ -10,16 +10,9 @@ from .reference_batches import Pass
 from .reference_cache import Cache, usage_of
 from .reference_misses import SKIP, SUBSTITUTE, Misses
 from .reference_policies import Expert
-from .reference_words import NO_EXPERT, Activation, Config, Layer, Model, Trace
+from .reference_words import NO_EXPERT, Activation, Config, Model, Trace
 
 UNIT = 2**24
-
-
-def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
-    """The layer whose experts are in a variant, as prices know it."""
-    if not config.variants:
-        return layer
-    return replace(layer, kind=layer.kind + config.variants[variant].kind)
 
 
 def bytes_of(activation: Activation, model: Model, config: Config) -> int:

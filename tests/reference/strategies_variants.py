@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from .reference_placement import local_experts, physical
-from .reference_words import Variant
+from .reference_words import Config, Variant
 from .strategies import Case, cases, of_few_policies, runnable
 from .strategies_prefetch import prefetching_cases
 
@@ -53,6 +53,8 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
     rest = draw(st.lists(variants, min_size=1, max_size=2))
     if any(one.nested for one in rest):  # slices have fewer bytes
         rest.sort(key=lambda one: -one.expert_bytes)
+    ways = ["load", "cpu"] if case.config.software.overlap else ["load"]
+    miss = "load" if case.config.prefetch.kind != "none" else draw(st.sampled_from(ways))
     rule = draw(st.sampled_from(RULES))
     first, last = draw(st.sampled_from(LIMITS))
     limits = (first, last) if len(rest) == 1 else (first, (first + last) / 2, last)
@@ -66,9 +68,10 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
         gating="dynamic",
         kernels="grouped" if case.config.kernels == "batched" else case.config.kernels,
         prefill="cache",
-        miss="load",
+        miss=miss,
         uploads=None,
-        host_start_ns=0,
+        host_start_ns=case.config.host_start_ns if miss == "cpu" else 0,
+        near_memory=False,
         variants=(Variant(case.model.expert_bytes, few), *rest),
         choose=rule,
         limits=limits,
@@ -77,4 +80,17 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
     )
     if case.config.policy in ("min", "stream"):
         config = replace(config, parameters={})
+    if miss == "cpu" and config.scope != "global" and draw(st.booleans()):
+        config = on_the_cpu(config, draw(st.sets(st.integers(0, layers - 1), min_size=1)), layers)
     return replace(case, config=config)
+
+
+def on_the_cpu(config: Config, without: set[int], layers: int) -> Config:
+    """``config`` with some MoE layers that have no slots in any variant."""
+
+    def slots(given: Any) -> Any:
+        every = given if isinstance(given, list) else [given] * layers
+        return [0 if layer in without else of for layer, of in enumerate(every)]
+
+    variants = tuple(replace(one, slots=slots(one.slots)) for one in config.variants)
+    return replace(config, slots=slots(config.slots), variants=variants)

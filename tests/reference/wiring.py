@@ -158,6 +158,7 @@ def engine_variants(case: Case, model: ModelSpec) -> Variants | None:
         slots=np.array([[slots_of(one)] * config.gpus for one in config.variants], np.int64),
         choice=variant_choices.get(config.choose)(**choices),
         nested=tuple(one.nested for one in config.variants),
+        elsewhere=misses.get(config.miss).forms[1:],
     )
 
 

@@ -34,7 +34,7 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     shares, on_cpu = case.shares, np.array(room.on_cpu.of(case.model))
     local = [len(case.local_experts(share.gpu)) for share in shares]
     if on_cpu.any():
-        _check_on_cpu(case, room)
+        check_on_cpu(case, room)
     copied = np.array([layer.copied for layer in case.model.moe_layers])
     nothing = on_cpu | np.array([layer.zero_copy for layer in case.model.moe_layers])
     sizes = [_sizes(share, nothing | copied) for share in shares]
@@ -107,7 +107,7 @@ def bytes_beside(case: Case, limit_bytes: int) -> Ints:
     return np.maximum(left, 0)
 
 
-def _check_on_cpu(case: Case, room: Experts) -> None:
+def check_on_cpu(case: Case, room: Experts) -> None:
     """An InputError where layers on the CPU do not go together with the rest."""
     key = _key(case)
     if (room.miss.loads and room.miss.uses_host) or not (room.miss.loads or room.miss.uses_host):

@@ -6,10 +6,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
-from moesim.experiment.building.slots import bytes_beside
+from moesim.experiment.building.slots import bytes_beside, check_on_cpu
 from moesim.experiment.loading.pieces import in_piece
 from moesim.experiment.schema.experiment import Experiment, Experts
 from moesim.memory.choices.gate_cumulative import GateCumulative
@@ -29,10 +30,12 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
     models = [
         _on_gpu(case, in_piece(experiment, case.model, one)) for _, one in room.variants.named
     ]
-    every = _bytes_of_run(case, room, limit_bytes)
+    every, on_cpu = _bytes_of_run(case, room, limit_bytes), np.array(room.on_cpu.of(case.model))
+    if on_cpu.any():
+        check_on_cpu(case, room)
     slots = np.stack(
         [
-            _slots(case, capacity, model.moe_layers, every)
+            _slots(case, capacity, model.moe_layers, every, on_cpu)
             for capacity, model in zip(room.variants.capacities, models, strict=True)
         ]
     )
@@ -42,6 +45,7 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
         slots=slots,
         choice=room.choose or GateCumulative(),
         nested=tuple(one.nested for _, one in room.variants.named),
+        elsewhere=case.miss.forms[1:],
     )
     return replace(case, slots=slots[0], variants=variants)
 
@@ -54,7 +58,10 @@ def _on_gpu(case: Case, model: ModelSpec) -> ModelSpec:
 
 def _bytes_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     """The bytes of each GPU that ``room`` has for experts, int64[gpus]."""
-    whole = sum(expert_bytes(case.model))
+    apart = room.on_cpu.of(case.model)
+    whole = sum(
+        size for size, host in zip(expert_bytes(case.model), apart, strict=True) if not host
+    )
     local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
     match room.capacity.kind:
         case "auto":
@@ -67,12 +74,14 @@ def _bytes_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
 
 
 def _slots(
-    case: Case, capacity: ExpertCapacity, layers: tuple[LayerSpec, ...], every: Ints
-) -> Ints:
+    case: Case, capacity: ExpertCapacity, layers: tuple[LayerSpec, ...], every: Ints,
+    on_cpu: NDArray[np.bool_],
+) -> Ints:  # fmt: skip
     """Slots int64[gpus, MoE layers] of a variant with such ``layers`` and ``capacity``, of
-    ``every`` bytes; at least 1, at most the local experts.
+    ``every`` bytes; at least 1, at most the local experts, and none in those ``on_cpu``.
     """
-    size = sum(layer.moe.expert.bytes for layer in layers if layer.moe is not None)
+    sizes = np.array([layer.moe.expert.bytes for layer in layers if layer.moe is not None])
+    size = max(1, int(sizes[~on_cpu].sum()))
     amount = capacity.amount
     match capacity.kind:
         case "slots":
@@ -83,4 +92,4 @@ def _slots(
             parts = [int(Fraction(str(amount)) * of_gpu) // size for of_gpu in every.tolist()]
             slots = np.array(parts)
     local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
-    return np.repeat(np.clip(slots, 1, local)[:, None], len(layers), axis=1)
+    return np.where(on_cpu, 0, np.clip(slots, 1, local)[:, None])

@@ -76,7 +76,7 @@ REFUSED: dict[str, set[str]] = {
     "unpacking": {"parts", "recall", "on the CPU"},
     "variants": {
         "sliced",  # q2_k has blocks of 256 channels, of which these experts have no equal parts
-        *("parts", "order", "pipeline", "on the CPU"),
+        *("parts", "order", "pipeline"),
     },
     "parts": {"speculative", "sliced", "on the CPU"},
     "hobbit": {"recall", "before a pass", "pipeline"},

@@ -52,6 +52,50 @@ def test_all_high_is_the_run_of_one_format_to_the_nanosecond() -> None:
     assert (many["lowered_share"], many["misses_low"]) == (0.0, 0)
 
 
+ON_CPU = {"miss": {"kind": "cpu"}, "initial": "most_used"}
+
+
+def test_all_high_on_the_cpu_is_the_run_of_one_format_too() -> None:
+    """Slots of the low variant, which serve nothing, change no decision."""
+    one = run({**BASE, "experts": {"capacity": "6 slots/layer", **ON_CPU}}).summary
+    many = result(choose={**CHOOSE, "high": "100 %", "low": "100 %"}, **ON_CPU).summary
+    assert {key: many[key] for key in SAME} == {key: one[key] for key in SAME}
+    assert many["misses_on_cpu"] == one["misses_on_cpu"] > many["misses_low_on_cpu"] == 0
+
+
+def test_the_cpu_computes_in_the_wanted_variant() -> None:
+    """In fewer bits it is done sooner; nothing is copied, and no decision depends on the format."""
+    choose = {**CHOOSE, "low": "100 %"}
+    low, same = (result(choose=choose, variants={"high": HIGH, "low": {**LOW, **of}}, **ON_CPU)
+                 .summary for of in ({}, {"format": None}))  # fmt: skip
+    for one in (low, same):
+        assert one["misses_on_cpu"] == one["misses"] > one["misses_low_on_cpu"] > 0
+        assert one["misses_low"] == 0
+    assert low["misses_low_on_cpu"] == same["misses_low_on_cpu"]
+    assert low["time_share"]["waiting_for_cpu"] < same["time_share"]["waiting_for_cpu"]
+    assert low["duration_ms"] < same["duration_ms"]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_layers_on_the_cpu_have_no_slots_in_any_variant(whole: bool) -> None:
+    """Their experts are computed in the wanted variant; with all of them in the best one it is the
+    run without variants.
+    """
+    given: dict[str, Any] = {"workload": {"requests": 1, "phase": "decode"}}
+    given |= {"host_layers": 3} if whole else {}
+    room = ON_CPU | ({} if whole else {"on_cpu": {"layers": [3, 5]}})
+    choose = {**CHOOSE, "high": "100 %", "low": "100 %"}
+    many = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": LOW}, **room}
+    alone = run({**BASE, **given, "experts": {"capacity": "6 slots/layer", **room}}, limit_steps=9)
+    best, mixed = (
+        run({**BASE, **given, "experts": {**many, "choose": one}}, limit_steps=9)
+        for one in (choose, {**choose, "high": "60 %"})
+    )
+    assert {key: best.summary[key] for key in SAME} == {key: alone.summary[key] for key in SAME}
+    assert mixed.summary["misses_low_on_cpu"] > 0
+    assert mixed.summary["duration_ms"] < best.summary["duration_ms"]
+
+
 def test_the_format_of_the_low_variant_changes_no_decision() -> None:
     """Bytes are those of the same misses; pools and host hold what the format takes."""
     low, same = (result(variants={"high": HIGH, "low": {**LOW, **of}}).summary
@@ -152,7 +196,15 @@ def test_one_that_does_not_fit_has_the_same_keys() -> None:
     ("experts", "said"),
     [
         ({"capacity": "all"}, "with room for a part of the experts"),
-        ({"miss": {"kind": "cpu"}}, "variants work with misses that load alone"),
+        (
+            {"on_cpu": {"layers": 2}},
+            "with layers on the CPU where it computes what else is missing",
+        ),
+        ({"miss": {"kind": "zero_copy"}}, "that the CPU computes, 'load' or 'cpu'"),
+        (
+            {"miss": {"kind": "cpu"}, "prefetch": {"kind": "oracle"}},
+            "without prefetches where the CPU computes what is missing",
+        ),
         ({"prefetch": {"kind": "history"}}, "and not how much; write prefetch: {variant: low}"),
         (
             {

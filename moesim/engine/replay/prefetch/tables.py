@@ -36,7 +36,7 @@ from moesim.memory.variants import SUBSTITUTED
 from moesim.runtime.compiled import njit
 
 NO_BUDGET = 1 << 62
-ALONE = Serving(np.zeros(2, np.int64), False, np.zeros((1, 1), np.int64), -1)
+ALONE = Serving(np.zeros(2, np.int64), False, np.zeros((1, 1), np.int64), -1, 1)
 """How one variant serves."""
 
 

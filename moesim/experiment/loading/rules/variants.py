@@ -12,6 +12,7 @@ from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.choices.base import ByLimits
 from moesim.memory.choices.gate_cumulative import GateCumulative
+from moesim.memory.misses.cpu import Cpu
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -35,24 +36,34 @@ def variants_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conf
 def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | bool]:
     """By key what is wrong with it beside variants, in words."""
     room, parallelism = experiment.experts, experiment.parallelism
+    stored = room.host.capacity.kind != "all" or in_place(experiment, model)
+    of_layers = "with layers on the CPU where it computes what else is missing; write miss: cpu"
+    miss, on_cpu = kind_of(type(room.miss)), type(room.miss) is Cpu
     experts = max(experts_of(model)) if model is not None and model.moe_layers else 0
     spare = experiment.placement.spare(experts, experiment.folders) if experts else 0
     return {
         "experts.capacity": room.capacity.kind == "all"
         and "with room for a part of the experts; write auto, or another capacity than all",
-        "experts.miss": kind_of(type(room.miss)) != "load" and "with misses that load alone",
+        "experts.miss": ((not on_cpu and miss != "load") or room.miss.near_memory)
+        and "with misses that are loaded or that the CPU computes, 'load' or 'cpu'",
+        "experts.host.capacity": on_cpu
+        and stored
+        and "without experts that the CPU computes and that are read from storage yet; write all",
         "experts.prefetch": room.prefetch.fetches
-        and (room.host.capacity.kind != "all" or in_place(experiment, model))
-        and "without prefetches where experts are read from storage yet; write none",
+        and (
+            (stored and "without prefetches where experts are read from storage yet; write none")
+            or (on_cpu and "without prefetches where the CPU computes what is missing; write none")
+        ),
         "experts.policy": (room.policy.looks_ahead or room.policy.shared_buffers() is not None)
         and f"with policies that know them, not '{kind_of(type(room.policy))}'; write lru",
         "experts.slots": room.slots.kind != "equal" and "with equal slots; write slots: equal",
         "experts.on_cpu": model is not None
         and any(room.on_cpu.of(model))
-        and "without layers on the CPU yet",
+        and not on_cpu
+        and of_layers,
         "experts.host.layers_ahead": room.host.layers_ahead is not None
         and "without layers that are read ahead yet; leave layers_ahead out",
-        "host_layers": experiment.host_layers > 0 and "without layers on the CPU yet; write 0",
+        "host_layers": experiment.host_layers > 0 and not on_cpu and of_layers,
         "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
         "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
