@@ -44,16 +44,18 @@ class Routing:
         self.reach: Callable[[int, int], int] | None = None
         """Is told the next piece, and cuts it where experts get other places."""
 
-    def pieces(self, counts: int | None = None) -> Iterator[tuple[int, int]]:
+    def pieces(
+        self, counts: int | None = None, tokens: int | None = None
+    ) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass. Held are
-        so many ``counts`` of a pass, layer and GPU, by default one an expert, of passes of one
-        block, launched alike. A schedule that grows is asked for more when all that is known has
-        been played.
+        so many ``counts`` of a pass, layer and GPU, by default one an expert, and so many
+        ``tokens``, by default those whose choices fit, of passes of one block, launched alike. A
+        schedule that grows is asked for more when all that is known has been played.
         """
         schedule = self.case.schedule
         layers = len(self.moe_layers)
         most_passes = max(1, CELLS // (layers * self.case.gpus * (counts or self.experts)))
-        most_tokens = max(1, CELLS // (layers * self.case.trace.top_k))
+        most_tokens = tokens or max(1, CELLS // (layers * self.case.trace.top_k))
         first = 0
         while first < schedule.passes or schedule.more():
             offsets = schedule.offsets

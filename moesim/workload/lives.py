@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -25,8 +26,20 @@ class Lives(NamedTuple):
     row: Ints
 
 
+_known: WeakKeyDictionary[Schedule, dict[Phase | None, Lives]] = WeakKeyDictionary()
+
+
 def lives_of(schedule: Schedule, phase: Phase | None = None) -> Lives:
     """The lives of all requests of ``schedule``, or what of them is of ``phase`` (``in_phase``)."""
+    if schedule.grows:
+        return _looked_through(schedule, phase)
+    known = _known.setdefault(schedule, {})
+    if phase not in known:
+        known[phase] = _looked_through(schedule, phase)
+    return known[phase]
+
+
+def _looked_through(schedule: Schedule, phase: Phase | None) -> Lives:
     from moesim.workload.token_sums import see_tokens  # loads numba
 
     count, passes = int(schedule.request.max()) + 1, schedule.passes

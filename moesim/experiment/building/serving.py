@@ -184,7 +184,9 @@ def with_blocks(case: Case, blocks: int, exchange: Exchange | None = None) -> Ca
     """
     assert case.serving is not None, "requests are served"
     room = replace(case.serving.room, blocks=blocks, exchange=exchange)
-    planned = _planned(replace(case.serving, room=room, state=None))
+    serving = replace(case.serving, room=room, state=None)
+    planned = _planned(serving)
+    serving.planned = None  # nothing else is planned
     return replace(case, **planned._asdict())
 
 

@@ -10,9 +10,11 @@ from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     BEGIN,
     DRAFTS,
+    ENTRIES,
     INPUT,
     RANK,
     SEAT,
+    STEPS,
     UNIT,
     State,
 )
@@ -43,3 +45,17 @@ def passes_of(
         tokens.kept if state.numbers[DRAFTS] else None,
         given if state.numbers[UNIT] else None,
     )
+
+
+def same_passes(one: State, other: State) -> bool:
+    """Whether the steps of two states, of the same requests, are the same passes."""
+    steps, entries = int(one.numbers[STEPS]), int(one.numbers[ENTRIES])
+    numbers = [STEPS, ENTRIES, DRAFTS, UNIT]
+    if (one.numbers[numbers] != other.numbers[numbers]).any():
+        return False
+    parts = (
+        (state.steps[BEGIN, :steps], state.units[:, :steps], state.requests[[RANK, SEAT]],
+         state.log[:, :entries])
+        for state in (one, other)
+    )  # fmt: skip
+    return all(map(np.array_equal, *parts))

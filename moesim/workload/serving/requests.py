@@ -69,6 +69,11 @@ class ServedRequests:
         computed = asked.input_tokens[before] + asked.output_tokens[before] - 1
         return np.where(before >= 0, np.minimum(asked.input_tokens, computed), 0)
 
+    @cached_property
+    def _near(self) -> Ints:
+        """Of each request a run of rows near the one that was asked for last."""
+        return np.zeros_like(self.bound)
+
     @property
     def routing_share(self) -> dict[str, float]:
         """Of tokens in passes, how many take rows as recorded, again, or of others."""
@@ -90,7 +95,7 @@ class ServedRequests:
         tokens = Tokens(*np.empty((4, number), np.int64), *np.empty((3, number), np.bool_))
         where = (self.begin, self._shared, self.asked.follows, *self.runs[:4])
         sources, given = (map(np.ascontiguousarray, one) for one in (where, entries))
-        spell_out(Sources(*sources), Entry(*given), tokens)
+        spell_out(Sources(*sources), Entry(*given), self._near, tokens)
         return tokens
 
 

@@ -17,7 +17,7 @@ from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
 from moesim.workload.serving.host import NO_TIME, HostTimes, way_to_scheduler
-from moesim.workload.serving.passes import passes_of
+from moesim.workload.serving.passes import passes_of, same_passes
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -44,8 +44,8 @@ class Serving:
     run, as far as it has come; ``known``: whether the passes are known before the run;
     ``clockless``: whether it needs no clock. ``ghosts`` int64[ranks]: misses so far that one slot
     more had spared, where a split asks for them. ``routed``: replicas of it, and the router before
-    them, None: it is alone; ``after_all`` is what has become of them.
-    ``watch`` sees steps end.
+    them, None: it is alone; ``after_all`` is what has become of them. ``watch`` sees steps end.
+    ``planned``: all steps that were planned last without a clock, and their passes.
     """
 
     served: ServedRequests
@@ -60,11 +60,12 @@ class Serving:
     routed: Routed | Roles | None = None
     after_all: Fleet | None = None
     watch: Watch | None = None
+    planned: tuple[State, Schedule] | None = None
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""
-        self.state = played(self.served.asked, self.room, self.scheduler)
-        return self._passes(self.state, 0, int(self.state.numbers[STEPS]))
+        self.state, schedule = self._plan(self.served.asked, self.room)
+        return schedule
 
     def as_if_at_once(self) -> Schedule:
         """All passes if every request were there at the start: what is planned before a run that
@@ -72,8 +73,19 @@ class Serving:
         """
         asked = self.served.asked
         at_once = replace(asked, arrival_ns=np.zeros_like(asked.arrival_ns))
-        state = played(at_once, replace(self.room, loop=False), self.scheduler)
-        return self._passes(state, 0, int(state.numbers[STEPS]))
+        return self._plan(at_once, replace(self.room, loop=False))[1]
+
+    def _plan(self, asked: Asked, room: Room) -> tuple[State, Schedule]:
+        """All steps of what is ``asked`` where no clock matters, and their passes, which with other
+        blocks are mostly those that were planned before.
+        """
+        state = played(asked, room, self.scheduler)
+        if self.planned is not None and same_passes(self.planned[0], state):
+            schedule = self.planned[1]
+        else:
+            schedule = self._passes(state, 0, int(state.numbers[STEPS]))
+        self.planned = (state, schedule)
+        return self.planned
 
     def passes(self) -> Passes:
         """One pass after the other, each decided when the host comes to it."""

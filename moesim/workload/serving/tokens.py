@@ -55,10 +55,14 @@ SOURCES, ENTRY = record(Sources, *[_FLAT] * 7), record(Entry, *[_FLAT] * 7)
 TOKENS = record(Tokens, *[_FLAT] * 4, *[_MASK] * 3)
 
 
-@njit(types.int64(SOURCES, types.int64), cache=True, _nrt=False)
-def _run_of(sources: Any, token: int) -> int:
-    """The run of a ``token`` among those of all requests: the last that begins there or before."""
+@njit(types.int64(SOURCES, types.int64, types.int64), cache=True, _nrt=False)
+def _run_of(sources: Any, token: int, near: int) -> int:
+    """The run of a ``token`` among those of all requests, the last that begins there or before,
+    which may be the one ``near``.
+    """
     low, high = 0, len(sources.begin)
+    if sources.begin[near] <= token and (near + 1 == high or sources.begin[near + 1] > token):
+        return near
     while high - low > 1:
         middle = (low + high) // 2
         if sources.begin[middle] <= token:
@@ -68,9 +72,11 @@ def _run_of(sources: Any, token: int) -> int:
     return low
 
 
-@njit(types.void(SOURCES, ENTRY, TOKENS), cache=True, _nrt=False)
-def spell_out(sources: Any, entries: Any, tokens: Any) -> None:
-    """Fill in the ``tokens`` of ``entries``."""
+@njit(types.void(SOURCES, ENTRY, _FLAT, TOKENS), cache=True, _nrt=False)
+def spell_out(sources: Any, entries: Any, runs_of: Any, tokens: Any) -> None:
+    """Fill in the ``tokens`` of ``entries``; ``runs_of`` int64[requests]: about where the runs of
+    each are.
+    """
     at, run, inside, runs = 0, 0, 0, len(sources.begin)
     for entry in range(len(entries.who)):
         who, start, count = entries.who[entry], entries.start[entry], entries.count[entry]
@@ -84,7 +90,7 @@ def spell_out(sources: Any, entries: Any, tokens: Any) -> None:
             token = sources.first[request] + position
             inside += 1
             if token != before + 1 or (run + 1 < runs and sources.begin[run + 1] == token):
-                run = _run_of(sources, token)
+                run = runs_of[request] = _run_of(sources, token, runs_of[request])
                 inside = (sources.shift[run] + token - sources.begin[run]) % sources.rows[run]
             if inside == sources.rows[run]:
                 inside = 0

@@ -25,6 +25,15 @@ from moesim.engine.replay.quick.activations import (
     HITS,
     MARKED_FROM,
 )
+from moesim.engine.replay.quick.bits import (
+    TILES,
+    UNKNOWN,
+    UNTOLD,
+    Bits,
+    Tiles,
+    bits_of,
+    tell_shapes,
+)
 from moesim.engine.replay.quick.made import Made, works_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
@@ -48,24 +57,16 @@ class Routed(NamedTuple):
     held: Any
 
 
-class Tiles(NamedTuple):
-    """The rows of a ``tile`` and the tiles of a ``group`` by the rows of a launch int64[n], or,
-    ``by_average``, its average rows.
-    """
-
-    tile: Any
-    group: Any
-    by_average: Any
-
-
 class Laid(NamedTuple):
     """What is filled in: of each (MoE layer, GPU) and pass the ``number`` int64[works, passes] of
     its launch's shape; -1 - n: n experts with a row each, which are counted in ``ones``
     int64[experts]. Rows ``executed`` int64[passes, layers, gpus] and ``counts`` int64[counted,
-    passes, layers, gpus].
+    passes, layers, gpus]. ``told`` int64[passes, launches, COLUMNS]: shapes that are known already
+    (``tell_shapes``), of no passes where none are.
     """
 
     number: Any
+    told: Any
     ones: Any
     executed: Any
     counts: Any
@@ -73,9 +74,8 @@ class Laid(NamedTuple):
 
 _INT, _FLAT, _CUBE = types.int64, types.int64[::1], types.int64[:, :, ::1]
 ROUTED = record(Routed, RUNNING, SPANS, types.boolean[:, ::1], types.int64[:, ::1], _INT)
-TILES = record(Tiles, _FLAT, _FLAT, types.boolean)
 _COUNTS = types.int64[:, :, :, ::1]
-LAID = record(Laid, types.int64[:, ::1], _FLAT, _CUBE, _COUNTS)
+LAID = record(Laid, types.int64[:, ::1], _CUBE, _FLAT, _CUBE, _COUNTS)
 
 
 @njit(types.void(IDS, ROUTED, _INT, _INT, _FLAT, _FLAT), cache=True, _nrt=False)
@@ -133,26 +133,34 @@ def _find(
     for place in range(begin, len(layers) * passes * gpus, gpus):
         if kept.filled[0] + gpus > len(kept.used):
             return place
-        layer, step = layers[place // (passes * gpus)], place // gpus % passes
-        _count(ids, routed, layer, step, prompts, decoded)
+        at, step = place // (passes * gpus), place // gpus % passes
+        layer, counted = layers[at], False
         of_rows = layer if laid.executed.shape[1] > 1 else 0
         of_counts = layer if laid.counts.shape[2] > 1 else 0
         for gpu in range(gpus):
-            first, last = gpu * routed.held, (gpu + 1) * routed.held
-            experts, total = _pack(prompts, decoded, first, last, rows), 0
-            for i in range(experts):
-                total += rows[i]
+            work = layer * gpus + gpu
+            if len(laid.told) > 0 and laid.told[step, at * gpus + gpu, 0] != UNTOLD:
+                for column in range(COLUMNS):
+                    shape[column] = laid.told[step, at * gpus + gpu, column]
+                if marked:
+                    laid.counts[MARKED_FROM + DECODE - 1, step, of_counts, gpu] += shape[1]
+            else:
+                if not counted:
+                    _count(ids, routed, layer, step, prompts, decoded)
+                first, last, counted = gpu * routed.held, (gpu + 1) * routed.held, True
+                experts = _pack(prompts, decoded, first, last, rows)
+                shape_of(rows, 0, experts, tiles.tile, tiles.group, tiles.by_average, shape)
+                if marked:
+                    _mark(prompts, decoded, first, last, laid.counts, step, of_counts, gpu)
+            total, experts = shape[0], shape[1]
             laid.executed[step, of_rows, gpu] += total
             laid.counts[ACTIVATED, step, of_counts, gpu] += experts
             laid.counts[HITS, step, of_counts, gpu] += experts
             laid.counts[ACCESS_HITS, step, of_counts, gpu] += total
-            if marked:
-                _mark(prompts, decoded, first, last, laid.counts, step, of_counts, gpu)
-            work = layer * gpus + gpu
             laid.number[work, step] = -1 - experts
             if total == experts:
                 laid.ones[experts] += slices
-            elif shape_of(rows, 0, experts, tiles.tile, tiles.group, tiles.by_average, shape):
+            else:
                 laid.number[work, step] = number_of_launch(kept, shape, place + gpu, slices)
     return int(len(layers) * passes * gpus)
 
@@ -183,6 +191,8 @@ class Resident:
         self.marked = is_marked(self.case)
         self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
         self._tiles = [Tiles(NONE, NONE, False) for _ in launches.specs]
+        self._bits: list[Bits | None] = [None for _ in launches.specs]
+        self._few = 0
         self._last: tuple[int, tuple[Ints, Ints, Ints]] | None = None
 
     @classmethod
@@ -226,8 +236,9 @@ class Resident:
         number = np.empty((finder.layers * case.holders, passes), np.int64)
         most = int(np.diff(case.schedule.offsets[first : last + 1]).max()) * case.trace.top_k
         for kind in range(len(launches.specs)):
-            laid = Laid(number, launches.ones[kind], executed, counts)
-            self._find(finder.placed(first, last)[0], routed, kind, laid, most)
+            told = self._told(routed, kind, most)
+            laid = Laid(number, told, launches.ones[kind], executed, counts)
+            self._find(finder.placed(first, last)[0], routed, kind, laid)
         self._last = (first, (executed, counts, number))
         return executed, counts, number
 
@@ -244,20 +255,39 @@ class Resident:
             odd.known.use(own[own >= 0], slices)
             ones[kind] += slices * np.bincount(-1 - own[own < 0], minlength=ones.shape[1])
 
-    def _find(
-        self, ids: NDArray[np.uint16], routed: Routed, kind: int, laid: Laid, most: int
-    ) -> None:
-        """Fill in what is ``laid`` of layers of a ``kind``, whose launches have at ``most`` so many
-        rows, of what tokens choose in ``ids``.
+    def _told(self, routed: Routed, kind: int, most: int) -> Ints:
+        """The shapes of launches of a ``kind``, which have at ``most`` so many rows, that bits tell
+        (``Laid``). Bits are known once more rows were asked for than the trace has.
         """
-        case, odd = self.case, self.launches.odd[kind]
+        passes, tiles = len(routed.active), self._tiles_for(kind, most)
         layers = np.flatnonzero(self.launches.kinds == kind)
-        odd.settle_many(self.provenance)
+        launches = len(layers) * self.case.holders
+        if self.shared.finder.replicas is None:  # with some, choices of a row differ by pass
+            self._few += len(routed.spans.ones)
+        if self._few > self.case.trace.tokens and self._bits[kind] is None:
+            parts = (self.case.trace.expert_ids, routed.home, layers, routed.held)
+            self._bits[kind] = bits_of(*parts, self.case.holders)
+        bits = self._bits[kind]
+        if bits is None or bits is UNKNOWN or not routed.active.all():
+            return np.zeros((0, launches, COLUMNS), np.int64)
+        told = np.empty((passes, launches, COLUMNS), np.int64)
+        tell_shapes(bits, routed.spans, tiles, told)
+        return told
+
+    def _tiles_for(self, kind: int, most: int) -> Tiles:
+        """The tiles of launches of a ``kind`` with at ``most`` so many rows."""
         if len(self._tiles[kind].tile) <= most:
-            found = odd.tiles_of(2 * most + 1)
+            found = self.launches.odd[kind].tiles_of(2 * most + 1)
             assert found is not None, "or nothing is made so"
             self._tiles[kind] = Tiles(*found)
-        tiles, gpus = self._tiles[kind], case.holders
+        return self._tiles[kind]
+
+    def _find(self, ids: NDArray[np.uint16], routed: Routed, kind: int, laid: Laid) -> None:
+        """Fill in what is ``laid`` of layers of a ``kind``, of what tokens choose in ``ids``."""
+        case, odd, tiles = self.case, self.launches.odd[kind], self._tiles[kind]
+        layers = np.flatnonzero(self.launches.kinds == kind)
+        odd.settle_many(self.provenance)
+        gpus = case.holders
 
         def find(kept: Kept, begin: int) -> int:
             return int(_find(ids, routed, tiles, kept, layers, laid, case.slices, begin))

@@ -18,6 +18,8 @@ ACTIVATIONS = 1 << 15
 """Activations of a GPU that are decided at a time: what they make fits in a core's cache."""
 COUNTS = 4
 """Of a pass, layer and GPU, held at once: its choices and prices."""
+TOKENS = 1 << 18
+"""Tokens of passes that are priced at once."""
 
 
 class Shared:
@@ -36,7 +38,8 @@ class Shared:
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of what is priced at once."""
-        return self.routing.pieces(COUNTS)
+        placed = self.finder.replicas is not None  # whose choices are held
+        return self.routing.pieces(COUNTS, None if placed else TOKENS)
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of all runs of passes, in order."""
