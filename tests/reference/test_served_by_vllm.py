@@ -16,8 +16,9 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.workload.rows import Runs
+from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN
 from moesim.workload.serving.requests import ServedRequests
-from moesim.workload.serving.run import ENDLESS, STEPS_A_TOKEN, Serving
+from moesim.workload.serving.run import Serving
 
 from .judge_serving import Settings
 from .reference_batches import Part, Pass, Request, Scheduler
@@ -106,7 +107,7 @@ def test_both_engines_and_the_reference_serve_alike(case, serving, data):
     try:
         all_agree(theirs, case, reference_scheduler(case, serving))
     except InputError as error:
-        if ENDLESS not in str(error) or not never_ends(serving):
+        if ENDLESS_RUN not in str(error) or not never_ends(serving):
             raise
 
 

@@ -53,12 +53,18 @@ SIZES, FEW, EACH = 1 << 10, 1 << 9, 16
 """Durations are known by tokens of a step, those of more than few so many together; the last one is
 that of any.
 """
+TOKENS, TOOK = range(2)
+"""Of steps that were foreseen and played, but did not come then: their tokens, and how long each
+took."""
 LAST = 4
 """Steps over which durations are smoothed."""
 DRIFT, DOUBT = 128, 64
 """Foreseen instants are off by about one part in so many of the time that is foreseen, and the
-doubt at which nothing more is foreseen: it would come otherwise as likely as not.
+doubt of a step that comes otherwise as likely as not.
 """
+DOUBTS = 4 * DOUBT
+"""Doubts of all at which nothing more is foreseen: what does not hold says how long steps take that
+come next."""
 MOST_TOKENS = 1 << 18
 """Tokens of steps that are decided ahead."""
 
@@ -95,6 +101,15 @@ def guess(state: State, durations: Any, step: int) -> int:
     return int(durations[size] if durations[size] > 0 else durations[SIZES - 1])
 
 
+def took(state: State, before: Any, number: int, step: int) -> int:
+    """How long the ``step`` took that came so many steps behind the one that is decided now, when
+    it was played ``before`` [2, steps] and had as many tokens; 0: none did.
+    """
+    if number < before.shape[1] and before[TOKENS, number] == tokens_of(state, step):
+        return int(before[TOOK, number])
+    return 0
+
+
 def doubt(state: State, step: int, since: int) -> int:
     """The doubt that a foreseen ``step`` holds, if the one before holds, up to ``DOUBT``: whether a
     request comes before it is decided or behind may hang on how long steps ``since`` an instant
@@ -114,10 +129,12 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
     """What decides steps ahead by ``turn``, as ``turn_with`` makes it."""
 
     def decide_ahead(
-        state: Any, knobs: Any, host: Any, times: Any, durations: Any, pace: Any, most: int
-    ) -> int:
-        """The steps from the last one that is decided on, up to so many, as if each took about as
-        long as those like it; how many, and their ``pace`` int64[PACE_ROWS, BACK + most].
+        state: Any, knobs: Any, host: Any, times: Any, durations: Any, before: Any, pace: Any,
+        most: int,
+    ) -> int:  # fmt: skip
+        """The steps from the last one that is decided on, up to so many, as if each took as long as
+        ``before`` (``took``), or about as long as those like it; how many, and their ``pace``
+        int64[PACE_ROWS, BACK + most].
         """
         first, tokens, doubts = state.numbers[STEPS] - 1, 0, 0
         since = host[START]
@@ -128,7 +145,10 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
             tokens += tokens_of(state, step)
             if number + 1 == most or tokens > MOST_TOKENS:
                 return number + 1
-            end_step(state, host, times, host[START] + guess(state, durations, step))
+            known = took(state, before, number, step)
+            since += known
+            lasts = known if known > 0 else guess(state, durations, step)
+            end_step(state, host, times, host[START] + lasts)
             pace[SEEN_FROM, column + 1] = host[SEES] - 1 - first + BACK
             pace[COMES, column + 1] = 0
             while turn(state, knobs, host, times) == 0:
@@ -140,7 +160,7 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
             if pace[COMES, column + 1] > 0:  # the clock begins anew with an arrival
                 since = host[DUE_NEXT]
             doubts += doubt(state, step + 1, since)
-            if doubts >= DOUBT:
+            if doubts >= DOUBTS:
                 return number + 1
         return most
 

@@ -7,13 +7,24 @@ from collections.abc import Callable
 import numpy as np
 
 from moesim.workload.schedule import Ints, Schedule
-from moesim.workload.serving.ahead import BACK, ENDS, PACE_ROWS, SIZES, open_pace
+from moesim.workload.serving.ahead import (
+    BACK,
+    ENDS,
+    PACE_ROWS,
+    SIZES,
+    STARTS,
+    TOKENS,
+    TOOK,
+    open_pace,
+)
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import host_of, opened, roomy, rules_of
+from moesim.workload.serving.cycles import must_end
 from moesim.workload.serving.host import LAG, HostTimes, is_over, turn_with
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
+    COUNT,
     ENDED,
     ENTRIES,
     NEXT,
@@ -51,6 +62,7 @@ class Foresight:
         self.durations, self._most = np.zeros(SIZES, np.int64), 1
         self.lag = int(self._host[LAG])
         self.pace = np.zeros((PACE_ROWS, BACK + MOST), np.int64)
+        self._before = np.zeros((2, 0), np.int64)
         while not is_over(self._host) and not turn(self.state, self._knobs, self._host, times):
             pass
         self.ahead, self._host_ahead = copied(self.state), self._host.copy()
@@ -63,10 +75,12 @@ class Foresight:
         """
         if is_over(self._host):
             return 0
+        must_end(self.state)
         self.state = roomy(self.state, MOST)
         self._follow()
         open_pace(self.state, self.pace, self._times)
-        asked = (self._times, self.durations, self.pace, min(most, self._most))
+        most = min(most, MOST, self._most + self._before.shape[1])
+        asked = (self._times, self.durations, self._before, self.pace, most)
         return int(self._decide(self.ahead, self._knobs, self._host_ahead, *asked))
 
     def hold(self, ends: Ints) -> tuple[int, Ints]:
@@ -77,13 +91,24 @@ class Foresight:
         number, first = len(ends), int(self.state.numbers[STEPS]) - 1
         self.pace[ENDS, BACK : BACK + number] = ends
         told = np.empty((2, number), np.int64)
+        tokens = self._tokens(first, first + number)
         asked = (self._times, self.durations, self.ahead, self.pace, told)
         held = int(self._hold(self.state, self._knobs, self._host, *asked))
         self._most = min(MOST, 2 * self._most) if held == number else max(2, (number + held) // 2)
+        lasted = self.pace[ENDS] - self.pace[STARTS]
+        self._before = np.empty((2, number - held), np.int64)
+        self._before[TOKENS] = tokens[held:]
+        self._before[TOOK] = lasted[BACK + held : BACK + number]
         for step in range(held if self.watch is not None else 0):
             assert self.watch is not None, "it sees steps"
             self.watch(self.state, first + step, int(ends[step]))
         return held, told[:, :held]
+
+    def _tokens(self, first: int, last: int) -> Ints:
+        """Those int64[steps] of steps first:last that are decided ahead."""
+        begins = self.ahead.steps[BEGIN, first : last + 1]
+        counts = self.ahead.log[COUNT, begins[0] : begins[-1]]
+        return np.add.reduceat(counts, begins[:-1] - begins[0])
 
     def _follow(self) -> None:
         """Let ``ahead`` be as ``state`` is, whatever it foresaw."""

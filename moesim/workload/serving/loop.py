@@ -14,6 +14,7 @@ from moesim.runtime.compiled import inlined, record, specialised, types
 from moesim.workload.serving import ahead, steps
 from moesim.workload.serving.ahead import ahead_with, holds_with
 from moesim.workload.serving.base import Rule
+from moesim.workload.serving.cycles import never_ends
 from moesim.workload.serving.host import HostTimes, turn_with
 from moesim.workload.serving.state import State, with_room
 from moesim.workload.serving.steps import decided_with, played_with
@@ -65,7 +66,7 @@ def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> t
     """What ``ahead_with`` and ``holds_with`` make of them."""
     table, flat = types.int64[:, ::1], types.int64[::1]
     given = (_of(state), _of(knobs), flat, _of(times), flat)
-    decides = types.int64(*given, table, types.int64)
+    decides = types.int64(*given, table, table, types.int64)
     holds = types.int64(*given, _of(state), table, table)
     return _made(_ahead_by, decides, rules, knobs), _made(_holds_by, holds, rules, knobs)
 
@@ -98,6 +99,6 @@ def play(rules: Rules, state: State, knobs: Any, lag: int) -> State:
     """``state`` after all steps by ``rules``, where no clock matters."""
     given = (_of(state), _of(knobs), types.int64)
     one = _made(_play_by, types.boolean(*given), rules, knobs)
-    while not one(state, knobs, lag):
+    while not one(state, knobs, lag) and not never_ends(state):
         state = with_room(state)
     return state

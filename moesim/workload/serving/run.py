@@ -13,6 +13,7 @@ from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.blocks import blocks_of
 from moesim.workload.serving.clock import played, steps_of
+from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
@@ -73,6 +74,9 @@ class Serving:
         """
         asked = self.served.asked
         at_once = replace(asked, arrival_ns=np.zeros_like(asked.arrival_ns))
+        if self.scheduler.orders[0]:  # at one instant arrivals no longer say who gives way
+            order = np.lexsort((asked.arrival_ns, asked.priority))
+            at_once = replace(at_once, priority=np.argsort(order))
         return self._plan(at_once, replace(self.room, loop=False))[1]
 
     def _plan(self, asked: Asked, room: Room) -> tuple[State, Schedule]:
@@ -80,6 +84,7 @@ class Serving:
         blocks are mostly those that were planned before.
         """
         state = played(asked, room, self.scheduler)
+        must_end(state)
         if self.planned is not None and same_passes(self.planned[0], state):
             schedule = self.planned[1]
         else:
@@ -103,6 +108,7 @@ class Serving:
                 self.state.ranks[GHOSTS] += self.ghosts - told
                 told = self.ghosts.copy()
                 self.state, start, host = steps.send(int(ended.max()))
+                must_end(self.state)
         except StopIteration:
             return
 
@@ -150,6 +156,8 @@ class Serving:
 
     def step(self, state: State, step: int, start: int, host: int) -> Schedule:
         """The pass of a replica's ``step``."""
+        if step >= STEPS_A_TOKEN * int((state.requests[INPUT] + state.requests[OUTPUT]).sum()):
+            raise InputError(ENDLESS_RUN)
         return self._passes(state, step, step + 1, (np.array([start]), np.array([host])))
 
     def after(self, fleet: Fleet) -> Serving:
@@ -180,8 +188,6 @@ class Serving:
     ) -> Schedule:
         if not int(state.numbers[STEPS]):
             raise InputError(nothing_served(state))
-        if last > STEPS_A_TOKEN * int((state.requests[INPUT] + state.requests[OUTPUT]).sum()):
-            raise InputError(ENDLESS)
         return passes_of(self.served, state, (first, last), self.gpus, at)
 
     def arrival_ns(self, ends_ns: Ints) -> Ints:
@@ -196,16 +202,6 @@ class Serving:
         found = np.where(known, ends_ns[np.where(known, came - 1, 0)], -1)
         instants: Ints = np.where(came == 0, 0, found)
         return instants
-
-
-STEPS_A_TOKEN = 10
-"""Of prompts and answers: a step computes one at least, so that with more all are computed again
-and again.
-"""
-ENDLESS = (
-    "workload: requests preempt each other for ever: of one instant and one priority, in few blocks"
-    " and small chunks; write arrivals that differ, policy: fcfs, or more memory.kv"
-)
 
 
 def nothing_served(state: State) -> str:

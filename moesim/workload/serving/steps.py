@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, keep_content, let_go
+from moesim.workload.serving.cycles import look_for_cycle
 from moesim.workload.serving.exchange import shift
 from moesim.workload.serving.lists import (
     stop_running,
@@ -22,6 +23,7 @@ from moesim.workload.serving.state import (
     BALANCE,
     BEGIN,
     BY_PREFIX,
+    BY_PRIORITY,
     COMPUTED,
     COUNT,
     DECIDED,
@@ -29,6 +31,7 @@ from moesim.workload.serving.state import (
     DRAFTS,
     END,
     ENDED,
+    ENDLESS,
     ENTRIES,
     FIRST_TOKEN,
     FOLLOWED_BY,
@@ -260,7 +263,7 @@ def close_step(state: State) -> int:
     """
     step, last = state.numbers[STEPS], state.numbers[ENTRIES]
     first = state.steps[BEGIN, step]
-    asked = state.requests
+    asked, went_on = state.requests, False
     for entry in range(first, last):
         request, start = state.log[WHO, entry], state.log[START, entry]
         end = start + state.log[COUNT, entry]
@@ -274,6 +277,7 @@ def close_step(state: State) -> int:
         again = max(0, min(end, asked[MOST, request]) - start)
         state.numbers[RECOMPUTED] += again
         state.ranks[AGAIN, asked[RANK, request]] += again
+        went_on = went_on or end > asked[MOST, request]
         asked[MOST, request] = max(asked[MOST, request], end)
     if last > first:
         state.numbers[STEPS] = step + 1
@@ -288,6 +292,8 @@ def close_step(state: State) -> int:
             state.steps[RUNS, step] += state.ranks[RUN, rank]
             state.steps[WAITS, step] += state.ranks[WAIT, rank]
             state.units[rank, step] = state.ranks[UNITS, rank]
+        if state.numbers[BY_PRIORITY]:
+            look_for_cycle(state, went_on)
     return int(last - first)
 
 
@@ -357,7 +363,7 @@ def played_with(decide: Decide) -> Callable[[State, Any, int], bool]:
 
     def play(state: Any, knobs: Any, lag: int) -> bool:
         requests, widest = state.requests.shape[1], state.running.size
-        while state.numbers[DONE] < requests:
+        while state.numbers[DONE] < requests and not state.numbers[ENDLESS]:
             step, entries = state.numbers[STEPS], state.numbers[ENTRIES]
             if entries + widest > state.log.shape[1] or step + 2 > state.steps.shape[1]:
                 return False
