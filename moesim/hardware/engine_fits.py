@@ -18,10 +18,11 @@ AnyFit = TypeVar("AnyFit", bound=Fit)
 
 
 def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
-    """``profile`` with the fits of the framework of ``software`` before all others, and of expert
-    kernels those of its ``moe_backend`` alone, in the formats that have one; of its
-    ``auto_moe_backend`` where its framework's own kernels of the format have such.
+    """``profile`` as ``software`` uses it: how it attends in mixed steps, the fits of its framework
+    before all others, and of expert kernels those of its ``moe_backend`` alone, in the formats that
+    have one; of its ``auto_moe_backend`` where its framework's own kernels have such.
     """
+    profile = profile.model_copy(update={"mixed_attention": software.mixed_attention})
     if profile.calibrated is None or not (software.framework or software.moe_backend):
         return profile
     kinds = {

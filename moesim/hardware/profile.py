@@ -14,6 +14,7 @@ from moesim.hardware.links import DIRECTIONS, Links, links_between
 from moesim.hardware.near_memory import NearMemory
 from moesim.hardware.network import Network
 from moesim.hardware.precision import peak_of
+from moesim.hardware.software import MixedAttention
 from moesim.hardware.sourced import UNVERIFIED, sources_used
 
 LARGEST_NODE = 8
@@ -38,6 +39,8 @@ class HardwareProfile(Params):
     near_memory: NearMemory | None = None
     unified: bool = False
     """Whether CPU and GPU share one memory, that of the GPU: nothing is copied between them."""
+    mixed_attention: MixedAttention = "joint"
+    """How the software on it attends in steps of prompts and answers."""
 
     @property
     def gpus(self) -> int:

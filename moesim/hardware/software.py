@@ -28,6 +28,7 @@ OFFLOADING = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisa
 Word = Annotated[str, Field(pattern=r"[a-z0-9_.-]+")]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
+MixedAttention = Literal["joint", "apart"]
 Execution = Literal["eager", "piecewise", "splits", "graph"]
 """Which launches are captured: none, all but those of the MoE part, all between two layers
 that wait for their counts, or all."""
@@ -84,7 +85,8 @@ class SoftwareProfile(Params):
     there it is made tokens in ``tokenize_ns``, and ``per_prompt_token_ns`` for each of them.
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
     expert kernels' names; ``auto_moe_backend``: the same, where its framework has such on the card.
-    ``ranges``: the least and the most that sources give of times, by name.
+    ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
+    kernels that can, or apart. ``ranges``: the least and the most that sources give of times.
     """
 
     name: str
@@ -119,6 +121,7 @@ class SoftwareProfile(Params):
     framework: str | None = None
     moe_backend: str | None = None
     auto_moe_backend: str | None = None
+    mixed_attention: MixedAttention = "joint"
     memory: SoftwareMemory = SoftwareMemory()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
@@ -288,6 +291,11 @@ class SoftwareFile(Params):
         description="The same, by card: in formats of which its framework's own kernels on the card"
         " have such, those alone.",
     )
+    mixed_attention: Sourced[MixedAttention] | None = Field(
+        None,
+        description="Serving: prompts and answers of a step are attended to in one call, where the"
+        " kernel takes both (joint, if left out), or each in one of its own (apart).",
+    )
     memory: SourcedSoftwareMemory = Field(
         SourcedSoftwareMemory(),
         description="What it holds of a GPU's memory beside weights, caches and rows.",
@@ -308,6 +316,7 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
+        optional |= {"mixed_attention"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

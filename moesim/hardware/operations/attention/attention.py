@@ -15,6 +15,7 @@ from moesim.hardware.operations.attention.scores import (
     Cache,
     Uniform,
     fitted_scores,
+    joint_scores,
     score_fits,
     uniform,
 )
@@ -92,7 +93,9 @@ class Attention(Operation):
             return [Part(np.zeros(count.shape))]
         starts, passes = STARTS, PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
-        starts += LATENT_STARTS if block.kind.startswith(LATENT) else 0
+        if block.kind.startswith(LATENT):
+            queries = FittedProducts(self.hardware, _dtype(block)).quantises
+            starts += LATENT_STARTS + queries
         starts, passes = starts - inside, passes - inside
         if (cross := layer.cross_attention) is not None:
             used = self.model.hidden_size * cross.heads
@@ -135,7 +138,27 @@ class Attention(Operation):
             scores, alone = self._scores(block, self.cache(block), count, *sums)
             found += where(count > 0, [scores])
             kernels += np.where(count > 0, 1 - alone, 0)
+        if len(found) > 1:
+            found = self._joined(block, found, (rest, decoding))
         return found, kernels
+
+    def _joined(
+        self, block: AttentionSpec, apart: list[Part], groups: tuple[Any, Any]
+    ) -> list[Part]:
+        """The scores of prompts and of those that decode beside them, as one call where the kernels
+        take both in one: no less than either alone.
+        """
+        if self.hardware.mixed_attention == "apart" or block.state_bytes or block.selected:
+            return apart
+        requests = tuple(uniform(*group) for group in groups)
+        cache = self.cache(block)
+        joint = joint_scores(self.hardware, block, cache, (requests[0], requests[1]))
+        if joint is None:
+            return apart
+        both = (groups[0][0] > 0) & (groups[1][0] > 0)
+        prompts, decodes = (part.time_ns for part in apart)
+        more = np.maximum(joint, np.maximum(prompts, decodes)) - decodes
+        return [apart[0]._replace(time_ns=np.where(both, more, prompts)), apart[1]]
 
     def cache(self, block: AttentionSpec) -> Cache:
         """The format of what a run caches of it."""
@@ -155,8 +178,13 @@ class Attention(Operation):
             return [self.gpu.product(count, elements, size, dtype, "projections")], 0
         hidden, last = self.model.hidden_size, block.heads * block.value_head_size
         first = max(elements / hidden - last, 1.0)
-        joint = fitted.part(count, Weights(first, hidden, width), "joint projection")
-        return [joint, fitted.part(count, Weights(hidden, last, width), "output")], PROJECTIONS
+        found = [
+            fitted.part(count, Weights(first, hidden, width), "joint projection"),
+            fitted.part(count, Weights(hidden, last, width), "output"),
+        ]
+        for k in (hidden, last):
+            found += fitted.quantising(self.gpu, count, k, self.model.activation_bytes)
+        return found, PROJECTIONS
 
     def _scores(
         self, block: AttentionSpec, cache: Cache, count: Any, context_tokens: ArrayLike,

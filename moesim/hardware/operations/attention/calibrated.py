@@ -15,6 +15,11 @@ LATENT_MARK = "_mla"
 """The end of the name of a kernel of multi-head latent attention: decodes read the latent, prompts
 the keys and values of all heads that were brought out of it.
 """
+ONE_CALL = "flash_attn"
+"""Kernels that get all tokens of a step in one call, prompts and answers, as vLLM's FlashAttention
+backend does (read in vLLM 0.20.2 v1/attention/backends/flash_attn.py); FlashInfer's has a call for
+each (v1/attention/backends/flashinfer.py).
+"""
 
 
 def attention_fit_for(
@@ -46,6 +51,12 @@ def latent_fit_for(profile: HardwareProfile, op: str, dtype: str) -> AttentionFi
 def of_latents(fit: AttentionFit) -> bool:
     """Whether a fit is of multi-head latent attention."""
     return (fit.kernel or "").endswith(LATENT_MARK)
+
+
+def in_one_call(prompts: AttentionFit, decodes: AttentionFit) -> bool:
+    """Whether a step's prompts and answers share a call of these kernels."""
+    names = [fit.kernel or "" for fit in (prompts, decodes)]
+    return all(ONE_CALL in name and not name.endswith(LATENT_MARK) for name in names)
 
 
 def attention_units(profile: HardwareProfile, dtype: str) -> Mapping[str, float]:

@@ -7,6 +7,10 @@ it walks takes its products and exponentials, or a multiprocessor's own reading 
 queries do not fill the card, kernels split the keys over idle multiprocessors and merge the parts
 (flash-decoding): ``split`` is ``combine`` + parts x ``merge``. A split that costs more than it
 saves is priced for larger batches too, so that the price is monotone.
+
+One call of prompts and of single queries beside them walks the tiles of both, on whichever
+multiprocessor is free, and overlaps the traffic of both with that. Its single queries take whole
+tiles, are not swapped and not split (``joint_ns``).
 """
 
 from __future__ import annotations
@@ -105,12 +109,45 @@ def _terms(
     walked = _walked(shape, tiles, split, waves, card)
     busy = walked * _key_ns(numbers, shape, tiles, card) + numbers.item_ns * waves
     memory, write = _moved(numbers, shape, card)
-    larger, smaller = np.maximum(memory, busy), np.minimum(memory, busy)
-    together = larger * (1 + (smaller / larger) ** numbers.overlap) ** (1 / numbers.overlap)
+    together = _overlapped(memory, busy, numbers.overlap)
     extra = split * (numbers.combine_ns + numbers.merge_ns * shape.context / walked)
     extra = extra + numbers.reorder_ns * (tiles.reorders & (shape.batch > 1))
     start = np.full(len(items), numbers.start_ns)
     return AttentionTerms(start, extra, write, memory, busy, start + extra + write + together)
+
+
+def joint_ns(
+    numbers: AttentionNumbers,
+    layout: Layout,
+    shapes: tuple[AttentionShape, AttentionShape],
+    decoding: AttentionNumbers,
+    card: Card,
+) -> Floats:
+    """The time of calls of prompts and, beside them, of single queries (``shapes``) in nanoseconds.
+
+    ``numbers`` and ``layout`` are the prompts'; ``decoding`` are those of single queries alone,
+    which know better how fast cached keys are read.
+    """
+    prompts, single = shapes
+    alone = _terms(numbers, prompts, query_tiles(layout, prompts), card)
+    busy = sum(_evenly(numbers, layout, shape, card) for shape in shapes)
+    memory, write = _moved(decoding, single, card)
+    together = _overlapped(alone.memory + memory, np.maximum(alone.busy, busy), numbers.overlap)
+    return numbers.start_ns + alone.write + write + together
+
+
+def _evenly(numbers: AttentionNumbers, layout: Layout, shape: AttentionShape, card: Card) -> Floats:
+    """What the tiles of a call keep each multiprocessor busy for, spread evenly over all."""
+    tiles = query_tiles(layout, shape, beside=True)
+    walked = np.where(shape.queries > 1, shape.keys + ROWS / 2, shape.context)
+    each = walked * _key_ns(numbers, shape, tiles, card) + numbers.item_ns
+    return shape.batch * tiles.tiles / card.multiprocessors * each
+
+
+def _overlapped(one: Floats, other: Floats, power: float) -> Floats:
+    """The ``power`` norm of two times."""
+    larger, smaller = np.maximum(one, other), np.minimum(one, other)
+    return np.asarray(larger * (1 + (smaller / larger) ** power) ** (1 / power))
 
 
 def _walked(

@@ -18,12 +18,14 @@ from moesim.hardware.operations.attention.calibrated import (
     PREFILL,
     attention_fit_for,
     attention_numbers,
+    in_one_call,
     latent_fit_for,
 )
 from moesim.hardware.operations.attention.kernel import (
     AttentionNumbers,
     attention_ns,
     attention_terms,
+    joint_ns,
 )
 from moesim.hardware.operations.attention.tiles import AttentionShape
 from moesim.hardware.parts import MEASURED, Amount, Detail, tabled_source
@@ -115,6 +117,25 @@ def fitted_scores(
         found.fitted[mine] = True
         found = found._replace(of=partial(_terms, fit, numbers, call, card, ratio))
     return found
+
+
+def joint_scores(
+    profile: HardwareProfile, block: AttentionSpec, cache: Cache, groups: tuple[Uniform, Uniform]
+) -> Floats | None:
+    """The scores of prompts and of decodes beside them, where one call serves both; None where the
+    kernels are apart.
+    """
+    fits = [_fit_for(profile, op, block, cache.dtype, _cached_head(block, cache, op))
+            for op in (PREFILL, DECODE)]  # fmt: skip
+    prompts, decodes = fits
+    if prompts is None or decodes is None or not in_one_call(prompts, decodes):
+        return None
+    head, peak = _cached_head(block, cache, PREFILL), profile.peak(cache.dtype)
+    flat = (Uniform(*map(np.ravel, group)) for group in groups)
+    together, beside = (_call(group, block, cache, head, peak) for group in flat)
+    numbers, decoding = (attention_numbers(fit, profile) for fit in (prompts, decodes))
+    time = joint_ns(numbers, prompts.layout, (together, beside), decoding, card_of(profile))
+    return time.reshape(np.shape(groups[0].queries))
 
 
 def _cached_head(block: AttentionSpec, cache: Cache, op: str) -> float:

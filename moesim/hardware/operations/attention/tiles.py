@@ -56,9 +56,11 @@ class QueryTiles(NamedTuple):
     reorders: NDArray[np.bool_]
 
 
-def query_tiles(layout: Layout, shape: AttentionShape) -> QueryTiles:
-    """The tiles of each call."""
-    group, alone = shape.heads / shape.kv_heads, shape.queries == 1
+def query_tiles(layout: Layout, shape: AttentionShape, *, beside: bool = False) -> QueryTiles:
+    """The tiles of each call; ``beside``: of calls that hold longer queries too, in which single
+    ones are not swapped.
+    """
+    group, alone = shape.heads / shape.kv_heads, (shape.queries == 1) & (not beside)
     packed = layout == "packed"
     packs = alone | packed
     rows = shape.queries * np.where(packs, group, 1.0)
