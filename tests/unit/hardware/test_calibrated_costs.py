@@ -213,7 +213,7 @@ def test_a_measured_launch_is_every_start(h100: HardwareProfile, only: LayerSpec
     measured = h100.model_copy(update={"calibrated": Calibrated(kernels=LAUNCHES)})
     pair = [CostModel(profile, small_model(only)) for profile in (h100, measured)]
     sheet, launch = (costs.attention_ns(only, 4, 4000, 4000) for costs in pair)
-    assert sheet - launch == 6 * (4000 - 1500)
+    assert sheet - launch == 6 * (2700 - 1500)
     told = CostModel(measured, small_model(only), "datasheet")
     assert told.attention_ns(only, 4, 4000, 4000) == sheet
 

@@ -18,7 +18,7 @@ from tests.unit.hardware.small import layer, small_model
 BYTES_A_NS = 3.35e12 * 0.9 / 1e9
 BF16_A_NS = 989.4e12 * 0.65 / 1e9
 ACTIVATION_A_NS = 3.35e12 * 0.5 / 1e9
-START_NS = 4000
+START_NS = 2700
 counts = st.integers(0, 5000)
 
 
