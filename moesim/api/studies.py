@@ -180,7 +180,7 @@ def evidence(
     of that name [``published``], and write table, figures and page into the folder ``out``. With
     ``pack="all"`` every shipped pack goes to a folder of its name there, and the table has a row a
     pack: its runs, their median error and 90th percentile, how many lie in their ranges, how many
-    pairs of one engine are in the measured order.
+    pairs of one engine are in the measured order; ``runs`` then leave out packs that have none.
 
     Returns the table, a row a run (measured, predicted, low and high tokens/s, the error of the
     time a token in percent, what the time rests on, what was assumed), and the files; ``progress``
@@ -195,7 +195,7 @@ def evidence(
     from moesim.report.judged.evidence import write_evidence
 
     if str(pack) == ALL and not Path(ALL).exists():
-        return _evidence_of_all(Path(out), progress)
+        return _evidence_of_all(Path(out), runs, progress)
     folder = pack_folder(pack or "published")
     every = {one.run: one for one in read_pack(folder)}
     if not every:
@@ -212,19 +212,32 @@ def evidence(
 
 
 def _evidence_of_all(
-    out: Path, progress: Progress | None = None
+    out: Path, runs: Sequence[str] | None, progress: Progress | None
 ) -> tuple[pd.DataFrame, list[Path]]:
-    """Every shipped pack, and the evidence that is no run."""
+    """Every shipped pack, and the evidence that is no run; or only the ``runs`` that are named."""
     import pandas as pd
 
     from moesim.calibrate.published.overview import others, overview
-    from moesim.calibrate.published.pack import shipped_packs
+    from moesim.calibrate.published.pack import pack_folder, read_pack, shipped_packs
     from moesim.report.judged.evidence_overview import write_overview
 
-    found = {name: evidence(out / name, pack=name, progress=progress) for name in shipped_packs()}
-    tables = {name: table for name, (table, _) in found.items()}
-    table = pd.concat([overview(tables), others()], ignore_index=True)
-    written = [path for _, paths in found.values() for path in paths]
+    packs = {name: [one.run for one in read_pack(pack_folder(name))] for name in shipped_packs()}
+    for run in runs or ():
+        check_choice("--run", run, tuple({one for of in packs.values() for one in of}))
+    chosen = {name: [run for run in of if not runs or run in runs] for name, of in packs.items()}
+    tables, written, done = dict[str, pd.DataFrame](), list[Path](), 0
+    number = sum(len(of) for of in chosen.values())
+
+    def told(finished: int, total: int) -> None:  # noqa: ARG001 (of one pack alone)
+        if progress:
+            progress(done + finished, number)
+
+    for name, of in chosen.items():
+        if of:
+            tables[name], paths = evidence(out / name, pack=name, runs=of, progress=told)
+            written, done = written + paths, done + len(of)
+    rest = [] if runs else [others()]
+    table = pd.concat([overview(tables), *rest], ignore_index=True)
     return table, [*written, *write_overview(table, out)]
 
 

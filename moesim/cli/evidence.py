@@ -18,6 +18,7 @@ app = typer.Typer(
         "moesim evidence --out results/evidence",
         "moesim evidence --pack throughputs --out results/throughputs",
         "moesim evidence --pack all --out results/evidence",
+        "moesim evidence --pack all --run r01 --run mmap --out results/two",
         'moesim evidence add run.yaml --measured "17.8 tokens/s" --pack my-runs',
         "moesim evidence --pack my-runs --out results/mine",
     ),

@@ -38,7 +38,7 @@ from moesim.metrics.served_interval import keys_of, times_of_parts, times_played
 from moesim.trace.cards import scaled_from
 from moesim.workload.serving.state import NEVER
 
-MOST_TOKENS = 1_000_000
+MOST_TOKENS = 500_000
 """Of a run that is played again without being asked to."""
 Play = Callable[[Case], Outcome]
 

@@ -310,8 +310,8 @@ class Serving(Service):
     price_interval: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Whether times of requests that come by the clock have an interval by what "
-        "prices may be off by, for which the run is played twice more: of runs of up to a million "
-        "tokens, always, or never.",
+        "prices may be off by, for which the run is played twice more: of runs of up to half a "
+        "million tokens, always, or never.",
     )
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from moesim.api import evidence
 from moesim.calibrate.host.fit import with_share
 from moesim.calibrate.published.others import kernels
 from moesim.calibrate.published.overview import others, overview
@@ -199,6 +200,29 @@ def test_all_packs_are_predicted_by_one_command(
     assert (tmp_path / "out" / "mine" / "evidence.csv").is_file()
     assert main(["evidence", "--pack", "all", "--out", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["packs"][0]["what"] == "mine"
+
+
+def test_some_runs_of_all_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs without one are left out; how far it is counts the runs of all."""
+    for pack, runs in (("a", ("one", "two")), ("b", ("three",)), ("c", ("four", "one"))):
+        (tmp_path / pack).mkdir()
+        files = dict.fromkeys(runs, described(24))
+        written(tmp_path / pack, [row(run, 10) for run in runs], **files)
+    monkeypatch.setattr("moesim.calibrate.published.pack.shipped_packs", lambda: ["a", "b", "c"])
+    monkeypatch.chdir(tmp_path)
+    seen: list[tuple[int, int]] = []
+    table, paths = evidence(
+        "out",
+        pack="all",
+        runs=["one"],
+        progress=lambda finished, total: seen.append((finished, total)),
+    )
+    assert (list(table.what), list(table.runs)) == (["a", "c"], [1, 1])
+    assert seen == [(1, 2), (2, 2)]
+    assert not (tmp_path / "out" / "b").exists()
+    assert tmp_path.joinpath("out", "c", "evidence.csv") in [path.absolute() for path in paths]
+    with pytest.raises(InputError, match="--run"):
+        evidence("out", pack="all", runs=["five"])
 
 
 def test_the_page_has_every_run_and_every_fitted_host() -> None:
