@@ -8,6 +8,7 @@ from typing import Any
 
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import as_object, parse_json
+from moesim.trace.domains import as_json, from_json
 from moesim.trace.routing import TraceMetadata
 
 FORMAT_VERSION = 1
@@ -28,6 +29,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def encode_metadata(metadata: TraceMetadata) -> bytes:
     """JSON with sorted keys, so that equal metadata give equal bytes."""
     values = {"format_version": FORMAT_VERSION, **asdict(metadata)}
+    del values["domains"]
+    if metadata.domains:
+        values["domains"] = as_json(metadata.domains)
     return json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
 
 
@@ -45,7 +49,9 @@ def decode_metadata(text: bytes) -> TraceMetadata:
             " import the recording again, or update moesim"
         )
     _check(values)
-    return TraceMetadata(**{**values, "moe_layer_ids": tuple(values["moe_layer_ids"])})
+    domains = from_json(values.pop("domains", {}))
+    layers = tuple(values.pop("moe_layer_ids"))
+    return TraceMetadata(**values, moe_layer_ids=layers, domains=domains)
 
 
 def _check(values: dict[str, Any]) -> None:

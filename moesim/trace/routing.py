@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
+from moesim.trace.domains import Domain
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -35,6 +36,7 @@ class TraceMetadata:
 
     ``experts`` are the routed experts of a layer (ids 0 .. experts - 1), ``top_k`` the slots of a
     token and layer, ``moe_layer_ids`` the model's layer index of each MoE layer of the trace.
+    ``domains``: what requests are about, of those that say it.
     """
 
     model: str | None
@@ -45,6 +47,7 @@ class TraceMetadata:
     source: str
     licence: str
     notes: str = ""
+    domains: tuple[Domain, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.experts < NO_EXPERT:

@@ -6,10 +6,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 from pydantic import Field
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.params import Params
+from moesim.trace.domains import domain_of
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.lengths.base import Pair
 from moesim.workload.schedule import Ints
@@ -20,7 +22,8 @@ CANDIDATES = 8
 
 class Recorded(NamedTuple):
     """Requests of a trace, int64[n] each: the first row and the number of their prompt's rows and
-    of their decode rows, and the prompt's length (which some traces say without having its rows).
+    of their decode rows, and the prompt's length (which some traces say without having its rows);
+    which of the trace's ``domains``, by name, each is of, -1: of none.
     """
 
     prompt_row: Ints
@@ -28,6 +31,8 @@ class Recorded(NamedTuple):
     decode_row: Ints
     decode_rows: Ints
     prompt_tokens: Ints
+    domain: Ints
+    domains: tuple[str, ...]
 
     @classmethod
     def of(cls, trace: RoutingTrace) -> Recorded:
@@ -43,7 +48,22 @@ class Recorded(NamedTuple):
         decode_row = first + prompt
         inside = np.minimum(decode_row, trace.tokens - 1)
         told = np.where(decode > 0, trace.position[inside].astype(np.int64), prompt)
-        return cls(first, prompt, decode_row, decode, np.maximum(told, 1))
+        domains = trace.metadata.domains
+        domain = domain_of(domains, trace.request_id[begins].astype(np.int64))
+        length, names = np.maximum(told, 1), tuple(one.name for one in domains)
+        return cls(first, prompt, decode_row, decode, length, domain, names)
+
+    def about(self, domain: str | None) -> NDArray[np.bool_]:
+        """Which requests are of a ``domain``, None: of any. InputError where the trace has none."""
+        if domain is None:
+            return np.ones(len(self.domain), np.bool_)
+        if domain not in self.domains:
+            what = f"'{domain}' is no domain of the trace; {nearest(domain, self.domains)}"
+            if not self.domains:
+                what = f"is '{domain}', and the trace does not say what its requests are about;"
+                what += " leave it out, or write a trace that 'moesim trace label' has made of it"
+            raise InputError(f"workload.routing.domain: {what}")
+        return np.equal(self.domain, self.domains.index(domain))
 
     def lengths(self, bound: Ints) -> Pair:
         """Input and output tokens of requests that are as those of ``bound``: the last token of an
@@ -64,6 +84,11 @@ class Binding(Params):
         default="own",
         description="Prompt tokens take rows of prompts, or, of traces that have none, decode rows,"
         " from a drawn one on.",
+    )
+
+    domain: str | None = Field(
+        default=None,
+        description="Only requests of the trace that are about this (see moesim trace stats).",
     )
 
     def bind(self, count: int, recorded: Ints, stream: Generator) -> Ints:
@@ -130,6 +155,7 @@ def with_rows(recorded: Recorded, binding: Binding, *, prompts: bool) -> Ints:
         needed[:] = True
     if prompts and binding.prompts_from == "own":
         needed &= recorded.prompt_rows > 0
+    needed &= recorded.about(binding.domain)
     if not needed.any():
         what = "has no request with what is served: prompt and decode rows, or, in phase decode or"
         raise InputError([Problem("", "trace", f"{what} with prompts_from: decode, decode rows")])

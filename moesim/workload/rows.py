@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from moesim.workload.schedule import Ints
 
 RECORDED, REPEATED, BORROWED, ELSEWHERE = range(4)
 SHARES = ("recorded", "repeated", "borrowed")
+MANY = 2
+"""Domains that tell requests apart."""
 MOST_CHAINED = 1 << 16
 """Requests that one goes on with, at most."""
 
@@ -42,7 +45,8 @@ class Runs(NamedTuple):
 
 class Part(NamedTuple):
     """Prompts, or answers, of requests: ``tokens`` int64[n] that each has in passes, from its token
-    ``first`` int64[n] on, and the trace's ``row`` and ``rows`` int64[requests of the trace].
+    ``first`` int64[n] on, and the trace's ``row``, ``rows`` and ``domain`` int64[requests of the
+    trace].
     """
 
     name: str
@@ -50,6 +54,7 @@ class Part(NamedTuple):
     first: Ints
     row: Ints
     rows: Ints
+    domain: Ints
 
 
 def runs_of(part: Part, bound: Ints, binding: Binding, stream: Generator) -> list[Ints]:
@@ -72,8 +77,8 @@ def runs_of(part: Part, bound: Ints, binding: Binding, stream: Generator) -> lis
 
 
 def _chained(part: Part, bound: Ints, there: Ints, stream: Generator) -> list[Ints]:
-    """Where rows end, those of another request, drawn evenly of those that have some."""
-    others, found = np.flatnonzero(part.rows > 0), []
+    """Where rows end, those of another request, drawn evenly of those of its domain."""
+    draw, found = _others(part), []
     at, left, of = part.first[there], part.tokens[there], bound[there]
     mark = np.full(len(there), RECORDED)
     for _ in range(MOST_CHAINED):
@@ -83,9 +88,22 @@ def _chained(part: Part, bound: Ints, there: Ints, stream: Generator) -> list[In
         found.append((at, part.row[of], rows, np.zeros_like(at), mark))
         goes_on = left > rows
         at, left = (at + rows)[goes_on], (left - rows)[goes_on]
-        of = others[stream.integers(0, len(others), len(at))]
+        of = draw(of[goes_on], stream)
         mark = np.full(len(at), BORROWED)
     return [np.concatenate(column) for column in zip(*found, strict=True)]
+
+
+def _others(part: Part) -> Callable[[Ints, Generator], Ints]:
+    """What draws, for requests of the trace, others of their domains that have rows of ``part``, of
+    any where none of the domain has some.
+    """
+    others = np.flatnonzero(part.rows > 0)
+    if len(np.unique(part.domain[others])) < MANY:
+        return lambda of, stream: others[stream.integers(0, len(others), len(of))]
+    others = others[np.argsort(part.domain[others], kind="stable")]
+    ends = np.searchsorted(part.domain[others], part.domain[:, None] + [0, 1])
+    ends[ends[:, 0] == ends[:, 1]] = 0, len(others)
+    return lambda of, stream: others[stream.integers(ends[of, 0], ends[of, 1])]
 
 
 def borrowed_prompts(part: Part, recorded: Recorded, bound: Ints, stream: Generator) -> list[Ints]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.trace.domains import domain_of
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.trace.statistics.batches import distinct_experts
 from moesim.trace.statistics.correlation import cramers_v, joint_counts, mutual_information_bits
@@ -49,6 +50,7 @@ def statistics(trace: RoutingTrace) -> Values:
     return {
         "model": trace.metadata.model,
         "requests": trace.requests,
+        "domains": _domains(trace),
         "tokens": trace.tokens,
         "tokens_by_phase": {p.name.lower(): int((trace.phase == p).sum()) for p in Phase},
         "request_tokens": _spread(np.diff(trace.request_offsets())),
@@ -60,6 +62,13 @@ def statistics(trace: RoutingTrace) -> Values:
         "layers": layers,
         "definitions": DEFINITIONS,
     }
+
+
+def _domains(trace: RoutingTrace) -> dict[str, int]:
+    """Requests by what they are about."""
+    ids = trace.request_id[trace.request_offsets()[:-1]].astype(np.int64)
+    of = domain_of(trace.metadata.domains, ids)
+    return {one.name: int((of == n).sum()) for n, one in enumerate(trace.metadata.domains)}
 
 
 def _layers(trace: RoutingTrace, counts: Any) -> list[Values]:

@@ -33,6 +33,7 @@ def _trace(result: Values) -> Table:
     table = Table(show_header=False, box=None)
     lengths = result["request_tokens"]
     phases = [f"{n} {name}" for name, n in result["tokens_by_phase"].items() if n]
+    domains = [f"{n} {name}" for name, n in result["domains"].items()]
     for name, value in (
         ("model", result["model"] or "not named"),
         ("requests", f"{result['requests']}, {lengths['min']} to {lengths['max']} tokens each"),
@@ -40,6 +41,8 @@ def _trace(result: Values) -> Table:
         ("MoE layers", f"{result['moe_layers']}, top-{result['top_k']} of {result['experts']}"),
     ):
         table.add_row(name, value)
+    if domains:
+        table.add_row("domains", ", ".join(domains))
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.trace.domains import domains_of
 from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace, TraceMetadata
 from moesim.trace.synthesis.parameters import GateWeights, SyntheticTrace
 from moesim.trace.synthesis.planning import PHASES, Request, generator, plan
@@ -114,8 +115,8 @@ def _predicted(parameters: SyntheticTrace, ids: NDArray[np.uint16]) -> NDArray[n
 
 
 def _metadata(parameters: SyntheticTrace, planned: list[Request]) -> TraceMetadata:
-    names = parameters.domains.names
-    counts = np.bincount([request.domain for request in planned], minlength=len(names))
+    names, own = parameters.domains.names, [request.domain for request in planned]
+    counts = np.bincount(own, minlength=len(names))
     listed = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True) if n)
     return TraceMetadata(
         model=parameters.model,
@@ -126,4 +127,7 @@ def _metadata(parameters: SyntheticTrace, planned: list[Request]) -> TraceMetada
         source=parameters.source,
         licence=parameters.licence,
         notes=f"synthetic, seed {parameters.seed}: {parameters.title}; requests: {listed}",
+        domains=domains_of([names[one] for one in own], np.arange(len(own)))
+        if len(names) > 1
+        else (),
     )

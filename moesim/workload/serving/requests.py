@@ -156,16 +156,19 @@ def _runs(load: Load, recorded: Recorded, bound: Ints, arrived: Arrived, lengths
     inputs, outputs = lengths
     begin = np.concatenate(([0], np.cumsum(inputs + outputs - 1)))[:-1]
     stream = load.stream("routing.rows")
-    prompt = Part("prompt", inputs, begin, recorded.prompt_row, recorded.prompt_rows)
-    answer = Part("answer", outputs - 1, begin + inputs, recorded.decode_row, recorded.decode_rows)
+    rows = (recorded.prompt_row, recorded.prompt_rows, recorded.domain)
+    prompt = Part("prompt", inputs, begin, *rows)
+    rows = (recorded.decode_row, recorded.decode_rows, recorded.domain)
+    answer = Part("answer", outputs - 1, begin + inputs, *rows)
     parts = [runs_of(answer, bound, load.binding, stream)]
     if not load.prompts:
         return joined([elsewhere(prompt), *parts])
     own = load.binding.prompts_from == "own"
     if arrived.prefixes is not None:
-        row, rows = prompt[3:] if own else answer[3:]
+        pool = prompt if own else answer
+        there = (pool.rows > 0) & recorded.about(load.binding.domain)
         shared, prompt = prefix_runs(
-            arrived.prefixes, prompt, load.seed, (row[rows > 0], rows[rows > 0])
+            arrived.prefixes, prompt, load.seed, (pool.row[there], pool.rows[there])
         )
         parts.append(shared)
     if own:

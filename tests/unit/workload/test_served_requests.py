@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.testing.traces import toy_trace
+from moesim.trace.domains import with_domains
 from moesim.workload.arrivals import registry as arrivals
 from moesim.workload.binding import Draw, Nearest, Own
 from moesim.workload.lengths import registry as lengths
@@ -101,3 +103,61 @@ def test_rows_of_decode_tokens_in_place_of_a_prompt(tmp_path):
 def test_prompts_elsewhere_are_no_part_of_the_share(tmp_path):
     line = '{"arrival_time_ns": 0, "input_toks": 900, "output_toks": 3}\n'
     assert served(line, tmp_path, prompts=False).routing_share["recorded"] == 1.0
+
+
+def bound_to(domain: str | None, names: list[str], count: int, **given: Any) -> ServedRequests:
+    """Requests of 6 and 15 tokens, bound in a trace whose requests are about ``names``."""
+    fixed: Any = lengths.get("fixed")
+    binding = Draw(domain=domain, **given)
+    trace = with_domains(TRACE, names) if names else TRACE
+    sizes = fixed(input_len=6, output_len=15)
+    return served_requests(Load(arrivals.get("at_once")(), sizes, binding, count=count), trace, 4)
+
+
+def test_only_requests_of_a_domain_are_drawn():
+    of = bound_to("code", ["code", "prose", "code"], 60)
+    assert set(of.bound.tolist()) == {0, 2}
+    assert set(bound_to("prose", ["code", "prose", "code"], 9).bound.tolist()) == {1}
+
+
+def test_a_domain_is_left_out_of_what_is_drawn_without_one():
+    """The same draws as of a trace that says nothing."""
+    plain, said = (bound_to(None, names, 20) for names in ([], ["a", "b", "a"]))
+    assert plain.bound.tolist() == said.bound.tolist()
+
+
+@pytest.mark.parametrize("domain", [None, "a"])
+def test_a_chain_stays_in_its_domain(domain):
+    of = bound_to(domain, ["a", "b", "a"], 40, when_short="chain")
+    assert set(of.bound.tolist()) == ({0, 2} if domain else {0, 1, 2})
+    for one, bound in enumerate(of.bound):
+        within = np.searchsorted(STARTS, rows_of(of, one), "right") - 1
+        assert set(within) <= ({1} if bound == 1 else {0, 2})
+    assert any(
+        len({*(np.searchsorted(STARTS, rows_of(of, one), "right"))}) > 1 for one in range(40)
+    )
+
+
+def test_prefixes_take_rows_of_the_domain(tmp_path):
+    given = {"timestamp": 0, "input_length": 8, "output_length": 3, "block_size": 4}
+    text = "\n".join(json.dumps({**given, "hash_ids": [n, n + 50]}) for n in range(30))
+    path = tmp_path / "requests"
+    path.write_text(text)
+    of_file: Any = arrivals.get("mooncake")
+    load = Load(of_file(file=str(path)), lengths.get("arrivals")(), Draw(domain="a"))
+    of = served_requests(load, with_domains(TRACE, ["a", "b", "a"]), 4)
+    taken = {row for one in range(30) for row in rows_of(of, one)}
+    assert not taken & set(range(7, 15))
+    assert taken & set(range(7))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([], r"domain: is 'cod', and the trace does not say .*moesim trace label"),
+        (["code", "prose", "x"], r"domain: 'cod' is no domain of the trace; allowed: code, prose"),
+    ],
+)
+def test_a_domain_that_the_trace_has_not_is_told(names, told):
+    with pytest.raises(InputError, match=told):
+        bound_to("cod", names, 3)
