@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +28,17 @@ class Asked:
     prices: Ints | None = None
     wanted: Ints | None = None
 
-    def at(self, index: int) -> At:
-        """The experts needed in pass ``index``, and what is aligned with them."""
-        span = slice(self.active_experts.offsets[index], self.active_experts.offsets[index + 1])
-
-        def part(values: Ints | None) -> Ints | None:
-            return None if values is None else np.ascontiguousarray(values[..., span])
-
+    def at(self, here: slice) -> At:
+        """The experts needed in a single pass, which are ``here``, and what is aligned with
+        them.
+        """
+        offers = self.prices
         return At(
-            self.active_experts.experts[span],
-            part(self.next_use),
-            part(self.weights),
-            part(self.prices),
-            part(self.wanted),
+            self.active_experts.experts[here],
+            None if self.next_use is None else self.next_use[here],
+            None if self.weights is None else self.weights[here],
+            None if offers is None else np.ascontiguousarray(offers[:, here]),
+            None if self.wanted is None else self.wanted[here],
         )
 
 
@@ -94,6 +92,7 @@ class Predictions:
     fetched: Fetched | None = None
     _known: dict[tuple[int, int, int], tuple[list[int], Ints]] = field(default_factory=dict)
     _running: dict[int, list[int]] = field(default_factory=dict)
+    _issued: dict[tuple[Any, ...], list[tuple[int, int, int]]] = field(default_factory=dict)
 
     @cached_property
     def distances(self) -> int:
@@ -124,13 +123,13 @@ class Predictions:
         found = self.prefetcher.predict(view, origin, layer, gpu)
         return found if self.fetched is None else self.fetched.of(view, found, layer, gpu)
 
-    def of(self, origin: int, target: tuple[int, int], gpu: int) -> Ints:
-        """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``."""
-        index, layer = target
+    def of(self, origin: int, index: int, layer: int, gpu: int) -> Ints:
+        """The experts of MoE ``layer`` on ``gpu`` in pass ``index`` of the view."""
         key = (origin, layer, gpu)
         if key not in self._known:
             found = self.predict(*key)
-            self._known[key] = (found.offsets.tolist(), found.experts)
+            experts = np.ascontiguousarray(found.experts, np.int64)
+            self._known[key] = (found.offsets.tolist(), experts)
         offsets, experts = self._known[key]
         return experts[offsets[index] : offsets[index + 1]]
 
@@ -145,10 +144,24 @@ class Predictions:
             self._running[index] = np.flatnonzero(self.view.active[index]).tolist()
         return self._running[index]
 
-    def layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
-        """The pass in the view, and MoE layer, of those that pass ``index`` prefetches for at
-        ``source``: nearest first.
+    def issued_at(self, index: int, source: int) -> list[tuple[int, int, int]]:
+        """What pass ``index`` of the view prefetches for at ``source``, nearest first: the origin,
+        how many passes later it is, and the MoE layer. Found once for passes that run alike.
         """
+        alike = (*self._alike[index : index + 2], source)
+        if alike not in self._issued:
+            self._issued[alike] = [
+                (self.origin(source, far), later - index, layer)
+                for far, (later, layer) in enumerate(self._layers_ahead(index, source), 1)
+            ]
+        return self._issued[alike]
+
+    @cached_property
+    def _alike(self) -> list[bytes]:
+        """By pass of the view what tells those apart that run other layers."""
+        return [row.tobytes() for row in self.view.active]
+
+    def _layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
         active = self.view.active
         runs, most = self._runs(index), self.prefetcher.layers
         first = bisect_right(runs, source)

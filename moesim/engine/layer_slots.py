@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,28 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.memory.activations import Activations
 from moesim.memory.policy import ARRIVING, PINNED, THIS_LAYER, THIS_PASS
-from moesim.memory.residency import LayerCache
+from moesim.memory.residency import NOT_BUSY, LayerCache
+from moesim.runtime.compiled import code_of, njit, types
+
+_FLAT = types.int64[::1]
+
+
+@njit(types.int64(types.boolean[::1], _FLAT, _FLAT, types.int64, _FLAT), cache=True, _nrt=False)
+def _pin(resident: Any, pins: Any, experts: Any, until: int, lacking: Any) -> int:
+    """See ``LayerSlots.pin_all``; fills in the ``lacking`` ones, and returns how many there are."""
+    number = 0
+    for e in experts:
+        if resident[e]:
+            pins[e] = until
+        else:
+            lacking[number] = e
+            number += 1
+    return number
+
+
+@cache
+def _pin_code() -> Any:
+    return code_of(_pin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +61,11 @@ class LayerSlots:
     def resident(self) -> NDArray[np.bool_]:
         """bool[experts]: which have a slot, as the cache has it."""
         return self.cache.resident[self.span]
+
+    @cached_property
+    def lacking(self) -> Ints:
+        """Room int64[experts] for those that have no slot."""
+        return np.empty(self.experts, np.int64)
 
     @cached_property
     def pins(self) -> Ints:
@@ -72,9 +99,8 @@ class LayerSlots:
 
     def pin_all(self, experts: Ints, until: int) -> list[int]:
         """As ``pin``, those of ``experts`` that have a slot; returns the others."""
-        there = self.resident[experts]
-        self.pins[experts[there]] = until
-        lacking: list[int] = experts[~there].tolist()
+        number = _pin_code()(self.resident, self.pins, experts, until, self.lacking)
+        lacking: list[int] = self.lacking[:number].tolist()
         return lacking
 
     def stand_before(self, step: int) -> None:
@@ -87,9 +113,7 @@ class LayerSlots:
         self.resident[expert] = False
         self.arrived(expert)
 
-    def prefetch(
-        self, expert: int, until: int, busy: NDArray[np.bool_] | None = None
-    ) -> int | None:
+    def prefetch(self, expert: int, until: int, busy: NDArray[np.bool_] = NOT_BUSY) -> int | None:
         """As ``LayerCache.prefetch``."""
         return self.cache.prefetch(self.first + expert, until, busy)
 

@@ -14,10 +14,19 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import NONE, Work
-from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Room, Served, lay_out
+from moesim.engine.layout import (
+    BLOCK_ROWS,
+    Active,
+    How,
+    Layout,
+    OnePass,
+    Served,
+    lay_out,
+    served,
+)
 from moesim.engine.prices import PriceCache, PricedOperation
 from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_launches import RaggedLaunches
+from moesim.engine.ragged_launches import PassNs, RaggedLaunches
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations
 from moesim.memory.split import COPY, OFFERED, ROWS
@@ -36,13 +45,12 @@ NOTHING_OFFERED = np.zeros(0, np.bool_), np.zeros((2, 0), np.int64)
 
 class Decided(NamedTuple):
     """The activations of a MoE layer on a GPU, with its active experts; in ``streamed`` passes
-    bool[passes] the layer is copied whole; ``late`` bool[activations] wait for their prefetch.
+    bool[passes] the layer is copied whole.
     """
 
     active: Active
     activations: Activations
     streamed: NDArray[np.bool_]
-    late: NDArray[np.bool_] = NOT_LATE
 
 
 class LaunchPrices(NamedTuple):
@@ -78,7 +86,7 @@ class LayerWork:
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         self.by_form: dict[tuple[int, ...], _Copies] = {}
-        self._rooms: dict[int, Room] = {}
+        self._passes: dict[int, OnePass] = {}
         self._offered: dict[int, tuple[NDArray[np.bool_], Ints]] = {}
         self._hosted = [PricedOperation(case.beside, "", (spec, NONE)) for spec in specs]
         self._moves, self._reads = PriceCache(1, ways=2), PriceCache(1)
@@ -134,21 +142,27 @@ class LayerWork:
                 works |= dict.fromkeys(keys, work)
         return works
 
-    def of_pass(self, key: Key, one: Decided, counts: Ints) -> Work:
-        """As ``of``, of a single layer in a single pass; the layout is there until the next."""
-        layer = key[0] if counts.shape[1] > 1 else 0
-        laid = self._lay_out(key, one, counts, layer, key[1], self._room_in(key))
-        if self.case.variants is None:
-            self.copies[self.kinds[key[0]]] += len(laid.copied)
-        prices = self._priced(self.every_kind[key[0]], laid, one.activations.form, 1)
-        return self._work(key, one, laid, prices)
-
-    def _room_in(self, key: Key) -> Room:
-        """Room for a pass of a layer."""
-        local = len(self.routing.local[key[1]])
-        if local not in self._rooms:
-            self._rooms[local] = Room.of(local, local, 1, local)
-        return self._rooms[local]
+    def of_pass(
+        self, key: Key, active: Active, served: Served, counts: Ints
+    ) -> tuple[Layout, PassNs]:
+        """As ``of``, of a single layer in a single pass, and what it takes; the layout is there
+        until the next.
+        """
+        (layer, gpu), kinds = key, self.every_kind[key[0]]
+        local = len(self.routing.local[gpu])
+        if local not in self._passes:
+            self._passes[local] = OnePass(self.how, local)
+        laid = self._passes[local].lay_out(active, served, counts, key)
+        if len(kinds) == 1:
+            self.copies[kinds[0]] += len(laid.copied)
+            if not self.reads and not len(laid.hosted):
+                given = self.provenance, laid.gpu_rows, laid.starts
+                return laid, self.launches[kinds[0]].of_pass(*given)
+        elif self.case.variants is not None:
+            self._copies_ns(layer, served.form[laid.loaded])
+        ns = self._priced(kinds, laid, served.form, 1)
+        return laid, PassNs(ns.kernel_ns.tolist(), ns.read_ns.tolist(), laid.read.tolist(),
+                            ns.hosted_ns.tolist(), ns.moved_ns.tolist())  # fmt: skip
 
     def _work(self, key: Key, one: Decided, laid: Layout, prices: LaunchPrices) -> Work:
         """What is ``laid`` out, at these prices."""
@@ -191,7 +205,7 @@ class LayerWork:
         """
         alike: dict[tuple[Any, ...], list[Key]] = defaultdict(list)
         for key, one in decided.items():
-            same = id(one.activations), id(one.active.rows), id(one.late), one.streamed.tobytes()
+            same = id(one.activations), id(one.active.rows), one.streamed.tobytes()
             alike[same].append(key)
         laid: dict[Key, Layout] = {}
         for keys in alike.values():
@@ -209,18 +223,10 @@ class LayerWork:
             laid |= dict.fromkeys(keys, layout)
         return laid
 
-    def _lay_out(
-        self, key: Key, one: Decided, counts: Ints, layer: int, gpu: int, room: Room | None = None
-    ) -> Layout:
-        """The layout of one, which is counted at ``layer`` and ``gpu``; in ``room`` that is used
-        again, or in its own.
-        """
-        expert, hit, launch, wait, _, form = one.activations
-        served = Served(expert, hit, launch, wait, form, one.late)
-        given, into = (self.how, one.active, served, one.streamed), (counts, layer, gpu)
-        if room is not None:
-            return room.lay_out(*given, *into)
-        return lay_out(*given, len(self.routing.local[key[1]]), *into)
+    def _lay_out(self, key: Key, one: Decided, counts: Ints, layer: int, gpu: int) -> Layout:
+        """The layout of one, which is counted at ``layer`` and ``gpu``."""
+        given = (self.how, one.active, served(one.activations), one.streamed)
+        return lay_out(*given, len(self.routing.local[key[1]]), counts, layer, gpu)
 
     def _priced(self, kinds: tuple[int, ...], laid: Layout, form: Ints, times: int) -> LaunchPrices:
         """The prices of layers that are alike, so many ``times`` over, whose variants are of

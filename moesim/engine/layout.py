@@ -23,15 +23,16 @@ from moesim.engine.counts import (
     SKIPPED_WEIGHT,
     UNNEEDED,
 )
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import Activations, ActiveExperts, offsets_of
 from moesim.memory.forms import Flags
 from moesim.memory.variants import SUBSTITUTED
-from moesim.runtime.compiled import inlined, njit
+from moesim.runtime.compiled import code_of, inlined, njit, record, types
 
 BLOCK_ROWS = 128
 """Rows to a multiple of which block-sparse kernels pad each expert (MegaBlocks, arXiv
 2211.15841)."""
 NOT_LATE = np.empty(0, np.bool_)
+NOT_STREAMED = np.zeros(1, np.bool_)
 
 
 class Active(NamedTuple):
@@ -55,12 +56,14 @@ class Active(NamedTuple):
         order = np.lexsort((self.experts, -self.rows, step))
         return Active(self.offsets, *(one[order] if len(one) else one for one in self[1:]))
 
-    def at(self, index: int) -> Active:
-        """Those of pass ``index`` alone."""
-        low, high = self.offsets[index : index + 2].tolist()
-        here = slice(low, high)
+    def at(self, here: slice) -> Active:
+        """Those of a single pass, which are ``here``."""
         columns = self.experts[here], self.rows[here], self.kept[here], self.weight[here]
-        return Active(np.array((0, high - low)), *columns)
+        return Active(offsets_of(here.stop - here.start), *columns)
+
+    def here(self, index: int) -> slice:
+        """Where those of pass ``index`` are."""
+        return slice(*self.offsets[index : index + 2].tolist())
 
     @property
     def needed(self) -> ActiveExperts:
@@ -138,6 +141,12 @@ class Served(NamedTuple):
     wait: Any
     form: Any
     late: Any
+
+
+def served(activations: Activations, late: NDArray[np.bool_] = NOT_LATE) -> Served:
+    """``activations``, of which some are ``late``."""
+    expert, hit, launch, wait, _, form = activations
+    return Served(expert, hit, launch, wait, form, late)
 
 
 @njit(cache=True)
@@ -248,7 +257,20 @@ def _copy(laid: Any, copies: int, expert: int, launch: int, wait: int, overlaps:
     return copies + 1
 
 
-@njit(cache=True, _nrt=False)
+_INT, _BOOL, _FLAT, _MASK = types.int64, types.boolean, types.int64[::1], types.boolean[::1]
+_TUPLE: Any = types.UniTuple
+
+
+@njit(
+    _TUPLE(_INT, 4)(
+        record(How, types.boolean[:, ::1], _BOOL, _BOOL, _MASK),
+        record(Active, *[_FLAT] * 5),
+        record(Served, _FLAT, _MASK, *[_FLAT] * 3, _MASK),
+        _MASK, types.int64[:, ::1], types.int64[:, :, :, ::1], _INT, _INT,
+        record(Layout, _FLAT, _MASK, *[_FLAT] * 13),
+    ),
+    cache=True, _nrt=False,
+)  # fmt: skip
 def _lay_out(
     how: Any, active: Any, served: Any, streamed: Any, room: Any, counts: Any, layer: int, gpu: int,
     laid: Any,
@@ -311,34 +333,16 @@ def _lay_out(
 
 
 class Room(NamedTuple):
-    """Room for a ``Layout`` of so many activations, copies and passes, which may be used again when
-    nobody looks at the last one any more; and int64[2, experts] for what is told of experts.
+    """Room for a ``Layout`` of so many activations, copies and passes, and int64[2, experts] for
+    what is told of experts.
     """
 
     laid: Layout
     experts: Any
 
-    @classmethod
-    def of(cls, most: int, copies: int, passes: int, local: int) -> Room:
-        """For ``most`` activations of ``local`` experts."""
-        rows, on_gpu, gpu_rows, starts, read, hosted = np.empty((6, most), np.int64)
-        copied, copy_launch, copy_wait = np.empty((3, copies), np.int64)
-        step_launches, step_hosted, step_copies = np.zeros((3, passes + 1), np.int64)
-        laid = Layout(
-            rows, np.empty(most, np.bool_), on_gpu, gpu_rows, starts, read, hosted, copied,
-            copy_launch, copy_wait, step_launches, step_hosted, step_copies,
-            *np.empty((2, passes), np.int64),
-        )  # fmt: skip
-        return cls(laid, np.zeros((2, local), np.int64))
-
-    def lay_out(
-        self, how: How, active: Active, served: Served, streamed: NDArray[np.bool_], counts: Ints,
-        layer: int, gpu: int,
-    ) -> Layout:  # fmt: skip
-        """As ``lay_out``."""
-        laid, most = self.laid, len(served.expert)
-        into = self.experts, counts, layer, gpu, laid
-        launches, members, hosts, copies = _lay_out(how, active, served, streamed, *into)
+    def cut(self, most: int, ends: tuple[int, int, int, int]) -> Layout:
+        """What ``_lay_out`` filled in of ``most`` activations."""
+        laid, (launches, members, hosts, copies) = self.laid, ends
         return Layout(
             laid.rows[:most],
             laid.loaded[:most],
@@ -353,6 +357,39 @@ class Room(NamedTuple):
             *laid[10:],
         )
 
+    @classmethod
+    def of(cls, most: int, copies: int, passes: int, local: int) -> Room:
+        """For ``most`` activations of ``local`` experts."""
+        rows, on_gpu, gpu_rows, starts, read, hosted = np.empty((6, most), np.int64)
+        copied, copy_launch, copy_wait = np.empty((3, copies), np.int64)
+        step_launches, step_hosted, step_copies = np.zeros((3, passes + 1), np.int64)
+        laid = Layout(
+            rows, np.empty(most, np.bool_), on_gpu, gpu_rows, starts, read, hosted, copied,
+            copy_launch, copy_wait, step_launches, step_hosted, step_copies,
+            *np.empty((2, passes), np.int64),
+        )  # fmt: skip
+        return cls(laid, np.zeros((2, local), np.int64))
+
+
+class OnePass:
+    """Layouts of single passes of ``local`` experts, in the same room: each is there until the
+    next.
+    """
+
+    def __init__(self, how: How, local: int) -> None:
+        self.how, self.room = how, Room.of(local, local, 1, local)
+        self._code = code_of(_lay_out)
+        self._known: dict[tuple[int, tuple[int, int, int, int]], Layout] = {}
+
+    def lay_out(self, active: Active, served: Served, counts: Ints, key: tuple[int, int]) -> Layout:
+        """As ``lay_out``, where no layer is copied whole."""
+        laid, experts = self.room
+        ends = self._code(self.how, active, served, NOT_STREAMED, experts, counts, *key, laid)
+        cut = len(served.expert), ends
+        if cut not in self._known:
+            self._known[cut] = self.room.cut(*cut)
+        return self._known[cut]
+
 
 def lay_out(
     how: How, active: Active, served: Served, streamed: NDArray[np.bool_], local: int, counts: Ints,
@@ -364,4 +401,5 @@ def lay_out(
     """
     most, passes = len(served.expert), len(streamed)
     room = Room.of(most, most + local * int(np.count_nonzero(streamed)), passes, local)
-    return room.lay_out(how, active, served, streamed, counts, layer, gpu)
+    into = room.experts, counts, layer, gpu, room.laid
+    return room.cut(most, _lay_out(how, active, served, streamed, *into))

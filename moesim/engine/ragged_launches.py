@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,6 +91,35 @@ def _find(kept: Any, shapes: Any, begin: int, times: int, numbers: Any) -> int:
     return len(shapes)
 
 
+class PassNs(NamedTuple):
+    """Of a MoE layer on a GPU in a single pass, as of ``Work`` and of ``Layout``, its prices, and
+    how many experts each launch ``read``.
+    """
+
+    kernel_ns: list[int]
+    read_ns: list[int]
+    read: list[int]
+    hosted_ns: list[int]
+    moved_ns: list[list[int]]
+
+    @classmethod
+    def of(cls, kernel_ns: list[int]) -> PassNs:
+        """That of launches whose experts are all in slots."""
+        none = [0] * len(kernel_ns)
+        return cls(kernel_ns, none, none, [], [[0], [0]])
+
+
+@dataclass(eq=False)
+class _Pass:
+    """The ``numbers`` of a pass's launches among those that are known, what they take, and how many
+    ``times`` such passes came.
+    """
+
+    numbers: Ints
+    ns: PassNs
+    times: int = 0
+
+
 class RaggedLaunches:
     """Prices launches of the layers that are like ``spec``."""
 
@@ -97,6 +127,7 @@ class RaggedLaunches:
         self.case, self.spec = case, spec
         self.known, self.launches = PriceCache(COLUMNS), list[Ints]()
         self._most = MOST
+        self._passes: dict[tuple[bytes, bytes], _Pass] = {}
 
     @cached_property
     def tiles(self) -> tuple[Ints, Ints, bool] | None:
@@ -129,14 +160,27 @@ class RaggedLaunches:
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts, times=times)
         self.settle_many(provenance)
-        return self._priced(shapes, rows, starts, times)
+        return self.known.of(self._numbers(shapes, rows, starts, times))
+
+    def of_pass(self, provenance: Provenance, rows: Ints, starts: Ints) -> PassNs:
+        """As ``prices``, of a single pass; those that are alike are looked up once."""
+        alike = rows.tobytes(), starts.tobytes()
+        if (known := self._passes.get(alike)) is None:
+            self.settle_many(provenance)
+            if not len(starts) or (shapes := self._shapes(rows, starts)) is None:
+                return PassNs.of(self.prices(provenance, rows, starts).tolist())
+            numbers = self._numbers(shapes, rows, starts, 0)
+            known = _Pass(numbers, PassNs.of(self.known.of(numbers).tolist()))
+            self._passes[alike] = known
+        known.times += 1
+        return known.ns
 
     def price(self, rows: Ints) -> int:
         """The price of one launch of experts with ``rows``, not counted."""
         start = np.zeros(1, np.int64)
         if (shapes := self._shapes(rows, start)) is None:
             return int(self.case.prices.experts_ns(self.spec, rows, start)[0])
-        return int(self._priced(shapes, rows, start, 0)[0])
+        return int(self.known.of(self._numbers(shapes, rows, start, 0))[0])
 
     def mark(self, provenance: Provenance) -> Ints:
         """What ``back`` goes back to: how often shapes were used. Who marks settles there alone."""
@@ -151,11 +195,14 @@ class RaggedLaunches:
 
     def settle_many(self, provenance: Provenance) -> None:
         """Count what they rest on where there are many, unless who marks does."""
-        if len(self.launches) > self._most:
+        if max(len(self.launches), len(self._passes)) > self._most:
             self.settle(provenance)
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the launches rest on, and forget them."""
+        for one in self._passes.values():
+            self.known.use(one.numbers, one.times)
+        self._passes.clear()
         numbers, _, total = self.known.settled()
         if len(numbers):
             launches = [self.launches[number] for number in numbers.tolist()]
@@ -185,8 +232,8 @@ class RaggedLaunches:
         known = self.tiles is not None and self._codes[0](rows, starts, *self.tiles, shapes)
         return shapes if known else None
 
-    def _priced(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
-        """Prices of launches, used ``times`` each."""
+    def _numbers(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
+        """Which of the ``known`` ones launches are, used ``times`` each."""
 
         def members(first: Ints) -> list[Ints]:
             ends = np.append(starts[1:], len(rows))[first].tolist()
@@ -198,7 +245,7 @@ class RaggedLaunches:
             return int(self._codes[1](kept, shapes, begin, times, numbers))
 
         self.add(find, len(shapes), members)
-        return self.known.of(numbers)
+        return numbers
 
 
 def _together(launches: list[Ints]) -> tuple[Ints, Ints]:

@@ -96,8 +96,11 @@ DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1], 
 ACTIVATIONS = record(Activations, _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT)
 FIRST = types.int64(_MASK, _STATE, types.float64, _FLAT)
 """The signature of what ``first_with`` makes."""
+NO_ROOM = -2
 CELLS = record(Cells, *[_FLAT] * 4, _MASK, _MASK, *[_FLAT] * 4)
 _TUPLE: Any = types.UniTuple
+PLACE_AHEAD = types.int64(_MASK, _STATE, _TUPLE(_INT, 4), _MASK, types.float64, _FLAT)
+"""The signature of what ``place_ahead_with`` makes."""
 DECIDE_IN = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _TUPLE(_INT, 2), ACTIVATIONS, CELLS)
 """The signature of what ``decide_in_with`` makes."""
 
@@ -138,6 +141,35 @@ def first_with(key: Any) -> Callable[..., int]:
         return int(first_by(key, candidates, state, draw, keys))
 
     return first
+
+
+def place_ahead_with(key: Any) -> Callable[..., int]:
+    """What gives an expert a slot ahead, by ``key``."""
+
+    def place_ahead(
+        resident: Any, state: Any, what: tuple[int, int, int, int], busy: Any, draw: float,
+        keys: Any,
+    ) -> int:  # fmt: skip
+        """Of so many slots give one, at the policy time, to an expert, pinned as is said (``what``,
+        in this order): the victim, -1 without one; NO_ROOM where there is none. ``busy``
+        bool[experts], or nothing, stay. ``keys`` int64[experts] is room.
+        """
+        (slots, now, expert, pin), experts, victim = what, len(resident), -1
+        if np.count_nonzero(resident) >= slots:
+            candidates = np.empty(experts, np.bool_)
+            for e in range(experts):
+                candidates[e] = resident[e] and state[PINNED, e] == 0
+                if len(busy) > 0 and busy[e]:
+                    candidates[e] = False
+            victim = int(first_by(key, candidates, state, draw, keys))
+            if victim < 0:
+                return NO_ROOM
+            resident[victim], state[ARRIVING, victim] = False, 0
+        resident[expert] = True
+        state[INSERTED, expert], state[PINNED, expert], state[ARRIVING, expert] = now, pin, 1
+        return victim
+
+    return place_ahead
 
 
 @inlined

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
 from moesim.memory import by_bytes
-from moesim.memory.activations import Activations, ActiveExperts, Ints
+from moesim.memory.activations import Activations, ActiveExperts, Ints, offsets_of
 from moesim.memory.decisions import (
     DECIDE_IN,
     FIRST,
+    NO_ROOM,
+    PLACE_AHEAD,
     Cells,
     Demand,
     Rules,
@@ -25,18 +27,17 @@ from moesim.memory.decisions import (
     first_with,
     is_own,
     new_cells,
+    place_ahead_with,
 )
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import (
-    ARRIVING,
     INSERTED,
     LAST_PASS,
     LAST_USE,
     NEVER,
     NEXT_USE,
-    PINNED,
     ROWS,
     USAGE,
     CachePolicy,
@@ -48,6 +49,7 @@ from moesim.memory.staging import STAGE, stage_with
 from moesim.runtime.compiled import code_of, njit, specialised
 
 NONE, NO_PRICES = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
+NOT_BUSY = np.empty(0, np.bool_)
 _STEP = 1 << 20
 """A next use is step * _STEP + id: a step's experts ascend."""
 
@@ -85,9 +87,9 @@ def _steps_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
 
 
 @lru_cache
-def _victim_of(policy: type[CachePolicy]) -> Any:
-    """The code of ``first_of``."""
-    return code_of(first_of(policy))
+def _place_ahead_of(policy: type[CachePolicy]) -> Any:
+    """The code of ``decisions.place_ahead`` of ``policy``."""
+    return code_of(specialised(place_ahead_with, PLACE_AHEAD, policy.key))
 
 
 @lru_cache
@@ -193,6 +195,8 @@ class LayerCache:
         """Those of the steps last decided, where there is ``room``."""
         self.now = self._step = 0
         self._room: tuple[int, Cells] | None = None
+        self._made: dict[int, Activations] = {}
+        self._next_draw: float | None = None
         self.resident = np.zeros(len(usage), np.bool_)
         self._keys = np.empty(len(usage), np.int64)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
@@ -215,28 +219,39 @@ class LayerCache:
         """The activations of the coming steps; ``next_use``, ``weights`` and ``prices``
         int64[OFFERED, active experts] are aligned with ``active.experts``.
         """
-        demand = Demand(
-            active.offsets,
-            active.experts,
+        if self.room is not None and not self._miss.loads:  # nothing comes in
+            self._step += len(active.offsets) - 1
+            self.victims = by_bytes.Victims.empty(len(active.experts), 0)
+            return self.bypass(active)
+        needs, out = (active.offsets, active.experts), Activations.empty(len(active.experts))
+        self._decide(self._demand(*needs, next_use, weights, prices), out)
+        return out
+
+    def _demand(
+        self, offsets: Ints, experts: Ints, next_use: Ints | None, weights: Ints | None,
+        prices: Ints | None,
+    ) -> Demand:  # fmt: skip
+        return Demand(
+            offsets,
+            experts,
             NONE if next_use is None else next_use,
             NONE if weights is None else weights,
             NO_PRICES if prices is None else prices,
             self.draws,
             self.moved,
         )
-        out = Activations.empty(len(active.experts))
-        at = (self.resident, self.state, self._step, self.now)
-        self._step += len(active.offsets) - 1
+
+    def _decide(self, demand: Demand, out: Activations) -> None:
+        """Fill in what comes ``out`` of the coming steps."""
+        rules, resident, state, when = self.rules, self.resident, self.state, (self._step, self.now)
+        self._step += len(demand.offsets) - 1
         if self.room is None:
-            decide, cells = _steps_of(self._policy, self._miss), self._cells(len(active.experts))
-            self.now = decide(self.rules, self.slots, demand, *at[:2], at[2:], out, cells)
-        elif self._miss.loads:
-            how = (self._policy, self.rules, self.room)
+            cells = self._cells(len(demand.experts))
+            decide = _steps_of(self._policy, self._miss)
+            self.now = decide(rules, self.slots, demand, resident, state, when, out, cells)
+        else:
+            how, at = (self._policy, rules, self.room), (resident, state, *when)
             self.now, self.victims = by_bytes.decide(*how, demand, at, out)
-        else:  # nothing comes in
-            self.victims = by_bytes.Victims.empty(len(active.experts), 0)
-            return self.bypass(active)
-        return out
 
     @property
     def miss(self) -> type[MissHandling]:
@@ -280,43 +295,40 @@ class LayerCache:
         weights: Ints | None = None,
         prices: Ints | None = None,
     ) -> Activations:
-        """The activations of ``step``, which needs ``experts``; as in ``decide``."""
-        self._step = step
-        active = ActiveExperts(np.array([0, len(experts)]), experts)
-        return self.decide(active, next_use, weights, prices)
+        """The activations of ``step``, which needs ``experts``; as in ``decide``, but that they are
+        there until the next one of as many.
+        """
+        self._step, number = step, len(experts)
+        if (out := self._made.get(number)) is None:
+            out = self._made[number] = Activations.empty(number)
+        self._decide(self._demand(offsets_of(number), experts, next_use, weights, prices), out)
+        return out
 
-    def prefetch(self, expert: int, pin: int, busy: NDArray[np.bool_] | None = None) -> int | None:
+    def prefetch(self, expert: int, pin: int, busy: NDArray[np.bool_] = NOT_BUSY) -> int | None:
         """Give ``expert`` a slot ahead, pinned as ``pin``: the victim, -1 without one; None where
         there is no room. ``busy`` bool[experts] are not evicted.
         """
-        resident, state, victim = self.resident, self.state, -1
-        if np.count_nonzero(resident) >= self.slots:
-            free_to_go = resident & (state[PINNED] == 0)
-            if busy is not None:
-                free_to_go &= ~busy
-            if self.prefetch_draws is None:
-                victim = self._victim(free_to_go, 0.0)
-            elif free_to_go.any():
-                victim = self._victim(free_to_go, self.prefetch_draws.random())
-            if victim < 0:
-                return None
-            resident[victim], state[ARRIVING, victim] = False, 0
-        resident[expert] = True
-        state[INSERTED, expert] = self.now
-        state[PINNED, expert], state[ARRIVING, expert] = pin, 1
-        return victim
+        place, what = _place_ahead_of(self._policy), (self.slots, self.now, expert, pin)
+        victim = int(place(self.resident, self.state, what, busy, self._draw(), self._keys))
+        if victim >= 0:
+            self._next_draw = None
+        return None if victim == NO_ROOM else victim
 
-    def _victim(self, candidates: NDArray[np.bool_], draw: float) -> int:
-        """Which of the ``candidates`` bool[experts] the policy evicts, -1 without one."""
-        return int(_victim_of(self._policy)(candidates, self.state, draw, self._keys))
+    def _draw(self) -> float:
+        """The next draw for a victim that no activation evicts."""
+        if self.prefetch_draws is None:
+            return 0.0
+        if self._next_draw is None:
+            self._next_draw = self.prefetch_draws.random()
+        return self._next_draw
 
     def resize(self, slots: int) -> list[int]:
         """Have so many ``slots`` from now on: the experts that the policy evicts for that."""
         gone = []
         for _ in range(int(self.resident.sum()) - slots):
-            draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
-            victim = self._victim(self.resident, draw)
-            self.resident[victim] = False
+            given = self.resident, self.state, self._draw(), self._keys
+            victim = int(first_of(self._policy)(*given))
+            self._next_draw, self.resident[victim] = None, False
             gone.append(victim)
         self.slots = slots
         return gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,11 +31,11 @@ from moesim.engine.des.layer import MoeLayer, launches_of_all
 from moesim.engine.des.shelves import Activated, Copied, Shelves
 from moesim.engine.des.stored import Read, Stored
 from moesim.engine.layer_slots import LayerSlots
-from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
 from moesim.engine.storage import read_times
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.host_residency import HostResidency
-from moesim.memory.residency import all_there
+from moesim.memory.residency import NOT_BUSY, all_there
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""
@@ -53,7 +54,6 @@ class Target(NamedTuple):
 
 
 Mask = NDArray[np.bool_]
-NOT_STREAMED = np.zeros(1, np.bool_)
 
 
 @dataclass(eq=False, slots=True)
@@ -87,8 +87,8 @@ class Prefetch:
 
 class Queued(NamedTuple):
     """The copies of a layer's activations: by launch, which wait for each other's ends; how many
-    misses prefetches had ``caused``, how many are ``loads``, and those to submit, in order, with
-    their experts.
+    misses prefetches had ``caused``, how many are ``loads``, those to submit, in order, with their
+    experts, and the prefetches that were ``used``.
     """
 
     groups: Groups
@@ -96,6 +96,7 @@ class Queued(NamedTuple):
     caused: int
     loads: int
     submitted: list[tuple[CopyGroup, int]]
+    used: list[Prefetch]
 
 
 class Ahead:
@@ -123,6 +124,7 @@ class Ahead:
         self.waits: tuple[list[int], int] = [], 0
         self.host_hits = self.reads = 0
         self.overlaps, self.budget = case.software.overlap, case.prefetch.budget
+        self.before = case.prefetch.before_pass
         self.launches = [launches_of_all(case, layer, gpu) for layer in range(layers)]
 
     def _stored(self, program: Program) -> Stored | None:
@@ -141,29 +143,22 @@ class Ahead:
         which wait for each other's ends, and how many copies the host issues. They are counted in
         ``table``, as ``Tally`` has it.
         """
-        assert chunk.undecided is not None, "what is decided beforehand needs no clock"
-        moe, before = layer.moe_index, self.case.prefetch.before_pass
-        key, place = (moe, self.gpu), (chunk.first + index, moe)
-        active, meant = chunk.undecided.active[key].at(index), list[Prefetch]()
+        undecided, moe, step = chunk.undecided, layer.moe_index, chunk.first + index
+        assert undecided is not None, "what is decided beforehand needs no clock"
+        key, place, where = (moe, self.gpu), (step, moe), (index, moe, self.gpu)
+        here = undecided.active[key].here(index)
+        active, meant = undecided.active[key].at(here), list[Prefetch]()
         if self.slots[moe] is None:
-            activations = all_there(active.needed, serial=self.case.kernels == "serial", hit=True)
-            late = np.zeros(len(active.experts), np.bool_)
-            activated = Activated(activations, late, [moe] * len(late))
+            activated = self._all_there(moe, active.needed)
         else:
-            at = chunk.undecided.asked[key].at(index)
+            at = undecided.asked[key].at(here)
             meant = self._end(place, at)
-            activated = self.shelves.activate(place[0], moe, at)
-            activations, late = activated.activations, activated.late
-        decided = Decided(active, activations, NOT_STREAMED, late)
-        work = self.work.of_pass(key, decided, table[index : index + 1])
-        known = self.unused
-        if not before:
-            known = {(one.shelf, one.expert): one for one in meant if not one.evicted}
-        used = self._used(known, activated) if known else []
-        copies = self._copies(place, activated, work.laid.loaded)
-        where = (index, moe, self.gpu)
-        if len(served := chunk.undecided.served):
-            served[(*where, activations.expert)] = activations.form
+            activated = self.shelves.activate(step, moe, at)
+        activations, served, _ = activated
+        laid, ns = self.work.of_pass(key, active, served, table[index : index + 1])
+        copies = self._copies(place, activated, laid.loaded, self._known(meant))
+        if len(undecided.served):
+            undecided.served[(*where, activations.expert)] = activations.form
         if self.stored is not None:
             self._read(self.stored, place, activated, copies.submitted)
         for of_launch in copies.groups.values():
@@ -171,26 +166,23 @@ class Ahead:
                 of_launch.sort(key=lambda group: not group.begun)
         for group, _ in copies.submitted:
             self.copy_in.submit(group)
-        layer.append_pass(index, work, self.launches[moe], named=self.named)
-        counts = table[where]
-        counts[CAUSED], counts[USED] = copies.caused, len(used)
-        if self.stored is not None:
-            self._count_reads(counts, moe, meant, used)
-        if meant or used:
-            self._count(counts, moe, meant, used)
-        issues = 0 if before else self._issue(chunk, where, activated, copies.loads)
+        layer.append_pass(index, ns, self.launches[moe])
+        if self.named:
+            layer.name(laid, activations)
+        self._count(table[where], moe, meant, copies)
+        issues = 0 if self.before else self._issue(chunk, where, activated, copies.loads)
         return copies.groups, copies.ends, copies.loads + issues
 
-    @staticmethod
-    def _used(known: dict[Expert, Prefetch], activated: Activated) -> list[Prefetch]:
-        """Those ``known`` that the activations hit, which leave it."""
-        experts, hits = activated.activations.expert.tolist(), activated.activations.hit.tolist()
-        every = zip(activated.shelves, experts, hits, strict=True)
-        return [
-            known.pop((shelf, expert))
-            for shelf, expert, hit in every
-            if hit and (shelf, expert) in known
-        ]
+    def _all_there(self, layer: int, active: ActiveExperts) -> Activated:
+        activations = all_there(active, serial=self.case.kernels == "serial", hit=True)
+        late = np.zeros(len(active.experts), np.bool_)
+        return Activated.of(activations, late, [layer] * len(late))
+
+    def _known(self, meant: list[Prefetch]) -> dict[Expert, Prefetch]:
+        """Those that a layer may use for which some were ``meant``."""
+        if self.before:
+            return self.unused
+        return {(one.shelf, one.expert): one for one in meant if not one.evicted}
 
     def load(self, chunk: Chunk, index: int) -> list[Prefetch]:
         """Queue what is predicted before pass ``index`` of ``chunk``, if it is one of those."""
@@ -199,10 +191,11 @@ class Ahead:
             return []
         assert chunk.undecided is not None, "see decide"
         predictions = chunk.undecided.predictions
-        targets = self._targets(chunk, [(0, one) for one in predictions.coming(index)])
+        coming = predictions.coming(index)
+        targets = self._targets(chunk, 0, [(0, at, layer) for at, layer in coming])
         self.unused.clear()
         for place, _, _ in targets:
-            for of_layer in self.shelves.of_layer(place[1]):
+            for of_layer in self.shelves.of_layer[place[1]]:
                 of_layer.stand_before(step)
         self._pin_there(targets)
         queued: list[Prefetch] = []
@@ -210,7 +203,8 @@ class Ahead:
             for shelf, expert in self.shelves.named(place[1], predicted):
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
-                if self.shelves.there(shelf, expert) is None and self._affords(shelf):
+                affords = self.budget is None or self._affords(shelf, self.budget)
+                if self.shelves.there(shelf, expert) is None and affords:
                     victim = slots.prefetch(expert, until)
                     if victim is not None:
                         one = self._prefetch(place, (shelf, expert), victim)
@@ -228,16 +222,19 @@ class Ahead:
         pin = self.shelves.pin
         return [pin(place[1], predicted, until) for place, predicted, until in targets]
 
-    def _targets(self, chunk: Chunk, ahead: list[tuple[int, Place]]) -> list[Target]:
-        """What is predicted for layers ``ahead`` (their passes in the ``chunk``), each after the
-        origin of its prediction.
+    def _targets(
+        self, chunk: Chunk, index: int, ahead: Iterable[tuple[int, int, int]]
+    ) -> list[Target]:
+        """What is predicted for layers ``ahead`` of pass ``index`` of the ``chunk``: by origin, how
+        many passes later they are, and the layer.
         """
         assert chunk.undecided is not None, "see decide"
         predicted, targets = chunk.undecided.predictions.of, list[Target]()
-        for origin, (index, layer) in ahead:
+        for origin, later, layer in ahead:
             if self.slots[layer] is not None:
-                step = chunk.first + index
-                experts = predicted(origin, (index, layer), self.gpu)
+                at = index + later
+                step = chunk.first + at
+                experts = predicted(origin, at, layer, self.gpu)
                 targets.append(Target((step, layer), experts, self._until(step, layer)))
         return targets
 
@@ -257,7 +254,7 @@ class Ahead:
         """Read what the activations of ``place`` want, before whose end no copy of what is
         ``submitted`` starts, nor a launch, nor the host.
         """
-        activations, late = activated.activations, activated.late
+        activations, late = activated.activations, activated.served.late
         layer, flags = place[1], self.case.flags
         wants = ~activations.hit & ~flags.nowhere[activations.form]
         queued = [e for e in activations.expert[late].tolist() if stored.queued((layer, e))]
@@ -287,7 +284,13 @@ class Ahead:
         counts[STORAGE_READS] = self.reads + ahead
         self.program.storage.reads[layer] += self.reads + ahead
 
-    def _count(self, counts: Ints, layer: int, meant: list[Prefetch], used: list[Prefetch]) -> None:
+    def _count(self, counts: Ints, layer: int, meant: list[Prefetch], copies: Queued) -> None:
+        used = copies.used
+        counts[CAUSED], counts[USED] = copies.caused, len(used)
+        if self.stored is not None:
+            self._count_reads(counts, layer, meant, used)
+        if not (meant or used):
+            return
         started = [one for one in meant if one.started]
         counts[STARTED], counts[CANCELLED] = len(started), len(meant) - len(started)
         counts[TAKEN_OVER] = sum(one.promoted for one in meant)
@@ -316,8 +319,9 @@ class Ahead:
                 assert slots is not None, "it has a slot"
                 slots.cancel(one.expert)
                 del self.latest[one.shelf, one.expert]
-        for slots in self.shelves.of_layer(place[1]):
-            slots.unpin(self._until(*place))
+        until = self._until(*place)
+        for slots in self.shelves.of_layer[place[1]]:
+            slots.unpin(until)
         return meant
 
     def _cancel(self, one: Prefetch) -> None:
@@ -346,15 +350,19 @@ class Ahead:
         place: Place,
         activated: Activated,
         loaded: NDArray[np.bool_],
+        known: dict[Expert, Prefetch],
     ) -> Queued:
-        """The copies of the activations, promoted ones among them; evictions are followed."""
+        """The copies of the activations, promoted ones among them; evictions are followed. Those
+        ``known`` that activations hit leave it.
+        """
         groups: Groups = defaultdict(list)
         ends: Ends = {}
         submitted: list[tuple[CopyGroup, int]] = []
+        used: list[Prefetch] = []
         (step, layer), loads, caused = place, 0, 0
         of_form, overlaps = self.shelves.copied[layer], self.overlaps
         pooled, forms = self.slots[layer] is not None, len(of_form) > 1
-        columns = [one.tolist() for one in (*activated.activations, activated.late, loaded)]
+        columns = [one.tolist() for one in (*activated.activations, activated.served.late, loaded)]
         for shelf, expert, hit, launch, wait, victim, form, is_late, is_loaded in zip(
             activated.shelves, *columns, strict=True
         ):
@@ -363,6 +371,8 @@ class Ahead:
                 groups[launch].append(group)
                 submitted += [(group, expert)] * waited
             if hit:
+                if known and (one := known.pop((shelf, expert), None)) is not None:
+                    used.append(one)
                 continue
             caused += (shelf, expert) in self.by_prefetch
             if victim >= 0 and pooled:
@@ -375,7 +385,7 @@ class Ahead:
                 submitted.append((group, expert))
                 groups[launch].append(group)
                 loads += 1
-        return Queued(groups, ends, caused, loads, submitted)
+        return Queued(groups, ends, caused, loads, submitted, used)
 
     def _awaited(self, key: Expert) -> tuple[CopyGroup, bool]:
         """The copy that a late activation waits for, promoted if it had not begun, and whether it
@@ -401,15 +411,14 @@ class Ahead:
         assert chunk.undecided is not None, "see decide"
         index, source, _ = where
         predictions, issued, host_ns = chunk.undecided.predictions, 0, self.copy_in.host_ns
-        ahead = enumerate(predictions.layers_ahead(index, source), 1)
-        origins = [(predictions.origin(source, far), target) for far, target in ahead]
-        targets, queued = self._targets(chunk, origins), list[Prefetch]()
+        targets = self._targets(chunk, index, predictions.issued_at(index, source))
+        queued = list[Prefetch]()
         for (place, _, until), missing in zip(targets, self._pin_there(targets), strict=True):
-            busy: dict[int, Mask | None] = {}
+            busy: dict[int, Mask] = {}
             for shelf, expert in missing:
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
-                if self._affords(shelf):
+                if self.budget is None or self._affords(shelf, self.budget):
                     if shelf not in busy:
                         busy[shelf] = self._busy(shelf, source, activated)
                     victim = slots.prefetch(expert, until, busy[shelf])
@@ -438,27 +447,25 @@ class Ahead:
         """What marks an expert as kept until then."""
         return step * self.layers + layer + 1
 
-    def _busy(self, shelf: int, source: int, activated: Activated) -> Mask | None:
-        """bool[experts of the pool of ``shelf``]: those that the layer just decided needs; None
+    def _busy(self, shelf: int, source: int, activated: Activated) -> Mask:
+        """bool[experts of the pool of ``shelf``]: those that the layer just decided needs; nothing
         where that has a pool of its own.
         """
         slots, one = self.slots[shelf], shelf - shelf % self.layers + source
         assert slots is not None, "it has a pool"
         own = self.slots[one]
         if own is None or own.cache is not slots.cache:
-            return None
+            return NOT_BUSY
         busy = np.zeros(len(slots.cache.resident), np.bool_)
         needed = activated.activations.expert[np.array(activated.shelves, np.int64) == one]
         busy[needed + own.first] = True
         return busy
 
-    def _affords(self, shelf: int) -> bool:
-        """Whether one more expert of ``shelf`` is within the budget."""
-        if self.budget is None:
-            return True
+    def _affords(self, shelf: int, budget: int) -> bool:
+        """Whether one more expert of ``shelf`` is within the ``budget``."""
         self.under_way = [one for one in self.under_way if one.copying]
         used = sum(one.group.amount for one in self.under_way)
-        return used + self.shelves.ahead(shelf).amount <= self.budget
+        return used + self.shelves.ahead(shelf).amount <= budget
 
     def _prefetch(self, place: Place, expert: Expert, victim: int) -> Prefetch:
         """The copy of ``expert`` over ``victim``, which is to be queued."""

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints, is_around
 from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.host_times import HostTimes, whole
+from moesim.engine.layout import Layout
+from moesim.engine.ragged_launches import PassNs
 from moesim.engine.storage import ReadTimes
 from moesim.engine.terms import Term
 from moesim.hardware.charge import Stage
+from moesim.memory.activations import Activations
 
 
 class TermOnGpu(NamedTuple):
@@ -108,8 +111,13 @@ class MoeLayer:
         _continue(self.step_hosted, laid.step_hosted[1:])
         _continue(self.step_copies, laid.step_copies[1:])
         self.host_launches.extend(host_launches.tolist())
-        self._price(work)
-        self._name(work)
+        self.kernel_ns.extend(work.kernel_ns.tolist())
+        self.read_ns.extend(work.read_ns.tolist())
+        self.read.extend(laid.read.tolist())
+        self.down_ns.extend(work.moved_ns[0].tolist())
+        self.up_ns.extend(work.moved_ns[1].tolist())
+        self.hosted_ns.extend(work.hosted_ns.tolist())
+        self.name(laid, one)
         if len(laid.copied):
             self._append_copies(work)
         self.streamed.extend(work.streamed.tolist())
@@ -119,29 +127,24 @@ class MoeLayer:
         more = np.diff(so_far) - (0 if work.evicted is None else work.evicted)
         self.filled.extend(np.where(bypassed, 0, more).tolist())
 
-    def append_pass(self, index: int, work: Work, calls: int | None, *, named: bool) -> None:
-        """The work of pass ``index`` alone, whose copies are queued as it is decided; ``calls`` as
-        ``launches_of_all`` has it; its experts are ``named`` where spans are kept.
+    def append_pass(self, index: int, ns: PassNs, calls: int | None) -> None:
+        """What pass ``index`` alone takes, whose copies are queued as it is decided; ``calls`` as
+        ``launches_of_all`` has it.
         """
         self.skip_to(index)
-        laid = work.laid
-        self.step_launches.append(self.step_launches[-1] + len(laid.starts))
-        self.step_hosted.append(self.step_hosted[-1] + len(laid.hosted))
-        self.host_launches.append(len(laid.starts) if calls is None else calls)
-        self._price(work)
-        if named:
-            self._name(work)
+        kernel_ns, read_ns, read, hosted_ns, (down_ns, up_ns) = ns
+        self.step_launches.append(self.step_launches[-1] + len(kernel_ns))
+        self.step_hosted.append(self.step_hosted[-1] + len(hosted_ns))
+        self.host_launches.append(len(kernel_ns) if calls is None else calls)
+        self.kernel_ns.extend(kernel_ns)
+        self.read_ns.extend(read_ns)
+        self.read.extend(read)
+        self.down_ns.extend(down_ns)
+        self.up_ns.extend(up_ns)
+        self.hosted_ns.extend(hosted_ns)
 
-    def _price(self, work: Work) -> None:
-        self.kernel_ns.extend(work.kernel_ns.tolist())
-        self.read_ns.extend(work.read_ns.tolist())
-        self.read.extend(work.laid.read.tolist())
-        self.down_ns.extend(work.moved_ns[0].tolist())
-        self.up_ns.extend(work.moved_ns[1].tolist())
-        self.hosted_ns.extend(work.hosted_ns.tolist())
-
-    def _name(self, work: Work) -> None:
-        laid, one = work.laid, work.activations
+    def name(self, laid: Layout, one: Activations) -> None:
+        """Name the experts of launches, and of the host, of passes that were appended last."""
         ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
         _continue(self.launch_activation, ends)
         of_gpu = one.form[laid.on_gpu] if len(self.names) > 1 else 0

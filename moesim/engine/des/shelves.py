@@ -14,6 +14,7 @@ from moesim.engine.ahead import At
 from moesim.engine.case import Case, Ints
 from moesim.engine.des.layer import names_of
 from moesim.engine.layer_slots import LayerSlots
+from moesim.engine.layout import Served, served
 from moesim.engine.program import Program
 from moesim.engine.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
@@ -29,13 +30,18 @@ class Copied(NamedTuple):
 
 
 class Activated(NamedTuple):
-    """The activations of a layer, which of them are ``late`` bool[activations], and the ``shelves``
-    that serve them, -1 where none does.
+    """The activations of a layer, as they are ``served``, with those that are late, and the
+    ``shelves`` that serve them, -1 where none does.
     """
 
     activations: Activations
-    late: NDArray[np.bool_]
+    served: Served
     shelves: list[int]
+
+    @classmethod
+    def of(cls, activations: Activations, late: NDArray[np.bool_], shelves: list[int]) -> Activated:
+        """``activations`` of which some are ``late`` bool[activations]."""
+        return cls(activations, served(activations, late), shelves)
 
 
 class Shelves:
@@ -49,8 +55,13 @@ class Shelves:
         shelves = range(self.count * self.layers)
         self.slots = [program.residencies.slots_of((shelf, gpu)) for shelf in shelves]
         """By shelf; None where all experts of the layer are there."""
+        every = (self.slots[layer :: self.layers] for layer in range(self.layers))
+        self.of_layer = [[one for one in of if one is not None] for of in every]
+        """Those of each MoE layer, by variant."""
         self.copied = [self._copied(case, program, layer) for layer in range(self.layers)]
         """By MoE layer and form; one without variants."""
+        self._alone: dict[tuple[int, int], Activated] = {}
+        """Without variants, by MoE layer and how many there are: each is there until the next."""
         self.worse = case.variants is not None and case.variants.choice.worse
 
     def _copied(self, case: Case, program: Program, layer: int) -> list[Copied]:
@@ -100,11 +111,6 @@ class Shelves:
                 there.pin(expert, until)
         return missing
 
-    def of_layer(self, layer: int) -> list[LayerSlots]:
-        """Those of a MoE layer, by variant."""
-        every = self.slots[layer :: self.layers]
-        return [slots for slots in every if slots is not None]
-
     def serving(self, layer: int, at: At) -> dict[int, int]:
         """The shelf that serves each expert needed in a pass, of the slots as they are; -1: none
         does.
@@ -122,19 +128,24 @@ class Shelves:
         slots = self.slots[layer]
         assert slots is not None, "else all are there"
         if at.wanted is None:
-            arriving, (experts, *rest, _) = slots.arriving(), at
-            found = slots.decide(step, experts, *rest)
-            late = found.hit & arriving[found.expert]
-            return Activated(found, late, [layer] * len(found.expert))
+            arriving = slots.arriving()
+            found = slots.decide(step, at.experts, at.next_use, at.weights, at.prices)
+            if slots.place or (known := self._alone.get((layer, len(at.experts)))) is None:
+                late = np.empty(len(at.experts), np.bool_)
+                known = Activated.of(found, late, [layer] * len(late))
+                self._alone[layer, len(late)] = known
+            _, (expert, hit, *_, late), _ = known
+            np.logical_and(hit, arriving[expert], out=late)
+            return known
         assert isinstance(self.residencies, VariantResidencies), "something is wanted"
-        arriving = np.array([one.arriving() for one in self.of_layer(layer)])
+        arriving = np.array([one.arriving() for one in self.of_layer[layer]])
         cache, number = self.residencies.cache_of((layer, self.gpu)), step * slots.layers
         given = (at.experts + slots.first, at.wanted, at.weights)
         found = cache.decide_step(number + slots.place, *given)
         found = found._replace(expert=found.expert - slots.first)
-        served = self._variant_of(found.form)
-        late = found.hit & arriving[np.minimum(served, self.count - 1), found.expert]
-        return Activated(found, late, self._shelves(layer, served))
+        variants = self._variant_of(found.form)
+        late = found.hit & arriving[np.minimum(variants, self.count - 1), found.expert]
+        return Activated.of(found, late, self._shelves(layer, variants))
 
     def _variant_of(self, form: Ints) -> Ints:
         assert self.variants is not None, "forms are of them"
