@@ -42,7 +42,9 @@ def gate_weights(
         lost = lost_weights(case, routing, passes, routed.dropped, routed.capacity)
         lost.sum(axis=2, out=sums[:, :, 0])
         left = weights - lost
-    if case.skips:
+    if case.skips and case.variants is not None and case.placement.has_replicas:
+        kept = np.where(active[:, :, None], routing.numbered_weights(*passes), 0)
+    elif case.skips:
         kept = _shared_out(case, left, of_all(routed.kept))
     return sums, kept
 

@@ -92,30 +92,30 @@ class Ledger:
         """Those of passes from ``first`` on, whose activations were ``served`` in such forms (see
         ``Undecided``).
         """
-        shape = (len(served), len(self.routing.moe_layers), self.routing.logical)
+        shape = (len(served), len(self.routing.moe_layers), self.routing.numbers)
         fate, spent = np.zeros(shape, np.int8), np.zeros((len(served), self.case.gpus), np.int64)
         for layer, gpu in np.ndindex(shape[1], self.case.gpus):
-            local = self.routing.local[gpu]
-            logical = self.case.placement.logical[layer][local]
-            forms = served[:, layer, gpu, : len(local)]
-            fate[:, layer, logical] = self.fate_of[forms]
+            numbers = self.routing.numbers_of(layer, gpu)
+            forms = served[:, layer, gpu, : len(numbers)]
+            fate[:, layer, numbers] = self.fate_of[forms]
             spent[:, gpu] += np.where(forms >= 0, self.each_ns[layer, forms], 0).sum(axis=1)
         self._add(first, first + len(served), fate)
         self._unpacking.append(spent)
 
     def add_fate(self, first: int, fate: NDArray[np.int8], unpacking_ns: Ints) -> None:
-        """Those of passes from ``first`` on, by the ``fate`` int8[passes, MoE layers, experts] of
-        each logical expert, and what unpacking took, int64[passes, gpus].
+        """Those of passes from ``first`` on, by the ``fate`` int8[passes, MoE layers,
+        ``Routing.numbers``] of each expert, and what unpacking took, int64[passes, gpus].
         """
         self._add(first, first + len(fate), fate)
         self._unpacking.append(unpacking_ns)
 
     def _add(self, first: int, last: int, fate: NDArray[np.int8]) -> None:
-        """Add up passes first:last, by the ``fate`` of each logical expert."""
+        """Add up passes first:last, by the ``fate`` of each expert."""
         schedule = self.case.schedule
         span = slice(schedule.offsets[first], schedule.offsets[last])
         request = schedule.request[span].astype(np.int64)
-        ids, weights, of_pass = self.routing.chosen_weights(first, last)
+        _, weights, of_pass = self.routing.chosen_weights(first, last)
+        ids = self.routing.numbered(first, last)
         self._make_room(int(request.max(initial=-1)) + 1)
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
 
@@ -129,12 +129,12 @@ class Ledger:
         return spent
 
     def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> NDArray[np.int8]:
-        """The fate of each logical expert, int8[passes, MoE layers, experts]."""
-        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.logical), np.int8)
+        """The fate of each expert, int8[passes, MoE layers, ``Routing.numbers``]."""
+        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.numbers), np.int8)
         for (layer, gpu), work in works.items():
             one, offsets = work.activations, work.active_experts.offsets
-            logical = self.case.placement.logical[layer][self.routing.local[gpu]]
-            _note(fate, layer, offsets, logical[one.expert], self.fate_of[one.form])
+            numbers = self.routing.numbers_of(layer, gpu)
+            _note(fate, layer, offsets, numbers[one.expert], self.fate_of[one.form])
         return fate
 
     def _make_room(self, requests: int) -> None:

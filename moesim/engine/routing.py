@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.marks import marks_of
+from moesim.engine.placed import Replicas, place_choices
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.runtime.compiled import njit, types
@@ -34,6 +36,8 @@ class Routing:
         none = np.zeros((0, 0, 0), np.int64)
         self._chosen: tuple[tuple[int, int], tuple[NDArray[np.uint16], Ints, Ints]]
         self._chosen = (-1, -1), (none.astype(np.uint16), none, np.zeros(0, np.int64))
+        self._numbered: tuple[tuple[int, int], NDArray[np.uint16]]
+        self._numbered = (-1, -1), none.astype(np.uint16)
         self.moe_layers = case.model.moe_layers
         self.local = [case.local_experts(gpu) for gpu in range(case.gpus)]
         of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
@@ -145,6 +149,46 @@ class Routing:
         else:
             mask = rows[:, _slice(self.local[gpu])] > 0
         return ActiveExperts.of(mask)
+
+    @cached_property
+    def replicas(self) -> Replicas | None:
+        """Where experts are that have more than one place; None where none has."""
+        if not self.placement.has_replicas:
+            return None
+        return Replicas.of(self.placement, np.arange(self.placement.physical), self.logical)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers ``numbered`` gives."""
+        return self.logical if self.replicas is None else self.placement.physical
+
+    def numbers_of(self, layer: int, gpu: int) -> Ints:
+        """What ``numbered`` calls the experts of ``gpu`` in a MoE layer."""
+        local = self.local[gpu]
+        return local if self.replicas is not None else self.placement.logical[layer][local]
+
+    def numbered(self, first: int, last: int) -> NDArray[np.uint16]:
+        """Which expert each choice of ``chosen_weights`` goes to: where some have replicas, the
+        physical one that serves it, which is told as in ``placed.place_choices``.
+        """
+        ids, _, _ = self.chosen_weights(first, last)
+        if self.replicas is None:
+            return ids
+        if self._numbered[0] != (first, last):
+            schedule = self.case.schedule
+            offsets = schedule.offsets[first : last + 1]
+            senders = schedule.gpu[offsets[0] : offsets[-1]] // self.case.sharing
+            rows = np.arange(len(ids))
+            placed = place_choices(ids, rows, senders, offsets - offsets[0], self.replicas)
+            self._numbered = (first, last), placed
+        return self._numbered[1]
+
+    def numbered_weights(self, first: int, last: int) -> Ints:
+        """Gate weights int64[passes, MoE layers, numbers] of the choices that go to each."""
+        ids, weights, of_pass = self.chosen_weights(first, last)
+        sums = np.zeros((last - first, ids.shape[1], self.numbers), np.int64)
+        add_weights(self.numbered(first, last), weights, of_pass, sums)
+        return sums
 
     def recorded(self, first: int, last: int) -> NDArray[np.bool_]:
         """bool[distances, passes, MoE layers, experts], by logical expert: what the trace's

@@ -74,14 +74,16 @@ class VariantResidencies(Residencies):
         super().__init__(case, routing)
 
     def wanted(self, first: int, last: int) -> NDArray[np.int8]:
-        """The variant that passes first:last want of each logical expert, int8[passes, MoE layers,
-        experts]; the number of variants where they want none.
+        """The variant that passes first:last want of each expert, of each replica where some have
+        more than one, int8[passes, MoE layers, ``Routing.numbers``]; the number of variants where
+        they want none.
         """
         ids, weights, of_pass = self.routing.chosen_weights(first, last)
         scores = self.variants.choice.scores(Seen(ids, weights, self.usage))
-        shape = (last - first, ids.shape[1], self.routing.logical)
+        shape = (last - first, ids.shape[1], self.routing.numbers)
         wanted = np.full(shape, len(self.limits), np.int8)
-        least_wanted(ids, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
+        numbered = self.routing.numbered(first, last)
+        least_wanted(numbered, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
         return wanted
 
     def asked(
@@ -129,10 +131,9 @@ class VariantResidencies(Residencies):
         wanted = self.wanted(first, last) if self._cached else NONE_WANTED
 
         def of_layer(key: Key) -> Ints:
-            (layer, gpu), active = key, active_experts[key]
-            logical = self.case.placement.logical[layer][self.routing.local[gpu]]
+            active, numbers = active_experts[key], self.routing.numbers_of(*key)
             found: Ints = np.empty(len(active.experts), np.int64)
-            look_up(wanted, layer, active.offsets, logical[active.experts], found)
+            look_up(wanted, key[0], active.offsets, numbers[active.experts], found)
             return found
 
         return of_layer

@@ -20,7 +20,7 @@ from moesim.memory.variants import SUBSTITUTED
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
-from .agreement_fates import fates_of, has_replicas, plain_fates
+from .agreement_fates import fates_of, plain_fates
 from .reference import AHEAD, reference
 from .reference_words import CATEGORIES, Verdict
 from .strategies import Case
@@ -77,7 +77,7 @@ def agree(case: Case) -> Verdict:
     compare(verdict, observed(theirs, outcome))
     replayed = run_replay(theirs)
     assert_same(replayed, outcome)
-    if case.config.variants and not has_replicas(case):
+    if case.config.variants:
         fates = plain_fates(case, verdict)
         assert fates_of(theirs, outcome) == fates_of(theirs, replayed) == fates
     return verdict

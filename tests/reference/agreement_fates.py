@@ -6,17 +6,12 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.outcome import Outcome
 
 from .reference_batches import whole_run
-from .reference_placement import physical_experts
-from .reference_words import NO_EXPERT, Verdict
+from .reference_placement import dealt
+from .reference_words import Verdict
 from .strategies import Case
 
 Sums = dict[tuple[str, int, int], tuple[int, int]]
 """Choices and gate weight by ("layer" or "request", its number or name, variant)."""
-
-
-def has_replicas(case: Case) -> bool:
-    """Then one expert may have several fates in a pass."""
-    return case.config.plan is not None and len(case.config.plan[0]) > case.model.experts
 
 
 def fates_of(case: EngineCase, outcome: Outcome) -> Sums:
@@ -40,22 +35,18 @@ def plain_fates(case: Case, verdict: Verdict) -> Sums:
     """Each choice has the variant of its expert's activation."""
     served = {}
     for one in verdict.activations:
-        held = physical_experts(one.layer, case.model, case.config)
-        served[one.step, one.layer, held[one.expert]] = one.variant
+        served[one.step, one.layer, one.expert] = one.variant
     found: Sums = {}
     for each in next(whole_run(case.trace, case.config)):
-        for part in each.parts:
-            for row in part.rows:
-                for layer, ids in enumerate(case.trace["expert_ids"][row]):
-                    weights = case.trace["gate_weights"][row][layer]
-                    for expert, weight in zip(ids, weights, strict=True):
-                        if expert == NO_EXPERT:
-                            continue
-                        variant = served[each.step, layer, expert]
-                        for key in (
-                            ("layer", layer, variant),
-                            ("request", part.request.request_id, variant),
-                        ):
-                            choices, so_far = found.get(key, (0, 0))
-                            found[key] = (choices + 1, so_far + int(weight * 2**24))
+        for layer in range(len(case.model.moe_layers)):
+            choices = dealt(each, layer, case.trace, case.model, case.config)
+            for part, row, rank, expert in choices:
+                weight = case.trace["gate_weights"][row][layer][rank]
+                variant = served[each.step, layer, expert]
+                for key in (
+                    ("layer", layer, variant),
+                    ("request", part.request.request_id, variant),
+                ):
+                    number, so_far = found.get(key, (0, 0))
+                    found[key] = (number + 1, so_far + int(weight * 2**24))
     return found

@@ -16,7 +16,7 @@ from .reference_cache import Cache, usage_of
 from .reference_clock import Clock
 from .reference_gating import Routed, route, weights_lost
 from .reference_misses import BEHIND, HOST, LINK, SKIP, SUBSTITUTE, Misses
-from .reference_placement import local_experts, physical_experts
+from .reference_placement import dealt_weights, local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
 from .reference_rebalance import Places
 from .reference_storage import Host as Storage
@@ -113,7 +113,11 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
             for activation in [activation for g in range(config.gpus) for activation in mine[g, m]]:
                 if activation.place == SKIP:
                     verdict.skipped_rows += activation.kept_rows
-                    verdict.skipped_weight += weight_of(activation.expert, held, layer.kept, left)
+                    weight = weight_of(activation.expert, held, layer.kept, left)
+                    if config.variants and "gate_weights" in trace:
+                        of_each = dealt_weights(one, m, trace, model, config)
+                        weight = of_each.get(activation.expert, 0)
+                    verdict.skipped_weight += weight
         verdict.charges.append(
             [[b - a for a, b in zip(*gpu, strict=True)] for gpu in zip(before, after, strict=True)]
         )

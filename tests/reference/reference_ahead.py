@@ -120,9 +120,7 @@ class Ahead:
             for e in self.predictions.of(at or target, target, self.g):
                 variant: int | None = 0
                 if self.variants:
-                    logical = self.predictions.held[m][e]
-                    one = self.predictions.passes[step]
-                    variant = self.variants[m].fetched(one, m, logical)
+                    variant = self.variants[m].fetched(self.predictions.passes[step], m, e)
                 if variant is not None:
                     found.append((target, (m, e), variant))
         return found

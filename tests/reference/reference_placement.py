@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .reference_words import Config, Model
+from collections.abc import Iterator
+
+from .reference_batches import Part, Pass
+from .reference_words import NO_EXPERT, Config, Model, Trace
 
 
 def physical_experts(moe_layer: int, model: Model, config: Config) -> list[int]:
@@ -57,3 +60,35 @@ def share_out(
                 mine[held[(sender + i) % len(held)]] += 1
         rows.append(mine)
     return rows
+
+
+def dealt(
+    one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config
+) -> Iterator[tuple[Part, int, int, int]]:
+    """Of every choice of a pass in a layer its request's part, row and rank, and the physical
+    expert that it goes to: those of one expert by one sender take turns, as ``share_out`` counts.
+    """
+    replicas: dict[int, list[int]] = {}
+    for p, e in enumerate(physical_experts(moe_layer, model, config)):
+        replicas.setdefault(e, []).append(p)
+    turns: dict[tuple[int, int], int] = {}
+    for part in one.parts:
+        sender = config.sender(part.gpu)
+        for row in part.rows:
+            for rank, expert in enumerate(trace["expert_ids"][row][moe_layer]):
+                if expert != NO_EXPERT:
+                    turn = turns.setdefault((sender, expert), sender)
+                    turns[sender, expert] += 1
+                    held = replicas[expert]
+                    yield part, row, rank, held[turn % len(held)]
+
+
+def dealt_weights(
+    one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config
+) -> dict[int, int]:
+    """Gate weights of the choices that go to each physical expert, in units of 2**-24."""
+    weights: dict[int, int] = {}
+    for _, row, rank, expert in dealt(one, moe_layer, trace, model, config):
+        weight = int(trace["gate_weights"][row][moe_layer][rank] * 2**24)
+        weights[expert] = weights.get(expert, 0) + weight
+    return weights

@@ -9,6 +9,7 @@ from math import floor
 from .reference_batches import Pass
 from .reference_cache import Cache, usage_of
 from .reference_misses import SKIP, SUBSTITUTE, Misses
+from .reference_placement import dealt, dealt_weights
 from .reference_policies import Expert
 from .reference_words import NO_EXPERT, Activation, Config, Model, Trace
 
@@ -60,7 +61,7 @@ class VariantCaches:
         misses: Misses,
         now_ns: int = 0,
     ) -> list[Activation]:
-        """``logical`` of each needed expert, ascending."""
+        """``logical`` of each needed expert, ascending; ``weights`` as policies are told."""
         best = self.caches[0]
         if best.all_resident:  # nothing is ever loaded
             return best.step(one.step, number, layer, list(logical), rows, weights, misses)
@@ -71,13 +72,12 @@ class VariantCaches:
         for variant, cache in enumerate(self.caches):
             ids = [e for e in logical if served[e] == variant]
             given = (one.step, number, layer, ids, rows, weights, misses)
-            asked = {e: wanted[at] for e, at in logical.items()}
-            mine = cache.step(*given, now_ns=now_ns, wanted=asked) if ids else []
-            for activation in mine:
+            made = cache.step(*given, now_ns=now_ns, wanted=wanted) if ids else []
+            for activation in made:
                 activation.variant = variant
                 if activation.missed and there[activation.expert]:
                     activation.slice_of = min(there[activation.expert])
-            activations += mine
+            activations += made
         for e in (e for e in logical if served[e] == len(self.caches)):
             place = SUBSTITUTE if self.config.beyond == "substitute" else SKIP
             left = Activation(one.step, layer, self.gpu, len(activations), e, False, place=place)
@@ -85,7 +85,8 @@ class VariantCaches:
             activations.append(left)
         computed = [activation for activation in activations if activation.place != SUBSTITUTE]
         if len(computed) < len(activations) and computed:
-            most = min(computed, key=lambda each: (-weights.get(each.expert, 0), each.expert))
+            mine = dealt_weights(one, layer, self.trace, self.model, self.config)
+            most = min(computed, key=lambda each: (-mine.get(each.expert, 0), each.expert))
             most.rows += sum(each.rows for each in activations if each not in computed)
         return activations
 
@@ -94,7 +95,7 @@ class VariantCaches:
         if self.caches[0].all_resident:
             return dict.fromkeys(logical, 0)
         wanted = self.wanted(one, layer)
-        served = {e: self.served((layer, e), wanted[at]) for e, at in logical.items()}
+        served = {e: self.served((layer, e), wanted[e]) for e in logical}
         if self.config.beyond == "substitute" and set(served.values()) == {len(self.caches)}:
             served = dict.fromkeys(served, len(self.caches) - 1)  # nobody to take their place
         return served
@@ -123,10 +124,10 @@ class VariantCaches:
                 return variant
         return None
 
-    def fetched(self, one: Pass, layer: int, logical: int) -> int | None:
+    def fetched(self, one: Pass, layer: int, expert: int) -> int | None:
         """In which variant an expert is copied that is predicted for a pass; None: not at all."""
         count, how = len(self.caches), self.config.prefetch.variant
-        wanted = self.wanted(one, layer).get(logical)
+        wanted = self.wanted(one, layer).get(expert)
         if how != "wanted" or wanted is None:
             return 0 if how == "high" else count - 1
         found = self.loaded(wanted)
@@ -141,12 +142,11 @@ class VariantCaches:
         return wanted
 
     def wanted(self, one: Pass, layer: int) -> dict[int, int]:
-        """By logical expert, the best variant that one of its tokens wants."""
+        """By physical expert, the best variant that one of the tokens wants that it serves."""
         found: dict[int, int] = {}
-        for part in one.parts:
-            for row in part.rows:
-                for expert, score in self.scores(row, layer).items():
-                    found[expert] = min(found.get(expert, len(self.caches)), self.variant(score))
+        for _, row, rank, expert in dealt(one, layer, self.trace, self.model, self.config):
+            score = self.scores(row, layer)[self.trace["expert_ids"][row][layer][rank]]
+            found[expert] = min(found.get(expert, len(self.caches)), self.variant(score))
         return found
 
     def variant(self, score: int) -> int:

@@ -29,7 +29,7 @@ def storage_cases(draw: st.DrawFn) -> Case:
 @st.composite
 def stored_variant_cases(draw: st.DrawFn) -> Case:
     """Cases of variants that host memory does not all hold: a cache of slots, or by bytes."""
-    case = above_storage(draw, draw(variant_cases()))
+    case = above_storage(draw, draw(variant_cases(alone=False)))
     variants = [one.expert_bytes for one in case.config.variants]
     whole = len(case.model.moe_layers) * case.model.experts * sum(variants)
     if not case.config.host_slots or draw(st.booleans()):

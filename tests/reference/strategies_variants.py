@@ -18,27 +18,35 @@ LIMITS = [(0.6, 0.9), (0.0, 0.5), (1.0, 1.0), (0.4, 1.0), (0.0, 0.0)]
 
 
 @st.composite
-def variant_cases(draw: st.DrawFn) -> Case:
-    """A case whose experts are kept in two or three formats."""
-    return in_variants(draw, of_few_policies(draw(cases()), OF_VARIANTS))
+def variant_cases(draw: st.DrawFn, *, alone: bool = True) -> Case:
+    """A case whose experts are kept in two or three formats; ``alone``: with no concept that goes
+    neither with replicas nor with what the CPU computes.
+    """
+    case = of_few_policies(draw(cases()), OF_VARIANTS)
+    overlap = case.config.software.overlap
+    miss = draw(st.sampled_from(["load", "cpu"])) if alone and overlap else "load"
+    return in_variants(draw, case if alone else without_replicas(case), miss)
 
 
 @st.composite
 def prefetching_variants(draw: st.DrawFn) -> Case:
     """A case that prefetches such experts."""
-    case = in_variants(draw, draw(prefetching_cases()))
+    case = in_variants(draw, without_replicas(draw(prefetching_cases())))
     variant = draw(st.sampled_from(["wanted", "high", "low"]))
     prefetch = replace(case.config.prefetch, variant=variant)
     return replace(case, config=replace(case.config, prefetch=prefetch))
 
 
-def in_variants(draw: st.DrawFn, case: Case) -> Case:
-    """``case`` with its experts in two or three formats, none twice: which of its copies serves a
-    choice is not said of variants.
-    """
-    if physical(case.model, case.config) > case.model.experts:
-        whole = replace(case.config, placement="contiguous", plan=None)
-        case = replace(case, config=runnable(whole, case.trace))
+def without_replicas(case: Case) -> Case:
+    """``case`` with none of its experts twice."""
+    if physical(case.model, case.config) == case.model.experts:
+        return case
+    whole = replace(case.config, placement="contiguous", plan=None)
+    return replace(case, config=runnable(whole, case.trace))
+
+
+def in_variants(draw: st.DrawFn, case: Case, miss: str = "load") -> Case:
+    """``case`` with its experts in two or three formats."""
     local = max(map(len, local_experts(case.model, case.config)))
     few: Any = case.config.slots
     any_slots = st.integers(1, local)
@@ -53,8 +61,6 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
     rest = draw(st.lists(variants, min_size=1, max_size=2))
     if any(one.nested for one in rest):  # slices have fewer bytes
         rest.sort(key=lambda one: -one.expert_bytes)
-    ways = ["load", "cpu"] if case.config.software.overlap else ["load"]
-    miss = "load" if case.config.prefetch.kind != "none" else draw(st.sampled_from(ways))
     rule = draw(st.sampled_from(RULES))
     first, last = draw(st.sampled_from(LIMITS))
     limits = (first, last) if len(rest) == 1 else (first, (first + last) / 2, last)

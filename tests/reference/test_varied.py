@@ -18,7 +18,7 @@ from .strategies_variants import variant_cases
 from .wiring import engine_case
 
 
-@given(variant_cases(), st.sampled_from(["layer", "step", "summary"]))
+@given(variant_cases(alone=False), st.sampled_from(["layer", "step", "summary"]))
 def test_variants_decided_at_once(case: Case, records: str) -> None:
     one = engine_case(case)
     assume(is_varied(one))

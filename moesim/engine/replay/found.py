@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.placed import Replicas, place_choices
 from moesim.engine.replay.active_experts import (
     count_choices,
     find_active_experts,
@@ -17,7 +18,6 @@ from moesim.engine.replay.active_experts import (
     sum_choices,
     sum_weights,
 )
-from moesim.engine.replay.placed import Replicas, place_choices
 from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
 from moesim.engine.routing import Routing
 from moesim.memory.policy import WEIGHT_UNIT

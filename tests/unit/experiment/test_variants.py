@@ -96,6 +96,28 @@ def test_layers_on_the_cpu_have_no_slots_in_any_variant(whole: bool) -> None:
     assert mixed.summary["duration_ms"] < best.summary["duration_ms"]
 
 
+def test_each_replica_is_in_the_variant_that_its_own_tokens_want() -> None:
+    """With all in the best one it is the run of one format; else both engines agree, and what
+    became of all choices adds up.
+    """
+    given: dict[str, Any] = {"hardware": "h100-sxm", "parallelism": {"expert": 2}}
+    given |= {"placement": {"kind": "eplb", "redundant": 2}}
+    best, mixed = ({**CHOOSE, "high": high, "low": "100 %"} for high in ("100 %", "60 %"))
+    room = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": LOW}}
+
+    def summary(engine: str, **experts: Any) -> dict[str, Any]:
+        one = {**BASE, **given, "engine": engine, "experts": experts}
+        return run(one, limit_steps=9).summary
+
+    one, many = summary("des", capacity="6 slots/layer"), summary("des", **room, choose=best)
+    assert {key: many[key] for key in SAME} == {key: one[key] for key in SAME}
+    found = [summary(engine, **room, choose=mixed) for engine in ("des", "replay")]
+    for key in (*SAME, *FATE_KEYS, "misses_low"):
+        assert found[0][key] == found[1][key], key
+    assert found[0]["choice_shares"]["low"] > 0
+    assert sum(found[0]["choice_shares"].values()) == pytest.approx(1)
+
+
 def test_the_format_of_the_low_variant_changes_no_decision() -> None:
     """Bytes are those of the same misses; pools and host hold what the format takes."""
     low, same = (result(variants={"high": HIGH, "low": {**LOW, **of}}).summary

@@ -53,6 +53,7 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         and (
             (stored and "without prefetches where experts are read from storage yet; write none")
             or (on_cpu and "without prefetches where the CPU computes what is missing; write none")
+            or (spare > 0 and "without prefetches where experts have replicas yet; write none")
         ),
         "experts.policy": (room.policy.looks_ahead or room.policy.shared_buffers() is not None)
         and f"with policies that know them, not '{kind_of(type(room.policy))}'; write lru",
@@ -69,7 +70,9 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
         "workload.prefill.experts": prompts_go(experiment) != "cache"
         and "with prompts through the caches; write cache",
-        "placement": spare > 0 and "without replicas yet",
+        "placement": spare > 0
+        and stored
+        and "without replicas where experts are read from storage yet",
     }
 
 

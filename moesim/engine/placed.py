@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
-from moesim.engine.replay.spans import IDS
 from moesim.placement.mapping import Placement
 from moesim.runtime.compiled import njit, record, types
 from moesim.trace.routing import NO_EXPERT
@@ -32,12 +31,13 @@ class Replicas(NamedTuple):
         return cls(places[order], begin)
 
 
+_IDS = types.Array(types.uint16, 3, "C", readonly=True)
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 REPLICAS = record(Replicas, _TABLE, _TABLE)
 _PLACED = types.uint16[:, :, ::1]
 
 
-@njit(types.void(IDS, _FLAT, _FLAT, _FLAT, REPLICAS, _TABLE, _PLACED), cache=True, at_once=True)
+@njit(types.void(_IDS, _FLAT, _FLAT, _FLAT, REPLICAS, _TABLE, _PLACED), cache=True, at_once=True)
 def _place(
     ids: Any, rows: Any, senders: Any, offsets: Any, replicas: Any, turns: Any, placed: Any
 ) -> None:

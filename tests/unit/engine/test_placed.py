@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.engine.replay.placed import Replicas, place_choices
+from moesim.engine.placed import Replicas, place_choices
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import NO_EXPERT
 
