@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -132,12 +132,13 @@ class Routing:
         if self._chosen[0] != (first, last):
             case, offsets = self.case, self.case.schedule.offsets[first : last + 1]
             rows = case.schedule.routing_rows[offsets[0] : offsets[-1]]
-            ids = np.ascontiguousarray(case.trace.expert_ids[rows])
-            weights = np.zeros(ids.shape, np.int64)
-            if case.trace.gate_weights is not None:
-                exact = case.trace.gate_weights[rows].astype(np.float64) * WEIGHT_UNIT
-                weights = exact.astype(np.int64)
-                weights[ids == NO_EXPERT] = 0
+            trace, shape = case.trace, (len(rows), *case.trace.expert_ids.shape[1:])
+            ids, weights = np.empty(shape, np.uint16), np.zeros(shape, np.int64)
+            if trace.gate_weights is None:
+                np.take(trace.expert_ids, rows, axis=0, out=ids)
+            else:
+                bits = np.ascontiguousarray(trace.gate_weights).view(np.uint16)
+                _take(trace.expert_ids, bits, units(), rows, ids, weights)
             of_pass = np.repeat(np.arange(last - first), np.diff(offsets))
             self._chosen = (first, last), (ids, weights, of_pass)
         return self._chosen[1]
@@ -251,6 +252,37 @@ def _count(ids: Any, of_pass: Any, sender: Any, counts: Any) -> None:
                 expert = ids[token, layer, rank]
                 if expert != NO_EXPERT:
                     of_layer[expert] += 1
+
+
+@cache
+def units() -> Ints:
+    """What each fp16 is in units of 1 / WEIGHT_UNIT, by its bits; 0 where it is no number."""
+    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
+
+
+_IDS = types.Array(types.uint16, 3, "C", readonly=True)
+
+
+@njit(
+    types.void(
+        _IDS, _IDS, types.int64[::1], types.int64[::1], types.uint16[:, :, ::1],
+        types.int64[:, :, ::1],
+    ),
+    cache=True,
+)  # fmt: skip
+def _take(ids: Any, bits: Any, of_bits: Any, rows: Any, chosen: Any, weights: Any) -> None:
+    """Fill in the choices of ``rows`` of a trace, ``chosen`` [tokens, MoE layers, k], and their
+    gate ``weights``, of such ``bits`` as ``units`` tells.
+    """
+    for token in range(len(rows)):
+        row = rows[token]
+        for layer in range(ids.shape[1]):
+            for rank in range(ids.shape[2]):
+                expert = ids[row, layer, rank]
+                chosen[token, layer, rank] = expert
+                if expert != NO_EXPERT:
+                    weights[token, layer, rank] = of_bits[bits[row, layer, rank]]
 
 
 def of_all(counts: Ints) -> Ints:

@@ -143,24 +143,25 @@ def serving_of(serving: Any, slots: Any, least: int, expert: int, wanted: int) -
 
 @built_in
 def _of_variant(
-    tells: Any, wanted: Any, served: Any, span: tuple[int, int], variant: int, state: Any,
+    tells: Any, wanted: Any, served: Any, span: tuple[int, int, int], variant: int, state: Any,
     needed: Any, weights: Any,
 ) -> int:  # fmt: skip
-    """Fill in the experts ``needed`` of a step, a ``span`` of them, that are ``served`` as
-    ``variant``, and their weights, if these are read; returns how many there are. ``tells``: the
-    policy reads which variants they want.
+    """Fill in, from the third place of ``span`` on, the experts ``needed`` of a step, those from
+    the first to the second, that are ``served`` as ``variant``, and their weights, if these are
+    read; returns where they end. ``tells``: the policy reads which variants they want.
     """
-    experts, wants, of_experts, size = wanted.experts, wanted.variant, wanted.weights, 0
-    for i in range(span[0], span[1]):
+    experts, wants, of_experts = wanted.experts, wanted.variant, wanted.weights
+    low, high, at = span
+    for i in range(low, high):
         if served[i] == variant:
             expert = experts[i]
             if tells:
                 state[WANTED, expert] = wants[i]
-            needed[size] = expert
+            needed[at] = expert
             if len(weights) > 0:
-                weights[size] = of_experts[i]
-            size += 1
-    return size
+                weights[at] = of_experts[i]
+            at += 1
+    return at
 
 
 @built_in
@@ -260,23 +261,18 @@ def serve_with(
             at, launches = low, 0
             for variant in range(variants):
                 state = pools.state[variant]
-                size = _of_variant(
-                    tells, wanted, served, (low, high), variant, state, needed, weights
+                end = _of_variant(
+                    tells, wanted, served, (low, high, at), variant, state, needed, weights
                 )
-                if size == 0:
+                if end == at:
                     continue
-                step[1], end = size, at + size
+                step[0], step[1] = at, end  # in place: to cut a dozen arrays takes longer
                 demand = Demand(
-                    step, needed[:size], none, weights[:size], room.prices, pools.draws[variant],
-                    room.moved,
-                )  # fmt: skip
-                mine = Activations(
-                    out.expert[at:end], out.hit[at:end], out.launch[at:end], out.wait[at:end],
-                    out.victim[at:end], out.form[at:end],
-                )  # fmt: skip
+                    step, needed, none, weights, room.prices, pools.draws[variant], room.moved
+                )
                 pools.now[variant] = decide_steps(
                     rules, pools.slots[variant], demand, _cells(room, variant),
-                    state, first_step + number, pools.now[variant], mine,
+                    state, first_step + number, pools.now[variant], out,
                 )  # fmt: skip
                 launches = _renumber(out, at, end, variant, launches, serving, slot_of, loads_all)
                 at = end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +18,7 @@ from moesim.engine.replay.active_experts import (
     sum_weights,
 )
 from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
-from moesim.engine.routing import Routing
-from moesim.memory.policy import WEIGHT_UNIT
-
-
-@cache
-def units() -> Ints:
-    """What each fp16 is in units of 1 / WEIGHT_UNIT, by its bits; 0 where it is no number."""
-    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
-    return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
-
+from moesim.engine.routing import Routing, units
 
 FEWEST, LARGEST = 16, 4
 """Passes that a run has at least, where they need no more than so many times what it may: what each

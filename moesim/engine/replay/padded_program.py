@@ -19,8 +19,9 @@ from moesim.engine.program import Program, RoutedPasses, row_bytes_of
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.capped import Kept, Tokens, count_hits, keep_choices
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.found import Finder, on_each, units
+from moesim.engine.replay.found import Finder, on_each
 from moesim.engine.replay.found_program import NONE, FoundProgram, is_found, stays
+from moesim.engine.routing import units
 from moesim.gating.base import Gating
 from moesim.memory.activations import Activations
 from moesim.placement.base import bytes_between_gpus
