@@ -15,8 +15,10 @@ from moesim.engine.provenance import Provenance
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import code_of, njit, types
 
-FEW_ROWS = 1 << 13
-"""Rows of a launch below which its price is kept: larger ones are seldom alike."""
+FEW_ROWS, MANY_ROWS = 1 << 13, 1 << 16
+"""Rows of a launch below which its price is kept: as long as all have few, and where some have
+more. Larger ones are seldom alike, but others are priced with them.
+"""
 MOST = 1 << 14
 """Launches of which an example is kept at once."""
 NEVER = 1 << 62
@@ -229,8 +231,14 @@ class RaggedLaunches:
         not known.
         """
         shapes = np.empty((len(starts), COLUMNS), np.int64)
-        known = self.tiles is not None and self._codes[0](rows, starts, *self.tiles, shapes)
-        return shapes if known else None
+        if self.tiles is None or self._codes[0](rows, starts, *self.tiles, shapes):
+            return None if self.tiles is None else shapes
+        before = np.append(0, np.cumsum(rows))
+        most = np.diff(before[np.append(starts, len(rows))]).max()
+        if not len(self.tiles[0]) <= most < MANY_ROWS:
+            return None
+        self.tiles = self.tiles_of(MANY_ROWS)
+        return self._shapes(rows, starts)
 
     def _numbers(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
         """Which of the ``known`` ones launches are, used ``times`` each."""

@@ -119,6 +119,19 @@ def test_a_launch_that_is_like_one_before_is_not_asked_for() -> None:
     assert kept.known.kept.used[:2].tolist() == [3, 1]
 
 
+@pytest.mark.parametrize(("most", "told"), [(50, 0), (51, 2)])
+def test_among_many_rows_few_are_still_alike(most: int, told: int) -> None:
+    """A launch with 50 rows: beyond those that are told all are asked for."""
+    kept, costs = RaggedLaunches(BASE, BASE.model.moe_layers[0]), BASE.prices
+    rows, starts = np.array([3, 1, 49, 1, 1, 3]), np.array([0, 2, 4])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ragged_launches, "FEW_ROWS", 8)
+        patched.setattr(ragged_launches, "MANY_ROWS", most)
+        found = kept.prices(Provenance(costs), rows, starts)
+    assert found.tolist() == costs.experts_ns(kept.spec, rows, starts).tolist()
+    assert len(kept.launches) == told
+
+
 def test_batched_products_are_asked_for_one_by_one() -> None:
     """Their tiles follow each expert's rows."""
     costs = CostModel(load_hardware("rtx-4060-8gb"), BASE.model, batched=True)
