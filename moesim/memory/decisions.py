@@ -127,10 +127,10 @@ def first_by(key: Any, candidates: Any, state: Any, draw: float, keys: Any) -> i
             if candidates[c]:
                 return c
         return -1
-    place = 0
-    while keys[place] != least:
-        place += 1
-    return place
+    place = CLOSED
+    for c in range(len(candidates)):
+        place = min(place, c if keys[c] == least else CLOSED)
+    return int(place)
 
 
 def first_with(key: Any) -> Callable[..., int]:

@@ -7,42 +7,31 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.memory.policy import LAST_USE, NEVER, ROWS, CachePolicy
+from moesim.memory.policy import NEVER, ROWS, CachePolicy
 from moesim.runtime.compiled import njit
 
-LIST, LEFT, SLOTS, TARGET, FROM, FORGETS, ONCE, TWICE, RECENT, FREQUENT = range(ROWS, ROWS + 10)
-"""The list of each expert, and the activation of its eviction; in column 0 the slots, the target
-size p of T1, the list from which REPLACE takes, whether the victim leaves no ghost, and how many
-experts are in T1, T2, B1 and B2.
+(LIST, USED, LEFT, SLOTS, TARGET, FROM, FORGETS, ONCE, TWICE, RECENT,
+ FREQUENT) = range(ROWS, ROWS + 11)  # fmt: skip
+"""The list of each expert, when it was used last (AGAIN more in T2), and when it was evicted, with
+its number; in column 0 the slots, the target size p of T1, 0 or AGAIN for the list from which
+REPLACE takes, T1 or T2, whether the victim leaves no ghost, and how many experts are in T1, T2, B1
+and B2.
 """
 NOWHERE, T1, T2, B1, B2 = range(5)
-
-
-@njit(cache=True)
-def _put(state: Any, expert: int, into: int) -> None:
-    """Move ``expert`` to the list ``into``."""
-    of = state[LIST, expert]
-    state[ONCE, 0] += into == T1
-    state[ONCE, 0] -= of == T1
-    state[TWICE, 0] += into == T2
-    state[TWICE, 0] -= of == T2
-    state[RECENT, 0] += into == B1
-    state[RECENT, 0] -= of == B1
-    state[FREQUENT, 0] += into == B2
-    state[FREQUENT, 0] -= of == B2
-    state[LIST, expert] = into
+AGAIN = 1 << 56
+NUMBERS = 1 << 20
+"""More than any expert's number."""
 
 
 @njit(cache=True)
 def _drop_oldest(state: Any, ghosts: int) -> None:
-    least, place = NEVER, 0  # in vectors; no two are evicted at once
+    least = NEVER  # in vectors; no two are evicted at once
     for e in range(state.shape[1]):
         least = min(least, state[LEFT, e] if state[LIST, e] == ghosts else NEVER)
-    if least == NEVER:
-        return
-    while state[LIST, place] != ghosts or state[LEFT, place] != least:
-        place += 1
-    _put(state, place, NOWHERE)
+    if least < NEVER:
+        state[LIST, least % NUMBERS] = NOWHERE
+        state[RECENT, 0] -= ghosts == B1
+        state[FREQUENT, 0] -= ghosts == B2
 
 
 @njit(cache=True)
@@ -53,6 +42,18 @@ def _adapt(state: Any, came_from: int, recent: int, frequent: int) -> None:
         state[TARGET, 0] = min(slots, state[TARGET, 0] + max(frequent // recent, 1))
     elif came_from == B2:
         state[TARGET, 0] = max(0, state[TARGET, 0] - max(recent // frequent, 1))
+
+
+@njit(cache=True)
+def _become_ghost(state: Any, victim: int, now: int) -> None:
+    """The ``victim`` leaves its list for its ghosts, unless it leaves none."""
+    of_once, forgets = state[LIST, victim] == T1, state[FORGETS, 0]
+    state[ONCE, 0] -= of_once
+    state[TWICE, 0] -= not of_once
+    state[RECENT, 0] += of_once > forgets
+    state[FREQUENT, 0] += (not of_once) > forgets
+    state[LIST, victim] = NOWHERE if forgets else B1 if of_once else B2
+    state[LEFT, victim] = now * NUMBERS + victim
 
 
 class Arc(CachePolicy):
@@ -66,7 +67,7 @@ class Arc(CachePolicy):
     """
 
     kind: Literal["arc"] = "arc"
-    memory: ClassVar[int] = 10
+    memory: ClassVar[int] = 11
     lists: ClassVar[bool] = True
 
     def start(
@@ -89,30 +90,31 @@ class Arc(CachePolicy):
         once, twice = state[ONCE, 0], state[TWICE, 0]
         recent, frequent = state[RECENT, 0], state[FREQUENT, 0]
         _adapt(state, came_from, recent, frequent)
-        target = state[TARGET, 0]
+        target, first = state[TARGET, 0], once + recent
         of_once = once > 0 and (once > target or (came_from == B2 and once == target))
-        state[FORGETS, 0] = 0
-        if came_from == NOWHERE:
-            first = once + recent
-            if first == slots and once == slots:
-                of_once, state[FORGETS, 0] = True, 1
-            elif first == slots:
-                _drop_oldest(state, B1)
-            elif first + twice + frequent == 2 * slots:
-                _drop_oldest(state, B2)
-        state[FROM, 0] = T1 if of_once else T2
+        new = came_from == NOWHERE
+        forgets = new and once == slots and recent == 0
+        if new and not forgets and (first == slots or first + twice + frequent == 2 * slots):
+            _drop_oldest(state, B1 if first == slots else B2)
+        state[FORGETS, 0] = forgets
+        state[FROM, 0] = 0 if of_once or forgets else AGAIN
 
     @staticmethod
     def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Move the victim to its ghosts, and the expert to its list."""
         if victim >= 0:
-            ghosts = B1 if state[LIST, victim] == T1 else B2
-            _put(state, victim, NOWHERE if state[FORGETS, 0] == 1 else ghosts)
-            state[LEFT, victim] = now
-        _put(state, expert, T1 if state[LIST, expert] == NOWHERE else T2)
+            _become_ghost(state, victim, now)
+        of = state[LIST, expert]
+        if of != T2:
+            state[ONCE, 0] += of == NOWHERE
+            state[ONCE, 0] -= of == T1
+            state[TWICE, 0] += of != NOWHERE
+            state[RECENT, 0] -= of == B1
+            state[FREQUENT, 0] -= of == B2
+            state[LIST, expert] = T1 if of == NOWHERE else T2
+        state[USED, expert] = now + 1 + (0 if of == NOWHERE else AGAIN)
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """REPLACE's list first, then the activation of the last use."""
-        other = 0 if state[LIST, expert] == state[FROM, 0] else 1
-        return (other << 56) + state[LAST_USE, expert]
+        return state[USED, expert] ^ state[FROM, 0]
