@@ -27,7 +27,7 @@ from moesim.memory.policy import (
 )
 from moesim.memory.policy_reads import Reads
 from moesim.memory.split import add_miss, divide
-from moesim.runtime.compiled import inlined, njit, record, types
+from moesim.runtime.compiled import inlined, njit, record, types, whole_number
 
 ROUND = 32
 """Ranks that are compared side by side."""
@@ -118,7 +118,7 @@ def first_by(key: Any, candidates: Any, state: Any, draw: float, keys: Any) -> i
     for c in range(len(candidates)):
         value = CLOSED
         if candidates[c]:
-            value = int(key(c, state, draw, position, count))
+            value = whole_number(key(c, state, draw, position, count))
             position += 1
         keys[c] = value
         least = min(least, value)
@@ -209,7 +209,7 @@ def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: 
     for j in range(low, high):
         e = order[j]
         if slot_of[e] >= 0:
-            value = int(key(e, state, 0.0, 0, 0))
+            value = whole_number(key(e, state, 0.0, 0, 0))
             if first < 0 or value < least or (value == least and e < order[first]):
                 first, least = j, value
     return first
@@ -249,7 +249,7 @@ def open_with(key: Any, own: bool) -> Callable[..., None]:
                 if own:
                     expert_at[slot] = e
                     if free:
-                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                        ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
                 else:
                     idle[e] = free
                 slot += 1
@@ -419,7 +419,7 @@ def steps_with(
                 elif protects:
                     idle[e] = False
                 elif own and wants and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
-                    ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                    ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
                 if not resident_first:
                     expert_out[i] = e
                 else:
@@ -523,7 +523,7 @@ def steps_with(
                 now += 1
                 if not protects and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
                     if own:
-                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                        ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
                     else:
                         idle[e] = True
                 if loads_all or on_gpu[form]:
@@ -541,7 +541,7 @@ def steps_with(
                 slot = slot_of[e]
                 if slot >= 0 and (not prefetched or state[PINNED, e] == 0):
                     if own:
-                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                        ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
                     else:
                         idle[e] = True
         of_cells[0] = used

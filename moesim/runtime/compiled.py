@@ -25,12 +25,14 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import types
 from numba.core import caching
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
 from moesim.config.errors import InputError
 from moesim.runtime.refused import REFUSALS, refused
 
-__all__ = ["built_in", "code_of", "inlined", "njit", "record", "specialised", "types"]
+__all__ = [
+    "built_in", "code_of", "inlined", "njit", "record", "specialised", "types", "whole_number",
+]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
@@ -226,6 +228,19 @@ def built_in(function: Function) -> Function:
     """
     made: Function = register_jitable(forceinline=True)(function)
     return made
+
+
+def whole_number(value: Any) -> int:
+    """``value``; compiled code takes none but a whole number, which others would be cut to."""
+    return int(value)
+
+
+@overload(whole_number)  # type: ignore[misc,unused-ignore]
+def _whole_number(value: Any) -> Any:
+    def as_it_is(value: Any) -> Any:
+        return int(value)
+
+    return as_it_is if isinstance(value, types.Integer | types.Boolean) else None
 
 
 def specialised(

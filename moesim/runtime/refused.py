@@ -18,6 +18,7 @@ REMEDY = (
 )
 REFUSALS = (NumbaError, UnsupportedBytecodeError)
 _LINE = re.compile(r'(?:File "|Raised from )(.*?)(?:", line | \()(\d+)')
+_CUT = re.compile(r"there is no whole_number\((.*)\)")
 _MISSING = re.compile(r"^No implementation of .*\s+>>> (.*)", re.MULTILINE)
 
 
@@ -30,8 +31,17 @@ def refused(error: Exception, functions: Sequence[Callable[..., Any]]) -> Proble
     culprits = named[:1] or [one for one in functions if not _is_understood(one)] or [*functions]
     reason, line = _innermost(text, culprits[0])
     where = f"{culprits[0].__code__.co_filename}:{line}"
+    if cut := _CUT.fullmatch(reason):
+        what = (
+            f"gives {cut[1]}, which is no whole number; write int(...), of what orders as it does"
+        )
+        return Problem(_first_line(functions[0]), functions[0].__qualname__, what)
     names = " or ".join(one.__qualname__ for one in culprits)
     return Problem(where, names, f"numba cannot compile it: {reason}; {REMEDY}")
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
 
 
 def _is_understood(function: Callable[..., Any]) -> bool:

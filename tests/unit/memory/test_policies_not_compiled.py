@@ -66,7 +66,6 @@ class Unreadable(CachePolicy):
         (WrongName, 0, "name 'missing' is not defined"),
         (WrongType, 3, r"there is no add\(int64, Literal\[str\]\(a\)\)"),
         (PlainHelper, 2, "Untyped global name 'helped'"),
-        (WrongResult, 0, r"there is no int\(Literal\[str\]\(first\)\)"),
         (Unreadable, 2, r"Use of unsupported opcode \(IMPORT_NAME\) found"),
     ],
 )
@@ -80,6 +79,29 @@ def test_a_key_is_told_in_one_line(policy: type[CachePolicy], line: int, reason:
     assert problem.what.endswith("is made with moesim.runtime.compiled.inlined")
     assert len(str(problem).splitlines()) == 1
     assert caught.value.__suppress_context__  # numba's hundred lines
+
+
+class CutOff(CachePolicy):
+    kind: Literal["cut_off"] = "cut_off"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[LAST_USE, expert] / 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "given"), [(CutOff, "float64"), (WrongResult, r"Literal\[str\]\(first\)")]
+)
+@pytest.mark.parametrize("compiled", [first_of, lambda policy: decide_of(policy, Load)])
+def test_a_key_that_is_no_whole_number_is_told(
+    policy: type[CachePolicy], given: str, compiled: Any
+) -> None:
+    with pytest.raises(InputError, match=f"gives {given}, which is no whole number") as caught:
+        compiled(policy)
+    (problem,) = caught.value.problems
+    assert problem.where == f"{__file__}:{getsourcelines(policy.key)[1]}"
+    assert problem.path == f"{policy.__name__}.key"
+    assert len(str(problem).splitlines()) == 1
 
 
 class WrongAttribute(CachePolicy):
