@@ -19,7 +19,8 @@ from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
-from moesim.engine.replay.quick.program import QuickProgram, is_quick
+from moesim.engine.replay.quick.made import Deciding
+from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
 from moesim.engine.replay.quick.varied import decide_varied_of
 from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
 from moesim.engine.replay.run_clock import Clock
@@ -49,12 +50,12 @@ def run_replay(
         case = replace(case, schedule=case.serving.foreseen())
     else:
         case = case.opened(lambda: clock.ended)
-    _compile(case)
+    log = None if case.schedule.grows else log
+    _compile(case, log)
     begun = perf_counter()
     if case.schedule.grows or records != "summary":
         cuts = None
     clock = Clock(case, layers=records == "layer", cuts=cuts)
-    log = None if case.schedule.grows else log
     keep = Keep(by_layer=_by_layer(case, records), cuts=cuts)
     if foreseen:
         of_run = _OfRun(*play_foreseen(case, clock, keep))
@@ -88,12 +89,12 @@ class _OfRun(NamedTuple):
     rebalanced: tuple[int, int] = (0, 0)
 
 
-def _compile(case: Case) -> None:
+def _compile(case: Case, log: DecisionLog | None) -> None:
     """Have what decides ``case`` compiled before the run's seconds are counted."""
     quick, varied, ahead = is_quick(case), is_varied(case), prefetches(case)
     if case.offloaded and (ahead or not (quick or varied)):
         decide_in_of(type(case.policy), type(case.miss))
-    elif quick:
+    elif quick and maker_of(case, log) is Deciding:
         decide_all_of(type(case.policy))
     elif varied:
         decide_varied_of(type(case.policy))

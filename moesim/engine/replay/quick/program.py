@@ -65,6 +65,11 @@ def decides_alone(case: Case) -> bool:
     )
 
 
+def maker_of(case: Case, log: DecisionLog | None) -> type[Resident | Deciding]:
+    """What makes the runs of a case that ``is_quick``."""
+    return Resident if log is None and Resident.takes(case) else Deciding
+
+
 class QuickProgram:
     """The chunks of a case, as ``program.Program`` makes them, in the clock's arrays.
 
@@ -84,9 +89,9 @@ class QuickProgram:
         self.apart = OfPasses() if keep.cuts is not None else None
 
     def _maker(self, log: DecisionLog | None) -> Maker:
-        launches = OnesLaunches(self.case)
-        makes = Resident if log is None and Resident.takes(self.case, launches) else Deciding
-        maker: Maker = makes(self.shared, launches, self.provenance)
+        maker: Maker = maker_of(self.case, log)(
+            self.shared, OnesLaunches(self.case), self.provenance
+        )
         return maker
 
     @property

@@ -5,6 +5,7 @@ a few numbers, and these are counted straight from the rows of the trace that to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,12 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import BOTH, DECODE, MARKED, PROMPT, is_marked
 from moesim.engine.prices import KEPT, Kept
 from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_launches import COLUMNS, number_of_launch, shape_of
+from moesim.engine.ragged_launches import (
+    COLUMNS,
+    RaggedLaunches,
+    number_of_launch,
+    shape_of,
+)
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.quick.activations import (
@@ -196,10 +202,12 @@ class Resident:
         self._last: tuple[int, tuple[Ints, Ints, Ints]] | None = None
 
     @classmethod
-    def takes(cls, case: Case, launches: OnesLaunches) -> bool:
-        """Whether ``case`` is one."""
-        told = all(odd.tiles is not None for odd in launches.odd)
-        return told and not case.offloaded and case.kernels == "grouped"
+    def takes(cls, case: Case) -> bool:
+        """Whether ``case`` is one, and its prices say their tiles."""
+        if case.offloaded or case.kernels != "grouped":
+            return False
+        alike = dict.fromkeys(replace(layer, index=0) for layer in case.model.moe_layers)
+        return all(RaggedLaunches(case, layer).tiles is not None for layer in alike)
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: nothing is held by expert, so that all are one run."""
