@@ -53,6 +53,29 @@ def _forget(ids: Any, tokens: Any, layer: int, low: int, high: int, own: Any, co
                 count[tokens.senders[token], own[expert]] = 0
 
 
+@inlined
+def _keep_all(
+    ids: Any, weights: Any, units: Any, tokens: Any, home: Any, holder_of_home: Any, kept: Any,
+    step: int, layer: int,
+) -> None:  # fmt: skip
+    """As ``keep_choices``, of a pass whose tokens are no more than the capacity: as the experts of
+    a token differ, no expert has more of them.
+    """
+    at, whole = layer if kept.of_holders.shape[1] > 1 else 0, 0
+    first = tokens.offsets[0]
+    for token in range(tokens.offsets[step] - first, tokens.offsets[step + 1] - first):
+        row, number = tokens.rows[token], 0
+        for k in range(ids.shape[2]):
+            expert = ids[row, layer, k]
+            if expert != NO_EXPERT:
+                number += 1
+                kept.choices[token, layer, k] = True
+                kept.of_holders[step, at, holder_of_home[home[layer, expert]]] += 1
+                whole += units[weights[row, layer, k]] if len(weights) > 0 else 0
+        kept.of_senders[step, layer, tokens.senders[token]] += number
+    kept.weight[step, layer, 1] = whole
+
+
 @njit(types.void(_IDS, _IDS, _FLAT, _TOKENS, _TABLE, _FLAT, _FLAT, _KEPT), cache=True)
 def keep_choices(
     ids: Any, weights: Any, units: Any, tokens: Any, home: Any, holder_of_home: Any, capacity: Any,
@@ -72,6 +95,9 @@ def keep_choices(
         low, high = offsets[step] - offsets[0], offsets[step + 1] - offsets[0]
         for layer in range(layers):
             if not active[step, layer]:
+                continue
+            if high - low <= capacity[step]:
+                _keep_all(ids, weights, units, tokens, home, holder_of_home, kept, step, layer)
                 continue
             at = layer if of_holders.shape[1] > 1 else 0
             drops = lost = whole = 0

@@ -48,6 +48,10 @@ def test_each_sender_has_room_of_its_own() -> None:
 def test_choices_that_are_kept_are_hits_where_their_expert_is() -> None:
     """Layer 1 keeps experts 0 and 1 of token 0, 3 twice, and 1: home 0 is expert 1's there."""
     tokens, kept = kept_of(9, [0, 0, 0])
+    assert kept.dropped.tolist() == [[0, 0]]
+    assert kept.of_senders.tolist() == [[[6, 0], [5, 0]]]
+    assert kept.of_holders.tolist() == [[[5, 1], [3, 2]]]
+    assert kept.weight[0].tolist() == [[0, 10 * 27], [0, 10 * (2 + 3 + 6 + 10 + 11)]]
     found = np.full(1, 5)
     hits = np.array([[True, False, False, True]])
     count_hits(IDS, tokens, kept.choices, 1, HOME[1], hits, found)
