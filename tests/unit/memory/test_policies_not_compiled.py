@@ -92,7 +92,7 @@ class CutOff(CachePolicy):
 @pytest.mark.parametrize(
     ("policy", "given"), [(CutOff, "float64"), (WrongResult, r"Literal\[str\]\(first\)")]
 )
-@pytest.mark.parametrize("compiled", [first_of, lambda policy: decide_of(policy, Load)])
+@pytest.mark.parametrize("compiled", [first_of, lambda policy: decide_in_of(policy, Load)])
 def test_a_key_that_is_no_whole_number_is_told(
     policy: type[CachePolicy], given: str, compiled: Any
 ) -> None:
