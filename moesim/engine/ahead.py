@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.layout import Active
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.prefetch.base import Key, Prefetcher, View
 
 
@@ -70,7 +70,7 @@ class Fetched:
         local, variants = view.local[gpu], len(self.loaded) - 1
         variant = np.full(len(active.experts), self.always or 0)
         if self.wanted is not None:
-            step = np.repeat(np.arange(view.passes), np.diff(active.offsets))
+            step = steps_of(active.offsets)
             cells = (step, layer, view.logical[layer, local[active.experts]])
             chosen, wanted = view.choices[cells] > 0, self.wanted[cells]
             variant = np.where(chosen, self.loaded[wanted], variants - 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.routing import Routing, of_all
 from moesim.gating.base import Drop, Routed
+from moesim.memory.activations import steps_of
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.trace.routing import NO_EXPERT
 
@@ -93,7 +94,7 @@ class _Choices:
         assert trace.gate_weights is not None, "the trace has gate weights"
         exact = trace.gate_weights[schedule.routing_rows[span]].astype(np.float64) * WEIGHT_UNIT
         weights = np.where(ids == NO_EXPERT, 0, exact.astype(np.int64).transpose(2, 0, 1))
-        of_pass = np.repeat(np.arange(len(dropped)), np.diff(offsets[passes[0] : passes[1] + 1]))
+        of_pass = steps_of(offsets[passes[0] : passes[1] + 1])
         step = of_pass[:, None] * dropped.shape[1] + np.arange(dropped.shape[1])
         sender = schedule.gpu[span] // case.sharing
         cell = (step * case.senders + sender[:, None]) * (NO_EXPERT + 1) + ids

@@ -23,7 +23,7 @@ from moesim.engine.counts import (
     SKIPPED_WEIGHT,
     UNNEEDED,
 )
-from moesim.memory.activations import Activations, ActiveExperts, offsets_of
+from moesim.memory.activations import Activations, ActiveExperts, offsets_of, steps_of
 from moesim.memory.forms import Flags
 from moesim.memory.variants import SUBSTITUTED
 from moesim.runtime.compiled import code_of, inlined, njit, record, types
@@ -52,8 +52,7 @@ class Active(NamedTuple):
         """In each pass those with most rows first, of equals the lowest: the least makespan where
         one is copied while another computes, in the same time each (Johnson 1954).
         """
-        step = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-        order = np.lexsort((self.experts, -self.rows, step))
+        order = np.lexsort((self.experts, -self.rows, steps_of(self.offsets)))
         return Active(self.offsets, *(one[order] if len(one) else one for one in self[1:]))
 
     def at(self, here: slice) -> Active:

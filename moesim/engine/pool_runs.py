@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,9 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
+from moesim.engine.routing import Key
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.by_bytes import Victims
 from moesim.workload.schedule import Schedule
+
+
+class Coming(NamedTuple):
+    """The ``active_experts`` of every MoE layer and GPU in passes first:last, the next ones;
+    ``prices`` gives int64[OFFERED, active experts] where misses compare them.
+    """
+
+    active_experts: dict[Key, ActiveExperts]
+    first: int
+    last: int
+    prices: Callable[[Key], Ints]
 
 
 @dataclass(frozen=True)

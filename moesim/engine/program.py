@@ -17,6 +17,7 @@ from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.marks import is_marked
+from moesim.engine.pool_runs import Coming
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance, Totals
 from moesim.engine.rebalancing import Rebalancing
@@ -130,15 +131,12 @@ class Program:
         if self.rebalancing is not None:
             self.rebalancing.charge(chunk.terms, first)
         active_experts = {key: one.needed for key, one in works.items()}
-
-        def prices(key: Key) -> Ints:
-            return self.work.offers(key, works[key])
-
+        coming = Coming(active_experts, first, last, lambda key: self.work.offers(key, works[key]))
         if self.case.miss.splits:
             self.residencies.move(self.work.moved(most_together(works.values())))
 
         if self.views is not None:
-            asked = self.residencies.asked(active_experts, first, last, prices)
+            asked = self.residencies.asked(coming)
             predictions = self.views.predictions(first, last, self._needed)
             served = self._served(first, last)
             chunk.undecided = Undecided(asked, works, predictions, served)
@@ -149,9 +147,7 @@ class Program:
             key: Decided(
                 works[key], activations, active[:, key[0]] & self._streamed(key, first, last)
             )
-            for key, activations in self.residencies.activations(
-                active_experts, first, last, prices, marks
-            ).items()
+            for key, activations in self.residencies.activations(coming, marks).items()
         }
         chunk.marked = self.residencies.marked
         chunk.work = self.work.of(decided, chunk.counts)
@@ -202,11 +198,8 @@ class Program:
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """Whose tokens need the active experts of ``works``, from pass ``first`` on."""
         last = first + len(next(iter(works.values())).offsets) - 1
-        every, found = self.routing.marks(first, last), {}
-        for (layer, gpu), one in works.items():
-            step = np.repeat(np.arange(last - first), np.diff(one.offsets))
-            found[layer, gpu] = every[step, layer, self.routing.local[gpu][one.experts]]
-        return found
+        active = {key: one.needed for key, one in works.items()}
+        return self.routing.of_active(self.routing.marks(first, last), active)
 
     def keys(self) -> list[Key]:
         """Every MoE layer and GPU."""

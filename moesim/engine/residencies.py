@@ -17,6 +17,7 @@ from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
 from moesim.engine.pool_runs import (
     AskedOfPool,
+    Coming,
     Run,
     behind,
     evicted,
@@ -24,8 +25,8 @@ from moesim.engine.pool_runs import (
     request_starts,
     runs_of,
 )
-from moesim.engine.routing import Routing
-from moesim.memory.activations import Activations, ActiveExperts
+from moesim.engine.routing import Key, Routing
+from moesim.memory.activations import Activations, ActiveExperts, steps_of
 from moesim.memory.by_bytes import Victims
 from moesim.memory.ghosts import count_ghosts
 from moesim.memory.initial import in_order
@@ -38,9 +39,6 @@ LEARNING_PART = 0.25
 """Share of the trace from which ``initial: most_used`` learns, unless the policy names its own."""
 
 NONE = np.empty(0, np.int64)
-
-Key = tuple[int, int]
-"""A MoE layer and a GPU; a pool goes by its first layer."""
 
 
 class Residencies:
@@ -123,18 +121,13 @@ class Residencies:
         return drawn
 
     def activations(
-        self,
-        active_experts: dict[Key, ActiveExperts],
-        first: int,
-        last: int,
-        prices: Callable[[Key], Ints],
-        marks: Mapping[Key, Ints] | None = None,
+        self, coming: Coming, marks: Mapping[Key, Ints] | None = None
     ) -> dict[Key, Activations]:
-        """Decide the activations of ``active_experts``, of every MoE layer and GPU in passes
-        first:last, the next ones; ``prices`` gives int64[OFFERED, active experts] where misses
-        compare them, ``marks`` int64[active experts] whose tokens need them, where that is counted.
+        """Decide the activations of what is ``coming``; ``marks`` int64[active experts] say whose
+        tokens need them, where that is counted.
         """
         self.draw()
+        active_experts, first, last, _ = coming
         self._marks, self._first = marks, first
         if marks is not None:
             shape = (last - first, len(self.routing.moe_layers), self.case.gpus, len(MARKED))
@@ -144,7 +137,7 @@ class Residencies:
             key: np.zeros(last - first, np.int64) for key in active_experts if key[1] in by_bytes
         }
         serial = self.case.kernels == "serial"
-        activations = self._decided(active_experts, first, last, prices)
+        activations = self._decided(coming)
         rest, known = dict[Key, Activations](), dict[int, Activations]()
         for key, one in active_experts.items():
             if key not in activations:
@@ -177,19 +170,12 @@ class Residencies:
         into = self.marked[span, layers, gpu]
         into[:] = counted.reshape(into.shape)
 
-    def _decided(
-        self,
-        active_experts: dict[Key, ActiveExperts],
-        first: int,
-        last: int,
-        prices: Callable[[Key], Ints],
-    ) -> dict[Key, Activations]:
+    def _decided(self, coming: Coming) -> dict[Key, Activations]:
         """As ``activations``, of layers with caches."""
-        marks = self._marks
+        (active_experts, first, last, _), marks = coming, self._marks
         runs = self.runs(first, last)
         self._known.clear()
-        weights = self._weights(active_experts, first, last)
-        given = self._given(active_experts, first, last, prices)
+        weights, given = self._weights(coming), self._given(coming)
         activations: dict[Key, Activations] = {}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
@@ -208,31 +194,16 @@ class Residencies:
             }
         return activations
 
-    def _given(
-        self,
-        active_experts: dict[Key, ActiveExperts],
-        first: int,
-        last: int,
-        prices: Callable[[Key], Ints],
-    ) -> Callable[[Key], Ints] | None:
-        """What its decisions are given beside the ``active_experts`` of a MoE layer on a GPU, and
+    def _given(self, coming: Coming) -> Callable[[Key], Ints] | None:
+        """What its decisions are given beside the active experts of a MoE layer on a GPU, and
         aligned with these; None where nothing is.
         """
-        del active_experts, first, last
-        return prices if self.case.miss.compares else None
+        return coming.prices if self.case.miss.compares else None
 
-    def asked(
-        self,
-        active_experts: dict[Key, ActiveExperts],
-        first: int,
-        last: int,
-        prices: Callable[[Key], Ints],
-    ) -> dict[Key, Asked]:
-        """What is decided on the clock: ``active_experts`` as in ``activations``, with all that
-        decides them.
-        """
+    def asked(self, coming: Coming) -> dict[Key, Asked]:
+        """What is decided on the clock, with all that decides it."""
         self.draw()
-        weights = self._weights(active_experts, first, last)
+        active_experts, weights = coming.active_experts, self._weights(coming)
         asked = {key: Asked(one) for key, one in active_experts.items()}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
@@ -242,7 +213,7 @@ class Residencies:
             )
             for key, at in zip(keys, steps.places, strict=True):
                 after = None if next_use is None else next_use[at]
-                offers = prices(key) if self.case.miss.compares else None
+                offers = coming.prices(key) if self.case.miss.compares else None
                 asked[key] = Asked(active_experts[key], after, weights.get(key), offers)
         return asked
 
@@ -307,7 +278,7 @@ class Residencies:
 
     def _staged(self, pool: ActiveExperts, made: Activations, marks: Ints) -> Ints:
         """How many experts of each step of ``pool`` came into staging buffers."""
-        of_step = np.repeat(np.arange(len(pool.offsets) - 1), np.diff(pool.offsets))
+        of_step = steps_of(pool.offsets)
         around = marks & DECODE == 0
         prompts = np.bincount(of_step[around], minlength=len(pool.offsets) - 1)
         place = np.arange(len(of_step)) - pool.offsets[of_step]
@@ -396,19 +367,12 @@ class Residencies:
         self._count_ghosts(key, made)
         return made, NO_VICTIMS if cache.room is None else cache.victims
 
-    def _weights(
-        self, active_experts: dict[Key, ActiveExperts], first: int, last: int
-    ) -> dict[Key, Ints]:
-        """Gate weights aligned with the experts of ``active_experts``, where the policy reads
-        them.
-        """
+    def _weights(self, coming: Coming) -> dict[Key, Ints]:
+        """Gate weights aligned with the active experts, where the policy reads them."""
         if not (self.case.policy.weighs and self._cached):
             return {}
-        weights, found = self.routing.weights(first, last), {}
-        for (layer, gpu), one in active_experts.items():
-            step = np.repeat(np.arange(last - first), np.diff(one.offsets))
-            found[layer, gpu] = weights[step, layer, self.routing.local[gpu][one.experts]]
-        return found
+        weights = self.routing.weights(coming.first, coming.last)
+        return self.routing.of_active(weights, coming.active_experts)
 
     def _look_ahead(self) -> dict[Key, tuple[Ints, Ints]]:
         """Next uses of the whole run, and first uses, by pool."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.marks import marks_of
 from moesim.engine.placed import Replicas, place_choices
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT, Phase
 
+Key = tuple[int, int]
+"""A MoE layer and a GPU; a pool goes by its first layer."""
 CELLS = 1 << 21
 """Counts, and choices, held at once."""
 BLOCK = 1 << 15
@@ -99,7 +101,7 @@ class Routing:
         if decoded:
             assert schedule.served is not None, "the scheduler says which tokens decode"
             ids[~schedule.served.decodes[low:high]] = NO_EXPERT
-        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        of_pass = steps_of(schedule.offsets[first : last + 1])
         counts = np.zeros((last - first, ids.shape[1], case.senders, self.logical), np.int64)
         _count(ids, of_pass, schedule.gpu[low:high] // case.sharing, counts)
         counts[~self.active(first, last)] = 0
@@ -124,6 +126,15 @@ class Routing:
         add_weights(ids, weights, of_pass, sums)
         return self.placement.of_logical(sums)
 
+    def of_active(self, table: Ints, active: Mapping[Key, ActiveExperts]) -> dict[Key, Ints]:
+        """What ``table`` [passes, MoE layers, experts] has of each of the ``active`` experts of a
+        MoE layer on a GPU.
+        """
+        return {
+            (layer, gpu): table[steps_of(one.offsets), layer, self.local[gpu][one.experts]]
+            for (layer, gpu), one in active.items()
+        }
+
     def chosen_weights(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints]:
         """Of each token of passes first:last its choices [tokens, MoE layers, k], their gate
         weights likewise, in units of 1 / WEIGHT_UNIT (0 without), and its pass, from 0 on; not to
@@ -139,7 +150,7 @@ class Routing:
             else:
                 bits = np.ascontiguousarray(trace.gate_weights).view(np.uint16)
                 _take(trace.expert_ids, bits, units(), rows, ids, weights)
-            of_pass = np.repeat(np.arange(last - first), np.diff(offsets))
+            of_pass = steps_of(offsets)
             self._chosen = (first, last), (ids, weights, of_pass)
         return self._chosen[1]
 
@@ -198,7 +209,7 @@ class Routing:
         case, schedule = self.case, self.case.schedule
         low, high = schedule.offsets[first], schedule.offsets[last]
         ids = case.trace.look_ahead[schedule.routing_rows[low:high]].astype(np.int64)
-        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        of_pass = steps_of(schedule.offsets[first : last + 1])
         distance, layer = np.arange(ids.shape[1]), np.arange(ids.shape[2])
         places = (distance[:, None, None], of_pass[:, None, None, None], layer[:, None])
         mask = np.zeros((ids.shape[1], last - first, ids.shape[2], self.logical), np.bool_)

@@ -17,7 +17,7 @@ from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import usage_of
 from moesim.engine.routing import Routing
 from moesim.engine.stored_variants import busy_ns, stored_variants
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.initial import in_order
@@ -150,7 +150,7 @@ class Storage:
         assert self.window is not None, "see fill"
         runs, found = self.routing.active(chunk.first, chunk.first + chunk.passes), {}
         for key, one in needs.items():
-            passes = tuple(map(_passes, one.offsets))
+            passes = tuple(map(steps_of, one.offsets))
             steps, hits = self.window.reads(key, runs[:, key[0]], passes, one.logical)
             copy, host, link = (self.window.places(key, part) for part in one.logical)
             launches = len(chunk.work[key].laid.starts)
@@ -226,10 +226,10 @@ class Storage:
                 there[here],
                 copy if one.copy is None else _last(copy, one.copy, len(laid.copied)),
                 _last(linked, one.launches, len(laid.starts)),
-                _last(hosted, _passes(one.offsets[1]), chunk.passes),
+                _last(hosted, steps_of(one.offsets[1]), chunk.passes),
             )
         if self.variants is not None:
-            code = np.repeat(np.arange(len(steps) - 1), np.diff(steps)) * width
+            code = steps_of(steps) * width
             self._time(found, chunk, (code + wanted % width)[~hits], gpus)
         return found
 
@@ -246,7 +246,7 @@ class Storage:
             mine = of_works[layer * len(gpus) + gpu - gpus.start]
             self.reads[layer] += np.bincount(mine, minlength=self.reads.shape[1])
             work = chunk.work[layer, gpu]
-            passes = _passes(work.laid.step_copies)
+            passes = steps_of(work.laid.step_copies)
             found[layer, gpu] = self.variants.timed(reads, layer, mine, work.copied, passes)
 
 
@@ -311,10 +311,6 @@ def _number(
         for part in range(work, asked.offsets.shape[1], works):
             for i in range(asked.offsets[p, part], asked.offsets[p + 1, part]):
                 numbers[i] = read_of[asked.experts[i]]
-
-
-def _passes(offsets: Ints) -> Ints:
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def _last(numbers: Ints, places: Ints, count: int) -> Ints:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
-from moesim.engine.pool_runs import AskedOfPool, Run
-from moesim.engine.residencies import Key, Residencies, usage_of
-from moesim.engine.routing import Routing
-from moesim.memory.activations import Activations, ActiveExperts
+from moesim.engine.pool_runs import AskedOfPool, Coming, Run
+from moesim.engine.residencies import Residencies, usage_of
+from moesim.engine.routing import Key, Routing
+from moesim.memory.activations import Activations
 from moesim.memory.choices.base import Seen
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache
@@ -86,16 +86,9 @@ class VariantResidencies(Residencies):
         least_wanted(numbered, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
         return wanted
 
-    def asked(
-        self,
-        active_experts: dict[Key, ActiveExperts],
-        first: int,
-        last: int,
-        prices: Callable[[Key], Ints],
-    ) -> dict[Key, Asked]:
+    def asked(self, coming: Coming) -> dict[Key, Asked]:
         """See ``Residencies``."""
-        found = super().asked(active_experts, first, last, prices)
-        wanted = self._given(active_experts, first, last, prices)
+        found, wanted = super().asked(coming), self._given(coming)
         assert wanted is not None, "variants are wanted"
         for key in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
             found[key] = replace(found[key], wanted=wanted(key))
@@ -119,15 +112,9 @@ class VariantResidencies(Residencies):
         (pool,) = [pool for pool, of_gpu in self._cached if of_gpu == gpu and layer in pool]
         return self._of_pools[pool[0], gpu]
 
-    def _given(
-        self,
-        active_experts: dict[Key, ActiveExperts],
-        first: int,
-        last: int,
-        prices: Callable[[Key], Ints],
-    ) -> Callable[[Key], Ints] | None:
+    def _given(self, coming: Coming) -> Callable[[Key], Ints] | None:
         """See ``Residencies``: the wanted variants."""
-        del prices
+        active_experts, first, last, _ = coming
         wanted = self.wanted(first, last) if self._cached else NONE_WANTED
 
         def of_layer(key: Key) -> Ints:

@@ -19,6 +19,11 @@ def offsets_of(number: int) -> Ints:
     return np.array((0, number))
 
 
+def steps_of(offsets: Ints) -> Ints:
+    """The step of each of what follows one another from ``offsets`` int64[steps + 1] on."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
 @dataclass(frozen=True, eq=False)
 class ActiveExperts:
     """What a layer needs on one GPU: step s needs ``experts[offsets[s]:offsets[s + 1]]``,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
 from moesim.memory import by_bytes
-from moesim.memory.activations import Activations, ActiveExperts, Ints, offsets_of
+from moesim.memory.activations import Activations, ActiveExperts, Ints, offsets_of, steps_of
 from moesim.memory.decisions import (
     DECIDE_IN,
     FIRST,
@@ -336,7 +336,7 @@ class LayerCache:
     def bypass(self, active: ActiveExperts, prices: Ints | None = None) -> Activations:
         """The activations of the coming steps where they leave the slots as they are."""
         resident = np.zeros_like(self.resident) if self.rules.emptied else self.resident
-        step = np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
+        step = steps_of(active.offsets)
         order = np.arange(len(step))
         if self.rules.resident_first:
             order = np.lexsort((~resident[active.experts], step))

@@ -11,6 +11,7 @@ from moesim.engine.program import row_bytes_of
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from moesim.engine.replay.found import Finder
+from moesim.memory.activations import steps_of
 
 Routed = tuple[NDArray[np.uint16], Ints, Ints, Ints, NDArray[np.bool_], Ints, int]
 """What ``exchanges`` takes."""
@@ -71,7 +72,7 @@ class Collectives:
     def _gathered(self, first: int, last: int, active: NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Where every GPU sends its tokens to all others, and gets them back."""
         offsets, gpus = self.case.schedule.offsets[first : last + 1], self.case.gpus
-        of_pass = np.repeat(np.arange(last - first), np.diff(offsets))
+        of_pass = steps_of(offsets)
         cells = of_pass * gpus + self.case.schedule.gpu[offsets[0] : offsets[-1]]
         tokens = np.bincount(cells, minlength=(last - first) * gpus).reshape(-1, gpus)
         by_layer = np.where(active.T[:, :, None], tokens, 0).reshape(-1, gpus)

@@ -19,6 +19,7 @@ from moesim.engine.replay.active_experts import (
 )
 from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
 from moesim.engine.routing import Routing, units
+from moesim.memory.activations import steps_of
 
 FEWEST, LARGEST = 16, 4
 """Passes that a run has at least, where they need no more than so many times what it may: what each
@@ -123,7 +124,7 @@ class Finder:
     def _of_tokens(self, senders: Ints, offsets: Ints) -> Ints:
         """Choices int64[passes, senders] of tokens that make all of theirs, in a layer."""
         number, passes = self.case.senders, len(offsets) - 1
-        place = np.repeat(np.arange(passes), np.diff(offsets)) * number + senders
+        place = steps_of(offsets) * number + senders
         tokens = np.bincount(place, minlength=passes * number).reshape(passes, number)
         return tokens * self.case.trace.top_k
 

@@ -23,7 +23,7 @@ from moesim.engine.replay.found import Finder, on_each
 from moesim.engine.replay.found_program import NONE, FoundProgram, is_found, stays
 from moesim.engine.routing import units
 from moesim.gating.base import Gating
-from moesim.memory.activations import Activations
+from moesim.memory.activations import Activations, steps_of
 from moesim.placement.base import bytes_between_gpus
 
 UNWEIGHED = np.empty((0, 0, 0), np.uint16)
@@ -141,7 +141,7 @@ class PaddedProgram(FoundProgram):
         if not made.hit.any():
             return None
         hits = np.zeros((len(offsets) - 1, len(self.finder.gpu_of_home)), np.bool_)
-        step = np.repeat(np.arange(len(hits)), np.diff(offsets))
+        step = steps_of(offsets)
         hits[step, holder * self.finder.width + made.expert] = made.hit
         return hits
 

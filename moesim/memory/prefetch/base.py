@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes, Duration
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import ActiveExperts, steps_of
 
 Ints = NDArray[np.int64]
 Key = tuple[int, int]
@@ -153,7 +153,5 @@ def needed(view: View, target: int, gpu: int) -> NDArray[np.bool_]:
     """bool[passes, local experts]: what ``target`` needs on ``gpu``."""
     active_experts = view.active_experts[target, gpu]
     mask = np.zeros((view.passes, len(view.local[gpu])), np.bool_)
-    mask[
-        np.repeat(np.arange(view.passes), np.diff(active_experts.offsets)), active_experts.experts
-    ] = True
+    mask[steps_of(active_experts.offsets), active_experts.experts] = True
     return mask

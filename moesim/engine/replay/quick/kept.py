@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.residencies import Key
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Key, Routing
 from moesim.memory.residency import LayerCache
 from moesim.runtime.compiled import record, types
 
