@@ -15,7 +15,6 @@ from profiles import TABLES
 
 from moesim.calibrate.tables.importing import import_measurements
 from moesim.hardware import HardwareProfile, load_hardware
-from moesim.hardware.calibrated import Family
 from moesim.hardware.card import Card, card_of
 from moesim.hardware.fitting.held_out import groups
 from moesim.hardware.measurements.validate import number
@@ -29,6 +28,7 @@ from moesim.hardware.operations.experts.fit_shapes import (
     expert_work,
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, terms
+from moesim.hardware.prices.calibrated import Family
 
 SPLITS = 10
 MOST_TOKENS = 4096

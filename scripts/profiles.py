@@ -19,9 +19,9 @@ from moesim.calibrate.tables.importing import import_measurements
 from moesim.calibrate.tables.limits import within
 from moesim.config.files import write_whole
 from moesim.hardware import HardwareProfile, load_hardware
-from moesim.hardware.calibrated import Calibrated, Ratios
 from moesim.hardware.measurements.table import read_table
 from moesim.hardware.measurements.validate import valid
+from moesim.hardware.prices.calibrated import Calibrated, Ratios
 
 TABLES = {
     "a100-sxm-80gb": "a100_sxm/moe/vllm/0.14.0/moe_perf",

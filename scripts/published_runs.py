@@ -28,7 +28,7 @@ from moesim.calibrate.published.predict import (
     right_pairs,
 )
 from moesim.experiment.running.cache import cache_folder
-from moesim.hardware.host import Host
+from moesim.hardware.described.host import Host
 from moesim.report.judged.evidence import inside_line, wrong_lines
 from moesim.report.judged.evidence_overview import markdown, short_table
 from moesim.report.judged.published import hosts_table, runs_table, save, summary

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.hardware.calibrated import Calibrated, Fit
 from moesim.hardware.fitting import registry
 from moesim.hardware.fitting.fitter import About, Fitter
+from moesim.hardware.prices.calibrated import Calibrated, Fit
 from moesim.hardware.profile import HardwareProfile
 
 KERNEL = ("kernel_source", "framework", "version", "device", "source")

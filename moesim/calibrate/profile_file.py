@@ -11,10 +11,10 @@ from moesim.config.errors import InputError
 from moesim.config.files import write_whole
 from moesim.config.params import Params
 from moesim.config.yaml import with_end_mark
-from moesim.hardware.calibrated import Calibrated, Estimate, Fit
 from moesim.hardware.fitting.amounts import amount
-from moesim.hardware.left_out import HeldOut
-from moesim.hardware.ratio_table import RatioTable
+from moesim.hardware.prices.calibrated import Calibrated, Estimate, Fit
+from moesim.hardware.prices.left_out import HeldOut
+from moesim.hardware.prices.ratio_table import RatioTable
 
 FITTED = "fit-"
 """What the keys of a fit's sources start with."""

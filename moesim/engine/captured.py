@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.software import Execution
+from moesim.hardware.described.software import Execution
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import Schedule
 

@@ -14,8 +14,8 @@ from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.captured import Captured, fullest_groups
 from moesim.gating.base import Gating
-from moesim.hardware.links import Links
-from moesim.hardware.software import Execution, SoftwareProfile
+from moesim.hardware.described.links import Links
+from moesim.hardware.described.software import Execution, SoftwareProfile
 from moesim.memory.footprint import stored_bytes
 from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
 from moesim.engine.layout import Layout
-from moesim.engine.terms import Terms
+from moesim.engine.pricing.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.host_cache import Reads
 

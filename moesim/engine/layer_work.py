@@ -24,9 +24,9 @@ from moesim.engine.layout import (
     lay_out,
     served,
 )
-from moesim.engine.prices import PriceCache, PricedOperation
-from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_launches import PassNs, RaggedLaunches
+from moesim.engine.pricing.prices import PriceCache, PricedOperation
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.pricing.ragged_launches import PassNs, RaggedLaunches
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations
 from moesim.memory.split import COPY, OFFERED, ROWS

@@ -17,14 +17,14 @@ from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.marks import is_marked
-from moesim.engine.pool_runs import Coming
-from moesim.engine.pricing import Pricing
-from moesim.engine.provenance import Provenance, Totals
+from moesim.engine.pricing.passes import Pricing
+from moesim.engine.pricing.provenance import Provenance, Totals
 from moesim.engine.rebalancing import Rebalancing
-from moesim.engine.residencies import Residencies
+from moesim.engine.residency.pool_runs import Coming
+from moesim.engine.residency.residencies import Residencies
+from moesim.engine.residency.storage import Storage
+from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.engine.routing import Routing, of_all
-from moesim.engine.storage import Storage
-from moesim.engine.variant_residencies import VariantResidencies
 from moesim.engine.views import Views
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts

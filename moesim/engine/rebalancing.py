@@ -7,9 +7,9 @@ from collections import deque
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.pricing.terms import Term, Terms
 from moesim.engine.routing import Routing
-from moesim.engine.terms import Term, Terms
 from moesim.hardware.charge import REBALANCING, Stage
 from moesim.placement.mapping import Placement
 from moesim.placement.rebalance import Rebalance, busy, moved_experts, with_layer

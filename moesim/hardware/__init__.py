@@ -1,8 +1,9 @@
 """Machines and software stacks, and what operations cost on them."""
 
 from moesim.hardware.cost_model import CostModel
-from moesim.hardware.datasheet import Direction
-from moesim.hardware.links import Links
+from moesim.hardware.described.datasheet import Direction
+from moesim.hardware.described.links import Links
+from moesim.hardware.described.software import KernelCounts, SoftwareProfile
 from moesim.hardware.load import (
     gpu_names,
     hardware_file,
@@ -14,7 +15,6 @@ from moesim.hardware.load import (
     software_names,
 )
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.software import KernelCounts, SoftwareProfile
 
 __all__ = [
     "CostModel",

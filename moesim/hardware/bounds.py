@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from moesim.config.document import Steps
 from moesim.config.units import Bandwidth
-from moesim.hardware.datasheet import Datasheet
-from moesim.hardware.host import Topology
-from moesim.hardware.links import DIRECTIONS
+from moesim.hardware.described.datasheet import Datasheet
+from moesim.hardware.described.host import Topology
+from moesim.hardware.described.links import DIRECTIONS
+from moesim.hardware.described.sourced import Sourced
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.sourced import Sourced
 
 Breach = tuple[Steps, str]
 RATES = (1e9, 1e14)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from moesim.hardware.arrays import Ints
+from moesim.hardware.prices.arrays import Ints
 from moesim.model.drafting import Drafter
 from moesim.model.spec import LayerSpec
 

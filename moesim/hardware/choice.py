@@ -12,11 +12,11 @@ from moesim.config.document import Document, Mark
 from moesim.config.params import Params
 from moesim.config.shape import WrittenAs
 from moesim.config.yaml import parse_value
-from moesim.hardware.datasheet import GpuNumbers
-from moesim.hardware.host import Host
-from moesim.hardware.near_memory import NearMemory
-from moesim.hardware.sheets import Link
-from moesim.hardware.storage import Storage
+from moesim.hardware.described.datasheet import GpuNumbers
+from moesim.hardware.described.host import Host
+from moesim.hardware.described.near_memory import NearMemory
+from moesim.hardware.described.sheets import Link
+from moesim.hardware.described.storage import Storage
 
 PARTS = ("gpu", "host", "link", "near_memory", "storage")
 

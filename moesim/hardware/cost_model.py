@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from moesim.config.errors import InputError
 from moesim.config.registry import Registry
-from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.datasheet import Direction
+from moesim.hardware.described.datasheet import Direction
 from moesim.hardware.operation import Operation, TileTable
+from moesim.hardware.prices.arrays import Floats, Ints
 from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.units import Grams, GramsPerKwh, Hours, JoulesPerByte, Watts, WattsPerByte
+from moesim.hardware.described.sourced import Sourced
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.sourced import Sourced
 
 WAITING_SHARE = 0.2
 """Of a GPU's board power while it waits with its clocks up; from memory: cards with a context open

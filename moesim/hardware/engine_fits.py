@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from moesim.hardware.calibrated import Calibrated, ExpertFit, Fit
+from moesim.hardware.described.software import SoftwareProfile
+from moesim.hardware.prices.calibrated import Calibrated, ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.software import SoftwareProfile
 
 NOBODYS = "NCCL"
 """A kernel of no framework, whichever measured it."""

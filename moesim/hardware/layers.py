@@ -15,13 +15,13 @@ from moesim.config.paths import look_up, shipped_folder
 from moesim.config.shape import Shape
 from moesim.config.validation import examine
 from moesim.config.yaml import read_marked_document
-from moesim.hardware.host import Host
-from moesim.hardware.names import near_parts
-from moesim.hardware.near_memory import NearMemory
+from moesim.hardware.described.host import Host
+from moesim.hardware.described.names import near_parts
+from moesim.hardware.described.near_memory import NearMemory
+from moesim.hardware.described.sheets import Gpu, Link
+from moesim.hardware.described.sourced import Sourced
+from moesim.hardware.described.storage import Storage
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.sheets import Gpu, Link
-from moesim.hardware.sourced import Sourced
-from moesim.hardware.storage import Storage
 
 FOLDER = "hardware_profiles"
 GIVEN = "given in the experiment"

@@ -18,17 +18,17 @@ from moesim.config.paths import look_up, shipped_folder
 from moesim.config.validation import validate
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
-from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.choice import choice_in, is_choice, text_of
-from moesim.hardware.datasheet import Datasheet
-from moesim.hardware.host import Host, Topology
+from moesim.hardware.described.datasheet import Datasheet
+from moesim.hardware.described.host import Host, Topology
+from moesim.hardware.described.names import known_part, near_parts
+from moesim.hardware.described.network import Network
+from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwareProfile
+from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.layers import part_file, part_names
 from moesim.hardware.machine import compose
-from moesim.hardware.names import known_part, near_parts
-from moesim.hardware.network import Network
+from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.software import EndMark, SoftwareFile, SoftwareProfile
-from moesim.hardware.sourced import sources_used
 
 PROFILES = "hardware_profiles"
 PARTS = ("datasheet", "host", "topology", "network", "calibrated")

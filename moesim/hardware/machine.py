@@ -12,10 +12,14 @@ from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.choice import Choice, choice_in, words
-from moesim.hardware.datasheet import Copies, Datasheet, GpuNumbers, Peers
-from moesim.hardware.host import Host
+from moesim.hardware.described.datasheet import Copies, Datasheet, GpuNumbers, Peers
+from moesim.hardware.described.host import Host
+from moesim.hardware.described.names import known_part
+from moesim.hardware.described.near_memory import NearMemory
+from moesim.hardware.described.sheets import Gpu, Link, Reach
+from moesim.hardware.described.sourced import Sourced
+from moesim.hardware.described.storage import Storage
 from moesim.hardware.layers import (
     GIVEN,
     KINDS,
@@ -28,12 +32,8 @@ from moesim.hardware.layers import (
     plural,
     priors,
 )
-from moesim.hardware.names import known_part
-from moesim.hardware.near_memory import NearMemory
+from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.sheets import Gpu, Link, Reach
-from moesim.hardware.sourced import Sourced
-from moesim.hardware.storage import Storage
 
 NOT_FITTED = ("memory", "context_reserve", "power", "waiting_power")
 """Numbers of a GPU that no fit of its kernels rests on."""

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
-from moesim.hardware.arrays import Floats, Ints
 from moesim.hardware.charge import Charge
-from moesim.hardware.parts import Part, together
-from moesim.hardware.provenance import Source, by_source
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.parts import Part, together
+from moesim.hardware.prices.provenance import Source, by_source
 from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:
-    from moesim.hardware.calibrated import Fit
+    from moesim.hardware.prices.calibrated import Fit
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import ModelSpec
 

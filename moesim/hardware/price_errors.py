@@ -7,15 +7,15 @@ from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
 
-from moesim.hardware.calibrated import Fit
-from moesim.hardware.left_out import HeldOut
+from moesim.hardware.described.reached import VERSIONS, copies_reach
+from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.left_out import HeldOut
+from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import SOURCES, Source
-from moesim.hardware.reached import VERSIONS, copies_reach
-from moesim.hardware.software import SoftwareProfile
 
 CONFIDENCE = 0.9
 """Of a spread: as much lies below it as above."""

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from moesim.config.params import Params
-from moesim.hardware.calibrated import Calibrated
-from moesim.hardware.copy_curve import own_rate
-from moesim.hardware.datasheet import Datasheet, Direction
-from moesim.hardware.host import Host, Topology
-from moesim.hardware.links import DIRECTIONS, Links, links_between
-from moesim.hardware.near_memory import NearMemory
-from moesim.hardware.network import Network
-from moesim.hardware.precision import peak_of
-from moesim.hardware.software import MixedAttention
-from moesim.hardware.sourced import UNVERIFIED, sources_used
+from moesim.hardware.described.datasheet import Datasheet, Direction
+from moesim.hardware.described.host import Host, Topology
+from moesim.hardware.described.links import DIRECTIONS, Links, links_between
+from moesim.hardware.described.near_memory import NearMemory
+from moesim.hardware.described.network import Network
+from moesim.hardware.described.precision import peak_of
+from moesim.hardware.described.software import MixedAttention
+from moesim.hardware.described.sourced import UNVERIFIED, sources_used
+from moesim.hardware.prices.calibrated import Calibrated
+from moesim.hardware.prices.copy_curve import own_rate
 
 LARGEST_NODE = 8
 """GPUs of a node whose profile has no topology that says otherwise."""

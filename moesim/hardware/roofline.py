@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import NS, Floats, Ints
-from moesim.hardware.parts import Amount, Detail, Part, where
+from moesim.hardware.prices.arrays import NS, Floats, Ints
+from moesim.hardware.prices.parts import Amount, Detail, Part, where
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile

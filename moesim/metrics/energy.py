@@ -14,8 +14,8 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts, layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome
+from moesim.hardware.described.price_list import PriceList
 from moesim.hardware.energy import Energy, Powers, powers_of
-from moesim.hardware.price_list import PriceList
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import LayerSpec
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from moesim.hardware.price_errors import CONFIDENCE, SOFTWARE, Spread
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.provenance import Source
 from moesim.metrics.priced_time import PricedTime
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.outcome import Outcome
-from moesim.hardware.provenance import SOURCES
+from moesim.hardware.prices.provenance import SOURCES
 
 COPY = "copy"
 

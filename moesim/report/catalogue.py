@@ -207,8 +207,8 @@ def gpu_row(card: Any) -> Row:
 
 def hosts() -> list[Row]:
     """The hosts that a machine can be put together from."""
+    from moesim.hardware.described.names import fitted_names
     from moesim.hardware.layers import load_part, part_names
-    from moesim.hardware.names import fitted_names
 
     names = part_names("host")
     fitted = fitted_names(names)

@@ -8,10 +8,10 @@ import numpy as np
 
 from moesim.engine.case import Ints
 from moesim.hardware import CostModel
-from moesim.hardware.arrays import NS, Floats
 from moesim.hardware.operations.attention.attention import PASSES
 from moesim.hardware.operations.kernels.masks import MASK_TRAFFIC
 from moesim.hardware.operations.kernels.positions import POSITION_TRAFFIC
+from moesim.hardware.prices.arrays import NS, Floats
 from moesim.hardware.roofline import activation_elements
 from moesim.model.spec import LayerSpec
 from moesim.reproduce.machines import PRODUCT_GBPS

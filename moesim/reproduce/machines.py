@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from moesim.hardware import HardwareProfile, SoftwareProfile, load_hardware, load_software
-from moesim.hardware.software_memory import SoftwareMemory
+from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.reproduce.parameters import Assumptions, number
 
 CARD, NODE, SOFTWARE = "v100-sxm2-32gb", "dgx-1-v100", "fairseq"

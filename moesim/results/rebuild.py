@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.hardware.names import known_part
+from moesim.hardware.described.names import known_part
 from moesim.results.folder import read_experiment, read_provenance
 from moesim.results.provenance import digest
 

@@ -10,8 +10,8 @@ import pandas as pd
 from moesim.calibrate.fit import OTHERS, Fits
 from moesim.calibrate.profile_file import profile_text, write_profile
 from moesim.hardware import load_hardware
-from moesim.hardware.calibrated import Calibrated, Fit, OtherFit
 from moesim.hardware.fitting.fitter import About, Fitter
+from moesim.hardware.prices.calibrated import Calibrated, Fit, OtherFit
 from moesim.hardware.profile import HardwareProfile
 
 SOURCE = "made-for-a-test"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from moesim.hardware import CostModel, HardwareProfile
-from moesim.hardware.arrays import Ints
+from moesim.hardware.prices.arrays import Ints
 from moesim.model.spec import LayerSpec, ModelSpec, MoeSpec
 
 MOST = 0.03

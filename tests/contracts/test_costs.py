@@ -10,7 +10,7 @@ from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.charge import Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part
+from moesim.hardware.prices.parts import Part
 from moesim.model import load_model
 from moesim.model.drafting import Drafter
 from moesim.testing.costs import (

@@ -12,10 +12,10 @@ from moesim.calibrate.collect.shapes import shapes_for
 from moesim.calibrate.fit import fit_table
 from moesim.calibrate.prices.price import price_table
 from moesim.hardware import load_hardware
-from moesim.hardware.calibrated import Calibrated, Estimate, Fit, OtherFit
 from moesim.hardware.fitting import fitter_of, registry
 from moesim.hardware.fitting.fitter import About, Fitter
 from moesim.hardware.measurements.validate import LINE, valid
+from moesim.hardware.prices.calibrated import Calibrated, Estimate, Fit, OtherFit
 from moesim.hardware.profile import HardwareProfile
 from moesim.testing.fitters import fits_or_says_why, survives_its_file
 

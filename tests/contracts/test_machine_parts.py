@@ -9,11 +9,11 @@ import pytest
 from moesim.config.yaml import read_marked_document
 from moesim.hardware import load_hardware
 from moesim.hardware.choice import text_of
-from moesim.hardware.host import Host
+from moesim.hardware.described.host import Host
+from moesim.hardware.described.sheets import Gpu, Link
+from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.layers import load_part, part_file, part_names
 from moesim.hardware.load import unified_names
-from moesim.hardware.sheets import Gpu, Link
-from moesim.hardware.sourced import sources_used
 
 BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
     "rtx-2080-ti": (352, 14, 11),

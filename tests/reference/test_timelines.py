@@ -18,7 +18,7 @@ from moesim.engine.des import run as des
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
-from moesim.engine.residencies import Residencies
+from moesim.engine.residency.residencies import Residencies
 from moesim.gating import registry as gatings
 from moesim.hardware.charge import CHARGES
 from moesim.memory.misses import registry as misses

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import NS, Floats
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import flag, number
+from moesim.hardware.prices.arrays import NS, Floats
 
 LARGE_CACHES = 3
 """Operands of this many caches are read from memory."""

@@ -15,7 +15,7 @@ from moesim.experiment.building.build import Built, build
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import choice_in, is_choice, text_of
-from moesim.hardware.host import ExpertShare, Host
+from moesim.hardware.described.host import ExpertShare, Host
 from moesim.hardware.operations.kernels.cpu_expert import CpuExpert
 from moesim.hardware.operations.kernels.work import kernel_fit_for
 from moesim.hardware.profile import HardwareProfile

@@ -13,9 +13,9 @@ from moesim.calibrate.prices.operations import Priced, priced
 from moesim.calibrate.prices.price import METHODS, price_table
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.measurements.validate import LINE, normalised
-from moesim.hardware.parts import Amount, Part
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Amount, Part
 from moesim.hardware.profile import HardwareProfile
 
 WHOLE = "FLOPs with weights on a GPU are of whole tiles: padding is multiplied too"

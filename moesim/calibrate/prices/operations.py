@@ -14,8 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
-from moesim.hardware.arrays import Ints
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.cost_model import LONGEST_NS, CostModel, Prices
 from moesim.hardware.fitting import fitter_of
 from moesim.hardware.measurements.columns import BYTES, activation_bytes
@@ -24,9 +22,11 @@ from moesim.hardware.operations.attention.calibrated import LATENT_MARK
 from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.operations.experts.fit_shapes import expert_shapes
 from moesim.hardware.operations.products.calibrated import Weights, product_parts
-from moesim.hardware.parts import Part
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part
+from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import Source
 from moesim.model.spec import LATENT, AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
 Sources = Source | Ints

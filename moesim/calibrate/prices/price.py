@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from moesim.calibrate.prices.operations import SHOWN, priced
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.hardware.arrays import Ints
 from moesim.hardware.cost_model import Prices as CostModelPrices
 from moesim.hardware.measurements.validate import Mask, flag, valid
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import SOURCES, Source
 
 METHODS: Mapping[str, CostModelPrices] = {
     "auto": "auto",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from moesim.hardware import hardware_names, load_hardware
-from moesim.hardware.calibrated import Calibrated
+from moesim.hardware.prices.calibrated import Calibrated
 from moesim.reproduce.published import BLIND, PUBLISHED
 
 KERNELS, STUDY, LOOP = "kernels left out of fits", "study, blind", "closed loop on a CPU"

@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from moesim.calibrate.software.rows import Rows
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile
-from moesim.hardware.software import SoftwareProfile
+from moesim.hardware.described.software import SoftwareProfile
 from moesim.model.spec import ModelSpec
 
 Floats = NDArray[np.float64]

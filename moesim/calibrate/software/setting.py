@@ -9,8 +9,8 @@ from moesim.config.dimensions import format_bandwidth, parse_bandwidth
 from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import QuantityError
 from moesim.hardware import HardwareProfile
-from moesim.hardware.datasheet import Datasheet
-from moesim.hardware.software import Copied, SoftwareProfile
+from moesim.hardware.described.datasheet import Datasheet
+from moesim.hardware.described.software import Copied, SoftwareProfile
 from moesim.model.spec import FfnSpec, ModelSpec
 
 MOST_BITS = 32

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import NS, Floats
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import LINE, Finding, Mask, number
 from moesim.hardware.operations.experts.fit_shapes import expert_shapes
+from moesim.hardware.prices.arrays import NS, Floats
 from moesim.hardware.profile import HardwareProfile
 
 MARGIN = 0.85

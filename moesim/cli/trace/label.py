@@ -27,7 +27,7 @@ def label(
     """
     from moesim.config.errors import check_apart, located
     from moesim.trace import read_trace, write_trace
-    from moesim.trace.domains import read_names, with_domains
+    from moesim.trace.labelling import read_names, with_domains
 
     check_apart(out, file)
     listed, trace = read_names(names), read_trace(file)

@@ -30,9 +30,9 @@ from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches_of_all
 from moesim.engine.des.shelves import Activated, Copied, Shelves
 from moesim.engine.des.stored import Read, Stored
-from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.program import Program
-from moesim.engine.storage import read_times
+from moesim.engine.residency.layer_slots import LayerSlots
+from moesim.engine.residency.storage import read_times
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.residency import NOT_BUSY, all_there

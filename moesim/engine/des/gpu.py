@@ -28,11 +28,11 @@ from moesim.engine.des.records import (
     STORAGE,
     WEIGHTS,
 )
-from moesim.engine.host_times import HostTimes, host_head_ns, host_times
-from moesim.engine.storage import read_times
-from moesim.engine.terms import categories_of
+from moesim.engine.pricing.host_times import HostTimes, host_head_ns, host_times
+from moesim.engine.pricing.terms import categories_of
+from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
-from moesim.hardware.software import Execution
+from moesim.hardware.described.software import Execution
 from moesim.trace.routing import Phase
 
 Chunks = Callable[[int], Chunk | None]

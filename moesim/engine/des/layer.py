@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints, is_around
 from moesim.engine.chunk import NONE, Chunk, Work
-from moesim.engine.host_times import HostTimes, whole
 from moesim.engine.layout import Layout
-from moesim.engine.ragged_launches import PassNs
-from moesim.engine.storage import ReadTimes
-from moesim.engine.terms import Term
+from moesim.engine.pricing.host_times import HostTimes, whole
+from moesim.engine.pricing.ragged_launches import PassNs
+from moesim.engine.pricing.terms import Term
+from moesim.engine.residency.storage import ReadTimes
 from moesim.hardware.charge import Stage
 from moesim.memory.activations import Activations
 

@@ -21,9 +21,9 @@ from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import TOO_LONG, Outcome
+from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.tally import Tally
-from moesim.engine.unpacking import with_unpacking
 from moesim.memory.residency import decide_in_of
 
 LATE_NS = 1 << 62

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import At
 from moesim.engine.case import Case, Ints
 from moesim.engine.des.layer import names_of
-from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layout import Served, served
 from moesim.engine.program import Program
-from moesim.engine.variant_residencies import VariantResidencies
+from moesim.engine.residency.layer_slots import LayerSlots
+from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
 
 

@@ -12,8 +12,8 @@ import simpy
 
 from moesim.engine.case import Case
 from moesim.engine.des.copies import LAST, After, CopyGroup
+from moesim.engine.residency.storage import ReadTimes, host_numbers
 from moesim.engine.routing import Routing
-from moesim.engine.storage import ReadTimes, host_numbers
 from moesim.memory.host_residency import HostResidency
 
 Expert = tuple[int, int]

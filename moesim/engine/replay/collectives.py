@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.prices import Kept, PriceCache
+from moesim.engine.pricing.prices import Kept, PriceCache
+from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.program import row_bytes_of
-from moesim.engine.provenance import Provenance
 from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from moesim.engine.replay.found import Finder
 from moesim.memory.activations import steps_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.engine.prices import KEPT, number_of
+from moesim.engine.pricing.prices import KEPT, number_of
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.host_times import host_head_ns, host_times, whole
+from moesim.engine.pricing.host_times import host_head_ns, host_times, whole
+from moesim.engine.pricing.terms import Terms
 from moesim.engine.replay.clock.records import (
     FIRST_STAGE,
     MOE,
@@ -18,8 +19,7 @@ from moesim.engine.replay.clock.records import (
     StorageReads,
     Works,
 )
-from moesim.engine.storage import read_times
-from moesim.engine.terms import Terms
+from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
 from moesim.memory.host_cache import Reads
 

@@ -14,9 +14,9 @@ from moesim.engine.counts import ACCESS_HITS, KEPT_ROWS
 from moesim.engine.drops import lost_weights
 from moesim.engine.layer_work import Key
 from moesim.engine.layout import Active
-from moesim.engine.prices import PriceCache
+from moesim.engine.pricing.prices import PriceCache
+from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.program import Program, RoutedPasses, row_bytes_of
-from moesim.engine.provenance import Provenance
 from moesim.engine.replay.capped import Kept, Tokens, count_hits, keep_choices
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder, on_each

@@ -12,8 +12,9 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.fates import Fates
 from moesim.engine.outcome import Outcome
+from moesim.engine.pricing.provenance import Totals
+from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
-from moesim.engine.provenance import Totals
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
@@ -25,7 +26,6 @@ from moesim.engine.replay.quick.varied import decide_varied_of
 from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
-from moesim.engine.unpacking import with_unpacking
 from moesim.memory.residency import decide_in_of
 
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.folded import Folded
+from moesim.engine.pricing.terms import categories_of
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
 from moesim.engine.replay.flat import Played, fixed_of
-from moesim.engine.terms import categories_of
-from moesim.hardware.software import Execution
+from moesim.hardware.described.software import Execution
 from moesim.workload.growing import Growing
 
 

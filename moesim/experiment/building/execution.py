@@ -8,7 +8,7 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.engine.captured import Captured
-from moesim.hardware.software import Execution
+from moesim.hardware.described.software import Execution
 from moesim.trace.routing import Phase
 
 if TYPE_CHECKING:

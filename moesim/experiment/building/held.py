@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.software_memory import SoftwareMemory
+from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.memory.blocks import reserved_bytes
 from moesim.memory.footprint import Residence, expert_bytes
 from moesim.memory.shares import Share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
-from moesim.engine.host_window import fixed_layers
+from moesim.engine.residency.host_window import fixed_layers
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE

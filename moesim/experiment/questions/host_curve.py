@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from moesim.config.errors import InputError, Problem
 from moesim.engine.case import Case
 from moesim.engine.program import Program
-from moesim.engine.residencies import usage_of
+from moesim.engine.residency.residencies import usage_of
+from moesim.engine.residency.storage import read_times
 from moesim.engine.routing import Routing
-from moesim.engine.storage import read_times
 from moesim.experiment.building.build import build
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.activations import ActiveExperts

@@ -27,7 +27,7 @@ from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
-from moesim.hardware.near_memory import near_note
+from moesim.hardware.described.near_memory import near_note
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
 from moesim.metrics.energy import Bill

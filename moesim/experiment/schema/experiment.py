@@ -22,8 +22,8 @@ from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.hardware.choice import PARTS, Choice
 from moesim.hardware.choice import text_of as machine_text
+from moesim.hardware.described.price_list import PriceList
 from moesim.hardware.energy import Energy
-from moesim.hardware.price_list import PriceList
 from moesim.memory.choices import registry as choices
 from moesim.memory.choices.base import VariantChoice
 from moesim.memory.initial import Initial

@@ -6,8 +6,8 @@ A run prices with numbers that stand in a profile, and loads nothing of this fol
 from __future__ import annotations
 
 from moesim.config.registry import Registry
-from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.fitting.fitter import Fitter
+from moesim.hardware.prices.calibrated import Calibrated
 
 registry: Registry[Fitter] = Registry(
     "moesim.hardware.operations", Fitter, "moesim.fitters", r"(\w+)\.fit|fit_(\w+)"

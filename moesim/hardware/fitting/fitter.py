@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
-from moesim.hardware.calibrated import Fit, Ranges
+from moesim.hardware.prices.calibrated import Fit, Ranges
 from moesim.hardware.profile import HardwareProfile
 
 LEAST_POINTS = 30

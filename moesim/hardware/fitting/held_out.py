@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.left_out import HeldOut
 
 LEAST_SHAPES = 4
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats
+from moesim.hardware.prices.arrays import Floats
 
 CONFIDENCE = 1.96
 INSIDE = 1e-6

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import Floats
 from moesim.hardware.fitting.held_out import groups
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask, number
-from moesim.hardware.ratio_table import RatioTable, interpolated, pack
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.left_out import HeldOut
+from moesim.hardware.prices.ratio_table import RatioTable, interpolated, pack
 
 FEWEST = 4
 """Shapes below which a place of the grid is filled from its neighbours on the same line."""

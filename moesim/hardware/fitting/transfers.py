@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import SizeRatios
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, summary
 from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask, number
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.calibrated import SizeRatios
+from moesim.hardware.prices.left_out import HeldOut
 
 Formula = Callable[[Floats, pd.DataFrame], Floats]
 """Nanoseconds of the numbers in their order and of a table's rows."""

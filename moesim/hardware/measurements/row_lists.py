@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Ints
+from moesim.hardware.prices.arrays import Ints
 
 LARGEST = 2.0**53
 """Of a whole number that a float holds exactly."""

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.config.errors import nearest
-from moesim.hardware.arrays import group_sums
+from moesim.hardware.described.precision import UNITS
 from moesim.hardware.measurements.columns import (
     COLUMNS,
     COUNTS,
@@ -20,7 +20,7 @@ from moesim.hardware.measurements.columns import (
     short_dtype,
 )
 from moesim.hardware.measurements.row_lists import group_largest, row_lists
-from moesim.hardware.precision import UNITS
+from moesim.hardware.prices.arrays import group_sums
 
 LINE = "_line"
 """The column in which a table's lines are kept while it is in memory."""

@@ -12,7 +12,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.experiment import Experiment
-from moesim.hardware.software import Execution
+from moesim.hardware.described.software import Execution
 
 POLICIES = ("lru", "lfu_decay", "s3fifo")
 OFFLINE = "min"

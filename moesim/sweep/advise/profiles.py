@@ -14,8 +14,8 @@ from moesim.config.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import is_choice
+from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.load import PARTS, hardware_names
-from moesim.hardware.sourced import sources_used
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware
-from moesim.hardware.host import ExpertShare
+from moesim.hardware.described.host import ExpertShare
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade

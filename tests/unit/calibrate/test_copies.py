@@ -12,11 +12,11 @@ from moesim.calibrate.profile_file import profile_text
 from moesim.calibrate.tables.limits import within
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.copy_curve import copy_fit_for, copy_numbers
 from moesim.hardware.fitting.transfers import alternate
 from moesim.hardware.measurements.table import read_table
 from moesim.hardware.measurements.validate import LINE, valid
-from moesim.hardware.transfer_curve import TransferNumbers, transfer_ns
+from moesim.hardware.prices.copy_curve import copy_fit_for, copy_numbers
+from moesim.hardware.prices.transfer_curve import TransferNumbers, transfer_ns
 from moesim.model import load_model
 
 TRUE = TransferNumbers(6_000.0, 24e9, 3_000.0, 50_000.0)

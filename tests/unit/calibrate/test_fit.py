@@ -12,7 +12,7 @@ from moesim.hardware.measurements.validate import valid
 from moesim.hardware.operations.experts.calibrated import numbers_of
 from moesim.hardware.operations.experts.fit_numbers import families_of
 from moesim.hardware.operations.experts.fit_shapes import expert_shapes, expert_work
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.provenance import Source
 from moesim.model import load_model
 from tests.unit.calibrate.conftest import TRUE, operations, synthetic
 

@@ -15,7 +15,7 @@ from moesim.calibrate.prices.price import price_table
 from moesim.hardware import CostModel, HardwareProfile, hardware_names, load_hardware
 from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.operations.attention.scores import Cache
-from moesim.hardware.parts import together
+from moesim.hardware.prices.parts import together
 from moesim.model import load_model
 from moesim.model.drafting import Drafter
 from moesim.model.spec import LayerSpec, ModelSpec

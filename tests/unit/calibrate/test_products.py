@@ -13,7 +13,7 @@ from moesim.hardware.measurements.validate import valid
 from moesim.hardware.operations.products.calibrated import product_numbers
 from moesim.hardware.operations.products.fit import prices
 from moesim.hardware.operations.products.kernel import ProductNumbers, tiled
-from moesim.hardware.ratio_table import RatioTable, pack
+from moesim.hardware.prices.ratio_table import RatioTable, pack
 from moesim.model import load_model
 from tests.unit.calibrate.conftest import operations
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.engine import ragged_launches
 from moesim.engine.case import Case
-from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_launches import RaggedLaunches
+from moesim.engine.pricing import ragged_launches
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.pricing.ragged_launches import RaggedLaunches
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder
 from moesim.engine.routing import Routing

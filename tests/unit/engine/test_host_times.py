@@ -10,7 +10,7 @@ import pytest
 
 from moesim.engine.case import Case
 from moesim.engine.des.run import run_des
-from moesim.engine.host_times import HostTimes, host_head_ns, host_times
+from moesim.engine.pricing.host_times import HostTimes, host_head_ns, host_times
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.engine import prices
-from moesim.engine.prices import PriceCache, PricedOperation, told
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing import prices
+from moesim.engine.pricing.prices import PriceCache, PricedOperation, told
+from moesim.engine.pricing.provenance import Provenance
 
 
 class Formula:

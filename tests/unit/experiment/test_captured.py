@@ -8,7 +8,7 @@ import pytest
 
 from moesim.engine.captured import Captured
 from moesim.experiment.building.execution import captured_of
-from moesim.hardware.software import SoftwareProfile
+from moesim.hardware.described.software import SoftwareProfile
 from tests.reference.prices import ToyPrices
 from tests.reference.reference_words import Config
 from tests.reference.scenes import scene

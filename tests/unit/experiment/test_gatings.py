@@ -11,7 +11,7 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.engine.des.run import run_des
-from moesim.engine.host_times import host_times
+from moesim.engine.pricing.host_times import host_times
 from moesim.engine.program import Program
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import largest_fit

@@ -13,7 +13,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.building.footprints import residences_of, scores_of
 from moesim.experiment.building.held import block_bytes, held_parts
 from moesim.hardware import load_software
-from moesim.hardware.software_memory import SoftwareMemory
+from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.memory.blocks import reserved_bytes
 from moesim.memory.live import LIVE
 from moesim.results.result import HELD_CATEGORIES, MEMORY_CATEGORIES, memory_categories

@@ -11,7 +11,7 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.engine.des.run import run_des
-from moesim.engine.host_times import host_times
+from moesim.engine.pricing.host_times import host_times
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import Built, build
 

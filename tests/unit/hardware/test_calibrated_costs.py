@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from moesim.calibrate.prices.price import price_table
 from moesim.hardware import CostModel, HardwareProfile
-from moesim.hardware.calibrated import AttentionFit, Calibrated, KernelFit, ProductFit
 from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.operations.attention.scores import uniform
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.calibrated import AttentionFit, Calibrated, KernelFit, ProductFit
+from moesim.hardware.prices.provenance import Source
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import LayerSpec
 from tests.unit.hardware.small import layer, small_model

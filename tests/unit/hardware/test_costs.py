@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile, load_hardware
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.provenance import Source
 from moesim.model.spec import LayerSpec
 from tests.unit.hardware.small import changed, layer, small_model
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.hardware import CostModel, HardwareProfile
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.provenance import Source
 from moesim.model.slicing import sliced
 from moesim.model.spec import LayerSpec
 from tests.unit.hardware.small import layer, small_model

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
-from moesim.hardware.calibrated import CollectiveFit, ExpertFit
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.operations.experts.calibrated import (
     fits_for,
@@ -19,6 +18,7 @@ from moesim.hardware.operations.experts.calibrated import (
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.experts.fit_numbers import families_of
 from moesim.hardware.operations.experts.tiles import tiles_of
+from moesim.hardware.prices.calibrated import CollectiveFit, ExpertFit
 from moesim.model import ModelSpec, load_model
 from moesim.model.slicing import with_sliced_experts
 from moesim.model.spec import MoeSpec

@@ -9,7 +9,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.config.paths import shipped_folder
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
-from moesim.hardware.software import SoftwareProfile
+from moesim.hardware.described.software import SoftwareProfile
 
 SHIPPED = shipped_folder() / "hardware_profiles"
 

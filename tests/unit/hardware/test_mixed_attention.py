@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesim.hardware import CostModel, load_hardware, load_software
-from moesim.hardware.calibrated import Layout
 from moesim.hardware.card import Card
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.operations.attention.kernel import AttentionNumbers, attention_ns, joint_ns
 from moesim.hardware.operations.attention.tiles import AttentionShape
+from moesim.hardware.prices.calibrated import Layout
 from moesim.model import load_model
 
 CARD = Card(bandwidth=1e12, l2=1.0, multiprocessors=10)

@@ -6,8 +6,8 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
+from moesim.hardware.described.names import known_part, near_parts
 from moesim.hardware.layers import part_names
-from moesim.hardware.names import known_part, near_parts
 from moesim.sweep.advise.question import Question, assembled
 
 SMI = {

@@ -10,9 +10,9 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.choice import text_of
+from moesim.hardware.described.near_memory import NearMemory
+from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.layers import part_names
-from moesim.hardware.near_memory import NearMemory
-from moesim.hardware.sourced import sources_used
 from moesim.model import load_model
 
 NLLB = load_model("nllb-moe-54b")

@@ -6,7 +6,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import load_hardware
-from moesim.hardware.precision import dtype_of
+from moesim.hardware.described.precision import dtype_of
 from moesim.model import load_model, model_names
 
 TERA = 1e12

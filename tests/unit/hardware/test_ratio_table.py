@@ -15,7 +15,7 @@ from moesim.hardware.fitting.ratio_tables import (
     tensor_of,
 )
 from moesim.hardware.measurements.validate import LINE
-from moesim.hardware.ratio_table import LARGEST, STEP, RatioTable, interpolated, pack
+from moesim.hardware.prices.ratio_table import LARGEST, STEP, RatioTable, interpolated, pack
 
 COLUMNS = Columns({"n": 1.0, "k": 0.5}, ("m",))
 SIZES = (256, 1024, 4096)

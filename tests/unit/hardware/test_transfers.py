@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from moesim.engine.des.copies import CopyGroup, CopyIn, SharedWay
 from moesim.engine.des.links import FairLinks
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.calibrated import Calibrated, CollectiveFit, CopyFit, SizeRatios
-from moesim.hardware.provenance import SOURCES, Source
+from moesim.hardware.prices.calibrated import Calibrated, CollectiveFit, CopyFit, SizeRatios
+from moesim.hardware.prices.provenance import SOURCES, Source
 from tests.unit.hardware.small import layer, small_model
 
 MODEL, CARD = small_model(layer()), load_hardware("h100-sxm")

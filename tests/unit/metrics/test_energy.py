@@ -17,8 +17,8 @@ from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.engines import engine_of
 from moesim.experiment.running.run import run
 from moesim.hardware import load_hardware
+from moesim.hardware.described.price_list import PriceList
 from moesim.hardware.energy import Energy, powers_of
-from moesim.hardware.price_list import PriceList
 from moesim.metrics.energy import Bill, Span
 
 ONE: dict[str, Any] = {

@@ -9,11 +9,11 @@ import pytest
 
 import moesim
 from moesim.hardware import load_software
+from moesim.hardware.described.reached import VERSIONS, copies_reach
+from moesim.hardware.described.sourced import Ranged
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.price_errors import Spread, _together
-from moesim.hardware.provenance import SOURCES, Source
-from moesim.hardware.reached import VERSIONS, copies_reach
-from moesim.hardware.sourced import Ranged
+from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
 from moesim.metrics.price_interval import (
     DRAWS,

@@ -8,7 +8,7 @@ import pytest
 
 import moesim
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.provenance import SOURCES, Source, by_source
+from moesim.hardware.prices.provenance import SOURCES, Source, by_source
 from moesim.model import load_model
 from moesim.report.run.trust import sweep_trust, trust_lines
 

@@ -7,7 +7,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_software
-from moesim.hardware.software_memory import SoftwareMemory
+from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.model import load_model
 from moesim.reproduce.balance import pool_of
 from moesim.reproduce.dense import dense_counterpart

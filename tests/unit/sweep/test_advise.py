@@ -17,8 +17,8 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import load_hardware
+from moesim.hardware.described.sourced import Sourced
 from moesim.hardware.load import PARTS
-from moesim.hardware.sourced import Sourced
 from moesim.memory.misses import registry as misses
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model

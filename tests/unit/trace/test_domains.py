@@ -16,7 +16,8 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.testing.traces import toy_trace
 from moesim.trace import RoutingTrace, read_trace, write_trace
-from moesim.trace.domains import Domain, domain_of, domains_of, read_names, with_domains
+from moesim.trace.domains import Domain, domain_of, domains_of
+from moesim.trace.labelling import read_names, with_domains
 from moesim.trace.metadata import decode_metadata, encode_metadata
 from moesim.trace.slicing import slice_trace
 from moesim.trace.statistics import statistics

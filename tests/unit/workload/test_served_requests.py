@@ -11,7 +11,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.testing.traces import toy_trace
-from moesim.trace.domains import with_domains
+from moesim.trace.labelling import with_domains
 from moesim.workload.arrivals import registry as arrivals
 from moesim.workload.binding import Draw, Nearest, Own
 from moesim.workload.lengths import registry as lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.engine.case import Case
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.prefetch.arrays import Asked, Beside
 from moesim.engine.replay.prefetch.prices import LaunchPrices
 

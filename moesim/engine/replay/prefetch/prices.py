@@ -10,7 +10,7 @@ import numpy as np
 from moesim.engine.case import Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import BLOCK_ROWS
-from moesim.engine.prices import LOW, MULTIPLIER
+from moesim.engine.pricing.prices import LOW, MULTIPLIER
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch.arrays import Asked, Patterns
 from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place

@@ -10,7 +10,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.prefetch.arrays import HOST_SLOTS, Asked, Predicted, Stored
-from moesim.engine.storage import host_numbers
+from moesim.engine.residency.storage import host_numbers
 from moesim.memory.decisions import DECIDE_IN, is_own, new_cells
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.misses.load import Load

@@ -11,6 +11,7 @@ import numpy as np
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
+from moesim.engine.pricing.terms import categories_of
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.prefetch.arrays import (
@@ -23,8 +24,7 @@ from moesim.engine.replay.prefetch.arrays import (
     Queue,
     Variants,
 )
-from moesim.engine.residencies import Residencies
-from moesim.engine.terms import categories_of
+from moesim.engine.residency.residencies import Residencies
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.decisions import is_own, new_cells

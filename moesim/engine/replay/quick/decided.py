@@ -21,7 +21,7 @@ from moesim.engine.replay.quick.ahead import Ahead
 from moesim.engine.replay.quick.kept import CHANGING, kept_of, with_draws
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import stack_distances_of
-from moesim.engine.residencies import Residencies
+from moesim.engine.residency.residencies import Residencies
 from moesim.memory.decisions import Rules
 
 

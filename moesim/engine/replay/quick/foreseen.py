@@ -10,7 +10,7 @@ from itertools import pairwise
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
-from moesim.engine.provenance import Totals
+from moesim.engine.pricing.provenance import Totals
 from moesim.engine.replay.clock.records import Filled, Gpus
 from moesim.engine.replay.flat import Played
 from moesim.engine.replay.quick.program import QuickProgram, is_quick

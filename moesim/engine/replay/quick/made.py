@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.engine.case import Ints
 from moesim.engine.layer_work import LayerWork
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED
 from moesim.engine.replay.found import Needed

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_launches import RaggedLaunches
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.pricing.ragged_launches import RaggedLaunches
 from moesim.engine.replay.quick.activations import Decided
 from moesim.runtime.compiled import njit, types
 

@@ -15,8 +15,8 @@ from moesim.engine.counts import Counts, OfPasses, counted_names, together
 from moesim.engine.fates import Fates
 from moesim.engine.folded import Folded
 from moesim.engine.layer_work import LayerWork
-from moesim.engine.pricing import Pricing
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.passes import Pricing
+from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.flat import Played, Priced, priced_of
 from moesim.engine.replay.found import counts_choices

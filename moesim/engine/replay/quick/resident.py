@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import BOTH, DECODE, MARKED, PROMPT, is_marked
-from moesim.engine.prices import KEPT, Kept
-from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_launches import (
+from moesim.engine.pricing.prices import KEPT, Kept
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.pricing.ragged_launches import (
     COLUMNS,
     RaggedLaunches,
     number_of_launch,

@@ -15,7 +15,7 @@ from moesim.engine.counts import Counts, counted_names, together
 from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import is_marked
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.made import Made, Maker, works_of
@@ -38,7 +38,7 @@ from moesim.engine.replay.quick.varied import (
     Table,
     decide_varied_of,
 )
-from moesim.engine.variant_residencies import VariantResidencies
+from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
 from moesim.memory.decisions import Rules
 from moesim.memory.variant_cache import Room, serving

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.described.precision import activation_dtype, dtype_of
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.attention.scores import (
     Cache,
@@ -24,8 +23,9 @@ from moesim.hardware.operations.products.calibrated import (
     Weights,
     product_fit_for,
 )
-from moesim.hardware.parts import Part, provenance_of, where
-from moesim.hardware.precision import activation_dtype, dtype_of
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, provenance_of, where
 from moesim.model.chosen import CACHES
 from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from moesim.hardware.calibrated import AttentionFit
+from moesim.hardware.described.precision import SAME_UNITS
 from moesim.hardware.operations.attention.kernel import AttentionNumbers
-from moesim.hardware.precision import SAME_UNITS
+from moesim.hardware.prices.calibrated import AttentionFit
 from moesim.hardware.profile import HardwareProfile
 
 DECODE, PREFILL = "attention_decode", "attention_prefill"

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.described.precision import activation_dtype, dtype_of
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights, product_parts
-from moesim.hardware.parts import Part, provenance_of
-from moesim.hardware.precision import activation_dtype, dtype_of
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, provenance_of
 from moesim.model.spec import LayerSpec
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.fitter import (
     LEAST_POINTS,
@@ -35,6 +34,7 @@ from moesim.hardware.operations.attention.fit_numbers import (
     usable,
 )
 from moesim.hardware.operations.attention.fit_table import decode_table
+from moesim.hardware.prices.calibrated import AttentionFit
 from moesim.hardware.profile import HardwareProfile
 
 MOST_WRONG_PERCENT = 25

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Layout
 from moesim.hardware.card import card_of
 from moesim.hardware.fitting.held_out import groups, summary
 from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
 from moesim.hardware.fitting.ratio_tables import Half
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import Mask, flag, number
 from moesim.hardware.operations.attention.calibrated import DECODE, PREFILL
 from moesim.hardware.operations.attention.kernel import AttentionNumbers, attention_ns
 from moesim.hardware.operations.attention.tiles import LAYOUTS, AttentionShape
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Layout
+from moesim.hardware.prices.left_out import HeldOut
 from moesim.hardware.profile import HardwareProfile
 
 SCALE = 0.05

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Layout
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.hardware.fitting.ratio_tables import Columns, Half, left_out, ratio_table, worthwhile
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.operations.attention.calibrated import DECODE
 from moesim.hardware.operations.attention.fit_numbers import AttentionTable
-from moesim.hardware.ratio_table import SHAPES, RatioTable
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Layout
+from moesim.hardware.prices.left_out import HeldOut
+from moesim.hardware.prices.ratio_table import SHAPES, RatioTable
 
 COLUMNS = Columns({"heads": 1.0, "kv_heads": 1.0, "head_dim": 3.0}, ("batch", "context"))
 """Head sizes are further apart than as many heads (chosen by the errors that tables of two cards

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import NS, Floats
-from moesim.hardware.calibrated import Layout
 from moesim.hardware.card import Card
 from moesim.hardware.operations.attention.tiles import ROWS, AttentionShape, QueryTiles, query_tiles
 from moesim.hardware.operations.products.kernel import FEWEST
+from moesim.hardware.prices.arrays import NS, Floats
+from moesim.hardware.prices.calibrated import Layout
 
 FULL = 0.8
 """Share of the multiprocessors above which FlashAttention does not split."""

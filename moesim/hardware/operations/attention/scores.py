@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.card import Card, card_of
 from moesim.hardware.operations.attention.calibrated import (
     DECODE,
@@ -28,9 +26,11 @@ from moesim.hardware.operations.attention.kernel import (
     joint_ns,
 )
 from moesim.hardware.operations.attention.tiles import AttentionShape
-from moesim.hardware.parts import MEASURED, Amount, Detail, tabled_source
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import AttentionFit
+from moesim.hardware.prices.parts import MEASURED, Amount, Detail, tabled_source
+from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import Source
 from moesim.model.spec import AttentionSpec
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Layout
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("packed", "swapped", "swapped-narrow")
 ROWS, NARROW, WIDE_HEAD = 128, 64, 128

@@ -7,8 +7,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Ints
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.collectives.kernel import (
@@ -17,9 +15,11 @@ from moesim.hardware.operations.collectives.kernel import (
     collective_fit_for,
     sending,
 )
-from moesim.hardware.parts import Part, where
-from moesim.hardware.provenance import Source
-from moesim.hardware.transfer_curve import Curve
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, where
+from moesim.hardware.prices.provenance import Source
+from moesim.hardware.prices.transfer_curve import Curve
 from moesim.model.spec import LayerSpec
 
 

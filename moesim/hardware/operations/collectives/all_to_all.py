@@ -7,18 +7,18 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import NS, Floats, Ints
-from moesim.hardware.calibrated import Fit
-from moesim.hardware.network import Network
+from moesim.hardware.described.network import Network
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.collectives.kernel import (
     collective_curve,
     collective_fit_for,
     sending,
 )
-from moesim.hardware.parts import Amount, Detail, Part, together
-from moesim.hardware.provenance import Source
-from moesim.hardware.transfer_curve import Curve
+from moesim.hardware.prices.arrays import NS, Floats, Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Amount, Detail, Part, together
+from moesim.hardware.prices.provenance import Source
+from moesim.hardware.prices.transfer_curve import Curve
 
 
 class AllToAll(Operation):

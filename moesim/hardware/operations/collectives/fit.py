@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import CollectiveFit
 from moesim.hardware.fitting.fitter import About, Fitter, ranges_of
 from moesim.hardware.fitting.held_out import groups
 from moesim.hardware.fitting.logarithmic import Prior
@@ -25,6 +23,8 @@ from moesim.hardware.operations.collectives.kernel import (
     CollectiveNumbers,
     collective_ns,
 )
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import CollectiveFit
 from moesim.hardware.profile import HardwareProfile
 
 NAMES = ("start", "step", "bandwidth", "scaling", "fill", "half")

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import NS, Floats
-from moesim.hardware.calibrated import Calibrated, CollectiveFit
-from moesim.hardware.datasheet import Peers
-from moesim.hardware.parts import Amount, Detail, Part
-from moesim.hardware.transfer_curve import Curve, TransferTerms
+from moesim.hardware.described.datasheet import Peers
+from moesim.hardware.prices.arrays import NS, Floats
+from moesim.hardware.prices.calibrated import Calibrated, CollectiveFit
+from moesim.hardware.prices.parts import Amount, Detail, Part
+from moesim.hardware.prices.transfer_curve import Curve, TransferTerms
 
 ROUNDS: Mapping[str, int] = {"all_reduce": 2, "all_to_all": 1}
 """How often a GPU sends what it holds."""

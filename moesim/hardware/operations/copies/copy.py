@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Ints
-from moesim.hardware.calibrated import Fit
-from moesim.hardware.copy_curve import copy_curve, copy_fit_for
 from moesim.hardware.operation import Operation, known_fits
-from moesim.hardware.parts import Amount, Detail, Part, where
-from moesim.hardware.provenance import Source
-from moesim.hardware.transfer_curve import Curve
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.copy_curve import copy_curve, copy_fit_for
+from moesim.hardware.prices.parts import Amount, Detail, Part, where
+from moesim.hardware.prices.provenance import Source
+from moesim.hardware.prices.transfer_curve import Curve
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile

@@ -7,8 +7,6 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import CopyFit
 from moesim.hardware.fitting.fitter import About, Fitter, ranges_of
 from moesim.hardware.fitting.logarithmic import Prior
 from moesim.hardware.fitting.transfers import (
@@ -18,8 +16,10 @@ from moesim.hardware.fitting.transfers import (
     size_ratios,
 )
 from moesim.hardware.measurements.validate import flag, number
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import CopyFit
+from moesim.hardware.prices.transfer_curve import TransferNumbers, transfer_ns
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.transfer_curve import TransferNumbers, transfer_ns
 
 NAMES = ("start", "bandwidth", "fill", "half")
 HALF = NAMES.index("half")

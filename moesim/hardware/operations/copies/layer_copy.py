@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.copy import Copy
-from moesim.hardware.parts import Part, where
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, where
+from moesim.hardware.prices.provenance import Source
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile

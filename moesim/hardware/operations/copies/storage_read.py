@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from moesim.config.errors import InputError
 from moesim.hardware.charge import WAITING_FOR_STORAGE
+from moesim.hardware.described.storage import Storage
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Amount, Detail, Part, where
-from moesim.hardware.storage import Storage
+from moesim.hardware.prices.parts import Amount, Detail, Part, where
 
 SECOND = 1_000_000_000
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import ExpertFit, Ratios
+from moesim.hardware.described.precision import SAME_UNITS
 from moesim.hardware.operations.experts.kernel import ExpertNumbers
 from moesim.hardware.operations.experts.tiles import MARLIN
-from moesim.hardware.precision import SAME_UNITS
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.calibrated import ExpertFit, Ratios
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import FfnSpec, MoeSpec
 

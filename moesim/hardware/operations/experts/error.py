@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from moesim.config.counted import counted
-from moesim.hardware.calibrated import ExpertFit
 from moesim.hardware.operations.experts.calibrated import distance, fits_for, nearest, shapes_of
+from moesim.hardware.prices.calibrated import ExpertFit
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import ModelSpec
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Floats, Ints, group_sums
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.operation import Operation, TileTable, known_fits
 from moesim.hardware.operations.experts.launches import FittedLaunches
 from moesim.hardware.operations.experts.tokens import tokens_of
 from moesim.hardware.operations.experts.unpacking import Unpacking
 from moesim.hardware.operations.products.calibrated import ffn_parts
-from moesim.hardware.parts import Part, provenance_of, where
-from moesim.hardware.provenance import Source, by_source
+from moesim.hardware.prices.arrays import Floats, Ints, group_sums
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, provenance_of, where
+from moesim.hardware.prices.provenance import Source, by_source
 from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
 from moesim.model.spec import LayerSpec
 

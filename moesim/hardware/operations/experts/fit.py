@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import ExpertFit
 from moesim.hardware.card import card_of
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.fitter import (
@@ -19,7 +17,6 @@ from moesim.hardware.fitting.fitter import (
     ranges_of,
 )
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask, number
 from moesim.hardware.operations.experts.fit_numbers import Fitted, families_of, fit_experts
 from moesim.hardware.operations.experts.fit_ratios import ratios_of
@@ -32,6 +29,9 @@ from moesim.hardware.operations.experts.fit_shapes import (
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, terms
 from moesim.hardware.operations.experts.tiles import MARLIN
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.calibrated import ExpertFit
+from moesim.hardware.prices.left_out import HeldOut
 from moesim.hardware.profile import HardwareProfile
 
 SHAPE = ("hidden", "inter", "experts", "top_k", "gated")

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Family
 from moesim.hardware.card import Card
 from moesim.hardware.measurements.validate import Mask
 from moesim.hardware.operations.experts.fit_shapes import ExpertShapes, chosen, expert_work
@@ -25,6 +23,8 @@ from moesim.hardware.operations.experts.tiles import (
     TRITON_OLDER,
     TRTLLM,
 )
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Family
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Ratios
 from moesim.hardware.measurements.validate import Mask, flag
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Ratios
 
 DIGITS = 4
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import Floats, Ints, group_sums
-from moesim.hardware.calibrated import Family
 from moesim.hardware.measurements.columns import BYTES, activation_bytes
 from moesim.hardware.measurements.row_lists import row_lists
 from moesim.hardware.measurements.validate import Mask, flag, number
 from moesim.hardware.operations.experts.kernel import Work, even_work, ragged_work
 from moesim.hardware.operations.experts.tiles import Tiles, tiles_of
+from moesim.hardware.prices.arrays import Floats, Ints, group_sums
+from moesim.hardware.prices.calibrated import Family
 from moesim.hardware.profile import HardwareProfile
 
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import NS, Floats, Ints, group_sums
-from moesim.hardware.calibrated import Family
 from moesim.hardware.card import Card
 from moesim.hardware.operations.experts.tiles import CUTLASS, TRTLLM, Tiles
+from moesim.hardware.prices.arrays import NS, Floats, Ints, group_sums
+from moesim.hardware.prices.calibrated import Family
 
 CUTLASS_ROWS = 32
 """Average rows an expert up to which the SM120 kernel overlaps reading and computing well."""

@@ -7,8 +7,6 @@ from functools import cached_property
 
 import numpy as np
 
-from moesim.hardware.arrays import NS, Floats, Ints, group_sums
-from moesim.hardware.calibrated import ExpertFit, Ratios
 from moesim.hardware.card import Card, card_of
 from moesim.hardware.operation import TileTable
 from moesim.hardware.operations.experts.calibrated import (
@@ -25,9 +23,11 @@ from moesim.hardware.operations.experts.calibrated import (
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, ragged_work, terms
 from moesim.hardware.operations.experts.tiles import BY_AVERAGE, tiles_of
 from moesim.hardware.operations.experts.tokens import tokens_of
-from moesim.hardware.parts import MEASURED, Amount, Detail, Part
+from moesim.hardware.prices.arrays import NS, Floats, Ints, group_sums
+from moesim.hardware.prices.calibrated import ExpertFit, Ratios
+from moesim.hardware.prices.parts import MEASURED, Amount, Detail, Part
+from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import MoeSpec
 

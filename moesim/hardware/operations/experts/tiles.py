@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import Family
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.calibrated import Family
 from moesim.hardware.roofline import row_tile
 
 TRITON: Family = "triton"

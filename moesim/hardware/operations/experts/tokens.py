@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.hardware.arrays import Ints
+from moesim.hardware.prices.arrays import Ints
 from moesim.model.spec import MoeSpec
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part
+from moesim.hardware.prices.parts import Part
 from moesim.model.spec import LayerSpec
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Shapes, Stage
+from moesim.hardware.described.precision import activation_dtype
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, where
-from moesim.hardware.precision import activation_dtype
+from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.roofline import padded, row_tile
 from moesim.model.spec import LayerSpec
 

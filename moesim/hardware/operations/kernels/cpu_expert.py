@@ -8,17 +8,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Ints
-from moesim.hardware.calibrated import Fit
-from moesim.hardware.host import ExpertShare, Host
+from moesim.hardware.described.host import ExpertShare, Host
+from moesim.hardware.described.names import fitted_names
 from moesim.hardware.layers import load_part, part_names
-from moesim.hardware.names import fitted_names
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
-from moesim.hardware.parts import Part, fitted_source
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, fitted_source
+from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
 

@@ -11,7 +11,7 @@ from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.attention.attention import keys_read
 from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
-from moesim.hardware.parts import Part, where
+from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import LayerSpec
 

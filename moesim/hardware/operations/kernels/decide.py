@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.work import kernel_fit_for
-from moesim.hardware.parts import Part
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part
+from moesim.hardware.prices.provenance import Source
 
 
 class Decide(Operation):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part
+from moesim.hardware.prices.parts import Part
 from moesim.model.drafting import Drafter
 
 

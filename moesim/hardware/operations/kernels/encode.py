@@ -11,7 +11,7 @@ from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.kernels.permute import Permute
 from moesim.hardware.operations.kernels.positions import positions
-from moesim.hardware.parts import Part, where
+from moesim.hardware.prices.parts import Part, where
 from moesim.model.spec import LayerSpec
 
 

@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import KernelFit
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.fitter import (
     About,
@@ -26,6 +24,8 @@ from moesim.hardware.operations.kernels.work import (
     KernelWork,
     kernel_ns,
 )
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import KernelFit
 from moesim.hardware.profile import HardwareProfile
 
 SCALE = 0.05

@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Ints
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.described.precision import dtype_of
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.work import (
     KERNELS,
@@ -18,9 +17,10 @@ from moesim.hardware.operations.kernels.work import (
     kernel_fit_for,
     kernel_part,
 )
-from moesim.hardware.parts import Part, fitted_source, where
-from moesim.hardware.precision import dtype_of
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, fitted_source, where
+from moesim.hardware.prices.provenance import Source
 from moesim.model.spec import LayerSpec, MoeSpec
 
 STARTS = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.hardware.arrays import NS, Floats
-from moesim.hardware.host import Host
-from moesim.hardware.parts import Amount, Detail, Part
+from moesim.hardware.described.host import Host
+from moesim.hardware.prices.arrays import NS, Floats
+from moesim.hardware.prices.parts import Amount, Detail, Part
 
 START_NS = 8_000
 """Handing one expert to the threads and back: a Ryzen 9 7950X takes 48.7 us for one expert of

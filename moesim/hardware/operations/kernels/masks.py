@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operations.kernels.combine_product import CombineProduct, masked
 from moesim.hardware.operations.kernels.positions import positions
-from moesim.hardware.parts import Part, where
+from moesim.hardware.prices.parts import Part, where
 from moesim.model.spec import LayerSpec
 
 MASK_TRAFFIC = 40

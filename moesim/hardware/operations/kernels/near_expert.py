@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.config.errors import InputError
-from moesim.hardware.arrays import NS, Floats
-from moesim.hardware.near_memory import NO_NEAR_MEMORY, NearMemory
+from moesim.hardware.described.near_memory import NO_NEAR_MEMORY, NearMemory
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Amount, Detail, Part
+from moesim.hardware.prices.arrays import NS, Floats
+from moesim.hardware.prices.parts import Amount, Detail, Part
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Ints
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
-from moesim.hardware.parts import Part, fitted_source, where
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, fitted_source, where
+from moesim.hardware.prices.provenance import Source
 from moesim.model.spec import LayerSpec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.parts import Part
+from moesim.hardware.prices.parts import Part
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import LayerSpec
 

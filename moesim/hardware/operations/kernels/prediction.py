@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from moesim.hardware.arrays import Ints
 from moesim.hardware.charge import PREDICTION, Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part
+from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.parts import Part
 
 
 class Prediction(Operation):

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moesim.hardware.arrays import NS, Floats
-from moesim.hardware.calibrated import KernelFit
-from moesim.hardware.parts import Amount, Detail, Part
+from moesim.hardware.prices.arrays import NS, Floats
+from moesim.hardware.prices.calibrated import KernelFit
+from moesim.hardware.prices.parts import Amount, Detail, Part
+from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.provenance import Source
 
 LOGIT_BYTES = 16
 """Bytes a logit: fp32, written and read by the product and by softmax with top-k."""

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import NS
-from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.card import card_of
+from moesim.hardware.described.precision import SAME_UNITS
 from moesim.hardware.operations.products.kernel import ProductNumbers, product_terms
-from moesim.hardware.parts import MEASURED, Amount, Detail, Part, tabled_source
-from moesim.hardware.precision import SAME_UNITS
+from moesim.hardware.prices.arrays import NS
+from moesim.hardware.prices.calibrated import ProductFit
+from moesim.hardware.prices.parts import MEASURED, Amount, Detail, Part, tabled_source
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import FfnSpec

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import Fit
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import ffn_parts, product_fit_for
-from moesim.hardware.parts import Part, provenance_of
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.parts import Part, provenance_of
 from moesim.model.spec import FfnSpec, LayerSpec
 
 STARTS = 3

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import NS, Floats, Ints
-from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.card import Card, card_of
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.fitter import (
@@ -21,12 +19,14 @@ from moesim.hardware.fitting.fitter import (
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
 from moesim.hardware.fitting.ratio_tables import Columns, Half, left_out, ratio_table, worthwhile
-from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import Mask, flag, number
 from moesim.hardware.operations.products.kernel import ProductNumbers, product_terms
+from moesim.hardware.prices.arrays import NS, Floats, Ints
+from moesim.hardware.prices.calibrated import ProductFit
+from moesim.hardware.prices.left_out import HeldOut
+from moesim.hardware.prices.ratio_table import SHAPES, RatioTable
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.ratio_table import SHAPES, RatioTable
 
 SCALE = 0.03
 PRIOR = Prior(

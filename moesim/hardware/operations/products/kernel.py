@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moesim.hardware.arrays import NS, Floats
 from moesim.hardware.card import Card
+from moesim.hardware.prices.arrays import NS, Floats
 
 TILES = {
     (64, 64): 0.75,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moesim.engine.ragged_launches import COLUMNS, shape_of
+from moesim.engine.pricing.ragged_launches import COLUMNS, shape_of
 from moesim.engine.replay.quick import bits
 from moesim.engine.replay.quick.bits import MOST_ROWS, UNTOLD, Tiles, bits_of, tell_shapes
 from moesim.engine.replay.spans import Spans

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moesim.engine import prices
-from moesim.engine.prices import PriceCache
+from moesim.engine.pricing import prices
+from moesim.engine.pricing.prices import PriceCache
 from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from tests.unit.engine.replay.routed import (
     CHOICES,

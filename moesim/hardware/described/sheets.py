@@ -6,9 +6,16 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.units import JoulesPerByte
-from moesim.hardware.datasheet import Copies, Count, Fraction, GpuNumbers, GroupLatency, Rate
-from moesim.hardware.host import Host
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.described.datasheet import (
+    Copies,
+    Count,
+    Fraction,
+    GpuNumbers,
+    GroupLatency,
+    Rate,
+)
+from moesim.hardware.described.host import Host
+from moesim.hardware.described.sourced import Sourced
 
 
 class Link(Params):

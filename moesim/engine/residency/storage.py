@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.counts import HOST_HITS, STORAGE_BYTES, STORAGE_NS, STORAGE_READS
-from moesim.engine.host_window import HostWindow
-from moesim.engine.provenance import Provenance
-from moesim.engine.residencies import usage_of
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.residency.host_window import HostWindow
+from moesim.engine.residency.residencies import usage_of
+from moesim.engine.residency.stored_variants import busy_ns, stored_variants
 from moesim.engine.routing import Routing
-from moesim.engine.stored_variants import busy_ns, stored_variants
 from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency

@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from moesim.config.dimensions import NETWORK_RATE
 from moesim.config.params import Params
 from moesim.config.units import NetworkRate, within
-from moesim.hardware.datasheet import Count, Fraction, GroupLatency
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.described.datasheet import Count, Fraction, GroupLatency
+from moesim.hardware.described.sourced import Sourced
 
 CardRate = Annotated[NetworkRate, within("1 MB/s", "100 TB/s", NETWORK_RATE)]
 

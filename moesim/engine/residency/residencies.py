@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import APART, THROUGH, WHOLE, Case, Ints
-from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
-from moesim.engine.pool_runs import (
+from moesim.engine.residency.layer_slots import LayerSlots
+from moesim.engine.residency.pool_runs import (
     AskedOfPool,
     Coming,
     Run,

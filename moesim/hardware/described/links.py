@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from moesim.config.errors import InputError
-from moesim.hardware.datasheet import Direction
-from moesim.hardware.host import Host, Topology
+from moesim.hardware.described.datasheet import Direction
+from moesim.hardware.described.host import Host, Topology
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 

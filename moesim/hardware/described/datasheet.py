@@ -18,7 +18,7 @@ from moesim.config.units import (
     Watts,
     within,
 )
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.described.sourced import Sourced
 
 Direction = Literal["h2d", "d2h"]
 Memory = Annotated[Bytes, Field(gt=0), within("1 B", "1 PB", BYTES)]

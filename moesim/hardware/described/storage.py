@@ -9,8 +9,8 @@ from pydantic import Field
 from moesim.config.dimensions import DURATION
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
-from moesim.hardware.datasheet import Count, Memory, Power, Rate
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.described.datasheet import Count, Memory, Power, Rate
+from moesim.hardware.described.sourced import Sourced
 
 ReadLatency = Annotated[Duration, within("0 us", "1 s", DURATION)]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.described.sourced import Sourced
 
 Each = Annotated[int, Field(ge=0, le=1024)]
 Positions = Annotated[int, Field(ge=0, le=2**24)]

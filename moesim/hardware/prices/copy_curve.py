@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from moesim.hardware.calibrated import Calibrated, CopyFit
-from moesim.hardware.datasheet import Datasheet, Direction
-from moesim.hardware.transfer_curve import Curve, TransferNumbers, transfer_terms
+from moesim.hardware.described.datasheet import Datasheet, Direction
+from moesim.hardware.prices.calibrated import Calibrated, CopyFit
+from moesim.hardware.prices.transfer_curve import Curve, TransferNumbers, transfer_terms
 
 
 def copy_fit_for(

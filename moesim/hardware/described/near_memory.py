@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from moesim.config.errors import InputError
 from moesim.config.params import Params
-from moesim.hardware.datasheet import Count, Latency, Memory, Peak, Rate
-from moesim.hardware.precision import SAME_UNITS, UNITS
-from moesim.hardware.sourced import Sourced
+from moesim.hardware.described.datasheet import Count, Latency, Memory, Peak, Rate
+from moesim.hardware.described.precision import SAME_UNITS, UNITS
+from moesim.hardware.described.sourced import Sourced
 
 
 class NearRates(Params):

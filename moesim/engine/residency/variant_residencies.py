@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
-from moesim.engine.pool_runs import AskedOfPool, Coming, Run
-from moesim.engine.residencies import Residencies, usage_of
+from moesim.engine.residency.pool_runs import AskedOfPool, Coming, Run
+from moesim.engine.residency.residencies import Residencies, usage_of
 from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import Activations
 from moesim.memory.choices.base import Seen

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.provenance import Source, by_source
+from moesim.hardware.prices.provenance import Source, by_source
 
 if TYPE_CHECKING:
-    from moesim.hardware.arrays import Floats
-    from moesim.hardware.calibrated import Fit, Ranges
-    from moesim.hardware.ratio_table import Found
+    from moesim.hardware.prices.arrays import Floats
+    from moesim.hardware.prices.calibrated import Fit, Ranges
+    from moesim.hardware.prices.ratio_table import Found
 
 
 MEASURED = "measured beyond the formula"

@@ -10,8 +10,8 @@ from pydantic import Field
 from moesim.config.dimensions import DURATION
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
-from moesim.hardware.software_memory import SoftwareMemory, SourcedSoftwareMemory
-from moesim.hardware.sourced import Ranged, Sourced
+from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
+from moesim.hardware.described.sourced import Ranged, Sourced
 from moesim.model.spec import FfnSpec
 
 EndMark = Annotated[

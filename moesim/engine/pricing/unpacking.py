@@ -8,8 +8,8 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
-from moesim.engine.provenance import Totals
-from moesim.hardware.provenance import Source
+from moesim.engine.pricing.provenance import Totals
+from moesim.hardware.prices.provenance import Source
 
 EXPERTS, UNPACKING = "experts", "unpacking"
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import NS, Floats, Ints
-from moesim.hardware.calibrated import SizeRatios, TransferFit
-from moesim.hardware.parts import MEASURED, Amount, Detail, Part
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.arrays import NS, Floats, Ints
+from moesim.hardware.prices.calibrated import SizeRatios, TransferFit
+from moesim.hardware.prices.parts import MEASURED, Amount, Detail, Part
+from moesim.hardware.prices.provenance import Source
 
 
 class TransferNumbers(NamedTuple):

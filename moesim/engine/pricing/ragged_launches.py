@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.prices import KEPT, Kept, PriceCache, number_by
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.prices import KEPT, Kept, PriceCache, number_by
+from moesim.engine.pricing.provenance import Provenance
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import code_of, njit, types
 

@@ -9,9 +9,9 @@ from pydantic import Field
 from moesim.config.dimensions import BANDWIDTH, PERCENT, format_percent
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Percent, WattsPerByte, within
-from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Power, Rate
-from moesim.hardware.sourced import Sourced
-from moesim.hardware.storage import Storage
+from moesim.hardware.described.datasheet import Count, Fraction, Latency, Memory, Peak, Power, Rate
+from moesim.hardware.described.sourced import Sourced
+from moesim.hardware.described.storage import Storage
 
 Gpu = Annotated[int, Field(ge=0)]
 Share = Annotated[Percent, within("0 %", "100 %", PERCENT)]

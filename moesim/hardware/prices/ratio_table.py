@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from moesim.config.params import Params
-from moesim.hardware.arrays import Floats
-from moesim.hardware.left_out import Count, HeldOut
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.left_out import Count, HeldOut
 
 STEP = 0.01
 """What a number of a table counts, of a ratio's logarithm."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from moesim.config.errors import InputError, nearest
-from moesim.hardware.datasheet import Compute
+from moesim.hardware.described.datasheet import Compute
 from moesim.model.gguf.types import BY_NAME
 
 _HALF = ("bf16", "fp16")

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.prices import MOST, PricedOperation, told
-from moesim.engine.provenance import Provenance
-from moesim.engine.routing import end_of_block
-from moesim.engine.terms import (
+from moesim.engine.pricing.prices import MOST, PricedOperation, told
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.pricing.terms import (
     Term,
     Terms,
     categories_of,
@@ -20,6 +19,7 @@ from moesim.engine.terms import (
     joined,
     setting_of,
 )
+from moesim.engine.routing import end_of_block
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from moesim.hardware.arrays import Floats
+    from moesim.hardware.prices.arrays import Floats
 
 
 class Source(IntEnum):

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from moesim.config.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
-from moesim.hardware.left_out import Count, HeldOut
-from moesim.hardware.ratio_table import SHAPES, RatioTable
+from moesim.hardware.prices.left_out import Count, HeldOut
+from moesim.hardware.prices.ratio_table import SHAPES, RatioTable
 
 Layout = Literal["packed", "swapped", "swapped-narrow"]
 """How attention kernels lay out heads and queries: ``operations/attention/tiles.py``."""

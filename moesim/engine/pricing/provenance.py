@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Ints, Prices
-from moesim.hardware.arrays import Floats
 from moesim.hardware.cost_model import registry
-from moesim.hardware.provenance import Source
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.provenance import Source
 
 Totals = dict[tuple[str, str], Floats]
 """By charge and kind of operation, nanoseconds by source float64[5]."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.case import Ints, Prices
-from moesim.engine.provenance import Provenance
+from moesim.engine.pricing.provenance import Provenance
 from moesim.runtime.compiled import inlined, njit, record, types
 
 ROOM = 1 << 8

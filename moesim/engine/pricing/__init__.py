@@ -1,0 +1,1 @@
+"""What passes cost, before the clock."""

@@ -1,0 +1,1 @@
+"""Which experts are where, decided without a clock."""

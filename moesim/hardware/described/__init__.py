@@ -1,0 +1,1 @@
+"""What files and people say of a machine and its software: numbers with their sources."""
