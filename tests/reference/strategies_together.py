@@ -19,13 +19,13 @@ from .strategies_host import (
     with_window,
 )
 from .strategies_prefetch import prefetching_cases
-from .strategies_variants import prefetching_variants, variant_cases
+from .strategies_variants import goes_below, prefetching_variants, variant_cases
 
 CONCEPTS = (
     "storage", "one memory", "host by bytes", "layers ahead", "prompts that stream", "buffers",
     "copied layers", "prefetch", "before a pass", "read ahead", "pool by bytes", "variants",
     "parts", "drafts", "unpacking", "split", "background", "near memory", "skip", "substitute",
-    "sliced", "all-reduced", "replicas",
+    "sliced", "all-reduced", "replicas", "on the CPU",
 )  # fmt: skip
 """What ``concepts_of`` may find in a case."""
 
@@ -61,6 +61,7 @@ def concepts_of(case: Case) -> frozenset[str]:
         "sliced": config.sliced,
         "all-reduced": config.reduces,
         "replicas": physical(model, config) > model.experts,
+        "on the CPU": config.miss == "cpu",
     }
     assert set(has) == set(CONCEPTS)
     return frozenset(name for name, there in has.items() if there)
@@ -76,12 +77,11 @@ def concept_cases(draw: st.DrawFn) -> Case:
             copied_layer_cases(),
             prefetching_cases(),
             by_bytes_cases(),
-            variant_cases(),
+            st.booleans().flatmap(lambda alone: variant_cases(alone=alone)),
             prefetching_variants(),
         )
     )
-    ahead = case.config.variants and case.config.prefetch.kind != "none"
-    if not (case.config.copied_layers or ahead) and draw(st.integers(0, 2)):
+    if goes_below(case) and not case.config.copied_layers and draw(st.integers(0, 2)):
         case = below(draw, case)
     return beside(draw, case)
 

@@ -45,6 +45,14 @@ def without_replicas(case: Case) -> Case:
     return replace(case, config=runnable(whole, case.trace))
 
 
+def goes_below(case: Case) -> bool:
+    """Whether experts of ``case`` may be read from storage, beside variants if it has some."""
+    config = case.config
+    whole = physical(case.model, config) == case.model.experts
+    ahead = config.prefetch.kind != "none"
+    return not config.variants or (config.miss == "load" and whole and not ahead)
+
+
 def in_variants(draw: st.DrawFn, case: Case, miss: str = "load") -> Case:
     """``case`` with its experts in two or three formats."""
     local = max(map(len, local_experts(case.model, case.config)))

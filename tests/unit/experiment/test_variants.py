@@ -360,6 +360,32 @@ def below(variants: dict[str, Any], **host: Any) -> dict[str, Any]:
     return run(given, limit_steps=40).summary
 
 
+@pytest.mark.parametrize(
+    ("given", "experts", "said"),
+    [
+        (
+            {},
+            {"miss": {"kind": "cpu"}},
+            "that the CPU computes and that are read from",
+        ),
+        ({}, {"prefetch": {"kind": "oracle"}}, "where experts are read from"),
+        (
+            {"parallelism": {"expert": 2}, "placement": {"kind": "eplb", "redundant": 2}},
+            {},
+            "replicas where experts are read from",
+        ),
+    ],
+)
+def test_what_does_not_go_above_a_drive_is_refused_in_one_line(
+    given: dict[str, Any], experts: dict[str, Any], said: str
+) -> None:
+    room = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": LOW}, "choose": CHOOSE}
+    host = {"host": {"capacity": "50 %"}}
+    with pytest.raises(InputError, match=f"variants work without .*{said} storage") as error:
+        load_experiment({**BASE, **ON_DRIVE, **given, "experts": {**room, **experts, **host}})
+    assert len(error.value.problems) == 1
+
+
 def test_memory_for_all_variants_reads_nothing_and_less_reads_what_it_lacks() -> None:
     variants = {"high": HIGH, "low": LOW}
     whole, half, none = (below(variants, capacity=of) for of in ("100 %", "50 %", "none"))
