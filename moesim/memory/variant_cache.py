@@ -25,7 +25,7 @@ from moesim.memory.decisions import (
 from moesim.memory.forms import IN_SLOT, Form
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
-from moesim.memory.policy import WANTED, CachePolicy
+from moesim.memory.policy import THIS_LAYER, THIS_PASS, WANTED, CachePolicy
 from moesim.memory.policy_reads import Reads
 from moesim.memory.residency import LayerCache, specialised_by
 from moesim.memory.split import OFFERED
@@ -233,6 +233,8 @@ def serve_with(
     """The decisions of a policy with these functions, variant by variant; see ``decide_with``."""
     open_slots = built_in(open_with(key, is_own(reads)))
     tells, loads_all = reads.rows is None or WANTED in reads.rows, len(forms) == 1
+    # policies that read the step at hand are told of it in all variants, since prefetches ask them
+    tells_all = reads.rows is None or bool({THIS_PASS, THIS_LAYER} & set(reads.rows))
     decide_steps = built_in(
         steps_with(key, before_activation, after_activation, place, forms, splits, reads)
     )
@@ -264,7 +266,7 @@ def serve_with(
                 end = _of_variant(
                     tells, wanted, served, (low, high, at), variant, state, needed, weights
                 )
-                if end == at:
+                if end == at and not tells_all:
                     continue
                 step[0], step[1] = at, end  # in place: to cut a dozen arrays takes longer
                 demand = Demand(
