@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import category
 
 import numpy as np
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import read_file
+from moesim.config.text import decoded
 from moesim.trace.domains import domains_of
 from moesim.trace.routing import RoutingTrace
 
@@ -29,10 +32,16 @@ def with_domains(trace: RoutingTrace, names: Sequence[str]) -> RoutingTrace:
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines of a text file, a name each. Raises InputError with the line where one is empty."""
-    text = read_file(path, "file with a name for each request").decode("utf-8", errors="replace")
-    names = [line.strip() for line in text.splitlines()]
-    if (empty := next((n for n, name in enumerate(names) if not name), None)) is not None:
-        where = f"{path}:{empty + 1}"
-        raise InputError([Problem(where, "", "has no name; write what the request is about")])
+    """The lines of a text file, a name each. Raises InputError with the line where one is empty or
+    has characters that are no text; where the file is not UTF-8, by which two might become one.
+    """
+    content = read_file(path, "file with a name for each request")
+    names = [line.strip() for line in re.split("\r\n|\r|\n", decoded(content, str(path)))]
+    if not names[-1]:
+        names.pop()
+    for number, name in enumerate(names, 1):
+        if not name or any(category(one) == "Cc" for one in name):
+            what = f"is {name!a}, no text" if name else "has no name"
+            what += "; write what the request is about"
+            raise InputError([Problem(f"{path}:{number}", "", what)])
     return names

@@ -13,6 +13,7 @@ from moesim.config.arguments import check_whole
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import read_file
+from moesim.config.text import decoded
 
 Lengths = int | Sequence[int]
 """One number of tokens for all requests, or one a request in their order."""
@@ -29,7 +30,7 @@ def parse_lengths(text: str, option: str) -> Lengths:
     where = option
     if "," not in text or Path(text).exists():
         content = read_file(text, "file with a number for each request")
-        text, where = content.decode("utf-8", errors="replace"), f"{option}: {text}"
+        text, where = decoded(content, f"{option}: {text}"), f"{option}: {text}"
     words = text.replace(",", " ").split()
     wrong = next((word for word in words if not _is_number(word)), None)
     if wrong is not None or not words:

@@ -105,7 +105,10 @@ class Own(Binding):
         """See ``Binding``."""
         del stream
         if count > len(recorded):
-            what = f"is {count}, and the trace has {len(recorded)}; write routing: {{kind: draw}},"
+            of = f" about '{self.domain}'" if self.domain is not None else ""
+            what = (
+                f"is {count}, and the trace has {len(recorded)}{of}; write routing: {{kind: draw}},"
+            )
             raise InputError(f"workload.requests: {what} or fewer")
         return recorded[:count]
 
@@ -157,8 +160,10 @@ def with_rows(recorded: Recorded, binding: Binding, *, prompts: bool) -> Ints:
         needed &= recorded.prompt_rows > 0
     needed &= recorded.about(binding.domain)
     if not needed.any():
-        what = "has no request with what is served: prompt and decode rows, or, in phase decode or"
-        raise InputError([Problem("", "trace", f"{what} with prompts_from: decode, decode rows")])
+        of = f" about '{binding.domain}'" if binding.domain is not None else ""
+        what = f"has no request{of} with what is served: prompt and decode rows, or, in phase"
+        what += " decode or with prompts_from: decode, decode rows"
+        raise InputError([Problem("", "trace", what)])
     return np.flatnonzero(needed)
 
 

@@ -100,3 +100,22 @@ def test_an_empty_line_is_told(tmp_path: Path) -> None:
     (tmp_path / "names").write_text("a\n\nb\n")
     with pytest.raises(InputError, match=r"names:2: has no name"):
         read_names(tmp_path / "names")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("fran\xe7ais\nfran\xe8ais\n".encode("latin-1"), "1:5: the byte 0xE7 is not UTF-8 text"),
+        ("a\nb".encode("utf-16-le"), r"1: is 'a\\x00', no text"),
+        (b"a\n\x1b[31m", r"2: is '\\x1b\[31m', no text"),
+    ],
+)
+def test_names_that_are_no_text_are_told(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "names").write_bytes(content)
+    with pytest.raises(InputError, match=f"names:{told}"):
+        read_names(tmp_path / "names")
+
+
+def test_names_are_as_editors_save_them(tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes("\ufeff日本語\r\nmy  domain\u2028x \r\n".encode())
+    assert read_names(tmp_path / "names") == ["日本語", "my  domain\u2028x"]

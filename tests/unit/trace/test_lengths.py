@@ -17,9 +17,9 @@ def test_numbers(text: str, lengths: object) -> None:
     assert parse_lengths(text, "--prompt-tokens") == lengths
 
 
-@pytest.mark.parametrize("content", ["7\n12\n9\n", "7, 12,\n9", "7 12 9"])
+@pytest.mark.parametrize("content", ["7\n12\n9\n", "7, 12,\n9", "7 12 9", "\ufeff7,12,9"])
 def test_a_file_of_numbers(tmp_path: Path, content: str) -> None:
-    (tmp_path / "lengths.txt").write_text(content)
+    (tmp_path / "lengths.txt").write_text(content, encoding="utf-8")
     assert parse_lengths(str(tmp_path / "lengths.txt"), "--prompt-tokens") == [7, 12, 9]
 
 

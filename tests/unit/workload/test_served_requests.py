@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.testing.traces import toy_trace
 from moesim.trace.labelling import with_domains
+from moesim.trace.slicing import slice_trace
 from moesim.workload.arrivals import registry as arrivals
 from moesim.workload.binding import Draw, Nearest, Own
 from moesim.workload.lengths import registry as lengths
@@ -124,6 +126,17 @@ def test_a_domain_is_left_out_of_what_is_drawn_without_one():
     """The same draws as of a trace that says nothing."""
     plain, said = (bound_to(None, names, 20) for names in ([], ["a", "b", "a"]))
     assert plain.bound.tolist() == said.bound.tolist()
+
+
+def test_errors_name_the_domain():
+    fixed: Any = lengths.get("fixed")
+    trace = with_domains(TRACE, ["a", "b", "a"])
+    load = Load(arrivals.get("at_once")(), fixed(input_len=6, output_len=5), Own(domain="b"))
+    with pytest.raises(InputError, match="is 2, and the trace has 1 about 'b'; write routing"):
+        served_requests(replace(load, count=2), trace, 4)
+    empty = slice_trace(trace, slice(0, 1))
+    with pytest.raises(InputError, match="has no request about 'b' with what is served"):
+        served_requests(replace(load, binding=Draw(domain="b"), count=2), empty, 4)
 
 
 @pytest.mark.parametrize("domain", [None, "a"])
