@@ -270,10 +270,13 @@ def _chosen(
             chosen = from_file(kind, name, folders, place, names)
     elif base is not None and kind not in ("link", *BESIDE):
         chosen = of_whole(kind, base)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping) and numbers:
         chosen = Chosen(kind, GIVEN, [priors()] if kind == "gpu" else [])
     else:
-        what = f"is missing; write one ('moesim list {plural(kind)}'), or a whole machine as 'base'"
+        said = "is missing" if value is None else "is empty"
+        what = f"{said}; write one ('moesim list {plural(kind)}')"
+        if kind not in ("link", *BESIDE):
+            what += ", or a whole machine as 'base'"
         raise InputError([_problem(kind, what)])
     if numbers:
         model = Datasheet if kind == "gpu" and chosen.whole else KINDS[kind]

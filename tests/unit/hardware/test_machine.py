@@ -131,6 +131,9 @@ def test_wrong_names_and_numbers_each_at_their_place() -> None:
     assert wrong(gpu=["rtx-3090"])[0].endswith("a name, or keys with numbers, is expected")
     assert wrong(gpu="rtx-3090")[0].startswith("host: is missing; write one ('moesim list hosts')")
     assert wrong(host=HOST)[0].startswith("gpu: is missing; write one")
+    for kind, list_ in (("gpu", "gpus"), ("link", "links"), ("storage", "storage")):
+        empty = {"gpu": "rtx-3090", "host": HOST, kind: {}}
+        assert wrong(**empty)[0].startswith(f"{kind}: is empty; write one ('moesim list {list_}')")
     assert wrong(base="rtx-3090", host=HOST)[0].startswith("base: 'rtx-3090' is a GPU, not a mach")
     over = wrong(gpu="rtx-3090", host=HOST, link={"base": "pcie4-x16", "pcie": "20 GB/s"})
     assert over[0].startswith("datasheet.copies.h2d.pinned.bandwidth.value: is above the slot's")
