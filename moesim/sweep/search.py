@@ -14,7 +14,7 @@ from moesim.config.capacity import BLOCKS, SLOTS
 from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import split
 from moesim.experiment.running.run import simulate
-from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experiment import Experiment, Serving
 from moesim.metrics.service_level import NO_SERVICE
 from moesim.results.result import plain_experiment
 from moesim.sweep.advise.choices import with_settings
@@ -107,7 +107,7 @@ def search(
     and where the experiment's own value cannot run.
     """
     _check_promised(experiment, limits)
-    base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
+    base = _without_what_nobody_asks(experiment)
     own, write, whole = _value(base, path)
     probes: dict[float, Probe] = {}
 
@@ -203,6 +203,15 @@ def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], 
         what = f"has no number to begin with: '{nothing}' is null; set it in the experiment, or"
         what += f" a number with --set {path}=1"
     raise InputError([Problem("--vary", path, what)])
+
+
+def _without_what_nobody_asks(experiment: Experiment) -> Experiment:
+    """Neither figures nor, as these play a run twice more, intervals by prices of its times."""
+    changed: dict[str, Any] = {"records": "summary", "sweep": None, "figures": []}
+    serving = experiment.serving or Serving()
+    if experiment.workload.arrivals.timed and serving.price_interval == "auto":
+        changed["serving"] = serving.model_copy(update={"price_interval": "never"})
+    return experiment.model_copy(update=changed)
 
 
 def _probe(

@@ -14,8 +14,8 @@ from moesim.workload.serving.state import BEGIN, COUNT, ENTRIES, State
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
-HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "disaggregated", "exchange", "fleet",
-           "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes",
+HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggregated", "exchange",
+           "fleet", "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes",
            "recent_experts", "requests", "room", "run", "state", "steps", "tokens",
            "wire"}  # fmt: skip
 

@@ -32,7 +32,8 @@ def counts_choices(case: Case) -> bool:
     if not case.placement.has_replicas:
         return True
     weighs = case.policy.weighs or (case.skips and case.trace.gate_weights is not None)
-    return not (weighs or case.serving is not None or case.variants is not None)
+    served = case.serving is not None or case.schedule.served is not None
+    return not (weighs or served or case.variants is not None)
 
 
 class Needed(NamedTuple):

@@ -111,9 +111,9 @@ def test_a_mistake_while_writing_leaves_nothing(tmp_path):
 
 WRITERS = {
     "config/files.py",
+    "report/drawing/sheet.py",  # into memory
+    "report/drawing/style.py",  # to the name that ``replacing`` gives
     "report/page/parts.py",  # into memory
-    "report/sheet.py",  # into memory
-    "report/style.py",  # to the name that ``replacing`` gives
     "results/folder.py",  # into a folder that appears whole
     "trace/mapped.py",  # likewise
 }
