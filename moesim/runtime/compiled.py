@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import hashlib
 import os
+import pickle
 import shutil
 import sys
 import tempfile
@@ -79,13 +80,25 @@ class _ByName(caching.FunctionCache):  # type: ignore[misc,unused-ignore]
         return sig, codegen.magic_tuple(), (function.__code__.co_code, function.__qualname__)
 
 
+class _Index(caching.IndexDataCacheFile):  # type: ignore[misc,unused-ignore]
+    """What is on disk. numba reads the types in it before it asks of which sources it is, so that
+    one of earlier sources, whose types may be gone, would end the run.
+    """
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()  # type: ignore[no-untyped-call,unused-ignore]
+        except (ImportError, AttributeError, EOFError, pickle.UnpicklingError):
+            return {}
+
+
 def _kept(function: Callable[..., Any]) -> Any:
     """What keeps compiled code of ``function`` on disk, for as long as all ``sources`` stay."""
     cache: Any = _ByName if BUILT_IN in function.__qualname__ else caching.FunctionCache
-    file: Any = caching.IndexDataCacheFile
     kept = cache(function)
     place = kept._impl  # noqa: SLF001 (numba has no other way to say what compiled code is of)
-    kept._cache_file = file(  # noqa: SLF001
+    index: Any = _Index
+    kept._cache_file = index(  # noqa: SLF001
         cache_path=kept.cache_path,
         filename_base=place.filename_base,
         source_stamp=(place.locator.get_source_stamp(), sources(function.__module__)),

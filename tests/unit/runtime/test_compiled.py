@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections import namedtuple
 from typing import Any
@@ -46,6 +47,18 @@ def test_nothing_is_kept_where_there_is_no_temporary_folder_either(nothing_writa
         return 2 * x
 
     assert double(3) == 6
+
+
+@pytest.mark.parametrize("told", [b"cmoesim.engine.gone\nShapes\n.", b"\x80\x04", b""])
+def test_what_earlier_sources_left_on_disk_is_compiled_anew(tmp_path, told):
+    """Types of theirs that are gone, and files that are cut off."""
+    index: Any = compiled._Index(str(tmp_path), "some", "now")
+    index.save("key", 1)
+    assert index.load("key") == 1
+    (tmp_path / "some.nbi").write_bytes(pickle.dumps(numba.__version__) + told)
+    assert index.load("key") is None
+    index.save("key", 2)
+    assert index.load("key") == 2
 
 
 def twice(x):
