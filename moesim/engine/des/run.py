@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from time import perf_counter
 
@@ -31,17 +32,22 @@ LATE_NS = 1 << 62
 
 
 class _Feed:
-    """Hands chunks to the GPUs, which are never more than one chunk apart."""
+    """Hands each chunk to each of the ``gpus`` once. They may be apart by more than one chunk where
+    no layer of theirs lets them meet.
+    """
 
-    def __init__(self, program: Program, tally: Tally) -> None:
-        self._source, self._tally = program.chunks(), tally
+    def __init__(self, program: Program, tally: Tally, gpus: int) -> None:
+        self._source, self._tally, self._gpus = program.chunks(), tally, gpus
         self._held: dict[int, tuple[Chunk, Ints] | None] = {}
+        self._taken: Counter[int] = Counter()
 
     def __call__(self, number: int) -> Chunk | None:
         if number not in self._held:
             chunk = next(self._source, None)
             self._held[number] = None if chunk is None else (chunk, self._tally.add(chunk))
-            self._held.pop(number - 2, None)
+        self._taken[number] += 1
+        if self._taken[number] == self._gpus:  # nobody plays the one before any more
+            self._held.pop(number - 1, None)
         held = self._held[number]
         return None if held is None else held[0]
 
@@ -63,7 +69,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     case = case.opened(lambda: np.array([gpu.time for gpu in gpus]))
     env, tally = simpy.Environment(), Tally(case)
     program = Program(case)
-    feed, group = _Feed(program, tally), Collective(env, case.gpus)
+    feed, group = _Feed(program, tally, case.gpus), Collective(env, case.gpus)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
     drives = _drives(env, case)
