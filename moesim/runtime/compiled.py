@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import types
 from numba.core import caching
+from numba.core.typing.templates import infer_global
 from numba.extending import overload, register_jitable
 
 from moesim.config.errors import InputError
@@ -139,15 +140,19 @@ KEPT = has_place() or make_place()
 
 def njit(
     *signature: Any, cache: bool = False, at_once: bool = False, vectors: bool = True,
-    **options: Any,
+    inner: bool = False, a_value: bool = False, **options: Any,
 ) -> Callable[[Function], Function]:  # fmt: skip
     """``numba.njit`` with one signature or none; ``cache``: on disk, where there is a place;
-    ``vectors``: loops become vector instructions where they can.
+    ``vectors``: loops become vector instructions where they can. ``inner``: only compiled code
+    calls it compiled; to Python it is as it was written. ``a_value``: compiled code has it in a
+    record, or is given it. What takes it in from Python, or from such code, is not compiled where
+    nothing asks for it: with records of a hundred arrays it takes longer than the function.
 
     A function with a signature is compiled, or loaded, ``at_once`` or when it is first needed: a
     run needs few of those that there are, and each takes milliseconds.
     """
-    jit: Any = numba.njit(**options)
+    compile_it: Any = numba.njit
+    jit = compile_it(no_cpython_wrapper=inner, no_cfunc_wrapper=not a_value, **options)
 
     def compiled(function: Function) -> Function:
         made = jit(function)
@@ -159,9 +164,18 @@ def njit(
             _wait(made, signature, vectors=vectors)
         if at_once:
             _compile_waiting(made)
-        return cast("Function", made)
+        return _as_inner(function, made) if inner else cast("Function", made)
 
     return compiled
+
+
+def _as_inner(function: Function, made: Any) -> Function:
+    """``function``, which compiled code takes for ``made``."""
+    given: Any = function
+    given.made = made  # whose type does not keep it
+    tell: Any = infer_global
+    tell(function, types.Dispatcher(made))
+    return function
 
 
 WAITING = ("_compile_for_args", "get_call_template")
@@ -230,8 +244,8 @@ def record(kind: type, *members: Any) -> Any:
 @cache
 def inlined(function: Function) -> Function:
     """``function`` as it is; compiled code that calls it, or is given it, has it built in."""
-    register_jitable(function)
-    return function
+    made: Function = register_jitable(no_cfunc_wrapper=True)(function)
+    return made
 
 
 @cache
@@ -239,7 +253,7 @@ def built_in(function: Function) -> Function:
     """As ``inlined``, wherever it is called from: to be handed a dozen arrays takes longer than
     most of what is done with them.
     """
-    made: Function = register_jitable(forceinline=True)(function)
+    made: Function = register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)
     return made
 
 
@@ -277,7 +291,7 @@ def specialised(
     try:
         options = {} if allocates else {"_nrt": False}
         kept = all(map(_has_name, functions))
-        return njit(signature, cache=kept, at_once=True, **options)(function)
+        return njit(signature, cache=kept, at_once=True, a_value=True, **options)(function)
     except REFUSALS as error:
         raise InputError([refused(error, functions)]) from None
 

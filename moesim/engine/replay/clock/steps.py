@@ -51,7 +51,7 @@ def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Functio
     than they save.
     """
     options = {"cache": True, "at_once": not inline, "vectors": False}
-    return njit(signature, **options, _nrt=False, forceinline=inline)
+    return njit(signature, **options, inner=inline, _nrt=False, forceinline=inline)
 
 
 inlined = partial(compiled_clock, inline=True)

@@ -120,7 +120,7 @@ def variants_of(program: Program, pool: int) -> Variants:
     )  # fmt: skip
 
 
-@njit(SERVE, cache=True)
+@njit(SERVE, cache=True, a_value=True)
 def _nobody(
     _rules: Any, _how: Any, _pools: Any, _wanted: Any, _room: Any, _step: Any, _out: Any
 ) -> None:
