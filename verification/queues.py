@@ -57,9 +57,9 @@ def one_server() -> Submit:
 
     def submit(env: simpy.Environment, size: int) -> simpy.Event:
         copy_in = engines.setdefault(env, CopyIn(env, 0, blocking=False))
-        done = env.event()
-        copy_in.submit(CopyGroup(1, size, size, int(env.now), 0, done))
-        return done
+        copy = CopyGroup(env, 1, size, size, int(env.now), 0)
+        copy_in.submit(copy)
+        return copy
 
     return submit
 

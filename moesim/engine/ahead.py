@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ class Predictions:
     fetched: Fetched | None = None
     _known: dict[tuple[int, int, int], tuple[list[int], Ints]] = field(default_factory=dict)
     _running: dict[int, list[int]] = field(default_factory=dict)
-    _issued: dict[tuple[Any, ...], list[tuple[int, int, int]]] = field(default_factory=dict)
+    _issued: dict[tuple[int, int], list[tuple[int, int, int]]] = field(default_factory=dict)
 
     @cached_property
     def distances(self) -> int:
@@ -126,11 +126,11 @@ class Predictions:
     def of(self, origin: int, index: int, layer: int, gpu: int) -> Ints:
         """The experts of MoE ``layer`` on ``gpu`` in pass ``index`` of the view."""
         key = (origin, layer, gpu)
-        if key not in self._known:
+        if (known := self._known.get(key)) is None:
             found = self.predict(*key)
             experts = np.ascontiguousarray(found.experts, np.int64)
-            self._known[key] = (found.offsets.tolist(), experts)
-        offsets, experts = self._known[key]
+            known = self._known[key] = (found.offsets.tolist(), experts)
+        offsets, experts = known
         return experts[offsets[index] : offsets[index + 1]]
 
     def coming(self, index: int) -> list[tuple[int, int]]:
@@ -148,7 +148,7 @@ class Predictions:
         """What pass ``index`` of the view prefetches for at ``source``, nearest first: the origin,
         how many passes later it is, and the MoE layer. Found once for passes that run alike.
         """
-        alike = (*self._alike[index : index + 2], source)
+        alike = self._alike[index], source
         if alike not in self._issued:
             self._issued[alike] = [
                 (self.origin(source, far), later - index, layer)
@@ -157,9 +157,14 @@ class Predictions:
         return self._issued[alike]
 
     @cached_property
-    def _alike(self) -> list[bytes]:
-        """By pass of the view what tells those apart that run other layers."""
-        return [row.tobytes() for row in self.view.active]
+    def _alike(self) -> list[int]:
+        """By pass of the view what tells those apart that run other layers, or whose next one
+        does.
+        """
+        rows = [row.tobytes() for row in self.view.active]
+        numbers: dict[tuple[bytes, bytes], int] = {}
+        pairs = zip(rows, [*rows[1:], b""], strict=True)
+        return [numbers.setdefault(pair, len(numbers)) for pair in pairs]
 
     def _layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
         active = self.view.active
@@ -185,6 +190,13 @@ class Undecided:
     active: dict[Key, Active]
     predictions: Predictions
     served: NDArray[np.int8]
+    _offsets: dict[Key, list[int]] = field(default_factory=dict)
+
+    def here(self, key: Key, index: int) -> slice:
+        """Where the active experts of pass ``index`` are."""
+        if (offsets := self._offsets.get(key)) is None:
+            offsets = self._offsets[key] = self.active[key].offsets.tolist()
+        return slice(offsets[index], offsets[index + 1])
 
 
 def prefetches(case: Case) -> bool:

@@ -60,10 +60,6 @@ class Active(NamedTuple):
         columns = self.experts[here], self.rows[here], self.kept[here], self.weight[here]
         return Active(offsets_of(here.stop - here.start), *columns)
 
-    def here(self, index: int) -> slice:
-        """Where those of pass ``index`` are."""
-        return slice(*self.offsets[index : index + 2].tolist())
-
     @property
     def needed(self) -> ActiveExperts:
         """The experts alone."""

@@ -231,15 +231,9 @@ class LayerCache:
         self, offsets: Ints, experts: Ints, next_use: Ints | None, weights: Ints | None,
         prices: Ints | None,
     ) -> Demand:  # fmt: skip
-        return Demand(
-            offsets,
-            experts,
-            NONE if next_use is None else next_use,
-            NONE if weights is None else weights,
-            NO_PRICES if prices is None else prices,
-            self.draws,
-            self.moved,
-        )
+        uses, given = NONE if next_use is None else next_use, NONE if weights is None else weights
+        offers = NO_PRICES if prices is None else prices
+        return Demand(offsets, experts, uses, given, offers, self.draws, self.moved)
 
     def _decide(self, demand: Demand, out: Activations) -> None:
         """Fill in what comes ``out`` of the coming steps."""
@@ -260,12 +254,12 @@ class LayerCache:
 
     def _cells(self, active: int) -> Cells:
         """Room for steps with so many ``active`` experts, that of before where it will do."""
-        slots = max(self.slots, int(np.count_nonzero(self.resident)))
-        if self._room is None or self._room[0] != slots or self._miss.splits:
+        if self._room is None or self._room[0] != self.slots or self._miss.splits:
+            slots = max(self.slots, int(np.count_nonzero(self.resident)))
             room = slots, active, len(self.resident)
             own = is_own(reads_of(self._policy))
             cells = new_cells(self.rules.resident_first, *room, own, self._miss.splits)
-            self._room = slots, cells
+            self._room = self.slots, cells  # residents never become more than those
         return self._room[1]
 
     def decide_as(self, known: Steps | None, active: ActiveExperts) -> Steps:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +27,9 @@ from moesim.engine.counts import (
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches_of_all
-from moesim.engine.des.shelves import Activated, Copied, Shelves
+from moesim.engine.des.shelves import Activated, Shelves
 from moesim.engine.des.stored import Read, Stored
 from moesim.engine.program import Program
-from moesim.engine.residency.layer_slots import LayerSlots
 from moesim.engine.residency.storage import read_times
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.host_residency import HostResidency
@@ -43,46 +41,33 @@ Expert = tuple[int, int]
 """A shelf (a MoE layer, or one in a variant: see ``Shelves``), and an expert within the GPU."""
 
 
-class Target(NamedTuple):
-    """A layer ahead that has slots, what is ``predicted`` for it (see ``Predictions``), and what
-    marks an expert as kept ``until`` it is decided.
-    """
-
-    place: Place
-    predicted: Ints
-    until: int
-
-
+Target = tuple[Place, Ints, int]
+"""A layer ahead that has slots, what is predicted for it (see ``Predictions``), and what marks an
+expert as kept until it is decided."""
 Mask = NDArray[np.bool_]
 
 
-@dataclass(eq=False, slots=True)
-class Prefetch:
-    """An ``expert`` (numbered within the GPU) copied ahead for a MoE layer, into slots of
-    ``shelf``.
-    """
+class Prefetch(CopyGroup):
+    """An expert copied ahead into the slots of its ``key``, for a MoE layer."""
 
-    shelf: int
-    expert: int
-    group: CopyGroup
     read: Read | None = None
-    evicted: bool = False
-    promoted: bool = False
+    evicted = promoted = False
+    key: Expert
 
     @property
     def waits(self) -> bool:
         """Whether it is in the queue of prefetches."""
-        return not (self.group.begun or self.promoted or self.evicted)
+        return not (self.begun or self.promoted or self.evicted)
 
     @property
     def copying(self) -> bool:
         """Whether it waits or is being copied."""
-        return not self.group.done.processed and (self.waits or self.started)
+        return not self.processed and (self.waits or self.started)
 
     @property
     def started(self) -> bool:
         """Whether its copy was made."""
-        return self.group.begun or self.promoted
+        return self.begun or self.promoted
 
 
 class Queued(NamedTuple):
@@ -122,7 +107,7 @@ class Ahead:
         self.unused: dict[Expert, Prefetch] = {}
         self.program, self.stored = program, self._stored(program)
         self.waits: tuple[list[int], int] = [], 0
-        self.host_hits = self.reads = 0
+        self.now = self.host_hits = self.reads = 0
         self.overlaps, self.budget = case.software.overlap, case.prefetch.budget
         self.before = case.prefetch.before_pass
         self.launches = [launches_of_all(case, layer, gpu) for layer in range(layers)]
@@ -146,7 +131,7 @@ class Ahead:
         undecided, moe, step = chunk.undecided, layer.moe_index, chunk.first + index
         assert undecided is not None, "what is decided beforehand needs no clock"
         key, place, where = (moe, self.gpu), (step, moe), (index, moe, self.gpu)
-        here = undecided.active[key].here(index)
+        self.now, here = int(self.env.now), undecided.here(key, index)
         active, meant = undecided.active[key].at(here), list[Prefetch]()
         if self.slots[moe] is None:
             activated = self._all_there(moe, active.needed)
@@ -182,7 +167,7 @@ class Ahead:
         """Those that a layer may use for which some were ``meant``."""
         if self.before:
             return self.unused
-        return {(one.shelf, one.expert): one for one in meant if not one.evicted}
+        return {one.key: one for one in meant if not one.evicted}
 
     def load(self, chunk: Chunk, index: int) -> list[Prefetch]:
         """Queue what is predicted before pass ``index`` of ``chunk``, if it is one of those."""
@@ -190,37 +175,34 @@ class Ahead:
         if not self.case.prefetch.before_pass or step % self.case.prefetch.every:
             return []
         assert chunk.undecided is not None, "see decide"
-        predictions = chunk.undecided.predictions
-        coming = predictions.coming(index)
+        self.now, coming = int(self.env.now), chunk.undecided.predictions.coming(index)
         targets = self._targets(chunk, 0, [(0, at, layer) for at, layer in coming])
         self.unused.clear()
-        for place, _, _ in targets:
-            for of_layer in self.shelves.of_layer[place[1]]:
+        for (_, layer), _, _ in targets:
+            for of_layer in self.shelves.of_layer[layer]:
                 of_layer.stand_before(step)
         self._pin_there(targets)
         queued: list[Prefetch] = []
         for place, predicted, until in targets:
             for shelf, expert in self.shelves.named(place[1], predicted):
-                slots = self.slots[shelf]
-                assert slots is not None, "it is a target"
                 affords = self.budget is None or self._affords(shelf, self.budget)
                 if self.shelves.there(shelf, expert) is None and affords:
-                    victim = slots.prefetch(expert, until)
+                    victim = self.shelves.pools[shelf].prefetch(expert, until)
                     if victim is not None:
                         one = self._prefetch(place, (shelf, expert), victim)
-                        one.group.index = len(queued)
+                        one.index = len(queued)
                         queued.append(one)
-                        self.unused[shelf, expert] = one
+                        self.unused[one.key] = one
         self._pin_there(targets)
         self.waits = [], self._read_before(step, queued)
         for one in queued:
-            self.copy_in.submit(one.group)
+            self.copy_in.submit(one)
         return queued
 
     def _pin_there(self, targets: list[Target]) -> list[list[Expert]]:
         """Keep what is predicted and in a slot; returns what is in none."""
         pin = self.shelves.pin
-        return [pin(place[1], predicted, until) for place, predicted, until in targets]
+        return [pin(layer, predicted, until) for (_, layer), predicted, until in targets]
 
     def _targets(
         self, chunk: Chunk, index: int, ahead: Iterable[tuple[int, int, int]]
@@ -235,16 +217,16 @@ class Ahead:
                 at = index + later
                 step = chunk.first + at
                 experts = predicted(origin, at, layer, self.gpu)
-                targets.append(Target((step, layer), experts, self._until(step, layer)))
+                targets.append(((step, layer), experts, self._until(step, layer)))
         return targets
 
     def _read_before(self, step: int, queued: list[Prefetch]) -> int:
         """Read what is ``queued`` before pass ``step``; until when the pass waits for that."""
         if self.stored is None:
             return 0
-        until = self.stored.before(step, {(one.shelf, one.expert): one.group for one in queued})
+        until = self.stored.before(step, {one.key: one for one in queued})
         for one in queued:
-            one.read = self.stored.reads.get((one.shelf, one.expert))
+            one.read = self.stored.reads.get(one.key)
         return until
 
     def _read(
@@ -302,7 +284,7 @@ class Ahead:
     def _by_variant(self, prefetches: list[Prefetch]) -> list[int]:
         if self.shelves.count == 1:
             return [len(prefetches)]
-        found = [one.shelf // self.layers for one in prefetches]
+        found = [one.key[0] // self.layers for one in prefetches]
         return [found.count(variant) for variant in range(self.shelves.count)]
 
     def _end(self, place: Place, at: At) -> list[Prefetch]:
@@ -313,28 +295,26 @@ class Ahead:
         waiting = [one for one in meant if one.waits]
         serving = self.shelves.serving(place[1], at) if waiting else {}
         for one in waiting:
-            if serving.get(one.expert) != one.shelf:
+            shelf, expert = one.key
+            if serving.get(expert) != shelf:
                 self._cancel(one)
-                slots = self.slots[one.shelf]
-                assert slots is not None, "it has a slot"
-                slots.cancel(one.expert)
-                del self.latest[one.shelf, one.expert]
+                self.shelves.pools[shelf].cancel(expert)
+                del self.latest[one.key]
         until = self._until(*place)
         for slots in self.shelves.of_layer[place[1]]:
-            slots.unpin(until)
+            slots.open(until)
         return meant
 
     def _cancel(self, one: Prefetch) -> None:
-        self.copy_in.withdraw(one.group)
+        self.copy_in.withdraw(one)
         one.evicted = True
         if self.stored is not None:
-            self.stored.cancel((one.shelf, one.expert))
+            self.stored.cancel(one.key)
 
     def _key(self, shelf: int, number: int) -> Expert:
         """The shelf and expert of ``number`` in the pool of ``shelf``."""
-        slots, (layer, expert) = self.slots[shelf], divmod(number, self.local)
-        assert slots is not None, "it has a pool"
-        return shelf - slots.place + layer, expert
+        layer, expert = divmod(number, self.local)
+        return shelf - self.shelves.pools[shelf].place + layer, expert
 
     def _evict(self, key: Expert) -> None:
         """The expert ``key`` has lost its slot."""
@@ -362,9 +342,13 @@ class Ahead:
         (step, layer), loads, caused = place, 0, 0
         of_form, overlaps = self.shelves.copied[layer], self.overlaps
         pooled, forms = self.slots[layer] is not None, len(of_form) > 1
-        columns = [one.tolist() for one in (*activated.activations, activated.served.late, loaded)]
-        for shelf, expert, hit, launch, wait, victim, form, is_late, is_loaded in zip(
-            activated.shelves, *columns, strict=True
+        experts, hits, launches, *of_misses = activated.activations
+        lates, hits = activated.served.late.tolist(), hits.tolist()
+        told = [hits] * 4  # nobody asks for them of hits
+        if not all(hits):
+            told = [one.tolist() for one in (*of_misses, loaded)]
+        for shelf, expert, hit, launch, is_late, wait, victim, form, is_loaded in zip(
+            activated.shelves, experts.tolist(), hits, launches.tolist(), lates, *told, strict=True
         ):
             if is_late:
                 group, waited = self._awaited((shelf, expert))
@@ -379,9 +363,12 @@ class Ahead:
                 self._evict(self._key(shelf, victim))
             if is_loaded:
                 until = wait if overlaps else max(wait, launch - 1)
-                after = ends.setdefault(until, self.env.event()) if until >= 0 else None
-                group = self._copy(step, of_form[form if forms else 0], expert)
-                group.index, group.after = loads, after
+                copied = of_form[form if forms else 0]
+                group = CopyGroup(self.env, 1, copied.amount, copied.copy_ns, self.now, loads)
+                if self.named:
+                    group.bring(step, copied.layer, copied.names[expert])
+                if until >= 0:
+                    group.after = ends.setdefault(until, self.env.event())
                 submitted.append((group, expert))
                 groups[launch].append(group)
                 loads += 1
@@ -391,18 +378,11 @@ class Ahead:
         """The copy that a late activation waits for, promoted if it had not begun, and whether it
         was.
         """
-        one, now = self.latest[key], int(self.env.now)
+        one = self.latest[key]
         if waits := one.waits:
-            self.copy_in.withdraw(one.group)
-            one.promoted, one.group.known = True, max(one.group.known, now)
-        return one.group, waits
-
-    def _copy(self, step: int, copied: Copied, expert: int) -> CopyGroup:
-        """Of ``expert``, in a pass, known now."""
-        return CopyGroup(
-            1, copied.amount, copied.copy_ns, int(self.env.now), 0, simpy.Event(self.env),
-            layer=copied.layer, step=step, experts=[copied.names[expert]],
-        )  # fmt: skip
+            self.copy_in.withdraw(one)
+            one.promoted, one.known = True, max(one.known, self.now)
+        return one, waits
 
     def _issue(
         self, chunk: Chunk, where: tuple[int, int, int], activated: Activated, loads: int
@@ -415,33 +395,32 @@ class Ahead:
         queued = list[Prefetch]()
         for (place, _, until), missing in zip(targets, self._pin_there(targets), strict=True):
             busy: dict[int, Mask] = {}
-            for shelf, expert in missing:
-                slots = self.slots[shelf]
-                assert slots is not None, "it is a target"
+            for key in missing:
+                shelf, expert = key
                 if self.budget is None or self._affords(shelf, self.budget):
                     if shelf not in busy:
                         busy[shelf] = self._busy(shelf, source, activated)
-                    victim = slots.prefetch(expert, until, busy[shelf])
+                    victim = self.shelves.pools[shelf].prefetch(expert, until, busy[shelf])
                     if victim is not None:
                         issued += 1
-                        one = self._prefetch(place, (shelf, expert), victim)
-                        one.group.known += (loads + issued) * host_ns
-                        one.group.ahead = True
+                        one = self._prefetch(place, key, victim)
+                        one.known += (loads + issued) * host_ns
+                        one.ahead = True
                         queued.append(one)
             if missing and self.case.prefetch.stop == "first_missing":
                 break
         if self.stored is not None:
             self._read_ahead(self.stored, (chunk.first + index, source), queued)
         if queued:
-            self.copy_in.prefetch(*(one.group for one in queued))
+            self.copy_in.prefetch(*queued)
         return issued
 
     @staticmethod
     def _read_ahead(stored: Stored, place: Place, queued: list[Prefetch]) -> None:
         """Read what was ``queued`` at ``place`` and is not in memory."""
-        stored.ahead(*place, {(one.shelf, one.expert): one.group for one in queued})
+        stored.ahead(*place, {one.key: one for one in queued})
         for one in queued:
-            one.read = stored.reads.get((one.shelf, one.expert))
+            one.read = stored.reads.get(one.key)
 
     def _until(self, step: int, layer: int) -> int:
         """What marks an expert as kept until then."""
@@ -451,12 +430,11 @@ class Ahead:
         """bool[experts of the pool of ``shelf``]: those that the layer just decided needs; nothing
         where that has a pool of its own.
         """
-        slots, one = self.slots[shelf], shelf - shelf % self.layers + source
-        assert slots is not None, "it has a pool"
-        own = self.slots[one]
-        if own is None or own.cache is not slots.cache:
+        one = shelf - shelf % self.layers + source
+        own, cache = self.slots[one], self.shelves.pools[shelf].cache
+        if own is None or own.cache is not cache:
             return NOT_BUSY
-        busy = np.zeros(len(slots.cache.resident), np.bool_)
+        busy = np.zeros(len(cache.resident), np.bool_)
         needed = activated.activations.expert[np.array(activated.shelves, np.int64) == one]
         busy[needed + own.first] = True
         return busy
@@ -464,26 +442,30 @@ class Ahead:
     def _affords(self, shelf: int, budget: int) -> bool:
         """Whether one more expert of ``shelf`` is within the ``budget``."""
         self.under_way = [one for one in self.under_way if one.copying]
-        used = sum(one.group.amount for one in self.under_way)
-        return used + self.shelves.ahead(shelf).amount <= budget
+        used = sum(one.amount for one in self.under_way)
+        return used + self.shelves.ahead[shelf].amount <= budget
 
-    def _prefetch(self, place: Place, expert: Expert, victim: int) -> Prefetch:
-        """The copy of ``expert`` over ``victim``, which is to be queued."""
+    def _prefetch(self, place: Place, key: Expert, victim: int) -> Prefetch:
+        """The copy of an expert over ``victim``, which is to be queued."""
         if victim >= 0:
-            key = self._key(expert[0], victim)
-            self._evict(key)
-            self.by_prefetch.add(key)
-        group = self._copy(place[0], self.shelves.ahead(expert[0]), expert[1])
-        one, slots = Prefetch(*expert, group), self.slots[expert[0]]
-        assert slots is not None, "it has a slot now"
-        self.latest[expert] = one
+            lost = self._key(key[0], victim)
+            self._evict(lost)
+            self.by_prefetch.add(lost)
+        copied = self.shelves.ahead[key[0]]
+        one = Prefetch(self.env, 1, copied.amount, copied.copy_ns, self.now, 0)
+        one.key = key
+        if self.named:
+            one.bring(place[0], copied.layer, copied.names[key[1]])
+        self.latest[key] = one
         self.meant[place].append(one)
         if self.budget is not None:
             self.under_way.append(one)
-        group.done.callbacks.append(lambda _: self._arrived(one, slots))
+        one.callbacks.append(self._arrived)
         return one
 
-    def _arrived(self, one: Prefetch, slots: LayerSlots) -> None:
-        if self.latest.get((one.shelf, one.expert)) is one:
-            slots.arrived(one.expert)
-            del self.latest[one.shelf, one.expert]
+    def _arrived(self, one: simpy.Event) -> None:
+        assert isinstance(one, Prefetch), "it calls nobody else"
+        if self.latest.get(one.key) is one:
+            shelf, expert = one.key
+            self.shelves.pools[shelf].arrived(expert)
+            del self.latest[one.key]

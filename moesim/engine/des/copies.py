@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 import simpy
@@ -36,9 +36,8 @@ def happen(event: simpy.Event, delay: int, value: int) -> None:
     event.env.schedule(event, delay=delay)
 
 
-@dataclass(eq=False, slots=True)
-class CopyGroup:
-    """Copies of equal size that follow one another: one event for all.
+class CopyGroup(simpy.Event):
+    """Copies of equal size that follow one another, and the event of their end.
 
     ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
     the layer's copies; ``after``: the end of the victim's launch for which the first one waits;
@@ -47,21 +46,23 @@ class CopyGroup:
     that is not known yet. ``spans`` are filled in as it runs.
     """
 
-    count: int
-    amount: int
-    copy_ns: int
-    known: int
-    index: int
-    done: simpy.Event
     after: simpy.Event | None = None
-    layer: int = -1
-    step: int = -1
-    ahead: bool = False
-    begun: bool = False
-    there: int = 0
-    unread: bool = False
-    experts: list[str] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
+    layer = step = -1
+    ahead = begun = unread = False
+    there = 0
+    experts: tuple[str, ...] = ()
+
+    def __init__(
+        self, env: simpy.Environment, count: int, amount: int, copy_ns: int, known: int, index: int
+    ) -> None:
+        super().__init__(env)
+        self.count, self.amount, self.copy_ns = count, amount, copy_ns
+        self.known, self.index = known, index
+        self.spans: list[tuple[int, int]] = []
+
+    def bring(self, step: int, layer: int, *experts: str) -> None:
+        """It is recorded that they bring these ``experts``, of which layer and pass."""
+        self.step, self.layer, self.experts = step, layer, experts
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,14 @@ class CopyIn:
         if self.way is not None:
             self.env.process(self._share(group, self.way))
             return
-        waited = int(self.env.now) if group.after is not None else 0
+        now = int(self.env.now)
+        waited = now if group.after is not None else 0
         for index in range(group.index, group.index + group.count):
             start = max(self._issued(group, index), self.end, waited, group.there)
             self.end = start + group.copy_ns
             group.spans.append((start, self.end))
-        group.done.callbacks.insert(0, self._finished)
-        happen(group.done, self.end - int(self.env.now), self.end)
+        group.callbacks.insert(0, self._finished)
+        happen(group, self.end - now, self.end)
 
     def _issued(self, group: CopyGroup, index: int) -> int:
         """When the host has issued copy ``index`` of its layer."""
@@ -176,8 +178,8 @@ class CopyIn:
             yield way.fair.transfer(group.amount, way.links)
             self.end = int(self.env.now)
             group.spans.append((start, self.end))
-        group.done.callbacks.insert(0, self._finished)
-        group.done.succeed(self.end)
+        group.callbacks.insert(0, self._finished)
+        group.succeed(self.end)
 
     def _finished(self, done: simpy.Event) -> None:
         del done

@@ -37,11 +37,12 @@ def copy_groups(
         if launch == previous and wait < 0 and read < 0 and groups[launch][-1].amount == amount:
             groups[launch][-1].count += 1
             continue
-        after = ends.setdefault(wait, env.event()) if wait >= 0 else None
+        group = CopyGroup(env, 1, amount, copy_ns, known, copy - low)
+        if wait >= 0:
+            group.after = ends.setdefault(wait, env.event())
         if reading is not None and read >= 0:
             there = reading.may_copy(copy)
-            after = there if after is None else env.all_of([after, there])
-        group = CopyGroup(1, amount, copy_ns, known, copy - low, env.event(), after)
+            group.after = there if group.after is None else env.all_of([group.after, there])
         groups.setdefault(launch, []).append(group)
         previous = launch
     return groups, ends
@@ -52,5 +53,4 @@ def name_copies(groups: Groups, layer: MoeLayer, index: int, step: int) -> None:
     for group in (group for of_launch in groups.values() for group in of_launch):
         first = layer.step_copies[index] + group.index
         copies = range(first, first + group.count)
-        group.experts = [layer.expert_of_copy(copy) for copy in copies]
-        group.layer, group.step = layer.index, step
+        group.bring(step, layer.index, *map(layer.expert_of_copy, copies))

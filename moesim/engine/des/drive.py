@@ -69,11 +69,11 @@ class LayersAhead(Drive):
             return
         room = self._entered % len(self._vacant)
         self._entered, self._housed, self._vacant[room] = self._entered + 1, False, None
-        if behind is None or behind.done.processed:
+        if behind is None or behind.processed:
             self._leave(room, time, behind)
         else:
-            assert behind.done.callbacks is not None, "it is to come"
-            behind.done.callbacks.append(lambda _: self._leave(room, time, behind))
+            assert behind.callbacks is not None, "it is to come"
+            behind.callbacks.append(lambda _: self._leave(room, time, behind))
 
     def _leave(self, room: int, time: int, behind: CopyGroup | None) -> None:
         self._vacant[room] = time if behind is None else max(time, behind.spans[-1][1])

@@ -369,7 +369,7 @@ class Gpu(Compute):
 
     def _arrival(self, group: CopyGroup) -> Generator[simpy.Event, Any, int]:
         """Wait for the copies of ``group``. Returns their end."""
-        end: int = group.spans[-1][1] if group.done.processed else (yield group.done)
+        end: int = group.spans[-1][1] if group.processed else (yield group)
         self.time = max(self.time, end)
         self.charge(WEIGHTS, self.time, "wait for weights")
         return end

@@ -66,7 +66,7 @@ class GpuAhead(Gpu):
         if (until := self.ahead.waits[1]) > self.time:
             self.time = until
             self.charge(STORAGE, until, "wait for storage")
-        there = yield from self._arrival(queued[-1].group)
+        there = yield from self._arrival(queued[-1])
         issued = max(self.host, known) + len(queued) * self.copy_in.host_ns
         blocked = max(self.host, there)
         self.launch("launch copies", blocked if self.copy_in.blocking else issued, known)

@@ -55,11 +55,15 @@ class Shelves:
         shelves = range(self.count * self.layers)
         self.slots = [program.residencies.slots_of((shelf, gpu)) for shelf in shelves]
         """By shelf; None where all experts of the layer are there."""
+        self.pools = {shelf: one for shelf, one in enumerate(self.slots) if one is not None}
         every = (self.slots[layer :: self.layers] for layer in range(self.layers))
         self.of_layer = [[one for one in of if one is not None] for of in every]
         """Those of each MoE layer, by variant."""
         self.copied = [self._copied(case, program, layer) for layer in range(self.layers)]
         """By MoE layer and form; one without variants."""
+        every_copy = (divmod(shelf, self.layers) for shelf in shelves)
+        self.ahead = [self.copied[layer][variant] for variant, layer in every_copy]
+        """By shelf, the copy of a prefetch."""
         self._alone: dict[tuple[int, int], Activated] = {}
         """Without variants, by MoE layer and how many there are: each is there until the next."""
         self.worse = case.variants is not None and case.variants.choice.worse
@@ -74,17 +78,11 @@ class Shelves:
         names = names_of(case, layer, self.gpu).tolist()
         return [Copied(spec.index, *of) for of in zip(sizes, prices, names, strict=True)]
 
-    def ahead(self, shelf: int) -> Copied:
-        """The copy of a prefetch."""
-        variant, layer = divmod(shelf, self.layers)
-        return self.copied[layer][variant]
-
     def there(self, shelf: int, expert: int) -> LayerSlots | None:
         """The best slots that have ``expert`` and do where ``shelf`` is wanted."""
         variant, layer = divmod(shelf, self.layers)
         for one in range(self.count if self.worse else variant + 1):
-            slots = self.slots[one * self.layers + layer]
-            assert slots is not None, "its layer has some"
+            slots = self.pools[one * self.layers + layer]
             if expert in slots:
                 return slots
         return None
@@ -125,20 +123,17 @@ class Shelves:
 
     def activate(self, step: int, layer: int, at: At) -> Activated:
         """The activations of a pass, which has ended the prefetches for the layer."""
-        slots = self.slots[layer]
-        assert slots is not None, "else all are there"
+        slots = self.pools[layer]
         if at.wanted is None:
-            arriving = slots.arriving()
             found = slots.decide(step, at.experts, at.next_use, at.weights, at.prices)
             if slots.place or (known := self._alone.get((layer, len(at.experts)))) is None:
                 late = np.empty(len(at.experts), np.bool_)
                 known = Activated.of(found, late, [layer] * len(late))
                 self._alone[layer, len(late)] = known
-            _, (expert, hit, *_, late), _ = known
-            np.logical_and(hit, arriving[expert], out=late)
+            slots.late(*known.activations[:2], known.served.late)
             return known
         assert isinstance(self.residencies, VariantResidencies), "something is wanted"
-        arriving = np.array([one.arriving() for one in self.of_layer[layer]])
+        arriving = np.array([one.arriving for one in self.of_layer[layer]])
         cache, number = self.residencies.cache_of((layer, self.gpu)), step * slots.layers
         given = (at.experts + slots.first, at.wanted, at.weights)
         found = cache.decide_step(number + slots.place, *given)

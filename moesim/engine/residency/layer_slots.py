@@ -15,10 +15,10 @@ from moesim.memory.policy import ARRIVING, PINNED, THIS_LAYER, THIS_PASS
 from moesim.memory.residency import NOT_BUSY, LayerCache
 from moesim.runtime.compiled import code_of, njit, types
 
-_FLAT = types.int64[::1]
+_FLAT, _MASK = types.int64[::1], types.boolean[::1]
 
 
-@njit(types.int64(types.boolean[::1], _FLAT, _FLAT, types.int64, _FLAT), cache=True, _nrt=False)
+@njit(types.int64(_MASK, _FLAT, _FLAT, types.int64, _FLAT), cache=True, _nrt=False)
 def _pin(resident: Any, pins: Any, experts: Any, until: int, lacking: Any) -> int:
     """See ``LayerSlots.pin_all``; fills in the ``lacking`` ones, and returns how many there are."""
     number = 0
@@ -31,9 +31,25 @@ def _pin(resident: Any, pins: Any, experts: Any, until: int, lacking: Any) -> in
     return number
 
 
+@njit(types.void(_FLAT, _FLAT, types.int64, _MASK), cache=True, _nrt=False)
+def _open(pins: Any, to_come: Any, until: int, arriving: Any) -> None:
+    """See ``LayerSlots.open``."""
+    for e in range(len(pins)):
+        if pins[e] <= until:
+            pins[e] = 0
+        arriving[e] = to_come[e] != 0
+
+
+@njit(types.void(_FLAT, _MASK, _MASK, _MASK), cache=True, _nrt=False)
+def _late(expert: Any, hit: Any, arriving: Any, late: Any) -> None:
+    """See ``LayerSlots.late``."""
+    for i in range(len(expert)):
+        late[i] = hit[i] and arriving[expert[i]]
+
+
 @cache
-def _pin_code() -> Any:
-    return code_of(_pin)
+def _codes() -> tuple[Any, Any, Any]:
+    return code_of(_pin), code_of(_open), code_of(_late)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +63,7 @@ class LayerSlots:
     layers: int
     experts: int
 
-    @property
+    @cached_property
     def first(self) -> int:
         """The layer's first expert in the pool."""
         return self.place * self.experts
@@ -80,18 +96,24 @@ class LayerSlots:
     def __contains__(self, expert: int) -> bool:
         return bool(self.resident[expert])
 
+    @cached_property
     def arriving(self) -> NDArray[np.bool_]:
-        """bool[experts]: whose copy has not ended."""
-        arriving: NDArray[np.bool_] = self.to_come != 0
-        return arriving
+        """bool[experts]: whose copy had not ended when the layer was opened."""
+        return np.zeros(self.experts, np.bool_)
 
     def arrived(self, expert: int) -> None:
         """Its copy has ended."""
         self.to_come[expert] = 0
 
-    def unpin(self, until: int) -> None:
-        """Lift the layer's pins of what is kept until layer ``until``, or less long."""
-        self.pins[self.pins <= until] = 0
+    def open(self, until: int) -> None:
+        """Lift the layer's pins of what is kept until layer ``until``, or less long, and note what
+        is ``arriving``: it is about to be decided.
+        """
+        _codes()[1](self.pins, self.to_come, until, self.arriving)
+
+    def late(self, expert: Ints, hit: NDArray[np.bool_], late: NDArray[np.bool_]) -> None:
+        """Fill in which activations of what was decided last wait for a copy, bool[activations]."""
+        _codes()[2](expert, hit, self.arriving, late)
 
     def pin(self, expert: int, until: int) -> None:
         """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""
@@ -99,7 +121,7 @@ class LayerSlots:
 
     def pin_all(self, experts: Ints, until: int) -> list[int]:
         """As ``pin``, those of ``experts`` that have a slot; returns the others."""
-        number = _pin_code()(self.resident, self.pins, experts, until, self.lacking)
+        number = _codes()[0](self.resident, self.pins, experts, until, self.lacking)
         lacking: list[int] = self.lacking[:number].tolist()
         return lacking
 

@@ -18,7 +18,9 @@ def env():
 
 
 def group(env, count, copy_ns=10, known=0, index=0, after=None, amount=0):
-    return CopyGroup(count, amount, copy_ns, known, index, env.event(), after)
+    made = CopyGroup(env, count, amount, copy_ns, known, index)
+    made.after = after
+    return made
 
 
 def test_first_in_first_out_one_at_a_time(env):
@@ -29,7 +31,7 @@ def test_first_in_first_out_one_at_a_time(env):
     env.run()
     assert first.spans == [(0, 10), (10, 20)]
     assert second.spans == [(20, 27), (27, 34), (34, 41)]
-    assert (first.done.value, second.done.value, engine.end, engine.served) == (20, 41, 41, 5)
+    assert (first.value, second.value, engine.end, engine.served) == (20, 41, 41, 5)
 
 
 def test_the_host_issues_one_copy_after_another(env):

@@ -136,7 +136,7 @@ def test_a_lone_copy_takes_its_price_on_a_link_that_could_be_shared(
     links, env = costs.hardware.links(1), simpy.Environment()
     fair = FairLinks(env, links.capacity)
     engine = CopyIn(env, 0, blocking=False, way=SharedWay(fair, links.h2d[0]))
-    group = CopyGroup(1, size, price, 0, 0, env.event())
+    group = CopyGroup(env, 1, size, price, 0, 0)
     engine.submit(group)
     env.run()
     assert group.spans == [(0, price)]
