@@ -11,13 +11,15 @@ from moesim.model.spec import LayerSpec, ModelSpec
 class KvPool:
     """On every GPU ``blocks`` of ``block_size`` tokens in all layers that keep every token, and
     what the others take of ``seats`` requests: windows, and constant states. A pass has at most
-    ``tokens`` of a rank, for whose activations there is room too.
+    ``tokens`` of a rank, for whose activations there is room too. Layers with a sliding window
+    keep every token where they have ``no_windows``.
     """
 
     blocks: int
     block_size: int
     seats: int
     tokens: int
+    no_windows: bool = False
 
     def bytes_of(self, model: ModelSpec) -> int:
         """Bytes on a GPU that holds ``model``."""
@@ -25,18 +27,24 @@ class KvPool:
 
     def block_bytes(self, model: ModelSpec) -> int:
         """Of a block."""
-        whole = (layer for layer in model.layers if layer.attention.window is None)
+        whole = (layer for layer in model.layers if self._keeps_all(layer))
         return self.block_size * sum(layer.gpu_kv_bytes_per_token for layer in whole)
 
     def seat_bytes(self, model: ModelSpec) -> int:
         """Of a request in the other layers."""
         return sum(self._tokens(layer) * layer.gpu_kv_bytes_per_token for layer in model.layers)
 
+    def _keeps_all(self, layer: LayerSpec) -> bool:
+        """Whether ``layer`` keeps every token; a constant state is none."""
+        no_window = self.no_windows and not layer.attention.state_bytes
+        return no_window or layer.attention.window is None
+
     def _tokens(self, layer: LayerSpec) -> int:
         """Tokens of a request that ``layer`` holds beside blocks: a state's, or a window in whole
         blocks, and one more for where it begins inside one.
         """
-        if (window := layer.attention.window) is None:
+        window = layer.attention.window
+        if window is None or self._keeps_all(layer):
             return 0
         if layer.attention.state_bytes:
             return window

@@ -209,7 +209,7 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     assert case.serving is not None, "requests are served"
     scheduler, size = case.serving.scheduler, memory.block_size
     tokens = scheduler.most_tokens or int(np.diff(case.schedule.offsets).max())
-    empty = KvPool(0, size, scheduler.max_num_seqs, tokens)
+    empty = KvPool(0, size, scheduler.max_num_seqs, tokens, not scheduler.keeps_windows)
     each = max(empty.block_bytes(share.model) for share in case.shares)
     if memory.kv.kind == "blocks":
         return replace(empty, blocks=memory.kv.amount)

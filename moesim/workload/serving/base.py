@@ -66,6 +66,11 @@ class RequestScheduler(Params):
         """Whether those that run have free blocks left for all that they will ever need."""
         return False
 
+    @property
+    def keeps_windows(self) -> bool:
+        """Whether layers with a sliding window hold what it has of a request, not every token."""
+        return True
+
     def watermark_blocks(self, blocks: int) -> int:
         """Of so many ``blocks``, those that stay free when a request is admitted beside others."""
         del blocks

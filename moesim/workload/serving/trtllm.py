@@ -37,6 +37,11 @@ class Trtllm(RequestScheduler):
     enable_chunked_context: bool = Field(
         default=False, description="A prompt may take what is left of a step, and go on later."
     )
+    max_attention_window: Literal["model"] | None = Field(
+        default=None,
+        description="What layers with a sliding window hold of a request: every token, "
+        "TensorRT-LLM's default, or (model) their window.",
+    )
 
     @property
     def longest_prompt(self) -> int:
@@ -58,6 +63,13 @@ class Trtllm(RequestScheduler):
     def promises_blocks(self) -> bool:
         """See ``RequestScheduler``."""
         return self.capacity_scheduler_policy == "guaranteed_no_evict"
+
+    @property
+    def keeps_windows(self) -> bool:
+        """See ``RequestScheduler``; resource_manager.py takes the longest request for the window of
+        all layers where none is given (from memory).
+        """
+        return self.max_attention_window is not None
 
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""

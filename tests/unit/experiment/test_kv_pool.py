@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -40,6 +41,23 @@ def test_windows_and_blocks_by_hand() -> None:
     assert pool.block_bytes(model) == 12 * 16 * token
     assert pool.seat_bytes(model) == 12 * (128 + 16) * token
     assert pool.bytes_of(model) == 100 * pool.block_bytes(model) + 4 * pool.seat_bytes(model)
+
+
+def test_trtllm_keeps_every_token_in_layers_with_windows_unless_told() -> None:
+    """``kv_cache_config.max_attention_window`` is the longest request in all layers by default."""
+    model, token = load_model("gpt-oss-20b"), 2 * 8 * 64 * 2
+    pool = KvPool(blocks=100, block_size=16, seats=4, tokens=8192, no_windows=True)
+    assert pool.block_bytes(model) == 24 * 16 * token
+    assert pool.seat_bytes(model) == 0
+    choices: Any = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "stand-in:gpt-oss-20b"}
+    pools = {}
+    for told in (None, "model"):
+        scheduler = {"kind": "trtllm", "max_num_seqs": 4, "max_attention_window": told}
+        built = build(experiment_of(scheduler=scheduler, **choices))
+        assert built.case.kv_pool is not None
+        pools[told] = built.case.kv_pool
+    assert pools[None] == replace(pools["model"], blocks=pools[None].blocks, no_windows=True)
+    assert pools["model"].blocks == pytest.approx(2 * pools[None].blocks, rel=0.01)
 
 
 def test_sglangs_share_is_of_weights_and_cache_alone() -> None:
