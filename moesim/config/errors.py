@@ -49,6 +49,10 @@ class ChangedError(InputError):
     """An input is no longer what it was at the start: no result may be made of it, nor kept."""
 
 
+MOST_LISTED, FEW_LISTED = 80, 8
+"""Of more names than the first a message has only so many, the most alike."""
+
+
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Each problem once, by line and column; those without a line (options) last."""
     return sorted(
@@ -66,6 +70,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     close = close or [known for known in by_lower if len(word) >= LEAST_PART and word in known]
     close = close or get_close_matches(word, by_lower, n=1)
     listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
+    if len(names) > MOST_LISTED:
+        alike = sorted(get_close_matches(word, by_lower, n=FEW_LISTED, cutoff=0))
+        few = ", ".join(by_lower[one] for one in alike)
+        listed = f"{len(names)} names are allowed, among them {few}"
     if (told := planned(name)) is not None:
         return f"{told}; {listed}"
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from moesim.config.errors import InputError, nearest
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.prices.calibrated import Calibrated, ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
@@ -20,7 +21,8 @@ AnyFit = TypeVar("AnyFit", bound=Fit)
 def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
     """``profile`` as ``software`` uses it: how it attends in mixed steps, the fits of its framework
     before all others, and of expert kernels those of its ``moe_backend`` alone, in the formats that
-    have one; of its ``auto_moe_backend`` where its framework's own kernels have such.
+    have one; of its ``auto_moe_backend`` where its framework's own kernels have such. Raises
+    InputError where there are expert kernels, and none is of the ``moe_backend``.
     """
     profile = profile.model_copy(update={"mixed_attention": software.mixed_attention})
     if profile.calibrated is None or not (software.framework or software.moe_backend):
@@ -29,6 +31,7 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
         kind: _own_first(getattr(profile.calibrated, kind), software.framework)
         for kind in Calibrated.model_fields
     }
+    _check_backend(kinds["experts"], software.moe_backend)
     experts = _of_backend(kinds["experts"], software.auto_moe_backend, software.framework)
     kinds["experts"] = _of_backend(experts, software.moe_backend)
     calibrated = profile.calibrated.model_copy(update=kinds)
@@ -44,6 +47,15 @@ def _own_first(fits: Iterable[AnyFit], framework: str | None) -> tuple[AnyFit, .
 def _is_of(fit: Fit, framework: str | None) -> bool:
     """Whether it was measured in ``framework``, and is a kernel of its own."""
     return fit.kernel != NOBODYS and (fit.framework or "").lower() == framework
+
+
+def _check_backend(fits: tuple[ExpertFit, ...], backend: str | None) -> None:
+    kernels = {(fit.kernel or "").lower() for fit in fits}
+    if backend is None or not kernels or any(backend in kernel for kernel in kernels):
+        return
+    words = {word for kernel in kernels for word in kernel.split("_") if word}
+    what = f"'{backend}' is in no name of a kernel for experts on this card"
+    raise InputError(f"software.moe_backend: {what}; of these words, {nearest(backend, words)}")
 
 
 def _of_backend(

@@ -217,8 +217,13 @@ class LayerCache:
         prices: Ints | None = None,
     ) -> Activations:
         """The activations of the coming steps; ``next_use``, ``weights`` and ``prices``
-        int64[OFFERED, active experts] are aligned with ``active.experts``.
+        int64[OFFERED, active experts] are aligned with ``active.experts``. Raises InputError for
+        arrays of another type, which compiled code would misread.
         """
+        _check_types(
+            offsets=active.offsets, experts=active.experts, next_use=next_use, weights=weights,
+            prices=prices,
+        )  # fmt: skip
         if self.room is not None and not self._miss.loads:  # nothing comes in
             self._step += len(active.offsets) - 1
             self.victims = by_bytes.Victims.empty(len(active.experts), 0)
@@ -340,6 +345,14 @@ class LayerCache:
         given = NO_PRICES if prices is None else prices
         stage_of(self._miss)(self.rules, given, self.moved, active.offsets, order, out)
         return out
+
+
+def _check_types(**given: Ints | None) -> None:
+    for name, one in given.items():
+        if one is not None and not (one.dtype == np.int64 and one.flags.c_contiguous):
+            what = f"{one.dtype}, {'' if one.flags.c_contiguous else 'not '}contiguous"
+            what += "; give np.ascontiguousarray(values, np.int64)"
+            raise InputError(f"LayerCache.decide: {name} is {what}")
 
 
 def _equal(one: Any, other: Any) -> bool:

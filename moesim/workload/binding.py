@@ -55,14 +55,9 @@ class Recorded(NamedTuple):
 
     def about(self, domain: str | None) -> NDArray[np.bool_]:
         """Which requests are of a ``domain``, None: of any. InputError where the trace has none."""
+        check_domain(domain, self.domains)
         if domain is None:
             return np.ones(len(self.domain), np.bool_)
-        if domain not in self.domains:
-            what = f"'{domain}' is no domain of the trace; {nearest(domain, self.domains)}"
-            if not self.domains:
-                what = f"is '{domain}', and the trace does not say what its requests are about;"
-                what += " leave it out, or write a trace that 'moesim trace label' has made of it"
-            raise InputError(f"workload.routing.domain: {what}")
         return np.equal(self.domain, self.domains.index(domain))
 
     def lengths(self, bound: Ints) -> Pair:
@@ -70,6 +65,17 @@ class Recorded(NamedTuple):
         answer is in no pass, so that an answer has one more than decode rows.
         """
         return self.prompt_tokens[bound], self.decode_rows[bound] + 1
+
+
+def check_domain(domain: str | None, domains: tuple[str, ...]) -> None:
+    """InputError where a ``domain`` is asked for that is none of a trace's ``domains``."""
+    if domain is None or domain in domains:
+        return
+    what = f"'{domain}' is no domain of the trace; {nearest(domain, domains)}"
+    if not domains:
+        what = f"is '{domain}', and the trace does not say what its requests are about;"
+        what += " leave it out, or write a trace that 'moesim trace label' has made of it"
+    raise InputError(f"workload.routing.domain: {what}")
 
 
 class Binding(Params):

@@ -67,6 +67,17 @@ def test_a_damaged_trace(folder, capsys):
 
 
 BATCH = "workload.batching.batch_size"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_domain_that_the_trace_has_not_is_seen_before_a_run(capsys):
+    asked = ["workload.batching.kind=continuous", "workload.routing.domain=cod"]
+    assert main(["check", "x.yaml", *(word for one in asked for word in ("--set", one))]) == 2
+    assert (
+        "workload.routing.domain: is 'cod', and the trace does not say" in capsys.readouterr().err
+    )
+
+
 CUT = f"warning: {BATCH}: 4 is more than the run's 1 request in phase 'decode'; cut to 1"
 
 

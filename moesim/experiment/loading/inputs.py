@@ -19,6 +19,7 @@ from moesim.experiment.loading.traces import model_of, tell_trace, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.placement.plan import PlanFile
+from moesim.workload.binding import check_domain
 
 if TYPE_CHECKING:
     from moesim.trace import RoutingTrace
@@ -100,6 +101,7 @@ def check_inputs(experiments: Iterable[Experiment]) -> None:
             experiment.experts.policy.weighs or experiment.gating.weighs,
             _choice_weighs(experiment),
             experiment.experts.prefetch.recorded,
+            experiment.workload.routing.domain,
         )
         routing = tuple(experiment.routing)
         pairs.setdefault((experiment.trace, experiment.model, routing, columns), experiment)
@@ -118,6 +120,9 @@ def _check_pair(experiment: Experiment) -> None:
     if loaded("model", experiment.model, experiment.folders) is not None:
         trace.check_fits(model_of(experiment))
     check_columns(experiment, trace)
+    check_domain(
+        experiment.workload.routing.domain, tuple(one.name for one in trace.metadata.domains)
+    )
 
 
 def _choice_weighs(experiment: Experiment) -> bool:

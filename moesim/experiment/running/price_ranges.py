@@ -65,21 +65,25 @@ def price_ranges(experiment: Experiment, played: Played) -> dict[str, Any]:
     found = rows.of(priced_time(outcome), fixed)
     timed = played.run is not None and experiment.workload.arrivals.timed
     known = any(row["low"] is not None for row in found)
-    times = _times(played, rows, timed=timed) if known else {}
+    times = _times(played, rows, found, timed=timed) if known else {}
     return price_interval(numbers, found, timed=timed, times=times)
 
 
-def _times(played: Played, rows: _Rows, *, timed: bool) -> dict[str, Limits]:
+def _times(
+    played: Played, rows: _Rows, found: list[dict[str, Any]], *, timed: bool
+) -> dict[str, Limits]:
     """Of times of requests: between which multiples they lie, where that is known. Where nothing
-    serves them they are as the run's time.
+    serves them they are as the run's time, whose rows were ``found``.
     """
-    run, whole = played.run, time_limits(rows.of(priced_time(played.outcome)))
+    run = played.run
     if run is None:
         keys = (key for time in TIMES for key in keys_of(time))
-        return dict.fromkeys((key for key in keys if played.numbers.get(key)), whole)
+        return dict.fromkeys((key for key in keys if played.numbers.get(key)), time_limits(found))
     if not timed:
         return times_of_parts(run, played.outcome, rows.of, _front(played))
-    return {} if played.again is None else _played_again(played, whole, _front(played))
+    if played.again is None:
+        return {}
+    return _played_again(played, time_limits(rows.of(priced_time(played.outcome))), _front(played))
 
 
 class _Rows:

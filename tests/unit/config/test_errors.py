@@ -7,6 +7,11 @@ def test_a_wrong_name_gets_what_is_allowed_and_the_nearest():
     assert nearest("GIB", ["GiB", "kB"]).endswith("did you mean 'GiB'?")
     assert nearest("xyz", ["lru", "lfu"]) == "allowed: lfu, lru"
     assert nearest("x", []) == "none is allowed here"
+    many = [f"run-{number}" for number in range(170)]
+    told = nearest("run-17x", many)
+    assert told.startswith("170 names are allowed, among them run-1")
+    assert told.count(",") == 8
+    assert "did you mean 'run-17'?" in told
 
 
 def test_problems_come_once_by_line_and_options_last():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.operations.experts.calibrated import (
@@ -47,6 +48,15 @@ def moe_of(model: ModelSpec) -> MoeSpec:
 def used(profile: HardwareProfile, moe: MoeSpec) -> ExpertFit:
     fits = fits_for(profile, moe.expert)
     return fits[nearest(fits, shapes_of(moe, np.ones(1, np.int64), alone=False))]
+
+
+def test_a_backend_that_no_kernel_has_is_told_with_those_that_there_are() -> None:
+    software = load_software("vllm-marlin")
+    wrong = software.model_copy(update={"moe_backend": "marlinn"})
+    with pytest.raises(InputError, match=r"'marlinn' is in no name .* did you mean 'marlin'\?"):
+        with_engine(H100, wrong)
+    bare = H100.model_copy(update={"calibrated": None})
+    assert with_engine(bare, wrong).calibrated is None, "it has no kernels to choose from"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses import registry
@@ -95,3 +96,16 @@ def test_launches_form_as_if_the_hosts_activations_were_not_there():
     )
     assert activations.expert.tolist() == [1, 3, 0, 2]
     assert activations.launch.tolist() == [0, 0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("experts", "told"),
+    [
+        (np.array([0, 1, 2, 1], np.int32), r"experts is int32, contiguous; give np.ascontig"),
+        (np.array([0, 9, 1, 9, 2, 9, 1, 9])[::2], r"experts is int64, not contiguous; give"),
+    ],
+)
+def test_arrays_that_compiled_code_would_misread_are_told(experts, told):
+    cache = LayerCache(Lru(), 2, np.zeros(6, np.int64), serial=False, resident_first=False)
+    with pytest.raises(InputError, match=told):
+        cache.decide(ActiveExperts(np.array([0, 4]), experts))
