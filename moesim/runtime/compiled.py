@@ -38,7 +38,7 @@ __all__ = [
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
-COMPILED = (("memory", "engine", "trace"), ("workload",))
+COMPILED = (("memory", "engine", "trace", "runtime"), ("workload", "runtime"))
 """The parts of the package that hold compiled functions, or constants of theirs; those of one group
 have nothing compiled from another."""
 

@@ -58,7 +58,7 @@ def guessing(wild: int) -> Callable[[Foresight, int], int]:
 
     def foresee(self: Foresight, most: int) -> int:
         if wild > 1:
-            self.durations[:] = stream.integers(0, wild, len(self.durations))
+            self.past.durations[:] = stream.integers(0, wild, self.past.durations.shape)
         return plain(self, most)
 
     return foresee

@@ -13,15 +13,22 @@ from unittest.mock import patch
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import spans
 from moesim.engine.replay.quick import program as quick
 from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick.bits import bits_of
 from moesim.engine.replay.quick.foreseen import is_foreseen
+from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
 from moesim.hardware.operation import TileTable
+from moesim.trace.routing import NO_EXPERT
+from moesim.workload.serving.ahead import BACK, REACHES
+from moesim.workload.serving.foreseen import Foresight
+from moesim.workload.serving.state import BEGIN, COUNT, START, STEPS, WHO, State
 
 from .agreement import assert_same
 from .prices import Ints, ToyCostModel
@@ -92,6 +99,39 @@ def take_it() -> Any:
     return patch.object(quick, "Deciding", None)
 
 
+def known(self: Resident) -> NDArray[np.uint64] | None:
+    """What each row chooses, known at once."""
+    if len(self.launches.specs) > 1:
+        return None
+    finder, ids = self.shared.finder, self.case.trace.expert_ids
+    layers = np.arange(ids.shape[1])
+    bits = bits_of(ids, finder.home, layers, finder.width, self.case.holders)
+    return np.asarray(bits.masks, np.uint64)
+
+
+def needed(theirs: EngineCase, state: State, step: int) -> int:
+    """The experts of all layers that a ``step`` of single tokens needs; 0 of others."""
+    assert theirs.serving is not None, "requests are served"
+    log = state.log[:, state.steps[BEGIN, step] : state.steps[BEGIN, step + 1]]
+    ids = theirs.trace.expert_ids[theirs.serving.served.rows(log[WHO], log[START])]
+    chosen = [set(ids[:, layer].ravel().tolist()) - {NO_EXPERT} for layer in range(ids.shape[1])]
+    return 0 if (log[COUNT] != 1).any() else sum(map(len, chosen))
+
+
+def reaching(theirs: EngineCase) -> Any:
+    """Where it is known what rows choose, steps that are foreseen reach what they need."""
+    plain = Foresight.foresee
+
+    def foresee(self: Foresight, most: int) -> int:
+        first, number = int(self.state.numbers[STEPS]) - 1, plain(self, most)
+        if len(self.past.chosen.some):
+            reach = self.pace[REACHES, BACK : BACK + number].tolist()
+            assert reach == [needed(theirs, self.ahead, first + n) for n in range(number)]
+        return number
+
+    return patch.object(Foresight, "foresee", foresee)
+
+
 TILED = st.sampled_from([TiledPrices, TiledByAverage])
 
 
@@ -109,7 +149,8 @@ def test_what_is_served_with_all_resident_is_des(case, serving, tiled, every):
     serving = replace(serving, ranks=1, longest=None, blocks=None)
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees) and not theirs.offloaded)
-    with short_spans(every), take_it():
+    masks = patch.object(Resident, "masks", property(known))
+    with short_spans(every), take_it(), masks, reaching(foresees):
         played = run_replay(foresees)
     assert_same(played, run_des(asks))
 

@@ -5,7 +5,7 @@ these are. Plain functions; ``loop.py`` compiles them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from moesim.workload.serving.host import DUE as DUE_NEXT
 from moesim.workload.serving.host import (
@@ -41,32 +41,45 @@ from moesim.workload.serving.state import START as FIRST
 from moesim.workload.serving.state import WAITS as WAITING
 from moesim.workload.serving.steps import next_arrival
 
-BEFORE_NS, AFTER_NS, SEEN_FROM, SEEN_TO, COMES, STARTS, DUE, ENDS = range(8)
-PACE_ROWS = 8
+BEFORE_NS, AFTER_NS, SEEN_FROM, SEEN_TO, COMES, STARTS, DUE, ENDS, REACHES = range(9)
+PACE_ROWS = 9
 """Rows of a pace, whose columns are steps: what the host takes before and after each, which ends,
 by column, are seen for the first time when it is decided (from the second number on, if any), and
 the arrival that it waits for; then, of a clock: when it starts at the earliest, when it is decided
-and when it ends on the last GPU."""
+and when it ends on the last GPU; and how many experts it needs, 0: that is not known."""
 BACK = 2
 """Columns before those of the steps that are decided ahead: of the steps before these."""
-SIZES, FEW, EACH = 1 << 10, 1 << 9, 16
+SIZES, FEW, EACH = 1 << 12, 1 << 11, 16
 """Durations are known by tokens of a step, those of more than few so many together; the last one is
 that of any.
 """
-TOKENS, TOOK = range(2)
-"""Of steps that were foreseen and played, but did not come then: their tokens, and how long each
-took."""
-LAST = 4
-"""Steps over which durations are smoothed."""
-DRIFT, DOUBT = 128, 64
-"""Foreseen instants are off by about one part in so many of the time that is foreseen, and the
-doubt of a step that comes otherwise as likely as not.
+TOOK, REACH, TOKENS = range(3)
+"""How long steps take and how many experts they need, by size; and of those that were foreseen and
+played, but did not come then, their tokens, too."""
+LAST, SLOPE = 4, 64
+"""Steps over which durations are smoothed, and what an expert more takes."""
+DRIFT, SURE, DOUBT = 128, 1024, 64
+"""Foreseen instants are off by about one part in so many of the time that is foreseen, or, where it
+is known what experts steps need, in so many; and the doubt of a step that comes otherwise as likely
+as not.
 """
 DOUBTS = 4 * DOUBT
 """Doubts of all at which nothing more is foreseen: what does not hold says how long steps take that
 come next."""
 MOST_TOKENS = 1 << 18
 """Tokens of steps that are decided ahead."""
+
+
+class Past(NamedTuple):
+    """What says how long steps take: ``durations`` int64[2, SIZES], what an expert more takes, the
+    first ``slope`` int64[2] over the second, the steps ``before`` int64[3, steps] that were
+    foreseen, and what is ``chosen``.
+    """
+
+    durations: Any
+    slope: Any
+    before: Any
+    chosen: Any
 
 
 def tokens_of(state: State, step: int) -> int:
@@ -83,40 +96,57 @@ def size_of(state: State, step: int) -> int:
     return int(min(tokens if tokens < FEW else FEW + (tokens - FEW) // EACH, SIZES - 2))
 
 
-def learn(state: State, durations: Any, step: int, took_ns: int) -> None:
+def learn(state: State, past: Past, step: int, took_ns: int, reach: int) -> None:
     """A ``step`` like the ones to come took so long: they are taken for about as long as the last
     ones like them, since each by itself is more or less at random.
     """
-    size = size_of(state, step)
-    known = durations[size]
-    durations[size] = known + (took_ns - known) // LAST if known > 0 else took_ns
-    durations[SIZES - 1] = took_ns
+    size, durations, slope = size_of(state, step), past.durations, past.slope
+    if durations[TOOK, size] == 0 or (reach > 0) != (durations[REACH, size] > 0):
+        durations[TOOK, size], durations[REACH, size] = took_ns, reach
+    else:
+        longer, more = took_ns - durations[TOOK, size], reach - durations[REACH, size]
+        durations[TOOK, size] += longer // LAST
+        durations[REACH, size] += more // LAST
+        slope[0] += longer * more - slope[0] // SLOPE
+        slope[1] += more * more - slope[1] // SLOPE
+    durations[TOOK, SIZES - 1] = took_ns
 
 
-def guess(state: State, durations: Any, step: int) -> int:
-    """About how long a ``step`` takes: as one of as many tokens took, or of fewer."""
-    size = size_of(state, step)
-    while size > 0 and durations[size] == 0:
-        size -= 1
-    return int(durations[size] if durations[size] > 0 else durations[SIZES - 1])
-
-
-def took(state: State, before: Any, number: int, step: int) -> int:
-    """How long the ``step`` took that came so many steps behind the one that is decided now, when
-    it was played ``before`` [2, steps] and had as many tokens; 0: none did.
+def longer_by(past: Past, lasts: int, reach: int, like: int) -> int:
+    """How long a step takes that needs as many experts as its ``reach``, when one that needs those
+    of another, ``like`` it, ``lasts`` so long.
     """
+    if reach == 0 or like == 0 or past.slope[1] == 0:
+        return int(lasts)
+    return int(max(1, lasts + (reach - like) * past.slope[0] // past.slope[1]))
+
+
+def guess(state: State, past: Past, step: int, reach: int) -> int:
+    """About how long a ``step`` takes: as one of as many tokens took, or of fewer."""
+    size, durations = size_of(state, step), past.durations
+    while size > 0 and durations[TOOK, size] == 0:
+        size -= 1
+    size = size if durations[TOOK, size] > 0 else SIZES - 1
+    return longer_by(past, durations[TOOK, size], reach, durations[REACH, size])
+
+
+def took(state: State, past: Past, number: int, step: int, reach: int) -> int:
+    """How long the ``step`` took that came so many steps behind the one that is decided now, when
+    it was played before and had as many tokens; 0: none did.
+    """
+    before = past.before
     if number < before.shape[1] and before[TOKENS, number] == tokens_of(state, step):
-        return int(before[TOOK, number])
+        return longer_by(past, before[TOOK, number], reach, before[REACH, number])
     return 0
 
 
-def doubt(state: State, step: int, since: int) -> int:
+def doubt(state: State, past: Past, step: int, since: int) -> int:
     """The doubt that a foreseen ``step`` holds, if the one before holds, up to ``DOUBT``: whether a
     request comes before it is decided or behind may hang on how long steps ``since`` an instant
     take, where nobody waits in front of it, and clients do not go by these steps themselves.
     """
     now = state.steps[DECIDED, step]
-    off = (now - since) // DRIFT
+    off = (now - since) // (SURE if len(past.chosen.some) > 0 else DRIFT)
     if state.numbers[LOOP] or state.steps[WAITING, step] > 0 or off <= 0:
         return 0
     near = min(off, next_arrival(state) - now)
@@ -125,15 +155,16 @@ def doubt(state: State, step: int, since: int) -> int:
     return int(DOUBT * (off - near) // off)
 
 
-def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
-    """What decides steps ahead by ``turn``, as ``turn_with`` makes it."""
+def ahead_with(
+    turn: Callable[..., int], reach_of: Callable[[State, Any, int], int]
+) -> Callable[..., int]:
+    """What decides steps ahead by ``turn``, as ``turn_with`` makes it, and ``reach.reach_of``."""
 
     def decide_ahead(
-        state: Any, knobs: Any, host: Any, times: Any, durations: Any, before: Any, pace: Any,
-        most: int,
-    ) -> int:  # fmt: skip
+        state: Any, knobs: Any, host: Any, times: Any, past: Any, pace: Any, most: int
+    ) -> int:
         """The steps from the last one that is decided on, up to so many, as if each took as long as
-        ``before`` (``took``), or about as long as those like it; how many, and their ``pace``
+        before (``took``), or about as long as those like it; how many, and their ``pace``
         int64[PACE_ROWS, BACK + most].
         """
         first, tokens, doubts = state.numbers[STEPS] - 1, 0, 0
@@ -142,12 +173,13 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
             step, column = first + number, BACK + number
             pace[BEFORE_NS, column] = before_step(times, host[ENTRIES])
             pace[AFTER_NS, column] = after_step(times, host[ENTRIES])
+            pace[REACHES, column] = reach = reach_of(state, past.chosen, step)
             tokens += tokens_of(state, step)
             if number + 1 == most or tokens > MOST_TOKENS:
                 return number + 1
-            known = took(state, before, number, step)
+            known = took(state, past, number, step, reach)
             since += known
-            lasts = known if known > 0 else guess(state, durations, step)
+            lasts = known if known > 0 else guess(state, past, step, reach)
             end_step(state, host, times, host[START] + lasts)
             pace[SEEN_FROM, column + 1] = host[SEES] - 1 - first + BACK
             pace[COMES, column + 1] = 0
@@ -159,7 +191,7 @@ def ahead_with(turn: Callable[..., int]) -> Callable[..., int]:
             pace[SEEN_TO, column + 1] = host[SEES] - first + BACK
             if pace[COMES, column + 1] > 0:  # the clock begins anew with an arrival
                 since = host[DUE_NEXT]
-            doubts += doubt(state, step + 1, since)
+            doubts += doubt(state, past, step + 1, since)
             if doubts >= DOUBTS:
                 return number + 1
         return most
@@ -171,9 +203,8 @@ def holds_with(turn: Callable[..., int]) -> Callable[..., int]:
     """What finds what holds of steps that were decided ahead by ``turn``."""
 
     def hold(
-        state: Any, knobs: Any, host: Any, times: Any, durations: Any, ahead: Any, pace: Any,
-        told: Any,
-    ) -> int:  # fmt: skip
+        state: Any, knobs: Any, host: Any, times: Any, past: Any, ahead: Any, pace: Any, told: Any
+    ) -> int:
         """How many of the steps from the last one of ``state`` on, that ended as ``pace`` says, are
         as ``ahead``, a state of them all, has them; the step behind those is decided. ``told``
         int64[2, steps]: when each starts at the earliest, and so long before the host works on it.
@@ -181,9 +212,9 @@ def holds_with(turn: Callable[..., int]) -> Callable[..., int]:
         steps = told.shape[1]
         told[0, 0], told[1, 0] = host[START], host[TAKES]
         for number in range(steps):
-            step = state.numbers[STEPS]
-            end = pace[ENDS, BACK + number]
-            learn(state, durations, step - 1, end - pace[STARTS, BACK + number])
+            step, column = state.numbers[STEPS], BACK + number
+            end = pace[ENDS, column]
+            learn(state, past, step - 1, end - pace[STARTS, column], pace[REACHES, column])
             end_step(state, host, times, end)
             while turn(state, knobs, host, times) == 0:
                 if is_over(host):

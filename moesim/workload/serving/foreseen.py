@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,22 +12,27 @@ from moesim.workload.serving.ahead import (
     BACK,
     ENDS,
     PACE_ROWS,
+    REACH,
+    REACHES,
     SIZES,
     STARTS,
     TOKENS,
     TOOK,
+    Past,
     open_pace,
 )
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import host_of, opened, roomy, rules_of
 from moesim.workload.serving.cycles import must_end
 from moesim.workload.serving.host import LAG, HostTimes, is_over, turn_with
+from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
     COUNT,
     ENDED,
     ENTRIES,
+    LOOP,
     NEXT,
     STATUS,
     STEPS,
@@ -53,16 +59,18 @@ class Foresight:
         self, asked: Asked, room: Room, scheduler: RequestScheduler, times: HostTimes
     ) -> None:
         from moesim.workload.serving.loop import compiled, decides_ahead  # loads numba
+        from moesim.workload.serving.reach import NOT_KNOWN
 
         self.state, self._knobs = opened(asked, room, scheduler)
         rules = rules_of(scheduler, room)
         turn = turn_with(compiled(rules, self.state, self._knobs))
         self._decide, self._hold = decides_ahead(rules, self.state, self._knobs, times)
         self._host, self._times = host_of(scheduler), times
-        self.durations, self._most = np.zeros(SIZES, np.int64), 1
+        durations, slope = np.zeros((2, SIZES), np.int64), np.zeros(2, np.int64)
+        self.past = Past(durations, slope, np.zeros((3, 0), np.int64), NOT_KNOWN)
+        self._most = 1
         self.lag = int(self._host[LAG])
         self.pace = np.zeros((PACE_ROWS, BACK + MOST), np.int64)
-        self._before = np.zeros((2, 0), np.int64)
         while not is_over(self._host) and not turn(self.state, self._knobs, self._host, times):
             pass
         self.ahead, self._host_ahead = copied(self.state), self._host.copy()
@@ -79,9 +87,20 @@ class Foresight:
         self.state = roomy(self.state, MOST)
         self._follow()
         open_pace(self.state, self.pace, self._times)
-        most = min(most, MOST, self._most + self._before.shape[1])
-        asked = (self._times, self.durations, self._before, self.pace, most)
+        most = min(most, MOST, self._most + self.past.before.shape[1])
+        asked = (self._times, self.past, self.pace, most)
         return int(self._decide(self.ahead, self._knobs, self._host_ahead, *asked))
+
+    def know(self, masks: Any, served: ServedRequests) -> None:
+        """What rows choose is known (``reach.Chosen``), of the requests that are ``served``: what
+        is foreseen goes by it, unless clients go by the steps themselves, and nothing is in doubt.
+        """
+        from moesim.workload.serving.reach import Chosen
+
+        if not self.state.numbers[LOOP]:
+            some = np.zeros(masks.shape[1], np.uint64)
+            chosen = Chosen(masks, some, served.sources, served.near)
+            self.past = self.past._replace(chosen=chosen)
 
     def hold(self, ends: Ints) -> tuple[int, Ints]:
         """How many of the steps hold, that were decided ahead and ended at ``ends`` int64[steps] on
@@ -92,13 +111,14 @@ class Foresight:
         self.pace[ENDS, BACK : BACK + number] = ends
         told = np.empty((2, number), np.int64)
         tokens = self._tokens(first, first + number)
-        asked = (self._times, self.durations, self.ahead, self.pace, told)
+        asked = (self._times, self.past, self.ahead, self.pace, told)
         held = int(self._hold(self.state, self._knobs, self._host, *asked))
         self._most = min(MOST, 2 * self._most) if held == number else max(2, (number + held) // 2)
-        lasted = self.pace[ENDS] - self.pace[STARTS]
-        self._before = np.empty((2, number - held), np.int64)
-        self._before[TOKENS] = tokens[held:]
-        self._before[TOOK] = lasted[BACK + held : BACK + number]
+        lasted, back = self.pace[ENDS] - self.pace[STARTS], slice(BACK + held, BACK + number)
+        before = np.empty((3, number - held), np.int64)
+        before[TOKENS], before[TOOK] = tokens[held:], lasted[back]
+        before[REACH] = self.pace[REACHES, back]
+        self.past = self.past._replace(before=before)
         for step in range(held if self.watch is not None else 0):
             assert self.watch is not None, "it sees steps"
             self.watch(self.state, first + step, int(ends[step]))

@@ -12,10 +12,11 @@ import numpy as np
 
 from moesim.runtime.compiled import inlined, record, specialised, types
 from moesim.workload.serving import ahead, steps
-from moesim.workload.serving.ahead import ahead_with, holds_with
+from moesim.workload.serving.ahead import Past, ahead_with, holds_with
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.cycles import never_ends
 from moesim.workload.serving.host import HostTimes, turn_with
+from moesim.workload.serving.reach import CHOSEN, reach_of
 from moesim.workload.serving.state import State, with_room
 from moesim.workload.serving.steps import decided_with, played_with
 
@@ -65,8 +66,8 @@ def compiled(rules: Rules, state: State, knobs: Any) -> Any:
 def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> tuple[Any, Any]:
     """What ``ahead_with`` and ``holds_with`` make of them."""
     table, flat = types.int64[:, ::1], types.int64[::1]
-    given = (_of(state), _of(knobs), flat, _of(times), flat)
-    decides = types.int64(*given, table, table, types.int64)
+    given = (_of(state), _of(knobs), flat, _of(times), record(Past, table, flat, table, CHOSEN))
+    decides = types.int64(*given, table, types.int64)
     holds = types.int64(*given, _of(state), table, table)
     return _made(_ahead_by, decides, rules, knobs), _made(_holds_by, holds, rules, knobs)
 
@@ -88,7 +89,7 @@ def _play_by(*rules: Rule) -> Callable[[State, Any, int], bool]:
 
 
 def _ahead_by(*rules: Rule) -> Callable[..., int]:
-    return ahead_with(inlined(turn_with(inlined(decided_with(*rules)))))
+    return ahead_with(inlined(turn_with(inlined(decided_with(*rules)))), reach_of)
 
 
 def _holds_by(*rules: Rule) -> Callable[..., int]:

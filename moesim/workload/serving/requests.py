@@ -29,7 +29,7 @@ from moesim.workload.serving.prefixes import contents_of, session_contents
 from moesim.workload.serving.state import Asked
 
 if TYPE_CHECKING:
-    from moesim.workload.serving.tokens import Tokens
+    from moesim.workload.serving.tokens import Sources, Tokens
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,15 @@ class ServedRequests:
         return np.where(before >= 0, np.minimum(asked.input_tokens, computed), 0)
 
     @cached_property
-    def _near(self) -> Ints:
+    def sources(self) -> Sources:
+        """Where tokens have their rows, as compiled code takes it."""
+        from moesim.workload.serving.tokens import Sources  # loads numba
+
+        where = (self.begin, self._shared, self.asked.follows, *self.runs[:4])
+        return Sources(*map(np.ascontiguousarray, where))
+
+    @cached_property
+    def near(self) -> Ints:
         """Of each request a run of rows near the one that was asked for last."""
         return np.zeros_like(self.bound)
 
@@ -89,13 +97,11 @@ class ServedRequests:
 
     def tokens(self, entries: tuple[Ints, ...]) -> Tokens:
         """The tokens of ``entries`` of steps, one by one: ``Entry`` says what these are."""
-        from moesim.workload.serving.tokens import Entry, Sources, Tokens, spell_out  # loads numba
+        from moesim.workload.serving.tokens import Entry, Tokens, spell_out  # loads numba
 
         number = int(entries[2].sum())
         tokens = Tokens(*np.empty((4, number), np.int64), *np.empty((3, number), np.bool_))
-        where = (self.begin, self._shared, self.asked.follows, *self.runs[:4])
-        sources, given = (map(np.ascontiguousarray, one) for one in (where, entries))
-        spell_out(Sources(*sources), Entry(*given), self._near, tokens)
+        spell_out(self.sources, Entry(*map(np.ascontiguousarray, entries)), self.near, tokens)
         return tokens
 
 

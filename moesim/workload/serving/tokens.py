@@ -72,6 +72,18 @@ def _run_of(sources: Any, token: int, near: int) -> int:
     return low
 
 
+@njit(types.int64(SOURCES, _FLAT, types.int64, types.int64), cache=True, _nrt=False)
+def row_of(sources: Any, runs_of: Any, request: int, position: int) -> int:
+    """The row of a token of a ``request``; ``runs_of`` as of ``spell_out``."""
+    own = request
+    while position < sources.shared[own]:
+        own = sources.follows[own]
+    token = sources.first[own] + position
+    run = runs_of[request] = _run_of(sources, token, runs_of[request])
+    inside = (sources.shift[run] + token - sources.begin[run]) % sources.rows[run]
+    return int(sources.row[run] + inside)
+
+
 @njit(types.void(SOURCES, ENTRY, _FLAT, TOKENS), cache=True, _nrt=False)
 def spell_out(sources: Any, entries: Any, runs_of: Any, tokens: Any) -> None:
     """Fill in the ``tokens`` of ``entries``; ``runs_of`` int64[requests]: about where the runs of

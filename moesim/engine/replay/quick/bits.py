@@ -12,6 +12,7 @@ import numpy as np
 from moesim.engine.case import Ints
 from moesim.engine.replay.spans import IDS, SPANS
 from moesim.runtime.compiled import njit, record, types
+from moesim.runtime.words import ones_of
 from moesim.trace.routing import NO_EXPERT
 
 WORD = 64
@@ -51,10 +52,7 @@ _WORDS, _LINE = types.uint64[:, ::1], types.uint64[::1]
 TILES = record(Tiles, _FLAT, _FLAT, types.boolean)
 BITS = record(Bits, _WORDS, _INT)
 UNKNOWN = Bits(np.zeros((0, 0), np.uint64), 1)
-_NONE, _ONE, _TWO, _FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(4)
-_PAIRS, _QUADS = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
-_BYTES, _LAST = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x7F)
-_BY_8, _BY_16, _BY_32 = np.uint64(8), np.uint64(16), np.uint64(32)
+_NONE, _ONE = np.uint64(0), np.uint64(1)
 
 
 @njit(types.boolean(IDS, types.int64[:, ::1], _FLAT, _INT, _INT, _WORDS), cache=True)
@@ -173,13 +171,7 @@ def _count_bits(planes: Any, number: int) -> None:
     for plane in range(number):
         line = planes[plane]
         for at in range(len(line)):
-            bits = line[at]
-            bits -= (bits >> _ONE) & _PAIRS
-            bits = (bits & _QUADS) + ((bits >> _TWO) & _QUADS)
-            bits = (bits + (bits >> _FOUR)) & _BYTES
-            bits += bits >> _BY_8
-            bits += bits >> _BY_16
-            line[at] = (bits + (bits >> _BY_32)) & _LAST
+            line[at] = ones_of(line[at])
 
 
 @njit(types.boolean(_FLAT, _FLAT, _INT, TILES, _FLAT), cache=True, _nrt=False)

@@ -17,7 +17,7 @@ from moesim.engine.replay.quick.program import QuickProgram, is_quick
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.routing import end_of_block
 from moesim.engine.tally import Keep
-from moesim.workload.serving.ahead import BACK
+from moesim.workload.serving.ahead import BACK, REACHES
 from moesim.workload.serving.foreseen import Foreseen
 
 
@@ -33,9 +33,13 @@ def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]
     """Play ``case``, whose schedule is ``Foreseen``."""
     schedule, program, first = case.schedule, QuickProgram(case, keep), 0
     assert isinstance(schedule, Foreseen), "it decides ahead"
-    player = Player(program, clock, schedule)
+    assert case.serving is not None, "requests are served"
+    player, knows = Player(program, clock, schedule), False
     while first < schedule.passes or schedule.more_ahead(end_of_block(first) - first):
         last, marks = schedule.passes, (program.mark(), clock.mark())
+        if not knows and (masks := program.maker.masks) is not None:
+            schedule.foresight.know(masks, case.serving.served)
+            knows = True
         charges = player.play(first, last)
         held = schedule.hold(first, clock.ends[first:last].max(axis=1))
         if first + held < last:
@@ -47,7 +51,6 @@ def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]
             clock.charge_scheduler(at, one)
         first += held
     program.end()
-    assert case.serving is not None, "requests are served"
     case.serving.state = schedule.foresight.state
     return program.total(), program.provenance.totals()
 
@@ -59,7 +62,7 @@ class Player:
         from moesim.engine.replay.clock.paced import Pace, play_paced  # few runs need it
 
         self._program, self._clock, self._schedule = program, clock, schedule
-        self._pace, self._compiled = Pace(*schedule.foresight.pace), play_paced
+        self._pace, self._compiled = Pace(*schedule.foresight.pace[:REACHES]), play_paced
 
     def play(self, first: int, last: int) -> list[tuple[int, Ints]]:
         """Play passes first:last; their charges, with the passes from which on they are."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
 from moesim.engine.layer_work import LayerWork
@@ -33,6 +34,12 @@ class Maker(Protocol):
     """Makes the runs of a case; ``counted``: what it counts."""
 
     counted: tuple[str, ...]
+
+    @property
+    def masks(self) -> NDArray[np.uint64] | None:
+        """What each row of the trace chooses, uint64[rows, words], a bit for every expert of every
+        layer, where that is known and all of it is needed alike.
+        """
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The runs of passes first:last, a piece."""
@@ -63,6 +70,8 @@ def works_of(launches: tuple[Ints, Ints, Ints], copies: tuple[Ints, Ints, Ints, 
 
 class Deciding:
     """Finds, decides and prices what passes need."""
+
+    masks = None
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         self.shared, self.launches, self.provenance = shared, launches, provenance

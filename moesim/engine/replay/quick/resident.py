@@ -209,6 +209,12 @@ class Resident:
         alike = dict.fromkeys(replace(layer, index=0) for layer in case.model.moe_layers)
         return all(RaggedLaunches(case, layer).tiles is not None for layer in alike)
 
+    @property
+    def masks(self) -> NDArray[np.uint64] | None:
+        """As ``Maker`` says, of layers that are all alike."""
+        bits = self._bits[0] if len(self._bits) == 1 else None
+        return None if bits is None or bits is UNKNOWN else bits.masks
+
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: nothing is held by expert, so that all are one run."""
         yield first, last

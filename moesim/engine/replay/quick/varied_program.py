@@ -88,6 +88,8 @@ class VariedLaunches(OnesLaunches):
 class Varied:
     """Finds, decides and prices what passes need where experts have ``variants``."""
 
+    masks = None
+
     def __init__(
         self, shared: Shared, variants: Variants, provenance: Provenance, ledger: Ledger
     ) -> None:
