@@ -90,17 +90,21 @@ def loaded(key: str, name: str, folders: Folders) -> Any:
     Tells what it was read from, also where that was read before.
     """
     found = _read(key, name, folders)
-    if found.problems:
-        return None
-    tell(key, name, found.files)
-    return found.thing
+    return None if found.problems else _told(key, name, found)
 
 
 def needed(key: str, name: str, folders: Folders) -> Any:
     """Like ``loaded``, but an InputError where it cannot be had."""
-    if problems := _read(key, name, folders).problems:
-        raise InputError(problems)
-    return loaded(key, name, folders)
+    found = _read(key, name, folders)
+    if found.problems:
+        raise InputError(found.problems)
+    return _told(key, name, found)
+
+
+def _told(key: str, name: str, found: Read) -> Any:
+    """What was ``found``, having told what it was read from."""
+    tell(key, name, found.files)
+    return found.thing
 
 
 class Read(NamedTuple):
