@@ -7,7 +7,7 @@ from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
 
-from moesim.hardware.described.reached import VERSIONS, copies_reach
+from moesim.hardware.described.reached import EXPERT_PARALLEL, VERSIONS, copies_reach
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.experts.error import LEFT_OUT
@@ -20,6 +20,7 @@ from moesim.hardware.profile import HardwareProfile
 CONFIDENCE = 0.9
 """Of a spread: as much lies below it as above."""
 GPU, HOST, LINK, SOFTWARE = "gpu", "host", "link", "software"
+EXPERTS, ON_CPU = "experts", "experts on the CPU of "
 FRAMEWORKS = frozenset({"vllm", "sglang", "trtllm"})
 """Whose kernels the tables of engines have."""
 PCIE, GIVEN = "PCIe", "given"
@@ -45,11 +46,14 @@ class Spread(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """The names of the ``gpu`` and the ``host``, and whether copies are from ``pinned`` memory."""
+    """The names of the ``gpu`` and the ``host``, whether copies are from ``pinned`` memory, and
+    whether experts are ``shared`` out over GPUs.
+    """
 
     gpu: str
     host: str
     pinned: bool = True
+    shared: bool = False
 
 
 def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
@@ -58,8 +62,9 @@ def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
     A shape between measured ones, or that a formula has, is off by what its fit was off by on
     shapes left out (p90), and one beyond them by the largest of these errors; of several fits of an
     operation the largest error counts, and one of too few shapes is off as a card without any. All
-    of an engine's kernels are off by what another version of it changes; of a shape that was
-    measured with what ran, none is known.
+    of an engine's kernels are off by what another version of it changes, and a GPU's part of the
+    experts by what tables of such parts say; of a shape that was measured with what ran, none is
+    known.
     """
     if source is Source.DATASHEET:
         return _datasheet(operation.machine_part, operation.hardware, machine)
@@ -71,6 +76,8 @@ def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
     engines = {(fit.framework or "").lower() for fit in operation.fits}
     if engines & FRAMEWORKS:
         known.append(VERSIONS)
+    if machine.shared and operation.kind == EXPERTS:
+        known.append(EXPERT_PARALLEL)
     return Spread(family, *_together(known), SOURCES[source])
 
 
@@ -129,7 +136,7 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
         return Spread(of, *_link(hardware, pinned=machine.pinned))
     if part != HOST:
         return Spread(part or "stated times")
-    of = f"experts on the CPU of {machine.host}"
+    of = f"{ON_CPU}{machine.host}"
     if not share_is_prior(hardware) or (share := hardware.host.expert_fraction) is None:
         return Spread(of)
     least, most = REACHED

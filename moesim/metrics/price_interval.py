@@ -33,6 +33,8 @@ STAND_IN_MISSES = (0.65, 1.7)
 """Misses an access of the four recorded traces over those of the stand-ins that are scaled from the
 other three, LRU with an eighth, a quarter and 40 % of the experts: 5th and 95th percentile.
 """
+FROM_DRIVE = "experts of a nearly full host that are read from its drive"
+CPU_EXPERT = "cpu_expert"
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
@@ -71,6 +73,15 @@ def stand_in_row(
     share = time * (1 - fixed) / max(spent.total, 1.0)
     low, high = STAND_IN_MISSES
     return {**Spread(STAND_IN, low, min(high, 1 / missed))._asdict(), "share": share}
+
+
+def from_drive_row(spent: PricedTime, fixed: float, times: float) -> dict[str, Any]:
+    """A row more of a run whose host's experts take up to so many ``times`` as long where the
+    system does not leave them all of the memory; ``fixed``: as in ``factors``.
+    """
+    time = float(spent.priced[CPU_EXPERT].sum()) if CPU_EXPERT in spent.priced else 0.0
+    share = time * (1 - fixed) / max(spent.total, 1.0)
+    return {**Spread(FROM_DRIVE, 1.0, times)._asdict(), "share": share}
 
 
 def price_interval(

@@ -20,6 +20,9 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.described.reached import EXPERTS, experts_reach
+from moesim.hardware.price_errors import ON_CPU
+from moesim.metrics.price_interval import price_interval
 from moesim.sweep.run import Progress
 
 JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
@@ -68,7 +71,7 @@ def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
     speed = _speed(found, run.of)
     ok = not np.isnan(speed)
     waits = (found.get("time_share") or {}).get("waiting_for_cpu", 0.0)
-    spread = with_range(found, run.of) if ranges else {}
+    spread = with_range(judged_by_others(found, run.host), run.of) if ranges else {}
     return {
         "run": run.run, "of": run.of, "family": run.family, "engine": run.engine,
         "model": run.model, "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
@@ -105,6 +108,23 @@ def with_range(summary: Mapping[str, Any], of: str = "") -> dict[str, float]:
     low, high = found["low"], found["high"]
     ends = (1e3 / high, 1e3 / low) if of else (low, high)
     return dict(zip(("low_tokens_per_s", "high_tokens_per_s"), ends, strict=True))
+
+
+def judged_by_others(summary: Mapping[str, Any], host: str) -> Mapping[str, Any]:
+    """``summary`` whose range by its prices says what experts on the CPU reach on other hosts than
+    ``host``, one run of which is among what that rests on.
+    """
+    made = summary.get("price_interval")
+    if made is None or host not in {one.host for one in EXPERTS}:
+        return summary
+    (least, most), (low, high) = experts_reach(), experts_reach(without=host)
+    rows = [
+        {**row, "low": row["low"] * most / high, "high": row["high"] * least / low}
+        if row["of"].startswith(ON_CPU) and row["low"] is not None
+        else row
+        for row in made["factors"]
+    ]
+    return {**summary, "price_interval": price_interval(summary, rows)}
 
 
 def within(table: pd.DataFrame) -> tuple[int, int]:

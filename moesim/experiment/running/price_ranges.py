@@ -16,6 +16,7 @@ from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment, Serving
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.cost_model import CostModel
+from moesim.hardware.described.reached import FAULTS_BYTES_PER_S, SYSTEM_BYTES
 from moesim.hardware.price_errors import (
     Machine,
     Spread,
@@ -28,6 +29,7 @@ from moesim.metrics.price_interval import (
     TIMES,
     Limits,
     factors,
+    from_drive_row,
     price_interval,
     stand_in_row,
     time_limits,
@@ -93,7 +95,12 @@ class _Rows:
         built, numbers = played.built, played.numbers
         gpu, host = gpu_and_host(experiment.hardware)
         software = built.case.software
-        self._machine = Machine(gpu, host or gpu, software.pinned)
+        shared = any(
+            layer.moe.chooses and len(built.case.local_experts(0)) < layer.moe.experts
+            for layer in built.case.model.moe_layers
+            if layer.moe
+        )
+        self._machine = Machine(gpu, host or gpu, software.pinned, shared)
         self._operations = cast("CostModel", built.case.prices).operations
         self._software = software_spread(software, serves=played.run is not None)
         misses = numbers.get("misses") or 0
@@ -104,6 +111,7 @@ class _Rows:
         self._missed = 1 - numbers["hit_ratio_per_expert"] if stands_in else None
         on_cpu = () if experiment.experts.on_cpu != OnCpu() else ("cpu_expert",)
         self._loads = ("copy", "storage_read", *on_cpu)
+        self._from_drive = from_drive(built)
 
     def of(self, time: PricedTime, fixed: float = 0.0) -> list[dict[str, Any]]:
         """Of ``time``, beside which nothing was to be done for the share ``fixed``."""
@@ -115,8 +123,23 @@ class _Rows:
             self._software,
         )
         if self._missed is not None:
-            rows.append(stand_in_row(spent, self._loads, fixed, self._missed))
+            rows.append(stand_in_row(time, self._loads, fixed, self._missed))
+        if self._from_drive is not None:
+            rows.append(from_drive_row(spent, fixed, self._from_drive))
         return rows
+
+
+def from_drive(built: Built) -> float | None:
+    """How many times as long the experts of a host that has no drive may take whose system leaves
+    them too little memory; None where it leaves enough, or where theirs is pinned.
+    """
+    needed, hardware = built.footprint.host, built.hardware
+    left = max(0, hardware.host_memory_bytes - SYSTEM_BYTES)
+    share = hardware.host.expert_fraction
+    if needed <= left or built.footprint.pinned or hardware.host.storage or share is None:
+        return None
+    reached = share.value * hardware.host.expert_peak
+    return 1 + (1 - left / needed) * reached / FAULTS_BYTES_PER_S
 
 
 def _front(played: Played) -> Spread:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp, log, sqrt
+from statistics import mean, stdev
 from typing import NamedTuple
 
 
@@ -42,3 +44,53 @@ VERSIONS = (0.81, 1.27)
 """Between which 90 % of the times lie that one version's table of kernels has, over those of
 another's: the same shape on the same card (aiconfigurator-core 0.12.0, vLLM, SGLang, TensorRT-LLM).
 """
+
+EXPERT_PARALLEL = (0.67, 1.75)
+"""Between which 90 % of the times lie that tables have of a GPU's part of the experts (a half, a
+quarter, an eighth of them, all tokens gathered), over moesim's prices of as many rows on as many
+experts: 47,724 evenly spread launches of H100, H200, B200 and GB200, no fit's own (aiconfigurator-
+core 0.12.0, vLLM, SGLang, TensorRT-LLM).
+"""
+
+
+class HostReached(NamedTuple):
+    """The ``share`` of its DRAM's peak at which one run of a ``host`` comes out as measured whose
+    CPU computes experts.
+    """
+
+    host: str
+    share: float
+
+
+EXPERTS = (
+    HostReached("core-i5-12600k-ddr5-6000-2ch", 0.5607),
+    HostReached("core-i9-10900x-ddr4-3200-4ch", 0.3925),
+    HostReached("core-i9-13900k-ddr5-4000-2ch", 0.4174),
+    HostReached("epyc-7r13-ddr4-3200-8ch", 0.6116),
+    HostReached("epyc-9355-16t-ddr5-6000-12ch", 0.3116),
+    HostReached("ryzen-9-7950x-ddr5-5600-2ch", 0.78),
+    HostReached("xeon-8452y-2s-ddr5-4800-8ch-amx", 0.4641),
+    HostReached("xeon-8480-es-ddr5-4800-8ch", 0.6648),
+    HostReached("xeon-gold-6138-2s-16t-ddr4-2666-6ch", 0.2901),
+    HostReached("xeon-gold-6454s-ddr5-4800-8ch", 0.4087),
+)
+"""The shipped hosts that were fitted to one run each (hardware_profiles/hosts)."""
+STUDENT = {8: 1.8595, 9: 1.8331}
+"""95 % points of Student's t, by degrees of freedom."""
+
+
+def experts_reach(without: str = "") -> tuple[float, float]:
+    """The least and the most that one more host reaches in 90 % of all cases, by those of
+    ``EXPERTS`` but ``without``: lognormal, with the error of so few.
+    """
+    logs = [log(one.share) for one in EXPERTS if one.host != without]
+    width = STUDENT[len(logs) - 1] * stdev(logs) * sqrt(1 + 1 / len(logs))
+    return exp(mean(logs) - width), exp(mean(logs) + width)
+
+
+SYSTEM_BYTES = 4 << 30
+"""What a system and its programs may take of a host's memory: what Windows 11 and Ubuntu's desktop
+ask for (from memory).
+"""
+FAULTS_BYTES_PER_S = 230e6
+"""What page faults of a mapped file bring from a drive (the field report of ``nvme-pcie3``)."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.config.counted import counted
+from moesim.hardware.operations.kernels.cpu_expert import REACHED
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import sentence
 from moesim.report.run.trust import price_interval_line, provenance_line, trust_lines
@@ -36,7 +37,8 @@ NOTABLE = 0.1
 LEAST_RANGE = 0.005
 """Of the speed: less is none."""
 RANGES = {
-    HOST: "if experts on the CPU reach 30 to 70 % of the DRAM peak, which nobody measured here",
+    HOST: "if experts on the CPU reach {:.0%} to {:.0%} of the DRAM peak, which nobody measured "
+    "here".format(*REACHED),
     TRACE: "over stand-ins of all shipped traces: routing of the model itself was not recorded",
 }
 

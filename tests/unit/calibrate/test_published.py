@@ -29,6 +29,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware.layers import part_names
+from moesim.hardware.operations.kernels.cpu_expert import REACHED
 from moesim.report.judged.evidence import FIGURES, lines
 from moesim.report.judged.evidence_overview import cells, markdown, short_table
 from moesim.report.judged.published import hosts_table, runs_table, save, summary
@@ -255,7 +256,7 @@ def test_a_range_covers_the_host_and_its_prices(tmp_path: Path) -> None:
     ends = summary["price_interval"]["output_throughput"]
     assert found.low_tokens_per_s == pytest.approx(ends["low"])
     assert found.high_tokens_per_s == pytest.approx(ends["high"])
-    hosts = [speed(described(24), share) for share in (0.3, 0.7)]
+    hosts = [speed(described(24), share) for share in REACHED]
     assert ends["low"] == pytest.approx(hosts[0], rel=0.1)
     assert ends["high"] == pytest.approx(hosts[1], rel=0.1)
     inside = pd.DataFrame(

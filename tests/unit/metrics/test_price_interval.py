@@ -6,10 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 import moesim
+from moesim.calibrate.published.predict import judged_by_others
+from moesim.config.paths import shipped_folder
 from moesim.hardware import load_software
-from moesim.hardware.described.reached import VERSIONS, copies_reach
+from moesim.hardware.described.reached import (
+    EXPERT_PARALLEL,
+    EXPERTS,
+    FAULTS_BYTES_PER_S,
+    VERSIONS,
+    copies_reach,
+    experts_reach,
+)
 from moesim.hardware.described.sourced import Ranged
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.price_errors import Spread, _together
@@ -17,6 +27,7 @@ from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
 from moesim.metrics.price_interval import (
     DRAWS,
+    FROM_DRIVE,
     STAND_IN,
     STAND_IN_MISSES,
     TIMED,
@@ -264,9 +275,66 @@ def test_a_hosts_prior_is_its_range():
     summary = run(hardware=machine, software="llama.cpp", experts={"on_cpu": {"layers": 24}})
     rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
     host = rows["experts on the CPU of ddr4-3200-2ch-64gb"]
-    assert (host["low"], host["high"]) == pytest.approx((0.5 / 0.7, 0.5 / 0.3))
+    least, most = experts_reach()
+    assert (least, most) == pytest.approx((0.251, 0.872), abs=0.001), "ten hosts, 29 to 78 %"
+    assert (host["low"], host["high"]) == pytest.approx((0.5 / most, 0.5 / least))
     own = rows["software llama.cpp"]
     assert (own["low"], own["high"]) == pytest.approx((0.5, 2.0)), "its waits, 5 to 20 of 10 us"
+
+
+def test_a_host_is_judged_by_the_others():
+    """Without the 7950X, which reaches most, nine are left, which reach less."""
+    own = "ryzen-9-7950x-ddr5-5600-2ch"
+    logs = np.log([one.share for one in EXPERTS if one.host != own])
+    middle, width = logs.mean(), 1.8595 * logs.std(ddof=1) * np.sqrt(1 + 1 / 9)
+    assert experts_reach(own) == pytest.approx((np.exp(middle - width), np.exp(middle + width)))
+    machine = {"gpu": "rtx-5070", "host": "ddr5-5600-2ch-64gb"}
+    summary = run(hardware=machine, software="llama.cpp", experts={"on_cpu": {"layers": 24}})
+    assert judged_by_others(summary, "somebody's") is summary
+    found = judged_by_others(summary, own)["price_interval"]
+    (row,) = [one for one in found["factors"] if one["of"].startswith("experts on the CPU")]
+    least, most = experts_reach(own)
+    assert (row["low"], row["high"]) == pytest.approx((0.5 / most, 0.5 / least))
+    before = summary["price_interval"]["output_throughput"]
+    assert found["output_throughput"]["high"] < before["high"]
+    assert found["output_throughput"]["value"] == before["value"]
+
+
+def test_hosts_are_those_that_were_fitted():
+    folder = shipped_folder() / "hardware_profiles" / "hosts"
+    fitted = {}
+    for path in folder.glob("*.yaml"):
+        share = yaml.safe_load(path.read_text(encoding="utf-8")).get("expert_fraction")
+        if share and share["source"] == "run":
+            fitted[path.stem] = float(share["value"].removesuffix(" %")) / 100
+    assert fitted == pytest.approx({one.host: one.share for one in EXPERTS})
+
+
+def test_a_nearly_full_host_may_read_from_its_drive():
+    """9.5 GiB of experts in 12, of which a system may take 4: 15 % of them by page faults."""
+    host = {"base": "ddr4-3200-2ch-64gb", "memory": "12 GiB"}
+    machine = {"gpu": "rtx-3090", "host": host}
+    layers = {"software": "llama.cpp", "experts": {"on_cpu": {"layers": 24}}}
+    summary = run(hardware=machine, **layers)
+    rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
+    found, cpu = rows[FROM_DRIVE], rows["experts on the CPU of ddr4-3200-2ch-64gb"]
+    needed = summary["host_memory_bytes"]
+    assert needed == pytest.approx(24 * 32 * 3 * 2880 * 2880 * 17 / 32, rel=0.01)
+    times = 1 + (1 - 8 * 2**30 / needed) * 0.5 * 51.2e9 / FAULTS_BYTES_PER_S
+    assert (found["low"], found["high"]) == pytest.approx((1.0, times), rel=1e-3)
+    assert found["share"] == pytest.approx(cpu["share"])
+    roomy = {"gpu": "rtx-3090", "host": {**host, "memory": "16 GiB"}}
+    rows = run(hardware=roomy, **layers)["price_interval"]["factors"]
+    assert FROM_DRIVE not in {one["of"] for one in rows}
+
+
+def test_a_gpus_part_of_the_experts_is_off_as_tables_of_parts_say():
+    """Beside what another version of an engine changes."""
+    of = "experts of h100-sxm"
+    shared = run(hardware="h100-sxm", parallelism={"expert": 2})["price_interval"]["factors"]
+    measured = {one["rests_on"]: one for one in shared if one["of"] == of}
+    ends = _together([VERSIONS, EXPERT_PARALLEL])
+    assert (measured["measured"]["low"], measured["measured"]["high"]) == pytest.approx(ends)
 
 
 MACHINE = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
@@ -333,6 +401,16 @@ def test_a_stand_in_may_miss_more_or_less_than_the_trace_would():
     assert STAND_IN not in {one["of"] for one in rows}, "all miss, whatever the trace"
     real = run(**cached)["price_interval"]["factors"]
     assert STAND_IN not in {one["of"] for one in real}
+
+
+def test_a_miss_has_its_calls_too():
+    """Where the host waits for each copy, most of a miss is its calls, which are the software's."""
+    waits = {"hardware": MACHINE, "software": "imp@1365", "experts": {"capacity": "8 slots/layer"}}
+    summary = run(**waits, trace="stand-in:qwen3-30b-a3b")
+    rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
+    waited = summary["time_share"]["waiting_for_weights"]
+    assert rows[STAND_IN]["share"] == pytest.approx(waited, rel=0.01)
+    assert rows["link of rtx-3090 and ddr4-3200-2ch-64gb"]["share"] < waited
 
 
 def test_the_softwares_own_range_is_that_of_what_it_does():

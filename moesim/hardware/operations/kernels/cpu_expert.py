@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.described.host import ExpertShare, Host
 from moesim.hardware.described.names import fitted_names
+from moesim.hardware.described.reached import experts_reach
 from moesim.hardware.layers import load_part, part_names
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
@@ -24,8 +25,8 @@ from moesim.model.spec import FfnSpec, LayerSpec
 
 FITTED = "fitted to one run"
 """What the source of a share begins with that 'moesim calibrate host' found."""
-REACHED = (0.3, 0.7)
-"""Shares of the DRAM peak that real runs reach which compute experts on the CPU."""
+REACHED = experts_reach()
+"""Shares of the DRAM peak that real runs reach which compute experts on the CPU: 90 % of them."""
 
 
 def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
