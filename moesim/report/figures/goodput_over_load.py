@@ -32,11 +32,13 @@ class GoodputOverLoad(Figure):
         return f"the sweep's axes are {', '.join(axes)}" if axes else "there is no sweep"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """A row a point: series, load and what it is; median and p99 of TTFT and its limit in ms
-        (missing without one), requests and good requests a second (missing without promises).
+        """A row a point: series, load and what it is; median and p99 of TTFT, between which the
+        latter lies by prices where that is known, and the limit of TTFT in ms (missing without
+        one), requests and good requests a second (missing without promises).
         """
         import pandas as pd
 
+        from moesim.report.sweep.metrics import limits_by_prices
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.speeds import numbers
@@ -53,6 +55,7 @@ class GoodputOverLoad(Figure):
             "load_of": last_word(load),
             "load": [str(value) for value in sweep.table[load]],
             **{name: numbers(sweep.table, name) for name in ("p50_ttft_ms", "p99_ttft_ms")},
+            **limits_by_prices(sweep, "p99_ttft_ms"),
             "ttft_limit_ms": _limit_ms(sweep.experiment),
             "requests_per_s": numbers(sweep.table, "request_throughput"),
             "good_requests_per_s": numbers(sweep.table, "request_goodput"),
@@ -66,6 +69,9 @@ class GoodputOverLoad(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """TTFT above, on a logarithmic scale; requests below."""
+        from moesim.report.sweep.capacity import error_bars
+        from moesim.report.sweep.metrics import BARS
+
         ttft, rate = panels(axes, ["TTFT (ms)", "Requests/s"])
         for number, name in enumerate(table["series"].unique()):
             own = table[table["series"] == name]
@@ -73,7 +79,10 @@ class GoodputOverLoad(Figure):
             look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4}
             head, load = f"{name}, " if name else "", own["load"].map(_number)
             ttft.plot(load, own["p50_ttft_ms"], label=f"{head}median", **look)
-            ttft.plot(load, own["p99_ttft_ms"], linestyle=":", label=f"{head}p99", **look)
+            bars = BARS in own.columns
+            label = f"{head}p99{f', {own[BARS].iloc[0]}' if bars else ''}"
+            ttft.plot(load, own["p99_ttft_ms"], linestyle=":", label=label, **look)
+            error_bars(own, "p99_ttft_ms", load, ttft, str(style.color))
             rate.plot(load, own["requests_per_s"], label=f"{head}all", **look)
             if own["good_requests_per_s"].notna().any():
                 rate.plot(load, own["good_requests_per_s"], linestyle=":",

@@ -13,6 +13,7 @@ import pandas as pd
 from moesim.config.capacity import parse_capacity
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.quantity import QuantityError
+from moesim.hardware.price_errors import CONFIDENCE
 from moesim.report.drawing.labels import label_ends, legend
 from moesim.report.drawing.style import numeric_ticks, series_styles, sizes
 from moesim.report.figures.base import CAPACITY, axis_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 AXIS = "axis"
+BARS, BY_PRICES = "bars", f"bars: {CONFIDENCE:.0%} by prices"
+"""The column that says what bars are, where it is not sampling alone."""
 _WORD = 2
 _KINDS = {"%": "fraction"}
 """What a capacity calls a unit: 0 % is none, and stands before 25 %."""
@@ -118,13 +121,31 @@ def _values(sweep: Sweep, figure: MetricAsked) -> tuple[pd.Series[float], str]:
     return closed, f"{figure.metric}_gap_closed_share"
 
 
-def _limits(sweep: Sweep, figure: MetricAsked) -> dict[str, pd.Series[float]]:
-    """The interval of the number itself, where the sweep has one."""
-    names = [f"intervals.{figure.metric}.{side}" for side in ("low", "high")]
-    if figure.relative_to is not None or not set(names) <= set(sweep.table.columns):
+def _limits(sweep: Sweep, figure: MetricAsked) -> dict[str, Any]:
+    """The interval of the number itself, where the sweep has one: by prices, of times of requests
+    that are served, else of sampling.
+    """
+    if figure.relative_to is not None:
         return {}
-    pairs = zip(("low", "high"), names, strict=True)
-    return {f"{side}_{figure.metric}": numbers(sweep.table, name) for side, name in pairs}
+    return limits_by_prices(sweep, figure.metric) or _interval(sweep, "intervals", figure.metric)
+
+
+def limits_by_prices(sweep: Sweep, metric: str) -> dict[str, Any]:
+    """Between which ``metric`` lies by prices, and what its bars are; {}: it has no such limits, or
+    no requests are served.
+    """
+    served = "latency_intervals.confidence" in sweep.table.columns
+    found = _interval(sweep, "price_interval", metric) if served else {}
+    return {BARS: BY_PRICES, **found} if found else {}
+
+
+def _interval(sweep: Sweep, key: str, metric: str) -> dict[str, pd.Series[float]]:
+    """The columns of the interval ``key`` of a number, as ``error_bars`` takes them; {}: none."""
+    names = {f"{side}_{metric}": f"{key}.{metric}.{side}" for side in ("low", "high")}
+    if not set(names.values()) <= set(sweep.table.columns):
+        return {}
+    found = {name: numbers(sweep.table, column) for name, column in names.items()}
+    return found if any(one.notna().any() for one in found.values()) else {}
 
 
 def _numbers(sweep: Sweep, metric: str) -> pd.Series[float]:
@@ -228,7 +249,8 @@ def draw_metric(figure: MetricAsked, table: pd.DataFrame, axes: Axes) -> None:
         error_bars(_scaled(line, column, factor), column, x, axes, style.color)
         if np.isfinite(y).any():
             ends.append(end_label(series_words(str(name), line), x.to_numpy(), y, drawn))
-    axes.set_ylabel(_label(figure, unit))
+    said = f"\n{table[BARS].iloc[0]}" if BARS in table.columns else ""
+    axes.set_ylabel(_label(figure, unit) + said)
     axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
     if figure.relative_to is None:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))

@@ -341,3 +341,55 @@ def test_axes_are_in_words(sweep: Path, metric: str, label: str) -> None:
     figure = figure_of({"kind": "metric_over_axis", "metric": metric, "over": "capacity"})
     with drawn(figure, found.assign(setting="")) as sheet:
         assert sheet.axes[0].get_ylabel() == label
+
+
+SERVED = """
+model: gpt-oss-20b
+hardware: rtx-4060-8gb
+trace: traces/quickstart.parquet
+records: summary
+workload:
+  requests: 6
+  arrivals: {kind: poisson, request_rate: 0.5 requests/s}
+  lengths: {kind: fixed, input_len: 40, output_len: 6}
+  routing: {kind: draw, prompts_from: decode}
+  batching:
+    {kind: continuous, scheduler: {kind: vllm, max_num_seqs: 8, max_num_batched_tokens: 512}}
+memory: {gpu_memory_utilization: 95 %, kv: 100 blocks}
+experts: {capacity: auto}
+sweep: {workload.arrivals.request_rate: [0.2 requests/s, 2 requests/s]}
+figures: [{kind: metric_over_axis, metric: p99_ttft_ms, over: request_rate}, goodput_over_load]
+"""
+
+
+@pytest.fixture(scope="module")
+def over_rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("served") / "rates.yaml"
+    file.write_text(SERVED, encoding="utf-8")
+    moesim.sweep(file, file.with_suffix(""))
+    return file.with_suffix("")
+
+
+def test_times_of_requests_have_bars_by_prices_that_say_so(over_rates: Path) -> None:
+    given = {"kind": "metric_over_axis", "metric": "p99_ttft_ms", "over": "request_rate"}
+    for figure in (figure_of(given), figure_of("goodput_over_load")):
+        found, points = figure.prepare(over_rates), read_sweep(over_rates).table
+        for side in ("low", "high"):
+            column = points[f"price_interval.p99_ttft_ms.{side}"].astype(float)
+            assert found[f"{side}_p99_ttft_ms"].tolist() == column.tolist()
+        assert (found["low_p99_ttft_ms"] < found["p99_ttft_ms"]).all()
+        assert (found["p99_ttft_ms"] < found["high_p99_ttft_ms"]).all()
+        axes = Figure().add_subplot()
+        figure.draw(found, axes)
+        areas = [axes, *axes.child_axes]
+        assert len([one for area in areas for one in area.containers]) == 1
+        legends = [area.get_legend() for area in areas]
+        said = [area.get_ylabel() for area in areas]
+        said += [text.get_text() for one in legends if one for text in one.get_texts()]
+        assert any("bars: 90% by prices" in text for text in said)
+
+
+def test_a_ratio_of_times_has_no_bars(over_rates: Path) -> None:
+    found = table(over_rates, metric="p99_ttft_ms", over="request_rate",
+                  relative_to="request_rate=0.2 requests/s")  # fmt: skip
+    assert not {"bars", "low_p99_ttft_ms"} & set(found.columns)
