@@ -355,8 +355,16 @@ class Case:
         return expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert)
 
     def expert_copy_ns(self, expert: FfnSpec) -> int:
-        """The price of an expert's copy."""
-        return 0 if self.in_place else self.prices.copy_ns(*self.copy_shape(expert))
+        """The price of an expert's copy, and of that of the one that gives way where software
+        copies it back.
+        """
+        if self.in_place:
+            return 0
+        size, way, pinned, copies = self.copy_shape(expert)
+        price = self.prices.copy_ns(size, way, pinned, copies)
+        if not self.software.copies_back:
+            return price
+        return price + self.prices.copy_ns(size, "d2h", pinned, copies)
 
     @property
     def host_copy_ns(self) -> int:

@@ -119,6 +119,7 @@ class Software:
     pinned: bool = True
     blocking: bool = False
     overlap: bool = True
+    copies_back: bool = False
     synchronisations: int = 0
     cpu_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
@@ -288,7 +289,10 @@ class Config:
         if self.in_place:
             return 0
         copies = self.software.copies_per_expert
-        return prices.copy_ns(model.expert_bytes, "h2d", self.software.pinned, copies)
+        size, pinned = model.expert_bytes, self.software.pinned
+        back = self.software.copies_back
+        ways = ("h2d", "d2h") if back else ("h2d",)
+        return sum(prices.copy_ns(size, way, pinned, copies) for way in ways)
 
     def rows_on_gpu(self, rows: int) -> int:
         return -(-rows // 128) * 128 if self.kernels == "block_sparse" else rows

@@ -125,6 +125,7 @@ softwares = st.just(Software()) | st.builds(
     pinned=st.booleans(),
     blocking=st.booleans(),
     overlap=st.booleans(),
+    copies_back=st.booleans(),
     synchronisations=st.integers(0, 2),
     cpu_synchronisations=st.none() | st.integers(0, 2),
     count_reads=st.integers(1, 3),

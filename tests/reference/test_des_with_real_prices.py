@@ -43,6 +43,7 @@ def reference_software(profile: SoftwareProfile) -> Software:
         copies_per_expert=1 if profile.copied == "expert" else 3,
         pinned=profile.pinned,
         blocking=profile.blocking,
+        copies_back=profile.copies_back,
         synchronisations=profile.synchronisations,
         **{name: getattr(profile, name) for name in names},
     )

@@ -241,6 +241,7 @@ SCENES: dict[str, Scene] = {
     "decided on the device": ({"decide": "device", "gpus": 2}, evicts),
     "blocking copies": ({"software": replace(SOFTWARE, blocking=True)}, evicts),
     "no overlap": ({"software": replace(SOFTWARE, overlap=False)}, evicts),
+    "copies back": ({"software": replace(SOFTWARE, copies_back=True, overlap=False)}, evicts),
 }
 for way in ("bypass", "stream"):
     SCENES[f"prefill {way}"] = ({"prefill": way}, runs("prefill"))

@@ -285,6 +285,7 @@ def engine_software(software: Software) -> SoftwareProfile:
         pinned=software.pinned,
         blocking=software.blocking,
         overlap=software.overlap,
+        copies_back=software.copies_back,
         synchronisations=software.synchronisations,
         cpu_synchronisations=software.cpu_synchronisations,
         count_reads=software.count_reads,

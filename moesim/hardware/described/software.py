@@ -67,7 +67,8 @@ class SoftwareProfile(Params):
 
     ``launch_ns``: host time of one kernel launch. ``host_per_layer_ns``, ``host_per_copy_ns``:
     other host time. ``copied``: an expert is one copy, or one a matrix. ``pinned``: host memory of
-    the copies; ``blocking``: the host waits for each; ``overlap``: copies run beside kernels.
+    the copies; ``blocking``: the host waits for each; ``overlap``: copies run beside kernels;
+    ``copies_back``: what a copy takes the place of goes to the host behind it, as many bytes.
     ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each;
     ``cpu_synchronisations``: those of a layer for which nothing is loaded before it goes on, as the
     CPU computes what is missing, where they differ. ``count_reads``: how many of them a decision
@@ -100,6 +101,7 @@ class SoftwareProfile(Params):
     pinned: bool = True
     blocking: bool = False
     overlap: bool = True
+    copies_back: bool = False
     synchronisations: int = 0
     cpu_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
@@ -215,6 +217,11 @@ class SoftwareFile(Params):
         None,
         description="Whether copies run beside kernels: yes, but where the host is the device.",
     )
+    copies_back: Sourced[bool] | None = Field(
+        None,
+        description="Whether an expert that gives way is copied to the host, before the next copy:"
+        " no, if left out.",
+    )
     synchronisations: Sourced[Kernels] = Field(description="Host waits a MoE layer.")
     cpu_synchronisations: Sourced[Kernels] | None = Field(
         None,
@@ -309,6 +316,7 @@ class SoftwareFile(Params):
         optional = {
             "cpu_synchronisations",
             "overlap",
+            "copies_back",
             "count_reads",
             "calls_empty",
             "logits",

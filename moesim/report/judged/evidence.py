@@ -28,7 +28,8 @@ FIGURES = {
 }
 RANGE = (
     "a 90 % range covers what prices like these were off by, links, software and the host's share"
-    " of its DRAM where those are priors, and the misses of stand-in traces, no other assumption"
+    " of its DRAM where those are priors, what a full host's system may crowd out, and the misses"
+    " of stand-in traces, no other assumption"
 )
 INTRODUCTION = """# Evidence
 

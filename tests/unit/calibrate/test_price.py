@@ -79,7 +79,7 @@ def test_a_datasheet_price_is_explained(tokens, bound):
         "907.2 GB/s, 90 % of 1.008 TB/s",
     )
     assert time["  reads"] == pytest.approx(touched / 907.2e9 * 1e6, rel=1e-4)
-    assert rows["  products"][2] == "107.4 TFLOP/s, 65 % of 165.2 TFLOP/s"
+    assert rows["  products"][2] == "138.8 TFLOP/s, 84 % of 165.2 TFLOP/s"
 
 
 def test_what_takes_an_hour_is_told_with_its_line(card):

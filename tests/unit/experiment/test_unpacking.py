@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,20 @@ def test_of_variants_those_in_narrow_formats_are_unpacked() -> None:
     assert np.array_equal(run_replay(mixed).charges, by_events.charges)
     cut = run_replay(mixed, records="summary", cuts=np.array([0, 5]))
     assert np.array_equal(cut.charges, np.add.reduceat(by_events.charges, [0, 5]))
+
+
+def test_what_gives_way_is_copied_back() -> None:
+    """Behind each copy, as many bytes from the GPU; other software forgets it."""
+    case = case_of(experts={"capacity": "8 slots/layer"})
+    assert case.software.copies_back
+    layer = case.model.moe_layers[0]
+    assert layer.moe is not None
+    size, _, pinned, copies = case.copy_shape(layer.moe.expert)
+    up = case.prices.copy_ns(size, "h2d", pinned, copies)
+    down = case.prices.copy_ns(size, "d2h", pinned, copies)
+    assert case.expert_copy_ns(layer.moe.expert) == up + down
+    forgets = replace(case, software=case.software.model_copy(update={"copies_back": False}))
+    outcome, plain = run_replay(case), run_replay(forgets)
+    more = charged(outcome, "waiting_for_weights") - charged(plain, "waiting_for_weights")
+    assert more == int(outcome.counts.misses.sum()) * down
+    assert np.array_equal(outcome.charges, run_des(case, check=True).charges)
