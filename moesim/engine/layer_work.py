@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -134,9 +135,9 @@ class LayerWork:
             kinds[kind, len(keys)].append(keys)
         works: dict[Key, Work] = {}
         for (kind, times), every in kinds.items():
-            forms = _joined([decided[keys[0]].activations.form for keys in every])
+            forms = [decided[keys[0]].activations.form for keys in every]
             parts = [laid[keys[0]] for keys in every]
-            prices = _split(self._priced(kind, _merged(parts), forms, times), parts)
+            prices = _split(self._priced(kind, parts, forms, times), parts)
             for keys, of_keys in zip(every, prices, strict=True):
                 work = self._work(keys[0], decided[keys[0]], laid[keys[0]], of_keys)
                 works |= dict.fromkeys(keys, work)
@@ -160,7 +161,7 @@ class LayerWork:
                 return laid, self.launches[kinds[0]].of_pass(*given)
         elif self.case.variants is not None:
             self._copies_ns(layer, served.form[laid.loaded])
-        ns = self._priced(kinds, laid, served.form, 1)
+        ns = self._priced(kinds, [laid], [served.form], 1)
         return laid, PassNs(ns.kernel_ns.tolist(), ns.read_ns.tolist(), laid.read.tolist(),
                             ns.hosted_ns.tolist(), ns.moved_ns.tolist())  # fmt: skip
 
@@ -228,34 +229,43 @@ class LayerWork:
         given = (self.how, one.active, served(one.activations), one.streamed)
         return lay_out(*given, len(self.routing.local[key[1]]), counts, layer, gpu)
 
-    def _priced(self, kinds: tuple[int, ...], laid: Layout, form: Ints, times: int) -> LaunchPrices:
-        """The prices of layers that are alike, so many ``times`` over, whose variants are of
-        ``kinds``; ``form`` of their activations.
+    def _priced(
+        self, kinds: tuple[int, ...], parts: list[Layout], forms: list[Ints], times: int
+    ) -> LaunchPrices:
+        """The prices of ``parts``, layers that are alike, one behind another, so many ``times``
+        over, whose variants are of ``kinds``; ``forms`` of their activations.
         """
-        spec = self.launches[kinds[0]].spec
-        if len(kinds) == 1:
+        spec, varied = self.launches[kinds[0]].spec, len(kinds) > 1
+        gpu_rows, starts = _joined([one.gpu_rows for one in parts]), _starts_of(parts)
+        if not varied:
             launches = self.launches[kinds[0]]
-            kernel_ns = launches.prices(self.provenance, laid.gpu_rows, laid.starts, times)
+            kernel_ns = launches.prices(self.provenance, gpu_rows, starts, times)
         else:
-            assert self.case.variants is not None, "they have kinds of their own"
-            own = self.case.variants.variant_of[form[laid.on_gpu[laid.starts]]]
-            kernel_ns = self._of_variants(kinds, laid.gpu_rows, laid.starts, own)
-        read_ns = self._reading(spec, laid.read, kernel_ns, times)
-        moved = np.zeros((2, len(laid.hosted_rows)), np.int64)
-        if not len(laid.hosted):
+            own = self._variants_of(forms, [one.on_gpu[one.starts] for one in parts])
+            kernel_ns = self._of_variants(kinds, gpu_rows, starts, own)
+        read_ns = self._reading(spec, parts, kernel_ns, times)
+        hosted_rows = _joined([one.hosted_rows for one in parts])
+        moved = np.zeros((2, len(hosted_rows)), np.int64)
+        if not any(len(one.hosted) for one in parts):
             return LaunchPrices(kernel_ns, read_ns, NONE, moved)
         if not spec.on_host:
-            works = np.diff(laid.step_hosted) > 0
-            moved[:, works] = self._moved(laid.hosted_rows[works])
-        rows = laid.rows[laid.hosted]
-        if len(kinds) == 1:
+            works = np.flatnonzero(_joined([np.diff(one.step_hosted) for one in parts]))
+            moved[:, works] = self._moved(hosted_rows[works])
+        rows = _joined([one.rows[one.hosted] for one in parts])
+        if not varied:
             hosted_ns = self._beside(kinds[0], rows, times)
         else:
-            assert self.case.variants is not None, "they have kinds of their own"
-            hosted_ns, of = np.empty_like(rows), self.case.variants.variant_of[form[laid.hosted]]
+            hosted_ns, of = np.empty_like(rows), self._variants_of(forms, [p.hosted for p in parts])
             for variant, kind in enumerate(kinds):
                 hosted_ns[of == variant] = self._beside(kind, rows[of == variant], times)
         return LaunchPrices(kernel_ns, read_ns, hosted_ns, moved)
+
+    def _variants_of(self, forms: list[Ints], activations: list[Ints]) -> Ints:
+        """The variants of ``activations`` of several layers, by the ``forms`` of all of theirs."""
+        assert self.case.variants is not None, "they have kinds of their own"
+        every = zip(forms, activations, strict=True)
+        of_forms: Ints = self.case.variants.variant_of[_joined([form[at] for form, at in every])]
+        return of_forms
 
     def _of_variants(
         self, kinds: tuple[int, ...], rows: Ints, starts: Ints, variants: Ints
@@ -286,18 +296,18 @@ class LayerWork:
                     self.provenance.add("copy", np.array([price]), *of_copy, times=number)
             known.number[:] = 0
 
-    def _reading(self, spec: LayerSpec, read: Ints, kernel_ns: Ints, times: int) -> Ints:
-        """What reading the weights of ``read`` experts over the link takes beyond the kernel of
-        each launch, used so many ``times``.
+    def _reading(self, spec: LayerSpec, parts: list[Layout], kernel_ns: Ints, times: int) -> Ints:
+        """What reading weights over the link takes beyond the kernel of each launch of ``parts``,
+        used so many ``times``.
         """
-        beyond = np.zeros(len(read), np.int64)
         if not self.reads:
-            return beyond
+            return np.broadcast_to(np.int64(0), len(kernel_ns))
 
         def ask(new: Ints, _first: Ints) -> Ints:
             sizes = new[:, 0].tolist()
             return np.array([self.case.prices.copy_ns(size, "h2d", True, 1) for size in sizes])
 
+        read, beyond = _joined([one.read for one in parts]), np.zeros_like(kernel_ns)
         here = read > 0
         price = self._reads.prices(read[here, None] * _expert(spec).bytes, ask, times)
         beyond[here] = np.maximum(price - kernel_ns[here], 0)
@@ -371,36 +381,14 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _merged(parts: list[Layout]) -> Layout:
-    """Layouts of several layers as one of as many passes more; copies, which are not priced here,
-    are those of the first.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    activations = np.cumsum([0, *(len(one.rows) for one in parts)])
-    members = np.cumsum([0, *(len(one.on_gpu) for one in parts)])
-    hosted = np.cumsum([0, *(len(one.hosted) for one in parts)])
-
-    def behind(name: str, before: Ints) -> Ints:
-        every = zip((getattr(one, name) for one in parts), before.tolist(), strict=False)
-        return np.concatenate([one + at for one, at in every])
-
-    of_all = ("rows", "gpu_rows", "read", "hosted_rows")
-    joined = {name: _joined([getattr(one, name) for one in parts]) for name in of_all}
-    steps = [one.step_hosted[:-1] + at for one, at in zip(parts, hosted.tolist(), strict=False)]
-    return parts[0]._replace(
-        on_gpu=behind("on_gpu", activations),
-        starts=behind("starts", members),
-        hosted=behind("hosted", activations),
-        step_hosted=np.concatenate([*steps, hosted[-1:]]),
-        **joined,
-    )
+def _starts_of(parts: list[Layout]) -> Ints:
+    """Where the launches of ``parts`` begin, one behind another."""
+    before = accumulate((len(one.on_gpu) for one in parts[:-1]), initial=0)
+    return _joined([one.starts + at for one, at in zip(parts, before, strict=True)])
 
 
 def _split(prices: LaunchPrices, parts: list[Layout]) -> list[LaunchPrices]:
     """Those of each of ``parts``."""
-    if len(parts) == 1:
-        return [prices]
     launches = [len(one.starts) for one in parts]
     lengths = (
         launches,
@@ -408,6 +396,8 @@ def _split(prices: LaunchPrices, parts: list[Layout]) -> list[LaunchPrices]:
         [len(one.hosted) for one in parts],
         [len(one.hosted_rows) for one in parts],
     )
-    every = zip(prices, lengths, strict=True)
-    of_parts = [np.split(values, np.cumsum(of)[:-1], axis=-1) for values, of in every]
+    of_parts = [
+        [values[..., low:high] for low, high in pairwise(accumulate(of, initial=0))]
+        for values, of in zip(prices, lengths, strict=True)
+    ]
     return [LaunchPrices(*one) for one in zip(*of_parts, strict=True)]

@@ -259,13 +259,16 @@ class LayerCache:
 
     def _cells(self, active: int) -> Cells:
         """Room for steps with so many ``active`` experts, that of before where it will do."""
-        if self._room is None or self._room[0] != self.slots or self._miss.splits:
+        planned = active if self._miss.splits else 0
+        cells = self._room[1] if self._room and self._room[0] == self.slots else None
+        if cells is None or len(cells.planned) < planned:
             slots = max(self.slots, int(np.count_nonzero(self.resident)))
             room = slots, active, len(self.resident)
             own = is_own(reads_of(self._policy))
             cells = new_cells(self.rules.resident_first, *room, own, self._miss.splits)
             self._room = self.slots, cells  # residents never become more than those
-        return self._room[1]
+        cells.planned[:planned] = 1
+        return cells
 
     def decide_as(self, known: Steps | None, active: ActiveExperts) -> Steps:
         """``decide`` the coming steps from their experts alone, or take over those ``known`` of a

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk
+from moesim.engine.chunk import Chunk, Work
 from moesim.engine.pricing.host_times import host_head_ns, host_times, whole
 from moesim.engine.pricing.terms import Terms
 from moesim.engine.replay.clock.records import (
@@ -22,6 +22,7 @@ from moesim.engine.replay.clock.records import (
 from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
 from moesim.memory.host_cache import Reads
+from moesim.runtime.compiled import code_of, njit, types
 
 Mask = NDArray[np.bool_]
 NONE = np.empty(0, np.int64)
@@ -134,13 +135,14 @@ def played(case: Case, chunk: Chunk) -> Played:
     none = np.zeros((len(case.model.moe_layers), chunk.passes), np.int64)
     priced = priced_of(case, chunk.terms, phase)
     exchanges = [_by_moe_layer(way, none) for way in (chunk.dispatch, chunk.combine)]
+    reads, streams = case.miss.uses_link, case.prefill == "stream"
     return Played(
         priced.passes(phase, *exchanges),
         Works(
             launch_base=_bases([work.kernel_ns for work in own])[of_own],
             step_launches=np.stack([work.laid.step_launches for work in works]),
             kernel_ns=np.concatenate([work.kernel_ns for work in own]),
-            read_ns=np.concatenate([work.read_ns for work in own]),
+            read_ns=np.concatenate([work.read_ns for work in own]) if reads else NONE,
             there=NONE,
             copy_base=_bases([work.laid.copy_launch for work in own])[of_own],
             step_copies=np.stack([work.laid.step_copies for work in works]),
@@ -148,10 +150,8 @@ def played(case: Case, chunk: Chunk) -> Played:
             copy_wait=np.concatenate([work.laid.copy_wait for work in own]),
             copy_issued=NONE,
             copy_ns=np.concatenate([NONE, *(work.copy_ns for work in own)]),
-            streamed=np.stack([work.streamed for work in works]),
-            hosted=np.stack(
-                [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]
-            ),
+            streamed=np.stack([work.streamed for work in works]) if streams else NONE_STREAMED,
+            hosted=_hosted(works) if case.flags.on_host.any() else NO_ROWS,
             reads=_reads([work.reads for work in works if work.reads is not None]),
         ),
         max(int(np.diff(work.laid.step_launches).max()) for work in works),
@@ -177,13 +177,22 @@ def _bases(parts: list[Ints]) -> Ints:
     return np.cumsum([0, *(len(part) for part in parts[:-1])])
 
 
-def _hosted(step_hosted: Ints, hosted_ns: Ints, moved_ns: Ints) -> Ints:
-    """By pass, how long the host's experts and their rows take."""
-    if not len(hosted_ns):
-        return np.zeros(len(step_hosted) - 1, np.int64)
-    ends = np.concatenate(([0], np.cumsum(hosted_ns)))
-    hosted: Ints = ends[step_hosted[1:]] - ends[step_hosted[:-1]] + moved_ns[0] + moved_ns[1]
-    return hosted
+def _hosted(works: list[Work]) -> Ints:
+    """How long the host's experts of ``works`` and their rows take, int64[works, passes]."""
+    table, add_up = np.zeros((len(works), len(works[0].streamed)), np.int64), code_of(_add_up)
+    for work, row in zip(works, table, strict=True):
+        if len(work.hosted_ns):
+            add_up(work.laid.step_hosted, work.hosted_ns, *work.moved_ns, row)
+    return table
+
+
+@njit(types.void(*[types.int64[::1]] * 5), cache=True, _nrt=False)
+def _add_up(step_hosted: Any, hosted_ns: Any, down_ns: Any, up_ns: Any, row: Any) -> None:
+    """Fill in a ``row`` of ``_hosted``."""
+    for p in range(len(row)):
+        row[p] = down_ns[p] + up_ns[p]
+        for i in range(step_hosted[p], step_hosted[p + 1]):
+            row[p] += hosted_ns[i]
 
 
 def runs_of(case: Case, phase: NDArray[np.uint8]) -> Mask:
