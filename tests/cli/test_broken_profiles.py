@@ -33,7 +33,7 @@ HARDWARE = {  # what stands there, what is written instead, what is said
     "no source": (CARD, MEMORY, "memory: {value: 8 GiB}", "datasheet.memory.source: is missing"),
     "bare number": (CARD, MEMORY, "memory: 8 GiB", "datasheet.memory: .*keys with values.*source"),
     "almost no bandwidth": (CARD, "value: 15.75 GB/s", "value: 1e-9 GB/s", "pcie.value: .*1 MB/s to"),  # noqa: E501
-    "almost no share": (CARD, "value: 65 %", "value: 1e-9 %", "compute_fraction.value: .*0.1 % to"),
+    "almost no share": (CARD, "value: 84 %", "value: 1e-9 %", "compute_fraction.value: .*0.1 % to"),
     "milliseconds of a kernel": (CARD, "value: 4 us", "value: 4 ms", "kernel_start.value: .*unit right"),  # noqa: E501
     "milliseconds of a copy": (CARD, "value: 7 us", "value: 7 ms", "h2d.pinned.latency.value: .*to 1 ms"),  # noqa: E501
     "endless rows": (CARD, "rows: {value: 0,", "rows: {value: 1000000000000000000,", "1000000 or less"),  # noqa: E501
