@@ -30,6 +30,7 @@ from numba.core.typing.templates import infer_global
 from numba.extending import overload, register_jitable
 
 from moesim.config.errors import InputError
+from moesim.runtime.parts import PartCompiler
 from moesim.runtime.refused import REFUSALS, refused
 
 __all__ = [
@@ -138,6 +139,10 @@ KEPT = has_place() or make_place()
 """Whether compiled code is kept on disk; else every process compiles anew."""
 
 
+PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+"""How numba compiles what only compiled code calls."""
+
+
 def njit(
     *signature: Any, cache: bool = False, at_once: bool = False, vectors: bool = True,
     inner: bool = False, a_value: bool = False, **options: Any,
@@ -152,7 +157,8 @@ def njit(
     run needs few of those that there are, and each takes milliseconds.
     """
     compile_it: Any = numba.njit
-    jit = compile_it(no_cpython_wrapper=inner, no_cfunc_wrapper=not a_value, **options)
+    ways = PART if inner else {"no_cfunc_wrapper": not a_value}
+    jit = compile_it(**ways, **options)
 
     def compiled(function: Function) -> Function:
         made = jit(function)
@@ -244,7 +250,7 @@ def record(kind: type, *members: Any) -> Any:
 @cache
 def inlined(function: Function) -> Function:
     """``function`` as it is; compiled code that calls it, or is given it, has it built in."""
-    made: Function = register_jitable(no_cfunc_wrapper=True)(function)
+    made: Function = register_jitable(**PART)(function)
     return made
 
 
@@ -253,7 +259,7 @@ def built_in(function: Function) -> Function:
     """As ``inlined``, wherever it is called from: to be handed a dozen arrays takes longer than
     most of what is done with them.
     """
-    made: Function = register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)
+    made: Function = register_jitable(**PART, forceinline=True)(function)
     return made
 
 

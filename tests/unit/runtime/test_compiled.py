@@ -212,3 +212,20 @@ def test_what_no_other_process_finds_by_its_name_is_not_kept(kept_in):
         made = specialised(then_one_more, types.int64(types.int64), times)
         assert made(5) == 5 * factor + 1
     assert not list(kept_in.rglob("*.nbi"))
+
+
+def test_what_only_compiled_code_calls_is_to_python_as_it_was_written():
+    signature = types.int64(types.int64)
+
+    half = compiled.njit(signature, inner=True)(lambda x: x // 2)
+    assert half(5.0) == 2.0  # as Python has it, whatever the signature
+    one_more = compiled.njit(signature)(lambda x: half(x) + 1)
+    assert one_more(5) == 3
+    assert half.made.signatures == [signature.args]
+
+
+def test_a_value_for_compiled_code_is_named_as_one(kept_in):
+    called = types.int64(types.FunctionType(types.int64(types.int64)), types.int64)
+    through = compiled.njit(called)(lambda function, x: function(x))
+    signature = types.int64(types.int64)
+    assert through(compiled.njit(signature, a_value=True, at_once=True)(thrice), 5) == 15

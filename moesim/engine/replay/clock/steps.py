@@ -50,8 +50,8 @@ def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Functio
     count; ``inline``: into those that call it. Its loops are over few GPUs: vectors would cost more
     than they save.
     """
-    options = {"cache": True, "at_once": not inline, "vectors": False}
-    return njit(signature, **options, inner=inline, _nrt=False, forceinline=inline)
+    options = {"cache": not inline, "at_once": not inline, "inner": inline, "vectors": False}
+    return njit(signature, **options, _nrt=False, forceinline=inline)
 
 
 inlined = partial(compiled_clock, inline=True)
