@@ -56,8 +56,10 @@ $(RECORD): $(DEV)
 demo: $(RUNTIME)
 	@$(BIN)/moesim demo --out $(DEMO) -j $(JOBS)
 
+# Each worker goes through folders of its own, so that what one compiles or prepares the other finds.
+# Sources are read once, whatever the environment says: tests start some hundred processes.
 test: $(DEV)
-	$(BIN)/pytest -n auto --benchmark-disable tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist worksteal --benchmark-disable tests
 
 check: $(DEV)
 	$(BIN)/ruff check .

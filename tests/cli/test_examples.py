@@ -1,6 +1,7 @@
 """Every file in experiments/ runs, and answers its question."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +21,8 @@ EXAMPLES = [
 ]
 PARTS = {"quickstart": (":", 12), "small-moe": ("0:6", None)}
 """Requests of the shipped traces, and how many tokens of each."""
+MOST = {"requests": 16, "lengths.output_len": 16}
+"""Of examples that serve more, so much: what they answer is not judged here."""
 DESIGN_KEYS = {
     "model": "gpt-oss-20b                  # a card, or a path to config.json",
     "hardware": "rtx-4060-8gb              # a profile, or a path",
@@ -45,6 +48,13 @@ def short_trace(short_traces: Path) -> Path:
     return short_traces / "quickstart.parquet"
 
 
+def shortened(workload: dict[str, Any]) -> list[str]:
+    """The settings that keep a ``workload`` within MOST."""
+    has = {**workload, **{f"lengths.{key}": of for key, of in workload.get("lengths", {}).items()}}
+    longer = [(key, most) for key, most in MOST.items() if (has.get(key) or 0) > most]
+    return [word for key, most in longer for word in ("--set", f"workload.{key}={most}")]
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     out = tmp_path / "out"
@@ -53,8 +63,9 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     verb = "sweep" if swept else "run"
     named = example.get("trace")
     shipped = named is not None and named.endswith(".parquet")
-    trace = ["--set", f"trace={short_traces / Path(named).name}"] if shipped else []
-    code = main([verb, str(path), "--out", str(out), *trace])
+    settings = ["--set", f"trace={short_traces / Path(named).name}"] if shipped else []
+    settings += shortened(example.get("workload", {}))
+    code = main([verb, str(path), "--out", str(out), *settings])
     assert code == 0, capsys.readouterr().err
     if swept:
         table = read_sweep(out).table

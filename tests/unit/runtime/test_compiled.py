@@ -217,7 +217,7 @@ def test_what_no_other_process_finds_by_its_name_is_not_kept(kept_in):
 def test_what_only_compiled_code_calls_is_to_python_as_it_was_written():
     signature = types.int64(types.int64)
 
-    half = compiled.njit(signature, inner=True)(lambda x: x // 2)
+    half: Any = compiled.njit(signature, inner=True)(lambda x: x // 2)
     assert half(5.0) == 2.0  # as Python has it, whatever the signature
     one_more = compiled.njit(signature)(lambda x: half(x) + 1)
     assert one_more(5) == 3
