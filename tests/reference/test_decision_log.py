@@ -24,7 +24,6 @@ from moesim.engine.replay.run import run_replay
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.memory.curves.recency import Recency
 from moesim.memory.curves.stack import Stack
 from moesim.memory.policies import registry as policies
 
@@ -55,9 +54,10 @@ def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool,
     assume(quick.is_quick(first))
     runs = data.draw(variants(first))
     log = DecisionLog(decisions=decisions, most_bytes=most)
+    before = {kind: min(runs, 1) for kind, runs in stack_distances.RUNS_BEFORE.items()}
     with (
         patch.object(shared, "ACTIVATIONS", 40),
-        patch.object(stack_distances, "RUNS_BEFORE", dict.fromkeys(stack_distances.RUNS_BEFORE, 0)),
+        patch.object(stack_distances, "RUNS_BEFORE", before),
     ):
         for run in runs:
             assert_same(run_replay(run, log=log), run_replay(run))
@@ -81,15 +81,17 @@ def test_residents_first_decide_as_alone(policy: str) -> None:
 def test_one_pass_serves_all_sizes(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the runs that decide by themselves, one follows the stack, and later ones read it."""
     case = build(load_experiment(QUICKSTART).experiment, 60).case
+    every = runs_of(case, policy, [8, 12, 6, 20, 16, 5, 10, 4])
+    alone = [run_replay(run) for run in every]
     followed: list[int] = []
-    for kind in (Recency, Stack):
-        monkeypatch.setattr(kind, "stack_distances", spied(kind.stack_distances, followed))
+    for kind, name in ((stack_distances, "follow_all"), (Stack, "stack_distances")):
+        monkeypatch.setattr(kind, name, spied(getattr(kind, name), followed))
     log, before = DecisionLog(), stack_distances.RUNS_BEFORE[type(policies.get(policy)())]
-    for number, run in enumerate(runs_of(case, policy, [8, 12, 6, 20, 16, 5, 10, 4])):
-        assert_same(run_replay(run, log=log), run_replay(run))
-        assert bool(followed) == (number > before)
-    active_experts = Shared(case, Routing(case), None, by_layer=True)
-    assert len(followed) == len(case.model.moe_layers) * len(list(active_experts.runs()))
+    for number, run in enumerate(every):
+        assert_same(run_replay(run, log=log), alone[number])
+        assert bool(followed) == (number >= before)
+    runs = len(list(Shared(case, Routing(case), None, by_layer=True).runs()))
+    assert len(followed) == runs * (1 if policy == "lru" else len(case.model.moe_layers))
 
 
 def spied(stack_distances_of: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:

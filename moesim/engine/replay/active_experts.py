@@ -88,6 +88,57 @@ def _count_few(ids: Any, rows: Any, own: Any, layer: int, count: Any, seen: Any)
 
 
 @njit(
+    types.boolean(IDS, _FLAT, _FLAT, types.int64, _TABLE, _FLAT, _FLAT, _FLAT, types.int64[:, :]),
+    cache=True, _nrt=False,
+)  # fmt: skip
+def _find_by_row(
+    ids: Any, rows: Any, own: Any, layer: int, columns: Any,
+    active_offsets: Any, experts: Any, active_rows: Any, executed: Any,
+) -> bool:  # fmt: skip
+    """As ``find_active_experts`` of a layer, in steps that have one of the ``rows`` each: all are
+    sorted at once, in vectors. ``columns`` int64[k, steps] is room, ``executed`` of the layer.
+    Whether all rows choose k different ones.
+    """
+    steps, top_k, twice = len(rows), ids.shape[2], False
+    for step in range(steps):
+        row = rows[step]
+        for k in range(top_k):
+            expert = ids[row, layer, k]
+            if expert == NO_EXPERT:
+                return False
+            columns[k, step] = own[expert]
+    for last in range(top_k - 1, 0, -1):
+        for k in range(last):
+            left, right = columns[k], columns[k + 1]
+            for step in range(steps):
+                one, other = left[step], right[step]
+                left[step], right[step] = min(one, other), max(one, other)
+    for k in range(top_k - 1):
+        left, right = columns[k], columns[k + 1]
+        for step in range(steps):
+            twice |= left[step] == right[step]
+    for step in range(steps):
+        for k in range(top_k):
+            experts[step * top_k + k] = columns[k, step]
+            active_rows[step * top_k + k] = 1
+        active_offsets[step + 1] = (step + 1) * top_k
+        executed[step, 0] += 0 if twice else top_k
+    return not twice
+
+
+@njit(types.boolean(SPANS, _MASK), cache=True, _nrt=False)
+def _have_a_row_each(spans: Any, active: Any) -> bool:
+    """Whether steps have one row each, and need all layers."""
+    steps, layers = active.shape
+    each = len(spans.ones_at) == steps + 1 and spans.spans_at[steps] == 0
+    for step in range(steps if each else 0):
+        each &= spans.ones_at[step] == step and spans.ones_at[step + 1] == step + 1
+        for layer in range(layers):
+            each &= active[step, layer]
+    return bool(each)
+
+
+@njit(
     types.void(
         IDS, RUNNING, SPANS, _MASK, _TABLE, _FLAT, types.int64, _TABLE, _TABLE, _TABLE, _CUBE,
     ),
@@ -106,17 +157,19 @@ def find_active_experts(
     gpus] rows, added to.
     """
     _, layers, top_k = ids.shape
-    homes = len(gpu_of_home)
-    width = homes // gpus
-    count, seen = np.zeros(homes, np.int64), np.empty(homes, np.int64)
-    ordered = np.empty(homes, np.int64)
-    filled = np.zeros(gpus, np.int64)
-    on_gpu = np.zeros(gpus, np.int64)
+    homes, width = len(gpu_of_home), len(gpu_of_home) // gpus
+    count = np.zeros(homes, np.int64)
+    seen, ordered = np.empty(homes, np.int64), np.empty(homes, np.int64)
+    filled, on_gpu = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
+    single = gpus == 1 and _have_a_row_each(spans, active)
+    columns = np.empty((top_k, len(active) if single else 0), np.int64)
+    active_offsets[:, 0] = 0
     for layer in range(layers):
         kept, own = layer if executed.shape[1] > 1 else 0, home[layer]
         filled[:] = 0
-        for gpu in range(gpus):
-            active_offsets[layer * gpus + gpu, 0] = 0
+        line = active_offsets[layer], experts[layer], active_rows[layer], executed[:, kept]
+        if single and _find_by_row(ids, spans.ones, own, layer, columns, *line):
+            continue
         for step in range(len(active)):
             distinct, first, last = 0, spans.ones_at[step], spans.ones_at[step + 1]
             if spans.spans_at[step + 1] > spans.spans_at[step] or (last - first) * top_k > MANY:
@@ -135,23 +188,20 @@ def find_active_experts(
                         distinct += 1
             if gpus == 1:
                 total, place = 0, filled[0]
+                filled[0] = active_offsets[layer, step + 1] = place + distinct
                 for i in range(distinct):
                     at = ordered[i]
                     experts[layer, place + i], active_rows[layer, place + i] = at, count[at]
-                    total += count[at]
-                    count[at] = 0
-                filled[0] = active_offsets[layer, step + 1] = place + distinct
+                    total, count[at] = total + count[at], 0
                 executed[step, kept, 0] += total
                 continue
             on_gpu[:] = 0
-            for i in range(distinct):
-                at = ordered[i]
+            for at in ordered[:distinct]:
                 gpu = gpu_of_home[at]
                 work, place = layer * gpus + gpu, filled[gpu]
                 experts[work, place], active_rows[work, place] = at - gpu * width, count[at]
                 on_gpu[gpu] += count[at]
-                filled[gpu] = place + 1
-                count[at] = 0
+                filled[gpu], count[at] = place + 1, 0
             for gpu in range(gpus):
                 active_offsets[layer * gpus + gpu, step + 1] = filled[gpu]
                 executed[step, kept, gpu] += on_gpu[gpu]

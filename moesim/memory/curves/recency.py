@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.memory.activations import ActiveExperts
-from moesim.runtime.compiled import njit
+from moesim.runtime.compiled import njit, types
 
 Ints = NDArray[np.int64]
 StackDistances = NDArray[np.uint16]
 
 
-@njit(
-    "void(int64[::1], int64[::1], uint16[::1], uint16[::1], int64[::1])", cache=True
-)  # fmt: skip
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+_RANK, _RANKS = types.uint16[::1], types.uint16[:, ::1]
+
+
+@njit(types.void(_FLAT, _FLAT, _RANK, _RANK, _FLAT), cache=True, _nrt=False)
 def _follow(offsets: Any, experts: Any, rank: Any, distances: Any, again: Any) -> None:
+    """As ``Recency`` says; ``again`` is not counted where it has no elements."""
     for step in range(len(offsets) - 1):
         low, high = offsets[step], offsets[step + 1]
         newest = False
@@ -25,7 +28,7 @@ def _follow(offsets: Any, experts: Any, rank: Any, distances: Any, again: Any) -
             distance = rank[experts[i]]
             distances[i] = distance
             newest |= distance == 0
-        if newest:  # rule (c): all residents are needed, and the first activation misses
+        if newest and len(again) > 0:  # rule (c): all are needed, and the first activation misses
             needed, longer = 0, True
             while longer:
                 needed += 1
@@ -37,7 +40,18 @@ def _follow(offsets: Any, experts: Any, rank: Any, distances: Any, again: Any) -
             distance = rank[experts[i]]
             for e in range(len(rank)):
                 rank[e] += rank[e] < distance
-            rank[experts[i]] = 0
+        for i in range(low, high):  # behind the rest: vectors do not wait for what is written last
+            rank[experts[i]] = high - 1 - i
+
+
+@njit(types.void(_TABLE, _TABLE, _RANKS, _RANKS), cache=True)
+def follow_all(offsets: Any, experts: Any, ranks: Any, distances: Any) -> None:
+    """Fill in ``distances`` [works, active experts] of works that need ``experts`` [works, active
+    experts], by the ``ranks`` [works, experts] so far, which become those after them.
+    """
+    nothing = np.empty(0, np.int64)
+    for work in range(len(offsets)):
+        _follow(offsets[work], experts[work], ranks[work], distances[work], nothing)
 
 
 class Recency:

@@ -108,6 +108,49 @@ def look_up(rules: Any, offsets: Any, experts: Any, distances: Any, slots: int, 
 
 
 @njit(
+    types.void(NEEDED, types.uint16[::1], _INT, DECIDED, _INT, _INT, _INT, _FLAT),
+    cache=True, _nrt=False,
+)  # fmt: skip
+def lay_whole(
+    needed: Any, distances: Any, slots: int, out: Any, work: int, layer: int, gpu: int, filled: Any
+) -> None:
+    """As ``lay_out`` of what ``look_up`` finds, where each step is one launch, whose copies wait
+    for nothing: nothing is kept of each activation.
+    """
+    offsets, rows, known = needed.offsets[work], needed.rows[work], len(distances) > 0
+    launches, first_copy, odd, odd_members = filled
+    first_launch, copies = launches, first_copy
+    out.step_launches[work, 0] = out.step_copies[work, 0] = 0
+    for step in range(len(offsets) - 1):
+        low, high = offsets[step], offsets[step + 1]
+        hits = access_hits = together = 0
+        for i in range(low, high):
+            hit = not known or distances[i] < slots
+            together += rows[i]
+            hits += hit
+            access_hits += rows[i] if hit else 0
+        if high > low:
+            out.launch_ones[launches] = together if together == high - low else 0
+            if together > high - low:
+                out.odd_at[odd], out.odd_starts[odd] = launches, odd_members
+                odd += 1
+                for i in range(low, high):
+                    out.odd_rows[odd_members] = rows[i]
+                    odd_members += 1
+            launches += 1
+        copies += high - low - hits
+        out.step_launches[work, step + 1] = launches - first_launch
+        out.step_copies[work, step + 1] = copies - first_copy
+        out.counts[ACTIVATED, step, layer, gpu] += high - low
+        out.counts[HITS, step, layer, gpu] += hits
+        out.counts[ACCESS_HITS, step, layer, gpu] += access_hits
+    for copy in range(first_copy, copies):
+        out.copy_launch[copy], out.copy_wait[copy] = 0, -1
+    filled[0], filled[1], filled[2], filled[3] = launches, copies, odd, odd_members
+    out.most_launches[0] = max(out.most_launches[0], launches > first_launch)
+
+
+@njit(
     types.void(
         RULES, types.boolean, NEEDED, ACTIVATIONS, _FLAT, DECIDED, _INT, _INT, _INT, _FLAT
     ),
@@ -213,18 +256,14 @@ def decide_all_with(
             np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
             np.empty(room, np.int64), np.empty(room if marks else 0, np.int64), nobody,
         )  # fmt: skip
-        alike = not rules.serial and known.distances.shape[1] == 0
-        there = room if alike and len(kept.state) == 0 else 0
-        all_hit, one_launch, no_wait = (
-            np.ones(there, np.bool_),
-            np.zeros(there, np.int64),
-            np.full(there, -1, np.int64),
-        )
+        known_distances = known.distances.shape[1] > 0
+        whole = not (rules.serial or marks or (rules.resident_first and known_distances))
         for work in order.works:
             layer, gpu = work // gpus, work % gpus
             number, offsets, experts = kept.local[gpu], needed.offsets[work], needed.experts[work]
             out.launch_base[work], out.copy_base[work] = filled[0], filled[1]
             begin, end = kept.state_at[work], kept.state_at[work + 1]
+            row = layer if out.counts.shape[2] > 1 else 0
             if end > begin:
                 demand = Demand(
                     offsets, experts, known.next_use[work], known.weights[work], no_prices,
@@ -235,14 +274,15 @@ def decide_all_with(
                     kept.state[begin:end].reshape((-1, number)), first, kept.now[work],
                     activations,
                 )  # fmt: skip
-            elif there == 0:
-                distances = known.distances[work]
-                look_up(rules, offsets, experts, distances, kept.slots[work], activations)
-                activations.victim[:] = -1
             else:
-                activations = Activations(experts, all_hit, one_launch, no_wait, nobody, nobody)
-            row = layer if out.counts.shape[2] > 1 else 0
-            lay_out(rules, order.overlap, needed, activations, own, out, work, row, gpu, filled)
+                distances, slots = known.distances[work], kept.slots[work]
+                if whole:
+                    lay_whole(needed, distances, slots, out, work, row, gpu, filled)
+                else:
+                    look_up(rules, offsets, experts, distances, slots, activations)
+                    activations.victim[:] = -1
+            if end > begin or not whole:
+                lay_out(rules, order.overlap, needed, activations, own, out, work, row, gpu, filled)
             if marks:
                 count_marks(
                     offsets, experts, known.marks[work], activations, Victims(nobody, nobody),

@@ -68,12 +68,18 @@ class Shared:
             self.log.put(key, ahead, size)
         return ahead
 
-    def most(self) -> Ints | None:
-        """The most experts that a step needs of each (MoE layer, GPU), int64[MoE layers x gpus],
-        where an earlier run found all active experts.
+    @property
+    def known(self) -> bool:
+        """Whether an earlier run found all active experts."""
+        return self._active_experts.known
+
+    def most(self) -> Ints:
+        """The most experts that a step needs of each (MoE layer, GPU), int64[MoE layers x gpus]:
+        what its tokens choose, or, where an earlier run found all active experts, what it needs.
         """
-        if self.log is None or not self._active_experts.known:
-            return None
+        if self.log is None or not self.known:
+            tokens = int(np.diff(self.case.schedule.offsets).max(initial=0))
+            return np.full(self.finder.layers * self.case.gpus, tokens * self.case.trace.top_k)
         key = (*self.key, "most")
         most: Ints | None = self.log.get(key)
         if most is None:

@@ -11,39 +11,38 @@ from moesim.engine.replay.log import Parts
 from moesim.engine.replay.quick.shared import Shared
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import costs_ahead, order_of
-from moesim.memory.curves.recency import Recency
+from moesim.memory.curves.recency import follow_all
 from moesim.memory.curves.stack import Stack
 from moesim.memory.policies.lfu import Lfu
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policies.min import Min
 
-RUNS_BEFORE: dict[type, int] = {Lru: 1, Lfu: 4, Min: 4}
+RUNS_BEFORE: dict[type, int] = {Lru: 0, Lfu: 5, Min: 5}
 """Runs of a policy that decide by themselves, as one pass for all sizes takes about as long as it
-spares so many of them.
+spares so many of them; of LRU it takes less than one.
 """
 NONE = np.empty(0, np.int64)
 
 
 def stack_distances_of(shared: Shared) -> StackDistances | None:
-    """The stack distances of a case's active experts, where earlier runs make them pay and they
-    decide all: slots that are empty at first and hold what any step needs, or all experts.
+    """The stack distances of a case's active experts, where they pay, alone or with those of
+    other runs, and decide all: slots that are empty at first and hold what any step needs, or all
+    experts.
     """
     case, log = shared.case, shared.log
     before = RUNS_BEFORE.get(type(case.policy))
-    if log is None or before is None or case.initial != "empty" or not case.offloaded:
-        return None
-    if case.protect == "none":
-        return None  # what a step needs may then be evicted, however many slots there are
+    if before is None or (before and not shared.known) or case.schedule.grows:
+        return None  # the slots would have to hold what passes need that nobody knows yet
+    if case.initial != "empty" or not case.offloaded or case.protect == "none":
+        return None  # without protection a step may evict what it needs, however many slots it has
     if isinstance(case.policy, Lru) and case.order != "id":
         return None  # which of a step's experts was used last then depends on the slots
-    if (most := shared.most()) is None:
-        return None
-    slots = case.slots.T.ravel()
-    if not (slots >= np.minimum(most, _experts_of(shared))).all():
+    most = np.minimum(shared.most(), _experts_of(shared))
+    if not (case.slots.T.ravel() >= most).all():
         return None
     key = (*shared.key, "stack distances", type(case.policy))
     distances = StackDistances(shared, most, Parts(log, key))
-    return distances if distances.known or log.asked[key] > before else None
+    return distances if distances.known or log is None or log.asked[key] >= before else None
 
 
 def _experts_of(shared: Shared) -> Ints:
@@ -58,12 +57,13 @@ class StackDistances:
 
     def __init__(self, shared: Shared, most: Ints, parts: Parts) -> None:
         self._parts, self.ahead = parts, shared.case.policy.looks_ahead
-        self._experts = _experts_of(shared).tolist()
-        self._stacks: list[Recency | Stack] = []
+        self._experts, width = _experts_of(shared).tolist(), shared.finder.width
+        self._ranks = np.full((len(most), width), width, np.uint16)
+        """Of LRU, how many experts were used after each one; ``width``: it was never used."""
+        self._stacks: list[Stack] = []
         for experts, least in zip(self._experts, most.tolist(), strict=True):
-            order = order_of(shared.case.policy, np.zeros(experts, np.int64))
-            stack = Recency(experts) if order is None else Stack(order, max(least, 1))
-            self._stacks.append(stack)
+            if (order := order_of(shared.case.policy, np.zeros(experts, np.int64))) is not None:
+                self._stacks.append(Stack(order, max(least, 1)))
 
     @property
     def known(self) -> bool:
@@ -79,14 +79,13 @@ class StackDistances:
 
     def _followed(self, found: Needed, next_use: Ints) -> NDArray[np.uint16]:
         distances = np.zeros(found.experts.shape, np.uint16)
-        for work, (stack, count) in enumerate(zip(self._stacks, self._experts, strict=True)):
-            number = found.offsets[work, -1]
+        if not self._stacks:
+            follow_all(found.offsets, found.experts, self._ranks, distances)
+        for work, stack in enumerate(self._stacks):
+            number, after = found.offsets[work, -1], NONE
             active = ActiveExperts(found.offsets[work], found.experts[work, :number])
-            if isinstance(stack, Recency):
-                distances[work, :number] = stack.stack_distances(active)
-                continue
-            after = NONE
             if self.ahead:
+                count = self._experts[work]
                 after = costs_ahead(next_use[work, :number], active.experts, count)
             distances[work, :number] = stack.stack_distances(active, after)
         return distances

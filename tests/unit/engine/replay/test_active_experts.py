@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 
 from moesim.engine.replay.active_experts import (
     FEW,
@@ -14,6 +16,7 @@ from moesim.engine.replay.active_experts import (
     sum_weights,
 )
 from moesim.engine.replay.spans import UNKNOWN, spans_of
+from moesim.trace.routing import NO_EXPERT
 from tests.unit.engine.replay.routed import (
     CHOICES,
     GPU_OF_EXPERT,
@@ -102,3 +105,20 @@ def test_gate_weights_of_an_expert_are_added_up() -> None:
         offsets, experts, sums,
     )  # fmt: skip
     assert sums.tolist() == [[30, -1, -1, -1], [75, 21, 6, 3]]
+
+
+@pytest.mark.parametrize("last", [[6, 1, 4], [6, NO_EXPERT, 4], [6, 1, 6]])
+def test_passes_of_a_row_each_need_what_it_chooses(last: list[int]) -> None:
+    """Sorted all at once, unless a row chooses fewer, or one expert twice."""
+    chosen = [[5, 0, 3], [7, 2, 1], last]
+    offsets, experts, rows = (np.zeros((1, n), np.int64) for n in (4, 9, 9))
+    executed, home = np.zeros((3, 1, 1), np.int64), np.arange(8)[::-1].reshape(1, 8).copy()
+    find_active_experts(
+        ids(chosen), UNKNOWN, spans_of(np.array([2, 0, 1]), np.arange(4))[0],
+        np.ones((3, 1), np.bool_), home, np.zeros(8, np.int64), 1, offsets, experts, rows, executed,
+    )  # fmt: skip
+    needed = [sorted(7 - e for e in chosen[row] if e != NO_EXPERT) for row in (2, 0, 1)]
+    cuts = [slice(*two) for two in pairwise(offsets[0].tolist())]
+    assert [experts[0, cut].tolist() for cut in cuts] == [sorted(set(one)) for one in needed]
+    assert [rows[0, cut].sum() for cut in cuts] == executed[:, 0, 0].tolist()
+    assert executed[:, 0, 0].tolist() == [len(one) for one in needed]
