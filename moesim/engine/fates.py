@@ -85,8 +85,8 @@ class Ledger:
 
     def add(self, first: int, last: int, works: Mapping[tuple[int, int], Work]) -> None:
         """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
-        self._add(first, last, self._fate(last - first, works))
-        self._unpacking.append(self._unpacked(last - first, works))
+        passes = last - first
+        self.add_fate(first, self._fate(passes, works), self._unpacked(passes, works))
 
     def add_served(self, first: int, served: NDArray[np.int8]) -> None:
         """Those of passes from ``first`` on, whose activations were ``served`` in such forms (see
@@ -99,24 +99,21 @@ class Ledger:
             forms = served[:, layer, gpu, : len(numbers)]
             fate[:, layer, numbers] = self.fate_of[forms]
             spent[:, gpu] += np.where(forms >= 0, self.each_ns[layer, forms], 0).sum(axis=1)
-        self._add(first, first + len(served), fate)
-        self._unpacking.append(spent)
+        self.add_fate(first, fate, spent)
 
     def add_fate(self, first: int, fate: NDArray[np.int8], unpacking_ns: Ints) -> None:
         """Those of passes from ``first`` on, by the ``fate`` int8[passes, MoE layers,
         ``Routing.numbers``] of each expert, and what unpacking took, int64[passes, gpus].
         """
-        self._add(first, first + len(fate), fate)
+        schedule, last = self.case.schedule, first + len(fate)
         self._unpacking.append(unpacking_ns)
-
-    def _add(self, first: int, last: int, fate: NDArray[np.int8]) -> None:
-        """Add up passes first:last, by the ``fate`` of each expert."""
-        schedule = self.case.schedule
         span = slice(schedule.offsets[first], schedule.offsets[last])
         request = schedule.request[span].astype(np.int64)
         _, weights, of_pass = self.routing.chosen_weights(first, last)
         ids = self.routing.numbered(first, last)
-        self._make_room(int(request.max(initial=-1)) + 1)
+        if (more := int(request.max(initial=-1)) + 1 - self.by_request.shape[1]) > 0:
+            room = np.zeros((2, more, len(self.names)), np.int64)
+            self.by_request = np.concatenate((self.by_request, room), axis=1)
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
 
     def _unpacked(self, passes: int, works: Mapping[tuple[int, int], Work]) -> Ints:
@@ -136,11 +133,6 @@ class Ledger:
             numbers = self.routing.numbers_of(layer, gpu)
             _note(fate, layer, offsets, numbers[one.expert], self.fate_of[one.form])
         return fate
-
-    def _make_room(self, requests: int) -> None:
-        if (more := requests - self.by_request.shape[1]) > 0:
-            room = np.zeros((2, more, len(self.names)), np.int64)
-            self.by_request = np.concatenate((self.by_request, room), axis=1)
 
     @property
     def total(self) -> Fates:

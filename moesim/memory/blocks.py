@@ -34,7 +34,9 @@ def _taken(tensor: int, free: list[int]) -> int:
     size = _up(max(tensor, 1), BLOCK)
     place, segment = bisect_left(free, size), 0
     if place == len(free):
-        segment = _segment(size)
+        segment = SMALL_SEGMENT
+        if size > SMALL:
+            segment = SEGMENT if size < LARGE else _up(size, ROUNDED)
         block = segment
     else:
         block = free.pop(place)
@@ -42,13 +44,6 @@ def _taken(tensor: int, free: list[int]) -> int:
     if rest >= BLOCK if size <= SMALL else rest > SMALL:
         insort(free, rest)
     return segment
-
-
-def _segment(size: int) -> int:
-    """Bytes of a segment for a block of ``size``."""
-    if size <= SMALL:
-        return SMALL_SEGMENT
-    return SEGMENT if size < LARGE else _up(size, ROUNDED)
 
 
 def _up(size: int, multiple: int) -> int:

@@ -41,11 +41,6 @@ class Form:
         """Whether nothing waits for its copy."""
         return self.runs_on == "host" and self.source == "slot"
 
-    @property
-    def keeps_slot(self) -> bool:
-        """Whether an expert that misses takes a slot, after a copy."""
-        return self.source == "slot"
-
 
 IN_SLOT = 0
 """The number of the form of hits and prefetches: the first of every table is LOADED."""
@@ -81,7 +76,7 @@ def flags_of(forms: tuple[Form, ...]) -> Flags:
         on_gpu=mask([form.runs_on == "gpu" for form in forms]),
         on_host=mask([form.runs_on == "host" for form in forms]),
         nowhere=mask([form.runs_on == "nowhere" for form in forms]),
-        in_slot=mask([form.keeps_slot for form in forms]),
+        in_slot=mask([form.source == "slot" for form in forms]),
         over_link=mask([form.source == "link" for form in forms]),
     )
 

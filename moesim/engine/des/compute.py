@@ -7,7 +7,6 @@ from typing import Any
 
 import simpy
 
-from moesim.engine.des.copies import CopyGroup
 from moesim.engine.des.records import Records
 from moesim.engine.outcome import Span
 
@@ -59,10 +58,6 @@ class Compute:
         held = self.records.held
         if self.keep_spans and (not held or held[-1][1] != experts):
             held.append((time, experts))
-
-    def keep_copies(self, group: CopyGroup) -> None:
-        """Record the copies of ``group`` when it has ended."""
-        self.records.copies(group, self.number)
 
     def span(
         self, engine: str, name: str, start: int, end: int, category: str, experts: str = "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import simpy
 
 from moesim.engine.des.copies import CopyGroup
@@ -50,7 +52,6 @@ def copy_groups(
 
 def name_copies(groups: Groups, layer: MoeLayer, index: int, step: int) -> None:
     """Tell each group which experts it brings, of which layer and step."""
-    for group in (group for of_launch in groups.values() for group in of_launch):
+    for group in chain.from_iterable(groups.values()):
         first = layer.step_copies[index] + group.index
-        copies = range(first, first + group.count)
-        group.bring(step, layer.index, *map(layer.expert_of_copy, copies))
+        group.bring(step, layer.index, *layer.copy_expert[first : first + group.count])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import simpy
@@ -78,7 +78,10 @@ class Gpu(Compute):
             phases = self.case.schedule.phase[first:last].tolist()
             earliest = self.case.schedule.earliest_starts(first, last).tolist()
             begins = self.case.schedule.begins(first, last).tolist()
-            by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
+            by_phase = {
+                phase: [layers[layer.index] for layer in self.case.layers_of(phase)]
+                for phase in set(phases)
+            }
             for index, phase in enumerate(phases):
                 self.step, self.chunk = first + index, number
                 yield from self._begin(earliest[index], begins[index])
@@ -104,11 +107,6 @@ class Gpu(Compute):
         self.time = self.host = max(self.time, not_before)
         if not self.case.schedule.grows:  # else GPUs meet, and one may begin before another's end
             yield from self.reach()
-
-    def _of_phase(
-        self, layers: list[DenseLayer | MoeLayer], phase: int
-    ) -> list[DenseLayer | MoeLayer]:
-        return [layers[layer.index] for layer in self.case.layers_of(phase)]
 
     def _forward(
         self, layers: list[DenseLayer | MoeLayer], index: int, head: list[TermOnGpu], phase: int
@@ -233,7 +231,8 @@ class Gpu(Compute):
         if self.keep_spans:
             down, *experts, up = pairwise(times)
             self.span("rows_out", "rows to CPU", *down, "copy")
-            for expert, part in zip(layer.experts_of_host(index), experts, strict=True):
+            low, high = layer.step_hosted[index : index + 2]
+            for expert, part in zip(layer.hosted_expert[low:high], experts, strict=True):
                 self.span("cpu", "expert on CPU", *part, "experts", expert)
             self.span("rows_in", "rows from CPU", *up, "copy")
 
@@ -327,7 +326,8 @@ class Gpu(Compute):
         if groups or self.host_compute:
             self.time = known
             yield from self.reach()
-        self._submit(groups)
+        for group in chain.from_iterable(groups.values()):
+            self.copy_in.submit(group)
         self.held += layer.filled[index]
         self.hold(known, self.held)
         if layer.streamed[index] and whole is None:
@@ -345,11 +345,6 @@ class Gpu(Compute):
         if self.keep_spans:
             name_copies(groups, layer, index, self.step)
         return groups, ends
-
-    def _submit(self, groups: Groups) -> None:
-        for group in groups.values():
-            for part in group:
-                self.copy_in.submit(part)
 
     def _load_before(self, index: int) -> Events:
         """Load what is predicted before the pass; nothing here."""

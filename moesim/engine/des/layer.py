@@ -224,10 +224,6 @@ class MoeLayer:
         """The prices of the host's experts in a pass."""
         return self.hosted_ns[self.step_hosted[index] : self.step_hosted[index + 1]]
 
-    def experts_of_host(self, index: int) -> list[str]:
-        """The experts that the host computes in a pass."""
-        return self.hosted_expert[self.step_hosted[index] : self.step_hosted[index + 1]]
-
     def experts_of_launch(self, launch: int) -> str:
         """The experts that run in ``launch`` of the chunk, with commas between."""
         return ",".join(
@@ -239,10 +235,6 @@ class MoeLayer:
     def copy_of(self, copy: int) -> tuple[int, int]:
         """The price and the bytes of ``copy`` of the chunk."""
         return self.copied[copy] if self.copied else (self.copy_ns, self.amount)
-
-    def expert_of_copy(self, copy: int) -> str:
-        """The expert that ``copy`` of the chunk brings."""
-        return self.copy_expert[copy]
 
 
 def layers_on(

@@ -25,7 +25,7 @@ class Records:
     spans: list[Span] = field(default_factory=list)
     held: list[tuple[int, int]] = field(default_factory=list)
 
-    def copies(self, group: CopyGroup, gpu: int) -> None:
+    def copies(self, gpu: int, group: CopyGroup) -> None:
         """The copies of a group that has ended."""
         name, where = "copy ahead" if group.ahead else "copy", (group.step, group.layer)
         for expert, times in zip(group.experts, group.spans, strict=True):

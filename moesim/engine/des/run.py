@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -86,7 +87,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
             ahead = Ahead(env, case, number, program, copy_in, named=spans)
             gpu.decide_by(ahead, feed.counted)
         if spans:
-            copy_in.on_copy = gpu.keep_copies
+            copy_in.on_copy = partial(gpu.records.copies, number)
         gpus.append(gpu)
         env.process(gpu.run(feed))
     try:

@@ -39,6 +39,8 @@ LEARNING_PART = 0.25
 """Share of the trace from which ``initial: most_used`` learns, unless the policy names its own."""
 
 NONE = np.empty(0, np.int64)
+OF_PREFETCHES = b"cache_policy.random.prefetch"
+"""The name of draws for victims of prefetches."""
 
 
 class Residencies:
@@ -82,7 +84,7 @@ class Residencies:
 
     def _open(self) -> None:
         """Make the caches, and draw for what is known."""
-        self._streams = {(pool[0], gpu): self._stream(pool, gpu) for pool, gpu in self._cached}
+        self._streams = {(pool[0], gpu): self._stream((pool[0], gpu)) for pool, gpu in self._cached}
         self._caches = {
             (pool[0], gpu): self._make_cache(pool, gpu, int(self.case.slots[gpu, list(pool)].sum()))
             for pool, gpu in self._cached
@@ -95,11 +97,13 @@ class Residencies:
         return self._caches
 
     def held(self, gpu: int) -> int:
-        """Experts of ``gpu`` that are in slots now, all of those layers that have slots for all."""
-        mine = [(pool, cache) for (pool, of_gpu), cache in zip(
-            self._cached, self._caches.values(), strict=True) if of_gpu == gpu]  # fmt: skip
-        whole = len(self.routing.moe_layers) - sum(len(pool) for pool, _ in mine)
-        in_slots = sum(int(cache.resident.sum()) for _, cache in mine)
+        """Experts of ``gpu`` that are in slots now, all of those layers that have slots for all; a
+        variant of an expert is one.
+        """
+        pooled = sum(len(pool) for pool, of_gpu in self._cached if of_gpu == gpu)
+        whole = len(self.routing.moe_layers) - pooled
+        mine = (cache for (_, of_gpu), cache in self._caches.items() if of_gpu == gpu)
+        in_slots = sum(int(cache.resident.sum()) for cache in mine)
         return whole * len(self.routing.local[gpu]) + in_slots
 
     def move(self, moved: Ints) -> None:
@@ -410,10 +414,10 @@ class Residencies:
         usage = np.zeros(len(pool) * len(local), np.int64)
         if case.initial == "most_used" or reads_usage(type(case.policy)):
             usage = np.concatenate([self._usage(layer)[local] for layer in pool])
-        stream = self._stream(pool, gpu, b"initial")
+        key, whole = (pool[0], gpu), slots >= len(usage)
+        stream = self._stream(key, b"initial")
         room, first = case.room(gpu), in_order(case.initial, usage, len(pool), stream)[before:]
         first = first[:slots] if room is None else room.first_of(first)
-        key, whole = (pool[0], gpu), slots >= len(usage)
         return LayerCache(
             case.policy,
             slots,
@@ -423,7 +427,7 @@ class Residencies:
             layers=len(pool),
             miss=case.miss,
             given=Given(
-                prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
+                prefetch_draws=self._stream(key, OF_PREFETCHES) if case.policy.draws else None,
                 first_use=self._future[key][1] if key in self._future else None,
                 resident=first if case.initial != "empty" or whole else None,
                 bandwidths=case.bandwidths,
@@ -434,13 +438,14 @@ class Residencies:
         )
 
     def _stream(
-        self, pool: tuple[int, ...], gpu: int, name: bytes = b"cache_policy.random"
+        self, key: Key, name: bytes = b"cache_policy.random", variant: int = 0
     ) -> np.random.Generator:
-        """The draws of ``name`` for ``pool``, of a policy one an activation; one over all layers
-        has the first layer's stream.
+        """The draws of ``name`` for the pool ``key``, of a policy one an activation; one over all
+        layers has the first layer's stream. Variants but the first have one of their own.
         """
-        stream = zlib.crc32(name)
-        return np.random.default_rng([self.case.seed, stream, gpu // self.case.slices, pool[0]])
+        (layer, gpu), of_variant = key, [variant] * (variant > 0)
+        seeds = [self.case.seed, zlib.crc32(name), gpu // self.case.slices, layer]
+        return np.random.default_rng([*seeds, *of_variant])
 
     def _most_activations(self, gpu: int) -> int:
         """The most activations that a layer has on ``gpu`` in all passes that are known."""
@@ -449,13 +454,6 @@ class Residencies:
         if not case.gating.invokes_all:
             activations = min(activations, case.trace.top_k * len(case.schedule.rows))
         return activations
-
-    def _prefetch_draws(self, key: Key, *variant: int) -> np.random.Generator:
-        """A stream of its own for victims of prefetches; of all variants but the first."""
-        stream = zlib.crc32(b"cache_policy.random.prefetch")
-        layer, gpu = key
-        seeds = [self.case.seed, stream, gpu // self.case.slices, layer, *variant]
-        return np.random.default_rng(seeds)
 
     def _next_use(self, key: Key, active_experts: ActiveExperts) -> Ints | None:
         """The slice of the run's next uses that belongs to ``active_experts``; chunks come in

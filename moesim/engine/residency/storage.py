@@ -15,7 +15,7 @@ from moesim.engine.counts import HOST_HITS, STORAGE_BYTES, STORAGE_NS, STORAGE_R
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.residency.host_window import HostWindow
 from moesim.engine.residency.residencies import usage_of
-from moesim.engine.residency.stored_variants import busy_ns, stored_variants
+from moesim.engine.residency.stored_variants import StoredVariants, busy_ns
 from moesim.engine.routing import Routing
 from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.host_cache import HostCache, Reads
@@ -123,7 +123,9 @@ class Storage:
         self.gpus = case.gpus // case.nodes
         self.hosts: list[Host] = [*hosts_of(case, routing, cache)]
         self.reads = np.zeros_like(case.stored)
-        self.variants = stored_variants(case, cache)
+        self.variants = None
+        if case.variants is not None:
+            self.variants = StoredVariants.of(case, case.variants, cache)
         self.window = HostWindow.of(case) if cache.rooms else None
 
     def fill(self, chunk: Chunk) -> None:

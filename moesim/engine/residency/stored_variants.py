@@ -71,11 +71,6 @@ class StoredVariants:
         )
 
 
-def stored_variants(case: Case, cache: HostCache) -> StoredVariants | None:
-    """Those of ``case``; None where experts have one format."""
-    return None if case.variants is None else StoredVariants.of(case, case.variants, cache)
-
-
 def busy_ns(reads: Reads) -> Ints:
     """How long ``reads`` that have times keep the drive, int64[passes]."""
     busy = np.zeros(len(reads.steps) - 1, np.int64)

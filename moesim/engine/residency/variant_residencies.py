@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
 from moesim.engine.residency.pool_runs import AskedOfPool, Coming, Run
-from moesim.engine.residency.residencies import Residencies, usage_of
+from moesim.engine.residency.residencies import OF_PREFETCHES, Residencies, usage_of
 from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import Activations
 from moesim.memory.choices.base import Seen
@@ -146,32 +145,24 @@ class VariantResidencies(Residencies):
             most *= len(pool)
             if most > (known := cache.draws.shape[1]):
                 number = max(most, 2 * known) - known
-                streams = self._draws[pool[0], gpu]
-                more = np.stack([stream.random(number) for stream in streams])
+                more = np.stack([one.random(number) for one in self._draws[pool[0], gpu]])
                 cache.draws, drawn = np.concatenate((cache.draws, more), axis=1), True
                 for of_variant, row in zip(cache.caches, cache.draws, strict=True):
                     of_variant.draws = row
         return drawn
-
-    def held(self, gpu: int) -> int:
-        """See ``Residencies``; a variant of an expert is one."""
-        mine = [pool for pool, of_gpu in self._cached if of_gpu == gpu]
-        whole = len(self.routing.moe_layers) - sum(map(len, mine))
-        in_slots = sum(int(self._of_pools[pool[0], gpu].resident.sum()) for pool in mine)
-        return whole * len(self.routing.local[gpu]) + in_slots
 
     def _open(self) -> None:
         keys = [(pool[0], gpu) for pool, gpu in self._cached]
         self._of_pools = {
             key: self._make_caches(*one) for key, one in zip(keys, self._cached, strict=True)
         }
-        self._draws = {key: self._streams_of(key) for key in keys}
-        layers = len(self.routing.moe_layers)
+        layers, numbers = len(self.routing.moe_layers), range(len(self.variants.names))
+        self._draws = {key: [self._stream(key, variant=one) for one in numbers] for key in keys}
         for (layer, gpu), cache in self._of_pools.items():
             for variant, of_variant in enumerate(cache.caches):
                 self._caches[variant * layers + layer, gpu] = of_variant
                 if variant and self.case.policy.draws:
-                    of_variant.prefetch_draws = self._prefetch_draws((layer, gpu), variant)
+                    of_variant.prefetch_draws = self._stream((layer, gpu), OF_PREFETCHES, variant)
         self.draw()
 
     def _make_caches(self, pool: tuple[int, ...], gpu: int) -> VariantCache:
@@ -182,11 +173,3 @@ class VariantResidencies(Residencies):
             caches.append(self._make_cache(pool, gpu, slots, max(0, min(before, experts - slots))))
             before += slots
         return VariantCache(self.case.policy, self.variants, caches)
-
-    def _streams_of(self, key: Key) -> list[np.random.Generator]:
-        """A stream for each variant: of the first that of a pool without variants."""
-        layer, gpu = key
-        holder = gpu // self.case.slices
-        stream = [self.case.seed, zlib.crc32(b"cache_policy.random"), holder, layer]
-        numbers = range(len(self.variants.names))
-        return [np.random.default_rng([*stream, *[one] * (one > 0)]) for one in numbers]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from moesim.engine.case import Case
+from moesim.engine.layout import Active, most_together
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.prefetch.arrays import Asked, Beside
+from moesim.engine.replay.prefetch.arrays import Beside
 from moesim.engine.replay.prefetch.prices import LaunchPrices
 
 
@@ -28,11 +31,13 @@ class BesidePrices:
                 if spec.moe
             ]
 
-    def of(self, asked: Asked) -> Beside:
+    def of(self, active: Iterable[Active]) -> Beside:
         """For a chunk with these active experts."""
         kinds, most, together = len(self.launches.specs), 0, 0
-        if self.case.miss.uses_host and len(asked.rows):
-            most, together = int(asked.rows.max()) + 1, _most_together(asked) + 1
+        if self.case.miss.uses_host:
+            every = list(active)
+            most = max(int(one.rows.max(initial=-1)) for one in every) + 1
+            together = most_together(every) + 1
         self._move(together)
         rows = np.arange(most)
         cpu_ns = np.zeros((kinds, most), np.int64)
@@ -69,12 +74,3 @@ class BesidePrices:
                     beside.link_uses[kind, number],
                 )
                 self.provenance.add("copy", price, *shape, times=int(times))
-
-
-def _most_together(asked: Asked) -> int:
-    """The most rows of a step of a layer on a GPU."""
-    most = 0
-    for base, offsets in zip(asked.base, asked.offsets, strict=True):
-        sums = np.concatenate(([0], np.cumsum(asked.rows[base : base + offsets[-1]])))
-        most = max(most, int(np.diff(sums[offsets]).max()))
-    return most

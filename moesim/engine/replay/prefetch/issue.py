@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.engine.replay.clock.records import FLAT
 from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import (
     ACROSS_PASSES,
@@ -72,44 +71,21 @@ def _there(undecided: Any, pool: int, expert: int, variant: int) -> int:
     return -1
 
 
-@inlined(types.void(UNDECIDED, AHEAD, types.int64))
-def pin(undecided: Any, ahead: Any, local: int) -> None:
-    """Keep the residents among those predicted for a layer ``ahead`` until it is decided."""
-    pools, predicted = undecided.pools, undecided.predicted
+@inlined(types.boolean(UNDECIDED, AHEAD, types.int64))
+def pin(undecided: Any, ahead: Any, local: int) -> bool:
+    """Keep the residents among those predicted for a layer ``ahead`` until it is decided; whether
+    one of them is in no slot.
+    """
+    pools, predicted, lacks = undecided.pools, undecided.predicted, False
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
         e = first + predicted.experts[i] % local
         there = _there(undecided, pool, e, predicted.experts[i] // local)
         if there >= 0:
             pools.state[there][PINNED, e] = ahead.until
-
-
-@inlined(types.boolean(UNDECIDED, AHEAD, types.int64))
-def _lacks(undecided: Any, ahead: Any, local: int) -> bool:
-    """Whether one of those predicted for a layer ``ahead`` is in no slot."""
-    pools, predicted = undecided.pools, undecided.predicted
-    pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
-    for i in range(ahead.low, ahead.high):
-        e = first + predicted.experts[i] % local
-        if _there(undecided, pool, e, predicted.experts[i] // local) < 0:
-            return True
-    return False
-
-
-@inlined(types.void(UNDECIDED, types.int64))
-def _count_taken(undecided: Any, pool: int) -> None:
-    """How many slots are taken, by variant of ``pool``."""
-    pools, taken = undecided.pools, undecided.variants.taken
-    for variant in range(len(taken)):
-        taken[variant] = count_in(pools.resident[pool + variant])
-
-
-@inlined(types.int64(FLAT, types.int64, types.int64, types.int64))
-def _origin(choices: Any, origins: int, source: int, distance: int) -> int:
-    """See ``Predictions.origin``; ``distance`` from 0."""
-    if choices[BY_SOURCE] != 0:
-        return source
-    return min(distance, origins - 1)
+        else:
+            lacks = True
+    return lacks
 
 
 @inlined(types.int64(UNDECIDED, _FIRST, AT, AHEAD, types.int64, types.int64))
@@ -123,7 +99,8 @@ def prefetch_for(
     layer, gpu, pool = ahead.work // at.gpus, ahead.work % at.gpus, pools.of_work[ahead.work]
     same, local, taken = pool == pools.of_work[at.work], at.local, undecided.variants.taken
     first, layers = pools.place[ahead.work] * local, queue.ended.shape[1]
-    _count_taken(undecided, pool)
+    for variant in range(len(taken)):
+        taken[variant] = count_in(pools.resident[pool + variant])
     for i in range(ahead.low, ahead.high):
         variant = undecided.predicted.experts[i] // local
         e, into = first + undecided.predicted.experts[i] % local, pool + variant
@@ -181,6 +158,7 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
     issued, end = told[LOADS], layers
     if choices[ACROSS_PASSES] != 0 and at.index + 1 < len(active):
         end += source + 1 if active[at.index + 1, source] else layers
+    last = end
     for pinning in (True, False):
         place, passed = source + 1, 0
         while place < end and passed < choices[DEPTH]:
@@ -190,7 +168,8 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
             if not active[index, layer]:
                 continue
             work = layer * at.gpus + gpu
-            origin = _origin(choices, len(predicted.index), source, passed)
+            nearest = min(passed, len(predicted.index) - 1)
+            origin = source if choices[BY_SOURCE] != 0 else nearest  # ``Predictions.origin``
             passed += 1
             row = predicted.index[origin, layer, gpu]
             low = predicted.base[row] + predicted.offsets[row, index]
@@ -199,11 +178,9 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
                 continue
             ahead = Ahead(work, low, high, until)
             if pinning:
-                pin(undecided, ahead, at.local)
-            elif low < high:
-                last = choices[FIRST_MISSING] != 0 and _lacks(undecided, ahead, at.local)
+                if pin(undecided, ahead, at.local) and choices[FIRST_MISSING] != 0:
+                    last = min(last, place)
+            elif low < high and place <= last:
                 issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
-                if last:
-                    break
     _mark_needed(undecided, at, False)
     return int(issued)

@@ -90,7 +90,7 @@ class Prefetching:
         self.pools = with_draws(self.pools, self.program.residencies)
         asked = asked_of(case, chunk)
         patterns = self.launches.expect(asked)
-        beside = self.beside.of(asked)
+        beside = self.beside.of(chunk.undecided.active.values())
         table = self.tally.add(chunk)
         predicted = predicted_of(case, chunk.undecided.predictions)
         self.stored = with_host_draws(self.stored, self.hosts, case, asked, predicted)

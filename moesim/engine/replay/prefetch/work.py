@@ -43,30 +43,25 @@ from moesim.engine.replay.prefetch.arrays import (
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import leave
 from moesim.engine.replay.prefetch.storage import lose
-from moesim.engine.replay.prefetch.types import AT, DECIDED, QUEUE, UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, DECIDED, UNDECIDED
 from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
 
 
-@inlined(types.boolean(QUEUE, types.int64, types.int64, types.int64, types.boolean))
-def _uses(queue: Any, gpu: int, expert: int, meant: int, before: bool) -> bool:
-    """Whether a hit in the layer that ``meant`` stands for uses a prefetch; those made ``before``
-    passes may be used in a later pass than their own, and count once.
-    """
-    if before:
-        found = queue.meant[gpu, expert] > 0
-        queue.meant[gpu, expert] = 0
-        return bool(found)
-    return bool(queue.meant[gpu, expert] == meant)
-
-
 @inlined(types.void(UNDECIDED, AT, _FLAT, types.int64, types.int64))
 def _count_use(undecided: Any, at: Any, counts: Any, expert: int, variant: int) -> None:
-    """Count whether a hit uses a prefetch, and whether that was read from storage."""
+    """Count whether a hit uses a prefetch, and whether that was read from storage. Those made
+    before passes may be used in a later pass than their own, and count once.
+    """
     queue, stored, gpu = undecided.queue, undecided.stored, at.work % at.gpus
-    meant = at.step * queue.ended.shape[1] + at.work // at.gpus + 1
-    if not _uses(queue, gpu, expert, meant, undecided.choices[EVERY] > 0):
+    meant = queue.meant[gpu, expert]
+    if undecided.choices[EVERY] > 0:
+        queue.meant[gpu, expert] = 0
+        used = meant > 0
+    else:
+        used = meant == at.step * queue.ended.shape[1] + at.work // at.gpus + 1
+    if not used:
         return
     counts[USED] += 1
     counts[READS_USED] += len(stored.ahead) > 0 and bool(stored.ahead[gpu, expert])

@@ -18,11 +18,10 @@ from moesim.engine.replay.quick.activations import (
     decide_all_of,
 )
 from moesim.engine.replay.quick.ahead import Ahead
-from moesim.engine.replay.quick.kept import CHANGING, kept_of, with_draws
+from moesim.engine.replay.quick.kept import CHANGING, kept_of, rules_of, with_draws
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import stack_distances_of
 from moesim.engine.residency.residencies import Residencies
-from moesim.memory.decisions import Rules
 
 
 class Decider:
@@ -66,17 +65,7 @@ class Decider:
             self.residencies = Residencies(case, shared.routing, self._first_uses())
         caches = self.residencies.caches if self.residencies else {}
         self.kept = with_draws(kept_of(case, shared.routing, caches), caches)
-        buffers = case.policy.shared_buffers()
-        self.rules = Rules(
-            case.miss.most_loads(),
-            1,
-            case.kernels == "serial",
-            case.order == "resident_first",
-            emptied=buffers is not None,
-            prefetched=False,
-            loads_of=np.empty(0, np.int64),
-            protects=case.protect == "step",
-        )
+        self.rules = rules_of(case)
 
     def _first_uses(self) -> dict[tuple[int, int], Ints] | None:
         if self.ahead is None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Key, Routing
+from moesim.memory.decisions import Rules
 from moesim.memory.residency import LayerCache
 from moesim.runtime.compiled import record, types
 
@@ -52,6 +53,15 @@ KEPT = record(
 )
 MORE_THAN_ANY = 1 << 16
 """The slots of a work whose experts are all resident: more than any stack distance."""
+
+
+def rules_of(case: Case) -> Rules:
+    """The rules by which a layer's slots are decided."""
+    return Rules(
+        case.miss.most_loads(), 1, case.kernels == "serial", case.order == "resident_first",
+        emptied=case.policy.shared_buffers() is not None, prefetched=False,
+        loads_of=np.empty(0, np.int64), protects=case.protect == "step",
+    )  # fmt: skip
 
 
 def kept_of(case: Case, routing: Routing, caches: Mapping[Key, LayerCache]) -> Kept:

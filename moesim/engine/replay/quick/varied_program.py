@@ -18,6 +18,7 @@ from moesim.engine.marks import is_marked
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.quick.kept import rules_of
 from moesim.engine.replay.quick.made import Made, Maker, works_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import QuickProgram, decides_alone
@@ -40,7 +41,6 @@ from moesim.engine.replay.quick.varied import (
 )
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
-from moesim.memory.decisions import Rules
 from moesim.memory.variant_cache import Room, serving
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
@@ -108,18 +108,9 @@ class Varied:
             self.launches.of_variants,
             case.software.overlap, np.ascontiguousarray(np.stack(logical).astype(np.int64)),
         )  # fmt: skip
-        self.how = How(self._rules(), serving(variants), table)
+        self.how = How(rules_of(case), serving(variants), table)
         self.weighs = case.skips and case.trace.gate_weights is not None
         self.copied = np.zeros((len(layers), len(case.forms)), np.int64)
-
-    def _rules(self) -> Rules:
-        case = self.case
-        buffers = case.policy.shared_buffers()
-        return Rules(
-            case.miss.most_loads(), 1, case.kernels == "serial", case.order == "resident_first",
-            emptied=buffers is not None, prefetched=False, loads_of=np.empty(0, np.int64),
-            protects=case.protect == "step",
-        )  # fmt: skip
 
     def _shelves(self) -> Shelves:
         """The caches as they are."""
