@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
@@ -49,7 +48,7 @@ def _differing(compared: Callable[[Case, EngineCase], None], start: int) -> Meas
 
     def by_kind(case: Case) -> Comparison:
         theirs = engine_case(case)
-        kind = case.config.prefetch.kind if prefetches(theirs) else "without"
+        kind = case.config.prefetch.kind if theirs.prefetches else "without"
         return Comparison(kind, str(case.config), lambda: compared(case, theirs))
 
     return differing(by_kind, prefetching_cases(), examples=EXAMPLES, start=start)

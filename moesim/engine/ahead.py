@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Ints
 from moesim.engine.layout import Active
 from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.prefetch.base import Key, Prefetcher, View
@@ -197,8 +197,3 @@ class Undecided:
         if (offsets := self._offsets.get(key)) is None:
             offsets = self._offsets[key] = self.active[key].offsets.tolist()
         return slice(offsets[index], offsets[index + 1])
-
-
-def prefetches(case: Case) -> bool:
-    """Whether the case's decisions depend on the clock."""
-    return case.prefetches

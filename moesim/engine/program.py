@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Undecided, prefetches
+from moesim.engine.ahead import Undecided
 from moesim.engine.case import WHOLE, Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import new_counts
@@ -54,7 +54,7 @@ class Program:
 
     def __init__(self, case: Case, *, by_layer: bool = True) -> None:
         """``by_layer``: counts are kept by MoE layer, as where the clock decides."""
-        self.case, self.by_layer = case, by_layer or prefetches(case)
+        self.case, self.by_layer = case, by_layer or case.prefetches
         self.routing = Routing(case)
         self.provenance = Provenance(case.prices)
         self.rebalancing: Rebalancing | None = None
@@ -69,7 +69,7 @@ class Program:
         variants = case.variants
         self.ledger = Ledger(case, self.routing, variants) if variants is not None else None
         fetched = self.residencies.fetched
-        self.views = Views(case, self.routing, fetched) if prefetches(case) else None
+        self.views = Views(case, self.routing, fetched) if case.prefetches else None
         self._played: list[tuple[int, NDArray[np.int8]]] = []
 
     def chunks(self) -> Iterator[Chunk]:
@@ -189,11 +189,7 @@ class Program:
 
     def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
         """The active experts of passes first:last, before gating drops any."""
-        active, rows = self.routing.active(first, last), of_all(self.routing.counts(first, last))
-        return {
-            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
-            for layer, gpu in self.keys()
-        }
+        return self.routing.needed(first, last, self.keys())
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """Whose tokens need the active experts of ``works``, from pass ``first`` on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any
 
@@ -154,13 +154,23 @@ class Routing:
             self._chosen = (first, last), (ids, weights, of_pass)
         return self._chosen[1]
 
-    def active_experts(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> ActiveExperts:
-        """The active experts of one layer on ``gpu`` from its rows int64[passes, experts]."""
-        if self.case.gating.invokes_all:
-            mask = np.repeat(active[:, None], len(self.local[gpu]), axis=1)
-        else:
-            mask = rows[:, _slice(self.local[gpu])] > 0
-        return ActiveExperts.of(mask)
+    def needed(
+        self, first: int, last: int, keys: Iterable[Key], *, through: bool = False
+    ) -> dict[Key, ActiveExperts]:
+        """The active experts of layers on GPUs in passes first:last, before gating drops any;
+        ``through``: of those passes alone that go through the caches.
+        """
+        counts, active = of_all(self.counts(first, last)), self.active(first, last)
+        if through:
+            some = ~self.case.bypassed[first:last]
+            counts, active = counts[some], active[some]
+        every, found = self.case.gating.invokes_all, dict[Key, ActiveExperts]()
+        for layer, gpu in keys:
+            local = self.local[gpu]
+            rows = active[:, layer, None] if every else counts[:, layer, _slice(local)] > 0
+            mask = np.broadcast_to(rows, (len(rows), len(local)))
+            found[layer, gpu] = ActiveExperts.of(mask)
+        return found
 
     @cached_property
     def replicas(self) -> Replicas | None:

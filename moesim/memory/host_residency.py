@@ -34,19 +34,12 @@ class HostResidency:
         if first is not None:
             first = first[: cache.slots] if room is None else room.first_of(first)
         given = Given(resident=first, room=room, turns=steps[1], prefetched=False)
-        self.cache = self._slots(cache, usage, steps[0], given) if cache.slots else None
-
-    @staticmethod
-    def _slots(cache: HostCache, usage: Ints, layers: int, given: Given) -> LayerCache:
-        return LayerCache(
-            cache.policy,
-            cache.slots,
-            usage,
-            serial=True,
-            resident_first=False,
-            layers=layers,
-            given=given,
-        )
+        self.cache = None
+        if cache.slots:
+            self.cache = LayerCache(
+                cache.policy, cache.slots, usage, serial=True, resident_first=False,
+                layers=steps[0], given=given,
+            )  # fmt: skip
 
     def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]:
         """Of each of the ``needs`` of the coming steps, whether it is in host memory; the others

@@ -35,15 +35,11 @@ class Interleaved:
     @cached_property
     def places(self) -> list[Ints]:
         """Where the active experts of each layer stand among those of all layers."""
-        return [self._places(layer, one) for layer, one in enumerate(self._layers)]
-
-    def _places(self, layer: int, active_experts: ActiveExperts) -> Ints:
-        """Where the active experts of ``layer`` stand among those of all layers: int64[active
-        experts].
-        """
-        starts = self.offsets[:-1].reshape(-1, len(self.lengths))[:, layer]
-        places: Ints = np.repeat(starts - active_experts.offsets[:-1], self.lengths[layer])
-        return places + np.arange(len(places))
+        starts, found = self.offsets[:-1].reshape(-1, len(self.lengths)), list[Ints]()
+        for layer, one in enumerate(self._layers):
+            places = np.repeat(starts[:, layer] - one.offsets[:-1], self.lengths[layer])
+            found.append(places + np.arange(len(places)))
+        return found
 
     def joined(self, of_layers: Sequence[Ints]) -> Ints:
         """Values [..., active experts] of each layer's active experts, in the order of the pool."""
@@ -54,11 +50,12 @@ class Interleaved:
             joined[..., places] = values
         return joined
 
-    def active_experts(self, layers: Sequence[ActiveExperts]) -> ActiveExperts:
+    @cached_property
+    def active_experts(self) -> ActiveExperts:
         """The active experts of the pool."""
-        if len(layers) == 1:
-            return layers[0]
-        numbered = [one.experts + i * self.experts for i, one in enumerate(layers)]
+        if len(self._layers) == 1:
+            return self._layers[0]
+        numbered = [one.experts + i * self.experts for i, one in enumerate(self._layers)]
         return ActiveExperts(self.offsets, self.joined(numbered))
 
     def split(self, activations: Activations) -> Iterator[Activations]:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numba import njit, types
 
 from moesim.engine import routing
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.run import run_replay
@@ -24,7 +23,7 @@ from .wiring import engine_case
 def prefetching(case: Case) -> EngineCase:
     """Without those whose experts are all resident, which are decided beforehand."""
     theirs = engine_case(case)
-    assume(prefetches(theirs))
+    assume(theirs.prefetches)
     return theirs
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import simpy
 
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
@@ -60,7 +59,7 @@ class Gpu(Compute):
         self.hosts: dict[Execution, tuple[list[HostTimes], int]] = {}
         self.reads = read_times(case)
         beside = self.overlaps and not copy_in.blocking
-        self.copies_ahead = case.prefill == "stream" and beside and not prefetches(case)
+        self.copies_ahead = case.prefill == "stream" and beside and not case.prefetches
         self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}

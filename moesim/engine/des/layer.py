@@ -103,13 +103,13 @@ class MoeLayer:
     copied: list[tuple[int, int]] = field(default_factory=list)
 
     def append(self, work: Work, host_launches: Ints, bypassed: NDArray[np.bool_]) -> None:
-        """The work of passes that follow those which are there; ``host_launches`` int64[passes],
-        ``bypassed`` bool[passes] that leave the slots as they are.
+        """The work of all passes; ``host_launches`` int64[passes], ``bypassed`` bool[passes] that
+        leave the slots as they are.
         """
         laid, one = work.laid, work.activations
-        _continue(self.step_launches, laid.step_launches[1:])
-        _continue(self.step_hosted, laid.step_hosted[1:])
-        _continue(self.step_copies, laid.step_copies[1:])
+        self.step_launches.extend(laid.step_launches[1:].tolist())
+        self.step_hosted.extend(laid.step_hosted[1:].tolist())
+        self.step_copies.extend(laid.step_copies[1:].tolist())
         self.host_launches.extend(host_launches.tolist())
         self.kernel_ns.extend(work.kernel_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
@@ -131,7 +131,12 @@ class MoeLayer:
         """What pass ``index`` alone takes, whose copies are queued as it is decided; ``calls`` as
         ``launches_of_all`` has it.
         """
-        self.skip_to(index)
+        skipped = index - len(self.host_launches)  # passes before it that do not run the layer
+        if skipped:
+            for offsets in (self.step_launches, self.step_hosted):
+                offsets.extend(offsets[-1:] * skipped)
+            for values in (self.host_launches, self.down_ns, self.up_ns):
+                values.extend([0] * skipped)
         kernel_ns, read_ns, read, hosted_ns, (down_ns, up_ns) = ns
         self.step_launches.append(self.step_launches[-1] + len(kernel_ns))
         self.step_hosted.append(self.step_hosted[-1] + len(hosted_ns))
@@ -146,7 +151,7 @@ class MoeLayer:
     def name(self, laid: Layout, one: Activations) -> None:
         """Name the experts of launches, and of the host, of passes that were appended last."""
         ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
-        _continue(self.launch_activation, ends)
+        self.launch_activation.extend((ends + self.launch_activation[-1]).tolist())
         of_gpu = one.form[laid.on_gpu] if len(self.names) > 1 else 0
         self.activation_expert.extend(self.names[of_gpu, one.expert[laid.on_gpu]].tolist())
         self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
@@ -163,7 +168,7 @@ class MoeLayer:
     def _append_reads(self, work: Work) -> None:
         if (reads := work.reads) is None:
             return
-        _continue(self.step_reads, reads.steps[1:])
+        self.step_reads.extend(reads.steps[1:].tolist())
         self.copy_read.extend(reads.copy.tolist())
         self.launch_read.extend(reads.launch.tolist())
         self.host_read.extend(reads.host.tolist())
@@ -209,17 +214,6 @@ class MoeLayer:
                 last[launch] = max(last[launch], self.copy_read[copy])
         return [self.read_end(index, begin, read) for read in last]
 
-    def skip_to(self, index: int) -> None:
-        """Passes before ``index`` that are not there do not run the layer."""
-        passes = index - len(self.host_launches)
-        if not passes:
-            return
-        for offsets in (self.step_launches, self.step_hosted, self.step_copies):
-            offsets.extend(offsets[-1:] * passes)
-        for values in (self.host_launches, self.down_ns, self.up_ns, self.filled):
-            values.extend([0] * passes)
-        self.streamed.extend([False] * passes)
-
     def hosted(self, index: int) -> list[int]:
         """The prices of the host's experts in a pass."""
         return self.hosted_ns[self.step_hosted[index] : self.step_hosted[index + 1]]
@@ -255,7 +249,6 @@ def layers_on(
         local = len(case.local_experts(gpu))
         count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
         moe = moe_index
-
         busy, after, lead = (int(ns[moe]) if len(ns) else 0 for ns in times)
         placed = MoeLayer(
             index=layer.index,
@@ -301,10 +294,6 @@ def on_gpu(terms: Iterable[Term], categories: tuple[str, ...], gpu: int) -> Stag
         ns = term.ns[:, gpu].tolist()
         stages[term.stage].append(TermOnGpu(categories.index(term.category), term.name, ns))
     return stages
-
-
-def _continue(offsets: list[int], ends: Ints) -> None:
-    offsets.extend((ends + offsets[-1]).tolist())
 
 
 def host_launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:

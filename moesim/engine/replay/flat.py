@@ -195,12 +195,6 @@ def _add_up(step_hosted: Any, hosted_ns: Any, down_ns: Any, up_ns: Any, row: Any
             row[p] += hosted_ns[i]
 
 
-def runs_of(case: Case, phase: NDArray[np.uint8]) -> Mask:
-    """By pass and model layer, whether it runs."""
-    runs: Mask = case.runs_in[phase]
-    return runs
-
-
 def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
     """The ``terms`` of passes of ``phase`` by stage; those of equal layers are kept once, row 0 is
     no time.
@@ -218,5 +212,5 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
     plan = np.empty((len(terms.of_layer), FIRST_STAGE + Stage.HEAD), np.int64)
     plan[:, MOE], plan[:, FIRST_STAGE:] = case.moe_places, of_alike[terms.of_layer]
     head: Ints = np.sum([term.ns for term in terms.head], axis=0)
-    runs = runs_of(case, phase)
+    runs = case.runs_in[phase]
     return Priced(plan, np.stack(rows), head, terms.charges(runs), runs)

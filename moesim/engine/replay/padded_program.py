@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import ACCESS_HITS, KEPT_ROWS
@@ -33,7 +32,7 @@ def is_padded(case: Case) -> bool:
     """Whether the rows of ``case``'s experts are a capacity that its tokens decide, and what else
     becomes of choices is not asked by expert.
     """
-    gating, apart = case.gating, case.skips or case.variants is not None or prefetches(case)
+    gating, apart = case.gating, case.skips or case.variants is not None or case.prefetches
     padded = gating.invokes_all and type(gating).route is Gating.route
     none = np.zeros((1, 1), np.int64)
     return padded and gating.room(none, 1, 1) is not None and stays(case) and not apart

@@ -7,7 +7,6 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.fates import Fates
@@ -91,7 +90,7 @@ class _OfRun(NamedTuple):
 
 def _compile(case: Case, log: DecisionLog | None) -> None:
     """Have what decides ``case`` compiled before the run's seconds are counted."""
-    quick, varied, ahead = is_quick(case), is_varied(case), prefetches(case)
+    quick, varied, ahead = is_quick(case), is_varied(case), case.prefetches
     if case.offloaded and (ahead or not (quick or varied)):
         decide_in_of(type(case.policy), type(case.miss))
     elif quick and maker_of(case, log) is Deciding:
@@ -102,7 +101,7 @@ def _compile(case: Case, log: DecisionLog | None) -> None:
 
 def _play(case: Case, clock: Clock, keep: Keep, log: DecisionLog | None) -> _OfRun:
     """Play ``case`` by what plays it fastest."""
-    if prefetches(case):
+    if case.prefetches:
         counts, program = _play_prefetching(case, clock, keep)
         return _OfRun(counts, program.provenance_totals(), program.fates)
     if is_quick(case) or is_varied(case):

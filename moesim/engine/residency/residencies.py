@@ -67,7 +67,8 @@ class Residencies:
         elif case.policy.looks_ahead:
             self._future = self._look_ahead()
         self._streams: dict[Key, np.random.Generator] = {}
-        self._caches: dict[Key, LayerCache] = {}
+        self.caches: dict[Key, LayerCache] = {}
+        """The caches as they are, by pool and GPU; those of variants follow one another."""
         self.evicted: dict[Key, Ints] = {}
         """In pools by bytes, how many experts made room in each of the passes last decided."""
         self._ghosts: dict[Key, Ints] = {}
@@ -85,16 +86,11 @@ class Residencies:
     def _open(self) -> None:
         """Make the caches, and draw for what is known."""
         self._streams = {(pool[0], gpu): self._stream((pool[0], gpu)) for pool, gpu in self._cached}
-        self._caches = {
+        self.caches = {
             (pool[0], gpu): self._make_cache(pool, gpu, int(self.case.slots[gpu, list(pool)].sum()))
             for pool, gpu in self._cached
         }
         self.draw()
-
-    @property
-    def caches(self) -> dict[Key, LayerCache]:
-        """The caches as they are, by pool and GPU; those of variants follow one another."""
-        return self._caches
 
     def held(self, gpu: int) -> int:
         """Experts of ``gpu`` that are in slots now, all of those layers that have slots for all; a
@@ -102,13 +98,13 @@ class Residencies:
         """
         pooled = sum(len(pool) for pool, of_gpu in self._cached if of_gpu == gpu)
         whole = len(self.routing.moe_layers) - pooled
-        mine = (cache for (_, of_gpu), cache in self._caches.items() if of_gpu == gpu)
+        mine = (cache for (_, of_gpu), cache in self.caches.items() if of_gpu == gpu)
         in_slots = sum(int(cache.resident.sum()) for cache in mine)
         return whole * len(self.routing.local[gpu]) + in_slots
 
     def move(self, moved: Ints) -> None:
         """From now on the host's start and the copies of rows cost ``moved`` int64[rows + 1]."""
-        for cache in self._caches.values():
+        for cache in self.caches.values():
             cache.moved = moved
 
     def draw(self) -> bool:
@@ -118,7 +114,7 @@ class Residencies:
         drawn = False
         for pool, gpu in self._cached if self.case.policy.draws else ():
             key, most = (pool[0], gpu), self._most_activations(gpu) * len(pool)
-            cache = self._caches[key]
+            cache = self.caches[key]
             if most > (known := len(cache.draws)):
                 more = self._streams[key].random(max(most, 2 * known) - known)
                 cache.draws, drawn = np.concatenate((cache.draws, more)), True
@@ -166,7 +162,7 @@ class Residencies:
     ) -> None:  # fmt: skip
         """Count by mark what the pool ``key`` made in passes ``span``."""
         layer, gpu = key
-        pool, experts = self._caches.get(key), len(self.routing.local[gpu])
+        pool, experts = self.caches.get(key), len(self.routing.local[gpu])
         of_pool = experts if pool is None else len(pool.resident)
         counted = self.marking.counted(key, of_pool, active, marks, made, victims)
         layers = slice(layer, layer + of_pool // experts)
@@ -212,9 +208,7 @@ class Residencies:
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
             steps = Interleaved([active_experts[key] for key in keys], len(self.routing.local[gpu]))
-            next_use = self._next_use(
-                keys[0], steps.active_experts([active_experts[key] for key in keys])
-            )
+            next_use = self._next_use(keys[0], steps.active_experts)
             for key, at in zip(keys, steps.places, strict=True):
                 after = None if next_use is None else next_use[at]
                 offers = coming.prices(key) if self.case.miss.compares else None
@@ -237,7 +231,7 @@ class Residencies:
         for pool, gpu in self._cached:
             if gpu == key[1] and layer in pool:
                 place = (pool.index(layer), len(pool), len(self.routing.local[gpu]))
-                return LayerSlots(self._caches[variant * layers + pool[0], gpu], *place)
+                return LayerSlots(self.caches[variant * layers + pool[0], gpu], *place)
         return None
 
     def runs(self, first: int, last: int) -> list[Run]:
@@ -257,9 +251,9 @@ class Residencies:
     def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
         """The activations of each layer of the pool ``key``."""
         if run.restarts:
-            self._caches[key].start_request()
+            self.caches[key].start_request()
         steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
-        pool, victims = steps.active_experts(asked.active_experts), NO_VICTIMS
+        pool, victims = steps.active_experts, NO_VICTIMS
         gone = self._resize(key, self._first + run.first)
         if run.way == THROUGH:
             made, victims = self._through(key, asked, steps, pool, run.first)
@@ -295,7 +289,7 @@ class Residencies:
         given = self.case.schedule.given
         if given is None:
             return 0
-        (layer, gpu), cache = key, self._caches[key]
+        (layer, gpu), cache = key, self.caches[key]
         layers = len(cache.resident) // len(self.routing.local[gpu])
         own = int(self.case.slots[gpu, layer : layer + layers].sum())
         gone = cache.resize(own - int(given[number, gpu]))
@@ -325,7 +319,7 @@ class Residencies:
         """What goes through the slots of the pool in each step, for tokens of answers, and then
         around them what prompts alone need.
         """
-        cache, marks = self._caches[key], steps.joined(asked.marks)
+        cache, marks = self.caches[key], steps.joined(asked.marks)
         prices = steps.joined(asked.given) if asked.given else None
         weights = steps.joined(asked.weights) if asked.weights else None
         made = []
@@ -351,7 +345,7 @@ class Residencies:
         if whole:
             return all_there(pool, serial=self.case.kernels == "serial", hit=False)
         prices = steps.joined(asked.given) if asked.given else None
-        return self._caches[key].bypass(pool, prices)
+        return self.caches[key].bypass(pool, prices)
 
     def _through(
         self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts, first: int
@@ -361,7 +355,7 @@ class Residencies:
         """
         prices = steps.joined(asked.given) if asked.given else None
         weights = steps.joined(asked.weights) if asked.weights else None
-        cache, next_use = self._caches[key], self._next_use(key, pool)
+        cache, next_use = self.caches[key], self._next_use(key, pool)
         told = any(one is not None for one in (prices, weights, next_use, cache.room))
         if self.case.gating.invokes_all and not (told or self.case.policy.draws):
             self._known[first] = cache.decide_as(self._known.get(first), pool)
@@ -380,23 +374,18 @@ class Residencies:
 
     def _look_ahead(self) -> dict[Key, tuple[Ints, Ints]]:
         """Next uses of the whole run, and first uses, by pool."""
-        parts: dict[Key, list[ActiveExperts]] = {}
-        routing = self.routing
-        for first, last in routing.pieces() if self._cached else ():
-            counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
-            through = ~self.case.bypassed[first:last]
-            counts, active = counts[through], active[through]
-            for layer, gpu in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
-                active_experts = routing.active_experts(counts[:, layer], active[:, layer], gpu)
-                parts.setdefault((layer, gpu), []).append(active_experts)
+        keys = [(layer, gpu) for pool, gpu in self._cached for layer in pool]
+        pieces = self.routing.pieces() if keys else ()
+        parts = [self.routing.needed(*piece, keys, through=True) for piece in pieces]
+        every = {key: joined([part[key] for part in parts]) for key in keys}
         return {
-            (pool[0], gpu): self._next_uses([joined(parts[layer, gpu]) for layer in pool], gpu)
+            (pool[0], gpu): self._next_uses([every[layer, gpu] for layer in pool], gpu)
             for pool, gpu in self._cached
         }
 
     def _next_uses(self, layers: list[ActiveExperts], gpu: int) -> tuple[Ints, Ints]:
         experts = len(self.routing.local[gpu])
-        return next_uses(Interleaved(layers, experts).active_experts(layers), len(layers) * experts)
+        return next_uses(Interleaved(layers, experts).active_experts, len(layers) * experts)
 
     def _usage(self, layer: int) -> Ints:
         """Choices of each physical expert in the part of the trace from which the policy learns."""

@@ -100,16 +100,11 @@ class VariantResidencies(Residencies):
         always = {"high": 0, "low": count - 1}.get(how)
         return Fetched(np.array(self.variants.choice.loaded(count), np.int64), always, wanted)
 
-    @property
-    def of_pools(self) -> dict[Key, VariantCache]:
-        """The slots of all variants, by pool and GPU."""
-        return self._of_pools
-
     def cache_of(self, key: Key) -> VariantCache:
         """The slots of all variants of a MoE layer on a GPU, which does not hold it whole."""
         layer, gpu = key
         (pool,) = [pool for pool, of_gpu in self._cached if of_gpu == gpu and layer in pool]
-        return self._of_pools[pool[0], gpu]
+        return self.of_pools[pool[0], gpu]
 
     def _given(self, coming: Coming) -> Callable[[Key], Ints] | None:
         """See ``Residencies``: the wanted variants."""
@@ -127,11 +122,11 @@ class VariantResidencies(Residencies):
     def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
         """See ``Residencies``; forms are variants."""
         steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
-        cache = self._of_pools[key]
+        cache = self.of_pools[key]
         if run.restarts:
             cache.start_request()
         activations = cache.decide(
-            steps.active_experts(asked.active_experts),
+            steps.active_experts,
             steps.joined(asked.given),
             steps.joined(asked.weights) if asked.weights else None,
         )
@@ -141,7 +136,7 @@ class VariantResidencies(Residencies):
         """See ``Residencies``."""
         drawn = False
         for pool, gpu in self._cached if self.case.policy.draws else ():
-            cache, most = self._of_pools[pool[0], gpu], self._most_activations(gpu)
+            cache, most = self.of_pools[pool[0], gpu], self._most_activations(gpu)
             most *= len(pool)
             if most > (known := cache.draws.shape[1]):
                 number = max(most, 2 * known) - known
@@ -153,14 +148,15 @@ class VariantResidencies(Residencies):
 
     def _open(self) -> None:
         keys = [(pool[0], gpu) for pool, gpu in self._cached]
-        self._of_pools = {
+        self.of_pools = {
             key: self._make_caches(*one) for key, one in zip(keys, self._cached, strict=True)
         }
+        """The slots of all variants, by pool and GPU."""
         layers, numbers = len(self.routing.moe_layers), range(len(self.variants.names))
         self._draws = {key: [self._stream(key, variant=one) for one in numbers] for key in keys}
-        for (layer, gpu), cache in self._of_pools.items():
+        for (layer, gpu), cache in self.of_pools.items():
             for variant, of_variant in enumerate(cache.caches):
-                self._caches[variant * layers + layer, gpu] = of_variant
+                self.caches[variant * layers + layer, gpu] = of_variant
                 if variant and self.case.policy.draws:
                     of_variant.prefetch_draws = self._stream((layer, gpu), OF_PREFETCHES, variant)
         self.draw()

@@ -186,11 +186,6 @@ def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:
 
 def _active_experts(routing: Routing, gpu: int) -> list[list[ActiveExperts]]:
     """What each MoE layer needs on ``gpu``, piece by piece."""
-    active_experts: list[list[ActiveExperts]] = [[] for _ in routing.moe_layers]
-    for first, last in routing.pieces():
-        counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
-        through = ~routing.case.bypassed[first:last]
-        counts, active = counts[through], active[through]
-        for layer, pieces in enumerate(active_experts):
-            pieces.append(routing.active_experts(counts[:, layer], active[:, layer], gpu))
-    return active_experts
+    keys = [(layer, gpu) for layer in range(len(routing.moe_layers))]
+    parts = [routing.needed(*piece, keys, through=True) for piece in routing.pieces()]
+    return [[part[key] for part in parts] for key in keys]

@@ -12,7 +12,6 @@ import numpy as np
 
 from moesim.config.arguments import check_choice, check_whole
 from moesim.config.inputs import Inputs, check_same, paths_of
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome
@@ -216,7 +215,7 @@ def _alone(experiment: Experiment, case: Case) -> Outcome:
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
     """The same run without its prefetches, if it has any, for comparison."""
     served = case.serving
-    if not prefetches(case) or (served is not None and served.routed is not None):
+    if not case.prefetches or (served is not None and served.routed is not None):
         return None
     alone = replace(case, prefetch=NO_PREFETCH)
     engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)

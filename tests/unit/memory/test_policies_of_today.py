@@ -148,7 +148,7 @@ def pool(kind, slots, steps_of_layers, experts):
         policy(kind, scope="global"), slots, np.zeros(len(layers) * experts, np.int64),
         serial=False, resident_first=False, layers=len(layers),
     )  # fmt: skip
-    return list(steps.split(cache.decide(steps.active_experts(layers))))
+    return list(steps.split(cache.decide(steps.active_experts)))
 
 
 def test_a_pool_evicts_from_any_layer():
@@ -172,7 +172,7 @@ def test_least_stale_keeps_a_layer_where_lru_always_evicts_the_next():
 def test_interleaving_goes_by_step_then_layer_and_back():
     layers = [active_experts_of([[1], [], [0, 2]]), active_experts_of([[0, 1], [2], []])]
     steps = Interleaved(layers, 3)
-    active = steps.active_experts(layers)
+    active = steps.active_experts
     assert active.offsets.tolist() == [0, 1, 3, 3, 4, 6, 6]
     assert active.experts.tolist() == [1, 3, 4, 5, 0, 2]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.pricing.provenance import Totals
@@ -26,7 +25,7 @@ def is_foreseen(case: Case) -> bool:
     serving = case.serving
     if serving is None or case.scheduler != serving.passes or case.policy.looks_ahead:
         return False
-    return is_quick(case) and case.prefill == "cache" and not prefetches(case)
+    return is_quick(case) and case.prefill == "cache" and not case.prefetches
 
 
 def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]:
