@@ -39,9 +39,15 @@ __all__ = [
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
-COMPILED = (("memory", "engine", "trace", "runtime"), ("workload", "runtime"))
-"""The parts of the package that hold compiled functions, or constants of theirs; those of one group
-have nothing compiled from another."""
+COMPILED = {
+    "trace": ("trace", "runtime"),
+    "memory": ("memory", "trace", "runtime"),
+    "engine": ("engine", "memory", "trace", "runtime"),
+    "workload": ("workload", "runtime"),
+}
+"""The parts of the package that hold compiled functions, and where what is built into these, or a
+constant of theirs, comes from: no part knows those that come after it.
+"""
 
 
 def stamp_of(folders: list[Path]) -> str:
@@ -56,8 +62,8 @@ def stamp_of(folders: list[Path]) -> str:
 
 def sources(module: str = "") -> str:
     """The state of all sources that compiled code of ``module`` may come from."""
-    own = [group for group in COMPILED if any(module.startswith(f"moesim.{one}.") for one in group)]
-    return _state_of(own[0] if own else sum(COMPILED, ()))
+    part = module.removeprefix("moesim.").partition(".")[0]
+    return _state_of(COMPILED.get(part) or tuple(sorted(set().union(*COMPILED.values()))))
 
 
 @cache
