@@ -37,8 +37,8 @@ NOTABLE = 0.1
 LEAST_RANGE = 0.005
 """Of the speed: less is none."""
 RANGES = {
-    HOST: "if experts on the CPU reach {:.0%} to {:.0%} of the DRAM peak, which nobody measured "
-    "here".format(*REACHED),
+    HOST: "if experts on the CPU reach {:.0f} to {:.0f} % of the DRAM peak, which nobody measured "
+    "here".format(*(100 * share for share in REACHED)),
     TRACE: "over stand-ins of all shipped traces: routing of the model itself was not recorded",
 }
 
