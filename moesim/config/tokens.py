@@ -23,7 +23,9 @@ def parse_tokens(value: Any) -> int:
     found = _WRITTEN.fullmatch(text) if isinstance(text, str) else None
     tokens = int(found[1]) * _SIZES[found[2].lower()] if found else 0
     if tokens < 1:
-        what = f"'{value}' is no number of tokens; write 1 or more, as in 16384 or 16k"
+        long = isinstance(text, str) and text.strip().isdecimal() and int(text) > 0
+        told = "has more than 12 digits" if long else "is no number of tokens"
+        what = f"'{value}' {told}; write 1 or more, as in 16384 or 16k"
         raise QuantityError(what)
     return tokens
 

@@ -152,6 +152,8 @@ def test_a_window_and_another_rate():
         ("azure", "TIMESTAMP,ContextTokens,GeneratedTokens\nnow,1,1\n", "2: TIMESTAMP is 'now'"),
         ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,0,1\n", "2: num_prefill_to"),
         ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n-1,1,1\n", "2: arrived_at is"),
+        ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,1\n", "tokens is missing; wri"),
+        ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1e11,1,1\n", "from 0 to 1e+09"),
         ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n", "has no request; each line"),
         ("mooncake", "[1]\n", "1: '[1]' is no JSON object"),
         ("mooncake", '{"timestamp": 0, "hash_ids": 3}\n', "hash_ids is no list"),

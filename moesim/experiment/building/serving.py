@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moesim.config.errors import InputError
+from moesim.config.counted import counted
+from moesim.config.errors import InputError, Problem
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.speculation import requests_of
@@ -107,6 +108,7 @@ def _served(
         times = times._replace(tokenize_ns=0, per_prompt_token_ns=0)
     memory = experiment.memory or Memory()
     served = served_requests(load_of(experiment), trace, memory.block_size)
+    _some_count(experiment, served.asked.count)
     asked = experiment.workload.speculative
     if asked is not None and asked.drafts:
         accepts = accepted_of_served(served.asked.tokens, asked, experiment.seed)
@@ -133,6 +135,14 @@ def _served(
     serving = Serving(served, batching.scheduler, room, layout.gpus, not timed)
     serving = replace(serving, routed=routed)
     return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
+
+
+def _some_count(experiment: Experiment, requests: int) -> None:
+    """An InputError where the warm-up leaves no request that latencies count."""
+    asked = experiment.serving and experiment.serving.warm_up
+    if asked and asked >= requests:
+        what = f"{asked} of {counted(requests, 'request')} are left out of latencies, so that none"
+        raise InputError([Problem("", "serving.warm_up", f"{what} is left; write fewer")])
 
 
 def _routed(experiment: Experiment, engine: Engine) -> Routed | Roles | None:

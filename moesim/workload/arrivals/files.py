@@ -174,9 +174,13 @@ def whole_at(where: str, row: Mapping[str, Any], name: str, least: int, most: in
     except ValueError:
         number = None
     if type(number) is not int or not least <= number <= most:
-        what = f"{name} is '{value}'; write a whole number from {least} to {most}"
+        what = f"{name} {_as_written(value)}; write a whole number from {least} to {most}"
         raise InputError([Problem(where, "", what)])
     return number
+
+
+def _as_written(value: Any) -> str:
+    return "is missing" if value is None or value == "" else f"is '{value}'"
 
 
 def instant_at(where: str, row: Mapping[str, Any], name: str, unit_ns: int) -> int:
@@ -187,6 +191,6 @@ def instant_at(where: str, row: Mapping[str, Any], name: str, unit_ns: int) -> i
     except (TypeError, ValueError):
         number = -1.0
     if not 0 <= number <= MOST_NS:
-        what = f"{name} is '{value}'; write a time from 0 on"
+        what = f"{name} {_as_written(value)}; write a time from 0 to {MOST_NS / unit_ns:g}"
         raise InputError([Problem(where, "", what)])
     return round(number)

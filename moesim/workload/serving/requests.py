@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moesim.config.errors import InputError, Problem
+from moesim.runtime.memory import available_bytes
 from moesim.trace.routing import RoutingTrace
 from moesim.workload.arrivals.base import Arrivals, Arrived
 from moesim.workload.binding import Binding, Nearest, Recorded, nearest_of, with_rows
@@ -30,6 +32,12 @@ from moesim.workload.serving.state import Asked
 
 if TYPE_CHECKING:
     from moesim.workload.serving.tokens import Sources, Tokens
+
+
+REQUEST_BYTES, WORTH_SAYING = 1_900, 1 << 30
+"""Of a request of one token at a run's end, measured over 300,000 of them; and what is worth to
+look for.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ class ServedRequests:
 
 def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedRequests:
     """The requests of ``load`` with rows of ``trace``; InputError where they have none."""
+    refuse_too_many(load.count)
     recorded = Recorded.of(trace)
     there = with_rows(recorded, load.binding, prompts=load.prompts)
     count = load.count
@@ -118,6 +127,15 @@ def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedR
     asked = _asked(arrived, lengths, block_size)
     begin = np.concatenate(([0], np.cumsum(lengths[0] + lengths[1] - 1)))
     return ServedRequests(asked, bound, begin, _runs(load, recorded, bound, arrived, lengths))
+
+
+def refuse_too_many(count: int | None) -> None:
+    """An InputError where so many requests take more memory than there is."""
+    size = (count or 0) * REQUEST_BYTES
+    if size > WORTH_SAYING and size > (there := available_bytes()):
+        what = f"{count:,} requests take {size / 2**30:,.0f} GiB of memory at least"
+        what += f", and {there / 2**30:,.1f} are free; write fewer"
+        raise InputError([Problem("", "workload.requests", what)])
 
 
 def _bound(load: Load, recorded: Recorded, there: Ints, arrived: Arrived) -> tuple[Ints, Pair]:

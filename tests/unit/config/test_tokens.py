@@ -25,6 +25,12 @@ def test_anything_else_is_told_how_it_is_written(written: Any) -> None:
         parse_tokens(written)
 
 
+@pytest.mark.parametrize("written", [10**12, "9999999999999"])
+def test_too_many_are_told_so(written: Any) -> None:
+    with pytest.raises(QuantityError, match="has more than 12 digits"):
+        parse_tokens(written)
+
+
 def test_options_have_one_or_several() -> None:
     assert tokens_of("128k", "--context") == 131_072
     assert many_tokens_of("4096, 16k,1M,4k", "--context") == (4096, 16384, 1 << 20)

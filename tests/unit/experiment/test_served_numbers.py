@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
@@ -165,6 +166,21 @@ def test_latencies_leave_the_warm_up_out() -> None:
     assert later.summary["mean_ttft_ms"] == pytest.approx(behind.ttft_ms.mean())
     assert later.summary["completed"] == 12
     assert later.summary["latency_intervals"]["warm_up_requests"] == 5
+
+
+def test_a_warm_up_leaves_requests_that_count() -> None:
+    with pytest.raises(InputError, match=r"serving.warm_up: 12 of 12 requests are left out"):
+        simulate(experiment_of(POISSON, serving={"warm_up": 12}))
+    last = simulate(experiment_of(POISSON, serving={"warm_up": 11}))
+    behind = last.requests.sort_values("arrival_ns").iloc[11:]
+    assert last.summary["mean_e2el_ms"] == behind.e2el_ms.mean()
+
+
+def test_more_requests_than_memory_holds_are_told_at_once() -> None:
+    asked = experiment_of(POISSON)
+    many = asked.workload.model_copy(update={"requests": 10**12})
+    with pytest.raises(InputError, match=r"workload.requests: 1,000,000,000,000 requests take"):
+        simulate(asked.model_copy(update={"workload": many}))
 
 
 @pytest.mark.parametrize("drafts", [0, 2])
