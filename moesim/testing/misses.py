@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses.base import MissHandling, Missing
 
@@ -17,13 +20,19 @@ def allowed_by(miss: MissHandling) -> set[int]:
     return set(range(0 if miss.loads else 1, len(miss.forms)))
 
 
+@cache
+def _compiled(place: Callable[..., int]) -> Callable[..., int]:
+    """``place``, compiled once for all that it is asked."""
+    from moesim.runtime.compiled import njit
+
+    return njit()(place)
+
+
 def answers_as_it_says(miss: MissHandling, asked: Asked, planned: int = 0) -> None:
     """The number of one of its forms, and no load where ``most_loads`` are made; where it
     does not compare, whatever the prices are; compiled and in Python alike. ``planned``: see
     ``Missing``.
     """
-    from moesim.runtime.compiled import njit
-
     name, most = type(miss).__name__, miss.most_loads()
     missing = Missing(*asked, most, planned)
     answer = miss.place(missing)
@@ -31,7 +40,7 @@ def answers_as_it_says(miss: MissHandling, asked: Asked, planned: int = 0) -> No
     assert answer in allowed, f"{name} answers {answer}, and its forms allow {allowed}"
     loads = asked[2]
     assert answer != IN_SLOT or loads < most, f"{name} loads after {loads} of {most} loads"
-    assert njit()(miss.place)(missing) == answer, f"{name}: compiled, it answers otherwise"
+    assert _compiled(miss.place)(missing) == answer, f"{name}: compiled, it answers otherwise"
     if not miss.compares:
         free = miss.place(missing._replace(copy_ns=0, kernel_ns=0, host_ns=0))
         assert free == answer, f"{name} reads prices without 'compares = True'"
