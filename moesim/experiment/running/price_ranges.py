@@ -188,7 +188,8 @@ def _sooner(case: Case, times: float) -> Case:
     assert serving is not None, "requests are served"
     asked = serving.served.asked
     sent, think = asked.arrival_ns, asked.think_ns
-    sent = np.where(sent == NEVER, NEVER, (sent / times).astype(np.int64))
+    never = sent == NEVER
+    sent = np.where(never, NEVER, (np.where(never, 0, sent) / times).astype(np.int64))
     asked = replace(asked, arrival_ns=sent, think_ns=(think / times).astype(np.int64))
     serving = replace(serving, served=replace(serving.served, asked=asked), state=None)
     return replace(case, serving=serving, scheduler=serving.passes)

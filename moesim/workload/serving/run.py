@@ -73,7 +73,8 @@ class Serving:
         reads the clock goes by these, so that batches are full.
         """
         asked = self.served.asked
-        at_once = replace(asked, arrival_ns=np.zeros_like(asked.arrival_ns))
+        none = np.zeros_like(asked.arrival_ns)
+        at_once = replace(asked, arrival_ns=none, follows=none - 1)  # whoever is there follows none
         if self.scheduler.orders[0]:  # at one instant arrivals no longer say who gives way
             order = np.lexsort((asked.arrival_ns, asked.priority))
             at_once = replace(at_once, priority=np.argsort(order))

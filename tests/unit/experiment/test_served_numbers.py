@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.metrics.served import TIMES, served_keys, statistics_of
+from moesim.workload.lengths import registry
+from moesim.workload.serving.state import DONE, QUEUED
 from moesim.workload.speculation import Draft
 from tests.reference.agreement import assert_same
 
@@ -174,6 +177,24 @@ def test_a_warm_up_leaves_requests_that_count() -> None:
     last = simulate(experiment_of(POISSON, serving={"warm_up": 11}))
     behind = last.requests.sort_values("arrival_ns").iloc[11:]
     assert last.summary["mean_e2el_ms"] == behind.e2el_ms.mean()
+
+
+def test_requests_of_sessions_are_there_once_in_the_plan(tmp_path: Path) -> None:
+    """What follows another is at the start with all others, and does not come again at its end."""
+    one = '{"input_toks": 10, "output_toks": 3}'
+    line = f'{{"arrival_time_ns": 0, "sub_requests": [{", ".join([one] * 4)}]}}'
+    (tmp_path / "sessions").write_text("\n".join([line] * 5), encoding="utf-8")
+    arrivals = {"kind": "jsonl", "file": str(tmp_path / "sessions")}
+    asked = experiment_of(arrivals)
+    workload = {"requests": 20, "lengths": registry.get("arrivals")()}
+    asked = asked.model_copy(update={"workload": asked.workload.model_copy(update=workload)})
+    serving = build(asked).case.serving
+    assert serving is not None
+    serving.as_if_at_once()
+    assert serving.planned is not None
+    state = serving.planned[0]
+    assert state.numbers[QUEUED] == state.numbers[DONE] == 20 == len(state.coming)
+    assert simulate(asked).summary["completed"] == 20
 
 
 def test_more_requests_than_memory_holds_are_told_at_once() -> None:
