@@ -7,6 +7,7 @@ measurements may fall a little, as these do; ``MOST`` is what is borne.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def never_fall(
 
 def _growing(costs: CostModel, model: ModelSpec, *, serial: bool) -> Iterator[tuple[str, Ints]]:
     """Prices int64[n] of more and more work, by what grows."""
-    layers = dict.fromkeys(model.layers)
+    layers = {replace(layer, index=0): layer for layer in model.layers}.values()
     for layer in {layer.moe: layer for layer in layers}.values():
         if layer.moe is not None:
             for name, rows, starts in _launches(layer.moe):
