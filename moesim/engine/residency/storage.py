@@ -200,12 +200,11 @@ class Storage:
         layers, parts = len(self.routing.moe_layers), self.case.slices
         width = self.routing.logical * parts * self.case.stored.shape[1]
         keys = [(layer, gpu) for layer in range(layers) for gpu in gpus]
-        experts = [
-            needs[key].logical[part] * parts + key[1] % parts for part in range(PARTS)
-            for key in keys
-        ]  # fmt: skip
+        some = [any(len(one.logical[part]) for one in needs.values()) for part in range(PARTS)]
+        every = [(part, key) for part in range(PARTS) if some[part] or not part for key in keys]
+        experts = [needs[key].logical[part] * parts + key[1] % parts for part, key in every]
         base = np.cumsum([0, *map(len, experts)])
-        offsets = [needs[key].offsets[part] for part in range(PARTS) for key in keys]
+        offsets = [needs[key].offsets[part] for part, key in every]
         asked = _Asked(np.stack(offsets, 1) + base[:-1], np.concatenate(experts), len(gpus))
         shape = (chunk.passes, layers, len(gpus))
         steps, room = np.zeros(np.prod(shape) + 1, np.int64), np.full(width, NO_READ, np.int64)
@@ -214,7 +213,8 @@ class Storage:
         hits = host.hits(ActiveExperts(steps, wanted))
         reads, numbers = np.empty(shape, np.int64), np.empty_like(asked.experts)
         _number(asked, room, steps, wanted, hits, reads.reshape(-1), numbers)
-        there, of_works = np.diff(steps).reshape(shape) - reads, np.split(numbers, base[1:-1])
+        there = np.diff(steps).reshape(shape) - reads
+        of_works = dict(zip(every, np.split(numbers, base[1:-1]), strict=True))
         found = {}
         for work, key in enumerate(keys):
             here, one, laid = (
@@ -222,7 +222,7 @@ class Storage:
                 needs[key],
                 chunk.work[key].laid,
             )
-            copy, hosted, linked = of_works[work :: len(keys)]
+            copy, hosted, linked = (of_works.get((part, key), NONE) for part in range(PARTS))
             found[key] = Reads(
                 np.concatenate(([0], np.cumsum(reads[here]))),
                 there[here],
@@ -253,8 +253,9 @@ class Storage:
 
 
 class _Asked(NamedTuple):
-    """What the works of a node want, part by part: ``offsets`` int64[passes + 1, parts x works]
-    into the ``experts``, of works that are (MoE layer, GPU), of so many ``gpus``.
+    """What the works of a node want, part by part of those that any wants: ``offsets``
+    int64[passes + 1, parts x works] into the ``experts``, of works that are (MoE layer, GPU), of so
+    many ``gpus``.
     """
 
     offsets: Any
@@ -272,7 +273,7 @@ def _want(asked: Any, asked_by: Any, steps: Any, wanted: Any) -> int:
     (pass, MoE layer, GPU), and their offsets ``steps`` int64[steps + 1]; returns their number.
     ``asked_by`` int64[experts] of -1 is room for the last step that wanted each.
     """
-    works, number = asked.offsets.shape[1] // PARTS, 0
+    works, number = (len(steps) - 1) // (len(asked.offsets) - 1), 0
     for step in range(len(steps) - 1):
         p, work = step // works, step % works
         first = work // asked.gpus * len(asked_by)
@@ -302,7 +303,7 @@ def _number(
     """Fill in how many ``reads`` each step makes, and the ``numbers`` of that which brings each of
     the experts that are ``asked`` for, -1 where it is there; ``read_of`` int64[experts] is room.
     """
-    works = asked.offsets.shape[1] // PARTS
+    works = len(reads) // (len(asked.offsets) - 1)
     for step in range(len(reads)):
         p, work, made = step // works, step % works, 0
         first = work // asked.gpus * len(read_of)
