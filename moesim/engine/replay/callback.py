@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from moesim.runtime.compiled import types
@@ -59,11 +60,15 @@ class FirstClass(types.WrapperAddressProtocol):
         """As compiled code calls it, where nothing is compiled."""
         return self._compiled(*given)
 
-    def __wrapper_address__(self) -> int:
-        """Where compiled code finds the function."""
+    @cached_property
+    def _address(self) -> int:
         found = self._compiled.get_compile_result(self._signature)
         name = found.fndesc.llvm_cfunc_wrapper_name
         return int(found.library.get_pointer_to_function(name))
+
+    def __wrapper_address__(self) -> int:
+        """Where compiled code finds the function."""
+        return self._address
 
     def signature(self) -> Any:
         """What it takes and returns."""

@@ -209,8 +209,8 @@ class Residencies:
             keys = [(layer, gpu) for layer in pool]
             steps = Interleaved([active_experts[key] for key in keys], len(self.routing.local[gpu]))
             next_use = self._next_use(keys[0], steps.active_experts)
-            for key, at in zip(keys, steps.places, strict=True):
-                after = None if next_use is None else next_use[at]
+            for place, key in enumerate(keys):
+                after = None if next_use is None else next_use[steps.places[place]]
                 offers = coming.prices(key) if self.case.miss.compares else None
                 asked[key] = Asked(active_experts[key], after, weights.get(key), offers)
         return asked

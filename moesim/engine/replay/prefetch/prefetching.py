@@ -35,6 +35,7 @@ from moesim.engine.replay.prefetch.tables import (
 )
 from moesim.engine.tally import Keep, Tally
 from moesim.memory.residency import decide_in_of, first_of
+from moesim.runtime.compiled import code_of
 
 
 class Prefetching:
@@ -45,6 +46,7 @@ class Prefetching:
         self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
         self.functions = (decide_in_of(policy, type(case.miss)), first_of(policy))
+        self.decide = code_of(play_deciding)
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
         self.choices, self.queue = choices_of(case), queue_of(case)
         self.pools = pools_of(case, self.program.residencies)
@@ -99,7 +101,7 @@ class Prefetching:
             predicted, patterns, beside, *self.scratch, self.stored,
             self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
         )  # fmt: skip
-        play_deciding(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
+        self.decide(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         self.launches.ask.check()
         self.draw.check()
         self.launches.settle(patterns)
