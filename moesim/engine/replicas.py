@@ -88,7 +88,7 @@ def play_replicas(
         for one in replicas:
             one.end()
     if not turns:
-        raise InputError(nothing_served(fleet.servers[-1].state))
+        raise InputError(nothing_served(fleet.servers[-1].state, serving.room.longest))
     return [one.outcome for one in replicas], turns, replace(case, serving=serving.after(fleet))
 
 

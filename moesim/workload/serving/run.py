@@ -188,7 +188,7 @@ class Serving:
         at: tuple[Ints, Ints] | tuple[None, None] = (None, None),
     ) -> Schedule:
         if not int(state.numbers[STEPS]):
-            raise InputError(nothing_served(state))
+            raise InputError(nothing_served(state, self.room.longest))
         return passes_of(self.served, state, (first, last), self.gpus, at)
 
     def arrival_ns(self, ends_ns: Ints) -> Ints:
@@ -205,8 +205,8 @@ class Serving:
         return instants
 
 
-def nothing_served(state: State) -> str:
-    """Why no request has a step, by the shortest of them."""
+def nothing_served(state: State, context: int) -> str:
+    """Why no request has a step, by the shortest of them, of a model with so long a ``context``."""
     asked, numbers = state.requests, state.numbers
     shortest = int((asked[INPUT] + asked[OUTPUT]).argmin())
     prompt, tokens = (int(asked[one, shortest]) for one in (INPUT, OUTPUT))
@@ -214,7 +214,10 @@ def nothing_served(state: State) -> str:
     blocks = blocks_of(state, tokens - 1 + int(numbers[LOOK_AHEAD]))
     longest, most = int(numbers[LONGEST]), int(numbers[LEAST])
     said = f"workload: of all requests none is served: the shortest, of {counted(tokens, 'token')},"
-    if tokens > longest:
+    if longest < tokens <= context:
+        what = f"is longer than the {longest:,} that the scheduler ever takes with its keys; write "
+        what += "shorter lengths, or keys that let prompts come in pieces, or more tokens at once"
+    elif tokens > longest:
         what = f"is longer than the model's context of {longest:,}; write shorter lengths"
     elif blocks > most:
         what = f"needs {counted(blocks, 'block')} of keys and values of {most:,} that there are; "

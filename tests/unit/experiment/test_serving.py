@@ -148,6 +148,20 @@ def test_a_trace_without_prompts_names_the_key_that_helps():
             {"lengths": {"kind": "fixed", "input_len": "1m", "output_len": 1}},
             "none is served: the shortest, of 1048577 tokens, is longer than the model's",
         ),
+        (
+            {
+                "lengths": {"kind": "fixed", "input_len": 40, "output_len": 5},
+                "batching": {
+                    "kind": "continuous",
+                    "scheduler": {
+                        "kind": "vllm",
+                        "enable_chunked_prefill": False,
+                        "max_num_batched_tokens": 32,
+                    },
+                },
+            },
+            "of 45 tokens, is longer than the 33 that the scheduler ever takes with its keys",
+        ),
         ({"batching": {"kind": "static"}}, "write batching: {kind: continuous}"),
     ],
 )
