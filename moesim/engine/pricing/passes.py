@@ -255,7 +255,8 @@ def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
     their terms cost the same.
     """
     first = places[:1]
-    if all((one[:, places] == one[:, first]).all() for one in (rows, capacity)):
+    told = [one for one in (rows, capacity) if one.strides[1]]  # else all layers are one
+    if all((one[:, places] == one[:, first]).all() for one in told):
         return [list(range(len(places)))]
     groups: list[list[int]] = []
     for number, place in enumerate(places.tolist()):

@@ -14,7 +14,7 @@ from moesim.engine.replay.found import Needed
 from moesim.memory.policy import NEVER
 from moesim.runtime.compiled import njit, types
 
-RUNS_HELD = 512
+RUNS_HELD = 128
 LATER = np.iinfo(np.int32).max
 """The step of an active expert that does not come again."""
 

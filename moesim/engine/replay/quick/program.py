@@ -108,7 +108,7 @@ class QuickProgram:
     def between(self, first: int, last: int) -> Iterator[tuple[int, Played]]:
         """Those of passes first:last, the next ones, a piece."""
         choices = self.finder.choices(first, last)
-        none = np.zeros(choices.shape[:2], np.int64)
+        none = np.broadcast_to(np.int64(0), choices.shape[:2])
         terms = self.pricing.terms(first, last, choices, none)
         priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
         for low, high in self.maker.runs_of(first, last):

@@ -14,8 +14,10 @@ from moesim.engine.replay.log import DecisionLog, Parts
 from moesim.engine.replay.quick.ahead import Ahead
 from moesim.engine.routing import Routing
 
-ACTIVATIONS = 1 << 15
-"""Activations of a GPU that are decided at a time: what they make fits in a core's cache."""
+ACTIVATIONS = 1 << 17
+"""Activations of all GPUs that are decided at a time: with fewer, what each run of passes takes
+whatever it has counts for more than what fits in a core's cache.
+"""
 COUNTS = 4
 """Of a pass, layer and GPU, held at once: its choices and prices."""
 TOKENS = 1 << 18
@@ -48,7 +50,7 @@ class Shared:
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The runs of passes first:last."""
-        return self.finder.runs(first, last, ACTIVATIONS * self.case.gpus)
+        return self.finder.runs(first, last, ACTIVATIONS)
 
     def active_experts(self, first: int, last: int) -> Needed:
         """The active experts of the run of passes first:last."""
