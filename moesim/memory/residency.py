@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,12 +78,6 @@ def decide_in_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
 def first_of(policy: type[CachePolicy]) -> Any:
     """``decisions.first`` of ``policy``, compiled; kept on disk."""
     return specialised(first_with, FIRST, policy.key)
-
-
-@lru_cache
-def _steps_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
-    """The code of ``decide_in_of``."""
-    return code_of(decide_in_of(policy, miss))
 
 
 @lru_cache
@@ -246,11 +240,15 @@ class LayerCache:
         self._step += len(demand.offsets) - 1
         if self.room is None:
             cells = self._cells(len(demand.experts))
-            decide = _steps_of(self._policy, self._miss)
-            self.now = decide(rules, self.slots, demand, resident, state, when, out, cells)
+            self.now = self._code(rules, self.slots, demand, resident, state, when, out, cells)
         else:
             how, at = (self._policy, rules, self.room), (resident, state, *when)
             self.now, self.victims = by_bytes.decide(*how, demand, at, out)
+
+    @cached_property
+    def _code(self) -> Any:
+        """What decides steps, compiled."""
+        return code_of(decide_in_of(self._policy, self._miss))
 
     @property
     def miss(self) -> type[MissHandling]:

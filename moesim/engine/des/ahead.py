@@ -182,7 +182,7 @@ class Ahead:
             for of_layer in self.shelves.of_layer[layer]:
                 of_layer.stand_before(step)
         self._pin_there(targets)
-        queued: list[Prefetch] = []
+        queued = list[Prefetch]()
         for place, predicted, until in targets:
             for shelf, expert in self.shelves.named(place[1], predicted):
                 affords = self.budget is None or self._affords(shelf, self.budget)
@@ -199,10 +199,10 @@ class Ahead:
             self.copy_in.submit(one)
         return queued
 
-    def _pin_there(self, targets: list[Target]) -> list[list[Expert]]:
-        """Keep what is predicted and in a slot; returns what is in none."""
-        pin = self.shelves.pin
-        return [pin(layer, predicted, until) for (_, layer), predicted, until in targets]
+    def _pin_there(self, targets: list[Target]) -> None:
+        """Keep what is predicted and in a slot."""
+        for (_, layer), predicted, until in targets:
+            self.shelves.pin(layer, predicted, until)
 
     def _targets(
         self, chunk: Chunk, index: int, ahead: Iterable[tuple[int, int, int]]
@@ -214,9 +214,8 @@ class Ahead:
         predicted, targets = chunk.undecided.predictions.of, list[Target]()
         for origin, later, layer in ahead:
             if self.slots[layer] is not None:
-                at = index + later
-                step = chunk.first + at
-                experts = predicted(origin, at, layer, self.gpu)
+                step = chunk.first + index + later
+                experts = predicted(origin, index + later, layer, self.gpu)
                 targets.append(((step, layer), experts, self._until(step, layer)))
         return targets
 
@@ -392,8 +391,11 @@ class Ahead:
         index, source, _ = where
         predictions, issued, host_ns = chunk.undecided.predictions, 0, self.copy_in.host_ns
         targets = self._targets(chunk, index, predictions.issued_at(index, source))
-        queued = list[Prefetch]()
-        for (place, _, until), missing in zip(targets, self._pin_there(targets), strict=True):
+        queued, pin = list[Prefetch](), self.shelves.pin
+        lacking = [pin(layer, predicted, until) for (_, layer), predicted, until in targets]
+        for (place, _, until), missing in zip(targets, lacking, strict=True):
+            if not missing:
+                continue
             busy: dict[int, Mask] = {}
             for key in missing:
                 shelf, expert = key
@@ -407,7 +409,7 @@ class Ahead:
                         one.known += (loads + issued) * host_ns
                         one.ahead = True
                         queued.append(one)
-            if missing and self.case.prefetch.stop == "first_missing":
+            if self.case.prefetch.stop == "first_missing":
                 break
         if self.stored is not None:
             self._read_ahead(self.stored, (chunk.first + index, source), queued)
