@@ -16,7 +16,7 @@ from tests.reference.serving_cases import DRAWN, asked_of, room_of
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
 HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggregated", "exchange",
            "fleet", "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes",
-           "recent_experts", "requests", "room", "run", "state", "steps", "tokens",
+           "reach", "recent_experts", "requests", "room", "run", "state", "steps", "tokens",
            "wire"}  # fmt: skip
 
 
