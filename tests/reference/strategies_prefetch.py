@@ -62,6 +62,7 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         policy=policy,
         parameters=parameters,
         first_part=config.first_part if policy == "static" else 0.25,
+        order="id" if config.order == "least_makespan" else config.order,  # which is of streams
         software=software,
         prefetch=prefetch,
     )

@@ -20,11 +20,6 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
 
 
 @given(reading_ahead_cases())
-def test_reads_ascend_in_whatever_order_experts_are_served(case: Case) -> None:
-    agree(replace(case, config=replace(case.config, order="least_makespan")))
-
-
-@given(reading_ahead_cases())
 def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
     """A host that holds every expert in its slots, all of them there, reads nothing ahead."""
     every = len(case.model.moe_layers) * case.model.experts

@@ -97,15 +97,14 @@ def _mark_wanted(undecided: Any, at: Any) -> int:
     queue, stored, activating = undecided.queue, undecided.stored, undecided.activating
     layer, gpu, asked = at.work // at.gpus, at.work % at.gpus, 0
     flat = layer * at.local
-    for e in range(at.local):
-        stored.mark[e] = 0
     for i in range(activating.offsets[1]):
         e, waits = activating.expert[i], False
         if activating.hit[i]:
             waits = activating.arriving[e] and queue.issued[gpu, flat + e] == WAITING
         missed = not activating.hit[i] and not activating.forms[NOWHERE, activating.form[i]]
         stored.mark[e] = MISSED * missed + LATE * waits
-    for e in range(at.local):  # ascending, in whatever order they are served
+    for i in range(activating.offsets[1]):
+        e = activating.active_experts[i]
         if stored.mark[e] == MISSED:
             stored.wanted[asked] = stored.number[gpu, flat + e]
             asked += 1
@@ -143,14 +142,15 @@ def read_wanted(fixed: Any, gpus: Any, undecided: Any, at: Any, counts: Any) -> 
     """The activations of a work ask for what they miss, and what is not in memory is read, in
     ascending order; late ones whose reads wait are among them.
     """
-    queue, stored = undecided.queue, undecided.stored
+    queue, stored, activating = undecided.queue, undecided.stored, undecided.activating
     layer, gpu = at.work // at.gpus, at.work % at.gpus
     flat, node, layers = layer * at.local, fixed.node[gpu], queue.ended.shape[1]
     asked = _mark_wanted(undecided, at)
     _ask(undecided, gpu, at.step * layers + layer, asked)
     ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2], 0]
     free, place, reads, hits = max(gpus.drive[node], at.now), 0, 0, 0
-    for e in range(at.local):
+    for i in range(activating.offsets[1]):
+        e = activating.active_experts[i]
         takes = stored.mark[e] == LATE
         if takes:
             ended[READ] += 1
