@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from moesim.report.drawing.style import COLOURS, METADATA, RC
+from moesim.report.drawing.style import COLOURS, METADATA, RC, plain_numbers
 
 ROOT = Path(__file__).parents[1]
 LOADS = {"libcachesim": "all accesses", "moe-policylang": "first layer, top-1"}
@@ -65,6 +65,7 @@ def bars(axes: Axes, rates: dict[str, float], title: str, unit: str) -> None:
     for place, rate in enumerate(rates.values()):
         axes.text(rate * 1.15, place, f"{rate:.3g}", va="center", fontsize=9)
     axes.set_xscale("log")
+    plain_numbers(axes.xaxis)
     axes.set_xlim(right=max(rates.values()) * 6)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
