@@ -18,6 +18,7 @@ LINE_EVERY_S = 10.0
 """Least time between two lines where stderr is no terminal."""
 ENOUGH = 3
 """Things finished behind the first, which also loads and compiles: fewer say no time left."""
+COMPILES = "what runs for the first time here is compiled once"
 LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
 """What Python's own process that tidies up after others would say."""
 
@@ -53,8 +54,7 @@ def progress_bar(of: str = "points") -> Iterator[Told]:
         task, pace = bar.add_task(of, total=None, left="", found=""), Pace()
 
         def told(finished: int, total: int, found: str = "") -> None:
-            seconds = pace.left_s(finished, total, time.monotonic())
-            left = "" if seconds is None else time_left(seconds)
+            left = pace.left(finished, total, time.monotonic())
             bar.update(task, completed=finished, total=total, left=left, found=found)
 
         yield told
@@ -68,6 +68,13 @@ class Pace:
     def __init__(self) -> None:
         self._standing: int | None = None
         self._first: tuple[int, float] | None = None
+
+    def left(self, finished: int, total: int, now_s: float) -> str:
+        """In words: the time left, or why the first takes long."""
+        seconds = self.left_s(finished, total, now_s)
+        if seconds is not None:
+            return time_left(seconds)
+        return "" if self._first else COMPILES
 
     def left_s(self, finished: int, total: int, now_s: float) -> float | None:
         """Seconds for the others of ``total``; None where too few are ``finished`` to know."""
@@ -87,11 +94,12 @@ def _lines(write: Callable[[str], None], of: str) -> Told:
     def told(finished: int, total: int, found: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        seconds = pace.left_s(finished, total, now)
+        if left := pace.left(finished, total, now):
+            left = f", {left}"
         if now - last >= LINE_EVERY_S:
             last = now
-            left = "" if seconds is None else f", {time_left(seconds)}"
-            write(f"{finished} of {total} {of}{left}{'; ' if found else ''}{found}")
+            said = "; ".join(part for part in (f"{finished} of {total} {of}{left}", found) if part)
+            write(said)
 
     return told
 

@@ -12,7 +12,7 @@ def test_a_line_now_and_then(capsys, monkeypatch):
             told(finished, 24)
     said = capsys.readouterr()
     assert said.err.splitlines() == [
-        "4 of 24 runs",
+        "4 of 24 runs, what runs for the first time here is compiled once",
         "5 of 24 runs",
         "6 of 24 runs",
         "7 of 24 runs",
