@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import njit
 from numpy.typing import NDArray
 
 from moesim.engine.replay.clock.experts import (
@@ -167,6 +168,28 @@ def test_the_host_issues_copies_and_launches_kernels_and_combine(
     end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 2, 0, 3, 3, 0, 0), 150, 150)
     assert clocks.host[0] == host
     assert (clocks.ready[0], clocks.cursor[0], charges.sum()) == (150, 150, 0)
+
+
+@njit
+def some_steps(clocks: Any, charges: Any, when: Any, ends: Any) -> Any:
+    """An exchange, a copy behind another one and its victim's launch, and the launch it is for."""
+    meet(clocks, charges, when, 7)
+    copied = after_victim(copy_start(True, 3, 10, 12, 20), 1, ends) + 4
+    time, cursor = play_launch(charges, 1, when[1], clocks.cursor[1], copied, 30, 5)
+    return time, cursor, copied
+
+
+@pytest.mark.parametrize("way", [some_steps, some_steps.py_func])
+def test_steps_are_the_same_where_compiled_code_has_them_built_in(way: Any) -> None:
+    """Both GPUs are at 32; the copy waits for 40 and takes 4; 30 for the kernel, 5 for its read.
+    From Python the steps are as they are written, so that nothing above is compiled.
+    """
+    clocks, charges, when = gpus(2, cursor=[10, 20]), charged(2), np.array([10, 25])
+    assert way(clocks, charges, when, np.array([5, 40])) == (79, 79, 44)
+    assert clocks.cursor.tolist() == when.tolist() == [32, 32]
+    assert charges[:, BARRIER].tolist() == [15, 5]
+    assert charges[:, DISPATCH].tolist() == [7, 7]
+    assert charges[1, [WEIGHTS, EXPERTS]].tolist() == [44 - 32 + 5, 30]
 
 
 def test_experts_of_the_host_begin_at_the_end_of_dispatch() -> None:
