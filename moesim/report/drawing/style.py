@@ -78,6 +78,8 @@ COLOURS = (
 )
 LOGARITHMIC = 16
 """Largest over smallest value of an axis from which on it is drawn in powers of two."""
+HEADROOM = 1.03
+"""Of the highest value, from zero on: no marker is cut."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
 
@@ -248,17 +250,21 @@ FILLS = (
     Fill("#9c9c9c", "ooo"),
     Fill("#f3d9dc", "|||"),
     Fill("#7f9f8f", "///"),
+    Fill("#fff3c4", "oo"),
+    Fill("#b9a58a", "\\\\"),
 )
-ATTENTION, GATE, EXCHANGE, EXPERTS, HOST, COPIES, GPUS, CPU, IDLE, WEIGHTS, WORK = FILLS
+(
+    ATTENTION, GATE, EXCHANGE, EXPERTS, HOST, COPIES, GPUS, BLANK, IDLE, WEIGHTS, WORK, CPU, EARTH,
+) = FILLS  # fmt: skip
 
 
 FACES: Mapping[str, Fill] = MappingProxyType({
     "attention": ATTENTION, "gate": GATE, "dispatch_combine": EXCHANGE, "experts": EXPERTS,
     "host": HOST, "waiting_for_weights": COPIES, "waiting_for_gpus": GPUS, "waiting_for_cpu": CPU,
-    "idle": IDLE,
+    "waiting_for_storage": WEIGHTS, "idle": IDLE,
     "weights": WEIGHTS, "kv_cache": ATTENTION, "activations": WORK, "masks": GATE,
     "all_to_all_buffers": EXCHANGE, "expert_slots": EXPERTS, "copies_in_flight": COPIES,
-    "position_tables": CPU, "allocator_blocks": HOST, "communication_buffers": GPUS,
+    "position_tables": BLANK, "allocator_blocks": HOST, "communication_buffers": GPUS,
 })  # fmt: skip
 """The face of each category of time and of memory, in every figure; what a category of memory is
 for has the face of its time.
@@ -268,6 +274,19 @@ for has the face of its time.
 def face(category: str) -> Fill:
     """The face of a category of ``FACES``."""
     return FACES[category]
+
+
+def faces(categories: Iterable[str]) -> dict[str, Fill]:
+    """The faces of the categories of one figure, in their order: those of ``FACES``, and of the
+    others, in turn, such as none of them has, as long as there are any.
+    """
+    names = list(categories)
+    known = {name: FACES[name] for name in names if name in FACES}
+    seldom_first = (WORK, EARTH, WEIGHTS, CPU, *FILLS)
+    free = [one for one in dict.fromkeys(seldom_first) if one not in known.values()]
+    others = [name for name in names if name not in known]
+    found = known | {name: free[place % len(free)] for place, name in enumerate(others)}
+    return {name: found[name] for name in names}
 
 
 def fill(number: int) -> Fill:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesim.report.amounts import shown_ms
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import fill
 from moesim.report.figures.base import Figure
@@ -43,16 +44,17 @@ class RequestsOverTime(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """The first request on top."""
-        places, left = range(len(table)), table["arrival_ms"].to_numpy(float).copy()
+        per, unit = shown_ms(float(table[["arrival_ms", *STAGES]].sum(axis=1).max()))
+        places, left = range(len(table)), table["arrival_ms"].to_numpy(float) / per
         for number, (name, words) in enumerate(STAGES.items()):
-            width, look = table[name].to_numpy(float), fill(number)
+            width, look = table[name].to_numpy(float) / per, fill(number)
             axes.barh(
                 places, width, left=left, height=0.85, label=words, facecolor=look.facecolor,
                 hatch=look.hatch, edgecolor="#333333", linewidth=0.2,
             )  # fmt: skip
-            left += width
+            left = left + width
         axes.set_ylim(len(table) - 0.4, -0.6)
-        axes.set_xlabel("Time (ms)")
+        axes.set_xlabel(f"Time ({unit})")
         axes.set_ylabel("Request, by arrival")
         cut = f", first {MOST}" if len(table) == MOST else ""
         axes.set_title(f"Requests over time{cut}")

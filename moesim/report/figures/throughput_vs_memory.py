@@ -11,7 +11,14 @@ import numpy as np
 from pydantic import Field
 
 from moesim.report.drawing.labels import legend
-from moesim.report.drawing.style import MARKERS, line_style, marker_area, series_styles
+from moesim.report.drawing.style import (
+    LOGARITHMIC,
+    MARKERS,
+    line_style,
+    marker_area,
+    plain_numbers,
+    series_styles,
+)
 from moesim.report.figures.base import CAPACITY, Chart, Figure
 
 if TYPE_CHECKING:
@@ -27,6 +34,8 @@ WIDTH = 0.55
 """Of a letter, in heights of the usual font: a name that has no room right of its point stands left
 of it.
 """
+NAME = 44
+"""Letters a line of the name of a point of the front."""
 APART = 10
 """Pixels below which two points stand one above the other."""
 
@@ -110,6 +119,9 @@ class ThroughputVsMemory(Figure):
         high = float(ran["y"].max())
         axes.set_ylim(0, 1.06 * float(np.nanmax([high, *ran.get(f"high_{column}", [])])))
         axes.margins(x=0.08)
+        if 0 < LOGARITHMIC * float(ran["x"].min()) <= float(ran["x"].max()):
+            axes.set_xscale("log")
+            plain_numbers(axes.xaxis)
         axes.set_xlabel(self.across)
         gone = _missing(table, self.less)
         axes.annotate(gone, (0, 0), (0, -42), xycoords="axes fraction", va="top",
@@ -185,12 +197,20 @@ def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
         x[~front], y[~front], s=30 * marker_area(), facecolors="white", edgecolors="#666666"
     )
     named = ran[front].sort_values("y", ascending=False)
-    for number, (name, *point) in enumerate(
-        zip(named["point"], named["x"], named["y"], strict=True)
-    ):
+    alike, names = _apart_in_words(list(named["point"]))
+    for number, (name, *point) in enumerate(zip(names, named["x"], named["y"], strict=True)):
         style = line_style(number)
         axes.plot(*point, color=style.color, marker=style.marker, linestyle="none", label=name)
-    legend(axes)
+    title = wrapped(f"all: {alike}", NAME) if alike else None
+    legend(axes, title=title, title_fontsize=9, alignment="left")
+
+
+def _apart_in_words(names: list[str]) -> tuple[str, list[str]]:
+    """What all of several points are called, and what each is called beside that."""
+    parts = [name.split(", ") for name in names]
+    alike = [part for part in parts[0] if all(part in own for own in parts)] if parts[1:] else []
+    words = (", ".join(part for part in own if part not in alike) for own in parts)
+    return ", ".join(alike), [wrapped(own, NAME) for own in words]
 
 
 def _missing(table: pd.DataFrame, less: str) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moesim.report.amounts import milliseconds
 from moesim.report.drawing.labels import below, legend
-from moesim.report.drawing.style import FACES, face, fill
+from moesim.report.drawing.style import faces
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.run.components import cause_in_words
 
@@ -72,11 +73,10 @@ class TimeBreakdown(Figure):
         """
         places = np.arange(len(table))
         left = np.zeros(len(table))
-        for number, cause in enumerate(_causes(table)):
+        for cause, look in faces(_causes(table)).items():
             width = table[f"{cause}_share"].to_numpy(dtype=float) * 100
             if np.nanmax(width, initial=0) < LEAST_PERCENT:
                 continue
-            look = face(cause) if cause in FACES else fill(number)
             axes.barh(
                 places, width, left=left, height=0.75, label=cause_in_words(cause),
                 facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333", linewidth=0.5,
@@ -130,7 +130,7 @@ def _apart(axes: Axes) -> float:
 
 def _write(values: pd.Series[float], x: float, title: str, axes: Axes) -> None:
     for place, value in values.dropna().items():
-        axes.text(100 * x, float(place), f"{value:.4g} ms", va="center", fontsize=9)  # type: ignore[arg-type]
+        axes.text(100 * x, float(place), milliseconds(float(value)), va="center", fontsize=9)  # type: ignore[arg-type]
     axes.annotate(
         title, xy=(x, 1), xycoords="axes fraction", xytext=(0, 4),
         textcoords="offset points", fontsize=9,

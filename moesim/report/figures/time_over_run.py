@@ -11,7 +11,7 @@ import numpy as np
 from moesim.report.advice.chosen_run import run_of
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.panels import panels
-from moesim.report.drawing.style import FACES, face, fill
+from moesim.report.drawing.style import faces
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.run.components import cause_in_words
 
@@ -53,6 +53,7 @@ class TimeOverRun(Figure):
             raise self.unsuitable(folder, "its run has no table of steps")
         steps = steps.sort_values("start_ns", kind="stable").reset_index(drop=True)
         causes = [c.removesuffix("_ns") for c in map(str, steps) if c.endswith("_ns")]
+        causes.sort(key=WAITS.__contains__)
         spent = sum(steps[f"{cause}_ns"].sum() for cause in causes if cause not in INSTANTS)
         found = {
             f"{WAITS.get(cause, cause)}_ms": steps[f"{cause}_ns"] / 1e6
@@ -75,9 +76,9 @@ class TimeOverRun(Figure):
         time, hits = panels(axes, ["GPU time (ms)", "Hits (%)"])
         base = np.zeros(len(table))
         names = [name for name in map(str, table) if name.endswith("_ms")]
-        for number, name in enumerate(names):
-            cause, top = name.removesuffix("_ms"), base + table[name].to_numpy(float)
-            look = face(cause) if cause in FACES else fill(number)
+        looks = faces(name.removesuffix("_ms") for name in names)
+        for name, (cause, look) in zip(names, looks.items(), strict=True):
+            top = base + table[name].to_numpy(float)
             time.fill_between(
                 seconds, base, top, step="post", facecolor=look.facecolor, hatch=look.hatch,
                 edgecolor="#333333", linewidth=0.3, label=cause_in_words(cause),
@@ -87,7 +88,7 @@ class TimeOverRun(Figure):
         legend(time, handleheight=1.4, handlelength=2.2)
         hits.plot(seconds, 100 * table["hit_share"].to_numpy(float), color="#222222",
                   drawstyle="steps-post", linewidth=0.9)  # fmt: skip
-        hits.set_ylim(0, 102)
+        hits.set_ylim(-2, 102)
         for area in (time, hits):
             area.set_xlim(seconds[0], max(seconds[-1], np.nextafter(seconds[0], np.inf)))
         axes.set_xlabel("Simulated time (s)")

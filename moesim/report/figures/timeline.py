@@ -10,7 +10,7 @@ from pydantic import Field
 
 from moesim.report.advice.chosen_run import run_of
 from moesim.report.drawing.labels import legend
-from moesim.report.drawing.style import FACES, fill
+from moesim.report.drawing.style import faces
 from moesim.report.figures.base import Figure
 from moesim.report.run.components import cause_in_words
 
@@ -22,7 +22,8 @@ MOST_SPANS, MOST_GPUS = 700, 4
 """What is drawn of a pass: the longest, of the first GPUs."""
 LEAST_SHARE = 1 / 2000
 """Of what is across; neighbours of one kind that are closer are one."""
-COPIES = "weights"
+COPIED = {"copy": "weights"}
+"""Categories of spans by what other figures call them."""
 
 
 class Timeline(Figure):
@@ -53,10 +54,9 @@ class Timeline(Figure):
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Bars in rows, GPUs from the top, engines as in a timeline."""
         tracks = list(dict.fromkeys(table["track"]))
-        for number, category in enumerate(dict.fromkeys(table["category"])):
-            own = table[table["category"] == category]
-            known = category if category in FACES else COPIES if category == "copy" else ""
-            look = FACES[known] if known else fill(number)
+        looks = faces(COPIED.get(one, one) for one in table["category"].unique())
+        for category in table["category"].unique():
+            own, look = table[table["category"] == category], looks[COPIED.get(category, category)]
             axes.barh(
                 [tracks.index(track) for track in own["track"]], own["end_ms"] - own["start_ms"],
                 left=own["start_ms"], height=0.72, facecolor=look.facecolor, hatch=look.hatch,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moesim.report.amounts import shown_ms
 from moesim.report.drawing.labels import legend
-from moesim.report.drawing.style import FACES, face, fill
+from moesim.report.drawing.style import faces
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.run.components import cause_in_words
 from moesim.report.run.served import NEEDS, served_requests
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PART = "ttft_"
-OTHERS = 6
-"""Looks before those of what no operation takes, such as the queue."""
 GROUPS = {"fastest half": (0.0, 0.5), "all": (0.0, 1.0), "slowest tenth": (0.9, 1.0)}
 """Requests by how their TTFT ranks."""
 
@@ -48,9 +47,10 @@ class TtftWaterfall(Figure):
         """A stacked bar a group; causes without a share are left out."""
         places, left = np.arange(len(table)), np.zeros(len(table))
         causes = [str(c) for c in table.columns if str(c).endswith("_ms") and table[c].max() > 0]
-        for number, column in enumerate(causes):
-            cause, width = column.removesuffix("_ms"), table[column].to_numpy(float)
-            look = face(cause) if cause in FACES else fill(OTHERS + number)
+        looks = faces(cause.removesuffix("_ms") for cause in causes)
+        per, unit = shown_ms(float(table[causes].sum(axis=1).max()))
+        for column, (cause, look) in zip(causes, looks.items(), strict=True):
+            width = table[column].to_numpy(float) / per
             axes.barh(
                 places, width, left=left, height=0.7, label=cause_in_words(cause),
                 facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333", linewidth=0.5,
@@ -59,6 +59,6 @@ class TtftWaterfall(Figure):
         axes.set_yticks(places, list(table["group"]))
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("Time to the first token (ms)")
+        axes.set_xlabel(f"Time to the first token ({unit})")
         axes.set_title("What the first token waits for")
         legend(axes)

@@ -10,7 +10,7 @@ import pandas as pd
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import NAMES, limits_told
 from moesim.report.comparison.tables import TITLES, cell, shown_numbers, times
-from moesim.report.drawing.style import FACES, face, fill
+from moesim.report.drawing.style import faces
 from moesim.report.page.content import Board, Column, Page, Picture
 from moesim.report.page.parts import drawn_picture, unique
 from moesim.report.run.components import cause_in_words
@@ -197,9 +197,10 @@ def _pictures(tables: Tables) -> Iterator[Picture]:
 def draw(time: pd.DataFrame, axes: Axes) -> None:
     """Two stacked bars, the first result above the second."""
     left = [0.0, 0.0]
-    for place, (key, *width, _) in enumerate(time.itertuples(index=False)):
+    looks = faces(time.iloc[:, 0].astype(str))
+    for key, *width, _ in time.itertuples(index=False):
         cause = str(key)
-        look = face(cause) if cause in FACES else fill(place)
+        look = looks[cause]
         axes.barh(
             [0, 1], width, left=left, height=0.7, label=cause_in_words(cause),
             facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333", linewidth=0.5,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from moesim.report.drawing.labels import EndLabel, label_ends, legend
-from moesim.report.drawing.style import KNOWS, OFFLINE_POLICY, series_styles, sizes
+from moesim.report.drawing.style import HEADROOM, KNOWS, OFFLINE_POLICY, series_styles, sizes
 from moesim.report.figures.base import CAPACITY, Figure
 from moesim.report.sweep.series import slots
 from moesim.sweep.found import read_sweep
@@ -70,7 +70,7 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
             ends.append(end_label(words, line[X].to_numpy(dtype=float), y, drawn))
     axes.set_xlabel("Expert slots per MoE layer and GPU")
     _ticks(table, axes)
-    axes.set_ylim(0, max(axes.get_ylim()[1], 1.02 * float(axes.dataLim.y1)))
+    axes.set_ylim(0, max(axes.get_ylim()[1], HEADROOM * float(axes.dataLim.y1)))
     mark_gaps(table, X, column, axes)
     if all(end.x == table[X].max() for end in ends):
         label_ends(axes, ends)

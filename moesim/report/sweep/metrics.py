@@ -15,7 +15,7 @@ from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.quantity import QuantityError
 from moesim.hardware.price_errors import CONFIDENCE
 from moesim.report.drawing.labels import label_ends, legend
-from moesim.report.drawing.style import numeric_ticks, series_styles, sizes
+from moesim.report.drawing.style import HEADROOM, numeric_ticks, series_styles, sizes
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.sweep.capacity import end_label, error_bars, mark_gaps, series_words
 from moesim.results.renamed import RENAMED
@@ -253,7 +253,8 @@ def draw_metric(figure: MetricAsked, table: pd.DataFrame, axes: Axes) -> None:
     axes.set_ylabel(_label(figure, unit) + said)
     axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
     if figure.relative_to is None:
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(0.0, low), max(high, HEADROOM * float(axes.dataLim.y1)))
         mark_gaps(own.assign(place=own[AXIS].map(places).astype(float)), "place", column, axes)
     for height in (0.0, 100.0) if figure.gap_to else (1.0,) if figure.relative_to else ():
         axes.axhline(height, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))

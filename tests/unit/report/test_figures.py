@@ -344,8 +344,14 @@ def test_of_many_series_the_front_is_named_without_leaders(tmp_path: Path) -> No
         named = [text.get_text() for text in in_legend(axes)]
         assert not [text for text in axes.texts if getattr(text, "arrow_patch", None)]
         looks = {(o.get_marker(), o.get_color()) for o in axes.lines if o.get_label() in named}
+        shown = axes.get_legend()
+        assert shown is not None
+        title = shown.get_title().get_text()
     front = made[made["pareto"]]
-    assert named == list(front.sort_values("peak_memory_bytes", ascending=False)["point"])
+    names = front.sort_values("peak_memory_bytes", ascending=False)["point"]
+    alike = title.removeprefix("all: ")
+    assert len(alike) > 0
+    assert [f"{own}, {alike}" for own in named] == list(names)
     assert len(looks) == len(front) == 3
 
 

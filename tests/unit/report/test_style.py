@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from moesim.report.drawing.style import plain_numbers
+from moesim.report.drawing.style import FACES, FILLS, faces, plain_numbers
 
 
 @pytest.mark.parametrize("ends", [(22, 83), (0.4, 6), (3, 40_000)])
@@ -18,3 +18,16 @@ def test_logarithmic_axes_say_plain_numbers(ends):
     words = [one.get_text() for labels in both for one in labels]
     assert any(words)
     assert all(float(word) > 0 for word in words if word)
+
+
+def test_what_has_no_face_of_its_own_takes_one_that_nothing_else_in_the_figure_has():
+    named = ["queue", "attention", "gate", "dispatch_combine", "waiting_for_gpus", "frontend"]
+    looks = faces(named)
+    assert list(looks) == named
+    assert len(set(looks.values())) == len(named)
+    assert looks["gate"] == FACES["gate"]
+
+
+def test_more_categories_than_faces_share_them():
+    looks = faces(f"cause_{number}" for number in range(len(FILLS) + 2))
+    assert set(looks.values()) == set(FILLS)
