@@ -34,11 +34,11 @@ class Compute:
         of ``experts`` is kept though it may cost nothing.
         """
         begin = self.cursor
-        if until > begin or experts:
-            self.cursor = max(begin, until)
-            self.charges[category] += self.cursor - begin
-            if self.keep_spans:
-                self.span("compute", name, begin, self.cursor, self.categories[category], experts)
+        if until > begin:
+            self.charges[category] += until - begin
+            self.cursor = until
+        if self.keep_spans:
+            self.span("compute", name, begin, self.cursor, self.categories[category], experts)
 
     def launch(self, what: str, until: int, since: int = 0) -> None:
         """The host is busy until ``until``, from when it is free, at the earliest from ``since``

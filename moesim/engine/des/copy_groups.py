@@ -31,13 +31,16 @@ def copy_groups(
     low, high = layer.step_copies[index], layer.step_copies[index + 1]
     groups: Groups = {}
     ends: Ends = {}
+    group: CopyGroup | None = None
     previous = None
+    copied, copy_ns, amount = layer.copied, layer.copy_ns, layer.amount
     for copy in range(low, high):
         launch, wait = layer.copy_launch[copy], layer.copy_wait[copy]
-        read = layer.copy_read[copy] if reading is not None else -1
-        copy_ns, amount = layer.copy_of(copy)
-        if launch == previous and wait < 0 and read < 0 and groups[launch][-1].amount == amount:
-            groups[launch][-1].count += 1
+        if copied:
+            copy_ns, amount = copied[copy]
+        read = -1 if reading is None else layer.copy_read[copy]
+        if group and launch == previous and wait < 0 and read < 0 and group.amount == amount:
+            group.count += 1
             continue
         group = CopyGroup(env, 1, amount, copy_ns, known, copy - low)
         if wait >= 0:
@@ -45,7 +48,10 @@ def copy_groups(
         if reading is not None and read >= 0:
             there = reading.may_copy(copy)
             group.after = there if group.after is None else env.all_of([group.after, there])
-        groups.setdefault(launch, []).append(group)
+        if launch in groups:
+            groups[launch].append(group)
+        else:
+            groups[launch] = [group]
         previous = launch
     return groups, ends
 

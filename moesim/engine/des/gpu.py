@@ -150,10 +150,11 @@ class Gpu(Compute):
 
     def _run(self, terms: list[TermOnGpu], index: int) -> int:
         """The terms of a stage, one after another. Returns the end."""
+        time = self.time
         for category, name, ns in terms:
-            self.time += ns[index]
-            self.charge(category, self.time, name)
-        return self.time
+            self.time = time = time + ns[index]
+            self.charge(category, time, name)
+        return time
 
     def _disturbed(self, layer: MoeLayer, index: int) -> bool:
         """Whether something may wait for an event: copies, or the host where memory is shared."""
@@ -182,18 +183,19 @@ class Gpu(Compute):
         """
         gated = self._run(layer.terms[Stage.GATE], index)
         self.launch("launch gate", self.host + layer.hosts.gate)
-        permuted = gated if self.agrees else self._permute(layer, index)
-        beside = layer.terms[Stage.BESIDE]
-        if beside and any([term.ns[index] for term in beside]):  # noqa: C419 (twice as fast)
-            self.launch("launch shared expert", self.host + layer.hosts.shared)
-        free = self._run(beside, index)
+        permuted = free = gated if self.agrees else self._permute(layer, index)
+        if beside := layer.terms[Stage.BESIDE]:
+            if any([term.ns[index] for term in beside]):  # noqa: C419 (twice as fast)
+                self.launch("launch shared expert", self.host + layer.hosts.shared)
+            free = self._run(beside, index)
         return (gated if self.overlaps else free), free, permuted
 
     def _permute(self, layer: MoeLayer, index: int) -> int:
         """The rows are reordered, or put into their places, apart from the gate. Returns the
         end.
         """
-        return self._run(layer.terms[Stage.PERMUTE], index)
+        permute = layer.terms[Stage.PERMUTE]
+        return self._run(permute, index) if permute else self.time
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
         """Wait for the host where it decides, or waits anyway."""
@@ -292,7 +294,8 @@ class Gpu(Compute):
             self.drive.left(self.time, self.behind.get(layer.index))
 
     def _unpermute(self, layer: MoeLayer, index: int) -> None:
-        self._run(layer.terms[Stage.AFTER], index)
+        if after := layer.terms[Stage.AFTER]:
+            self._run(after, index)
 
     def _reading(self, layer: MoeLayer, index: int, known: int) -> Reading | None:
         """What the layer reads from storage, asked for when its counts are known."""
@@ -328,7 +331,8 @@ class Gpu(Compute):
         for group in chain.from_iterable(groups.values()):
             self.copy_in.submit(group)
         self.held += layer.filled[index]
-        self.hold(known, self.held)
+        if self.keep_spans:
+            self.hold(known, self.held)
         if layer.streamed[index] and whole is None:
             whole = groups.pop(0)[-1]
         return groups, ends, whole
@@ -385,7 +389,8 @@ class Gpu(Compute):
         if IN_BACKGROUND in groups:
             self.behind[layer.index] = groups[IN_BACKGROUND][-1]
         for number in range(high - low):
-            self._wait_stored(stored[number] if stored else 0)
+            if stored:
+                self._wait_stored(stored[number])
             if number in groups:
                 last_copy = yield from self._arrival(groups[number][-1])
             self._run_launch(layer, low + number)

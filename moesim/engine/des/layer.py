@@ -226,10 +226,6 @@ class MoeLayer:
             ]
         )
 
-    def copy_of(self, copy: int) -> tuple[int, int]:
-        """The price and the bytes of ``copy`` of the chunk."""
-        return self.copied[copy] if self.copied else (self.copy_ns, self.amount)
-
 
 def layers_on(
     chunk: Chunk, case: Case, gpu: int, hosts: Sequence[HostTimes], times: ReadTimes
@@ -288,11 +284,11 @@ def names_of(case: Case, moe_index: int, gpu: int) -> NDArray[np.object_]:
 
 
 def on_gpu(terms: Iterable[Term], categories: tuple[str, ...], gpu: int) -> Stages:
-    """``terms`` on one GPU."""
+    """``terms`` on one GPU, those that take time."""
     stages: Stages = [[] for _ in Stage]
     for term in terms:
-        ns = term.ns[:, gpu].tolist()
-        stages[term.stage].append(TermOnGpu(categories.index(term.category), term.name, ns))
+        if any(ns := term.ns[:, gpu].tolist()):
+            stages[term.stage].append(TermOnGpu(categories.index(term.category), term.name, ns))
     return stages
 
 
