@@ -10,7 +10,10 @@ saves is priced for larger batches too, so that the price is monotone.
 
 One call of prompts and of single queries beside them walks the tiles of both, on whichever
 multiprocessor is free, and overlaps the traffic of both with that. Its single queries take whole
-tiles, are not swapped and not split (``joint_ns``).
+tiles, are not swapped and not split. Where heads that share keys have tiles of their own, they read
+these keys one after the other, since heads are the outermost order of FlashAttention 2's blocks
+(from memory of its code): the first one from memory, later ones as fast as multiprocessors walk,
+which is how fast tables of keys in the L2 are (``joint_ns``).
 """
 
 from __future__ import annotations
@@ -132,8 +135,21 @@ def joint_ns(
     alone = _terms(numbers, prompts, query_tiles(layout, prompts), card)
     busy = sum(_evenly(numbers, layout, shape, card) for shape in shapes)
     memory, write = _moved(decoding, single, card)
-    together = _overlapped(alone.memory + memory, np.maximum(alone.busy, busy), numbers.overlap)
+    memory, busy = alone.memory + memory, np.maximum(alone.busy, busy)
+    sharing = query_tiles(layout, single, beside=True).tiles / single.kv_heads
+    first = _overlapped(memory, busy / sharing, numbers.overlap)
+    again = _overlapped(_again(decoding, single, card), busy / sharing, numbers.overlap)
+    together = first + (sharing - 1) * again
     return numbers.start_ns + alone.write + write + together
+
+
+def _again(numbers: AttentionNumbers, single: AttentionShape, card: Card) -> Floats:
+    """Time of the traffic of one more head over the same keys, of all key-value heads: nothing
+    where one of them, of all requests, stays in the L2 until the next head comes.
+    """
+    head = 2 * single.batch * single.context * single.head_dim * single.element_bytes
+    missed = 1 - 1 / (1 + (head / (numbers.l2 * card.l2)) ** RESIDENT_POWER)
+    return head * single.kv_heads * missed * NS / (card.bandwidth * numbers.bandwidth)
 
 
 def _evenly(numbers: AttentionNumbers, layout: Layout, shape: AttentionShape, card: Card) -> Floats:
