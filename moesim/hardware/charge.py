@@ -64,7 +64,8 @@ class Shapes:
     Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
     whose logits are made; requests that it is ``drafting`` for. Of its group: ``group_tokens``,
     ``context_tokens`` and ``kv_tokens`` as attention has them, ``served``: the part of these three
-    that tokens have which decode in mixed passes, and how many tokens are padding, and ``sources``:
+    that tokens have which decode in mixed passes, how many tokens are padding, and, where prices
+    depend on it, the longest context of those that decode; and ``sources``:
     context, cache and projected tokens of cross attention. Known with the routing alone: ``rows``
     that it permutes, and ``capacity``. ``row_bytes`` of a hidden vector; logical ``experts``.
     """

@@ -96,9 +96,15 @@ class CostModel:
         ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
         to; ``kv_tokens`` cached tokens, each read once. ``served``: the part of these three whose
         scores are a kernel of their own, as tokens decode beside prompts, and how many of the
-        tokens are padding, which has no scores.
+        tokens are padding, which has no scores; then, if it is told, the most keys that a token
+        which decodes attends to.
         """
         return self.price("attention", layer, tokens, context_tokens, kv_tokens, *served)
+
+    @property
+    def waits_for_longest(self) -> bool:
+        """Whether attention of answers depends on the longest of their contexts."""
+        return bool(getattr(self.operations["attention"], "waits_for_longest", False))
 
     def cross_attention_ns(
         self,

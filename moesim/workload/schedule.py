@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -238,13 +239,15 @@ class AttentionSums:
     """What attention is priced on: int64[passes, gpus] each, for one sliding window.
 
     ``decoding``: the part of ``tokens``, ``context_tokens`` and ``kv_tokens`` that tokens have
-    which decode in mixed passes, 0 in others; empty where no pass is mixed.
+    which decode in mixed passes, 0 in others; empty where no pass is mixed. ``longest``: the most
+    keys that a token which decodes attends to, 0 where none does.
     """
 
     tokens: Ints
     context_tokens: Ints
     kv_tokens: Ints
     cached_tokens: Ints
+    longest: Ints
     decoding: tuple[Ints, ...] = ()
 
     @classmethod
@@ -267,9 +270,9 @@ class AttentionSums:
         arrays: list[Any] = [np.ascontiguousarray(one) for one in given]
         arrays += [ANY if window is None else window, sums, held]
         sum_tokens(*arrays)
-        tokens, context_tokens, kv_tokens, *decoding, cached = sums[:, :-1]
+        tokens, context_tokens, kv_tokens, *decoding, longest, cached = sums[:, :-1]
         apart = tuple(decoding) if mixed.any() else ()
-        return cls(tokens, context_tokens, kv_tokens, cached, apart)
+        return cls(tokens, context_tokens, kv_tokens, cached, longest, apart)
 
     def of_groups(self, size: int) -> AttentionSums:
         """Every GPU with the sums of its group: ``size`` neighbours."""
@@ -278,16 +281,17 @@ class AttentionSums:
         parts = (self.tokens, self.context_tokens, self.kv_tokens, self.cached_tokens)
         tokens, context_tokens, kv_tokens, cached = (over_groups(part, size) for part in parts)
         decoding = tuple(over_groups(part, size) for part in self.decoding)
-        return AttentionSums(tokens, context_tokens, kv_tokens, cached, decoding)
+        longest = over_groups(self.longest, size, np.max)
+        return AttentionSums(tokens, context_tokens, kv_tokens, cached, longest, decoding)
 
 
-def over_groups(values: Ints, size: int) -> Ints:
-    """The sums of ``values`` int64[passes, gpus] over each group of ``size`` neighbours, for every
-    one of them.
+def over_groups(values: Ints, size: int, of: Callable[..., Any] = np.sum) -> Ints:
+    """The sums of ``values`` int64[passes, gpus] over each group of ``size`` neighbours (or what
+    else is made ``of`` them), for every one of them.
     """
     if size == 1:
         return values
-    return np.repeat(values.reshape(len(values), -1, size).sum(axis=2), size, axis=1)
+    return np.repeat(of(values.reshape(len(values), -1, size), axis=2), size, axis=1)
 
 
 def _rank(group: Ints, slot: Ints) -> Ints:

@@ -7,8 +7,8 @@ from typing import Any
 from moesim.runtime.compiled import njit, types
 from moesim.workload.served import PassPhase
 
-TOKENS, CONTEXT, KV, DECODING, DECODING_CONTEXT, DECODING_KV, CACHED = range(7)
-SUMS = 7
+TOKENS, CONTEXT, KV, DECODING, DECODING_CONTEXT, DECODING_KV, LONGEST, CACHED = range(8)
+SUMS = 8
 DECODE, ENCODE = int(PassPhase.DECODE), int(PassPhase.ENCODE)
 ANY = 1 << 62
 """The window of a token that sees all keys."""
@@ -67,6 +67,8 @@ def sum_tokens(
                 context = tokens if phase[token] == ENCODE else seen
                 sums[TOKENS, step, g] += 1
                 sums[CONTEXT, step, g] += context
+                if phase[token] == DECODE:
+                    sums[LONGEST, step, g] = max(sums[LONGEST, step, g], context)
                 if mixed[step] and phase[token] == DECODE:
                     sums[DECODING, step, g] += 1
                     sums[DECODING_CONTEXT, step, g] += context

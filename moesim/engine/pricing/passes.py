@@ -62,6 +62,7 @@ class Pricing:
         self.priced_as = [*self.kinds, layers[-1]]
         """Whose charges those are: a layer of each kind, and the last one, of the passes' ends."""
         self.categories = categories_of(case)
+        self.waits = bool(getattr(case.prices, "waits_for_longest", False))
         self.crosses = any(layer.cross_attention for layer in layers)
         self.going_on: GoingOn | None = None
         self._of_block: dict[int, list[Shaped]] = {}
@@ -243,11 +244,13 @@ class Pricing:
 
     def _served(self, group: AttentionSums) -> tuple[Ints, ...]:
         """``Shapes.served`` of the passes summed up."""
-        if not group.decoding and self.padding is None:
+        waits = self.waits and bool(group.longest.any()) and int(group.tokens.max()) > 1
+        if not group.decoding and self.padding is None and not waits:
             return ()
         nothing = np.zeros_like(group.tokens)
         padding = nothing if self.padding is None else self.padding
-        return *(group.decoding or (nothing,) * 3), padding
+        apart = *(group.decoding or (nothing,) * 3), padding
+        return (*apart, group.longest) if waits else apart
 
 
 def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:

@@ -1,4 +1,6 @@
-"""Prompts and answers of a step in one call of a kernel, as vLLM's FlashAttention backend does."""
+"""Prompts and answers of a step in one call of a kernel, as vLLM's FlashAttention backend does, and
+answers with unequal contexts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from hypothesis import strategies as st
 from moesim.hardware import CostModel, load_hardware, load_software
 from moesim.hardware.card import Card
 from moesim.hardware.engine_fits import with_engine
-from moesim.hardware.operations.attention.kernel import AttentionNumbers, attention_ns, joint_ns
+from moesim.hardware.operations.attention.kernel import (
+    AttentionNumbers,
+    attention_ns,
+    joint_ns,
+    waiting_ns,
+)
 from moesim.hardware.operations.attention.tiles import AttentionShape
 from moesim.hardware.prices.calibrated import Layout
 from moesim.model import load_model
@@ -55,6 +62,30 @@ def test_single_queries_take_whole_tiles_beside_prompts(
     whole, even = (number * per for number, per in zip(waves, each(layout), strict=True))
     busy = max(whole, even + tiles / 10 * (1000 * 64 + 50))
     assert both - alone == pytest.approx(moved + busy - whole)
+
+
+@pytest.mark.parametrize(
+    ("layout", "batch", "longest", "keys"),
+    [
+        ("swapped", 100, 9000, 3000),
+        ("swapped", 100, 5000, 0),
+        ("swapped", 1, 1000, 0),
+        ("swapped", 4, 1500, 400),
+        ("swapped", 3, 1300, 180),
+        ("packed", 100, 9000, 0),
+    ],
+)
+def test_the_longest_answer_is_walked_alone(
+    layout: Layout, batch: int, longest: float, keys: float
+) -> None:
+    """100 requests are 200 tiles on ten multiprocessors. The last of the longest begins with 50
+    others behind it, and while these and ten more are walked, six rounds of 1000 keys in the mean,
+    it has 6000 of its own; a key is 64 ns. Four are 8 tiles, which are split into 1.25 parts each
+    that begin at once: 500 keys more than the mean are 400 of a part. Three have 5 / 3 parts.
+    """
+    single = shape(batch, 1, 1000, 1000)
+    waits = waiting_ns(NUMBERS, layout, single, np.array([longest]), CARD)[0]
+    assert waits == pytest.approx(64 * keys)
 
 
 def each(layout: Layout) -> tuple[float, float]:
@@ -124,3 +155,19 @@ def test_more_answers_are_no_cheaper_than_answers_alone_may_be(
     mixed = priced(model, prompt + 1, answers)
     assert mixed <= 1.1 * priced(model, prompt + 1, answers + more)
     assert mixed >= max(priced(model, prompt + 1, 0), priced(model, 0, answers)) / 1.1
+
+
+def of_answers(card: str, *longest: int) -> int:
+    """128 answers of 1,100 keys in the mean."""
+    model = costs(card)
+    return int(model.attention_ns(MODEL.layers[0], 128, *[128 * 1100] * 2, 0, 0, 0, 0, *longest))
+
+
+def test_unequal_answers_wait_where_kernels_do_not_pack() -> None:
+    assert not costs("h100-sxm").waits_for_longest
+    assert of_answers("h100-sxm", 4000) == of_answers("h100-sxm")
+    assert costs("rtx-pro-6000").waits_for_longest
+    equal, unequal = of_answers("rtx-pro-6000", 1100), of_answers("rtx-pro-6000", 4000)
+    assert equal == of_answers("rtx-pro-6000")
+    assert 1.05 < unequal / equal < 1.3
+    assert unequal < of_answers("rtx-pro-6000", 5000)

@@ -24,7 +24,7 @@ def listed(found):
     return {
         name: values.squeeze(axis=1).tolist()
         for name, values in vars(found).items()
-        if name != "decoding"
+        if name not in ("decoding", "longest")
     }
 
 
@@ -124,3 +124,18 @@ def test_the_first_passes_are_a_prefix():
         assert part.passes == min(passes, whole.passes)
         assert part.rows.tolist() == whole.rows[: part.offsets[-1]].tolist()
         assert part.pass_of_token().tolist() == whole.pass_of_token()[: len(part.rows)].tolist()
+
+
+def test_the_longest_context_is_that_of_answers():
+    """Answers at positions 3, 4, 5 and 2, 3; prompts have none."""
+    trace = toy_trace([(3, 3), (2, 2)])
+    assert sums(trace, "decode", None).longest[:, 0].tolist() == [4, 5, 6]
+    assert sums(trace, "decode", 5).longest[:, 0].tolist() == [4, 5, 5]
+    assert not sums(trace, "prefill", None).longest.any()
+
+
+def test_of_a_group_the_longest_is_that_of_all():
+    trace = toy_trace([(3, 3), (2, 2)])
+    found = sums(trace, "decode", None, gpus=2)
+    assert found.longest.max(axis=1).tolist() == found.of_groups(2).longest[:, 1].tolist()
+    assert (found.of_groups(2).longest[:, 0] == found.of_groups(2).longest[:, 1]).all()

@@ -17,6 +17,7 @@ from moesim.hardware.operations.attention.scores import (
     joint_scores,
     score_fits,
     uniform,
+    waits_for_longest,
 )
 from moesim.hardware.operations.products.calibrated import (
     FittedProducts,
@@ -38,6 +39,8 @@ CROSS_STARTS = 4
 """Norm, query projection, scores, output projection."""
 PASSES = 8
 """Reads and writes of the hidden state by norms, residuals and projections."""
+FOUR = 4
+"""What ``served`` says of answers beside prompts and of padding."""
 PROJECTIONS = 2
 """Of the starts, and of the passes, those that a fitted price of both projections contains."""
 
@@ -78,6 +81,12 @@ class Attention(Operation):
             one for block in own for one in score_fits(self.hardware, block, self.cache(block))
         )
         return known_fits((*products, *scores))
+
+    @property
+    def waits_for_longest(self) -> bool:
+        """Whether decodes of a layer wait for the longest of unequal contexts."""
+        own = {layer.attention for layer in self.model.layers}
+        return any(waits_for_longest(self.hardware, one, self.cache(one)) for one in own)
 
     def parts(
         self,
@@ -128,22 +137,24 @@ class Attention(Operation):
         if not served:
             scores, alone = self._scores(block, self.cache(block), *every)
             return [scores], 1 - alone
-        *decoding, padding = map(np.asarray, served)
+        *decoding, padding = map(np.asarray, served[:FOUR])
+        longest = np.asarray(served[FOUR] if len(served) > FOUR else 0)
         rest = [np.asarray(a) - b for a, b in zip(every, decoding, strict=True)]
         rest[0] = rest[0] - padding
+        alone_longest = np.where(decoding[0] > 0, 0, longest)
         found, kernels = [], np.zeros(np.shape(rest[0]), np.int64)
-        for count, *sums in (rest, decoding):
+        for (count, context, cached), last in ((rest, alone_longest), (decoding, longest)):
             if not np.any(count > 0):
                 continue
-            scores, alone = self._scores(block, self.cache(block), count, *sums)
+            scores, alone = self._scores(block, self.cache(block), count, context, cached, last)
             found += where(count > 0, [scores])
             kernels += np.where(count > 0, 1 - alone, 0)
         if len(found) > 1:
-            found = self._joined(block, found, (rest, decoding))
+            found = self._joined(block, found, (rest, decoding), longest)
         return found, kernels
 
     def _joined(
-        self, block: AttentionSpec, apart: list[Part], groups: tuple[Any, Any]
+        self, block: AttentionSpec, apart: list[Part], groups: tuple[Any, Any], longest: Any
     ) -> list[Part]:
         """The scores of prompts and of those that decode beside them, as one call where the kernels
         take both in one: no less than either alone.
@@ -152,7 +163,7 @@ class Attention(Operation):
             return apart
         requests = tuple(uniform(*group) for group in groups)
         cache = self.cache(block)
-        joint = joint_scores(self.hardware, block, cache, (requests[0], requests[1]))
+        joint = joint_scores(self.hardware, block, cache, (requests[0], requests[1]), longest)
         if joint is None:
             return apart
         both = (groups[0][0] > 0) & (groups[1][0] > 0)
@@ -188,7 +199,7 @@ class Attention(Operation):
 
     def _scores(
         self, block: AttentionSpec, cache: Cache, count: Any, context_tokens: ArrayLike,
-        kv_tokens: ArrayLike,
+        kv_tokens: ArrayLike, longest: ArrayLike = 0,
     ) -> tuple[Part, Any]:  # fmt: skip
         """The scores, and where they contain their launch (0 or 1)."""
         head = block.query_key_head_size + block.value_head_size
@@ -198,7 +209,7 @@ class Attention(Operation):
         if block.state_bytes or block.selected:
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         requests = uniform(count, context_tokens, kv_tokens)
-        found = fitted_scores(self.hardware, block, cache, requests)
+        found = fitted_scores(self.hardware, block, cache, requests, longest)
         own = np.where(found.fitted, found.time_ns, plain.time_ns)
         time = np.maximum(own, self._least(block, cache, requests, found.fitted))
         of = found.of if found.fitted.all() else plain.of

@@ -25,7 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.hardware.card import Card
-from moesim.hardware.operations.attention.tiles import ROWS, AttentionShape, QueryTiles, query_tiles
+from moesim.hardware.operations.attention.tiles import (
+    PACKED,
+    ROWS,
+    AttentionShape,
+    QueryTiles,
+    query_tiles,
+)
 from moesim.hardware.operations.products.kernel import FEWEST
 from moesim.hardware.prices.arrays import NS, Floats
 from moesim.hardware.prices.calibrated import Layout
@@ -158,6 +164,34 @@ def _evenly(numbers: AttentionNumbers, layout: Layout, shape: AttentionShape, ca
     walked = np.where(shape.queries > 1, shape.keys + ROWS / 2, shape.context)
     each = walked * _key_ns(numbers, shape, tiles, card) + numbers.item_ns
     return shape.batch * tiles.tiles / card.multiprocessors * each
+
+
+def waiting_ns(
+    numbers: AttentionNumbers,
+    layout: Layout,
+    shape: AttentionShape,
+    longest: Floats,
+    card: Card,
+    *,
+    beside: bool = False,
+) -> Floats:
+    """What single queries wait for the ``longest`` context [n] of a call, beyond equal requests of
+    the same mean.
+
+    Tiles begin in the order of heads, then requests (FlashAttention 2's grid, from memory of its
+    code), wherever a multiprocessor becomes free: the last head's tile of the longest request has
+    half of the batch behind it. While these and as many as there are multiprocessors are worked on,
+    it gets as far as they do in the mean; the rest it walks alone. Packed kernels
+    (FlashAttention 3, trtllm) share keys out by lengths.
+    """
+    tiles = query_tiles(layout, shape, beside=beside)
+    items = shape.batch * tiles.tiles
+    split = tiles.splits & (items <= FULL * card.multiprocessors * (1 + ROUNDING))
+    parts = shape.context / _walked(shape, tiles, split, np.ones_like(items), card)
+    behind = np.minimum(items * parts, card.multiprocessors + shape.batch * parts / 2)
+    walked = shape.context * np.maximum(behind / card.multiprocessors, 1.0)
+    alone = np.maximum(longest - walked, 0.0) / parts * (layout != PACKED)
+    return np.asarray(alone * _key_ns(numbers, shape, tiles, card))
 
 
 def _overlapped(one: Floats, other: Floats, power: float) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from moesim.hardware.card import Card, card_of
 from moesim.hardware.operations.attention.calibrated import (
     DECODE,
+    ONE_CALL,
     PREFILL,
     attention_fit_for,
     attention_numbers,
@@ -24,8 +25,9 @@ from moesim.hardware.operations.attention.kernel import (
     attention_ns,
     attention_terms,
     joint_ns,
+    waiting_ns,
 )
-from moesim.hardware.operations.attention.tiles import AttentionShape
+from moesim.hardware.operations.attention.tiles import PACKED, AttentionShape
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import AttentionFit
 from moesim.hardware.prices.parts import MEASURED, Amount, Detail, tabled_source
@@ -84,9 +86,11 @@ def uniform(tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike) 
 
 
 def fitted_scores(
-    profile: HardwareProfile, block: AttentionSpec, cache: Cache, requests: Uniform
-) -> Scores:
-    """The scores of calls, their start and the cache's update included.
+    profile: HardwareProfile, block: AttentionSpec, cache: Cache, requests: Uniform,
+    longest: ArrayLike = 0,
+) -> Scores:  # fmt: skip
+    """The scores of calls, their start and the cache's update included. ``longest``: the most keys
+    of a request that decodes, where they are not equal.
 
     Nothing is fitted where the cache is not of whole keys and values: encoders, other formats.
     Decodes over a latent read one head whose key and value are half of it each; its prompts have
@@ -113,6 +117,9 @@ def fitted_scores(
             ratios = ratios._replace(measured=ratios.measured & call.warm)
         ratio = 1.0 if ratios is None else ratios.ratio
         found.time_ns[mine] = attention_ns(numbers, fit.layout, call, card) * ratio
+        if op == DECODE and np.any(longest):
+            last = np.broadcast_to(longest, mine.shape)[mine]
+            found.time_ns[mine] += waiting_ns(numbers, fit.layout, call, last, card)
         found.source[mine] = tabled_source(fit.measured, columns, ratios)
         found.fitted[mine] = True
         found = found._replace(of=partial(_terms, fit, numbers, call, card, ratio))
@@ -120,8 +127,9 @@ def fitted_scores(
 
 
 def joint_scores(
-    profile: HardwareProfile, block: AttentionSpec, cache: Cache, groups: tuple[Uniform, Uniform]
-) -> Floats | None:
+    profile: HardwareProfile, block: AttentionSpec, cache: Cache, groups: tuple[Uniform, Uniform],
+    longest: ArrayLike = 0,
+) -> Floats | None:  # fmt: skip
     """The scores of prompts and of decodes beside them, where one call serves both; None where the
     kernels are apart.
     """
@@ -134,8 +142,21 @@ def joint_scores(
     flat = (Uniform(*map(np.ravel, group)) for group in groups)
     together, beside = (_call(group, block, cache, head, peak) for group in flat)
     numbers, decoding = (attention_numbers(fit, profile) for fit in (prompts, decodes))
-    time = joint_ns(numbers, prompts.layout, (together, beside), decoding, card_of(profile))
+    card, last = card_of(profile), np.ravel(np.broadcast_to(longest, np.shape(groups[1].keys)))
+    time = joint_ns(numbers, prompts.layout, (together, beside), decoding, card)
+    time = time + waiting_ns(decoding, prompts.layout, beside, last, card, beside=True)
     return time.reshape(np.shape(groups[0].queries))
+
+
+def waits_for_longest(profile: HardwareProfile, block: AttentionSpec, cache: Cache) -> bool:
+    """Whether decodes wait for the longest request: FlashAttention's do that do not pack, unless
+    the software has kernels of its own.
+    """
+    if profile.mixed_attention == "apart":
+        return False
+    head_dim = _cached_head(block, cache, DECODE) if block.heads else 0.0
+    fit = _fit_for(profile, DECODE, block, cache.dtype, head_dim) if head_dim else None
+    return fit is not None and fit.layout != PACKED and ONE_CALL in (fit.kernel or "")
 
 
 def _cached_head(block: AttentionSpec, cache: Cache, op: str) -> float:

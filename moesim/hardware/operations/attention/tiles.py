@@ -17,6 +17,7 @@ from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("packed", "swapped", "swapped-narrow")
+PACKED: Layout = "packed"
 ROWS, NARROW, WIDE_HEAD = 128, 64, 128
 """Rows of a tile, of a narrow or half-full one, and the head size from which tiles are narrow."""
 BLOCK_ELEMENTS = 128 * 128
@@ -61,7 +62,7 @@ def query_tiles(layout: Layout, shape: AttentionShape, *, beside: bool = False) 
     ones are not swapped.
     """
     group, alone = shape.heads / shape.kv_heads, (shape.queries == 1) & (not beside)
-    packed = layout == "packed"
+    packed = layout == PACKED
     packs = alone | packed
     rows = shape.queries * np.where(packs, group, 1.0)
     narrow = (layout == "swapped-narrow") & (shape.head_dim >= WIDE_HEAD)
