@@ -11,6 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.pricing.host_times import host_head_ns, host_times, whole
 from moesim.engine.pricing.terms import Terms
+from moesim.engine.replay.clock.one_gpu import Launches
 from moesim.engine.replay.clock.records import (
     FIRST_STAGE,
     MOE,
@@ -63,7 +64,7 @@ class Played(NamedTuple):
     """
 
     passes: Passes
-    works: Works
+    works: Works | Launches
     most_launches: int
     charges: Ints
 
@@ -77,6 +78,7 @@ class Played(NamedTuple):
             np.ascontiguousarray(one[:, here]) for one in (stage_ns, dispatch, combine)
         )
         passes = Passes(plan, runs[here], phase[here], stage_ns, head[here], dispatch, combine)
+        assert isinstance(self.works, Works), "passes of one row are launched alike"
         works = self.works._replace(
             step_launches=np.ascontiguousarray(self.works.step_launches[:, steps]),
             step_copies=np.ascontiguousarray(self.works.step_copies[:, steps]),

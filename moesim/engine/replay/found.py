@@ -98,15 +98,23 @@ class Finder:
         sharing = self.case.sharing
         ids, rows, gpu, offsets = self.tokens(first, last)
         active = self.routing.active(first, last)
-        self._know_chosen(len(rows))
+        if not self._all:
+            self._know_chosen(len(rows))
         if self._all:
-            choices = self._of_tokens(gpu // sharing, offsets)[:, None, :] * active[:, :, None]
+            choices = self._of_tokens(gpu // sharing, offsets)[:, None, :]
+            if self.case.model.has_encoder:
+                choices = choices * active[:, :, None]
+            choices = np.broadcast_to(choices, (*active.shape, self.case.senders))
         else:
             choices = np.zeros((last - first, self.layers, self.case.senders), np.int64)
             known = len(self._chosen) > 0
             count, by = (sum_choices, self._chosen) if known else (count_choices, ids)
             count(by, rows, gpu // sharing, offsets, active, choices)
         return on_each(choices, sharing, axis=2)
+
+    def know_all(self) -> None:
+        """Every row of the trace that tokens have chooses as many experts as it may."""
+        self._all = True
 
     def _know_chosen(self, tokens: int) -> None:
         """Know how many experts each row of the trace chooses, asked for so many tokens more: they
@@ -125,6 +133,8 @@ class Finder:
     def _of_tokens(self, senders: Ints, offsets: Ints) -> Ints:
         """Choices int64[passes, senders] of tokens that make all of theirs, in a layer."""
         number, passes = self.case.senders, len(offsets) - 1
+        if number == 1:
+            return np.diff(offsets)[:, None] * self.case.trace.top_k
         place = steps_of(offsets) * number + senders
         tokens = np.bincount(place, minlength=passes * number).reshape(passes, number)
         return tokens * self.case.trace.top_k

@@ -20,6 +20,7 @@ from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.quick.made import Deciding
+from moesim.engine.replay.quick.one_row import OneRow, miss_steps_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
 from moesim.engine.replay.quick.varied import decide_varied_of
 from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
@@ -93,6 +94,8 @@ def _compile(case: Case, log: DecisionLog | None) -> None:
     quick, varied, ahead = is_quick(case), is_varied(case), case.prefetches
     if case.offloaded and (ahead or not (quick or varied)):
         decide_in_of(type(case.policy), type(case.miss))
+    elif quick and OneRow.takes(case):
+        miss_steps_of(case.trace.top_k)
     elif quick and maker_of(case, log) is Deciding:
         decide_all_of(type(case.policy))
     elif varied:

@@ -12,6 +12,7 @@ from moesim.engine.folded import Folded
 from moesim.engine.pricing.terms import categories_of
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
+from moesim.engine.replay.clock.one_gpu import Launches, play_launches
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
 from moesim.engine.replay.flat import Played, fixed_of
 from moesim.hardware.described.software import Execution
@@ -80,12 +81,16 @@ class Clock:
 
     def play(self, one: Played, first: int) -> None:
         """Play the next passes, from ``first`` on."""
+        fixed = self.fixed_at(first)
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
-            play_decided(self.fixed_at(first), one.passes, one.works, gpus, filled, 0, 0, 0)
+            if isinstance(one.works, Launches):
+                play_launches(fixed, one.passes, one.works, gpus, filled)
+            else:
+                play_decided(fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
 
         self.record(first, one.passes, one.charges, one.most_launches, play_into)
-        self.copies += int(one.works.step_copies[:, -1].sum())
+        self.copies += one.works.copies
 
     def record(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.memory.activations import ActiveExperts
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.compiled import built_in, njit, types
 
 Ints = NDArray[np.int64]
 StackDistances = NDArray[np.uint16]
@@ -16,6 +16,33 @@ StackDistances = NDArray[np.uint16]
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 _RANK, _RANKS = types.uint16[::1], types.uint16[:, ::1]
+LANES = 32
+"""Ranks that one instruction takes."""
+TOGETHER = 4
+"""Experts that are moved up at once."""
+
+
+@built_in
+def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None:
+    """Let a ``number`` of ``needed`` experts uint16[room] be those used last, in ascending order.
+    ``lines`` uint16[experts / LANES, LANES]: of each how many were used after it, those needed
+    ``ranks`` uint16[room]. ``room`` is a multiple of TOGETHER; behind the ``number`` all is 0.
+    """
+    for i in range(0, room, TOGETHER):
+        for j in range(i, number if i > 0 else 0):  # those before have moved
+            ranks[j] = lines[needed[j] // LANES, needed[j] % LANES]
+        one, two, three, four = ranks[i], ranks[i + 1], ranks[i + 2], ranks[i + 3]
+        for at in range(len(lines)):
+            line = lines[at]
+            for lane in range(LANES):
+                rank = line[lane]
+                line[lane] = rank + (rank < one) + (rank < two) + (rank < three) + (rank < four)
+    for i in range(room):
+        if i < number:
+            newer, expert = 0, needed[i]
+            for j in range(room):
+                newer += needed[j] > expert
+            lines[expert // LANES, expert % LANES] = newer
 
 
 @njit(types.void(_FLAT, _FLAT, _RANK, _RANK, _FLAT), cache=True, _nrt=False)

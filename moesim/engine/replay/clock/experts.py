@@ -44,6 +44,20 @@ def copy_start(blocking: bool, to_copy: int, now: int, issued: int, copied: int)
     return max(issued, copied)
 
 
+@inlined(_INT(_BOOL, *[_INT] * 5))
+def last_copy(
+    blocking: bool, to_copy: int, each_ns: int, copies: int, now: int, copied: int
+) -> int:
+    """When the last of so many ``copies`` of a layer ends, of ``each_ns``, that wait for nothing
+    but one another: as ``copy_start`` has them, behind one that ends at ``copied``.
+    """
+    if blocking:
+        return int(max(now, copied) + copies * (to_copy + each_ns))
+    # from some copy on none waits for the host: from the first one, or the last one, on
+    slower, faster = max(to_copy, each_ns), min(to_copy, each_ns)
+    return int(max(copied + copies * each_ns, now + copies * slower + faster))
+
+
 @inlined(_INT(_INT, _INT, FLAT))
 def after_victim(start: int, wait: int, launch_end: Any) -> int:
     """``start``, but not before the end of the launch that a copy must ``wait`` for (-1: none)."""
@@ -237,22 +251,33 @@ def copy_behind(
     return copied
 
 
+@inlined(_INT(FIXED, *[_INT] * 7))
+def host_behind(
+    fixed: Any, m: int, k: int, host: int, known: int, copied: int, issues: int, launches: int
+) -> int:
+    """When the ``host`` has done its part for the experts of work ``k`` of layer ``m``: from when
+    its counts are ``known`` it ``issues`` copies, the last of which ends at ``copied``, and
+    launches kernels and combine.
+    """
+    if issues > 0 and fixed.blocking:
+        host = max(host, known, copied)
+    elif issues > 0:
+        host = max(host, known) + issues * fixed.copy
+    launched = launches if fixed.always[k] < 0 else fixed.always[k]
+    kernels = launched * fixed.hosts[m, LAUNCH_EXPERTS]
+    return int(host + kernels + fixed.hosts[m, LAUNCH_COMBINE])
+
+
 @inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
     fixed: Any, gpus: Any, charged: Any, m: int, g: int, k: int, span: Any, time: int, cursor: int
 ) -> None:
-    """What the host does for work ``k`` of layer ``m`` whose launches have ended at ``time``: from
-    when its counts are known it issues copies, launches kernels, and computes from the end of
-    dispatch, ``ready``, on. That becomes the end of the experts.
+    """What the host does for work ``k`` of layer ``m`` whose launches have ended at ``time``; it
+    computes from the end of dispatch, ``ready``, on. That becomes the end of the experts.
     """
-    always = fixed.always[k]
-    host, launched = gpus.host[g], span.high - span.low if always < 0 else always
-    if span.issues > 0 and fixed.blocking:
-        host = max(host, gpus.known[g], gpus.copied[g])
-    elif span.issues > 0:
-        host = max(host, gpus.known[g]) + span.issues * fixed.copy
-    kernels = launched * fixed.hosts[m, LAUNCH_EXPERTS]
-    gpus.host[g] = host + kernels + fixed.hosts[m, LAUNCH_COMBINE]
+    gpus.host[g] = host_behind(
+        fixed, m, k, gpus.host[g], gpus.known[g], gpus.copied[g], span.issues, span.high - span.low
+    )
     if span.hosted_ns > 0:
         time = max(time, gpus.ready[g] + span.hosted_ns)
         cursor = charge(charged, g, CPU, cursor, time)

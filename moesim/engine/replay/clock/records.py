@@ -93,6 +93,11 @@ class Works(NamedTuple):
     hosted: Any
     reads: Any
 
+    @property
+    def copies(self) -> int:
+        """All copies."""
+        return int(self.step_copies[:, -1].sum())
+
 
 class StorageReads(NamedTuple):
     """What works read from storage, without elements where host memory holds all experts:

@@ -43,6 +43,8 @@ from moesim.runtime.compiled import njit, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _INT = types.int64
+_TUPLE: Any = types.UniTuple
+_PAIR = _TUPLE(_INT, 2)
 
 
 def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Function], Function]:
@@ -95,57 +97,102 @@ def _host_attention(fixed: Any, passes: Any, p: int, m: int) -> int:
     return int(fixed.hosts[m, LAUNCH_ATTENTION if decode else LAUNCH_SEQUENCE])
 
 
+@inlined(_PAIR(FIXED, PASSES, *[_INT] * 5))
+def dense(fixed: Any, passes: Any, p: int, m: int, g: int, time: int, host: int) -> tuple[int, int]:
+    """A dense layer of a GPU from ``time`` on: the new time, up to which all is charged where a
+    layer begins, and the new ``host``.
+    """
+    launched = _host_attention(fixed, passes, p, m) + fixed.hosts[m, LAUNCH_DENSE]
+    return time + passes.stage_ns[passes.plan[m, BEFORE_GATE], p, g], host + launched
+
+
 @inlined(types.void(FIXED, PASSES, GPUS, _INT, _INT))
 def play_dense(fixed: Any, passes: Any, gpus: Any, p: int, m: int) -> None:
-    """A dense layer: all time is charged where a layer begins."""
-    before = passes.plan[m, BEFORE_GATE]
-    launched = _host_attention(fixed, passes, p, m) + fixed.hosts[m, LAUNCH_DENSE]
+    """A dense layer."""
     for g in range(len(gpus.time)):
-        gpus.time[g] += passes.stage_ns[before, p, g]
-        gpus.cursor[g] = gpus.time[g]
-        gpus.host[g] += launched
+        time, gpus.host[g] = dense(fixed, passes, p, m, g, gpus.time[g], gpus.host[g])
+        gpus.time[g] = gpus.cursor[g] = time
+
+
+@inlined(_TUPLE(_INT, 4)(FIXED, PASSES, *[_INT] * 5))
+def gate(
+    fixed: Any, passes: Any, p: int, m: int, g: int, time: int, host: int
+) -> tuple[int, int, int, int]:
+    """Attention, gate, permuting where no capacity is agreed on, and the shared expert of a GPU
+    from ``time`` on, which its ``host`` launches: when rows are ready, when the GPU is free, the
+    new host, and when counts are known. It is charged up to when it is free.
+    """
+    plan, stage_ns = passes.plan, passes.stage_ns
+    gated = time + stage_ns[plan[m, BEFORE_GATE], p, g] + stage_ns[plan[m, OF_GATE], p, g]
+    host += _host_attention(fixed, passes, p, m) + fixed.hosts[m, LAUNCH_GATE]
+    beside, ready = stage_ns[plan[m, BESIDE], p, g], gated
+    if beside > 0:
+        host += fixed.hosts[m, LAUNCH_SHARED]
+    if not fixed.agrees:
+        ready += stage_ns[plan[m, PERMUTE], p, g]
+    free = ready + beside
+    return ready, free, host, gated if fixed.overlaps else free
 
 
 @inlined(types.void(FIXED, PASSES, GPUS, _INT, _INT))
 def _play_gate(fixed: Any, passes: Any, gpus: Any, p: int, m: int) -> None:
-    """Attention, gate, permuting where no capacity is agreed on, and the shared expert."""
-    plan, stage_ns = passes.plan, passes.stage_ns
-    before, gate = plan[m, BEFORE_GATE], plan[m, OF_GATE]
-    permute, shared = plan[m, PERMUTE], plan[m, BESIDE]
-    launched = _host_attention(fixed, passes, p, m) + fixed.hosts[m, LAUNCH_GATE]
+    """What comes before the counts are exchanged."""
     for g in range(len(gpus.time)):
-        gated = gpus.time[g] + stage_ns[before, p, g] + stage_ns[gate, p, g]
-        beside, host = stage_ns[shared, p, g], gpus.host[g] + launched
-        if beside > 0:
-            host += fixed.hosts[m, LAUNCH_SHARED]
-        gpus.ready[g] = gated
-        if not fixed.agrees:
-            gpus.ready[g] += stage_ns[permute, p, g]
-        gpus.free[g] = gpus.cursor[g] = gpus.ready[g] + beside
-        gpus.host[g] = host
-        gpus.known[g] = gated if fixed.overlaps else gpus.free[g]
+        gpus.ready[g], gpus.free[g], gpus.host[g], gpus.known[g] = gate(
+            fixed, passes, p, m, g, gpus.time[g], gpus.host[g]
+        )
+        gpus.cursor[g] = gpus.free[g]
+
+
+@inlined(_TUPLE(_INT, 5)(FIXED, PASSES, TABLE, *[_INT] * 8))
+def wait_for_counts(
+    fixed: Any, passes: Any, charged: Any, p: int, m: int, g: int, ready: int, free: int,
+    host: int, known: int, cursor: int,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """The wait of a GPU's host for the counts, and permuting where a capacity is agreed on; returns
+    the last five anew.
+    """
+    if fixed.hosts[m, WAITS] > 0:
+        asked = max(known, host)
+        cursor = charge(charged, g, HOST, cursor, asked)
+        known = host = asked + fixed.wait_ns[g, passes.plan[m, MOE]]
+        cursor = charge(charged, g, HOST, cursor, known)
+    if fixed.agrees:
+        time = max(known, free) + passes.stage_ns[passes.plan[m, PERMUTE], p, g]
+        ready = free = cursor = time
+    return max(ready, known), free, host, known, cursor
 
 
 @inlined(types.void(FIXED, PASSES, GPUS, TABLE, _INT, _INT))
 def _know_counts(fixed: Any, passes: Any, gpus: Any, charged: Any, p: int, m: int) -> None:
-    """The exchange of counts, the wait of the host for them, and permuting where a capacity is
-    agreed on.
-    """
-    moe, permute = passes.plan[m, MOE], passes.plan[m, PERMUTE]
+    """The exchange of counts, and what follows it."""
     if fixed.gathers:
-        meet(gpus, charged, gpus.known, passes.dispatch[moe, p])
+        meet(gpus, charged, gpus.known, passes.dispatch[passes.plan[m, MOE], p])
     elif fixed.exchange > 0:
         meet(gpus, charged, gpus.known, fixed.exchange)
     for g in range(len(gpus.time)):
-        if fixed.hosts[m, WAITS] > 0:
-            asked = max(gpus.known[g], gpus.host[g])
-            cursor = charge(charged, g, HOST, gpus.cursor[g], asked)
-            gpus.known[g] = gpus.host[g] = asked + fixed.wait_ns[g, moe]
-            gpus.cursor[g] = charge(charged, g, HOST, cursor, gpus.known[g])
-        if fixed.agrees:
-            time = max(gpus.known[g], gpus.free[g]) + passes.stage_ns[permute, p, g]
-            gpus.ready[g] = gpus.free[g] = gpus.cursor[g] = time
-        gpus.ready[g] = max(gpus.ready[g], gpus.known[g])
+        gpus.ready[g], gpus.free[g], gpus.host[g], gpus.known[g], gpus.cursor[g] = wait_for_counts(
+            fixed, passes, charged, p, m, g, gpus.ready[g], gpus.free[g], gpus.host[g],
+            gpus.known[g], gpus.cursor[g],
+        )  # fmt: skip
+
+
+@inlined(types.void(FILLED, TABLE, *[_INT] * 4))
+def begin_record(filled: Any, charged: Any, p: int, moe: int, g: int, time: int) -> None:
+    """Record that a MoE layer of a GPU begins at ``time``, where that is kept."""
+    if len(filled.records) > 0:
+        filled.records[p, moe, g, BEGIN] = time
+        filled.records[p, moe, g, STALL] = -charged[g, WEIGHTS]
+        filled.records[p, moe, g, WAIT] = -charged[g, BARRIER]
+
+
+@inlined(types.void(FILLED, TABLE, *[_INT] * 4))
+def end_record(filled: Any, charged: Any, p: int, moe: int, g: int, time: int) -> None:
+    """Record that it ends."""
+    if len(filled.records) > 0:
+        filled.records[p, moe, g, END] = time
+        filled.records[p, moe, g, STALL] += charged[g, WEIGHTS]
+        filled.records[p, moe, g, WAIT] += charged[g, BARRIER]
 
 
 @inlined(types.void(FIXED, PASSES, GPUS, FILLED, TABLE, _INT, _INT))
@@ -153,39 +200,47 @@ def reach_experts(
     fixed: Any, passes: Any, gpus: Any, filled: Any, charged: Any, p: int, m: int
 ) -> None:
     """A MoE layer up to the end of dispatch."""
-    moe, records = passes.plan[m, MOE], filled.records
-    for g in range(len(gpus.time) if len(records) > 0 else 0):
-        records[p, moe, g, BEGIN] = gpus.time[g]
-        records[p, moe, g, STALL] = -charged[g, WEIGHTS]
-        records[p, moe, g, WAIT] = -charged[g, BARRIER]
+    moe = passes.plan[m, MOE]
+    for g in range(len(gpus.time)):
+        begin_record(filled, charged, p, moe, g, gpus.time[g])
     _play_gate(fixed, passes, gpus, p, m)
     _know_counts(fixed, passes, gpus, charged, p, m)
     if len(gpus.time) > 1 and not fixed.gathers:
         meet(gpus, charged, gpus.ready, passes.dispatch[moe, p])
 
 
+@inlined(_INT(PASSES, *[_INT] * 4))
+def unpermuted(passes: Any, p: int, m: int, g: int, time: int) -> int:
+    """When a MoE layer ends whose experts' rows are back at ``time``."""
+    return int(time + passes.stage_ns[passes.plan[m, AFTER], p, g])
+
+
 @inlined(types.void(PASSES, GPUS, FILLED, TABLE, _INT, _INT))
 def end_layer(passes: Any, gpus: Any, filled: Any, charged: Any, p: int, m: int) -> None:
     """A MoE layer from combine on; the experts of GPUs have ended when they are ``ready``."""
-    moe, after, records = passes.plan[m, MOE], passes.plan[m, AFTER], filled.records
+    moe = passes.plan[m, MOE]
     if len(gpus.time) > 1:
         meet(gpus, charged, gpus.ready, passes.combine[moe, p])
     for g in range(len(gpus.time)):
-        time = gpus.ready[g] + passes.stage_ns[after, p, g]
+        time = unpermuted(passes, p, m, g, gpus.ready[g])
         gpus.time[g] = gpus.cursor[g] = time
-        if len(records) > 0:
-            records[p, moe, g, END] = time
-            records[p, moe, g, STALL] += charged[g, WEIGHTS]
-            records[p, moe, g, WAIT] += charged[g, BARRIER]
+        end_record(filled, charged, p, moe, g, time)
+
+
+@inlined(_INT(FIXED, PASSES, TABLE, *[_INT] * 4))
+def head(fixed: Any, passes: Any, charged: Any, p: int, g: int, time: int, host: int) -> int:
+    """The head of a pass of a GPU from ``time`` on, and the wait for its ``host``; when it ends."""
+    time += passes.head[p, g]
+    if passes.phase[p] != ENCODE:
+        host += fixed.head
+    end = max(time, host)
+    charged[g, HOST] += end - time
+    return int(end)
 
 
 @inlined(types.void(FIXED, PASSES, GPUS, TABLE, TABLE, _INT))
 def end_pass(fixed: Any, passes: Any, gpus: Any, ends: Any, charged: Any, p: int) -> None:
     """The head, and the wait for the host."""
     for g in range(len(gpus.time)):
-        time = gpus.time[g] + passes.head[p, g]
-        if passes.phase[p] != ENCODE:
-            gpus.host[g] += fixed.head
-        end = max(time, gpus.host[g])
-        charged[g, HOST] += end - time
+        end = head(fixed, passes, charged, p, g, gpus.time[g], gpus.host[g])
         gpus.time[g] = gpus.host[g] = gpus.cursor[g] = ends[p, g] = end

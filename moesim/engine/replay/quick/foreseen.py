@@ -67,7 +67,7 @@ class Player:
         """Play passes first:last; their charges, with the passes from which on they are."""
         found = []
         for low, one in self._program.between(first, last):
-            self._clock.copies += int(one.works.step_copies[:, -1].sum())
+            self._clock.copies += one.works.copies
             for begin, end in self._launched_alike(low, low + len(one.charges)):
                 part = one.between(begin - low, end - low)
                 self._play(begin, BACK + begin - first, part)

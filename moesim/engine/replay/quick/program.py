@@ -23,6 +23,7 @@ from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.made import Deciding, Maker
+from moesim.engine.replay.quick.one_row import OneRow, choose_apart
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.quick.shared import Shared
@@ -65,9 +66,11 @@ def decides_alone(case: Case) -> bool:
     )
 
 
-def maker_of(case: Case, log: DecisionLog | None) -> type[Resident | Deciding]:
+def maker_of(case: Case, log: DecisionLog | None) -> type[Resident | OneRow | Deciding]:
     """What makes the runs of a case that ``is_quick``."""
-    return Resident if log is None and Resident.takes(case) else Deciding
+    if log is None and Resident.takes(case):
+        return Resident
+    return OneRow if OneRow.takes(case) and choose_apart(case) else Deciding
 
 
 class QuickProgram:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.case import Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.quick.shared import Shared
@@ -31,18 +31,26 @@ def stack_distances_of(shared: Shared) -> StackDistances | None:
     """
     case, log = shared.case, shared.log
     before = RUNS_BEFORE.get(type(case.policy))
-    if before is None or (before and not shared.known) or case.schedule.grows:
-        return None  # the slots would have to hold what passes need that nobody knows yet
-    if case.initial != "empty" or not case.offloaded or case.protect == "none":
-        return None  # without protection a step may evict what it needs, however many slots it has
-    if isinstance(case.policy, Lru) and case.order != "id":
-        return None  # which of a step's experts was used last then depends on the slots
+    if before is None or (before and not shared.known) or not follow_stack(case):
+        return None
     most = np.minimum(shared.most(), _experts_of(shared))
     if not (case.slots.T.ravel() >= most).all():
         return None
     key = (*shared.key, "stack distances", type(case.policy))
     distances = StackDistances(shared, most, Parts(log, key))
     return distances if distances.known or log is None or log.asked[key] >= before else None
+
+
+def follow_stack(case: Case) -> bool:
+    """Whether slots of ``case`` that hold what any step needs hold what is at the top of a stack,
+    where its policy has one.
+    """
+    if case.schedule.grows:
+        return False  # the slots would have to hold what passes need that nobody knows yet
+    if case.initial != "empty" or not case.offloaded or case.protect == "none":
+        return False  # without protection a step may evict what it needs, whatever the slots
+    # which of a step's experts was used last may depend on the slots
+    return not isinstance(case.policy, Lru) or case.order == "id"
 
 
 def _experts_of(shared: Shared) -> Ints:

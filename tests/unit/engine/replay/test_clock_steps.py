@@ -13,6 +13,7 @@ from moesim.engine.replay.clock.experts import (
     after_victim,
     copy_start,
     end_experts,
+    last_copy,
     play_launch,
     stream_next,
 )
@@ -128,6 +129,20 @@ def test_a_copy_follows_the_one_before_and_what_the_host_has_issued() -> None:
 def test_a_blocked_host_issues_a_copy_when_the_one_before_has_ended() -> None:
     assert copy_start(True, 3, 10, issued=12, copied=20) == 23
     assert copy_start(True, 3, 30, issued=12, copied=20) == 33
+
+
+@pytest.mark.parametrize("copies", [1, 2, 5])
+@pytest.mark.parametrize(("to_copy", "each_ns"), [(3, 8), (8, 3), (0, 5), (5, 0), (4, 4)])
+@pytest.mark.parametrize("copied", [0, 12, 20, 100])
+@pytest.mark.parametrize("blocking", [False, True])
+def test_the_last_copy_ends_when_each_follows_the_one_before(
+    blocking: bool, copied: int, to_copy: int, each_ns: int, copies: int
+) -> None:
+    """Of a layer known at 10."""
+    last = copied
+    for issued in range(10 + to_copy, 11 + copies * to_copy, to_copy) if to_copy else [10] * copies:
+        last = copy_start(blocking, to_copy, 10, issued, last) + each_ns
+    assert last_copy(blocking, to_copy, each_ns, copies, 10, copied) == last
 
 
 def test_a_copy_waits_for_its_victims_launch() -> None:

@@ -1,0 +1,114 @@
+"""Passes of a row each on one GPU under LRU, of which nothing is kept but what each layer misses,
+against `des`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from moesim.engine import routing
+from moesim.engine.case import Case as EngineCase
+from moesim.engine.des.run import run_des
+from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick.one_row import OneRow, choose_apart, chosen_apart
+from moesim.engine.replay.run import run_replay
+from moesim.metrics.block_sums import cuts_of
+from moesim.metrics.summary import summary
+from moesim.trace.routing import NO_EXPERT
+
+from .agreement import assert_same
+from .strategies import Case, cases, runnable
+from .test_replay import decided_at_once
+from .wiring import engine_case
+
+ALONE: dict[str, Any] = {
+    "gpus": 1, "group": 1, "sliced": False, "reduces": False, "gating": "dynamic",
+    "placement": "contiguous", "plan": None, "batch_size": 1, "phase": "decode", "policy": "lru",
+    "parameters": {}, "scope": "layer", "miss": "load", "uploads": None, "near_memory": False,
+    "order": "id", "protect": "step", "initial": "empty",
+}  # fmt: skip
+
+
+def one_row(case: Case, draw: Any) -> EngineCase:
+    """The case one token at a time, on one GPU whose slots hold what a token needs of experts that
+    differ, in popular and in unpopular ones.
+    """
+    kernels = draw(st.sampled_from(["grouped", "batched"]))
+    config = runnable(replace(case.config, **ALONE, kernels=kernels), case.trace)
+    theirs = decided_at_once(engine_case(replace(case, config=config)), "lru")
+    top_k, experts = theirs.trace.top_k, theirs.placement.physical
+    layers = theirs.slots.shape[1]
+    few, many = st.integers(top_k, max(top_k, experts - 1)), st.integers(top_k, experts + 1)
+    slots = draw(st.lists(few | many, min_size=layers, max_size=layers))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    scores = rng.gumbel(size=(*theirs.trace.expert_ids.shape[:2], experts))
+    scores += draw(st.sampled_from([0.0, 0.8])) * np.arange(experts)
+    ids = np.argsort(-scores)[:, :, :top_k].astype(np.uint16)
+    trace = replace(theirs.trace, expert_ids=np.ascontiguousarray(ids))
+    return replace(theirs, trace=trace, slots=np.array([slots]), kernels=kernels)
+
+
+def taken(theirs: EngineCase) -> Any:
+    """What is made by ``OneRow`` alone."""
+    assume(quick.is_quick(theirs) and OneRow.takes(theirs))
+    assert choose_apart(theirs)
+    return patch.object(quick, "Deciding", None)
+
+
+@given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
+def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
+    theirs = one_row(case, data.draw)
+    with taken(theirs), patch.object(routing, "CELLS", cells):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+@given(cases(), st.data(), st.sampled_from([1, 40]))
+def test_passes_of_a_row_are_added_up_as_they_come(
+    case: Case, data: st.DataObject, cells: int
+) -> None:
+    theirs = one_row(case, data.draw)
+    with taken(theirs), patch.object(routing, "CELLS", cells):
+        fine, coarse = (
+            replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
+            for one in (None, cuts_of(theirs, 0.1))
+        )
+    assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
+
+
+@given(cases(), st.data(), st.booleans())
+def test_rows_that_choose_less_are_decided_as_others_are(
+    case: Case, data: st.DataObject, twice: bool
+) -> None:
+    """One choice is missing, or is another one once more."""
+    theirs = one_row(case, data.draw)
+    ids = theirs.trace.expert_ids.copy()
+    assume(quick.is_quick(theirs) and ids.shape[2] > 1)
+    row = data.draw(st.sampled_from(theirs.schedule.routing_rows.tolist()))
+    layer, choice = (data.draw(st.integers(0, size - 1)) for size in ids.shape[1:])
+    ids[row, layer, choice] = ids[row, layer, choice - 1] if twice else NO_EXPERT
+    less = replace(theirs, trace=replace(theirs.trace, expert_ids=ids))
+    assert not choose_apart(less)
+    assert_same(run_replay(less), run_des(less))
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 4, 5, 8, 9])
+def test_any_two_choices_are_compared(top_k: int) -> None:
+    """Also the last ones; those of other layers may be the same."""
+    ids = np.tile(np.arange(top_k, dtype=np.uint16), (3, 4, 1))
+    rows = np.array([2, 0])
+    assert chosen_apart(ids, rows)
+    for one in range(top_k):
+        for other in range(top_k):
+            changed = ids.copy()
+            changed[0, 3, other] = one
+            assert chosen_apart(changed, rows) == (one == other)
+            assert chosen_apart(changed, rows[:1])
+    ids[2, 3, top_k - 1] = NO_EXPERT
+    assert not chosen_apart(ids, rows)
