@@ -119,8 +119,8 @@ def decide_with(key: Any) -> Callable[..., int]:
     def decide(
         rules: Any, pool: Any, demand: Any, first_step: int, now: int, out: Any, victims: Any
     ) -> int:
-        """As ``decisions.decide``; ``victim`` of ``out`` is the last one, ``wait`` the last launch
-        of any.
+        """As ``decisions.decide_in``; ``victim`` of ``out`` is the last one, ``wait`` the last
+        launch of any.
         """
         limit, sizes, resident, state = pool
         keys, held = np.empty(len(resident), np.int64), 0

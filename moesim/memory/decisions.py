@@ -344,37 +344,11 @@ def decide_in_with(
     return decide_in
 
 
-def decide_with(
-    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
-    splits: bool, reads: Reads,
-) -> Callable[..., int]:  # fmt: skip
-    """What ``decide_in_with`` makes, in cells of its own."""
-    own = is_own(reads)
-    decide_in = inlined(
-        decide_in_with(key, before_activation, after_activation, place, forms, splits, reads)
-    )
-
-    def decide(
-        rules: Any, slots: int, demand: Any, resident: Any, state: Any, first_step: int, now: int,
-        out: Any,
-    ) -> int:  # fmt: skip
-        """As ``decide_in``, from ``first_step`` and the policy time ``now`` on."""
-        experts, used = len(resident), 0
-        for e in range(experts):
-            used += resident[e]
-        room = max(used, slots), len(demand.experts), experts
-        cells = new_cells(rules.resident_first, *room, own, splits)
-        when = first_step, now
-        return int(decide_in(rules, slots, demand, resident, state, when, out, cells))
-
-    return decide
-
-
 def steps_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     splits: bool, reads: Reads,
 ) -> Callable[..., int]:  # fmt: skip
-    """The steps of ``decide_with``, where slots are open."""
+    """The steps of ``decide_in_with``, where slots are open."""
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
     loads_all, alone = len(forms) == 1, without_room(tuple(forms))
     behind = any(form.in_background for form in forms)
@@ -389,7 +363,7 @@ def steps_with(
         rules: Any, slots: int, demand: Any, cells: Any, state: Any, first_step: int, now: int,
         out: Any,
     ) -> int:  # fmt: skip
-        """As ``decide``, in ``cells``."""
+        """As ``decide_in``, in ``cells`` that are open."""
         most_loads, layers, serial, resident_first, emptied, prefetched, loads_of, protects = rules
         # in names of their own: counting references to members of tuples takes longer than the rest
         offsets, active, next_use, weights, prices, draws, moved = demand

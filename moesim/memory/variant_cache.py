@@ -17,6 +17,7 @@ from moesim.memory.decisions import (
     RULES,
     Cells,
     Demand,
+    Rules,
     is_own,
     open_with,
     places_of,
@@ -230,7 +231,9 @@ def serve_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     splits: bool, reads: Reads,
 ) -> Callable[..., None]:  # fmt: skip
-    """The decisions of a policy with these functions, variant by variant; see ``decide_with``."""
+    """The decisions of a policy with these functions, variant by variant, as of
+    ``decide_in_with``.
+    """
     open_slots = built_in(open_with(key, is_own(reads)))
     tells, loads_all = reads.rows is None or WANTED in reads.rows, len(forms) == 1
     # policies that read the step at hand are told of it in all variants, since prefetches ask them
@@ -286,6 +289,26 @@ def serve_with(
     return serve
 
 
+def serve_usually_with(*given: Any) -> Callable[..., None]:
+    """As ``serve_with``, for steps as most runs have them."""
+    serve_steps = built_in(serve_with(*given))
+
+    def serve_usually(
+        rules: Any, serving: Any, pools: Any, wanted: Any, room: Any, first_step: int, out: Any
+    ) -> None:
+        """As ``serve``, where ``is_usual``: what never holds then is left out of the code."""
+        usual = Rules(rules.most_loads, 1, False, False, False, False, rules.loads_of, True)
+        serve_steps(usual, serving, pools, wanted, room, first_step, out)
+
+    return serve_usually
+
+
+def is_usual(rules: Rules) -> bool:
+    """Whether ``serve_usually`` serves steps of these ``rules``."""
+    others = rules.serial, rules.resident_first, rules.emptied, rules.prefetched
+    return rules.layers == 1 and rules.protects and not any(others)
+
+
 def serving(variants: Variants) -> Serving:
     """How ``variants`` serve."""
     choice, count = variants.choice, len(variants.names)
@@ -295,13 +318,16 @@ def serving(variants: Variants) -> Serving:
 
 
 @lru_cache
-def serve_of(policy: type[CachePolicy], miss: type[MissHandling] = Load) -> Any:
-    """``serve`` of ``policy`` and ``miss``, compiled; kept on disk. It makes no array unless the
-    policy does.
+def serve_of(
+    policy: type[CachePolicy], miss: type[MissHandling] = Load, *, usual: bool = False
+) -> Any:
+    """``serve`` of ``policy`` and ``miss``, or ``serve_usually``, compiled; kept on disk. It makes
+    no array unless the policy does.
     """
+    make = serve_usually_with if usual else serve_with
     with contextlib.suppress(InputError):
-        return specialised_by(serve_with, SERVE, policy, miss, allocates=False)
-    return specialised_by(serve_with, SERVE, policy, miss)
+        return specialised_by(make, SERVE, policy, miss, allocates=False)
+    return specialised_by(make, SERVE, policy, miss)
 
 
 class VariantCache:

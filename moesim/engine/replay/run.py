@@ -22,8 +22,7 @@ from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_row import OneRow, miss_steps_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
-from moesim.engine.replay.quick.varied import decide_varied_of
-from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
+from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.memory.residency import decide_in_of
@@ -99,7 +98,7 @@ def _compile(case: Case, log: DecisionLog | None) -> None:
     elif quick and maker_of(case, log) is Deciding:
         decide_all_of(type(case.policy))
     elif varied:
-        decide_varied_of(type(case.policy))
+        deciding_of(case)
 
 
 def _play(case: Case, clock: Clock, keep: Keep, log: DecisionLog | None) -> _OfRun:

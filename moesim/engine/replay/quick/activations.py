@@ -4,25 +4,24 @@ and nothing is prefetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from moesim.engine.marks import count_marks
+from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.quick.kept import KEPT
 from moesim.memory.activations import Activations
 from moesim.memory.by_bytes import Victims
-from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, decide_with
-from moesim.memory.forms import Form
+from moesim.memory.decisions import ACTIVATIONS, DECIDE_IN, RULES, Demand, is_own, new_cells
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
-from moesim.memory.policy_reads import Reads
-from moesim.memory.residency import specialised_by
+from moesim.memory.policy_reads import reads_of
+from moesim.memory.residency import decide_in_of
 from moesim.memory.split import OFFERED
-from moesim.runtime.compiled import inlined, njit, record, types
+from moesim.runtime.compiled import code_of, njit, record, types
 
 COUNTED_HERE = ("activations", "hits", "access_hits")
 ACTIVATED, HITS, ACCESS_HITS = range(len(COUNTED_HERE))
@@ -227,75 +226,78 @@ def lay_out(
     out.most_launches[0] = most
 
 
-DECIDE_ALL = types.void(RULES, ORDER, KEPT, _INT, NEEDED, KNOWN, DECIDED)
-"""The signature of what ``decide_all_with`` makes."""
+@njit(
+    types.void(
+        types.FunctionType(DECIDE_IN), types.boolean, RULES, ORDER, KEPT, _INT, NEEDED, KNOWN,
+        DECIDED,
+    ),
+    cache=True,
+)  # fmt: skip
+def _decide_all(
+    decide: Any, own: bool, rules: Any, order: Any, kept: Any, first: int, needed: Any, known: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Every work of the passes from ``first`` on, by ``decide``, a policy's ``decide_in``, or by
+    stack distances where ``kept`` has no state; ``own`` as in ``decisions.is_own``.
 
-
-def decide_all_with(
-    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
-    splits: bool, reads: Reads,
-) -> Callable[..., None]:  # fmt: skip
-    """What decides all activations of a run of passes, with ``decisions.decide_with`` built in: to
-    be given a compiled function takes long.
+    A work is decided in one call, so that what is around it need not be compiled for each policy.
     """
-    decide = inlined(
-        decide_with(key, before_activation, after_activation, place, forms, splits, reads)
-    )
-
-    def decide_all(
-        rules: Any, order: Any, kept: Any, first: int, needed: Any, known: Any, out: Any
-    ) -> None:
-        """Every work of the passes from ``first`` on, by stack distances where ``kept`` has no
-        state.
-        """
-        gpus, room = len(kept.local), needed.experts.shape[1]
-        filled, own = np.zeros(4, np.int64), np.empty(kept.resident.shape[1], np.int64)
-        nobody, no_prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
-        marks = known.marks.shape[1] > 0
-        activations = Activations(
-            np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
-            np.empty(room, np.int64), np.empty(room if marks else 0, np.int64), nobody,
-        )  # fmt: skip
-        known_distances = known.distances.shape[1] > 0
-        whole = not (rules.serial or marks or (rules.resident_first and known_distances))
-        for work in order.works:
-            layer, gpu = work // gpus, work % gpus
-            number, offsets, experts = kept.local[gpu], needed.offsets[work], needed.experts[work]
-            out.launch_base[work], out.copy_base[work] = filled[0], filled[1]
-            begin, end = kept.state_at[work], kept.state_at[work + 1]
-            row = layer if out.counts.shape[2] > 1 else 0
-            if end > begin:
-                demand = Demand(
-                    offsets, experts, known.next_use[work], known.weights[work], no_prices,
-                    kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], nobody,
-                )  # fmt: skip
-                kept.now[work] = decide(
-                    rules, kept.slots[work], demand, kept.resident[work][:number],
-                    kept.state[begin:end].reshape((-1, number)), first, kept.now[work],
-                    activations,
-                )  # fmt: skip
+    gpus, room = len(kept.local), needed.experts.shape[1]
+    filled, of_expert = np.zeros(4, np.int64), np.empty(kept.resident.shape[1], np.int64)
+    nobody, no_prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
+    marks = known.marks.shape[1] > 0
+    activations = Activations(
+        np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
+        np.empty(room, np.int64), np.empty(room if marks else 0, np.int64), nobody,
+    )  # fmt: skip
+    known_distances = known.distances.shape[1] > 0
+    whole = not (rules.serial or marks or (rules.resident_first and known_distances))
+    for work in order.works:
+        layer, gpu = work // gpus, work % gpus
+        number, offsets, experts = kept.local[gpu], needed.offsets[work], needed.experts[work]
+        out.launch_base[work], out.copy_base[work] = filled[0], filled[1]
+        begin, end, slots = kept.state_at[work], kept.state_at[work + 1], kept.slots[work]
+        row = layer if out.counts.shape[2] > 1 else 0
+        if end > begin:
+            resident = kept.resident[work][:number]
+            demand = Demand(
+                offsets, experts, known.next_use[work], known.weights[work], no_prices,
+                kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], nobody,
+            )  # fmt: skip
+            kept.now[work] = decide(
+                rules, slots, demand, resident, kept.state[begin:end].reshape((-1, number)),
+                (first, kept.now[work]), activations,
+                new_cells(
+                    rules.resident_first, max(resident.sum(), slots), len(experts), number, own,
+                    False,
+                ),
+            )  # fmt: skip
+        else:
+            distances = known.distances[work]
+            if whole:
+                lay_whole(needed, distances, slots, out, work, row, gpu, filled)
             else:
-                distances, slots = known.distances[work], kept.slots[work]
-                if whole:
-                    lay_whole(needed, distances, slots, out, work, row, gpu, filled)
-                else:
-                    look_up(rules, offsets, experts, distances, slots, activations)
-                    activations.victim[:] = -1
-            if end > begin or not whole:
-                lay_out(rules, order.overlap, needed, activations, own, out, work, row, gpu, filled)
-            if marks:
-                count_marks(
-                    offsets, experts, known.marks[work], activations, Victims(nobody, nobody),
-                    np.empty(0, np.bool_), kept.evicted_by[work], own,
-                    out.counts[MARKED_FROM:, :, row, gpu],
-                )  # fmt: skip
-            for i in range(len(filled)):  # numba's check of arrays' shapes compiles for seconds
-                out.ends[1 + order.kinds[layer], i] = filled[i]
-
-    return decide_all
+                look_up(rules, offsets, experts, distances, slots, activations)
+                activations.victim[:] = -1
+        if end > begin or not whole:
+            lay_out(
+                rules, order.overlap, needed, activations, of_expert, out, work, row, gpu, filled
+            )
+        if marks:
+            count_marks(
+                offsets, experts, known.marks[work], activations, Victims(nobody, nobody),
+                np.empty(0, np.bool_), kept.evicted_by[work], of_expert,
+                out.counts[MARKED_FROM:, :, row, gpu],
+            )  # fmt: skip
+        for i in range(len(filled)):  # numba's check of arrays' shapes compiles for seconds
+            out.ends[1 + order.kinds[layer], i] = filled[i]
 
 
 @lru_cache
 def decide_all_of(policy: type[CachePolicy]) -> Any:
-    """``decide_all`` of ``policy`` where every miss is loaded, compiled; kept on disk."""
-    return specialised_by(decide_all_with, DECIDE_ALL, policy, Load)
+    """What decides all activations of a run of passes by ``policy``, where every miss is loaded:
+    by the same code as one layer's, kept on disk. It takes the rest of what ``_decide_all`` does.
+    """
+    code_of(_decide_all)  # which is then there before a run's seconds are counted
+    decide = FirstClass(decide_in_of(policy, Load), DECIDE_IN)
+    return partial(_decide_all, decide, is_own(reads_of(policy)))

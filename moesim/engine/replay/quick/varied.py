@@ -4,19 +4,15 @@ variants, every miss is loaded and nothing is prefetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.quick.activations import NEEDED
-from moesim.memory.decisions import ACTIVATIONS, RULES, Rules
-from moesim.memory.forms import Form
-from moesim.memory.misses.load import Load
+from moesim.memory.decisions import ACTIVATIONS, RULES
 from moesim.memory.policy import CachePolicy
-from moesim.memory.policy_reads import Reads
-from moesim.memory.residency import specialised_by
-from moesim.memory.variant_cache import ROOM, SERVING, Pools, Wanted, serve_with
-from moesim.runtime.compiled import built_in, njit, record, types
+from moesim.memory.variant_cache import ROOM, SERVE, SERVING, Pools, Wanted, serve_of
+from moesim.runtime.compiled import built_in, code_of, njit, record, types
 
 COUNTED = ("activations", "hits", "access_hits", "skipped_rows", "skipped_weight", "weight")
 (ACTIVATED, HITS, ACCESS_HITS, SKIPPED_ROWS, SKIPPED_WEIGHT, WEIGHT, MISSED) = range(7)
@@ -251,68 +247,50 @@ def lay_out(
         step_copies[step + 1] = filled[COPIES] - copies
 
 
-DECIDE_ALL = types.void(HOW, SHELVES, _INT, NEEDED, ASKED, SPACE, LAID)
-"""The signature of what ``decide_varied_with`` makes."""
-
-
-def decide_varied_with(
-    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
-    splits: bool, reads: Reads,
-) -> Callable[..., None]:  # fmt: skip
-    """What decides all activations of a run of passes, with ``variant_cache.serve_with`` built
-    in.
+@njit(
+    types.void(types.FunctionType(SERVE), HOW, SHELVES, _INT, NEEDED, ASKED, SPACE, LAID),
+    cache=True, _nrt=False,
+)  # fmt: skip
+def _decide_varied(
+    serve: Any, how: Any, shelves: Any, first: int, needed: Any, asked: Any, space: Any, out: Any
+) -> None:
+    """Every work of the passes from ``first`` on, each in one call of ``serve``, as
+    ``variant_cache.serve_with`` makes it.
     """
-    serve = built_in(
-        serve_with(key, before_activation, after_activation, place, forms, splits, reads)
-    )
-
-    def decide_varied(
-        how: Any, shelves: Any, first: int, needed: Any, asked: Any, space: Any, out: Any
-    ) -> None:
-        """Every work of the passes from ``first`` on."""
-        rules, serving, table = how
-        layers, room = asked.wanted.shape[1], space.serving
-        gpus, wanted, made = len(needed.offsets) // layers, space.wanted, space.made
-        # what never holds here, and what seldom does, is left out of the code
-        plain = not rules.serial and not rules.resident_first and rules.protects
-        most, loads_of = rules.most_loads, rules.loads_of
-        usual = Rules(most, 1, False, False, False, False, loads_of, True)
-        others = Rules(
-            most, 1, rules.serial, rules.resident_first, False, False, loads_of, rules.protects
-        )
-        for work in range(len(needed.offsets)):
-            layer, gpu = work // gpus, work % gpus
-            offsets, experts, logical = (
-                needed.offsets[work], needed.experts[work], table.logical[work]
+    rules, serving, table = how
+    layers, room = asked.wanted.shape[1], space.serving
+    gpus, wanted, made = len(needed.offsets) // layers, space.wanted, space.made
+    for work in range(len(needed.offsets)):
+        layer, gpu = work // gpus, work % gpus
+        offsets, experts, logical = (
+            needed.offsets[work], needed.experts[work], table.logical[work]
+        )  # fmt: skip
+        out.launch_base[work], out.copy_base[work] = out.filled[LAUNCHES], out.filled[COPIES]
+        if shelves.cached[work]:
+            for step in range(len(offsets) - 1):
+                of_step = asked.wanted[step, layer]
+                for i in range(offsets[step], offsets[step + 1]):
+                    wanted[i] = of_step[logical[experts[i]]]
+            slots = Pools(
+                shelves.slots[work], shelves.resident[work], shelves.state[work],
+                shelves.now[work], shelves.draws[work],
             )  # fmt: skip
-            out.launch_base[work], out.copy_base[work] = out.filled[LAUNCHES], out.filled[COPIES]
-            if shelves.cached[work]:
-                for step in range(len(offsets) - 1):
-                    of_step = asked.wanted[step, layer]
-                    for i in range(offsets[step], offsets[step + 1]):
-                        wanted[i] = of_step[logical[experts[i]]]
-                slots = Pools(
-                    shelves.slots[work], shelves.resident[work], shelves.state[work],
-                    shelves.now[work], shelves.draws[work],
-                )  # fmt: skip
-                wants = Wanted(offsets, experts, wanted, asked.reads[work])
-                if plain:
-                    serve(usual, serving, slots, wants, room, first, made)
-                else:
-                    serve(others, serving, slots, wants, room, first, made)
-            else:
-                for step in range(len(offsets) - 1):
-                    low = offsets[step]
-                    for i in range(low, offsets[step + 1]):
-                        made.expert[i], made.hit[i], made.form[i] = experts[i], True, 0
-                        made.launch[i], made.wait[i] = i - low if rules.serial else 0, -1
-            row = layer if out.counts.shape[2] > 1 else 0
-            lay_out(table, needed, asked, space, out, work, layer, row, gpu)
-
-    return decide_varied
+            wants = Wanted(offsets, experts, wanted, asked.reads[work])
+            serve(rules, serving, slots, wants, room, first, made)
+        else:
+            for step in range(len(offsets) - 1):
+                low = offsets[step]
+                for i in range(low, offsets[step + 1]):
+                    made.expert[i], made.hit[i], made.form[i] = experts[i], True, 0
+                    made.launch[i], made.wait[i] = i - low if rules.serial else 0, -1
+        row = layer if out.counts.shape[2] > 1 else 0
+        lay_out(table, needed, asked, space, out, work, layer, row, gpu)
 
 
 @lru_cache
-def decide_varied_of(policy: type[CachePolicy]) -> Any:
-    """``decide_varied`` of ``policy``, compiled; kept on disk."""
-    return specialised_by(decide_varied_with, DECIDE_ALL, policy, Load, allocates=False)
+def decide_varied_of(policy: type[CachePolicy], *, usual: bool) -> Any:
+    """``_decide_varied`` by ``policy``, whose own code is kept on disk; ``usual`` as for
+    ``variant_cache.serve_of``.
+    """
+    code_of(_decide_varied)  # which is then there before a run's seconds are counted
+    return partial(_decide_varied, FirstClass(serve_of(policy, usual=usual), SERVE))

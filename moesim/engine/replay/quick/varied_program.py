@@ -41,7 +41,7 @@ from moesim.engine.replay.quick.varied import (
 )
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
-from moesim.memory.variant_cache import Room, serving
+from moesim.memory.variant_cache import Room, is_usual, serving
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 
@@ -189,7 +189,7 @@ class Varied:
             np.empty(most, np.int64), np.zeros((2, local), np.int64),
         )  # fmt: skip
         out = self._room(found)
-        decide = decide_varied_of(type(self.case.policy))
+        decide = deciding_of(self.case)
         decide(self.how, self.shelves, first, found, asked, space, out)
         return _cut(out)
 
@@ -209,6 +209,11 @@ class Varied:
             np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
             np.zeros(MOST_LAUNCHES + 1, np.int64),
         )  # fmt: skip
+
+
+def deciding_of(case: Case) -> Any:
+    """What decides the activations of a case that ``is_varied``, compiled."""
+    return decide_varied_of(type(case.policy), usual=is_usual(rules_of(case)))
 
 
 def _cut(out: Laid) -> Laid:
