@@ -37,11 +37,9 @@ class Captured:
         """Of each pass, of ``phase`` uint8[passes], whose ``fullest`` group of GPUs has so many
         tokens int64[passes].
         """
-        fits = (fullest <= self.most_tokens).tolist()
-        return [
-            "eager" if not there else self.decode if one == Phase.DECODE else self.others
-            for one, there in zip(phase.tolist(), fits, strict=True)
-        ]
+        found = np.where(phase == Phase.DECODE, self.decode, self.others)
+        launched: list[Execution] = np.where(fullest <= self.most_tokens, found, "eager").tolist()
+        return launched
 
     def padding(self, schedule: Schedule, tokens: Ints, group: int) -> Ints:
         """What makes ``tokens`` int64[passes, gpus], which each GPU's group has, those of the next
@@ -49,8 +47,9 @@ class Captured:
         """
         fullest, sizes = tokens.max(axis=1), self.sizes
         groups = fullest_groups(schedule, tokens.shape[1], group)
-        executions = self.executions(schedule.phase, groups)
-        captured = np.array([one != "eager" for one in executions])
+        decodes = schedule.phase == Phase.DECODE
+        captured = np.where(decodes, self.decode != "eager", self.others != "eager")
+        captured &= groups <= self.most_tokens
         padded = sizes[np.minimum(np.searchsorted(sizes, fullest), len(sizes) - 1)]
         return np.where(captured[:, None], padded[:, None] - tokens, 0)
 

@@ -114,6 +114,11 @@ class GrowingSchedule(Schedule):
         self._not_before.extend(earliest)
         self._host.extend(earliest - one.begins(0, one.passes))
 
+    def _reserve(self, tokens: int) -> None:
+        """Have room for so many tokens, which are most that will come."""
+        for values in (self._rows, self._gpu, self._request, *self._served):
+            values.reserve(tokens)
+
     def _cut(self, passes: int) -> None:
         """Keep the first ``passes``."""
         tokens = int(self.offsets[passes])

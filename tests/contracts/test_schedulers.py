@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.testing.schedulers import TIMES, keeps_the_laws
 from moesim.workload.serving import registry
-from moesim.workload.serving.clock import steps_of, with_step_times
-from moesim.workload.serving.state import BEGIN, COUNT, ENTRIES, State
+from moesim.workload.serving.clock import played, steps_of, with_step_times
+from moesim.workload.serving.plenty import is_plenty, with_blocks
+from moesim.workload.serving.state import (
+    BEGIN,
+    COUNT,
+    ENTRIES,
+    FOUND,
+    FREE,
+    KEPT,
+    MEMORY,
+    STEPS,
+    TABLE,
+    Asked,
+    Room,
+    State,
+)
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
 HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggregated", "exchange",
-           "fleet", "foreseen", "host", "linked", "lists", "loop", "passes", "pool", "prefixes",
-           "reach", "recent_experts", "requests", "room", "run", "state", "steps", "tokens",
-           "wire"}  # fmt: skip
+           "fleet", "foreseen", "host", "linked", "lists", "loop", "passes", "plenty", "pool",
+           "prefixes", "reach", "recent_experts", "requests", "room", "run", "state", "steps",
+           "tokens", "wire"}  # fmt: skip
 
 
 def tokens_of(state: State, step: int) -> int:
@@ -49,3 +66,53 @@ def test_compiled_rules_are_the_plain_ones(case):
         assert compiled.log[:, : compiled.numbers[ENTRIES]].tolist() == (
             plain.log[:, : plain.numbers[ENTRIES]].tolist()
         )
+
+
+@given(
+    case=DRAWN, most=st.integers(1, 5), late=st.booleans(), more=st.integers(1, 9),
+    watermark=st.sampled_from([0.0, 0.2]),
+)  # fmt: skip
+def test_where_blocks_are_plenty_a_plan_without_a_limit_says_what_one_with_them_is(
+    case, most, late, more, watermark
+):
+    asked = replace(asked_of(case), contents=None)
+    room = replace(room_of(case), ranks=1, blocks=None, exchange=None)
+    for name, kind in registry.components.items():
+        own: Any = {"watermark": f"{watermark:.0%}"} if name == "vllm" else {}
+        scheduler = kind(max_num_seqs=most, async_scheduling=late, **own)
+        state = played(asked, room, scheduler)
+        needs = np.diff(state.requests[TABLE], append=len(state.table))
+        blocks = round((needs.max() * (most + 1) + more) / (1 - watermark))
+        for one in (blocks, blocks // 2, blocks // 3):
+            limited = replace(room, blocks=max(1, one))
+            if is_plenty(state, asked, limited, scheduler):
+                same = played(asked, limited, scheduler)
+                _must_be(with_blocks(state, limited), same, int(same.numbers[STEPS]))
+
+
+def test_blocks_that_can_be_found_are_taken_once_none_is_empty():
+    stream, evicts = np.random.default_rng(0), False
+    for kind in registry.components.values():
+        none = np.zeros(25, np.int64)
+        sizes = (stream.integers(1, 12, 25), stream.integers(1, 8, 25))
+        asked = Asked(*sizes, none, none, none - 1, none)
+        room = Room(block_size=2, caches_prefixes=True, longest=100)
+        scheduler = kind(max_num_seqs=2)
+        state, limited = played(asked, room, scheduler), replace(room, blocks=40)
+        assert is_plenty(state, asked, limited, scheduler)
+        same, found = played(asked, limited, scheduler), with_blocks(state, limited)
+        steps = int(same.numbers[STEPS])
+        _must_be(found, same, steps)
+        evicts |= bool((found.steps[FOUND, :steps] < state.steps[FOUND, :steps]).any())
+    assert evicts
+
+
+def _must_be(found: State, same: State, steps: int) -> None:
+    assert found.numbers.tolist() == same.numbers.tolist()
+    assert found.requests.tolist() == same.requests.tolist()
+    entries = same.numbers[ENTRIES]
+    assert found.log[:, :entries].tolist() == same.log[:, :entries].tolist()
+    assert found.steps[:, :steps].tolist() == same.steps[:, :steps].tolist()
+    assert found.steps[BEGIN, steps] == same.steps[BEGIN, steps]
+    of_ranks = [FREE, MEMORY, KEPT]
+    assert found.ranks[of_ranks].tolist() == same.ranks[of_ranks].tolist()

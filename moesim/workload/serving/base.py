@@ -26,6 +26,9 @@ class RequestScheduler(Params):
     """Whether its rule schedules all that is ``due``, drafts among it."""
     shares_without_passes: ClassVar[bool] = False
     """Whether its share of memory is of weights and cache alone, a pass's own beside it."""
+    counts_requests: ClassVar[bool] = False
+    """Whether it never finds too few blocks where those that run and the next one have as many as
+    they will ever need, and those of the watermark stay free."""
 
     max_num_seqs: int = Field(
         default=256, ge=1, le=1 << 16, description="Requests that run at once on a rank."

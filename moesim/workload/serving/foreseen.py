@@ -32,8 +32,10 @@ from moesim.workload.serving.state import (
     COUNT,
     ENDED,
     ENTRIES,
+    INPUT,
     LOOP,
     NEXT,
+    OUTPUT,
     STATUS,
     STEPS,
     TABLE,
@@ -45,7 +47,7 @@ from moesim.workload.timetable import GrowingSchedule
 
 Watch = Callable[[State, int, int], None]
 """Sees the state, a step, and when it ended on every GPU; may raise what ends the run."""
-MOST = 256
+MOST = 512
 """Steps that are decided ahead."""
 
 
@@ -192,6 +194,8 @@ class Foreseen(GrowingSchedule):
     def __init__(self, foresight: Foresight, passes: Callable[[State, int, int], Schedule]) -> None:
         super().__init__()
         self.foresight, self._of = foresight, passes
+        asked = foresight.state.requests
+        self._reserve(int(asked[INPUT].sum() + asked[OUTPUT].sum()))
         self._add(passes(foresight.state, 0, foresight.foresee(1)))
 
     def more_ahead(self, most: int) -> int:

@@ -4,7 +4,7 @@ memory).
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,7 @@ class Knobs(NamedTuple):
 class LlamaCpp(RequestScheduler):
     """llama.cpp: one token of each answer, then prompts by slot, in batches cut into passes."""
 
+    counts_requests: ClassVar[bool] = True
     kind: Literal["llama.cpp"] = "llama.cpp"
     max_num_seqs: int = Field(default=4, ge=1, le=1 << 16, description="Slots (-np).")
     async_scheduling: bool = Field(

@@ -19,6 +19,7 @@ from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
 from moesim.workload.serving.host import NO_TIME, HostTimes, way_to_scheduler
 from moesim.workload.serving.passes import passes_of, same_passes
+from moesim.workload.serving.plenty import is_plenty, with_blocks
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -84,6 +85,8 @@ class Serving:
         """All steps of what is ``asked`` where no clock matters, and their passes, which with other
         blocks are mostly those that were planned before.
         """
+        if self.planned is not None and is_plenty(self.planned[0], asked, room, self.scheduler):
+            return with_blocks(self.planned[0], room), self.planned[1]
         state = played(asked, room, self.scheduler)
         must_end(state)
         if self.planned is not None and same_passes(self.planned[0], state):

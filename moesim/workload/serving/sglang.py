@@ -60,6 +60,7 @@ class Sglang(RequestScheduler):
     """
 
     shares_without_passes: ClassVar[bool] = True
+    counts_requests: ClassVar[bool] = True
     kind: Literal["sglang"] = "sglang"
     max_prefill_tokens: int = Field(
         default=16384,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ class Knobs(NamedTuple):
 class Trtllm(RequestScheduler):
     """TensorRT-LLM: by default a request is admitted only where it will never have to give way."""
 
+    counts_requests: ClassVar[bool] = True
     kind: Literal["trtllm"] = "trtllm"
     max_num_tokens: int = Field(
         default=8192, ge=1, description="The most tokens of a rank in one step."

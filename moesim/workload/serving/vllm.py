@@ -47,6 +47,7 @@ class Knobs(NamedTuple):
 class Vllm(RequestScheduler):
     """vLLM V1: one budget of tokens a step, for decode tokens first, then for prompts in chunks."""
 
+    counts_requests: ClassVar[bool] = True
     kind: Literal["vllm"] = "vllm"
     verifies_drafts: ClassVar[bool] = True
     max_num_batched_tokens: int = Field(

@@ -5,7 +5,7 @@ played as it seems that they will be; what does not hold is taken back, and play
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
@@ -85,6 +85,10 @@ class Player:
 
     def _launched_alike(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """First and one past the last of the passes first:last that are launched alike."""
-        fixed = [self._clock.fixed(one) for one in self._program.case.executions(first, last)]
-        changes = [first + n for n in range(1, len(fixed)) if fixed[n] is not fixed[n - 1]]
-        yield from pairwise([first, *changes, last])
+        changes, before = list[int](), None
+        for execution, passes in groupby(self._program.case.executions(first, last)):
+            if (fixed := self._clock.fixed(execution)) is not before:
+                changes.append(first)
+            before = fixed
+            first += len(list(passes))
+        yield from pairwise([*changes, last])
