@@ -173,7 +173,7 @@ def place_ahead_with(key: Any) -> Callable[..., int]:
 
 
 @inlined
-def _lowest(ranks: Any, expert_at: Any) -> int:
+def lowest(ranks: Any, expert_at: Any) -> int:
     """As ``first_by``, of the experts ``expert_at`` their slots by the ``ranks`` of these, CLOSED
     where one is no candidate.
     """
@@ -442,7 +442,7 @@ def steps_with(
                         else:
                             draw = draws[now] if len(draws) > 0 else 0.0
                             if any_idle and own:
-                                victim = _lowest(ranks, expert_at)  # rule (a)
+                                victim = lowest(ranks, expert_at)  # rule (a)
                             elif any_idle:
                                 victim = first_by(key, idle, state, draw, keys)
                             if victim >= 0 and not protects:

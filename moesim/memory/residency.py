@@ -251,6 +251,16 @@ class LayerCache:
         return code_of(decide_in_of(self._policy, self._miss))
 
     @property
+    def policy(self) -> type[CachePolicy]:
+        """What orders its experts."""
+        return self._policy
+
+    @property
+    def layers(self) -> int:
+        """How many steps a pass has."""
+        return int(self.rules.layers)
+
+    @property
     def miss(self) -> type[MissHandling]:
         """How it handles misses."""
         return self._miss

@@ -235,6 +235,31 @@ def serve_with(
     ``decide_in_with``.
     """
     open_slots = built_in(open_with(key, is_own(reads)))
+    serve_steps = built_in(
+        serve_steps_with(key, before_activation, after_activation, place, forms, splits, reads)
+    )
+
+    def serve(
+        rules: Any, serving: Any, pools: Any, wanted: Any, room: Any, first_step: int, out: Any
+    ) -> None:
+        """The activations of every step of a pool, from ``first_step`` on."""
+        for variant in range(len(pools.slots)):
+            resident = pools.resident[variant]
+            room.places[variant] = places_of(resident.sum(), pools.slots[variant], len(resident))
+            open_slots(rules, _cells(room, variant), resident, pools.state[variant])
+        serve_steps(rules, serving, pools, wanted, room, first_step, out)
+        for variant in range(len(pools.slots)):
+            for expert in range(room.slot_of.shape[1]):
+                pools.resident[variant, expert] = room.slot_of[variant, expert] >= 0
+
+    return serve
+
+
+def serve_steps_with(
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
+    splits: bool, reads: Reads,
+) -> Callable[..., None]:  # fmt: skip
+    """The steps of ``serve_with``, where slots are open."""
     tells, loads_all = reads.rows is None or WANTED in reads.rows, len(forms) == 1
     # policies that read the step at hand are told of it in all variants, since prefetches ask them
     tells_all = reads.rows is None or bool({THIS_PASS, THIS_LAYER} & set(reads.rows))
@@ -242,20 +267,16 @@ def serve_with(
         steps_with(key, before_activation, after_activation, place, forms, splits, reads)
     )
 
-    def serve(
+    def serve_steps(
         rules: Any, serving: Any, pools: Any, wanted: Any, room: Any, first_step: int, out: Any
     ) -> None:
-        """The activations of every step of a pool, from ``first_step`` on: variant by variant, the
-        best first, each decided in its own slots, and last what is skipped.
+        """As ``serve``: variant by variant, the best first, each decided in its own slots, and last
+        what is skipped.
 
         Which variant serves is decided at the start of a step, by what is resident then.
         """
         variants, slot_of, step, served = len(pools.slots), room.slot_of, room.step, room.served
         needed, weights, none = room.needed, room.weights, room.none
-        for variant in range(variants):
-            resident = pools.resident[variant]
-            room.places[variant] = places_of(resident.sum(), pools.slots[variant], len(resident))
-            open_slots(rules, _cells(room, variant), resident, pools.state[variant])
         for number in range(len(wanted.offsets) - 1):
             low, high = wanted.offsets[number], wanted.offsets[number + 1]
             for i in range(low, high):
@@ -282,11 +303,8 @@ def serve_with(
                 launches = _renumber(out, at, end, variant, launches, serving, slot_of, loads_all)
                 at = end
             _skip(out, at, wanted.experts[low:high], served[low:high], variants)
-        for variant in range(variants):
-            for expert in range(slot_of.shape[1]):
-                pools.resident[variant, expert] = slot_of[variant, expert] >= 0
 
-    return serve
+    return serve_steps
 
 
 def serve_usually_with(*given: Any) -> Callable[..., None]:

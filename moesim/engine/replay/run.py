@@ -25,6 +25,7 @@ from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
 from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
+from moesim.memory.open_slots import decide_open_of
 from moesim.memory.residency import decide_in_of
 
 
@@ -91,7 +92,9 @@ class _OfRun(NamedTuple):
 def _compile(case: Case, log: DecisionLog | None) -> None:
     """Have what decides ``case`` compiled before the run's seconds are counted."""
     quick, varied, ahead = is_quick(case), is_varied(case), case.prefetches
-    if case.offloaded and (ahead or not (quick or varied)):
+    if ahead:
+        decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
+    elif case.offloaded and not (quick or varied):
         decide_in_of(type(case.policy), type(case.miss))
     elif quick and OneRow.takes(case):
         miss_steps_of(case.trace.top_k)

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
+NOBODY = -2
+"""The pool that is at hand where no layer was just decided."""
 WAITING = 1 << 62
 """The arrival of a prefetch that has not begun."""
-(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, PROTECTS,
- BY_SOURCE, FIRST_MISSING, EVERY, COST, COST_PLACE, OVERLAPS) = range(15)  # fmt: skip
+(SERIAL, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, BY_SOURCE, FIRST_MISSING, EVERY, COST,
+ COST_PLACE, OVERLAPS) = range(12)  # fmt: skip
 """Places in the choices of a case; ``EVERY`` is 0 where nothing is predicted before passes."""
 FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 """A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes
@@ -22,39 +24,25 @@ LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_BYTES, HOST_THERE = range(6)
 """What a decided layer has to do on a GPU."""
 
 
-HOST_SLOTS, HOST_LOADS, HOST_LAYERS = range(3)
-"""Places in the choices of host memory: its slots (0 also where it holds all experts), the most
-loads of a step, the MoE layers of a pass.
-"""
-
-
 class Pools(NamedTuple):
-    """The caches, side by side, and padded to the widest: ``of_work`` int64[works] pool or
-    NOT_POOLED, ``place`` the layer's within it; ``slots``, ``now`` int64[pools]; ``size`` experts;
-    ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on; ``loads_of``
-    int64 as for ``split.divide``. A work is (MoE layer, GPU). Variants of a pool are pools that
-    follow one another; works of all variants are numbered variant by variant, as shelves are: (MoE
-    layer, variant).
+    """Which slots whose they are: ``of_work`` int64[works] pool or NOT_POOLED, ``place`` the
+    layer's within it. A work is (MoE layer, GPU). Variants of a pool are pools that follow one
+    another; works of all variants are numbered variant by variant, as shelves are: (MoE layer,
+    variant).
     """
 
     of_work: Any
     place: Any
-    slots: Any
-    size: Any
-    now: Any
-    resident: Any
-    state: Any
-    draws: Any
-    draws_at: Any
-    loads_of: Any
 
 
 class Queue(NamedTuple):
     """Prefetches by GPU and expert, int64[gpus, shelves x local experts]: neighbours in the
     queue (linked, with one more column, its ends); when the host has ``issued`` each; its
     ``arrival`` (WAITING before its copy begins, 0 where none was made or it was evicted); what it
-    is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence. ``ended`` int64[gpus,
-    MoE layers, passes at a time, variants, 4] counts; ``engine`` int64[gpus, 4].
+    is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence; and on which
+    ``account`` it is counted: ``ended`` int64[gpus, accounts, 4], an account for each (MoE layer,
+    pass of ``turns`` at a time, variant). Of experts int64[shelves x local experts] their
+    ``shelf``. How many of each shelf ``wait`` int64[gpus, shelves]; ``engine`` int64[gpus, 4].
     """
 
     following: Any
@@ -63,27 +51,26 @@ class Queue(NamedTuple):
     arrival: Any
     meant: Any
     caused: Any
+    account: Any
     ended: Any
+    turns: Any
+    shelf: Any
+    waits: Any
     engine: Any
 
 
 class Asked(NamedTuple):
     """A chunk's active experts, a row of ``offsets`` int64[works, passes + 1] for each work, from
-    ``base`` on, and aligned with them next uses, weights (or none), prices int64[OFFERED, active
-    experts] (or [OFFERED, 0]), and rows with and without padding, and the gate weight of the
-    latter, where it is counted (or none), and the variant that is ``wanted`` (or none).
+    ``base`` on, and aligned with them rows with and without padding, and the gate weight of the
+    latter, where it is counted (or none).
     """
 
     base: Any
     offsets: Any
     experts: Any
-    next_use: Any
-    weights: Any
-    prices: Any
     rows: Any
     kept: Any
     kept_weight: Any
-    wanted: Any
 
 
 class Predicted(NamedTuple):
@@ -130,31 +117,22 @@ class Beside(NamedTuple):
 
 
 class Activating(NamedTuple):
-    """Where one layer's activations on one GPU are decided: see ``decisions.decide``; rows and
-    marks by expert of the pool or the layer, and room for the ``keys`` of candidates; what the
-    ``forms`` of activations are, bool[5, forms]; the variant in which active experts are
-    ``served``; and the ``cells`` of the pool.
+    """What is known of a layer's active experts on one GPU, by expert: ``own`` rows, those
+    ``kept``, and the gate weight of these; which still are ``arriving`` and, among all, which are
+    ``needed``; what the ``forms`` of activations are, bool[5, forms]; room for the ranks of those
+    that are no candidates for a moment, ``ranked``, for ``keys``, and for the layers ``ahead``
+    int64[layers ahead, 4].
     """
 
-    offsets: Any
-    active_experts: Any
-    expert: Any
-    hit: Any
-    launch: Any
-    wait: Any
-    victim: Any
-    form: Any
     own: Any
     kept: Any
     kept_weight: Any
     arriving: Any
     needed: Any
-    candidates: Any
-    keys: Any
-    prices: Any
     forms: Any
-    served: Any
-    cells: Any
+    ranked: Any
+    keys: Any
+    ahead: Any
 
 
 class Decided(NamedTuple):
@@ -177,21 +155,15 @@ class Decided(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The host memory of each GPU as a cache, of the experts of all layers, as ``Pools``: who is to
-    ``decide`` in it, its ``choices`` int64[3]; ``draws`` from ``draws_at`` int64[gpus + 1] on; the
-    ``number`` that it has for each expert of a GPU, int64[gpus, MoE layers x local experts].
-    Aligned with that: when the host had ``issued`` a prefetch and ``asked`` for its read, when it
-    is ``there``, and whether it was read ``ahead``. The rest is room for one step, its ``cells``
-    among it. Empty where host memory holds all experts.
+    """The host memory of each GPU as a cache, of the experts of all layers: who is to ``decide`` in
+    it, and in what, whose pools are GPUs; the ``number`` that it has for each expert of a GPU,
+    int64[gpus, MoE layers x local experts]. Aligned with that: when the host had ``issued`` a
+    prefetch and ``asked`` for its read, when it is ``there``, and whether it was read ``ahead``.
+    ``mark`` and ``fresh`` are room for one step. Empty where host memory holds all experts.
     """
 
     decide: Any
-    choices: Any
-    resident: Any
-    state: Any
-    now: Any
-    draws: Any
-    draws_at: Any
+    deciding: Any
     number: Any
     issued: Any
     asked: Any
@@ -199,34 +171,20 @@ class Stored(NamedTuple):
     ahead: Any
     mark: Any
     fresh: Any
-    wanted: Any
-    hit: Any
-    out: Any
-    offsets: Any
-    none: Any
-    no_prices: Any
-    cells: Any
 
 
 class Variants(NamedTuple):
-    """The variants of experts; there is one where they have none. Who is to ``serve``, and how, as
-    ``variant_cache`` has it; ``of_form`` int64[forms] the variant of each form, and whether its
-    rows ``move`` to another expert; what copies take, by MoE layer and form, ``copy_ns``
-    int64[MoE layers, forms], and of prefetches, ``ahead_ns`` int64[shelves]. ``room`` to serve one
-    step; and how many slots
-    are ``taken`` int64[variants], and which variant serves each expert of a pool, ``serves``.
-    ``served`` as in ``ahead.Undecided``.
+    """The variants of experts, of which there are so many in ``number``, 1 where they have none:
+    ``of_form`` int64[forms] the variant of each form, and whether its rows ``move`` to another
+    expert; what copies take, by MoE layer and form, ``copy_ns`` int64[MoE layers, forms], and of
+    prefetches, ``ahead_ns`` int64[shelves]. ``served`` as in ``ahead.Undecided``.
     """
 
-    serve: Any
-    how: Any
+    number: Any
     of_form: Any
     moves: Any
     copy_ns: Any
     ahead_ns: Any
-    room: Any
-    taken: Any
-    serves: Any
     served: Any
 
 
@@ -239,6 +197,7 @@ class Undecided(NamedTuple):
     ask: Any
     draw_of: Any
     choices: Any
+    deciding: Any
     pools: Any
     queue: Any
     asked: Any
@@ -255,15 +214,21 @@ class Undecided(NamedTuple):
 
 
 class At(NamedTuple):
-    """Where and when a layer is decided: ``work``, (MoE layer, GPU), of ``gpus``, whose GPU has
-    ``local`` experts; pass ``index`` of the chunk, which is pass ``step``; ``now``; and what a
-    ``copy`` takes of the host.
+    """Where and when a layer is decided: ``work``, (MoE ``layer``, ``gpu``), whose GPU has
+    ``local`` experts, and the ``place`` of the layer's in its ``pool``; pass ``index`` of the
+    chunk, which is pass ``step``, whose active experts are those from ``low`` on; up to which pin
+    experts wait for it, ``until``; ``now``; and what a ``copy`` takes of the host.
     """
 
     work: Any
-    gpus: Any
+    layer: Any
+    gpu: Any
     local: Any
+    place: Any
+    pool: Any
     index: Any
     step: Any
+    low: Any
+    until: Any
     now: Any
     copy: Any

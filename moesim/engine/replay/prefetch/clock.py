@@ -16,7 +16,6 @@ from moesim.engine.replay.prefetch.activations import (
     end_prefetches,
     note_served,
     read_active_experts,
-    serve_activations,
 )
 from moesim.engine.replay.prefetch.arrays import (
     COPIES,
@@ -27,19 +26,33 @@ from moesim.engine.replay.prefetch.arrays import (
     LAUNCHES,
     LOADS,
     NOT_POOLED,
-    SERIAL,
     At,
 )
 from moesim.engine.replay.prefetch.before import load_before
 from moesim.engine.replay.prefetch.issue import prefetch
 from moesim.engine.replay.prefetch.queue import advance
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead, read_wanted
-from moesim.engine.replay.prefetch.types import UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, DECIDE, UNDECIDED
 from moesim.engine.replay.prefetch.work import price_work, queue_copies
-from moesim.memory.decisions import DECIDE_IN, FIRST
+from moesim.memory.decisions import FIRST
 from moesim.runtime.compiled import types
 
-_FUNCTIONS = (types.FunctionType(DECIDE_IN), types.FunctionType(FIRST))
+_FUNCTIONS = (DECIDE, types.FunctionType(FIRST))
+
+
+@inlined(AT(FIXED, GPUS, UNDECIDED, types.int64, types.int64))
+def _at(fixed: Any, gpus: Any, undecided: Any, k: int, p: int) -> Any:
+    """Where and when work ``k`` of pass ``p`` is decided."""
+    number, step, pools = len(gpus.time), undecided.first + p, undecided.pools
+    layer, g = k, 0
+    if number > 1:
+        layer, g = k // number, k % number
+    low = undecided.asked.base[k] + undecided.asked.offsets[k, p]
+    until = step * undecided.predicted.active.shape[1] + layer + 1
+    return At(
+        k, layer, g, undecided.local[g], pools.place[k], pools.of_work[k], p, step, low, until,
+        gpus.known[g], fixed.copy,
+    )  # fmt: skip
 
 
 @inlined(SPAN(FIXED, WORKS, GPUS, UNDECIDED, *_FUNCTIONS, types.int64, types.int64))
@@ -47,37 +60,33 @@ def _decide_work(
     fixed: Any, works: Any, gpus: Any, undecided: Any, decide: Any, first_of: Any, k: int, p: int
 ) -> Any:
     """Decide work ``k`` of pass ``p``: its launches and copies are the first of ``works``."""
-    one, g, number = undecided, k % len(gpus.time), len(gpus.time)
-    at = At(k, number, one.local[g], p, one.first + p, gpus.known[g], fixed.copy)
-    engine = one.queue.engine
+    one, at = undecided, _at(fixed, gpus, undecided, k, p)
+    g, engine, told = at.gpu, one.queue.engine, one.decided.told
     engine[g, FREE] = gpus.copied[g]
     stores = len(one.stored.there) > 0
     if stores:
-        advance_reads(fixed, one, at, gpus, g, at.now)
-    advance(one.queue, one.variants.ahead_ns, one.beside.bytes, at.local, g, at.now)
-    read_active_experts(one.asked, one.activating, k, p)
-    if one.pools.of_work[k] == NOT_POOLED:
-        all_hit(one.activating, one.choices[SERIAL] != 0)
+        advance_reads(fixed, one, gpus, g, at.now)
+    advance(one.queue, one.variants.ahead_ns, one.beside.bytes, g, at.now)
+    read_active_experts(one, at, one.asked.offsets[k, p + 1] - one.asked.offsets[k, p])
+    if at.pool == NOT_POOLED:
+        all_hit(one)
     else:
         end_prefetches(one, at)
-        if len(one.variants.taken) > 1:
-            serve_activations(one, at)
-        else:
-            decide_activations(one, decide, at)
+        decide_activations(one, decide, at)
     note_served(one, at)
-    counts = one.counts[p, k // number, g]
+    counts = one.counts[p, at.layer, g]
     queue_copies(one, at, counts)
     if stores:
         read_wanted(fixed, gpus, one, at, counts)
-    price_work(one, k // number, counts)
-    issues = one.decided.told[LOADS]
+    price_work(one, at.layer, counts)
+    issues = told[LOADS]
     if one.choices[EVERY] == 0:
-        issues = prefetch(one, first_of, at)
+        issues = prefetch(one, first_of, at, len(gpus.time))
         if stores:
-            read_ahead(fixed, one, at, issues - one.decided.told[LOADS])
+            read_ahead(fixed, one, at, issues - told[LOADS])
     if stores:
-        works.reads.host[0, 0] = one.decided.told[HOST_THERE]
-    gpus.copied[g], told = engine[g, FREE], one.decided.told
+        works.reads.host[0, 0] = told[HOST_THERE]
+    gpus.copied[g] = engine[g, FREE]
     return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS], 0)
 
 

@@ -19,76 +19,110 @@ from moesim.engine.replay.prefetch.arrays import (
     QUEUED,
 )
 from moesim.engine.replay.prefetch.queue import enter
-from moesim.engine.replay.prefetch.scans import count_in, find_free, leave_out
-from moesim.engine.replay.prefetch.storage import lose
-from moesim.engine.replay.prefetch.types import AT, UNDECIDED
-from moesim.memory.decisions import FIRST
-from moesim.memory.policy import INSERTED, PINNED
+from moesim.engine.replay.prefetch.storage import account_of, lose
+from moesim.engine.replay.prefetch.types import AT, UNDECIDED, part
+from moesim.memory.decisions import CLOSED, FIRST
+from moesim.memory.open_slots import candidates_in, lowest_in, occupy
+from moesim.memory.open_slots import pin as pin_in
 from moesim.runtime.compiled import record, types
 
-_FIRST = types.FunctionType(FIRST)
+_INT, _FIRST = types.int64, types.FunctionType(FIRST)
+_TUPLE: Any = types.UniTuple
 
 
 class Ahead(NamedTuple):
-    """A layer to prefetch for: its ``work``, the experts predicted, those from ``low`` to ``high``,
-    and the pin that keeps them ``until`` it is decided.
+    """A layer to prefetch for: its ``work`` in pass ``step``, the experts predicted, those from
+    ``low`` to ``high``, and the pin that keeps them ``until`` it is decided.
     """
 
     work: Any
+    layer: Any
+    step: Any
     low: Any
     high: Any
     until: Any
 
 
-AHEAD = record(Ahead, *[types.int64] * len(Ahead._fields))
+AHEAD = record(Ahead, *[_INT] * len(Ahead._fields))
 
 
-@inlined(types.int64(UNDECIDED, _FIRST, types.int64, types.int64))
-def _victim(undecided: Any, first_of: Any, pool: int, own: int) -> int:
-    """The resident that makes room in ``pool``, -1 without one; ``own``: which variant's pool it is
-    of the layer just decided, whose active experts stay, -1: of none.
-    """
-    pools, activating, state = undecided.pools, undecided.activating, undecided.pools.state[pool]
-    candidates = activating.candidates[: pools.size[pool]]
-    count = find_free(pools.resident[pool], state[PINNED], candidates)
-    if own >= 0:
-        count = leave_out(activating.needed, undecided.variants.serves, own, candidates)
-    if count == 0:
+@inlined(_INT(UNDECIDED, _FIRST, _INT))
+def _first(undecided: Any, first_of: Any, pool: int) -> int:
+    """The candidate that makes room in ``pool``, -1 without one."""
+    slots = undecided.deciding.slots
+    if slots.ranks.shape[1] > 0:
+        return int(lowest_in(slots, pool))
+    if candidates_in(slots, pool) == 0:
         return -1
-    draw = undecided.draw_of(pool) if len(pools.draws) > 0 else 0.0
-    return int(first_of(candidates, state, draw, activating.keys))
+    draw = undecided.draw_of(pool) if len(slots.draws) > 0 else 0.0
+    return int(first_of(slots.idle[pool], slots.state[pool], draw, undecided.activating.keys))
 
 
-@inlined(types.int64(UNDECIDED, types.int64, types.int64, types.int64))
+@part(_INT(UNDECIDED, _FIRST, AT, _INT, _INT))
+def _victim(undecided: Any, first_of: Any, at: Any, pool: int, own: int) -> int:
+    """As ``_first``; ``own``: which variant's pool it is of the layer just decided, whose active
+    experts stay, -1: of none.
+    """
+    deciding, ranked = undecided.deciding, undecided.activating.ranked
+    slots, first, ranks = deciding.slots, at.place * at.local, deciding.slots.ranks.shape[1] > 0
+    number = deciding.offsets[1] if own >= 0 else 0
+    for i in range(number):
+        e = first + deciding.experts[i]
+        if deciding.served[i] == own and ranks:
+            slot = slots.slot_of[pool, e]
+            ranked[i], slots.ranks[pool, slot] = slots.ranks[pool, slot], CLOSED
+        elif deciding.served[i] == own:
+            ranked[i], slots.idle[pool, e] = slots.idle[pool, e], False
+    victim = _first(undecided, first_of, pool)
+    for i in range(number):
+        e = first + deciding.experts[i]
+        if deciding.served[i] == own and ranks:
+            slots.ranks[pool, slots.slot_of[pool, e]] = ranked[i]
+        elif deciding.served[i] == own:
+            slots.idle[pool, e] = ranked[i] != 0
+    return int(victim)
+
+
+@inlined(_INT(UNDECIDED, _INT, _INT, _INT))
 def _there(undecided: Any, pool: int, expert: int, variant: int) -> int:
     """The pool of the best variant that has ``expert`` and does where ``variant`` is wanted; -1
     without one. ``pool`` is that of the first.
     """
-    last = len(undecided.variants.taken) if undecided.variants.how.worse else variant + 1
+    deciding = undecided.deciding
+    last = undecided.variants.number if deciding.worse else variant + 1
     for one in range(pool, pool + last):
-        if undecided.pools.resident[one, expert]:
+        if deciding.slots.slot_of[one, expert] >= 0:
             return one
     return -1
 
 
-@inlined(types.boolean(UNDECIDED, AHEAD, types.int64))
+@inlined(_TUPLE(_INT, 2)(UNDECIDED, _INT, _INT))
+def _told(undecided: Any, i: int, local: int) -> tuple[int, int]:
+    """Prediction ``i``: the expert and its variant."""
+    numbered = undecided.predicted.experts[i]
+    if undecided.variants.number == 1:
+        return numbered, 0
+    return numbered % local, numbered // local
+
+
+@part(types.boolean(UNDECIDED, AHEAD, _INT))
 def pin(undecided: Any, ahead: Any, local: int) -> bool:
     """Keep the residents among those predicted for a layer ``ahead`` until it is decided; whether
     one of them is in no slot.
     """
-    pools, predicted, lacks = undecided.pools, undecided.predicted, False
+    pools, lacks = undecided.pools, False
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        e = first + predicted.experts[i] % local
-        there = _there(undecided, pool, e, predicted.experts[i] // local)
+        e, variant = _told(undecided, i, local)
+        there = _there(undecided, pool, first + e, variant)
         if there >= 0:
-            pools.state[there][PINNED, e] = ahead.until
+            pin_in(undecided.deciding.slots, there, first + e, ahead.until)
         else:
             lacks = True
     return lacks
 
 
-@inlined(types.int64(UNDECIDED, _FIRST, AT, AHEAD, types.int64, types.int64))
+@part(_INT(UNDECIDED, _FIRST, AT, AHEAD, _INT, _INT))
 def prefetch_for(
     undecided: Any, first_of: Any, at: Any, ahead: Any, allowed: int, issued: int
 ) -> int:
@@ -96,91 +130,83 @@ def prefetch_for(
     queue; returns the copies issued in this layer, ``issued`` before.
     """
     pools, queue, sizes = undecided.pools, undecided.queue, undecided.beside.bytes
-    layer, gpu, pool = ahead.work // at.gpus, ahead.work % at.gpus, pools.of_work[ahead.work]
-    same, local, taken = pool == pools.of_work[at.work], at.local, undecided.variants.taken
-    first, layers = pools.place[ahead.work] * local, queue.ended.shape[1]
-    for variant in range(len(taken)):
-        taken[variant] = count_in(pools.resident[pool + variant])
+    slots, layers = undecided.deciding.slots, undecided.predicted.active.shape[1]
+    pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * at.local
+    stores, gpu = len(undecided.stored.fresh) > 0, at.gpu
     for i in range(ahead.low, ahead.high):
-        variant = undecided.predicted.experts[i] // local
-        e, into = first + undecided.predicted.experts[i] % local, pool + variant
-        shelf = variant * layers + layer
-        flat = shelf * local - first
-        there = _there(undecided, pool, e, variant) >= 0
-        if there or queue.engine[gpu, QUEUED] + sizes[shelf] > allowed:
+        e, variant = _told(undecided, i, at.local)
+        shelf, into, victim = variant * layers + ahead.layer, pool + variant, -1
+        if _there(undecided, pool, first + e, variant) >= 0:
             continue
-        if taken[variant] < pools.slots[into]:
-            taken[variant] += 1
-        else:
-            victim = _victim(undecided, first_of, into, variant if same else -1)
+        if queue.engine[gpu, QUEUED] + sizes[shelf] > allowed:
+            continue
+        x = shelf * at.local + e
+        if slots.used[into] >= slots.slots[into]:
+            own = variant if pool == at.pool else -1
+            victim = _victim(undecided, first_of, at, into, own)
             if victim < 0:
                 continue
-            pools.resident[into, victim] = False
-            lose(undecided, at, gpu, flat + victim)
-            queue.caused[gpu, flat + victim] = True
-        pools.resident[into, e] = True
-        state = pools.state[into]
-        state[INSERTED, e], state[PINNED, e] = pools.now[into], ahead.until
+            lose(undecided, gpu, x + victim - first - e)
+            queue.caused[gpu, x + victim - first - e] = True
+        occupy(slots, into, first + e, victim, ahead.until)
         issued += 1
-        queue.issued[gpu, flat + e] = at.now + issued * at.copy
-        enter(queue, gpu, flat + e, sizes[shelf], ahead.until, variant)
-        if len(undecided.stored.fresh) > 0:
-            undecided.stored.fresh[issued - undecided.decided.told[LOADS] - 1] = flat + e
+        queue.issued[gpu, x] = at.now + issued * at.copy
+        account = account_of(undecided, ahead.layer, ahead.step, variant)
+        enter(queue, sizes, gpu, x, ahead.until, account)
+        if stores:
+            undecided.stored.fresh[issued - undecided.decided.told[LOADS] - 1] = x
     return int(issued)
 
 
-@inlined(types.void(UNDECIDED, AT, types.boolean))
-def _mark_needed(undecided: Any, at: Any, is_needed: bool) -> None:
-    """Say of the active experts of a work, numbered as in its pool, that they are needed, or no
-    more.
-    """
-    pools, activating = undecided.pools, undecided.activating
-    if pools.of_work[at.work] == NOT_POOLED:
-        return
-    first = pools.place[at.work] * at.local
-    for i in range(activating.offsets[1]):
-        e = first + activating.active_experts[i]
-        activating.needed[e], undecided.variants.serves[e] = is_needed, activating.served[i]
+@inlined(AHEAD(UNDECIDED, AT, *[_INT] * 4))
+def ahead_of(undecided: Any, at: Any, origin: int, work: int, layer: int, index: int) -> Any:
+    """What is predicted, seen from ``origin``, for a ``layer`` of pass ``index`` of the chunk."""
+    predicted, step = undecided.predicted, at.step + index - at.index
+    row = predicted.index[origin, layer, at.gpu]
+    low = predicted.base[row] + predicted.offsets[row, index]
+    high = predicted.base[row] + predicted.offsets[row, index + 1]
+    if undecided.pools.of_work[work] == NOT_POOLED:
+        high = low
+    until = step * predicted.active.shape[1] + layer + 1
+    return Ahead(work, layer, step, low, high, until)
 
 
-@inlined(types.int64(UNDECIDED, _FIRST, AT))
-def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
+@inlined(types.int64(UNDECIDED, _FIRST, AT, _INT))
+def prefetch(undecided: Any, first_of: Any, at: Any, gpus: int) -> int:
     """Prefetch for the layers ahead of a work just decided; returns how many copies the host issues
     in it.
     """
-    choices, pools, predicted = undecided.choices, undecided.pools, undecided.predicted
-    active, source, gpu = predicted.active, at.work // at.gpus, at.work % at.gpus
-    layers, engine, told = active.shape[1], undecided.queue.engine, undecided.decided.told
+    choices, predicted, room = undecided.choices, undecided.predicted, undecided.activating.ahead
+    active, source, engine = predicted.active, at.layer, undecided.queue.engine[at.gpu]
+    layers, told = active.shape[1], undecided.decided.told
     allowed = choices[BUDGET] - told[PROMOTED_BYTES]
-    if engine[gpu, FLIGHT_END] > at.now:
-        allowed -= engine[gpu, FLIGHT_BYTES]
-    _mark_needed(undecided, at, True)
-    issued, end = told[LOADS], layers
+    if engine[FLIGHT_END] > at.now:
+        allowed -= engine[FLIGHT_BYTES]
+    issued, end, index, layer = told[LOADS], layers, at.index, source + 1
     if choices[ACROSS_PASSES] != 0 and at.index + 1 < len(active):
         end += source + 1 if active[at.index + 1, source] else layers
-    last = end
-    for pinning in (True, False):
-        place, passed = source + 1, 0
-        while place < end and passed < choices[DEPTH]:
-            index, layer = at.index + place // layers, place % layers
-            until = (at.step + place // layers) * layers + layer + 1
-            place += 1
-            if not active[index, layer]:
-                continue
-            work = layer * at.gpus + gpu
+    passed = number = 0
+    lacks = False
+    for _ in range(source + 1, end):
+        if layer == layers:
+            layer, index = 0, index + 1
+        if passed == choices[DEPTH]:
+            break
+        if active[index, layer]:
             nearest = min(passed, len(predicted.index) - 1)
             origin = source if choices[BY_SOURCE] != 0 else nearest  # ``Predictions.origin``
             passed += 1
-            row = predicted.index[origin, layer, gpu]
-            low = predicted.base[row] + predicted.offsets[row, index]
-            high = predicted.base[row] + predicted.offsets[row, index + 1]
-            if pools.of_work[work] == NOT_POOLED:
-                continue
-            ahead = Ahead(work, low, high, until)
-            if pinning:
-                if pin(undecided, ahead, at.local) and choices[FIRST_MISSING] != 0:
-                    last = min(last, place)
-            elif low < high and place <= last:
-                issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
-    _mark_needed(undecided, at, False)
+            ahead = ahead_of(undecided, at, origin, layer * gpus + at.gpu, layer, index)
+            if ahead.low < ahead.high:
+                if not (lacks and choices[FIRST_MISSING] != 0):
+                    room[number, 0], room[number, 1] = origin, layer
+                    room[number, 2] = index
+                    number += 1
+                lacks |= pin(undecided, ahead, at.local)
+        layer += 1
+    for i in range(number):
+        layer = room[i, 1]
+        work = layer * gpus + at.gpu
+        ahead = ahead_of(undecided, at, room[i, 0], work, layer, room[i, 2])
+        issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
     return int(issued)

@@ -26,6 +26,7 @@ from moesim.engine.replay.prefetch.stored import hosts_of, stored_of, with_host_
 from moesim.engine.replay.prefetch.tables import (
     asked_of,
     choices_of,
+    deciding_of,
     pools_of,
     predicted_of,
     queue_of,
@@ -33,8 +34,11 @@ from moesim.engine.replay.prefetch.tables import (
     variants_of,
     with_draws,
 )
+from moesim.engine.replay.prefetch.types import UNDECIDED
 from moesim.engine.tally import Keep, Tally
-from moesim.memory.residency import decide_in_of, first_of
+from moesim.memory.open_slots import decide_open_of
+from moesim.memory.residency import first_of
+from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of
 
 
@@ -45,16 +49,17 @@ class Prefetching:
         self.program = program_of(case, by_layer=True)
         self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
-        self.functions = (decide_in_of(policy, type(case.miss)), first_of(policy))
+        decides = decide_open_of(policy, type(case.miss), variants=case.variants is not None)
+        self.functions = (decides, first_of(policy))
         self.decide = code_of(play_deciding)
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
         self.choices, self.queue = choices_of(case), queue_of(case)
         self.pools = pools_of(case, self.program.residencies)
-        pool = self.pools.resident.shape[1]
-        self.scratch = scratch_of(case, self.pools, int(self.local.max()))
+        self.deciding = deciding_of(case, self.program.residencies)
+        self.scratch = scratch_of(case, self.deciding.slots.slot_of.shape[1])
         decided = self.scratch[1]
         self.hosts = hosts_of(self.program)
-        self.stored = stored_of(self.program, self.functions[0])
+        self.stored = stored_of(self.program, decides, self.deciding)
         reads = NO_READS
         if self.hosts:
             one = np.full((1, 1), -1, np.int64)
@@ -64,14 +69,14 @@ class Prefetching:
             decided.copy_launch, decided.copy_wait, decided.copy_issued,
             NONE if case.variants is None else decided.copy_ns, NONE_STREAMED, NO_ROWS, reads,
         )  # fmt: skip
-        self.variants = variants_of(self.program, pool)
+        self.variants = variants_of(self.program)
         self.most_launches = len(decided.kernel_ns)
         self.launches = LaunchPrices(self.program.work)
         self.beside = BesidePrices(self.case, self.program.provenance, self.launches)
-        caches = list(self.program.residencies.caches.values())
+        self.caches = list(self.program.residencies.caches.values())
 
         def draw(pool: int) -> float:
-            generator = caches[pool].prefetch_draws
+            generator = self.caches[pool].prefetch_draws
             assert generator is not None, "the policy draws"
             return float(generator.random())
 
@@ -89,19 +94,21 @@ class Prefetching:
         """Play ``chunk``, and fill in ``filled``."""
         case = self.case
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
-        self.pools = with_draws(self.pools, self.program.residencies)
-        asked = asked_of(case, chunk)
-        patterns = self.launches.expect(asked)
+        draws = [cache.draws for cache in self.caches]
+        self.deciding = self.deciding._replace(slots=with_draws(self.deciding.slots, draws))
         beside = self.beside.of(chunk.undecided.active.values())
+        asked, deciding = asked_of(case, chunk, self.deciding, beside.moved_ns)
+        patterns = self.launches.expect(asked)
         table = self.tally.add(chunk)
         predicted = predicted_of(case, chunk.undecided.predictions)
         self.stored = with_host_draws(self.stored, self.hosts, case, asked, predicted)
         undecided = Undecided(
-            self.launches.ask, self.draw, self.choices, self.pools, self.queue, asked,
+            self.launches.ask, self.draw, self.choices, deciding, self.pools, self.queue, asked,
             predicted, patterns, beside, *self.scratch, self.stored,
             self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
         )  # fmt: skip
-        self.decide(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
+        given = fixed, passes, self.works, gpus, filled, placed(undecided, UNDECIDED)
+        self.decide(*given, *self.functions)
         self.launches.ask.check()
         self.draw.check()
         self.launches.settle(patterns)
@@ -123,7 +130,7 @@ class Prefetching:
         copies = counts.copies.sum(axis=(0, 2))[:, None]
         if self.case.variants is not None:
             copies = counts.missed.sum(axis=(0, 2))
-            copies[:, : len(self.variants.taken)] += counts.prefetched_as.sum(axis=(0, 2))
+            copies[:, : self.variants.number] += counts.prefetched_as.sum(axis=(0, 2))
         for layer, numbers in enumerate(copies.tolist()):
             self.program.work.count_copies(layer, numbers)
         if self.program.storage is not None:

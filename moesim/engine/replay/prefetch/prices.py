@@ -13,14 +13,15 @@ from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.pricing.prices import LOW, MULTIPLIER
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch.arrays import Asked, Patterns
-from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place
+from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place, part
 from moesim.model.spec import LayerSpec
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.by_address import placed
+from moesim.runtime.compiled import code_of, types
 
 _FLAT = types.int64[::1]
 
 
-@njit(types.int64(types.int64[::1], types.int64, types.int64), cache=True)
+@part(types.int64(types.int64[::1], types.int64, types.int64))
 def _hash(pattern: Any, start: int, end: int) -> int:
     value = end - start
     for i in range(start, end):
@@ -29,7 +30,7 @@ def _hash(pattern: Any, start: int, end: int) -> int:
     return value
 
 
-@in_place(types.int64(PATTERNS, types.int64))
+@part(types.int64(PATTERNS, types.int64))
 def _look_up(known: Any, length: int) -> int:
     """The number of the pattern in ``asked``; -1 - its place in the table where it is not known."""
     table, starts, rows, asked = known.table, known.starts, known.rows, known.asked
@@ -46,7 +47,7 @@ def _look_up(known: Any, length: int) -> int:
     return int(-1 - place)
 
 
-@in_place(types.int64(PATTERNS, types.int64, types.int64))
+@part(types.int64(PATTERNS, types.int64, types.int64))
 def _keep(known: Any, length: int, place: int) -> int:
     """Keep the pattern in ``asked`` at ``place`` of the table; its number."""
     number = known.filled[0]
@@ -58,7 +59,7 @@ def _keep(known: Any, length: int, place: int) -> int:
     return int(number)
 
 
-@in_place(types.int64(types.FunctionType(ASK), PATTERNS, types.int64))
+@part(types.int64(types.FunctionType(ASK), PATTERNS, types.int64))
 def price_of(ask: Any, known: Any, length: int) -> int:
     """The price of the pattern in ``asked``, which is counted; ``ask`` where it is not known."""
     number = _look_up(known, length)
@@ -69,7 +70,7 @@ def price_of(ask: Any, known: Any, length: int) -> int:
     return int(known.price[number])
 
 
-@njit(types.void(PATTERNS, ASKED, _FLAT, _FLAT, types.boolean), cache=True)
+@in_place(types.void(PATTERNS, ASKED, _FLAT, _FLAT, types.boolean), cache=True)
 def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> None:
     """Keep, without prices, the patterns of all steps as if launches were as long as there are
     ``slots`` int64[works].
@@ -124,7 +125,8 @@ class LaunchPrices:
         )  # fmt: skip
         if self.case.kernels != "serial" and self.case.flags.on_gpu.all():
             first, pads = self.kinds[: len(self.case.model.moe_layers)], self.case.kernels
-            _keep_steps(known, asked, first, self.slots, pads == "block_sparse")
+            placed_in = placed(known, PATTERNS), placed(asked, ASKED)
+            code_of(_keep_steps)(*placed_in, first, self.slots, pads == "block_sparse")
             for spec, own, rows, starts in self._by_kind(known):
                 known.price[own] = self.case.prices.experts_ns(spec, rows, starts)
         return known

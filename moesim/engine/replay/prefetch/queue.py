@@ -13,56 +13,64 @@ from moesim.engine.replay.prefetch.arrays import (
     QUEUED,
     WAITING,
 )
-from moesim.engine.replay.prefetch.types import QUEUE, in_place
+from moesim.engine.replay.prefetch.types import QUEUE, part
 from moesim.runtime.compiled import types
 
-_FLAT = types.int64[::1]
+_INT, _FLAT = types.int64, types.int64[::1]
 
 
-@in_place(types.void(QUEUE, types.int64, types.int64, types.int64))
-def leave(queue: Any, gpu: int, expert: int, size: int) -> None:
-    """``expert`` of ``size`` bytes leaves the queue."""
-    following, before = queue.following, queue.before
+@part(types.void(QUEUE, _FLAT, _INT, _INT))
+def leave(queue: Any, sizes: Any, gpu: int, expert: int) -> None:
+    """``expert`` leaves the queue; ``sizes`` (bytes) int64[shelves]."""
+    following, before, shelf = queue.following, queue.before, queue.shelf[expert]
     earlier, later = before[gpu, expert], following[gpu, expert]
     following[gpu, earlier], before[gpu, later] = later, earlier
-    queue.engine[gpu, QUEUED] -= size
+    queue.waits[gpu, shelf] -= 1
+    queue.engine[gpu, QUEUED] -= sizes[shelf]
 
 
-@in_place(types.void(QUEUE, types.int64, types.int64, types.int64))
-def drop(queue: Any, gpu: int, expert: int, size: int) -> None:
+@part(types.void(QUEUE, _FLAT, _INT, _INT))
+def drop(queue: Any, sizes: Any, gpu: int, expert: int) -> None:
     """``expert`` has lost its slot; its copy, if it waits, is cancelled."""
     if queue.arrival[gpu, expert] == WAITING:
-        leave(queue, gpu, expert, size)
+        leave(queue, sizes, gpu, expert)
     queue.arrival[gpu, expert] = queue.meant[gpu, expert] = 0
 
 
-@in_place(types.void(QUEUE, types.int64, types.int64, types.int64, types.int64, types.int64))
-def enter(queue: Any, gpu: int, expert: int, size: int, place: int, variant: int) -> None:
-    """``expert`` is queued for ``place``, a layer of a pass."""
+@part(types.void(QUEUE, _FLAT, *[_INT] * 4))
+def enter(queue: Any, sizes: Any, gpu: int, expert: int, place: int, account: int) -> None:
+    """``expert`` is queued for ``place``, a layer of a pass, and counted on its ``account``."""
     following, before, end = queue.following, queue.before, queue.following.shape[1] - 1
-    last, layers = before[gpu, end], queue.ended.shape[1]
+    last, shelf = before[gpu, end], queue.shelf[expert]
     following[gpu, last] = before[gpu, end] = expert
     before[gpu, expert], following[gpu, expert] = last, end
     queue.arrival[gpu, expert], queue.meant[gpu, expert] = WAITING, place
-    turn = (place - 1) // layers % queue.ended.shape[2]
-    queue.ended[gpu, (place - 1) % layers, turn, variant, MEANT] += 1
-    queue.engine[gpu, QUEUED] += size
+    queue.account[gpu, expert] = account
+    queue.ended[gpu, account, MEANT] += 1
+    queue.waits[gpu, shelf] += 1
+    queue.engine[gpu, QUEUED] += sizes[shelf]
 
 
-@in_place(types.void(QUEUE, _FLAT, _FLAT, types.int64, types.int64, types.int64))
-def advance(queue: Any, copy_ns: Any, sizes: Any, local: int, gpu: int, now: int) -> None:
+@part(types.void(QUEUE, _FLAT, _INT, _INT, _INT))
+def begin(queue: Any, sizes: Any, gpu: int, expert: int, arrival: int) -> None:
+    """The copy of ``expert`` has begun, and ends at its ``arrival``."""
+    leave(queue, sizes, gpu, expert)
+    queue.ended[gpu, queue.account[gpu, expert], BEGUN] += 1
+    queue.arrival[gpu, expert] = arrival
+
+
+@part(types.void(QUEUE, _FLAT, _FLAT, _INT, _INT))
+def advance(queue: Any, copy_ns: Any, sizes: Any, gpu: int, now: int) -> None:
     """Begin what could begin before ``now``; ``copy_ns`` and ``sizes`` (bytes) int64[shelves]."""
-    engine, end = queue.engine, queue.following.shape[1] - 1
-    expert, layers = queue.following[gpu, end], queue.ended.shape[1]
+    engine, end = queue.engine[gpu], queue.following.shape[1] - 1
+    expert = queue.following[gpu, end]
     while expert != end:
-        start = max(engine[gpu, FREE], queue.issued[gpu, expert])
+        start = max(engine[FREE], queue.issued[gpu, expert])
         if start >= now:
             break
-        shelf, turn = expert // local, (queue.meant[gpu, expert] - 1) // layers
-        leave(queue, gpu, expert, sizes[shelf])
-        ended = queue.ended[gpu, shelf % layers, turn % queue.ended.shape[2], shelf // layers]
-        ended[BEGUN] += 1
-        queue.arrival[gpu, expert] = engine[gpu, FREE] = start + copy_ns[shelf]
-        engine[gpu, FLIGHT_END], engine[gpu, FLIGHT_BYTES] = engine[gpu, FREE], sizes[shelf]
+        shelf = queue.shelf[expert]
+        engine[FREE] = engine[FLIGHT_END] = start + copy_ns[shelf]
+        engine[FLIGHT_BYTES] = sizes[shelf]
+        begin(queue, sizes, gpu, expert, engine[FREE])
         expert = queue.following[gpu, end]
-    engine[gpu, FREE] = max(engine[gpu, FREE], now)
+    engine[FREE] = max(engine[FREE], now)

@@ -7,21 +7,11 @@ from typing import Any
 from moesim.engine.counts import HOST_HITS, READS_AHEAD, STORAGE_READS
 from moesim.engine.replay.clock.records import FIXED, GPUS
 from moesim.engine.replay.clock.steps import inlined
-from moesim.engine.replay.prefetch.arrays import (
-    COPIES,
-    HOST_LAYERS,
-    HOST_LOADS,
-    HOST_SLOTS,
-    HOST_THERE,
-    LAUNCHES,
-    READ,
-    WAITING,
-)
+from moesim.engine.replay.prefetch.arrays import COPIES, HOST_THERE, LAUNCHES, READ, WAITING
 from moesim.engine.replay.prefetch.queue import drop
-from moesim.engine.replay.prefetch.types import AT, UNDECIDED
-from moesim.memory.activations import Activations
-from moesim.memory.decisions import Demand, Rules
+from moesim.engine.replay.prefetch.types import AT, UNDECIDED, part
 from moesim.memory.forms import Flags
+from moesim.memory.open_slots import vacate
 from moesim.runtime.compiled import types
 
 _INT, _FLAT = types.int64, types.int64[::1]
@@ -30,63 +20,57 @@ MISSED, LATE = 1, 2
 """What a wanted expert is: to be asked for, or late, and its read waits."""
 
 
-@inlined(types.void(UNDECIDED, AT, _INT, _INT))
-def lose(undecided: Any, at: Any, gpu: int, expert: int) -> None:
+@inlined(_INT(UNDECIDED, _INT, _INT, _INT))
+def account_of(undecided: Any, layer: int, step: int, variant: int) -> int:
+    """On which account prefetches for a layer of pass ``step`` are counted."""
+    turns = undecided.queue.turns  # a power of two
+    return int((layer * turns + (step & (turns - 1))) * undecided.variants.number + variant)
+
+
+@part(types.void(UNDECIDED, _INT, _INT))
+def lose(undecided: Any, gpu: int, expert: int) -> None:
     """``expert`` of ``gpu`` has lost its slot; its copy, if it waits, is cancelled, and its read,
     if that does.
     """
     queue, stored = undecided.queue, undecided.stored
     if queue.arrival[gpu, expert] == WAITING and queue.issued[gpu, expert] == WAITING:
         queue.issued[gpu, expert] = 0
-        if stored.choices[HOST_SLOTS] > 0:
-            stored.resident[gpu, stored.number[gpu, expert]] = False
-    drop(queue, gpu, expert, undecided.beside.bytes[expert // at.local])
+        slots = stored.deciding.slots
+        if len(slots.slots) > 0 and slots.slot_of[gpu, stored.number[gpu, expert]] >= 0:
+            vacate(slots, gpu, stored.number[gpu, expert])
+    drop(queue, undecided.beside.bytes, gpu, expert)
 
 
-@inlined(types.void(UNDECIDED, _INT, _INT, _INT))
+@part(types.void(UNDECIDED, _INT, _INT, _INT))
 def _ask(undecided: Any, gpu: int, step: int, asked: int) -> None:
-    """The first so many experts that are ``wanted`` in ``step``: ``hit`` says which are there."""
+    """The first so many experts that are wanted in ``step``: ``hit`` says which are there."""
     stored = undecided.stored
-    if stored.choices[HOST_SLOTS] == 0 or asked == 0:
+    deciding = stored.deciding
+    if len(deciding.slots.slots) == 0 or asked == 0:
         for i in range(asked):
-            stored.hit[i] = False
+            deciding.hit[i] = False
         return
-    stored.offsets[1] = asked
-    rules = Rules(
-        stored.choices[HOST_LOADS], stored.choices[HOST_LAYERS], True, False, False, True,
-        stored.none, True,
-    )  # fmt: skip
-    draws = stored.draws[stored.draws_at[gpu] : stored.draws_at[gpu + 1]]
-    demand = Demand(
-        stored.offsets, stored.wanted, stored.none, stored.none, stored.no_prices, draws,
-        stored.none,
-    )  # fmt: skip
-    out = Activations(
-        stored.out[0], stored.hit, stored.out[1], stored.out[2], stored.out[3], stored.out[4]
-    )
-    stored.now[gpu] = stored.decide(
-        rules, stored.choices[HOST_SLOTS], demand, stored.resident[gpu], stored.state[gpu],
-        (step, stored.now[gpu]), out, stored.cells,
-    )  # fmt: skip
+    deciding.offsets[1] = asked
+    stored.decide(deciding, gpu, 0, asked, step, 0, 0, 0)
 
 
-@inlined(types.void(FIXED, UNDECIDED, AT, GPUS, _INT, _INT))
-def advance_reads(fixed: Any, undecided: Any, at: Any, gpus: Any, gpu: int, now: int) -> None:
+@part(types.void(FIXED, UNDECIDED, GPUS, _INT, _INT))
+def advance_reads(fixed: Any, undecided: Any, gpus: Any, gpu: int, now: int) -> None:
     """Begin the reads ahead that could begin before ``now``."""
     queue, stored, node = undecided.queue, undecided.stored, fixed.node[gpu]
-    free, end, layers = gpus.drive[node], queue.following.shape[1] - 1, queue.ended.shape[1]
+    free, end = gpus.drive[node], queue.following.shape[1] - 1
     expert = queue.following[gpu, end]
     while expert != end:
         if queue.issued[gpu, expert] == WAITING:
             start = max(free, stored.asked[gpu, expert])
             if start >= now:
                 break
-            layer, place = expert // at.local, queue.meant[gpu, expert] - 1
+            layer = queue.shelf[expert]
             free = start + fixed.read_busy[layer]
             stored.there[gpu, expert] = free + fixed.read_after[layer]
             may_copy = stored.there[gpu, expert] - fixed.read_lead[layer]
             queue.issued[gpu, expert] = max(stored.issued[gpu, expert], may_copy)
-            queue.ended[gpu, layer, place // layers % queue.ended.shape[2], 0, READ] += 1
+            queue.ended[gpu, queue.account[gpu, expert], READ] += 1
         expert = queue.following[gpu, expert]
     gpus.drive[node] = free
 
@@ -95,18 +79,18 @@ def advance_reads(fixed: Any, undecided: Any, at: Any, gpus: Any, gpu: int, now:
 def _mark_wanted(undecided: Any, at: Any) -> int:
     """Which active experts want something from the drive or its host; how many ask the host."""
     queue, stored, activating = undecided.queue, undecided.stored, undecided.activating
-    layer, gpu, asked = at.work // at.gpus, at.work % at.gpus, 0
-    flat = layer * at.local
-    for i in range(activating.offsets[1]):
-        e, waits = activating.expert[i], False
-        if activating.hit[i]:
+    deciding, gpu, asked = undecided.deciding, at.gpu, 0
+    flat = at.layer * at.local
+    for i in range(deciding.offsets[1]):
+        e, waits = deciding.expert[i], False
+        if deciding.hit[i]:
             waits = activating.arriving[e] and queue.issued[gpu, flat + e] == WAITING
-        missed = not activating.hit[i] and not activating.forms[NOWHERE, activating.form[i]]
+        missed = not deciding.hit[i] and not activating.forms[NOWHERE, deciding.form[i]]
         stored.mark[e] = MISSED * missed + LATE * waits
-    for i in range(activating.offsets[1]):
-        e = activating.active_experts[i]
+    for i in range(deciding.offsets[1]):
+        e = deciding.experts[i]
         if stored.mark[e] == MISSED:
-            stored.wanted[asked] = stored.number[gpu, flat + e]
+            stored.deciding.experts[asked] = stored.number[gpu, flat + e]
             asked += 1
     return int(asked)
 
@@ -115,19 +99,19 @@ def _mark_wanted(undecided: Any, at: Any) -> int:
 def _wait_for(fixed: Any, undecided: Any, at: Any) -> None:
     """When launches and the host have what is read, and copies may start."""
     stored, activating, decided = undecided.stored, undecided.activating, undecided.decided
-    layer, gpu = at.work // at.gpus, at.work % at.gpus
+    deciding, layer, gpu = undecided.deciding, at.layer, at.gpu
     flat, of_host = layer * at.local, -1
     for launch in range(decided.told[LAUNCHES]):
         decided.stored[launch] = -1
-    for i in range(activating.offsets[1]):
-        e, hit = activating.expert[i], activating.hit[i]
+    for i in range(deciding.offsets[1]):
+        e, hit = deciding.expert[i], deciding.hit[i]
         there = stored.there[gpu, flat + e]
         if there <= at.now or not (activating.arriving[e] if hit else stored.mark[e] > 0):
             continue
-        if not hit and activating.forms[ON_HOST, activating.form[i]]:
+        if not hit and activating.forms[ON_HOST, deciding.form[i]]:
             of_host = max(of_host, there)
         else:
-            launch = activating.launch[i]
+            launch = deciding.launch[i]
             decided.stored[launch] = max(decided.stored[launch], there)
     decided.told[HOST_THERE] = of_host
     for copy in range(decided.told[COPIES]):
@@ -142,21 +126,21 @@ def read_wanted(fixed: Any, gpus: Any, undecided: Any, at: Any, counts: Any) -> 
     """The activations of a work ask for what they miss, and what is not in memory is read, in
     ascending order; late ones whose reads wait are among them.
     """
-    queue, stored, activating = undecided.queue, undecided.stored, undecided.activating
-    layer, gpu = at.work // at.gpus, at.work % at.gpus
-    flat, node, layers = layer * at.local, fixed.node[gpu], queue.ended.shape[1]
+    queue, stored, deciding = undecided.queue, undecided.stored, undecided.deciding
+    layer, gpu = at.layer, at.gpu
+    flat, node = layer * at.local, fixed.node[gpu]
     asked = _mark_wanted(undecided, at)
-    _ask(undecided, gpu, at.step * layers + layer, asked)
-    ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2], 0]
+    _ask(undecided, gpu, at.until - 1, asked)
+    ended = queue.ended[gpu, account_of(undecided, layer, at.step, 0)]
     free, place, reads, hits = max(gpus.drive[node], at.now), 0, 0, 0
-    for i in range(activating.offsets[1]):
-        e = activating.active_experts[i]
+    for i in range(deciding.offsets[1]):
+        e = deciding.experts[i]
         takes = stored.mark[e] == LATE
         if takes:
             ended[READ] += 1
             queue.issued[gpu, flat + e] = 0
         elif stored.mark[e] == MISSED:
-            takes = not stored.hit[place]
+            takes = not stored.deciding.hit[place]
             reads += takes
             hits += not takes
             place += 1
@@ -176,16 +160,16 @@ def read_ahead(fixed: Any, undecided: Any, at: Any, fresh: int) -> None:
     read.
     """
     queue, stored = undecided.queue, undecided.stored
-    layer, gpu = at.work // at.gpus, at.work % at.gpus
+    deciding, gpu = stored.deciding, at.gpu
     for i in range(fresh):
-        stored.wanted[i] = stored.number[gpu, stored.fresh[i]]
-    _ask(undecided, gpu, at.step * queue.ended.shape[1] + layer, fresh)
+        deciding.experts[i] = stored.number[gpu, stored.fresh[i]]
+    _ask(undecided, gpu, at.until - 1, fresh)
     for i in range(fresh):
         x = stored.fresh[i]
-        stored.ahead[gpu, x] = not stored.hit[i]
-        if not stored.hit[i]:
+        stored.ahead[gpu, x] = not deciding.hit[i]
+        if not deciding.hit[i]:
             stored.issued[gpu, x], stored.asked[gpu, x] = queue.issued[gpu, x], at.now
             queue.issued[gpu, x] = WAITING
         elif stored.there[gpu, x] > at.now:
-            may_copy = stored.there[gpu, x] - fixed.read_lead[x // at.local]
+            may_copy = stored.there[gpu, x] - fixed.read_lead[queue.shelf[x]]
             queue.issued[gpu, x] = max(queue.issued[gpu, x], may_copy)

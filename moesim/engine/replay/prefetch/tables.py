@@ -7,15 +7,16 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.pricing.terms import categories_of
 from moesim.engine.program import Program
-from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.prefetch.arrays import (
     NOT_POOLED,
+    POOL_LAYERS,
     Activating,
     Asked,
     Decided,
@@ -28,12 +29,12 @@ from moesim.engine.residency.residencies import Residencies
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.decisions import is_own, new_cells
-from moesim.memory.policy import ROWS
+from moesim.memory.open_slots import Deciding, Slots, opened
 from moesim.memory.policy_reads import reads_of
+from moesim.memory.residency import NO_PRICES, NONE
 from moesim.memory.split import OFFERED
-from moesim.memory.variant_cache import SERVE, Room, Serving, serve_of, serving
+from moesim.memory.variant_cache import Serving, serving
 from moesim.memory.variants import SUBSTITUTED
-from moesim.runtime.compiled import njit
 
 NO_BUDGET = 1 << 62
 ALONE = Serving(np.zeros(2, np.int64), False, np.zeros((1, 1), np.int64), -1, 1)
@@ -41,16 +42,13 @@ ALONE = Serving(np.zeros(2, np.int64), False, np.zeros((1, 1), np.int64), -1, 1)
 
 
 def choices_of(case: Case) -> Ints:
-    """The choices named in ``prefetch_arrays``."""
+    """The choices named in ``prefetch.arrays``."""
     prefetcher = case.prefetch
     layers = len(case.model.moe_layers) if case.policy.scope == "global" else 1
     budget = NO_BUDGET if prefetcher.budget is None else int(prefetcher.budget)
     values = (
-        case.kernels == "serial", case.order == "resident_first",
-        case.miss.most_loads(), layers,
-        case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
-        case.protect == "step",
-        prefetcher.by_source, prefetcher.stop == "first_missing",
+        case.kernels == "serial", layers, case.kernels == "block_sparse", prefetcher.layers,
+        prefetcher.across_passes, budget, prefetcher.by_source, prefetcher.stop == "first_missing",
         prefetcher.every if prefetcher.before_pass else 0, case.prediction_ns,
         categories_of(case).index(PREDICTION) if case.prediction_ns else 0, case.software.overlap,
     )  # fmt: skip
@@ -58,41 +56,43 @@ def choices_of(case: Case) -> Ints:
 
 
 def pools_of(case: Case, residencies: Residencies) -> Pools:
-    """The caches as they are."""
-    caches = residencies.caches
+    """Which cache is whose."""
     works = variants_in(case) * len(case.model.moe_layers) * case.gpus
-    number, sizes = len(caches), [len(cache.resident) for cache in caches.values()]
-    width = max(sizes)
-    pools = Pools(
-        of_work=np.full(works, NOT_POOLED),
-        place=np.zeros(works, np.int64),
-        slots=np.array([cache.slots for cache in caches.values()]),
-        size=np.array(sizes),
-        now=np.zeros(number, np.int64),
-        resident=np.zeros((number, width), np.bool_),
-        state=np.zeros((number, ROWS + case.policy.memory, width), np.int64),
-        draws=np.zeros(0),
-        draws_at=np.zeros(1 + number, np.int64),
-        loads_of=next(iter(caches.values())).rules.loads_of,
-    )
-    place = {id(cache): pool for pool, cache in enumerate(caches.values())}
-    for pool, cache in enumerate(caches.values()):
-        pools.resident[pool, : sizes[pool]] = cache.resident
-        pools.state[pool, :, : sizes[pool]] = cache.state
-    for work in range(len(pools.of_work)):
+    pools = Pools(np.full(works, NOT_POOLED), np.zeros(works, np.int64))
+    place = {id(cache): pool for pool, cache in enumerate(residencies.caches.values())}
+    for work in range(works):
         slots = residencies.slots_of(divmod(work, case.gpus))
         if slots is not None:
             pools.of_work[work], pools.place[work] = place[id(slots.cache)], slots.place
-    return with_draws(pools, residencies)
+    return pools
 
 
-def with_draws(pools: Pools, residencies: Residencies) -> Pools:
-    """``pools`` with all that has been drawn."""
-    draws = [cache.draws for cache in residencies.caches.values()]
+def deciding_of(case: Case, residencies: Residencies) -> Deciding:
+    """The caches as they are, and how steps of them are decided; what is asked for is to come."""
+    caches = list(residencies.caches.values())
+    slots, splits = opened(type(case.policy), caches), case.miss.splits
+    pool, own = slots.slot_of.shape[1], is_own(reads_of(type(case.policy)))
+    local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    cells = new_cells(case.order == "resident_first", 0, local, pool, own, splits)
+    how = ALONE if case.variants is None else serving(case.variants)
+    variants, flat = variants_in(case), np.zeros((10, local), np.int64)
+    every: list[Any] = [
+        case.miss.most_loads(), int(choices_of(case)[POOL_LAYERS]), case.kernels == "serial",
+        case.order == "resident_first", case.protect == "step", caches[0].rules.loads_of, slots,
+        np.zeros((variants, len(cells.over)), np.bool_), cells.keys, cells.index_of, cells.planned,
+        cells.missing, np.zeros(2, np.int64), flat[0], NONE, NONE, NO_PRICES, NONE, NONE, flat[1],
+        np.zeros(local, np.bool_), *flat[2:6], *how, np.full(variants, slots.ranks.shape[1]),
+        np.zeros(2, np.int64), *flat[6:8], flat[8] if case.policy.weighs else NONE, NONE, NO_PRICES,
+    ]  # fmt: skip
+    return Deciding(*every)
+
+
+def with_draws(slots: Slots, draws: list[NDArray[np.float64]]) -> Slots:
+    """``slots`` with all that has been drawn for each pool."""
     ends = np.cumsum([0, *map(len, draws)])
-    if ends[-1] == len(pools.draws):
-        return pools
-    return pools._replace(draws=np.concatenate(draws), draws_at=ends)
+    if ends[-1] == len(slots.draws):
+        return slots
+    return slots._replace(draws=np.concatenate(draws), draws_at=ends)
 
 
 def variants_in(case: Case) -> int:
@@ -100,39 +100,27 @@ def variants_in(case: Case) -> int:
     return 1 if case.variants is None else len(case.variants.names)
 
 
-def variants_of(program: Program, pool: int) -> Variants:
-    """The variants of a case's experts, and room for pools of at most so many experts."""
+def variants_of(program: Program) -> Variants:
+    """The variants of a case's experts."""
     case, count = program.case, variants_in(program.case)
     layers, forms = range(len(case.model.moe_layers)), len(case.forms)
-    how, serve, of_form = ALONE, FirstClass(_nobody, SERVE), np.zeros(forms, np.int64)
     prices = np.stack([program.work.copy_ns_of(layer) for layer in layers])
-    if case.variants is not None:
-        of_form, serve = case.variants.variant_of, FirstClass(serve_of(type(case.policy)), SERVE)
-        how = serving(case.variants)
-    local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
     return Variants(
-        room=Room.of(count, pool, local, case.policy.weighs), serve=serve, how=how, of_form=of_form,
+        number=count,
+        of_form=np.zeros(forms, np.int64) if case.variants is None else case.variants.variant_of,
         moves=np.array([form == SUBSTITUTED for form in case.forms], np.bool_),
         copy_ns=np.broadcast_to(prices, (len(layers), forms)).copy(),
         ahead_ns=np.ascontiguousarray(prices.T[:count]).ravel(),
-        taken=np.zeros(count, np.int64), serves=np.zeros(pool, np.int64),
         served=np.zeros((0, 0, 0, 0), np.int8),
-    )  # fmt: skip
-
-
-@njit(SERVE, cache=True, a_value=True)
-def _nobody(
-    _rules: Any, _how: Any, _pools: Any, _wanted: Any, _room: Any, _step: Any, _out: Any
-) -> None:
-    """Serves where experts have no variants."""
+    )
 
 
 def queue_of(case: Case) -> Queue:
     """No prefetch yet."""
     layers, variants = len(case.model.moe_layers), variants_in(case)
     most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
-    shape = (case.gpus, variants * layers * most)
-    ended = (case.gpus, layers, max(2, case.prefetch.every), variants, 4)
+    shelves, turns = variants * layers, 1 << (max(2, case.prefetch.every) - 1).bit_length()
+    shape = (case.gpus, shelves * most)
     ends = (shape[0], shape[1] + 1)
     return Queue(
         following=np.full(ends, shape[1]),
@@ -141,48 +129,50 @@ def queue_of(case: Case) -> Queue:
         arrival=np.zeros(shape, np.int64),
         meant=np.zeros(shape, np.int64),
         caused=np.zeros(shape, np.bool_),
-        ended=np.zeros(ended, np.int64),
+        account=np.zeros(shape, np.int64),
+        ended=np.zeros((case.gpus, layers * turns * variants, 4), np.int64),
+        turns=turns,
+        shelf=np.repeat(np.arange(shelves), most),
+        waits=np.zeros((case.gpus, shelves), np.int64),
         engine=np.zeros((case.gpus, 4), np.int64),
     )
 
 
-def scratch_of(case: Case, pools: Pools, local: int) -> tuple[Activating, Decided]:
-    """Room for the decisions of one layer, of at most ``local`` experts, in one of ``pools``."""
-    pool, most = pools.resident.shape[1], int(pools.resident.sum(axis=1).max())
-    own, splits = is_own(reads_of(type(case.policy))), case.miss.splits
-    first = case.order == "resident_first"
-    cells = new_cells(first, max(most, int(pools.slots.max())), local, pool, own, splits)
-    flat = [np.zeros(local, np.int64) for _ in range(7)]
-    hit, arriving = np.zeros((2, local), np.bool_)
-    of_experts = np.zeros((3, local), np.int64)
-    room: list[Any] = [
-        np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], *of_experts, arriving,
-        *np.zeros((2, pool), np.bool_), np.zeros(pool, np.int64),
-        np.zeros(OFFERED * local, np.int64), np.stack(case.flags), np.zeros(local, np.int64), cells,
-    ]  # fmt: skip
+def scratch_of(case: Case, pool: int) -> tuple[Activating, Decided]:
+    """Room for the decisions of one layer, in pools of so many experts."""
+    local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    of_experts, arriving = np.zeros((3, local), np.int64), np.zeros((2, local), np.bool_)
+    ahead = np.zeros((min(case.prefetch.layers, 2 * len(case.model.moe_layers)), 3), np.int64)
     rows: list[Any] = [*np.zeros((10, local), np.int64), np.zeros(6, np.int64)]
+    room: list[Any] = [*of_experts, *arriving, np.stack(case.flags), np.zeros(local, np.int64)]
+    room += [np.zeros(pool, np.int64), ahead]
     return Activating(*room), Decided(*rows)
 
 
-def asked_of(case: Case, chunk: Chunk) -> Asked:
-    """The active experts of a chunk and what is aligned with them."""
+def asked_of(case: Case, chunk: Chunk, deciding: Deciding, moved: Ints) -> tuple[Asked, Deciding]:
+    """The active experts of a chunk, and ``deciding`` with what is aligned with them; ``moved`` as
+    for ``split.divide``.
+    """
     assert chunk.undecided is not None, "what is decided beforehand needs no clock"
     keys = [(layer, gpu) for layer in range(len(case.model.moe_layers)) for gpu in range(case.gpus)]
     parts = [chunk.undecided.asked[key] for key in keys]
     needed = [chunk.undecided.active[key] for key in keys]
     numbers = [len(one.active_experts.experts) for one in parts]
     rows, kept, weight = (np.concatenate(one) for one in list(zip(*needed, strict=True))[2:])
-    return Asked(
+    asked = Asked(
         base=np.cumsum([0, *numbers[:-1]]),
         offsets=np.stack([one.active_experts.offsets for one in parts]),
         experts=np.concatenate([one.active_experts.experts for one in parts]),
-        next_use=_aligned([one.next_use for one in parts], numbers),
-        weights=_aligned([one.weights for one in parts], numbers),
-        prices=_aligned([one.prices for one in parts], numbers, (OFFERED,)),
         rows=rows,
         kept=kept,
         kept_weight=weight,
+    )
+    return asked, deciding._replace(
+        next_use=_aligned([one.next_use for one in parts], numbers),
+        weights=_aligned([one.weights for one in parts], numbers),
+        prices=_aligned([one.prices for one in parts], numbers, (OFFERED,)),
         wanted=_aligned([one.wanted for one in parts], numbers),
+        moved=moved,
     )
 
 

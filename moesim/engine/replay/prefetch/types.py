@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from moesim.engine.replay.callback import ASK, DRAW
@@ -20,52 +21,45 @@ from moesim.engine.replay.prefetch.arrays import (
     Undecided,
     Variants,
 )
-from moesim.memory.decisions import CELLS, DECIDE_IN
-from moesim.memory.variant_cache import ROOM, SERVE, SERVING
+from moesim.memory.open_slots import DECIDE_OPEN, DECIDING
+from moesim.runtime.by_address import ByAddress
 from moesim.runtime.compiled import njit, record, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
-_MASK = types.boolean[:, ::1]
+_MARKS, _MASK, _INT = types.boolean[::1], types.boolean[:, ::1], types.int64
 
-
-_BOOLS = types.boolean[::1]
-POOLS = record(
-    Pools, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _CUBE, types.float64[::1], _FLAT, _FLAT
+POOLS = ByAddress(Pools, _FLAT, _FLAT)
+QUEUE = ByAddress(Queue, *[_TABLE] * 5, _MASK, _TABLE, _CUBE, _INT, _FLAT, _TABLE, _TABLE)
+ASKED = ByAddress(Asked, _FLAT, _TABLE, *[_FLAT] * 4)
+PREDICTED = ByAddress(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
+PATTERNS = ByAddress(Patterns, *[_FLAT] * 7)
+BESIDE = ByAddress(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
+ACTIVATING = ByAddress(Activating, *[_FLAT] * 3, _MARKS, _MARKS, _MASK, _FLAT, _FLAT, _TABLE)
+DECIDED = ByAddress(Decided, *[_FLAT] * 11)
+DECIDE = types.FunctionType(DECIDE_OPEN)
+STORED = ByAddress(Stored, DECIDE, DECIDING, *[_TABLE] * 4, _MASK, _FLAT, _FLAT)
+VARIANTS = ByAddress(
+    Variants, _INT, _FLAT, _MARKS, _TABLE, _FLAT, types.int8[:, :, :, ::1]
 )  # fmt: skip
-QUEUE = record(
-    Queue, *[_TABLE] * 5, _MASK, types.int64[:, :, :, :, ::1], _TABLE
-)  # fmt: skip
-ASKED = record(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, *[_FLAT] * 4)
-PREDICTED = record(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
-PATTERNS = record(Patterns, *[_FLAT] * 7)
-BESIDE = record(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
-ACTIVATING = record(
-    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, *[_BOOLS] * 3, _FLAT, _FLAT, _MASK, _FLAT, CELLS
-)  # fmt: skip
-DECIDED = record(Decided, *[_FLAT] * 11)
-STORED = record(
-    Stored, types.FunctionType(DECIDE_IN), _FLAT, _MASK, _CUBE, _FLAT, types.float64[::1], _FLAT,
-    *[_TABLE] * 4, _MASK, *[_FLAT] * 3, _BOOLS, _TABLE, _FLAT, _FLAT, _TABLE, CELLS,
-)  # fmt: skip
-VARIANTS = record(
-    Variants, types.FunctionType(SERVE), SERVING, _FLAT, _BOOLS, _TABLE, _FLAT, ROOM, _FLAT, _FLAT,
-    types.int8[:, :, :, ::1],
-)  # fmt: skip
-AT = record(At, *[types.int64] * len(At._fields))
-UNDECIDED = record(
+AT = record(At, *[_INT] * len(At._fields))
+UNDECIDED = ByAddress(
     Undecided,
     types.FunctionType(ASK), types.FunctionType(DRAW),
-    _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
+    _FLAT, DECIDING, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
     STORED, VARIANTS, _FLAT,
-    types.int64, types.int64[:, :, :, ::1],
+    _INT, types.int64[:, :, :, ::1],
 )  # fmt: skip
 
 
-def in_place(signature: Any) -> Callable[[Function], Function]:
-    """Compile a function that makes no array, without counting references to those that it is
-    given: with so many that would take longer than the function.
+def in_place(signature: Any, **options: Any) -> Callable[[Function], Function]:
+    """Compile a function that makes no array, and need not count references to those that it is
+    given.
     """
     compiler: Any = njit
-    compile_it: Callable[[Function], Function] = compiler(signature, cache=True, _nrt=False)
+    compile_it: Callable[[Function], Function] = compiler(signature, _nrt=False, **options)
     return compile_it
+
+
+part = partial(in_place, inner=True, vectors=False)
+"""``in_place`` for what is called from several places of compiled code: it is there once."""

@@ -42,35 +42,35 @@ from moesim.engine.replay.prefetch.arrays import (
 )
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import leave
-from moesim.engine.replay.prefetch.storage import lose
+from moesim.engine.replay.prefetch.storage import account_of, lose
 from moesim.engine.replay.prefetch.types import AT, DECIDED, UNDECIDED
 from moesim.runtime.compiled import types
 
-_FLAT = types.int64[::1]
+_INT, _FLAT = types.int64, types.int64[::1]
 
 
-@inlined(types.void(UNDECIDED, AT, _FLAT, types.int64, types.int64))
+@inlined(types.void(UNDECIDED, AT, _FLAT, _INT, _INT))
 def _count_use(undecided: Any, at: Any, counts: Any, expert: int, variant: int) -> None:
     """Count whether a hit uses a prefetch, and whether that was read from storage. Those made
     before passes may be used in a later pass than their own, and count once.
     """
-    queue, stored, gpu = undecided.queue, undecided.stored, at.work % at.gpus
+    queue, stored, gpu = undecided.queue, undecided.stored, at.gpu
     meant = queue.meant[gpu, expert]
     if undecided.choices[EVERY] > 0:
         queue.meant[gpu, expert] = 0
         used = meant > 0
     else:
-        used = meant == at.step * queue.ended.shape[1] + at.work // at.gpus + 1
+        used = meant == at.until
     if not used:
         return
     counts[USED] += 1
     counts[READS_USED] += len(stored.ahead) > 0 and bool(stored.ahead[gpu, expert])
-    variants = len(undecided.variants.taken)
+    variants = undecided.variants.number
     if variants > 1:
         counts[len(counts) - variants + variant] += 1
 
 
-@inlined(types.int64(DECIDED, *[types.int64] * 5, types.int64))
+@inlined(_INT(DECIDED, *[_INT] * 6))
 def _add_copy(
     decided: Any, copy: int, expert: int, launch: int, wait: int, issued: int, copy_ns: int
 ) -> int:
@@ -81,23 +81,43 @@ def _add_copy(
     return copy + 1
 
 
-@inlined(types.void(types.int64[:, ::1], _FLAT, types.int64, _FLAT, _FLAT))
-def _count_ended(ended: Any, sizes: Any, layer: int, counts: Any, told: Any) -> None:
-    """Count the prefetches for a layer that have ``ended``, int64[variants, 4], which begin anew;
-    ``sizes`` int64[shelves] of experts.
-    """
-    variants = len(ended)
-    layers = len(sizes) // variants
+@inlined(types.void(UNDECIDED, AT, _FLAT))
+def _count_ended(undecided: Any, at: Any, counts: Any) -> None:
+    """Count the prefetches for a layer that have ended, on accounts which begin anew."""
+    told, sizes, variants = (
+        undecided.decided.told,
+        undecided.beside.bytes,
+        undecided.variants.number,
+    )
+    layers = undecided.predicted.active.shape[1]
+    first = account_of(undecided, at.layer, at.step, 0)
     for variant in range(variants):
-        of = ended[variant]
+        of = undecided.queue.ended[at.gpu, first + variant]
         started = of[BEGUN] + of[PROMOTED]
         counts[TAKEN_OVER] += of[PROMOTED]
         counts[STARTED] += started
         counts[CANCELLED] += of[MEANT] - started
-        told[PROMOTED_BYTES] += of[PROMOTED] * sizes[variant * layers + layer]
+        told[PROMOTED_BYTES] += of[PROMOTED] * sizes[variant * layers + at.layer]
         if variants > 1:
             counts[len(counts) - 2 * variants + variant] = started
         of[MEANT] = of[BEGUN] = of[PROMOTED] = 0
+
+
+@inlined(_INT(UNDECIDED, AT, *[_INT] * 4))
+def _take(undecided: Any, at: Any, x: int, shelf: int, launch: int, copies: int) -> int:
+    """A hit whose copy has not ended: what waits becomes one of the layer's ``copies``, for what is
+    being copied its ``launch`` waits; returns how many copies there are.
+    """
+    queue, decided, gpu = undecided.queue, undecided.decided, at.gpu
+    if queue.arrival[gpu, x] != WAITING:
+        decided.there[launch] = max(decided.there[launch], queue.arrival[gpu, x])
+        return copies
+    leave(queue, undecided.beside.bytes, gpu, x)
+    issued, copy_ns = max(queue.issued[gpu, x], at.now), undecided.variants.ahead_ns[shelf]
+    e = x - shelf * at.local
+    queue.arrival[gpu, x] = 0
+    queue.ended[gpu, queue.account[gpu, x], PROMOTED] += 1
+    return int(_add_copy(decided, copies, e, launch, -1, issued, copy_ns))
 
 
 @inlined(types.void(UNDECIDED, AT, _FLAT))
@@ -105,19 +125,17 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     """The demand copies of the activations, promoted ones among them; follows evictions. ``counts``
     int64[COUNTED and forms] of this layer, pass and GPU.
     """
-    pools, queue, activating = undecided.pools, undecided.queue, undecided.activating
-    decided, sizes, work, now = undecided.decided, undecided.beside.bytes, at.work, at.now
-    local, to_copy = at.local, at.copy
-    layer, gpu, variants = work // at.gpus, work % at.gpus, undecided.variants
-    layers, copies, loads, launches = queue.ended.shape[1], 0, 0, 0
-    pooled, last = pools.of_work[work] != NOT_POOLED, len(variants.taken)
-    ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2]]
-    late, caused, overlaps = 0, 0, undecided.choices[OVERLAPS] != 0
-    for i in range(activating.offsets[1]):
-        e, hit, launch = activating.expert[i], activating.hit[i], activating.launch[i]
-        variant = variants.of_form[activating.form[i]]
-        shelf = variant * layers + layer
-        x = shelf * local + e
+    queue, activating, deciding = undecided.queue, undecided.activating, undecided.deciding
+    decided, variants, gpu = undecided.decided, undecided.variants, at.gpu
+    layers, copies, loads, launches = undecided.predicted.active.shape[1], 0, 0, 0
+    pooled, late, caused = at.pool != NOT_POOLED, 0, 0
+    overlaps = undecided.choices[OVERLAPS] != 0
+    for i in range(deciding.offsets[1]):
+        e, hit, launch = deciding.expert[i], deciding.hit[i], deciding.launch[i]
+        form = deciding.form[i]
+        variant = variants.of_form[form]
+        shelf = variant * layers + at.layer
+        x = shelf * at.local + e
         while launches <= launch:
             decided.there[launches] = -1
             launches += 1
@@ -125,28 +143,21 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
             _count_use(undecided, at, counts, x, variant)
             if activating.arriving[e]:
                 late += 1
-                if queue.arrival[gpu, x] == WAITING:
-                    leave(queue, gpu, x, sizes[shelf])
-                    issued, copy_ns = max(queue.issued[gpu, x], now), variants.ahead_ns[shelf]
-                    copies = _add_copy(decided, copies, e, launch, -1, issued, copy_ns)
-                    queue.arrival[gpu, x] = 0
-                    ended[variant, PROMOTED] += 1
-                else:
-                    decided.there[launch] = max(decided.there[launch], queue.arrival[gpu, x])
-        elif not hit and variant < last:
+                copies = _take(undecided, at, x, shelf, launch, copies)
+        elif not hit and variant < variants.number:
             caused += queue.caused[gpu, x]
-        if pooled and activating.victim[i] >= 0:
-            victim = (shelf - pools.place[work]) * local + activating.victim[i]
+        if pooled and deciding.victim[i] >= 0:
+            victim = (shelf - at.place) * at.local + deciding.victim[i]
             queue.caused[gpu, victim] = False
-            lose(undecided, at, gpu, victim)
-        if not hit and activating.forms[IN_SLOT, activating.form[i]]:
+            lose(undecided, gpu, victim)
+        if not hit and activating.forms[IN_SLOT, form]:
             loads += 1
-            wait = activating.wait[i] if overlaps else max(activating.wait[i], launch - 1)
-            copy_ns = variants.copy_ns[layer, activating.form[i]]
-            copies = _add_copy(decided, copies, e, launch, wait, now + loads * to_copy, copy_ns)
+            wait = deciding.wait[i] if overlaps else max(deciding.wait[i], launch - 1)
+            issued, copy_ns = at.now + loads * at.copy, variants.copy_ns[at.layer, form]
+            copies = _add_copy(decided, copies, e, launch, wait, issued, copy_ns)
     decided.told[LAUNCHES], decided.told[COPIES], decided.told[LOADS] = launches, copies, loads
     counts[LATE], counts[CAUSED], decided.told[PROMOTED_BYTES] = late, caused, 0
-    _count_ended(ended, sizes, layer, counts, decided.told)
+    _count_ended(undecided, at, counts)
 
 
 @inlined(types.void(UNDECIDED))
@@ -155,9 +166,9 @@ def _move_rows(undecided: Any) -> None:
     the lowest.
     """
     activating, moves, moved, best = undecided.activating, undecided.variants.moves, 0, -1
-    weights = activating.kept_weight
-    for i in range(activating.offsets[1]):
-        e, form = activating.expert[i], activating.form[i]
+    weights, deciding = activating.kept_weight, undecided.deciding
+    for i in range(deciding.offsets[1]):
+        e, form = deciding.expert[i], deciding.form[i]
         if moves[form]:
             moved += activating.own[e]
         elif activating.forms[ON_GPU, form]:
@@ -187,26 +198,27 @@ def _price_launch(undecided: Any, kind: int, launch: int, length: int, linked: i
 def price_work(undecided: Any, layer: int, counts: Any) -> None:
     """Prices of the activations' launches and of the host's experts; counts the activations."""
     known, beside, activating = undecided.patterns, undecided.beside, undecided.activating
-    kind, number, variants = beside.kinds[layer], activating.offsets[1], undecided.variants
-    layers = len(variants.ahead_ns) // len(variants.taken)
-    if len(variants.taken) > 1:
+    deciding, variants = undecided.deciding, undecided.variants
+    kind, number = beside.kinds[layer], deciding.offsets[1]
+    layers = undecided.predicted.active.shape[1]
+    if variants.number > 1:
         _move_rows(undecided)
     pads = undecided.choices[PADS] != 0
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
     length, launch, forms = 1, 0, activating.forms
     skipped = skipped_weight = 0
     for i in range(number + 1):
-        if i == number or activating.launch[i] > launch:
+        if i == number or deciding.launch[i] > launch:
             _price_launch(undecided, kind, launch, length, linked)
             length, linked = 1, 0
         if i == number:
             break
-        e, form = activating.expert[i], activating.form[i]
+        e, form = deciding.expert[i], deciding.form[i]
         own, used = activating.own[e], activating.kept[e]
         kept += used
-        hit = activating.hit[i] and not activating.arriving[e]
+        hit = deciding.hit[i] and not activating.arriving[e]
         hits += hit
-        counts[MISSED + form] += not activating.hit[i]
+        counts[MISSED + form] += not deciding.hit[i]
         access_hits += used * hit
         if forms[ON_HOST, form]:
             hosted_ns += beside.cpu_ns[kind, own]
@@ -214,7 +226,7 @@ def price_work(undecided: Any, layer: int, counts: Any) -> None:
             hosted_rows += own
             hosted += 1
         elif forms[ON_GPU, form]:
-            launch = activating.launch[i]
+            launch = deciding.launch[i]
             known.asked[0] = beside.kinds[variants.of_form[form] * layers + layer]
             if pads:
                 own = -(-own // BLOCK_ROWS) * BLOCK_ROWS

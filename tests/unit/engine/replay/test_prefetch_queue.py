@@ -1,14 +1,16 @@
 """The queue of prefetches by hand, as docs/semantics.md plays it: first in, first out, behind what
-the copy engine does.
+the copy engine does. As it is written, and as compiled code has it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from moesim.engine.replay.prefetch import queue as queues
 from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     FLIGHT_BYTES,
@@ -19,16 +21,61 @@ from moesim.engine.replay.prefetch.arrays import (
     WAITING,
     Queue,
 )
-from moesim.engine.replay.prefetch.queue import advance, drop, enter, leave
+from moesim.engine.replay.prefetch.types import QUEUE, in_place
+from moesim.runtime.by_address import placed
+from moesim.runtime.compiled import code_of, types
 
 LAYERS, LOCAL = 2, 2
 COPY_NS, SIZES = np.array([10, 20]), np.array([100, 200])
 END = LAYERS * LOCAL
 """The column of the queue's ends."""
+_FLAT, _INT = types.int64[::1], types.int64
+
+
+@in_place(types.void(QUEUE, _FLAT, *[_INT] * 4), cache=True)
+def _enter(queue: Any, sizes: Any, gpu: int, expert: int, place: int, account: int) -> None:
+    queues.enter(queue, sizes, gpu, expert, place, account)
+
+
+@in_place(types.void(QUEUE, _FLAT, _INT, _INT), cache=True)
+def _leave(queue: Any, sizes: Any, gpu: int, expert: int) -> None:
+    queues.leave(queue, sizes, gpu, expert)
+
+
+@in_place(types.void(QUEUE, _FLAT, _INT, _INT), cache=True)
+def _drop(queue: Any, sizes: Any, gpu: int, expert: int) -> None:
+    queues.drop(queue, sizes, gpu, expert)
+
+
+@in_place(types.void(QUEUE, _FLAT, _FLAT, _INT, _INT), cache=True)
+def _advance(queue: Any, copy_ns: Any, sizes: Any, gpu: int, now: int) -> None:
+    queues.advance(queue, copy_ns, sizes, gpu, now)
+
+
+class Ways(NamedTuple):
+    """What is done with a queue, in one of two ways."""
+
+    enter: Callable[..., None]
+    leave: Callable[..., None]
+    drop: Callable[..., None]
+    advance: Callable[..., None]
+
+
+def compiled(function: Any) -> Callable[..., None]:
+    """A compiled ``function`` of a queue."""
+    return lambda queue, *given: code_of(function)(placed(queue, QUEUE), *given)
+
+
+@pytest.fixture(params=["written", "compiled"])
+def of(request: pytest.FixtureRequest) -> Ways:
+    """What is done with a queue."""
+    if request.param == "written":
+        return Ways(queues.enter, queues.leave, queues.drop, queues.advance)
+    return Ways(*map(compiled, (_enter, _leave, _drop, _advance)))
 
 
 @pytest.fixture
-def queue() -> Queue:
+def queue(of: Ways) -> Queue:
     """Of one GPU: expert 3, of layer 1, issued at 5, then 0 and 1, of layer 0, at 30 and 31."""
 
     def table(columns: int, fill: int = 0) -> Any:
@@ -41,12 +88,16 @@ def queue() -> Queue:
         arrival=table(END),
         meant=table(END),
         caused=np.zeros((1, END), np.bool_),
-        ended=np.zeros((1, LAYERS, 2, 1, 3), np.int64),
+        account=table(END),
+        ended=np.zeros((1, LAYERS * 2, 4), np.int64),
+        turns=2,
+        shelf=np.repeat(np.arange(LAYERS), LOCAL),
+        waits=table(LAYERS),
         engine=table(4),
     )
-    enter(made, 0, 3, 200, 2, 0)  # layer 1 of pass 0
-    enter(made, 0, 0, 100, 3, 0)  # layer 0 of pass 1
-    enter(made, 0, 1, 100, 3, 0)
+    of.enter(made, SIZES, 0, 3, 2, 2)  # layer 1 of pass 0
+    of.enter(made, SIZES, 0, 0, 3, 1)  # layer 0 of pass 1
+    of.enter(made, SIZES, 0, 1, 3, 1)
     return made
 
 
@@ -68,52 +119,54 @@ def waiting(queue: Queue) -> list[int]:
 def test_prefetches_enter_behind_one_another(queue: Queue) -> None:
     assert waiting(queue) == [3, 0, 1]
     assert queue.engine[0, QUEUED] == 400
+    assert queue.waits.tolist() == [[2, 1]]
     assert queue.meant[0].tolist() == [3, 3, 0, 2]
     assert queue.arrival[0].tolist() == [WAITING, WAITING, 0, WAITING]
-    assert queue.ended[0, :, :, 0, MEANT].tolist() == [[0, 2], [1, 0]]  # by parity of the pass
+    assert queue.ended[0, :, MEANT].tolist() == [0, 2, 1, 0]
 
 
-def test_one_may_leave_from_between(queue: Queue) -> None:
-    leave(queue, 0, 0, 100)
+def test_one_may_leave_from_between(of: Ways, queue: Queue) -> None:
+    of.leave(queue, SIZES, 0, 0)
     assert waiting(queue) == [3, 1]
     assert queue.engine[0, QUEUED] == 300
+    assert queue.waits.tolist() == [[1, 1]]
 
 
-def test_a_waiting_prefetch_that_loses_its_slot_is_cancelled(queue: Queue) -> None:
-    drop(queue, 0, 3, 200)
+def test_a_waiting_prefetch_that_loses_its_slot_is_cancelled(of: Ways, queue: Queue) -> None:
+    of.drop(queue, SIZES, 0, 3)
     assert waiting(queue) == [0, 1]
     assert (queue.arrival[0, 3], queue.meant[0, 3], queue.engine[0, QUEUED]) == (0, 0, 200)
 
 
-def test_a_copied_one_that_loses_its_slot_was_not_in_the_queue(queue: Queue) -> None:
-    advance(queue, COPY_NS, SIZES, LOCAL, 0, 6)
-    drop(queue, 0, 3, 200)
+def test_a_copied_one_that_loses_its_slot_was_not_in_the_queue(of: Ways, queue: Queue) -> None:
+    of.advance(queue, COPY_NS, SIZES, 0, 6)
+    of.drop(queue, SIZES, 0, 3)
     assert waiting(queue) == [0, 1]
     assert (queue.arrival[0, 3], queue.meant[0, 3], queue.engine[0, QUEUED]) == (0, 0, 200)
 
 
-def test_what_was_issued_before_now_has_begun(queue: Queue) -> None:
+def test_what_was_issued_before_now_has_begun(of: Ways, queue: Queue) -> None:
     """Expert 3 from 5 to 25; 0 is issued at 30, after now, until when the engine has been idle."""
-    advance(queue, COPY_NS, SIZES, LOCAL, 0, 26)
+    of.advance(queue, COPY_NS, SIZES, 0, 26)
     assert waiting(queue) == [0, 1]
     assert queue.arrival[0, 3] == 25
     assert queue.engine[0].tolist() == [26, 200, 25, 200]
-    assert queue.ended[0, :, :, 0, BEGUN].tolist() == [[0, 0], [1, 0]]
+    assert queue.ended[0, :, BEGUN].tolist() == [0, 0, 1, 0]
 
 
-def test_one_that_could_start_now_has_not(queue: Queue) -> None:
-    advance(queue, COPY_NS, SIZES, LOCAL, 0, 30)
+def test_one_that_could_start_now_has_not(of: Ways, queue: Queue) -> None:
+    of.advance(queue, COPY_NS, SIZES, 0, 30)
     assert waiting(queue) == [0, 1]
-    advance(queue, COPY_NS, SIZES, LOCAL, 0, 31)
+    of.advance(queue, COPY_NS, SIZES, 0, 31)
     assert waiting(queue) == [1]
     assert queue.arrival[0, 0] == queue.engine[0, FREE] == queue.engine[0, FLIGHT_END] == 40
     assert queue.engine[0, FLIGHT_BYTES] == 100
 
 
-def test_none_is_interrupted(queue: Queue) -> None:
+def test_none_is_interrupted(of: Ways, queue: Queue) -> None:
     """25 is the end of the first; 40 and 50 those of the others, one behind the other."""
-    advance(queue, COPY_NS, SIZES, LOCAL, 0, 100)
+    of.advance(queue, COPY_NS, SIZES, 0, 100)
     assert waiting(queue) == []
     assert queue.arrival[0].tolist() == [40, 50, 0, 25]
     assert queue.engine[0].tolist() == [100, 0, 50, 100]
-    assert queue.ended[0, :, :, 0, BEGUN].tolist() == [[0, 2], [1, 0]]
+    assert queue.ended[0, :, BEGUN].tolist() == [0, 2, 1, 0]
