@@ -16,6 +16,7 @@ from typing import Any
 from moesim.config.files import write_whole
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
+from moesim.hardware.described.reached import experts_reach
 from moesim.model import load_model
 
 FILE = Path(__file__).resolve().parents[1] / "experiments" / "chooser.yaml"
@@ -48,9 +49,12 @@ HOSTS: Mapping[str, int] = {
 }
 """Prices of a machine without its GPU, in dollars: from memory, likewise."""
 CONTEXTS = ("4k", "32k")
-REACHED = ("30 %", "50 %", "70 %")
-"""Of the DRAM peak by experts on the CPU: what real runs reached, and the prior between."""
-PRIOR = REACHED[1]
+LEAST, MOST = (f"{100 * share:.0f} %" for share in experts_reach())
+PRIOR = "50 %"
+REACHED = (LEAST, PRIOR, MOST)
+"""Of the DRAM peak by experts on the CPU: the prior, and between which nine of ten further hosts
+lie by those that were fitted to a run, as every run's range has it.
+"""
 AXES = (
     "model", "hardware.gpu", "hardware.link", "workload.context", "experts.on_cpu.layers",
     "experts.capacity", "hardware.host.expert_fraction",
@@ -58,8 +62,9 @@ AXES = (
 HEAD = """\
 # Which model runs how fast on which machine, and with which flags? Eight models, twelve GPUs, six
 # hosts, two contexts, and what can be done with experts that do not fit: on the CPU by layers (at
-# three shares of the DRAM peak, since nobody measured these hosts), or copied when they are needed,
-# into as many slots as there is room for. It takes about four minutes on two cores:
+# three shares of the DRAM peak, since nobody measured these hosts: the prior, and between which
+# nine of ten further hosts lie by the ten of docs/evidence.md), or copied when needed, into
+# as many slots as there is room for. It takes about four minutes on two cores:
 #   moesim sweep experiments/chooser.yaml -j 2 --report
 # and open results/chooser/report.html. Prices are from memory, of 2025: write your own.
 # Written by scripts/chooser.py.

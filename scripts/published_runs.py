@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from evidence_targets import targets
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.host.host_file import host_text
@@ -123,7 +124,7 @@ def write_overview() -> None:
     """Of all packs, as they are kept."""
     kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
     table = pd.concat([overview(kept), others()], ignore_index=True)
-    rows = {"packs": markdown(table)}
+    rows = {"packs": markdown(table), "targets": targets(kept)}
     write_page(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
 
 
