@@ -9,19 +9,23 @@ import numpy as np
 
 from moesim.engine.outcome import Outcome
 from moesim.hardware.price_errors import Spread
-from moesim.metrics.price_interval import TIMES, Limits, time_limits
+from moesim.metrics.price_interval import DRAWS, TAILS, TIMES, Limits, time_drawn, time_limits
 from moesim.metrics.priced_time import PricedTime, priced_time
-from moesim.metrics.served import Floats, ServedRun
+from moesim.metrics.served import PERCENTILES, Floats, ServedRun
 
-STATISTICS = ("mean", "p99")
+OF_PLACE = {"median": 50, **{f"p{one}": one for one in PERCENTILES}}
+"""Percentiles of the statistics that are one."""
+MOST_REQUESTS = 256
+"""Of which percentiles are drawn; of more, so many that stand evenly in order of their times."""
+SOME_NS = 1e9
 BARRIER, QUEUE, FRONTEND = "waiting_for_gpus", "queue", "frontend"
 NS = 1e6
 Rows = list[dict[str, Any]]
 
 
 def keys_of(time: str) -> list[str]:
-    """The numbers of a summary that have the limits of ``time``."""
-    return [f"{one}_{time}_ms" for one in STATISTICS]
+    """The numbers of a summary that say how long a ``time`` is."""
+    return [f"{one}_{time}_ms" for one in ("mean", *OF_PLACE)]
 
 
 def times_of_parts(
@@ -36,21 +40,58 @@ def times_of_parts(
     whole run does, its way as the ``front`` end; idle time stays.
     """
     whole = rows_of(priced_time(outcome))
+    drawn, found = _drawn(outcome, rows_of, whole, front), dict[str, Limits]()
+    for time, parts in _parts_ns(run, outcome).items():
+        ns = {name: float(of.sum()) for name, of in parts.items()}
+        if sum(ns.values()) > 0:
+            found[f"mean_{time}_ms"] = time_limits(_moving(ns, outcome, rows_of, whole, front))
+            limits = _limits_of_places(parts, drawn)
+            found |= {f"{one}_{time}_ms": limits[place] for one, place in OF_PLACE.items()}
+    return found
+
+
+def _parts_ns(run: ServedRun, outcome: Outcome) -> dict[str, dict[str, Floats]]:
+    """What each of ``TIMES`` is made of, of each request that counts and has one, in ns."""
     ttft, answers = _first_ns(run, outcome), run.answers_ns(outcome)
     gaps = np.maximum(answers.pop("gaps"), 1)
-    parts = {
-        "ttft": {name: float(of.sum()) for name, of in ttft.items()},
-        "tpot": {name: float((of / gaps).sum()) for name, of in answers.items()},
-    }
-    later = {name: float(of.sum()) for name, of in answers.items()}
-    both = {*parts["ttft"], *later}
-    parts["e2el"] = {name: parts["ttft"].get(name, 0) + later.get(name, 0) for name in both}
-    found: dict[str, Limits] = {}
-    for time, ns in parts.items():
-        if sum(ns.values()) > 0:
-            limits = time_limits(_moving(ns, outcome, rows_of, whole, front))
-            found |= dict.fromkeys(keys_of(time), limits)
-    return found
+    many = run.outputs[run.counts()] > 1
+    whole = {name: of.copy() for name, of in ttft.items()}
+    for name, of in answers.items():
+        whole.setdefault(name, np.zeros(len(many)))[many] += of
+    return {"ttft": ttft, "tpot": {name: of / gaps for name, of in answers.items()}, "e2el": whole}
+
+
+def _drawn(
+    outcome: Outcome, rows_of: Callable[[PricedTime], Rows], whole: Rows, front: Spread
+) -> dict[str, Floats]:
+    """By the names of a time's parts how many times as long each takes, float64[draws]; what is not
+    there stays.
+    """
+    as_whole = time_drawn(whole)
+    found = {QUEUE: as_whole, FRONTEND: time_drawn([{**front._asdict(), "share": 1.0}])}
+    none = dict.fromkeys(outcome.categories, 0.0)
+    for name in outcome.categories:
+        found[name] = time_drawn(rows_of(priced_time(outcome, none | {name: SOME_NS})))
+    return found | {BARRIER: as_whole}
+
+
+def _limits_of_places(
+    parts: Mapping[str, Floats], drawn: Mapping[str, Floats]
+) -> dict[int, Limits]:
+    """Between which percentiles of a time lie, over what they are, by ``PERCENTILES``: each draw
+    has all requests in an order of its own.
+    """
+    ns = np.stack(list(parts.values()))
+    order = np.argsort(ns.sum(axis=0))
+    few = np.linspace(0, len(order) - 1, min(len(order), MOST_REQUESTS)).round().astype(np.int64)
+    ns = ns[:, order[few]]
+    stays = np.ones(DRAWS)
+    times = ns.T @ np.stack([drawn.get(name, stays) for name in parts])
+    priced = np.percentile(ns.sum(axis=0), PERCENTILES)[:, None]
+    moved = np.where(priced > 0, np.percentile(times, PERCENTILES, axis=0), 1)
+    moved /= np.where(priced > 0, priced, 1)
+    low, high = np.quantile(moved, TAILS, axis=1, method="hazen").tolist()
+    return dict(zip(PERCENTILES, zip(low, high, strict=True), strict=True))
 
 
 def _first_ns(run: ServedRun, outcome: Outcome) -> dict[str, Floats]:

@@ -30,6 +30,7 @@ from moesim.metrics.price_interval import (
     FROM_DRIVE,
     STAND_IN,
     STAND_IN_MISSES,
+    TAILS,
     TIMED,
     factors,
     price_interval,
@@ -38,6 +39,7 @@ from moesim.metrics.price_interval import (
     time_limits,
 )
 from moesim.metrics.priced_time import PricedTime, calls_of_copies, with_calls
+from moesim.metrics.served_interval import _limits_of_places
 from moesim.report.comparison.intervals import BY_PRICES, sentence, verdict
 from moesim.report.comparison.sides import compare
 from moesim.report.run.trust import price_interval_line
@@ -182,7 +184,8 @@ def test_prices_do_not_move_a_throughput_that_is_what_arrives():
     assert speed_apart(1.0, other, other) is not None
 
 
-KEYS = [f"{one}_{time}_ms" for time in ("ttft", "tpot", "e2el") for one in ("mean", "p99")]
+PLACES = ("mean", "median", "p50", "p90", "p95", "p99")
+KEYS = [f"{one}_{time}_ms" for time in ("ttft", "tpot", "e2el") for one in PLACES]
 
 
 def times_of(result):
@@ -200,6 +203,25 @@ def test_times_of_requests_move_as_the_prices_that_they_rest_on():
         (only,) = result.summary["price_interval"]["factors"]
         for found in times_of(result).values():
             assert found == pytest.approx((only["low"], only["high"]), rel=1e-3)
+
+
+def test_a_percentile_moves_as_the_requests_that_it_is_of():
+    """Of ten requests six are a front end's, four are twice as uncertain: each place moves as what
+    is there, and one between both as both."""
+    spread = np.exp(np.linspace(-0.2, 0.2, DRAWS))
+    short, long = np.array([1.0] * 6 + [0.0] * 4), np.array([0.0] * 6 + [9.0] * 4)
+    parts = {"frontend": short, "experts": long, "idle": np.zeros(10)}
+    drawn = {"frontend": spread, "experts": spread[::-1] ** 2}
+    found = _limits_of_places(parts, drawn)
+    own = {name: np.quantile(of, TAILS, method="hazen") for name, of in drawn.items()}
+    assert found[50] == pytest.approx(own["frontend"].tolist())
+    for place in (90, 95, 99):
+        assert found[place] == pytest.approx(own["experts"].tolist())
+    idle = _limits_of_places({"idle": short + long}, drawn)
+    assert set(idle.values()) == {(1.0, 1.0)}
+    many = {name: np.repeat(of, 100) for name, of in parts.items()}
+    assert _limits_of_places(many, drawn)[90] == pytest.approx(own["experts"].tolist())
+    assert set(_limits_of_places({"queue": np.zeros(5)}, {"queue": spread}).values()) == {(1, 1)}
 
 
 def test_requests_that_come_by_the_clock_are_played_at_both_ends():

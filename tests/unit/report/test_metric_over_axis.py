@@ -372,7 +372,7 @@ def over_rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_times_of_requests_have_bars_by_prices_that_say_so(over_rates: Path) -> None:
     given = {"kind": "metric_over_axis", "metric": "p99_ttft_ms", "over": "request_rate"}
-    for figure in (figure_of(given), figure_of("goodput_over_load")):
+    for figure, bars in ((figure_of(given), 1), (figure_of("goodput_over_load"), 2)):
         found, points = figure.prepare(over_rates), read_sweep(over_rates).table
         for side in ("low", "high"):
             column = points[f"price_interval.p99_ttft_ms.{side}"].astype(float)
@@ -382,7 +382,7 @@ def test_times_of_requests_have_bars_by_prices_that_say_so(over_rates: Path) -> 
         axes = Figure().add_subplot()
         figure.draw(found, axes)
         areas = [axes, *axes.child_axes]
-        assert len([one for area in areas for one in area.containers]) == 1
+        assert len([one for area in areas for one in area.containers]) == bars
         legends = [area.get_legend() for area in areas]
         said = [area.get_ylabel() for area in areas]
         said += [text.get_text() for one in legends if one for text in one.get_texts()]
