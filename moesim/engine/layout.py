@@ -5,6 +5,7 @@ the host, and counts.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -397,4 +398,9 @@ def lay_out(
     most, passes = len(served.expert), len(streamed)
     room = Room.of(most, most + local * int(np.count_nonzero(streamed)), passes, local)
     into = room.experts, counts, layer, gpu, room.laid
-    return room.cut(most, _lay_out(how, active, served, streamed, *into))
+    return room.cut(most, _code()(how, active, served, streamed, *into))
+
+
+@cache
+def _code() -> Any:
+    return code_of(_lay_out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.engine.case import Ints, Prices
 from moesim.engine.pricing.provenance import Provenance
-from moesim.runtime.compiled import inlined, njit, record, types
+from moesim.runtime.compiled import built_in, inlined, njit, record, types
 
 ROOM = 1 << 8
 """Shapes that a cache has room for at first."""
@@ -76,7 +76,7 @@ def number_of(kept: Any, shape: Any, place: int, times: int) -> int:
     return int(number)
 
 
-@inlined
+@built_in
 def number_by(kept: Any, code: int, shape: Any, place: int, times: int) -> int:
     """As ``number_of``, of a shape that no other has the ``code`` of, if that is one."""
     coded = 0 <= code < CODES

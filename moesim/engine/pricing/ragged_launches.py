@@ -13,7 +13,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.prices import KEPT, Kept, PriceCache, number_by
 from moesim.engine.pricing.provenance import Provenance
 from moesim.model.spec import LayerSpec
-from moesim.runtime.compiled import code_of, njit, types
+from moesim.runtime.compiled import built_in, code_of, njit, types
 
 FEW_ROWS, MANY_ROWS = 1 << 13, 1 << 16
 """Rows of a launch below which its price is kept: as long as all have few, and where some have
@@ -33,7 +33,7 @@ tile."""
 _INT, _FLAT, _TABLE = types.int64, types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.boolean(_FLAT, _INT, _INT, _FLAT, _FLAT, types.boolean, _FLAT), cache=True, _nrt=False)
+@built_in
 def shape_of(
     rows: Any, begin: int, end: int, tile: Any, group: Any, by_average: bool, shape: Any
 ) -> bool:
@@ -74,7 +74,7 @@ def _tell_apart(
     return True
 
 
-@njit(_INT(KEPT, _FLAT, _INT, _INT), cache=True, _nrt=False)
+@built_in
 def number_of_launch(kept: Any, shape: Any, place: int, times: int) -> int:
     """As ``number_of``, of the ``shape`` of a launch."""
     rows, experts = shape[0], shape[1]
