@@ -75,6 +75,11 @@ def decide_in_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
 
 
 @lru_cache
+def _decide_in_code(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
+    return code_of(decide_in_of(policy, miss))
+
+
+@lru_cache
 def first_of(policy: type[CachePolicy]) -> Any:
     """``decisions.first`` of ``policy``, compiled; kept on disk."""
     return specialised(first_with, FIRST, policy.key)
@@ -248,7 +253,7 @@ class LayerCache:
     @cached_property
     def _code(self) -> Any:
         """What decides steps, compiled."""
-        return code_of(decide_in_of(self._policy, self._miss))
+        return _decide_in_code(self._policy, self._miss)
 
     @property
     def policy(self) -> type[CachePolicy]:

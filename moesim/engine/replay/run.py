@@ -19,6 +19,7 @@ from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
+from moesim.engine.replay.quick.handled import HandledProgram, handle_steps_of, is_handled
 from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_row import OneRow, miss_steps_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
@@ -51,7 +52,8 @@ def run_replay(
     else:
         case = case.opened(lambda: clock.ended)
     log = None if case.schedule.grows else log
-    _compile(case, log)
+    at_once = _program_of(case)
+    _compile(case, log, at_once)
     begun = perf_counter()
     if case.schedule.grows or records != "summary":
         cuts = None
@@ -60,7 +62,7 @@ def run_replay(
     if foreseen:
         of_run = _OfRun(*play_foreseen(case, clock, keep))
     else:
-        of_run = _play(case, clock, keep, log)
+        of_run = _play(case, clock, keep, log, at_once)
     outcome = Outcome(
         engine="replay",
         counts=of_run.counts,
@@ -89,28 +91,44 @@ class _OfRun(NamedTuple):
     rebalanced: tuple[int, int] = (0, 0)
 
 
-def _compile(case: Case, log: DecisionLog | None) -> None:
+def _program_of(case: Case) -> type[QuickProgram] | None:
+    """What decides ``case`` in compiled code at once; None where nothing does."""
+    if case.prefetches:
+        return None
+    if is_quick(case):
+        return QuickProgram
+    if is_varied(case):
+        return VariedProgram
+    return HandledProgram if is_handled(case) else None
+
+
+def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | None) -> None:
     """Have what decides ``case`` compiled before the run's seconds are counted."""
-    quick, varied, ahead = is_quick(case), is_varied(case), case.prefetches
-    if ahead:
+    quick = program is QuickProgram
+    if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
-    elif case.offloaded and not (quick or varied):
+    elif case.offloaded and program is None:
         decide_in_of(type(case.policy), type(case.miss))
     elif quick and OneRow.takes(case):
         miss_steps_of(case.trace.top_k)
     elif quick and maker_of(case, log) is Deciding:
         decide_all_of(type(case.policy))
-    elif varied:
+    elif program is VariedProgram:
         deciding_of(case)
+    elif program is HandledProgram:
+        handle_steps_of(case.trace.top_k)
 
 
-def _play(case: Case, clock: Clock, keep: Keep, log: DecisionLog | None) -> _OfRun:
+def _play(
+    case: Case, clock: Clock, keep: Keep, log: DecisionLog | None,
+    program_at_once: type[QuickProgram] | None,
+) -> _OfRun:  # fmt: skip
     """Play ``case`` by what plays it fastest."""
     if case.prefetches:
         counts, program = _play_prefetching(case, clock, keep)
         return _OfRun(counts, program.provenance_totals(), program.fates)
-    if is_quick(case) or is_varied(case):
-        quick = (QuickProgram if is_quick(case) else VariedProgram)(case, keep, log=log)
+    if program_at_once is not None:
+        quick = program_at_once(case, keep, log=log)
         for first, one in quick.chunks():
             clock.play(one, first)
         return _OfRun(quick.total(), quick.provenance.totals(), quick.fates)

@@ -13,7 +13,7 @@ from moesim.engine.pricing.terms import categories_of
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.one_gpu import Launches, play_launches
-from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
+from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes, Works
 from moesim.engine.replay.flat import Played, fixed_of
 from moesim.hardware.described.software import Execution
 from moesim.workload.growing import Growing
@@ -86,6 +86,10 @@ class Clock:
         def play_into(gpus: Gpus, filled: Filled) -> None:
             if isinstance(one.works, Launches):
                 play_launches(fixed, one.passes, one.works, gpus, filled)
+            elif not isinstance(one.works, Works):
+                from moesim.engine.replay.clock.handled import play_handled  # few runs need it
+
+                play_handled(fixed, one.passes, one.works, gpus, filled)
             else:
                 play_decided(fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
 

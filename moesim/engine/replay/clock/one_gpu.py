@@ -1,26 +1,29 @@
-"""The clock of one GPU whose layers are one launch each, behind copies that wait for nothing but
-one another: what goes from layer to layer stays out of memory.
+"""The clock of one GPU whose layers are one launch each, or none, behind copies that wait for
+nothing but one another: what goes from layer to layer stays out of memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from moesim.engine.replay.clock.experts import host_behind, last_copy, play_launch
-from moesim.engine.replay.clock.records import FILLED, FIXED, FLAT, GPUS, MOE, PASSES
+from moesim.engine.replay.clock.records import CPU, FILLED, FIXED, FLAT, GPUS, MOE, PASSES
 from moesim.engine.replay.clock.steps import (
     begin_record,
+    charge,
     compiled_clock,
     dense,
     end_record,
     gate,
     head,
+    inlined,
     unpermuted,
     wait_for_counts,
 )
-from moesim.runtime.compiled import record, types
+from moesim.runtime.compiled import BUILT_IN, record, types
 
 
 class Launches(NamedTuple):
@@ -37,41 +40,88 @@ class Launches(NamedTuple):
         return int(self.misses.sum(dtype=int))
 
 
-LAUNCHES = record(Launches, FLAT, types.uint16[:, ::1])
+class Handled(NamedTuple):
+    """How many experts each MoE layer ``misses``, and how many of them are ``loaded``,
+    uint16[passes, MoE layers]; and by its misses how many ``launches`` it has, 0 or 1, the
+    ``kernel_ns`` of that, what it reads over the link beyond that, ``read_ns``, and how long the
+    host computes, ``hosted_ns``, int64[MoE layers, misses].
+    """
+
+    misses: Any
+    loaded: Any
+    launches: Any
+    kernel_ns: Any
+    read_ns: Any
+    hosted_ns: Any
+
+    @property
+    def copies(self) -> int:
+        """All copies."""
+        return int(self.loaded.sum(dtype=int))
+
+
+_INT = types.int64
+MISSES = types.uint16[:, ::1]
+LAUNCHES = record(Launches, FLAT, MISSES)
+_TUPLE: Any = types.UniTuple
+WORK = _TUPLE(_INT, 5)
+"""Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""
 ONE = 0
 """The GPU."""
 
 
-@compiled_clock(types.void(FIXED, PASSES, LAUNCHES, GPUS, FILLED))
-def play_launches(fixed: Any, passes: Any, launches: Any, gpus: Any, filled: Any) -> None:
-    """Play the passes of a chunk."""
-    time, host, copied = gpus.time[ONE], gpus.host[ONE], gpus.copied[ONE]
-    for p in range(len(passes.runs)):
-        charged = filled.charges[p]
-        time = host = filled.starts[p, ONE] = max(time, filled.starts[p, ONE])
-        for m in range(len(passes.plan)):
-            if not passes.runs[p, m]:
-                continue
-            moe = passes.plan[m, MOE]
-            if moe < 0:
-                time, host = dense(fixed, passes, p, m, ONE, time, host)
-                continue
-            begin_record(filled, charged, p, moe, ONE, time)
-            ready, free, host, known = gate(fixed, passes, p, m, ONE, time, host)
-            ready, free, host, known, cursor = wait_for_counts(
-                fixed, passes, charged, p, m, ONE, ready, free, host, known, free
-            )
-            misses, arrived = int(np.int64(launches.misses[p, moe])), -1
-            if misses > 0:
-                arrived = copied = last_copy(
-                    fixed.blocking, fixed.copy, fixed.copy_ns[moe], misses, known, copied
+@inlined(WORK(LAUNCHES, _INT, _INT))
+def loaded_work(works: Any, p: int, moe: int) -> tuple[int, int, int, int, int]:
+    """What a layer has to do whose misses are loaded."""
+    return int(np.int64(works.misses[p, moe])), 1, int(works.kernel_ns[moe]), 0, 0
+
+
+def one_gpu_with(work_of: Any) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives."""
+
+    def play_one_gpu(fixed: Any, passes: Any, works: Any, gpus: Any, filled: Any) -> None:
+        """Play the passes of a chunk."""
+        time, host, copied = gpus.time[ONE], gpus.host[ONE], gpus.copied[ONE]
+        for p in range(len(passes.runs)):
+            charged = filled.charges[p]
+            time = host = filled.starts[p, ONE] = max(time, filled.starts[p, ONE])
+            for m in range(len(passes.plan)):
+                if not passes.runs[p, m]:
+                    continue
+                moe = passes.plan[m, MOE]
+                if moe < 0:
+                    time, host = dense(fixed, passes, p, m, ONE, time, host)
+                    continue
+                begin_record(filled, charged, p, moe, ONE, time)
+                ready, free, host, known = gate(fixed, passes, p, m, ONE, time, host)
+                ready, free, host, known, cursor = wait_for_counts(
+                    fixed, passes, charged, p, m, ONE, ready, free, host, known, free
                 )
-            time, _ = play_launch(
-                charged, ONE, max(ready, free), cursor, arrived, launches.kernel_ns[moe], 0
-            )
-            host = host_behind(fixed, m, moe, host, known, copied, misses, 1)
-            time = unpermuted(passes, p, m, ONE, time)
-            end_record(filled, charged, p, moe, ONE, time)
-        time = host = filled.ends[p, ONE] = head(fixed, passes, charged, p, ONE, time, host)
-    gpus.time[ONE] = gpus.cursor[ONE] = time
-    gpus.host[ONE], gpus.copied[ONE] = host, copied
+                copies, launches, kernel_ns, read_ns, hosted_ns = work_of(works, p, moe)
+                time, arrived = max(ready, free), -1
+                if copies > 0:
+                    arrived = copied = last_copy(
+                        fixed.blocking, fixed.copy, fixed.copy_ns[moe], copies, known, copied
+                    )
+                if launches > 0:
+                    time, cursor = play_launch(
+                        charged, ONE, time, cursor, arrived, kernel_ns, read_ns
+                    )
+                if hosted_ns > 0:
+                    time = max(time, ready + hosted_ns)
+                    charge(charged, ONE, CPU, cursor, time)
+                host = host_behind(fixed, m, moe, host, known, copied, copies, launches)
+                time = unpermuted(passes, p, m, ONE, time)
+                end_record(filled, charged, p, moe, ONE, time)
+            time = host = filled.ends[p, ONE] = head(fixed, passes, charged, p, ONE, time, host)
+        gpus.time[ONE] = gpus.cursor[ONE] = time
+        gpus.host[ONE], gpus.copied[ONE] = host, copied
+
+    play_one_gpu.__qualname__ = f"play_one_gpu{BUILT_IN}{work_of.__name__}"
+    return play_one_gpu
+
+
+play_launches = compiled_clock(types.void(FIXED, PASSES, LAUNCHES, GPUS, FILLED))(
+    one_gpu_with(loaded_work)
+)
+"""The clock of layers whose misses are loaded."""

@@ -23,6 +23,7 @@ from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import follow_stack
 from moesim.engine.replay.spans import IDS
+from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER, move_up
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import njit, specialised, types
@@ -92,10 +93,11 @@ def _compiled(room: int) -> Any:
 
 def miss_steps_of(top_k: int) -> Any:
     """``miss_steps`` of rows that choose so many experts, compiled; kept on disk."""
-    return _compiled(_room_for(top_k))
+    return _compiled(room_for(top_k))
 
 
-def _room_for(top_k: int) -> int:
+def room_for(top_k: int) -> int:
+    """Room for so many experts, which are moved up some at a time."""
     return -(-top_k // TOGETHER) * TOGETHER
 
 
@@ -131,12 +133,24 @@ class OneRow:
         self._slots = slots.astype(np.uint16)
         lines = (finder.layers, -(-finder.width // LANES), LANES)
         self._stacks = np.full(lines, finder.width, np.uint16)
-        self._scratch = np.zeros((2, _room_for(self.top_k)), np.uint16)
+        if case.initial != "empty":
+            self._fill()
+        self._scratch = np.zeros((2, room_for(self.top_k)), np.uint16)
         self._kernel_ns = launches.ones_ns[launches.kinds, self.top_k]
+
+    def _fill(self) -> None:
+        """Slots hold experts at the start; of those that have not been used the lowest goes
+        first.
+        """
+        residencies = Residencies(self.shared.case, self.shared.routing)
+        for (layer, _), cache in residencies.caches.items():
+            experts = np.flatnonzero(cache.resident)
+            stack = self._stacks[layer].reshape(-1)
+            stack[experts] = np.arange(len(experts))[::-1]
 
     @classmethod
     def takes(cls, case: Case) -> bool:
-        """Whether ``case``, which is quick, is one, but for what its rows choose."""
+        """Whether ``case``, which decides alone, is one, but for what its rows choose."""
         return (
             type(case.policy) is Lru
             and case.gpus == 1
@@ -144,8 +158,8 @@ class OneRow:
             and not is_marked(case)
             and not case.model.has_encoder
             and not case.placement.has_replicas
-            and follow_stack(case)
-            and int(case.slots.min()) >= case.trace.top_k
+            and follow_stack(case, filled=True)
+            and (int(case.slots.min()) >= case.trace.top_k or not case.miss.loads)
             and bool((np.diff(case.schedule.offsets) == 1).all())
         )
 

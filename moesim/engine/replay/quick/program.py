@@ -45,14 +45,15 @@ class Marked(NamedTuple):
 
 def is_quick(case: Case) -> bool:
     """Whether ``QuickProgram`` takes ``case``."""
-    return case.variants is None and decides_alone(case)
+    return case.variants is None and type(case.miss) is Load and decides_alone(case)
 
 
 def decides_alone(case: Case) -> bool:
-    """Whether all that ``case`` decides follows from its tokens' choices and each layer's slots."""
+    """Whether all that ``case`` decides, but for how it handles misses, follows from its tokens'
+    choices and each layer's slots.
+    """
     return (
         case.policy.scope == "layer"
-        and type(case.miss) is Load
         and case.host_cache is None
         and not case.exchanges
         and not case.policy.restarts

@@ -41,13 +41,13 @@ def stack_distances_of(shared: Shared) -> StackDistances | None:
     return distances if distances.known or log is None or log.asked[key] >= before else None
 
 
-def follow_stack(case: Case) -> bool:
+def follow_stack(case: Case, *, filled: bool = False) -> bool:
     """Whether slots of ``case`` that hold what any step needs hold what is at the top of a stack,
-    where its policy has one.
+    where its policy has one, which may be ``filled`` at first.
     """
     if case.schedule.grows:
         return False  # the slots would have to hold what passes need that nobody knows yet
-    if case.initial != "empty" or not case.offloaded or case.protect == "none":
+    if not (filled or case.initial == "empty") or not case.offloaded or case.protect == "none":
         return False  # without protection a step may evict what it needs, whatever the slots
     # which of a step's experts was used last may depend on the slots
     return not isinstance(case.policy, Lru) or case.order == "id"

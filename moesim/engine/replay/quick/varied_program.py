@@ -41,6 +41,7 @@ from moesim.engine.replay.quick.varied import (
 )
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
+from moesim.memory.misses.load import Load
 from moesim.memory.variant_cache import Room, is_usual, serving
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
@@ -51,7 +52,8 @@ _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 def is_varied(case: Case) -> bool:
     """Whether ``VariedProgram`` takes ``case``."""
     alike = len({len(case.local_experts(gpu)) for gpu in range(case.gpus)}) == 1
-    return case.variants is not None and alike and decides_alone(case) and not is_marked(case)
+    alone = alike and type(case.miss) is Load and decides_alone(case) and not is_marked(case)
+    return case.variants is not None and alone
 
 
 @njit(types.void(_FLAT, _FLAT, _TABLE, _TABLE, _FLAT), cache=True)

@@ -1,0 +1,82 @@
+"""Passes of a row each on one GPU under LRU whose misses are not all loaded, of which nothing is
+kept but their numbers, against `des`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from moesim.engine import routing
+from moesim.engine.case import Case as EngineCase
+from moesim.engine.des.run import run_des
+from moesim.engine.replay import run
+from moesim.engine.replay.quick.handled import is_handled
+from moesim.engine.replay.run import run_replay
+from moesim.memory.initial import Initial
+from moesim.memory.misses import registry
+from moesim.metrics.block_sums import cuts_of
+from moesim.metrics.summary import summary
+
+from .agreement import assert_same
+from .strategies import Case, cases
+from .test_one_row import one_row
+
+WAYS: list[tuple[str, dict[str, Any]]] = [
+    ("cpu", {}),
+    ("zero_copy", {}),
+    ("cheapest", {}),
+    ("cheapest", {"uploads": 1}),
+    ("split", {}),
+    ("split", {"rule": "bandwidth", "alpha": 0.5}),
+]
+FILLED: list[Initial] = ["most_used", "lowest_ids", "random"]
+
+
+def handled(case: Case, draw: Any) -> EngineCase:
+    """The case one token at a time, on one GPU, with a way to handle misses, and slots that may
+    hold some experts at first, or, where nothing is loaded, less than a token needs.
+    """
+    theirs, (kind, parameters) = one_row(case, draw), draw(st.sampled_from(WAYS))
+    miss = registry.get(kind)(**parameters)
+    slots = theirs.slots if miss.loads else theirs.slots // draw(st.sampled_from([1, 2, 8]))
+    bandwidths = draw(st.sampled_from([(1, 1), (1, 3), (4, 1)]))
+    initial = draw(st.sampled_from(["empty", *FILLED]))
+    theirs = replace(theirs, miss=miss, slots=slots, bandwidths=bandwidths, initial=initial)
+    assume(is_handled(theirs))
+    return theirs
+
+
+@given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
+def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
+    theirs = handled(case, data.draw)
+    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+@given(cases(), st.data(), st.sampled_from([1, 40]))
+def test_passes_of_a_row_are_added_up_as_they_come(
+    case: Case, data: st.DataObject, cells: int
+) -> None:
+    theirs = handled(case, data.draw)
+    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+        fine, coarse = (
+            replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
+            for one in (None, cuts_of(theirs, 0.1))
+        )
+    assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
+
+
+@given(cases(), st.data())
+def test_loads_from_filled_slots_are_des(case: Case, data: st.DataObject) -> None:
+    """Those who were there at first and have not been used go in ascending order."""
+    theirs = one_row(case, data.draw)
+    initial = data.draw(st.sampled_from(FILLED))
+    theirs = replace(theirs, initial=initial)
+    assume(np.diff(theirs.schedule.offsets).max(initial=0) == 1)
+    assert_same(run_replay(theirs), run_des(theirs))
