@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from moesim.sweep.advise import Advice
     from moesim.sweep.advise.advice import Fit
     from moesim.sweep.advise.question import Asked, Question
+    from moesim.sweep.probes import Found
     from moesim.sweep.run import Progress
-    from moesim.sweep.search import Found
     from moesim.sweep.sensitivity import Sensitivity
 
 

@@ -22,7 +22,7 @@ from moesim.cli.app import (
 from moesim.cli.progress import INTERRUPTED
 
 if TYPE_CHECKING:
-    from moesim.sweep.search import Found
+    from moesim.sweep.probes import Found
 
 
 @app.command(
@@ -65,9 +65,10 @@ def search(
     the largest request rate, or concurrency, under a service level.
 
     It starts from the experiment's own value, doubles or halves it until one run keeps all limits
-    and one does not, and goes on between them to 2 %, whole numbers to the next one. All runs draw
-    the same arrivals, lengths and routing. It takes a limit to be broken from some value on, and a
-    value that cannot run to break all.
+    and one does not, and goes on between them to 2 %, small whole numbers to the next one. All runs
+    draw the same arrivals, lengths and routing. It takes a limit to be broken from some value on
+    (or, as a throughput's, up to some value, and from a larger one on), and a value that cannot run
+    to break all.
     """
     from moesim.api import search as search_of
     from moesim.report.sweep.search import content, files, sentence, table

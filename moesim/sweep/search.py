@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import partial
@@ -19,73 +19,18 @@ from moesim.metrics.service_level import NO_SERVICE
 from moesim.results.result import plain_experiment
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.limit import Limit
+from moesim.sweep.probes import CUT, REFUSED, Found, Probe, gets_long
 from moesim.sweep.table import flatten
 from moesim.sweep.verdict import CertainError, Verdict
 
 NEAR = 1.02
 """Of a value that breaks a limit over one that keeps all: nearer is not asked."""
-MOST_STEPS = 24
-"""Doublings, or halvings, from the experiment's own value."""
+DOUBLINGS = 16
+"""Of the experiment's own value, or halvings."""
 UNLOADED = 1024
 """The experiment's own value over that at which it bears next to no load."""
-REFUSED = "cannot_run"
-"""The status of a value that is no experiment: too long for the model, say."""
-CUT = "cut_short"
-"""The status of a run that was ended once it was certain that it breaks a limit."""
 _WHOLE = (SLOTS, BLOCKS)
 """Units of whole numbers."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``.
-    ``every``: all that its summary says but how long the simulation took; ``reason``: why it could
-    not run.
-    """
-
-    value: float
-    text: str
-    status: str
-    numbers: Mapping[str, float | None]
-    broke: tuple[Limit, ...]
-    every: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    reason: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether it keeps all limits."""
-        return not self.broke
-
-
-@dataclass(frozen=True)
-class Found:
-    """All probes in order of their values, and the ``last`` that ran; ``path`` is what was varied,
-    under ``limits``.
-    """
-
-    path: str
-    limits: tuple[Limit, ...]
-    probes: tuple[Probe, ...] = field(default=())
-    last: Probe | None = None
-
-    @property
-    def ends_alike(self) -> bool:
-        """Whether the two largest values give the same run."""
-        last = [one.every for one in self.probes[-2:]]
-        return len(last) > 1 and bool(last[0]) and last[0] == last[1]
-
-    @property
-    def best(self) -> Probe | None:
-        """The largest value below all that break a limit; None where the least one does."""
-        kept = [one for one in self.probes if one.passed]
-        first = self.first_broken
-        below = [one for one in kept if first is None or one.value < first.value]
-        return below[-1] if below else None
-
-    @property
-    def first_broken(self) -> Probe | None:
-        """The least value that breaks a limit; None where none did."""
-        return next((one for one in self.probes if not one.passed), None)
 
 
 def search(
@@ -97,8 +42,9 @@ def search(
     cut: bool = True,
 ) -> Found:
     """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
-    bisect its logarithm to 2 %, whole numbers to the next one. Where the experiment's own breaks
-    one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to find.
+    bisect its logarithm to 2 %, small whole numbers to the next one. Where the experiment's own
+    breaks one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to
+    find, but above, where what it breaks is broken by less.
 
     ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
     says by how much. ``told`` is given what is known after every run. Random draws are the same in
@@ -147,17 +93,19 @@ def _bracket(
     least one breaks them, or the run changes no more.
     """
     last, alike = probe(own), True
-    least = 1.0 if whole else own / UNLOADED
-    if not last.passed and own > least:
-        first = probe(least)
+    least = min(own, 1.0 if whole else own / UNLOADED)
+    if not last.passed:
+        first = probe(least, whole_run=True)
         if first.status == REFUSED:  # which says nothing of more
             forget(least)
             last = probe(own, whole_run=True)
-        elif not first.passed:
-            return None
-        else:
+        elif first.passed:
             alike = False  # runs above it may be, and one below them keeps all
-    for _ in range(MOST_STEPS):
+        elif (kept := _kept_above(first, own, probe)) is not None:
+            last = kept
+        else:
+            return None
+    for _ in range(DOUBLINGS):
         other = last.value * 2 if last.passed else last.value / 2
         if whole and (other := math.floor(other)) < 1:
             return None
@@ -166,7 +114,25 @@ def _bracket(
             return (last.value, other) if last.passed else (other, last.value)
         if alike and now.status == "ok" and now.every == last.every:
             return None
+        if now.passed and gets_long((last, now)):
+            return None
         last = now
+    return None
+
+
+def _kept_above(first: Probe, own: float, probe: Callable[..., Probe]) -> Probe | None:
+    """Of ``own`` and its doubles, each of which breaks by less what the one before does, as more
+    requests at once break a throughput's, and at first the ``first``, one that breaks none; None:
+    there is none.
+    """
+    last, value = first, own if own > first.value else 2 * own
+    for _ in range(DOUBLINGS):
+        now = probe(value, whole_run=True)
+        if now.passed:
+            return now
+        if not now.nearer(last) or now.is_long:
+            return None
+        last, value = now, 2 * value
     return None
 
 
@@ -182,6 +148,9 @@ def _middle(low: float, high: float, *, whole: bool) -> float | None:
 
 def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], str], bool]:
     """The number at ``path``, how another one is written there, and whether it is whole."""
+    if path.rpartition(".")[2] == "seed":
+        what = "is no amount: another one is other luck; compare seeds with a sweep"
+        raise InputError([Problem("--vary", path, what)])
     value: Any = plain_experiment(experiment)
     names, nothing = path.split("."), ""
     for place, name in enumerate(names, 1):

@@ -22,7 +22,7 @@ from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
 from moesim.results.result import plain_experiment, setting_in_words
 from moesim.sweep.limit import Limit
-from moesim.sweep.search import CUT, REFUSED, Found, Probe
+from moesim.sweep.probes import CUT, REFUSED, Found, Probe
 from moesim.sweep.words import last_word
 
 CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
@@ -81,16 +81,30 @@ def sentence(found: Found) -> str:
     name = last_word(found.path)
     if best is None:
         assert broken is not None, "a probe was made"
-        return f"No {name} keeps the limits: even at {broken.text} {_binds(found)}."
+        near = "" if (one := found.nearest) is None else f"; at {one.text} {_binds(one)}"
+        return f"No {name} keeps the limits: even at {broken.text} {_binds(broken)}{near}."
     if broken is None:
-        same = ", and more changes nothing" if found.ends_alike else ", the most that was tried"
-        return f"Up to {best.text} of {name} nothing breaks a limit{same}.{_aside(best)}"
-    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}.{_aside(best)}"
+        return f"Up to {best.text} of {name} nothing breaks a limit{_end(found)}.{_aside(found)}"
+    return f"Largest {name}: {best.text}; at {broken.text} {_binds(broken)}.{_aside(found)}"
 
 
-def _aside(best: Probe) -> str:
-    """What limits on times do not see of it."""
-    return _rejected(best) + _saturated(best)
+def _end(found: Found) -> str:
+    """Why no more was tried."""
+    if found.ends_alike:
+        return ", and more changes nothing"
+    if not found.ends_long:
+        return ", the most that was tried"
+    tokens, steps = (counted(found.probes[-1].every[one], one[:-1]) for one in ("tokens", "steps"))
+    what = f"its run has {tokens} in {steps}, and they grow with it"
+    return f"; more was not tried: {what}. To go on from there, set it in the experiment"
+
+
+def _aside(found: Found) -> str:
+    """What limits on times do not see of the best, and that less would not do."""
+    best, less = found.best, found.too_small
+    assert best is not None, "there is one"
+    short = "" if less is None else f" Too little breaks one, too: at {less.text} {_binds(less)}."
+    return short + _rejected(best) + _saturated(best)
 
 
 def _saturated(best: Probe) -> str:
@@ -108,9 +122,8 @@ def _rejected(best: Probe) -> str:
     return f" It rejects {told}, of which no limit on times knows; see --sla 'rejected<=0'."
 
 
-def _binds(found: Found) -> str:
-    broken = found.first_broken
-    assert broken is not None, "something binds"
+def _binds(broken: Probe) -> str:
+    """What a value breaks."""
     if broken.status == REFUSED:
         return f"it cannot run ({broken.reason})"
     if broken.status == CUT:

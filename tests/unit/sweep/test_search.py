@@ -15,8 +15,10 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.report.sweep.search import sentence
+from moesim.sweep import probes
 from moesim.sweep.limit import Limit
-from moesim.sweep.search import NEAR, Found
+from moesim.sweep.probes import Found
+from moesim.sweep.search import DOUBLINGS, NEAR
 from moesim.sweep.search import search as search_of
 from moesim.sweep.verdict import CertainError, Verdict
 
@@ -89,6 +91,7 @@ def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
         (BATCH, "p99_tpot_ms", "--sla: 'p99_tpot_ms' is no limit"),
         (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of this run"),
         ("workload.phase", "p99_tpot_ms<=3", "--vary: workload.phase: has no number above 0"),
+        ("seed", "p99_tpot_ms<=3", "--vary: seed: is no amount: another one is other luck"),
         ("workload.batch", "p99_tpot_ms<=3", "--vary: workload.batch: has no number above 0"),
     ],
 )
@@ -105,6 +108,64 @@ def test_it_ends_where_more_changes_nothing(tmp_path: Path) -> None:
         sentence(found)
         == "Up to 32 of batch size nothing breaks a limit, and more changes nothing."
     )
+
+
+def test_more_of_what_makes_runs_longer_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More requests are more steps; a rate is not, and is doubled on."""
+    monkeypatch.setattr(probes, "MOST_STEPS", 60)
+    limit = "p99_ttft_ms<=1e9"
+    found, _ = moesim.search(SERVED, "workload.requests", [limit], out=tmp_path / "requests")
+    steps = [one.every["steps"] for one in found.probes]
+    assert found.first_broken is None
+    assert steps[-1] >= 60 > steps[-2]
+    told = f"; more was not tried: its run has {found.probes[-1].every['tokens']} tokens in "
+    assert f"{told}{steps[-1]} steps, and they grow with it" in sentence(found)
+    rate = "workload.arrivals.request_rate"
+    found, _ = moesim.search(SERVED, rate, [limit], out=tmp_path / "rate")
+    assert len(found.probes) == DOUBLINGS + 1
+    assert sentence(found).endswith(", the most that was tried.")
+
+
+LOOP: dict[str, Any] = {**TINY, "workload": {**TINY["workload"], "requests": 24}}
+LOOP["workload"] |= {
+    "arrivals": {"kind": "closed_loop", "max_concurrency": 2},
+    "lengths": {"kind": "fixed", "input_len": 20, "output_len": 8},
+    "routing": {"kind": "draw"},
+    "batching": {"kind": "continuous"},
+}
+CLIENTS = "workload.arrivals.max_concurrency"
+
+
+def loop_of(clients: int) -> dict[str, Any]:
+    loop = {"kind": "closed_loop", "max_concurrency": clients}
+    return moesim.run({**LOOP, "workload": {**LOOP["workload"], "arrivals": loop}}).summary
+
+
+def test_what_only_more_of_it_keeps_is_found_above(tmp_path: Path) -> None:
+    """Few clients have too little throughput, many wait too long."""
+    few, many, more = (loop_of(clients) for clients in (2, 8, 16))
+    fast = (few["output_throughput"] + many["output_throughput"]) / 2
+    soon = (many["mean_ttft_ms"] + more["mean_ttft_ms"]) / 2
+    limits = [f"output_throughput>={fast}", f"mean_ttft_ms<={soon}"]
+    found, _ = moesim.search(LOOP, CLIENTS, limits, out=tmp_path / "both")
+    assert found.best is not None
+    assert found.too_small is not None
+    assert 2 <= found.too_small.value < found.best.value < 16
+    said = sentence(found)
+    assert said.startswith(f"Largest max concurrency: {found.best.text}; at ")
+    assert " Too little breaks one, too: at " in said
+    assert said.count("output_throughput is ") == 1
+
+
+def test_what_no_number_of_clients_reaches_is_told_at_both_ends(tmp_path: Path) -> None:
+    found, _ = moesim.search(LOOP, CLIENTS, ["output_throughput>=1e9"], out=tmp_path / "out")
+    assert (found.best, found.too_small) == (None, None)
+    assert found.nearest is not None
+    said = sentence(found)
+    assert said.startswith("No max concurrency keeps the limits: even at 1 output_throughput is ")
+    assert f"; at {found.nearest.text} output_throughput is " in said
 
 
 SERVED: dict[str, Any] = {

@@ -1,0 +1,124 @@
+"""The runs of a search, and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from moesim.sweep.limit import Limit
+
+REFUSED = "cannot_run"
+"""The status of a value that is no experiment: too long for the model, say."""
+CUT = "cut_short"
+"""The status of a run that was ended once it was certain that it breaks a limit."""
+MOST_STEPS, MOST_TOKENS = 1 << 15, 1 << 20
+"""Of a run that had more than the one before it, as more requests have: more is not tried."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``.
+    ``every``: all that its summary says but how long the simulation took; ``reason``: why it could
+    not run.
+    """
+
+    value: float
+    text: str
+    status: str
+    numbers: Mapping[str, float | None]
+    broke: tuple[Limit, ...]
+    every: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it keeps all limits."""
+        return not self.broke
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it had very many steps or tokens."""
+        return self._of("steps") >= MOST_STEPS or self._of("tokens") >= MOST_TOKENS
+
+    def longer(self, than: Probe) -> bool:
+        """Whether it had more tokens in its steps."""
+        return self._of("tokens") > than._of("tokens")
+
+    def nearer(self, than: Probe) -> bool:
+        """Whether it breaks nothing but what another one does, and that by less."""
+        return self.status == "ok" and all(
+            one in than.broke and self._off(one) < than._off(one) for one in self.broke
+        )
+
+    def _of(self, key: str) -> int:
+        return int(self.every.get(key) or 0)
+
+    def _off(self, limit: Limit) -> float:
+        value = self.numbers[limit.metric]
+        return math.inf if value is None else abs(value - limit.bound)
+
+
+@dataclass(frozen=True)
+class Found:
+    """All probes in order of their values, and the ``last`` that ran; ``path`` is what was varied,
+    under ``limits``.
+    """
+
+    path: str
+    limits: tuple[Limit, ...]
+    probes: tuple[Probe, ...] = field(default=())
+    last: Probe | None = None
+
+    @property
+    def ends_alike(self) -> bool:
+        """Whether the two largest values give the same run."""
+        last = [one.every for one in self.probes[-2:]]
+        return len(last) > 1 and bool(last[0]) and last[0] == last[1]
+
+    @property
+    def ends_long(self) -> bool:
+        """Whether no more was tried since runs get long with the value."""
+        return gets_long(self.probes)
+
+    @property
+    def best(self) -> Probe | None:
+        """The largest value that keeps all limits, as all do that were tried between it and the
+        least that does; None where none does.
+        """
+        first = self.first_broken
+        kept = [one for one in self.probes if one.passed]
+        below = [one for one in kept if first is None or one.value < first.value]
+        return below[-1] if below else None
+
+    @property
+    def first_broken(self) -> Probe | None:
+        """The least value above one that keeps all limits that breaks one, or the least of all
+        where none keeps them; None where none did.
+        """
+        least = next((one.value for one in self.probes if one.passed), -math.inf)
+        return next((one for one in self.probes if not one.passed and one.value > least), None)
+
+    @property
+    def too_small(self) -> Probe | None:
+        """The largest value below all that keep all limits; None where none of those broke one."""
+        least = next((one.value for one in self.probes if one.passed), -math.inf)
+        return next((one for one in reversed(self.probes) if one.value < least), None)
+
+    @property
+    def nearest(self) -> Probe | None:
+        """The largest value up to which each breaks the limits by less than the one before, where
+        all break some; None where that is the least.
+        """
+        last = self.probes[0]
+        for one in self.probes[1:]:
+            if not one.nearer(last):
+                break
+            last = one
+        return None if last is self.probes[0] else last
+
+
+def gets_long(probes: Sequence[Probe]) -> bool:
+    """Whether the last of ``probes``, by value, is long, and longer than the one before."""
+    return len(probes) > 1 and probes[-1].is_long and probes[-1].longer(probes[-2])
