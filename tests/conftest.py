@@ -2,7 +2,19 @@
 ``--hypothesis-profile=thorough``. What one run does not draw, another one does.
 """
 
+import gc
+
 from hypothesis import HealthCheck, settings
+
+from moesim.runtime.garbage import collect_seldom
+
+collect_seldom()  # as moesim's own processes do: a worker's objects are many, and most of them stay
+
+
+def pytest_collection_finish() -> None:
+    """No search goes through what has been imported and collected again."""
+    gc.freeze()
+
 
 settings.register_profile(
     "desk", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -30,6 +30,7 @@ from numba.core.typing.templates import infer_global
 from numba.extending import overload, register_jitable
 
 from moesim.config.errors import InputError
+from moesim.runtime.garbage import not_collecting
 from moesim.runtime.parts import PartCompiler
 from moesim.runtime.refused import REFUSALS, refused
 
@@ -204,8 +205,9 @@ def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
             delattr(made, name)
         before, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, vectorizes
         try:
-            for one in signature:
-                made.compile(one)
+            with not_collecting():
+                for one in signature:
+                    made.compile(one)
         finally:
             config.LOOP_VECTORIZE = before
         made.disable_compile()

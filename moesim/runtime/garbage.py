@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 _OBJECTS = 100_000
@@ -19,3 +21,17 @@ def collect_seldom() -> None:
     """
     gc.set_threshold(_OBJECTS)
     atexit.register(gc.freeze)
+
+
+@contextmanager
+def not_collecting() -> Iterator[None]:
+    """No search meanwhile: numba makes so many objects, most of which stay, that searches are a
+    tenth of the time to compile a function.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
