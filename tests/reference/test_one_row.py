@@ -16,16 +16,24 @@ from hypothesis import strategies as st
 from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
+from moesim.engine.replay.quick import made, shared
 from moesim.engine.replay.quick import program as quick
-from moesim.engine.replay.quick.one_row import OneRow, choose_apart, chosen_apart
+from moesim.engine.replay.quick.one_launch import (
+    chosen_apart,
+    have_one_launch,
+    may_have_one_launch,
+)
+from moesim.engine.replay.quick.one_row import OneRow
+from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
+from moesim.memory.policies import registry as policies
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 from moesim.trace.routing import NO_EXPERT
 
 from .agreement import assert_same
 from .strategies import Case, cases, runnable
-from .test_replay import decided_at_once
+from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 
 ALONE: dict[str, Any] = {
@@ -58,7 +66,7 @@ def one_row(case: Case, draw: Any) -> EngineCase:
 def taken(theirs: EngineCase) -> Any:
     """What is made by ``OneRow`` alone."""
     assume(quick.is_quick(theirs) and OneRow.takes(theirs))
-    assert choose_apart(theirs)
+    assert have_one_launch(theirs)
     return patch.object(quick, "Deciding", None)
 
 
@@ -66,6 +74,19 @@ def taken(theirs: EngineCase) -> Any:
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = one_row(case, data.draw)
     with taken(theirs), patch.object(routing, "CELLS", cells):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+@given(cases(), st.data(), st.sampled_from(QUICK), st.sampled_from([1, 40, shared.ACTIVATIONS]))
+def test_of_any_policy_a_layer_is_one_launch(
+    case: Case, data: st.DataObject, policy: str, activations: int
+) -> None:
+    """Launches and copies are not told one by one."""
+    theirs = replace(one_row(case, data.draw), policy=policies.get(policy)())
+    theirs = replace(theirs, initial=data.draw(st.sampled_from(["empty", "lowest_ids", "random"])))
+    assume(quick.is_quick(theirs) and may_have_one_launch(theirs))
+    assume(not Resident.takes(theirs))
+    with patch.object(made, "works_of", None), patch.object(shared, "ACTIVATIONS", activations):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -94,7 +115,7 @@ def test_rows_that_choose_less_are_decided_as_others_are(
     layer, choice = (data.draw(st.integers(0, size - 1)) for size in ids.shape[1:])
     ids[row, layer, choice] = ids[row, layer, choice - 1] if twice else NO_EXPERT
     less = replace(theirs, trace=replace(theirs.trace, expert_ids=ids))
-    assert not choose_apart(less)
+    assert not have_one_launch(less)
     assert_same(run_replay(less), run_des(less))
 
 

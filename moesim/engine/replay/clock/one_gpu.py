@@ -28,16 +28,12 @@ from moesim.runtime.compiled import BUILT_IN, record, types
 
 class Launches(NamedTuple):
     """What is to do of each MoE layer: ``kernel_ns`` int64[MoE layers] of its launch, and how many
-    experts are copied for it, ``misses`` uint16[passes, MoE layers].
+    experts are copied for it, ``misses`` uint16[passes, MoE layers], all ``copies`` of them.
     """
 
     kernel_ns: Any
     misses: Any
-
-    @property
-    def copies(self) -> int:
-        """All copies."""
-        return int(self.misses.sum(dtype=int))
+    copies: Any
 
 
 class Handled(NamedTuple):
@@ -62,7 +58,7 @@ class Handled(NamedTuple):
 
 _INT = types.int64
 MISSES = types.uint16[:, ::1]
-LAUNCHES = record(Launches, FLAT, MISSES)
+LAUNCHES = record(Launches, FLAT, MISSES, _INT)
 _TUPLE: Any = types.UniTuple
 WORK = _TUPLE(_INT, 5)
 """Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""

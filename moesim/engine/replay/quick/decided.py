@@ -26,12 +26,13 @@ from moesim.engine.residency.residencies import Residencies
 
 class Decider:
     """Decides a case, run of passes by run of passes; ``kinds`` int64[MoE layers] of layers, in
-    whose order ``works`` int64[MoE layers x gpus] are taken.
+    whose order ``works`` int64[MoE layers x gpus] are taken. Whether steps have ``one_launch``
+    (``Decided.misses``).
     """
 
-    def __init__(self, shared: Shared, kinds: Ints, works: Ints) -> None:
+    def __init__(self, shared: Shared, kinds: Ints, works: Ints, *, one_launch: bool) -> None:
         case, log = shared.case, shared.log
-        self.case, self.shared = case, shared
+        self.case, self.shared, self.one_launch = case, shared, one_launch
         self.order = Order(works, kinds, case.software.overlap)
         self.marked = is_marked(case)
         self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
@@ -138,4 +139,5 @@ class Decider:
             np.zeros((2 + int(self.order.kinds.max()), 4), np.int64),
             np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
             np.zeros(1, np.int64),
+            np.empty((passes if self.one_launch else 0, self.shared.finder.layers), np.uint16),
         )  # fmt: skip

@@ -22,7 +22,8 @@ from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACCESS_HITS, ACTIVATED, COUNTED_HERE, HITS
 from moesim.engine.replay.quick.made import Made, Maker
-from moesim.engine.replay.quick.one_row import OneRow, choose_apart, room_for
+from moesim.engine.replay.quick.one_launch import have_one_launch
+from moesim.engine.replay.quick.one_row import OneRow, room_for
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import QuickProgram, decides_alone
 from moesim.engine.replay.quick.shared import Shared
@@ -128,7 +129,7 @@ def is_handled(case: Case) -> bool:
         and not any(layer.on_host for layer in case.model.moe_layers)
         and decides_alone(case)
         and OneRow.takes(case)
-        and choose_apart(case)
+        and have_one_launch(case)
     )
 
 

@@ -15,7 +15,9 @@ from moesim.engine.replay.clock.one_gpu import Handled, Launches
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED
 from moesim.engine.replay.found import Needed
+from moesim.engine.replay.quick.activations import Decided
 from moesim.engine.replay.quick.decided import Decider
+from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 
@@ -76,7 +78,10 @@ class Deciding:
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         self.shared, self.launches, self.provenance = shared, launches, provenance
-        self.decider = Decider(shared, launches.kinds, launches.works)
+        one_launch = have_one_launch(shared.case)
+        if one_launch:
+            shared.finder.know_all()
+        self.decider = Decider(shared, launches.kinds, launches.works, one_launch=one_launch)
         self.counted = self.decider.counted
         self.copies = np.zeros(shared.finder.layers, np.int64)
         self._found: dict[tuple[int, int], Needed] = {}
@@ -95,6 +100,8 @@ class Deciding:
         if self._marked:
             self._found[first, last] = found
         decided = self.decider.decide(first, found)
+        if self.decider.one_launch:
+            return self._launched(found, decided)
         step_copies = decided.step_copies
         self.copies += step_copies[:, -1].reshape(len(self.copies), -1).sum(axis=1)
         kernel_ns = self.launches.price(self.provenance, decided)
@@ -103,6 +110,15 @@ class Deciding:
             (decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait),
         )
         return Made(found.executed, decided.counts, works, int(decided.most_launches[0]))
+
+    def _launched(self, found: Needed, decided: Decided) -> Made:
+        """Passes of one row, whose layers have one launch."""
+        passes, top_k = len(decided.misses), self.shared.case.trace.top_k
+        copies = decided.misses.sum(axis=0, dtype=np.int64)
+        self.copies += copies
+        kernel_ns = self.launches.of_rows(passes, top_k)
+        works = Launches(kernel_ns, decided.misses, int(copies.sum()))
+        return Made(found.executed, decided.counts, works, 1)
 
     def mark(self) -> Any:
         """As ``Maker`` says."""

@@ -47,6 +47,14 @@ class OnesLaunches:
         self.ones = np.zeros_like(self.ones_ns)
         self.odd = [RaggedLaunches(case, spec) for spec in self.specs]
 
+    def of_rows(self, passes: int, top_k: int) -> Ints:
+        """What a launch of each layer takes, int64[MoE layers], which so many passes have one of,
+        of ``top_k`` experts with a row each.
+        """
+        self.ones[:, top_k] += passes * np.bincount(self.kinds, minlength=len(self.specs))
+        kernel_ns: Ints = self.ones_ns[self.kinds, top_k]
+        return kernel_ns
+
     def price(self, provenance: Provenance, decided: Decided) -> Ints:
         """The prices of all launches."""
         kernel_ns: Ints = np.empty_like(decided.launch_ones)

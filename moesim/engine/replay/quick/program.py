@@ -4,7 +4,7 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.made import Deciding, Maker
-from moesim.engine.replay.quick.one_row import OneRow, choose_apart
+from moesim.engine.replay.quick.one_launch import have_one_launch
+from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.quick.shared import Shared
@@ -67,11 +68,15 @@ def decides_alone(case: Case) -> bool:
     )
 
 
-def maker_of(case: Case, log: DecisionLog | None) -> type[Resident | OneRow | Deciding]:
+def maker_of(
+    case: Case, log: DecisionLog | None
+) -> Callable[[Shared, OnesLaunches, Provenance], Maker]:
     """What makes the runs of a case that ``is_quick``."""
     if log is None and Resident.takes(case):
         return Resident
-    return OneRow if OneRow.takes(case) and choose_apart(case) else Deciding
+    if OneRow.takes(case) and have_one_launch(case):
+        return OneRow
+    return Deciding
 
 
 class QuickProgram:
@@ -93,10 +98,8 @@ class QuickProgram:
         self.apart = OfPasses() if keep.cuts is not None else None
 
     def _maker(self, log: DecisionLog | None) -> Maker:
-        maker: Maker = maker_of(self.case, log)(
-            self.shared, OnesLaunches(self.case), self.provenance
-        )
-        return maker
+        make = maker_of(self.case, log)
+        return make(self.shared, OnesLaunches(self.case), self.provenance)
 
     @property
     def fates(self) -> Fates | None:

@@ -1,0 +1,67 @@
+"""Which runs have one launch a layer and pass, of experts with a row each, whose copies wait for
+nothing but one another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.marks import is_marked
+from moesim.engine.replay.spans import IDS
+from moesim.runtime.compiled import njit, types
+from moesim.trace.routing import NO_EXPERT
+
+
+@njit(types.boolean(IDS, types.int64[::1], types.boolean[:, ::1]), cache=True, _nrt=False)
+def _choose_apart(ids: Any, rows: Any, near: Any) -> bool:
+    """Whether ``rows`` choose k different experts in each layer; ``near`` bool[k - 1, layers x k]:
+    whether a choice and the one so many places (and 1) behind it are of one layer.
+    """
+    choices, alike = ids.shape[1] * ids.shape[2], False
+    for row in rows:
+        line = ids[row].reshape(choices)
+        for i in range(choices):
+            alike |= line[i] == NO_EXPERT
+        for other in range(len(near)):
+            of_layer = near[other]
+            for i in range(choices - other - 1):
+                alike |= (line[i] == line[i + other + 1]) & of_layer[i]
+    return not alike
+
+
+def chosen_apart(ids: NDArray[np.uint16], rows: Ints) -> bool:
+    """Whether ``rows`` of ``ids`` uint16[rows, MoE layers, k] choose as many experts as they may in
+    each layer, none of them twice.
+    """
+    _, layers, top_k = ids.shape
+    place, other = np.arange(layers * top_k) % top_k, np.arange(1, top_k)
+    return bool(_choose_apart(ids, rows, place < top_k - other[:, None]))
+
+
+def may_have_one_launch(case: Case) -> bool:
+    """Whether passes of ``case``, which is quick, ``have_one_launch`` if rows choose so."""
+    return (
+        case.gpus == 1
+        and case.kernels != "serial"
+        and case.order == "id"
+        and case.protect == "step"
+        and case.policy.shared_buffers() is None
+        and not is_marked(case)
+        and not case.model.has_encoder
+        and not case.placement.has_replicas
+        and not case.schedule.grows
+        and (int(case.slots.min()) >= case.trace.top_k or not case.miss.loads)
+        and bool((np.diff(case.schedule.offsets) == 1).all())
+    )
+
+
+def have_one_launch(case: Case) -> bool:
+    """Whether each pass of ``case``, which is quick, has one row, and each layer of it one launch
+    of experts that differ, behind copies that wait for nothing but one another.
+    """
+    ids, rows = case.trace.expert_ids, case.schedule.routing_rows
+    return may_have_one_launch(case) and chosen_apart(ids, rows)
