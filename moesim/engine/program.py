@@ -53,8 +53,8 @@ class Program:
     """Counts of a pass, layer and GPU that a chunk holds; None: one an expert."""
 
     def __init__(self, case: Case, *, by_layer: bool = True) -> None:
-        """``by_layer``: counts are kept by MoE layer, as where the clock decides."""
-        self.case, self.by_layer = case, by_layer or case.prefetches
+        """``by_layer``: counts are kept by MoE layer."""
+        self.case, self.by_layer = case, by_layer
         self.routing = Routing(case)
         self.provenance = Provenance(case.prices)
         self.rebalancing: Rebalancing | None = None

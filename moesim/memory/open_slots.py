@@ -30,6 +30,7 @@ from moesim.memory.policy import ARRIVING, INSERTED, PINNED, CachePolicy
 from moesim.memory.policy_reads import Reads, reads_of
 from moesim.memory.residency import LayerCache, specialised_by
 from moesim.memory.variant_cache import Room, Serving, Wanted, serve_steps_with
+from moesim.runtime.bare import whole
 from moesim.runtime.by_address import ByAddress
 from moesim.runtime.compiled import built_in, njit, types, whole_number
 
@@ -124,7 +125,7 @@ DECIDE_OPEN = types.void(DECIDING, *[_INT] * 7)
 
 @built_in
 def shut(slots: Any, pool: int, expert: int) -> None:
-    """``expert`` is no candidate of ``pool``."""
+    """``expert``, which is in a slot, is no candidate of ``pool``."""
     if slots.ranks.shape[1] > 0:
         slots.ranks[pool, slots.slot_of[pool, expert]] = CLOSED
     else:
@@ -173,13 +174,13 @@ def occupy(slots: Any, pool: int, expert: int, victim: int, until: int) -> None:
 @njit(_INT(SLOTS, _INT), cache=True, _nrt=False)
 def lowest_in(slots: Any, pool: int) -> int:
     """The candidate of ``pool`` that goes, where slots are ranked; -1 without one."""
-    return int(lowest(slots.ranks[pool], slots.expert_at[pool]))
+    return int(lowest(whole(slots.ranks[pool]), whole(slots.expert_at[pool])))
 
 
 @njit(_INT(SLOTS, _INT), cache=True, _nrt=False)
 def candidates_in(slots: Any, pool: int) -> int:
     """How many candidates ``pool`` has, where experts are."""
-    idle, count = slots.idle[pool], 0
+    idle, count = whole(slots.idle[pool]), 0
     for e in range(len(idle)):
         count += idle[e]
     return count
@@ -192,8 +193,8 @@ def lift_with(key: Any, own: bool) -> Callable[..., None]:
         """Experts of a layer, so many ``local`` ones from ``first`` on, may go if they were pinned
         up to ``until``.
         """
-        state, slot_of = slots.state[pool], slots.slot_of[pool]
-        pinned, ranks, idle = state[PINNED], slots.ranks[pool], slots.idle[pool]
+        pinned, slot_of = slots.state[pool, PINNED], slots.slot_of[pool]
+        state, ranks, idle = whole(slots.state[pool]), slots.ranks[pool], slots.idle[pool]
         for e in range(first, first + local):
             if 0 < pinned[e] <= until and slot_of[e] >= 0:
                 pinned[e] = 0
@@ -231,24 +232,27 @@ def decide_open_with(
             deciding.planned[i] = 1
         rules = Rules(
             deciding.most_loads, deciding.layers, deciding.serial, deciding.resident_first, False,
-            True, deciding.loads_of, deciding.protects,
+            True, whole(deciding.loads_of), deciding.protects,
         )  # fmt: skip
         cells = Cells(
-            slots.used[pool : pool + 1], slots.slot_of[pool], slots.ranks[pool],
-            slots.expert_at[pool], slots.idle[pool], deciding.over[0], deciding.keys,
-            deciding.index_of, deciding.planned, deciding.missing,
+            whole(slots.used)[pool : pool + 1], whole(slots.slot_of[pool]),
+            whole(slots.ranks[pool]), whole(slots.expert_at[pool]), whole(slots.idle[pool]),
+            whole(deciding.over[0]), whole(deciding.keys), whole(deciding.index_of),
+            whole(deciding.planned), whole(deciding.missing),
         )  # fmt: skip
+        draws = whole(slots.draws)[slots.draws_at[pool] : slots.draws_at[pool + 1]]
         demand = Demand(
-            deciding.offsets, deciding.experts, deciding.next_use[low:], deciding.weights[low:],
-            deciding.prices[:, low:], slots.draws[slots.draws_at[pool] : slots.draws_at[pool + 1]],
-            deciding.moved,
+            whole(deciding.offsets), whole(deciding.experts), whole(deciding.next_use)[low:],
+            whole(deciding.weights)[low:], whole(deciding.prices)[:, low:], draws,
+            whole(deciding.moved),
         )  # fmt: skip
         out = Activations(
-            deciding.expert, deciding.hit, deciding.launch, deciding.wait, deciding.victim,
-            deciding.form,
+            whole(deciding.expert), whole(deciding.hit), whole(deciding.launch),
+            whole(deciding.wait), whole(deciding.victim), whole(deciding.form),
         )  # fmt: skip
+        state = whole(slots.state[pool])
         slots.now[pool] = decide_steps(
-            rules, slots.slots[pool], demand, cells, slots.state[pool], step, slots.now[pool], out
+            rules, slots.slots[pool], demand, cells, state, step, slots.now[pool], out
         )
 
     return decide_open
@@ -275,31 +279,35 @@ def serve_open_with(
             lift(slots, pool + variant, first, local, until)
         rules = Rules(
             deciding.most_loads, deciding.layers, deciding.serial, deciding.resident_first, False,
-            True, deciding.loads_of, deciding.protects,
+            True, whole(deciding.loads_of), deciding.protects,
         )  # fmt: skip
         how = Serving(
-            deciding.loaded, deciding.worse, deciding.upgraded, deciding.instead, deciding.beside
-        )
-        draws = slots.draws[slots.draws_at[pool] : slots.draws_at[end]]
+            whole(deciding.loaded), deciding.worse, whole(deciding.upgraded), deciding.instead,
+            deciding.beside,
+        )  # fmt: skip
+        draws = whole(slots.draws)[slots.draws_at[pool] : slots.draws_at[end]]
         pools = _Pools(
-            slots.slots[pool:end], slots.state[pool:end], slots.now[pool:end],
+            whole(slots.slots)[pool:end], whole(slots.state)[pool:end], whole(slots.now)[pool:end],
             draws.reshape(variants, len(draws) // variants),
         )  # fmt: skip
-        weights = deciding.weights
+        weights = whole(deciding.weights)
         if len(weights) > 0:
             weights = weights[low:high]
         wanted = Wanted(
-            deciding.offsets, deciding.experts[:number], deciding.wanted[low:high], weights
-        )
+            whole(deciding.offsets), whole(deciding.experts)[:number],
+            whole(deciding.wanted)[low:high], weights,
+        )  # fmt: skip
         room = Room(
-            slots.slot_of[pool:end], slots.ranks[pool:end], slots.expert_at[pool:end],
-            slots.idle[pool:end], deciding.over, deciding.keys, deciding.index_of,
-            slots.used[pool:end], deciding.places, deciding.step, deciding.served, deciding.needed,
-            deciding.weighed, deciding.none, deciding.no_prices, deciding.moved,
+            whole(slots.slot_of)[pool:end], whole(slots.ranks)[pool:end],
+            whole(slots.expert_at)[pool:end], whole(slots.idle)[pool:end], whole(deciding.over),
+            whole(deciding.keys), whole(deciding.index_of), whole(slots.used)[pool:end],
+            whole(deciding.places), whole(deciding.step), whole(deciding.served),
+            whole(deciding.needed), whole(deciding.weighed), whole(deciding.none),
+            whole(deciding.no_prices), whole(deciding.moved),
         )  # fmt: skip
         out = Activations(
-            deciding.expert, deciding.hit, deciding.launch, deciding.wait, deciding.victim,
-            deciding.form,
+            whole(deciding.expert), whole(deciding.hit), whole(deciding.launch),
+            whole(deciding.wait), whole(deciding.victim), whole(deciding.form),
         )  # fmt: skip
         serve_steps(rules, how, pools, wanted, room, step, out)
 

@@ -25,18 +25,18 @@ from numba.extending import (
     unbox,
 )
 
+from moesim.runtime.bare import Bare, array_of
+
 cgutils: Any = untyped
 
 __all__ = ["ByAddress", "Placed", "placed"]
 
 WORD = 8
-_FIELDS = ("meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides")
-"""What numba has of an array, in this order."""
 
 
 class ByAddress(types.Type):  # type: ignore[misc,unused-ignore]
     """The type of records of a named tuple ``kind`` with ``members`` of these types: numbers,
-    arrays without gaps, functions, and other such records.
+    arrays without gaps (which are ``Bare``), functions, and other such records.
     """
 
     def __init__(self, kind: type[NamedTuple], *members: Any) -> None:
@@ -53,7 +53,8 @@ class ByAddress(types.Type):  # type: ignore[misc,unused-ignore]
 
     def member(self, name: str) -> Any:
         """The type of a member."""
-        return self.members[self.kind._fields.index(name)]
+        found = self.members[self.kind._fields.index(name)]
+        return Bare(found.dtype, found.ndim) if isinstance(found, types.Array) else found
 
     def place(self, name: str) -> int:
         """Where a member begins, in words."""
@@ -127,7 +128,7 @@ def _read(context: Any, builder: Any, kind: Any, address: Any, name: str) -> Any
     start = cgutils.pointer_add(builder, address, kind.place(name) * WORD, cgutils.voidptr_t)
     if isinstance(member, ByAddress):
         return start
-    if isinstance(member, types.Array):
+    if isinstance(member, Bare):
         return _array(context, builder, member, start)
     if isinstance(member, types.FunctionType):
         return _function(context, builder, member, start)
@@ -148,27 +149,9 @@ def _whole(value: int) -> Any:
 
 
 def _array(context: Any, builder: Any, member: Any, start: Any) -> Any:
-    """An array without gaps, of which nobody counts references."""
     made = context.get_value_type(member)
-    data = made.elements[_FIELDS.index("data")]
-    size = context.get_abi_sizeof(data.pointee)
     shape = [_load(builder, start, 1 + i, cgutils.intp_t) for i in range(member.ndim)]
-    strides = [_whole(size)]
-    for extent in shape[:0:-1]:
-        strides.insert(0, builder.mul(strides[0], extent))
-    items = shape[0]
-    for extent in shape[1:]:
-        items = builder.mul(items, extent)
-    parts = {
-        "meminfo": ir.Constant(made.elements[0], None), "itemsize": _whole(size),
-        "parent": ir.Constant(made.elements[1], None), "nitems": items,
-        "data": _load(builder, start, 0, data), "shape": cgutils.pack_array(builder, shape),
-        "strides": cgutils.pack_array(builder, strides),
-    }  # fmt: skip
-    found = ir.Constant(made, ir.Undefined)
-    for place, name in enumerate(_FIELDS):
-        found = builder.insert_value(found, parts[name], place)
-    return found
+    return array_of(builder, made, _load(builder, start, 0, made.elements[0]), shape)
 
 
 def _function(context: Any, builder: Any, member: Any, start: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from moesim.engine.replay.callback import DRAW, Callback
+from moesim.runtime.bare import whole
 from moesim.runtime.by_address import ByAddress, Placed, placed
 from moesim.runtime.compiled import code_of, njit, types
 
@@ -23,13 +24,14 @@ class Outer(NamedTuple):
     inner: Any
     share: Any
     marks: Any
+    small: Any
     ask: Any
 
 
 INNER = ByAddress(Inner, types.int64[::1], types.int64)
 OUTER = ByAddress(
     Outer, types.boolean, types.int64[:, ::1], INNER, types.float64, types.boolean[::1],
-    types.FunctionType(DRAW),
+    types.int16[:, ::1], types.FunctionType(DRAW),
 )  # fmt: skip
 
 
@@ -46,15 +48,16 @@ def played(outer, row):
     if not outer.flag:
         return -1.0
     of_row = outer.table[row]
-    of_row[-1] = total(outer.inner)
+    whole(of_row)[-1] = total(outer.inner)
+    outer.small[row, 0] += of_row[len(of_row) - 1]
     outer.marks[row] = not outer.marks[row]
     return outer.ask(len(of_row)) * outer.share
 
 
 def made(*, flag: bool) -> Outer:
     inner = Inner(np.array([1, 2, 3]), 10)
-    marks = np.array([False, True])
-    return Outer(flag, np.arange(6).reshape(2, 3), inner, 0.5, marks, Callback(float, DRAW))
+    marks, small = np.array([False, True]), np.full((2, 1), -3, np.int16)
+    return Outer(flag, np.arange(6).reshape(2, 3), inner, 0.5, marks, small, Callback(float, DRAW))
 
 
 def test_members_are_read_and_arrays_written_in_place():
@@ -62,6 +65,7 @@ def test_members_are_read_and_arrays_written_in_place():
     assert code_of(played)(placed(outer, OUTER), 1) == 1.5
     assert outer.table.tolist() == [[0, 1, 2], [3, 4, 16]]
     assert outer.marks.tolist() == [False, False]
+    assert outer.small.tolist() == [[-3], [13]]
     assert code_of(played)(placed(made(flag=False), OUTER), 1) == -1
 
 

@@ -12,6 +12,7 @@ from moesim.memory.forms import IN_SLOT
 from moesim.memory.open_slots import vacate
 from moesim.memory.policy import ARRIVING
 from moesim.memory.variant_cache import Serving, serving_of, some_served
+from moesim.runtime.bare import whole
 from moesim.runtime.compiled import types
 
 _INT = types.int64
@@ -21,12 +22,13 @@ _INT = types.int64
 def read_active_experts(undecided: Any, at: Any, number: int) -> None:
     """The active experts of a work, so many, and their rows."""
     asked, deciding, activating = undecided.asked, undecided.deciding, undecided.activating
-    deciding.offsets[1], weighs = number, len(asked.kept_weight) > 0
+    deciding.offsets[1], weighs, pads = number, len(asked.kept_weight) > 0, len(asked.kept) > 0
     for i in range(number):
         expert = asked.experts[at.low + i]
         deciding.experts[i], deciding.served[i] = expert, 0
-        activating.own[expert] = asked.rows[at.low + i]
-        activating.kept[expert] = asked.kept[at.low + i]
+        rows = asked.rows[at.low + i]
+        activating.own[expert] = rows
+        activating.kept[expert] = asked.kept[at.low + i] if pads else rows
         if weighs:
             activating.kept_weight[expert] = asked.kept_weight[at.low + i]
 
@@ -49,11 +51,12 @@ def _find_serving(undecided: Any, at: Any) -> None:
     how = Serving(
         deciding.loaded, deciding.worse, deciding.upgraded, deciding.instead, deciding.beside
     )
-    number, slot_of = deciding.offsets[1], deciding.slots.slot_of[at.pool : at.pool + variants]
+    number, slot_of = deciding.offsets[1], whole(deciding.slots.slot_of)
+    slot_of = slot_of[at.pool : at.pool + variants]
     for i in range(number):
         e, wanted = at.place * at.local + deciding.experts[i], deciding.wanted[at.low + i]
         deciding.served[i] = serving_of(how, slot_of, 0, e, wanted)
-    some_served(deciding.served[:number], variants, how.instead)
+    some_served(whole(deciding.served)[:number], variants, how.instead)
 
 
 @inlined(types.void(UNDECIDED, AT, _INT, _INT))
@@ -64,7 +67,7 @@ def _cancel(undecided: Any, at: Any, pool: int, shelf: int) -> None:
     x = queue.following[at.gpu, queue.following.shape[1] - 1]
     while left > 0:
         after = queue.following[at.gpu, x]
-        if queue.shelf[x] == shelf:
+        if queue.shelf[at.gpu, x] == shelf:
             left -= 1
             if not needed[x - flat]:
                 lose(undecided, at.gpu, x)

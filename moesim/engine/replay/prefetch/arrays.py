@@ -39,10 +39,11 @@ class Queue(NamedTuple):
     """Prefetches by GPU and expert, int64[gpus, shelves x local experts]: neighbours in the
     queue (linked, with one more column, its ends); when the host has ``issued`` each; its
     ``arrival`` (WAITING before its copy begins, 0 where none was made or it was evicted); what it
-    is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence; and on which
-    ``account`` it is counted: ``ended`` int64[gpus, accounts, 4], an account for each (MoE layer,
-    pass of ``turns`` at a time, variant). Of experts int64[shelves x local experts] their
-    ``shelf``. How many of each shelf ``wait`` int64[gpus, shelves]; ``engine`` int64[gpus, 4].
+    is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence; on which ``account`` it
+    is counted: ``ended`` int64[gpus, accounts, 4], an account for each (MoE layer, pass of
+    ``turns``, a power of two, at a time, variant); and on which ``shelf`` it is. Of shelves
+    int64[shelves] the ``bytes`` of an expert and what its copy takes, ``copy_ns``; how many of each
+    ``wait`` int64[gpus, shelves]; ``engine`` int64[gpus, 4].
     """
 
     following: Any
@@ -55,14 +56,17 @@ class Queue(NamedTuple):
     ended: Any
     turns: Any
     shelf: Any
+    bytes: Any
+    copy_ns: Any
     waits: Any
     engine: Any
 
 
 class Asked(NamedTuple):
-    """A chunk's active experts, a row of ``offsets`` int64[works, passes + 1] for each work, from
-    ``base`` on, and aligned with them rows with and without padding, and the gate weight of the
-    latter, where it is counted (or none).
+    """A chunk's active experts int16, a row of ``offsets`` int32[works, passes + 1] for each work,
+    from ``base`` on, and aligned with them rows int32 with padding and without (none where there is
+    no padding), and the gate weight of the latter, where it is counted (or none). As small as they
+    can be: each is read once, from as many places as there are works.
     """
 
     base: Any
@@ -75,7 +79,7 @@ class Asked(NamedTuple):
 
 class Predicted(NamedTuple):
     """A chunk's predictions: ``index`` int64[origins, MoE layers, gpus] is the row, of which
-    0 is empty, of ``offsets`` int64[rows, passes + 1] into ``experts``, from ``base`` on;
+    0 is empty, of ``offsets`` int32[rows, passes + 1] into ``experts`` int16, from ``base`` on;
     ``active`` bool[passes, MoE layers].
     """
 
@@ -88,11 +92,13 @@ class Predicted(NamedTuple):
 
 class Patterns(NamedTuple):
     """Prices of launches by pattern (the kind of layer, then rows): ``table`` int64[places] the
-    number of each pattern plus 1, or 0; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
+    number of each pattern plus 1, or 0; ``ones`` int64[kinds, lengths] likewise of those whose
+    experts have a row each; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
     ``filled`` int64[1] patterns so far; ``asked`` int64 the one that is looked for.
     """
 
     table: Any
+    ones: Any
     starts: Any
     rows: Any
     price: Any
@@ -102,13 +108,12 @@ class Patterns(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """The kind of each shelf and the ``bytes`` of its experts. Prices by kind of layer and rows of
+    """The kind of each shelf. Prices by kind of layer and rows of
     the host's experts, by rows of moving them, and by kind and number of experts of reading them
     over the link; with their uses. Empty where not needed.
     """
 
     kinds: Any
-    bytes: Any
     cpu_ns: Any
     cpu_uses: Any
     moved_ns: Any
@@ -176,22 +181,22 @@ class Stored(NamedTuple):
 class Variants(NamedTuple):
     """The variants of experts, of which there are so many in ``number``, 1 where they have none:
     ``of_form`` int64[forms] the variant of each form, and whether its rows ``move`` to another
-    expert; what copies take, by MoE layer and form, ``copy_ns`` int64[MoE layers, forms], and of
-    prefetches, ``ahead_ns`` int64[shelves]. ``served`` as in ``ahead.Undecided``.
+    expert; what copies take, by MoE layer and form, ``copy_ns`` int64[MoE layers, forms].
+    ``served`` as in ``ahead.Undecided``.
     """
 
     number: Any
     of_form: Any
     moves: Any
     copy_ns: Any
-    ahead_ns: Any
     served: Any
 
 
 class Undecided(NamedTuple):
     """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
     draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
-    layers, gpus, COUNTED and forms], which are filled in.
+    layers (or 1), gpus, COUNTED and forms], and of these by layer what copies ``rest`` on int64[MoE
+    layers, gpus, COUNTED and forms], to which is added.
     """
 
     ask: Any
@@ -211,6 +216,7 @@ class Undecided(NamedTuple):
     local: Any
     first: Any
     counts: Any
+    rest: Any
 
 
 class At(NamedTuple):

@@ -65,16 +65,16 @@ def _queue_all(undecided: Any, first_of: Any, at: Any, gpus: int) -> int:
 @inlined(_INT(FIXED, UNDECIDED, AT, _INT))
 def _copy_all(fixed: Any, undecided: Any, at: Any, copied: int) -> int:
     """Copy what is queued, behind a copy that ends at ``copied``; returns the end."""
-    queue, gpu, sizes = undecided.queue, at.gpu, undecided.beside.bytes
+    queue, gpu = undecided.queue, at.gpu
     nobody = queue.following.shape[1] - 1
     expert = queue.following[gpu, nobody]
     while expert != nobody:
-        shelf, issued = queue.shelf[expert], queue.issued[gpu, expert]
+        shelf, issued = queue.shelf[gpu, expert], queue.issued[gpu, expert]
         start = copy_start(fixed.blocking != 0, fixed.copy, at.now, issued, copied)
         if len(undecided.stored.there) > 0:
             start = max(start, undecided.stored.there[gpu, expert] - fixed.read_lead[shelf])
-        copied = start + undecided.variants.ahead_ns[shelf]
-        begin(queue, sizes, gpu, expert, copied)
+        copied = start + undecided.queue.copy_ns[shelf]
+        begin(queue, gpu, expert, copied)
         expert = queue.following[gpu, nobody]
     return int(copied)
 

@@ -18,8 +18,6 @@ class BesidePrices:
 
     def __init__(self, case: Case, provenance: Provenance, launches: LaunchPrices) -> None:
         self.case, self.provenance, self.launches = case, provenance, launches
-        every = [launches.specs[kind].moe for kind in launches.kinds.tolist()]
-        self.sizes = np.array([moe.expert.bytes for moe in every if moe is not None])
         self.moved: list[int] = []
         most = len(launches.asked)
         shape = (len(launches.specs), most if case.miss.uses_link else 0)
@@ -45,9 +43,7 @@ class BesidePrices:
             cpu_ns[kind] = self.case.prices.price(self.case.beside, spec, rows)
         moved = np.array(self.moved[:together], np.int64)
         uses = np.zeros_like(cpu_ns), np.zeros_like(self.link_ns)
-        return Beside(
-            self.launches.kinds, self.sizes, cpu_ns, uses[0], moved, self.link_ns, uses[1]
-        )
+        return Beside(self.launches.kinds, cpu_ns, uses[0], moved, self.link_ns, uses[1])
 
     def _move(self, rows: int) -> None:
         """Know what the host's start and moving fewer than ``rows`` rows down and up take."""

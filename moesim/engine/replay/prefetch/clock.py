@@ -66,7 +66,7 @@ def _decide_work(
     stores = len(one.stored.there) > 0
     if stores:
         advance_reads(fixed, one, gpus, g, at.now)
-    advance(one.queue, one.variants.ahead_ns, one.beside.bytes, g, at.now)
+    advance(one.queue, g, at.now)
     read_active_experts(one, at, one.asked.offsets[k, p + 1] - one.asked.offsets[k, p])
     if at.pool == NOT_POOLED:
         all_hit(one)
@@ -74,11 +74,12 @@ def _decide_work(
         end_prefetches(one, at)
         decide_activations(one, decide, at)
     note_served(one, at)
-    counts = one.counts[p, at.layer, g]
+    row = at.layer if one.counts.shape[1] > 1 else 0
+    counts = one.counts[p, row, g]
     queue_copies(one, at, counts)
     if stores:
         read_wanted(fixed, gpus, one, at, counts)
-    price_work(one, at.layer, counts)
+    price_work(one, at, counts)
     issues = told[LOADS]
     if one.choices[EVERY] == 0:
         issues = prefetch(one, first_of, at, len(gpus.time))

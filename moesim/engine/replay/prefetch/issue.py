@@ -24,6 +24,7 @@ from moesim.engine.replay.prefetch.types import AT, UNDECIDED, part
 from moesim.memory.decisions import CLOSED, FIRST
 from moesim.memory.open_slots import candidates_in, lowest_in, occupy
 from moesim.memory.open_slots import pin as pin_in
+from moesim.runtime.bare import whole
 from moesim.runtime.compiled import record, types
 
 _INT, _FIRST = types.int64, types.FunctionType(FIRST)
@@ -55,7 +56,8 @@ def _first(undecided: Any, first_of: Any, pool: int) -> int:
     if candidates_in(slots, pool) == 0:
         return -1
     draw = undecided.draw_of(pool) if len(slots.draws) > 0 else 0.0
-    return int(first_of(slots.idle[pool], slots.state[pool], draw, undecided.activating.keys))
+    idle, state = whole(slots.idle[pool]), whole(slots.state[pool])
+    return int(first_of(idle, state, draw, whole(undecided.activating.keys)))
 
 
 @part(_INT(UNDECIDED, _FIRST, AT, _INT, _INT))
@@ -68,17 +70,21 @@ def _victim(undecided: Any, first_of: Any, at: Any, pool: int, own: int) -> int:
     number = deciding.offsets[1] if own >= 0 else 0
     for i in range(number):
         e = first + deciding.experts[i]
-        if deciding.served[i] == own and ranks:
+        if deciding.served[i] != own or slots.slot_of[pool, e] < 0:
+            continue
+        if ranks:
             slot = slots.slot_of[pool, e]
             ranked[i], slots.ranks[pool, slot] = slots.ranks[pool, slot], CLOSED
-        elif deciding.served[i] == own:
+        else:
             ranked[i], slots.idle[pool, e] = slots.idle[pool, e], False
     victim = _first(undecided, first_of, pool)
     for i in range(number):
         e = first + deciding.experts[i]
-        if deciding.served[i] == own and ranks:
+        if deciding.served[i] != own or slots.slot_of[pool, e] < 0:
+            continue
+        if ranks:
             slots.ranks[pool, slots.slot_of[pool, e]] = ranked[i]
-        elif deciding.served[i] == own:
+        else:
             slots.idle[pool, e] = ranked[i] != 0
     return int(victim)
 
@@ -129,7 +135,7 @@ def prefetch_for(
     """Prefetch the experts predicted for a layer ``ahead``, with at most ``allowed`` bytes in the
     queue; returns the copies issued in this layer, ``issued`` before.
     """
-    pools, queue, sizes = undecided.pools, undecided.queue, undecided.beside.bytes
+    pools, queue = undecided.pools, undecided.queue
     slots, layers = undecided.deciding.slots, undecided.predicted.active.shape[1]
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * at.local
     stores, gpu = len(undecided.stored.fresh) > 0, at.gpu
@@ -138,7 +144,7 @@ def prefetch_for(
         shelf, into, victim = variant * layers + ahead.layer, pool + variant, -1
         if _there(undecided, pool, first + e, variant) >= 0:
             continue
-        if queue.engine[gpu, QUEUED] + sizes[shelf] > allowed:
+        if queue.engine[gpu, QUEUED] + queue.bytes[shelf] > allowed:
             continue
         x = shelf * at.local + e
         if slots.used[into] >= slots.slots[into]:
@@ -152,7 +158,7 @@ def prefetch_for(
         issued += 1
         queue.issued[gpu, x] = at.now + issued * at.copy
         account = account_of(undecided, ahead.layer, ahead.step, variant)
-        enter(queue, sizes, gpu, x, ahead.until, account)
+        enter(queue, gpu, x, ahead.until, account)
         if stores:
             undecided.stored.fresh[issued - undecided.decided.told[LOADS] - 1] = x
     return int(issued)

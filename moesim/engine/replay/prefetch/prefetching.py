@@ -46,14 +46,14 @@ class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
 
     def __init__(self, case: Case, keep: Keep) -> None:
-        self.program = program_of(case, by_layer=True)
+        self.program = program_of(case, by_layer=keep.by_layer or case.gpus > 1)
         self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
         decides = decide_open_of(policy, type(case.miss), variants=case.variants is not None)
         self.functions = (decides, first_of(policy))
         self.decide = code_of(play_deciding)
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
-        self.choices, self.queue = choices_of(case), queue_of(case)
+        self.choices, self.queue = choices_of(case), queue_of(self.program)
         self.pools = pools_of(case, self.program.residencies)
         self.deciding = deciding_of(case, self.program.residencies)
         self.scratch = scratch_of(case, self.deciding.slots.slot_of.shape[1])
@@ -100,12 +100,14 @@ class Prefetching:
         asked, deciding = asked_of(case, chunk, self.deciding, beside.moved_ns)
         patterns = self.launches.expect(asked)
         table = self.tally.add(chunk)
+        rest = np.zeros((len(case.model.moe_layers), *table.shape[2:]), np.int64)
         predicted = predicted_of(case, chunk.undecided.predictions)
         self.stored = with_host_draws(self.stored, self.hosts, case, asked, predicted)
         undecided = Undecided(
             self.launches.ask, self.draw, self.choices, deciding, self.pools, self.queue, asked,
             predicted, patterns, beside, *self.scratch, self.stored,
             self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
+            rest,
         )  # fmt: skip
         given = fixed, passes, self.works, gpus, filled, placed(undecided, UNDECIDED)
         self.decide(*given, *self.functions)
@@ -113,7 +115,7 @@ class Prefetching:
         self.draw.check()
         self.launches.settle(patterns)
         self.beside.settle(beside)
-        self._count_copies(table)
+        self._count_copies(rest)
 
     def _collective(self, chunk: Chunk, prices: dict[int, Ints]) -> Ints:
         shape = (len(self.case.model.moe_layers), chunk.passes)
@@ -123,10 +125,12 @@ class Prefetching:
             else np.zeros(shape, np.int64)
         )
 
-    def _count_copies(self, table: Ints) -> None:
-        """Count what the prices of a chunk's copies rest on, from the ``table`` of its counts."""
+    def _count_copies(self, rest: Ints) -> None:
+        """Count what the prices of a chunk's copies rest on, from counts of all its passes
+        int64[MoE layers, gpus, columns].
+        """
         none = np.zeros(0, np.int64)
-        counts = Counts.of(table, self.case.forms, none, none)
+        counts = Counts.of(rest[None], self.case.forms, none, none)
         copies = counts.copies.sum(axis=(0, 2))[:, None]
         if self.case.variants is not None:
             copies = counts.missed.sum(axis=(0, 2))
@@ -134,4 +138,4 @@ class Prefetching:
         for layer, numbers in enumerate(copies.tolist()):
             self.program.work.count_copies(layer, numbers)
         if self.program.storage is not None:
-            self.program.storage.reads[:, 0] += table[..., STORAGE_READS].sum(axis=(0, 2))
+            self.program.storage.reads[:, 0] += rest[..., STORAGE_READS].sum(axis=1)

@@ -21,10 +21,10 @@ from moesim.runtime.compiled import code_of, types
 _FLAT = types.int64[::1]
 
 
-@part(types.int64(types.int64[::1], types.int64, types.int64))
-def _hash(pattern: Any, start: int, end: int) -> int:
-    value = end - start
-    for i in range(start, end):
+@part(types.int64(PATTERNS, types.int64))
+def _hash(known: Any, length: int) -> int:
+    pattern, value = known.asked, length
+    for i in range(length):
         value = ((value ^ pattern[i]) & LOW) * MULTIPLIER
         value ^= value >> 29
     return value
@@ -34,7 +34,7 @@ def _hash(pattern: Any, start: int, end: int) -> int:
 def _look_up(known: Any, length: int) -> int:
     """The number of the pattern in ``asked``; -1 - its place in the table where it is not known."""
     table, starts, rows, asked = known.table, known.starts, known.rows, known.asked
-    place = _hash(asked, 0, length) & (len(table) - 1)
+    place = _hash(known, length) & (len(table) - 1)
     while table[place] > 0:
         number = table[place] - 1
         start, i = starts[number], 0
@@ -60,12 +60,25 @@ def _keep(known: Any, length: int, place: int) -> int:
 
 
 @part(types.int64(types.FunctionType(ASK), PATTERNS, types.int64))
-def price_of(ask: Any, known: Any, length: int) -> int:
-    """The price of the pattern in ``asked``, which is counted; ``ask`` where it is not known."""
+def _number_of(ask: Any, known: Any, length: int) -> int:
+    """The number of the pattern in ``asked``; ``ask`` for its price where it is not known."""
     number = _look_up(known, length)
     if number < 0:
         number = _keep(known, length, -1 - number)
         known.price[number] = ask(length)
+    return int(number)
+
+
+@part(types.int64(types.FunctionType(ASK), PATTERNS, types.int64, types.boolean))
+def price_of(ask: Any, known: Any, length: int, ones: bool) -> int:
+    """The price of the pattern in ``asked``, which is counted; ``ones``: all its rows are 1."""
+    if ones:
+        kind = known.asked[0]
+        if known.ones[kind, length] == 0:
+            known.ones[kind, length] = 1 + _number_of(ask, known, length)
+        number = known.ones[kind, length] - 1
+    else:
+        number = _number_of(ask, known, length)
     known.uses[number] += 1
     return int(known.price[number])
 
@@ -117,13 +130,18 @@ class LaunchPrices:
         for at once.
         """
         steps, active = asked.offsets.shape[0] * (asked.offsets.shape[1] - 1), len(asked.rows)
+        of_ones = len(self.specs), len(self.asked) + 1
+        few = asked.rows.max(initial=0) <= 1 and self.case.kernels != "block_sparse"
+        if few:  # a pattern is a kind and a length
+            steps, active = 0, of_ones[0] * of_ones[1] ** 2
         most = steps + 2 * active + 1
         price, uses = np.zeros((2, most), np.int64)
         known = Patterns(
-            np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(most + 1, np.int64),
-            np.zeros(steps + 4 * active, np.int64), price, uses, np.zeros(1, np.int64), self.asked,
+            np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(of_ones, np.int64),
+            np.zeros(most + 1, np.int64), np.zeros(steps + 4 * active, np.int64), price, uses,
+            np.zeros(1, np.int64), self.asked,
         )  # fmt: skip
-        if self.case.kernels != "serial" and self.case.flags.on_gpu.all():
+        if not few and self.case.kernels != "serial" and self.case.flags.on_gpu.all():
             first, pads = self.kinds[: len(self.case.model.moe_layers)], self.case.kernels
             placed_in = placed(known, PATTERNS), placed(asked, ASKED)
             code_of(_keep_steps)(*placed_in, first, self.slots, pads == "block_sparse")

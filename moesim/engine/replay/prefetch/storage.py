@@ -9,12 +9,12 @@ from moesim.engine.replay.clock.records import FIXED, GPUS
 from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import COPIES, HOST_THERE, LAUNCHES, READ, WAITING
 from moesim.engine.replay.prefetch.queue import drop
-from moesim.engine.replay.prefetch.types import AT, UNDECIDED, part
+from moesim.engine.replay.prefetch.types import AT, COUNTS, UNDECIDED, part
 from moesim.memory.forms import Flags
 from moesim.memory.open_slots import vacate
 from moesim.runtime.compiled import types
 
-_INT, _FLAT = types.int64, types.int64[::1]
+_INT = types.int64
 ON_HOST, NOWHERE = Flags._fields.index("on_host"), Flags._fields.index("nowhere")
 MISSED, LATE = 1, 2
 """What a wanted expert is: to be asked for, or late, and its read waits."""
@@ -38,7 +38,7 @@ def lose(undecided: Any, gpu: int, expert: int) -> None:
         slots = stored.deciding.slots
         if len(slots.slots) > 0 and slots.slot_of[gpu, stored.number[gpu, expert]] >= 0:
             vacate(slots, gpu, stored.number[gpu, expert])
-    drop(queue, undecided.beside.bytes, gpu, expert)
+    drop(queue, gpu, expert)
 
 
 @part(types.void(UNDECIDED, _INT, _INT, _INT))
@@ -65,7 +65,7 @@ def advance_reads(fixed: Any, undecided: Any, gpus: Any, gpu: int, now: int) -> 
             start = max(free, stored.asked[gpu, expert])
             if start >= now:
                 break
-            layer = queue.shelf[expert]
+            layer = queue.shelf[gpu, expert]
             free = start + fixed.read_busy[layer]
             stored.there[gpu, expert] = free + fixed.read_after[layer]
             may_copy = stored.there[gpu, expert] - fixed.read_lead[layer]
@@ -121,7 +121,7 @@ def _wait_for(fixed: Any, undecided: Any, at: Any) -> None:
             decided.copy_issued[copy] = max(stored.issued[gpu, x], at.now)
 
 
-@inlined(types.void(FIXED, GPUS, UNDECIDED, AT, _FLAT))
+@inlined(types.void(FIXED, GPUS, UNDECIDED, AT, COUNTS))
 def read_wanted(fixed: Any, gpus: Any, undecided: Any, at: Any, counts: Any) -> None:
     """The activations of a work ask for what they miss, and what is not in memory is read, in
     ascending order; late ones whose reads wait are among them.
@@ -148,8 +148,10 @@ def read_wanted(fixed: Any, gpus: Any, undecided: Any, at: Any, counts: Any) -> 
             free += fixed.read_busy[layer]
             stored.there[gpu, flat + e] = free + fixed.read_after[layer]
     gpus.drive[node] = free
-    counts[HOST_HITS], counts[READS_AHEAD] = hits, ended[READ]
-    counts[STORAGE_READS] = reads + ended[READ]
+    counts[HOST_HITS] += hits
+    counts[READS_AHEAD] += ended[READ]
+    counts[STORAGE_READS] += reads + ended[READ]
+    undecided.rest[layer, gpu, STORAGE_READS] += reads + ended[READ]
     ended[READ] = 0
     _wait_for(fixed, undecided, at)
 
@@ -171,5 +173,5 @@ def read_ahead(fixed: Any, undecided: Any, at: Any, fresh: int) -> None:
             stored.issued[gpu, x], stored.asked[gpu, x] = queue.issued[gpu, x], at.now
             queue.issued[gpu, x] = WAITING
         elif stored.there[gpu, x] > at.now:
-            may_copy = stored.there[gpu, x] - fixed.read_lead[queue.shelf[x]]
+            may_copy = stored.there[gpu, x] - fixed.read_lead[queue.shelf[gpu, x]]
             queue.issued[gpu, x] = max(queue.issued[gpu, x], may_copy)

@@ -110,15 +110,19 @@ def variants_of(program: Program) -> Variants:
         of_form=np.zeros(forms, np.int64) if case.variants is None else case.variants.variant_of,
         moves=np.array([form == SUBSTITUTED for form in case.forms], np.bool_),
         copy_ns=np.broadcast_to(prices, (len(layers), forms)).copy(),
-        ahead_ns=np.ascontiguousarray(prices.T[:count]).ravel(),
         served=np.zeros((0, 0, 0, 0), np.int8),
     )
 
 
-def queue_of(case: Case) -> Queue:
+def queue_of(program: Program) -> Queue:
     """No prefetch yet."""
+    case, work = program.case, program.work
+    prices = np.stack([work.copy_ns_of(layer) for layer in range(len(case.model.moe_layers))])
+    specs = [one.spec.moe for one in work.launches]
+    sizes = np.array([0 if moe is None else moe.expert.bytes for moe in specs])
     layers, variants = len(case.model.moe_layers), variants_in(case)
-    most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
+    most = int(local.max())
     shelves, turns = variants * layers, 1 << (max(2, case.prefetch.every) - 1).bit_length()
     shape = (case.gpus, shelves * most)
     ends = (shape[0], shape[1] + 1)
@@ -132,7 +136,9 @@ def queue_of(case: Case) -> Queue:
         account=np.zeros(shape, np.int64),
         ended=np.zeros((case.gpus, layers * turns * variants, 4), np.int64),
         turns=turns,
-        shelf=np.repeat(np.arange(shelves), most),
+        shelf=np.minimum(np.arange(shelves * most) // local[:, None], shelves - 1),
+        bytes=sizes[work.variants.T.ravel()],
+        copy_ns=np.ascontiguousarray(prices.T[:variants]).ravel(),
         waits=np.zeros((case.gpus, shelves), np.int64),
         engine=np.zeros((case.gpus, 4), np.int64),
     )
@@ -158,14 +164,14 @@ def asked_of(case: Case, chunk: Chunk, deciding: Deciding, moved: Ints) -> tuple
     parts = [chunk.undecided.asked[key] for key in keys]
     needed = [chunk.undecided.active[key] for key in keys]
     numbers = [len(one.active_experts.experts) for one in parts]
-    rows, kept, weight = (np.concatenate(one) for one in list(zip(*needed, strict=True))[2:])
+    pads = any(one.kept is not one.rows for one in needed)
     asked = Asked(
         base=np.cumsum([0, *numbers[:-1]]),
-        offsets=np.stack([one.active_experts.offsets for one in parts]),
-        experts=np.concatenate([one.active_experts.experts for one in parts]),
-        rows=rows,
-        kept=kept,
-        kept_weight=weight,
+        offsets=_together([one.active_experts.offsets[None] for one in parts], np.int32),
+        experts=_together([one.active_experts.experts for one in parts], np.int16),
+        rows=_together([one.rows for one in needed], np.int32),
+        kept=_together([one.kept for one in needed if pads], np.int32),
+        kept_weight=np.concatenate([one.weight for one in needed]),
     )
     return asked, deciding._replace(
         next_use=_aligned([one.next_use for one in parts], numbers),
@@ -174,6 +180,13 @@ def asked_of(case: Case, chunk: Chunk, deciding: Deciding, moved: Ints) -> tuple
         wanted=_aligned([one.wanted for one in parts], numbers),
         moved=moved,
     )
+
+
+def _together(parts: list[Ints], dtype: Any) -> NDArray[Any]:
+    """``parts`` one behind the other, as small whole numbers."""
+    if not parts:
+        return np.zeros(0, dtype)
+    return np.concatenate(parts, dtype=dtype, casting="same_kind")
 
 
 def _aligned(parts: list[Ints | None], numbers: list[int], shape: tuple[int, ...] = ()) -> Ints:
@@ -200,8 +213,8 @@ def predicted_of(case: Case, predictions: Predictions) -> Predicted:
     return Predicted(
         index=index,
         base=np.cumsum([0, *numbers[:-1]]),
-        offsets=np.stack([one.offsets for one in found]),
-        experts=np.concatenate([one.experts for one in found]),
+        offsets=_together([one.offsets[None] for one in found], np.int32),
+        experts=_together([one.experts for one in found], np.int16),
         active=np.ascontiguousarray(active),
     )
 

@@ -22,6 +22,7 @@ from moesim.engine.replay.prefetch.arrays import (
     Variants,
 )
 from moesim.memory.open_slots import DECIDE_OPEN, DECIDING
+from moesim.runtime.bare import Bare
 from moesim.runtime.by_address import ByAddress
 from moesim.runtime.compiled import njit, record, types
 
@@ -30,17 +31,21 @@ _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, 
 _MARKS, _MASK, _INT = types.boolean[::1], types.boolean[:, ::1], types.int64
 
 POOLS = ByAddress(Pools, _FLAT, _FLAT)
-QUEUE = ByAddress(Queue, *[_TABLE] * 5, _MASK, _TABLE, _CUBE, _INT, _FLAT, _TABLE, _TABLE)
-ASKED = ByAddress(Asked, _FLAT, _TABLE, *[_FLAT] * 4)
-PREDICTED = ByAddress(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
-PATTERNS = ByAddress(Patterns, *[_FLAT] * 7)
-BESIDE = ByAddress(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
+QUEUE = ByAddress(
+    Queue, *[_TABLE] * 5, _MASK, _TABLE, _CUBE, _INT, _TABLE, _FLAT, _FLAT, _TABLE, _TABLE
+)  # fmt: skip
+_SHORTS, _HALVES = types.int16[::1], types.int32[::1]
+_OFFSETS = types.int32[:, ::1]
+ASKED = ByAddress(Asked, _FLAT, _OFFSETS, _SHORTS, _HALVES, _HALVES, _FLAT)
+PREDICTED = ByAddress(Predicted, _CUBE, _FLAT, _OFFSETS, _SHORTS, _MASK)
+PATTERNS = ByAddress(Patterns, _FLAT, _TABLE, *[_FLAT] * 6)
+BESIDE = ByAddress(Beside, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
 ACTIVATING = ByAddress(Activating, *[_FLAT] * 3, _MARKS, _MARKS, _MASK, _FLAT, _FLAT, _TABLE)
 DECIDED = ByAddress(Decided, *[_FLAT] * 11)
 DECIDE = types.FunctionType(DECIDE_OPEN)
 STORED = ByAddress(Stored, DECIDE, DECIDING, *[_TABLE] * 4, _MASK, _FLAT, _FLAT)
 VARIANTS = ByAddress(
-    Variants, _INT, _FLAT, _MARKS, _TABLE, _FLAT, types.int8[:, :, :, ::1]
+    Variants, _INT, _FLAT, _MARKS, _TABLE, types.int8[:, :, :, ::1]
 )  # fmt: skip
 AT = record(At, *[_INT] * len(At._fields))
 UNDECIDED = ByAddress(
@@ -48,8 +53,11 @@ UNDECIDED = ByAddress(
     types.FunctionType(ASK), types.FunctionType(DRAW),
     _FLAT, DECIDING, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
     STORED, VARIANTS, _FLAT,
-    _INT, types.int64[:, :, :, ::1],
+    _INT, types.int64[:, :, :, ::1], _CUBE,
 )  # fmt: skip
+
+
+COUNTS = Bare(_INT, 1)
 
 
 def in_place(signature: Any, **options: Any) -> Callable[[Function], Function]:

@@ -43,13 +43,13 @@ from moesim.engine.replay.prefetch.arrays import (
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import leave
 from moesim.engine.replay.prefetch.storage import account_of, lose
-from moesim.engine.replay.prefetch.types import AT, DECIDED, UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, COUNTS, DECIDED, UNDECIDED
 from moesim.runtime.compiled import types
 
-_INT, _FLAT = types.int64, types.int64[::1]
+_INT = types.int64
 
 
-@inlined(types.void(UNDECIDED, AT, _FLAT, _INT, _INT))
+@inlined(types.void(UNDECIDED, AT, COUNTS, _INT, _INT))
 def _count_use(undecided: Any, at: Any, counts: Any, expert: int, variant: int) -> None:
     """Count whether a hit uses a prefetch, and whether that was read from storage. Those made
     before passes may be used in a later pass than their own, and count once.
@@ -81,25 +81,24 @@ def _add_copy(
     return copy + 1
 
 
-@inlined(types.void(UNDECIDED, AT, _FLAT))
+@inlined(types.void(UNDECIDED, AT, COUNTS))
 def _count_ended(undecided: Any, at: Any, counts: Any) -> None:
     """Count the prefetches for a layer that have ended, on accounts which begin anew."""
-    told, sizes, variants = (
-        undecided.decided.told,
-        undecided.beside.bytes,
-        undecided.variants.number,
-    )
-    layers = undecided.predicted.active.shape[1]
+    told, variants, rest = undecided.decided.told, undecided.variants.number, undecided.rest
+    queue, layers = undecided.queue, undecided.predicted.active.shape[1]
     first = account_of(undecided, at.layer, at.step, 0)
     for variant in range(variants):
-        of = undecided.queue.ended[at.gpu, first + variant]
+        of = queue.ended[at.gpu, first + variant]
         started = of[BEGUN] + of[PROMOTED]
         counts[TAKEN_OVER] += of[PROMOTED]
         counts[STARTED] += started
         counts[CANCELLED] += of[MEANT] - started
-        told[PROMOTED_BYTES] += of[PROMOTED] * sizes[variant * layers + at.layer]
+        rest[at.layer, at.gpu, STARTED] += started
+        told[PROMOTED_BYTES] += of[PROMOTED] * queue.bytes[variant * layers + at.layer]
         if variants > 1:
-            counts[len(counts) - 2 * variants + variant] = started
+            column = len(counts) - 2 * variants + variant
+            counts[column] += started
+            rest[at.layer, at.gpu, column] += started
         of[MEANT] = of[BEGUN] = of[PROMOTED] = 0
 
 
@@ -112,15 +111,15 @@ def _take(undecided: Any, at: Any, x: int, shelf: int, launch: int, copies: int)
     if queue.arrival[gpu, x] != WAITING:
         decided.there[launch] = max(decided.there[launch], queue.arrival[gpu, x])
         return copies
-    leave(queue, undecided.beside.bytes, gpu, x)
-    issued, copy_ns = max(queue.issued[gpu, x], at.now), undecided.variants.ahead_ns[shelf]
+    leave(queue, gpu, x)
+    issued, copy_ns = max(queue.issued[gpu, x], at.now), undecided.queue.copy_ns[shelf]
     e = x - shelf * at.local
     queue.arrival[gpu, x] = 0
     queue.ended[gpu, queue.account[gpu, x], PROMOTED] += 1
     return int(_add_copy(decided, copies, e, launch, -1, issued, copy_ns))
 
 
-@inlined(types.void(UNDECIDED, AT, _FLAT))
+@inlined(types.void(UNDECIDED, AT, COUNTS))
 def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     """The demand copies of the activations, promoted ones among them; follows evictions. ``counts``
     int64[COUNTED and forms] of this layer, pass and GPU.
@@ -156,7 +155,9 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
             issued, copy_ns = at.now + loads * at.copy, variants.copy_ns[at.layer, form]
             copies = _add_copy(decided, copies, e, launch, wait, issued, copy_ns)
     decided.told[LAUNCHES], decided.told[COPIES], decided.told[LOADS] = launches, copies, loads
-    counts[LATE], counts[CAUSED], decided.told[PROMOTED_BYTES] = late, caused, 0
+    counts[LATE] += late
+    counts[CAUSED] += caused
+    decided.told[PROMOTED_BYTES] = 0
     _count_ended(undecided, at, counts)
 
 
@@ -179,38 +180,58 @@ def _move_rows(undecided: Any) -> None:
         activating.own[best] += moved
 
 
-@inlined(types.void(UNDECIDED, *[types.int64] * 4))
-def _price_launch(undecided: Any, kind: int, launch: int, length: int, linked: int) -> None:
+@inlined(types.void(UNDECIDED, *[_INT] * 4, types.boolean))
+def _price_launch(
+    undecided: Any, kind: int, launch: int, length: int, linked: int, ones: bool
+) -> None:
     """The price of ``launch``, whose pattern is asked for, if it has experts; so many of them are
-    ``linked``: read over the link.
+    ``linked``: read over the link. ``ones``: each has one row.
     """
     if length == 1:
         return
     decided, beside = undecided.decided, undecided.beside
-    price = price_of(undecided.ask, undecided.patterns, length)
+    price = price_of(undecided.ask, undecided.patterns, length, ones)
     decided.kernel_ns[launch], decided.read_ns[launch] = price, 0
     if linked > 0:
         decided.read_ns[launch] = max(beside.link_ns[kind, linked] - price, 0)
         beside.link_uses[kind, linked] += 1
 
 
-@inlined(types.void(UNDECIDED, types.int64, _FLAT))
-def price_work(undecided: Any, layer: int, counts: Any) -> None:
-    """Prices of the activations' launches and of the host's experts; counts the activations."""
-    known, beside, activating = undecided.patterns, undecided.beside, undecided.activating
-    deciding, variants = undecided.deciding, undecided.variants
-    kind, number = beside.kinds[layer], deciding.offsets[1]
+@inlined(_INT(UNDECIDED, *[_INT] * 4))
+def _ask_for(undecided: Any, layer: int, form: int, length: int, own: int) -> int:
+    """An expert's ``own`` rows become the last of a pattern of so many; returns them, padded."""
+    known, kinds = undecided.patterns, undecided.beside.kinds
     layers = undecided.predicted.active.shape[1]
+    known.asked[0] = kinds[undecided.variants.of_form[form] * layers + layer]
+    if undecided.choices[PADS] != 0:
+        own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
+    known.asked[length] = own
+    return own
+
+
+@inlined(types.void(COUNTS, *[_INT] * 4))
+def _count_rows(counts: Any, rows: int, kept: int, skipped: int, weight: int) -> None:
+    counts[ROWS] += rows
+    counts[KEPT_ROWS] += kept
+    counts[SKIPPED_ROWS] += skipped
+    counts[SKIPPED_WEIGHT] += weight
+
+
+@inlined(types.void(UNDECIDED, AT, COUNTS))
+def price_work(undecided: Any, at: Any, counts: Any) -> None:
+    """Prices of the activations' launches and of the host's experts; counts the activations."""
+    beside, activating, rest = undecided.beside, undecided.activating, undecided.rest
+    deciding, variants, layer = undecided.deciding, undecided.variants, at.layer
+    kind, number = beside.kinds[layer], deciding.offsets[1]
     if variants.number > 1:
         _move_rows(undecided)
-    pads = undecided.choices[PADS] != 0
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
-    length, launch, forms = 1, 0, activating.forms
+    length, launch, forms, ones = 1, 0, activating.forms, True
     skipped = skipped_weight = 0
     for i in range(number + 1):
         if i == number or deciding.launch[i] > launch:
-            _price_launch(undecided, kind, launch, length, linked)
-            length, linked = 1, 0
+            _price_launch(undecided, kind, launch, length, linked, ones)
+            length, linked, ones = 1, 0, True
         if i == number:
             break
         e, form = deciding.expert[i], deciding.form[i]
@@ -219,6 +240,7 @@ def price_work(undecided: Any, layer: int, counts: Any) -> None:
         hit = deciding.hit[i] and not activating.arriving[e]
         hits += hit
         counts[MISSED + form] += not deciding.hit[i]
+        rest[layer, at.gpu, MISSED + form] += not deciding.hit[i]
         access_hits += used * hit
         if forms[ON_HOST, form]:
             hosted_ns += beside.cpu_ns[kind, own]
@@ -227,10 +249,8 @@ def price_work(undecided: Any, layer: int, counts: Any) -> None:
             hosted += 1
         elif forms[ON_GPU, form]:
             launch = deciding.launch[i]
-            known.asked[0] = beside.kinds[variants.of_form[form] * layers + layer]
-            if pads:
-                own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
-            known.asked[length] = own
+            own = _ask_for(undecided, layer, form, length, own)
+            ones &= own == 1
             length += 1
             linked += forms[OVER_LINK, form]
         else:
@@ -242,6 +262,7 @@ def price_work(undecided: Any, layer: int, counts: Any) -> None:
     if hosted > 0:
         hosted_ns += beside.moved_ns[hosted_rows]
     undecided.decided.told[HOSTED_NS] = hosted_ns
-    counts[ACTIVATIONS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
-    counts[ACCESS_HITS] = access_hits
-    counts[SKIPPED_ROWS], counts[SKIPPED_WEIGHT] = skipped, skipped_weight
+    counts[ACTIVATIONS] += number
+    counts[HITS] += hits
+    counts[ACCESS_HITS] += access_hits
+    _count_rows(counts, rows, kept, skipped, skipped_weight)

@@ -26,30 +26,29 @@ from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of, types
 
 LAYERS, LOCAL = 2, 2
-COPY_NS, SIZES = np.array([10, 20]), np.array([100, 200])
 END = LAYERS * LOCAL
 """The column of the queue's ends."""
-_FLAT, _INT = types.int64[::1], types.int64
+_INT = types.int64
 
 
-@in_place(types.void(QUEUE, _FLAT, *[_INT] * 4), cache=True)
-def _enter(queue: Any, sizes: Any, gpu: int, expert: int, place: int, account: int) -> None:
-    queues.enter(queue, sizes, gpu, expert, place, account)
+@in_place(types.void(QUEUE, *[_INT] * 4), cache=True)
+def _enter(queue: Any, gpu: int, expert: int, place: int, account: int) -> None:
+    queues.enter(queue, gpu, expert, place, account)
 
 
-@in_place(types.void(QUEUE, _FLAT, _INT, _INT), cache=True)
-def _leave(queue: Any, sizes: Any, gpu: int, expert: int) -> None:
-    queues.leave(queue, sizes, gpu, expert)
+@in_place(types.void(QUEUE, _INT, _INT), cache=True)
+def _leave(queue: Any, gpu: int, expert: int) -> None:
+    queues.leave(queue, gpu, expert)
 
 
-@in_place(types.void(QUEUE, _FLAT, _INT, _INT), cache=True)
-def _drop(queue: Any, sizes: Any, gpu: int, expert: int) -> None:
-    queues.drop(queue, sizes, gpu, expert)
+@in_place(types.void(QUEUE, _INT, _INT), cache=True)
+def _drop(queue: Any, gpu: int, expert: int) -> None:
+    queues.drop(queue, gpu, expert)
 
 
-@in_place(types.void(QUEUE, _FLAT, _FLAT, _INT, _INT), cache=True)
-def _advance(queue: Any, copy_ns: Any, sizes: Any, gpu: int, now: int) -> None:
-    queues.advance(queue, copy_ns, sizes, gpu, now)
+@in_place(types.void(QUEUE, _INT, _INT), cache=True)
+def _advance(queue: Any, gpu: int, now: int) -> None:
+    queues.advance(queue, gpu, now)
 
 
 class Ways(NamedTuple):
@@ -91,13 +90,15 @@ def queue(of: Ways) -> Queue:
         account=table(END),
         ended=np.zeros((1, LAYERS * 2, 4), np.int64),
         turns=2,
-        shelf=np.repeat(np.arange(LAYERS), LOCAL),
+        shelf=np.repeat(np.arange(LAYERS), LOCAL)[None],
+        bytes=np.array([100, 200]),
+        copy_ns=np.array([10, 20]),
         waits=table(LAYERS),
         engine=table(4),
     )
-    of.enter(made, SIZES, 0, 3, 2, 2)  # layer 1 of pass 0
-    of.enter(made, SIZES, 0, 0, 3, 1)  # layer 0 of pass 1
-    of.enter(made, SIZES, 0, 1, 3, 1)
+    of.enter(made, 0, 3, 2, 2)  # layer 1 of pass 0
+    of.enter(made, 0, 0, 3, 1)  # layer 0 of pass 1
+    of.enter(made, 0, 1, 3, 1)
     return made
 
 
@@ -126,28 +127,28 @@ def test_prefetches_enter_behind_one_another(queue: Queue) -> None:
 
 
 def test_one_may_leave_from_between(of: Ways, queue: Queue) -> None:
-    of.leave(queue, SIZES, 0, 0)
+    of.leave(queue, 0, 0)
     assert waiting(queue) == [3, 1]
     assert queue.engine[0, QUEUED] == 300
     assert queue.waits.tolist() == [[1, 1]]
 
 
 def test_a_waiting_prefetch_that_loses_its_slot_is_cancelled(of: Ways, queue: Queue) -> None:
-    of.drop(queue, SIZES, 0, 3)
+    of.drop(queue, 0, 3)
     assert waiting(queue) == [0, 1]
     assert (queue.arrival[0, 3], queue.meant[0, 3], queue.engine[0, QUEUED]) == (0, 0, 200)
 
 
 def test_a_copied_one_that_loses_its_slot_was_not_in_the_queue(of: Ways, queue: Queue) -> None:
-    of.advance(queue, COPY_NS, SIZES, 0, 6)
-    of.drop(queue, SIZES, 0, 3)
+    of.advance(queue, 0, 6)
+    of.drop(queue, 0, 3)
     assert waiting(queue) == [0, 1]
     assert (queue.arrival[0, 3], queue.meant[0, 3], queue.engine[0, QUEUED]) == (0, 0, 200)
 
 
 def test_what_was_issued_before_now_has_begun(of: Ways, queue: Queue) -> None:
     """Expert 3 from 5 to 25; 0 is issued at 30, after now, until when the engine has been idle."""
-    of.advance(queue, COPY_NS, SIZES, 0, 26)
+    of.advance(queue, 0, 26)
     assert waiting(queue) == [0, 1]
     assert queue.arrival[0, 3] == 25
     assert queue.engine[0].tolist() == [26, 200, 25, 200]
@@ -155,9 +156,9 @@ def test_what_was_issued_before_now_has_begun(of: Ways, queue: Queue) -> None:
 
 
 def test_one_that_could_start_now_has_not(of: Ways, queue: Queue) -> None:
-    of.advance(queue, COPY_NS, SIZES, 0, 30)
+    of.advance(queue, 0, 30)
     assert waiting(queue) == [0, 1]
-    of.advance(queue, COPY_NS, SIZES, 0, 31)
+    of.advance(queue, 0, 31)
     assert waiting(queue) == [1]
     assert queue.arrival[0, 0] == queue.engine[0, FREE] == queue.engine[0, FLIGHT_END] == 40
     assert queue.engine[0, FLIGHT_BYTES] == 100
@@ -165,7 +166,7 @@ def test_one_that_could_start_now_has_not(of: Ways, queue: Queue) -> None:
 
 def test_none_is_interrupted(of: Ways, queue: Queue) -> None:
     """25 is the end of the first; 40 and 50 those of the others, one behind the other."""
-    of.advance(queue, COPY_NS, SIZES, 0, 100)
+    of.advance(queue, 0, 100)
     assert waiting(queue) == []
     assert queue.arrival[0].tolist() == [40, 50, 0, 25]
     assert queue.engine[0].tolist() == [100, 0, 50, 100]
