@@ -37,7 +37,7 @@ REPLICAS = record(Replicas, _TABLE, _TABLE)
 _PLACED = types.uint16[:, :, ::1]
 
 
-@njit(types.void(_IDS, _FLAT, _FLAT, _FLAT, REPLICAS, _TABLE, _PLACED), cache=True, at_once=True)
+@njit(types.void(_IDS, _FLAT, _FLAT, _FLAT, REPLICAS, _TABLE, _PLACED), cache=True)
 def _place(
     ids: Any, rows: Any, senders: Any, offsets: Any, replicas: Any, turns: Any, placed: Any
 ) -> None:

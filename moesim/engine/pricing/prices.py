@@ -90,7 +90,7 @@ def number_by(kept: Any, code: int, shape: Any, place: int, times: int) -> int:
     return int(number)
 
 
-@njit(_INT(KEPT, _TABLE, _INT, _INT, _FLAT), cache=True, at_once=True, _nrt=False)
+@njit(_INT(KEPT, _TABLE, _INT, _INT, _FLAT), cache=True, _nrt=False)
 def _find(kept: Any, shapes: Any, begin: int, times: int, numbers: Any) -> int:
     """Fill in the ``numbers`` int64[n] of ``shapes`` int64[n, columns] from ``begin`` on; returns
     how far there was room.

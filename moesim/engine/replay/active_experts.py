@@ -20,7 +20,7 @@ _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, 
 _MASK = types.boolean[:, ::1]
 
 
-@njit(types.void(IDS, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True, at_once=True)
+@njit(types.void(IDS, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True)
 def count_choices(
     ids: Any, rows: Any, senders: Any, offsets: Any, active: Any, choices: Any
 ) -> None:
@@ -142,7 +142,7 @@ def _have_a_row_each(spans: Any, active: Any) -> bool:
     types.void(
         IDS, RUNNING, SPANS, _MASK, _TABLE, _FLAT, types.int64, _TABLE, _TABLE, _TABLE, _CUBE,
     ),
-    cache=True, at_once=True,
+    cache=True,
 )  # fmt: skip
 def find_active_experts(
     ids: Any, running: Any, spans: Any, active: Any, home: Any, gpu_of_home: Any, gpus: int,

@@ -14,6 +14,8 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
+from moesim.engine.replay.clock.loop import play_decided
+from moesim.engine.replay.clock.one_gpu import play_launches
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
@@ -28,6 +30,7 @@ from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.memory.open_slots import decide_open_of
 from moesim.memory.residency import decide_in_of
+from moesim.runtime.compiled import code_of
 
 
 def run_replay(
@@ -103,8 +106,12 @@ def _program_of(case: Case) -> type[QuickProgram] | None:
 
 
 def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | None) -> None:
-    """Have what decides ``case`` compiled before the run's seconds are counted."""
+    """Have what decides and plays ``case`` compiled before the run's seconds are counted, and
+    nothing else.
+    """
     quick = program is QuickProgram
+    if not case.prefetches and program is not HandledProgram:
+        code_of(play_launches if quick and maker_of(case, log) is OneRow else play_decided)
     if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
     elif case.offloaded and program is None:

@@ -71,7 +71,7 @@ def _change(edges: Any, number: int, row: int, by: int) -> int:
     return number + 1
 
 
-@njit(_INT(_FLAT, _MASK, _FLAT, _INT, SPANS, _TABLE), cache=True, at_once=True, _nrt=False)
+@njit(_INT(_FLAT, _MASK, _FLAT, _INT, SPANS, _TABLE), cache=True, _nrt=False)
 def _find_spans(
     rows: Any, decodes: Any, offsets: Any, shortest: int, found: Any, edges: Any
 ) -> int:

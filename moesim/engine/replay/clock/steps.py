@@ -52,7 +52,7 @@ def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Functio
     count; ``inline``: into those that call it. Its loops are over few GPUs: vectors would cost more
     than they save.
     """
-    options = {"cache": not inline, "at_once": not inline, "inner": inline, "vectors": False}
+    options = {"cache": not inline, "inner": inline, "vectors": False}
     return njit(signature, **options, _nrt=False, forceinline=inline)
 
 

@@ -210,7 +210,7 @@ def _takes(spans: Any, parts: int, step: int) -> bool:
     return bool(alone and 0 < rows <= MOST_ROWS and spans.spans_at[first] == spans.spans_at[last])
 
 
-@njit(types.void(BITS, SPANS, TILES, types.int64[:, :, ::1]), cache=True, at_once=True)
+@njit(types.void(BITS, SPANS, TILES, types.int64[:, :, ::1]), cache=True)
 def tell_shapes(bits: Any, spans: Any, tiles: Any, told: Any) -> None:
     """Fill in the shapes int64[passes, launches, COLUMNS] of launches, ``UNTOLD`` rows where bits
     do not tell.

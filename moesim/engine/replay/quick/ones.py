@@ -16,7 +16,7 @@ from moesim.runtime.compiled import njit, types
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.void(_FLAT, _TABLE, _TABLE, _TABLE, _FLAT), cache=True, at_once=True)
+@njit(types.void(_FLAT, _TABLE, _TABLE, _TABLE, _FLAT), cache=True)
 def _look_up(launch_ones: Any, ends: Any, ones_ns: Any, ones: Any, kernel_ns: Any) -> None:
     """Prices of the launches that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
     for kind in range(len(ones_ns)):

@@ -124,7 +124,7 @@ def _mark(
     counts[MARKED_FROM + BOTH - 1, step, layer, gpu] += of_both
 
 
-@njit(_INT(IDS, ROUTED, TILES, KEPT, _FLAT, LAID, _INT, _INT), cache=True, at_once=True)
+@njit(_INT(IDS, ROUTED, TILES, KEPT, _FLAT, LAID, _INT, _INT), cache=True)
 def _find(
     ids: Any, routed: Any, tiles: Any, kept: Any, layers: Any, laid: Any, slices: int, begin: int
 ) -> int:
