@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
@@ -14,8 +14,10 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
+from moesim.engine.replay.clock.handled import play_handled
 from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.clock.one_gpu import play_launches
+from moesim.engine.replay.clock.stored import play_stored
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
@@ -25,6 +27,7 @@ from moesim.engine.replay.quick.handled import HandledProgram, handle_steps_of, 
 from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_row import OneRow, miss_steps_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
+from moesim.engine.replay.quick.stored import StoredProgram, is_stored, want_steps_of
 from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
@@ -102,7 +105,9 @@ def _program_of(case: Case) -> type[QuickProgram] | None:
         return QuickProgram
     if is_varied(case):
         return VariedProgram
-    return HandledProgram if is_handled(case) else None
+    if is_handled(case):
+        return HandledProgram
+    return StoredProgram if is_stored(case) else None
 
 
 def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | None) -> None:
@@ -110,8 +115,10 @@ def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | 
     nothing else.
     """
     quick = program is QuickProgram
-    if not case.prefetches and program is not HandledProgram:
-        code_of(play_launches if quick and maker_of(case, log) is OneRow else play_decided)
+    if not case.prefetches:
+        usual = play_launches if quick and maker_of(case, log) is OneRow else play_decided
+        clocks: dict[Any, Any] = {HandledProgram: play_handled, StoredProgram: play_stored}
+        code_of(clocks.get(program, usual))
     if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
     elif case.offloaded and program is None:
@@ -124,6 +131,8 @@ def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | 
         deciding_of(case)
     elif program is HandledProgram:
         handle_steps_of(case.trace.top_k)
+    elif program is StoredProgram:
+        want_steps_of(case.trace.top_k)
 
 
 def _play(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.folded import Folded
 from moesim.engine.pricing.terms import categories_of
+from moesim.engine.replay.clock.handled import play_handled
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
-from moesim.engine.replay.clock.one_gpu import Launches, play_launches
+from moesim.engine.replay.clock.one_gpu import Handled, Launches, Stored, play_launches
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes, Works
+from moesim.engine.replay.clock.stored import play_stored
 from moesim.engine.replay.flat import Played, fixed_of
 from moesim.hardware.described.software import Execution
 from moesim.workload.growing import Growing
+
+ONE_GPU: dict[type, Any] = {
+    Launches: play_launches,
+    Handled: play_handled,
+    Stored: play_stored,
+}
+"""The clocks of works of one GPU."""
 
 
 class Marked(NamedTuple):
@@ -84,14 +93,10 @@ class Clock:
         fixed = self.fixed_at(first)
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
-            if isinstance(one.works, Launches):
-                play_launches(fixed, one.passes, one.works, gpus, filled)
-            elif not isinstance(one.works, Works):
-                from moesim.engine.replay.clock.handled import play_handled  # few runs need it
-
-                play_handled(fixed, one.passes, one.works, gpus, filled)
-            else:
+            if isinstance(one.works, Works):
                 play_decided(fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
+            else:
+                ONE_GPU[type(one.works)](fixed, one.passes, one.works, gpus, filled)
 
         self.record(first, one.passes, one.charges, one.most_launches, play_into)
         self.copies += one.works.copies

@@ -117,6 +117,12 @@ def reads_begin(fixed: Any, works: Any, gpus: Any, moe: int, g: int, k: int, p: 
     return turn_to(fixed, gpus, g, since, busy_of(fixed, works.reads, moe, k, p, number))
 
 
+@inlined(_INT(FIXED, _INT, _INT, _INT))
+def alike_read_end(fixed: Any, moe: int, begin: int, read: int) -> int:
+    """When ``read`` of those that ``begin`` then, all alike, is in host memory."""
+    return int(begin + (read + 1) * fixed.read_busy[moe] + fixed.read_after[moe])
+
+
 @inlined(_INT(FIXED, READS, _INT, _INT, _INT, _INT))
 def read_end(fixed: Any, reads: Any, moe: int, begin: int, first: int, read: int) -> int:
     """When ``read`` of those that ``begin`` then is in host memory, -1 without one; ``first``: the
@@ -126,7 +132,7 @@ def read_end(fixed: Any, reads: Any, moe: int, begin: int, first: int, read: int
         return -1
     if len(reads.ends) > 0:
         return int(begin + reads.ends[first + read] + reads.after[first + read])
-    return int(begin + (read + 1) * fixed.read_busy[moe] + fixed.read_after[moe])
+    return alike_read_end(fixed, moe, begin, read)
 
 
 @inlined(_INT(FIXED, READS, *[_INT] * 5))

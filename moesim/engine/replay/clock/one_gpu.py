@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.replay.clock.experts import host_behind, last_copy, play_launch
-from moesim.engine.replay.clock.records import CPU, FILLED, FIXED, FLAT, GPUS, MOE, PASSES
+from moesim.engine.replay.clock.records import CPU, FILLED, FIXED, FLAT, GPUS, MOE, PASSES, TABLE
 from moesim.engine.replay.clock.steps import (
     begin_record,
     charge,
@@ -56,10 +56,31 @@ class Handled(NamedTuple):
         return int(self.loaded.sum(dtype=int))
 
 
+class Stored(NamedTuple):
+    """As ``Launches``, and which of a layer's misses are ``reads`` from storage, a bit each, in
+    ascending order, uint16[passes, MoE layers].
+    """
+
+    kernel_ns: Any
+    misses: Any
+    reads: Any
+
+    @property
+    def copies(self) -> int:
+        """All copies."""
+        return int(self.misses.sum(dtype=int))
+
+
+OneGpu = Launches | Handled | Stored
+"""What there is to do of a run of passes of one GPU."""
 _INT = types.int64
 MISSES = types.uint16[:, ::1]
 LAUNCHES = record(Launches, FLAT, MISSES, _INT)
 _TUPLE: Any = types.UniTuple
+BROUGHT = _TUPLE(_INT, 4)
+"""The time and cursor of a GPU, when its copy engine is free, and when a launch's copies are there,
+-1 without one.
+"""
 WORK = _TUPLE(_INT, 5)
 """Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""
 ONE = 0
@@ -72,8 +93,30 @@ def loaded_work(works: Any, p: int, moe: int) -> tuple[int, int, int, int, int]:
     return int(np.int64(works.misses[p, moe])), 1, int(works.kernel_ns[moe]), 0, 0
 
 
-def one_gpu_with(work_of: Any) -> Callable[..., None]:
-    """The clock of works that ``work_of`` gives."""
+@inlined(_TUPLE(_INT, 2)(FIXED, *[_INT] * 4))
+def load_copies(fixed: Any, moe: int, copies: int, known: int, copied: int) -> tuple[int, int]:
+    """So many ``copies``, which wait for one another alone: when the copy engine is free then, and
+    when they are there, -1 without one.
+    """
+    if copies == 0:
+        return copied, -1
+    each_ns = fixed.copy_ns[moe]
+    copied = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
+    return copied, copied
+
+
+@inlined(BROUGHT(FIXED, LAUNCHES, GPUS, TABLE, *[_INT] * 7))
+def _loaded(
+    fixed: Any, _works: Any, _gpus: Any, _charged: Any, _p: int, moe: int, copies: int, known: int,
+    copied: int, time: int, cursor: int,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Misses come from host memory."""
+    copied, arrived = load_copies(fixed, moe, copies, known, copied)
+    return time, cursor, copied, arrived
+
+
+def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives, whose copies come as ``bring`` says."""
 
     def play_one_gpu(fixed: Any, passes: Any, works: Any, gpus: Any, filled: Any) -> None:
         """Play the passes of a chunk."""
@@ -94,11 +137,10 @@ def one_gpu_with(work_of: Any) -> Callable[..., None]:
                     fixed, passes, charged, p, m, ONE, ready, free, host, known, free
                 )
                 copies, launches, kernel_ns, read_ns, hosted_ns = work_of(works, p, moe)
-                time, arrived = max(ready, free), -1
-                if copies > 0:
-                    arrived = copied = last_copy(
-                        fixed.blocking, fixed.copy, fixed.copy_ns[moe], copies, known, copied
-                    )
+                time, cursor, copied, arrived = bring(
+                    fixed, works, gpus, charged, p, moe, copies, known, copied, max(ready, free),
+                    cursor,
+                )  # fmt: skip
                 if launches > 0:
                     time, cursor = play_launch(
                         charged, ONE, time, cursor, arrived, kernel_ns, read_ns
@@ -118,6 +160,6 @@ def one_gpu_with(work_of: Any) -> Callable[..., None]:
 
 
 play_launches = compiled_clock(types.void(FIXED, PASSES, LAUNCHES, GPUS, FILLED))(
-    one_gpu_with(loaded_work)
+    one_gpu_with(loaded_work, _loaded)
 )
 """The clock of layers whose misses are loaded."""

@@ -20,7 +20,7 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Handled
 from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.quick.activations import ACCESS_HITS, ACTIVATED, COUNTED_HERE, HITS
+from moesim.engine.replay.quick.activations import COUNTED_HERE
 from moesim.engine.replay.quick.made import Made, Maker
 from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.one_row import OneRow, room_for
@@ -121,6 +121,7 @@ def is_handled(case: Case) -> bool:
     forms, flags = case.forms, case.flags
     return (
         case.variants is None
+        and case.host_cache is None
         and case.serving is None
         and len(forms) > 1
         and len(forms) == OTHERWISE - LOADED + 1
@@ -205,18 +206,10 @@ class HandledRows(OneRow):
         misses, loaded = np.empty((2, last - first, finder.layers), np.uint16)
         given = self._home, self._slots, self._stacks, self._room
         self._handle_steps(ids, rows, *given, self._rule, Filled(misses, loaded, self._times))
-        missed, loads = (
-            one if finder.kept > 1 else one.sum(axis=1, keepdims=True, dtype=np.int64)
-            for one in (misses, loaded)
-        )
-        chosen = np.int64(self.top_k * (finder.layers // finder.kept))
-        counts = np.empty((len(self.counted), *missed.shape, 1), np.int64)
-        counts[ACTIVATED], counts[HITS, :, :, 0] = chosen, chosen - missed
-        counts[ACCESS_HITS] = counts[HITS]
-        counts[LOADED, :, :, 0], counts[OTHERWISE, :, :, 0] = loads, missed - loads
+        executed, counts = self._counted(misses, loaded, misses - loaded)
         launches = np.minimum(self._on_gpu, 1)
         works = Handled(misses, loaded, launches, self._kernel_ns, self._read_ns, self._hosted_ns)
-        return Made(np.broadcast_to(chosen, counts[ACTIVATED].shape), counts, works, 1)
+        return Made(executed, counts, works, 1)
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.one_gpu import Handled, Launches
+from moesim.engine.replay.clock.one_gpu import Launches, OneGpu
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED
 from moesim.engine.replay.found import Needed
@@ -29,7 +29,7 @@ class Made(NamedTuple):
 
     executed: Ints
     counts: Ints
-    works: Works | Launches | Handled
+    works: Works | OneGpu
     most_launches: int
 
 

@@ -10,12 +10,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from moesim.engine.case import Case
+from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launches
-from moesim.engine.replay.quick.activations import ACCESS_HITS, ACTIVATED, COUNTED_HERE, HITS
+from moesim.engine.replay.quick.activations import (
+    ACCESS_HITS,
+    ACTIVATED,
+    COUNTED_HERE,
+    HITS,
+    MARKED_FROM,
+)
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_launch import may_have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
@@ -95,6 +102,12 @@ def room_for(top_k: int) -> int:
     return -(-top_k // TOGETHER) * TOGETHER
 
 
+def numbered_as_they_are(case: Case) -> bool:
+    """Whether the one GPU of ``case`` has experts in the order of their numbers."""
+    logical = case.placement.logical
+    return bool((logical == np.arange(logical.shape[1])).all())
+
+
 class OneRow:
     """Makes the runs of a case that it ``takes``, each of whose passes ``have_one_launch``."""
 
@@ -153,6 +166,23 @@ class OneRow:
         self.copies += out.copies
         works = Launches(self.launches.of_rows(passes, self.top_k), misses, int(out.copies.sum()))
         return Made(counts[ACTIVATED], counts, works, 1)
+
+    def _counted(self, misses: NDArray[np.uint16], *more: NDArray[np.uint16]) -> tuple[Ints, Ints]:
+        """Rows that are executed, and counts as ``Maker`` has them, with what is counted ``more``,
+        each as ``misses`` uint16[passes, MoE layers].
+        """
+        finder = self.shared.finder
+        missed, *others = (
+            one if finder.kept > 1 else one.sum(axis=1, keepdims=True, dtype=np.int64)
+            for one in (misses, *more)
+        )
+        chosen = np.int64(self.top_k * (finder.layers // finder.kept))
+        counts = np.empty((len(self.counted), *missed.shape, 1), np.int64)
+        counts[ACTIVATED], counts[HITS, :, :, 0] = chosen, chosen - missed
+        counts[ACCESS_HITS] = counts[HITS]
+        for column, one in enumerate(others, MARKED_FROM):
+            counts[column, :, :, 0] = one
+        return np.broadcast_to(chosen, counts[ACTIVATED].shape), counts
 
     def mark(self) -> Any:
         """Nothing is played before it is known."""

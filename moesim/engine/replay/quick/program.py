@@ -46,16 +46,20 @@ class Marked(NamedTuple):
 
 def is_quick(case: Case) -> bool:
     """Whether ``QuickProgram`` takes ``case``."""
-    return case.variants is None and type(case.miss) is Load and decides_alone(case)
+    return case.variants is None and loads_from_host(case) and decides_alone(case)
+
+
+def loads_from_host(case: Case) -> bool:
+    """Whether every miss is loaded, from host memory that has all."""
+    return type(case.miss) is Load and case.host_cache is None
 
 
 def decides_alone(case: Case) -> bool:
-    """Whether all that ``case`` decides, but for how it handles misses, follows from its tokens'
+    """Whether all that ``case`` decides, but for what misses come to, follows from its tokens'
     choices and each layer's slots.
     """
     return (
         case.policy.scope == "layer"
-        and case.host_cache is None
         and not case.exchanges
         and not case.policy.restarts
         and type(case.gating) is Dynamic

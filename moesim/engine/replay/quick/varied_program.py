@@ -21,7 +21,7 @@ from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.kept import rules_of
 from moesim.engine.replay.quick.made import Made, Maker, works_of
 from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.program import QuickProgram, decides_alone
+from moesim.engine.replay.quick.program import QuickProgram, decides_alone, loads_from_host
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.varied import (
     COPIES,
@@ -41,7 +41,6 @@ from moesim.engine.replay.quick.varied import (
 )
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
-from moesim.memory.misses.load import Load
 from moesim.memory.variant_cache import Room, is_usual, serving
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
@@ -52,7 +51,7 @@ _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 def is_varied(case: Case) -> bool:
     """Whether ``VariedProgram`` takes ``case``."""
     alike = len({len(case.local_experts(gpu)) for gpu in range(case.gpus)}) == 1
-    alone = alike and type(case.miss) is Load and decides_alone(case) and not is_marked(case)
+    alone = alike and loads_from_host(case) and decides_alone(case) and not is_marked(case)
     return case.variants is not None and alone
 
 
