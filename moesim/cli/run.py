@@ -58,6 +58,7 @@ def run(
     from moesim.experiment.loading.warnings import (
         borrowed_routing,
         empty_slots,
+        fewer_requests,
         idle_prefetch,
         of_traces,
     )
@@ -82,7 +83,7 @@ def run(
             warn([*of_traces([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     of_run = (resolved.experiment, result.summary)
-    told = (idle_prefetch, empty_slots, borrowed_routing)
+    told = (idle_prefetch, empty_slots, fewer_requests, borrowed_routing)
     warn([line for lines in told for line in lines(*of_run)])
     if as_json:
         print_json(result.summary)

@@ -105,6 +105,8 @@ class Sweep(Shown):
         for allowed in (False, True):
             if len(speed := ranked(self.table, allow_drops=allowed)):
                 at = speed.index[0]
+                if self.kept_up[at]:
+                    return "none, since requests come when they come, and the fastest keeps up"
                 drops = losses_in_words(self.table.loc[[at]])
                 label = self.labels()[at] or "its point"
                 return f"{label}, {speed[at]:.4g} tokens/s{', ' if drops else ''}{drops}"

@@ -103,6 +103,15 @@ def borrowed_routing(experiment: Experiment, summary: Mapping[str, Any]) -> list
     return [f"warning: workload.routing: {what}; record a longer trace, or serve shorter requests"]
 
 
+def fewer_requests(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
+    """A line for a run that serves fewer requests than were asked for."""
+    asked, has = experiment.workload.requests, summary.get("requests")
+    if asked is None or has is None or has >= asked or not experiment.workload.batching.serves:
+        return []
+    what = f"{asked} are asked for, and the run has {has}, as many as there are to come"
+    return [f"warning: workload.requests: {what}"]
+
+
 def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
     """A line for a run whose slots begin empty and which nothing ever fills."""
     experts, local = experiment.experts, summary.get("local_experts") or 0

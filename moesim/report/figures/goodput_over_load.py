@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOADS = ("workload.arrivals.request_rate", "workload.arrivals.max_concurrency")
-TTFT = ("p50_ttft_ms", "p99_ttft_ms")
 
 
 class GoodputOverLoad(Figure):
@@ -33,9 +32,9 @@ class GoodputOverLoad(Figure):
         return f"the sweep's axes are {', '.join(axes)}" if axes else "there is no sweep"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """A row a point: series, load and what it is; median and p99 of TTFT, between which each
-        lies by prices where that is known, and the limit of TTFT in ms (missing without one),
-        requests and good requests a second (missing without promises).
+        """A row a point: series, load and what it is; median and p99 of TTFT, between which the
+        latter lies by prices where that is known, and the limit of TTFT in ms (missing without
+        one), requests and good requests a second (missing without promises).
         """
         import pandas as pd
 
@@ -55,8 +54,8 @@ class GoodputOverLoad(Figure):
             "series": sweep.labels(without=[load]),
             "load_of": last_word(load),
             "load": [str(value) for value in sweep.table[load]],
-            **{name: numbers(sweep.table, name) for name in TTFT},
-            **{key: of for name in TTFT for key, of in limits_by_prices(sweep, name).items()},
+            **{name: numbers(sweep.table, name) for name in ("p50_ttft_ms", "p99_ttft_ms")},
+            **limits_by_prices(sweep, "p99_ttft_ms"),
             "ttft_limit_ms": _limit_ms(sweep.experiment),
             "requests_per_s": numbers(sweep.table, "request_throughput"),
             "good_requests_per_s": numbers(sweep.table, "request_goodput"),
@@ -74,17 +73,16 @@ class GoodputOverLoad(Figure):
         from moesim.report.sweep.metrics import BARS
 
         ttft, rate = panels(axes, ["TTFT (ms)", "Requests/s"])
-        for number, series in enumerate(table["series"].unique()):
-            own = table[table["series"] == series]
+        for number, name in enumerate(table["series"].unique()):
+            own = table[table["series"] == name]
             style = line_style(number)
             look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4}
-            head, load = f"{series}, " if series else "", own["load"].map(_number)
+            head, load = f"{name}, " if name else "", own["load"].map(_number)
             ttft.plot(load, own["p50_ttft_ms"], label=f"{head}median", **look)
             bars = BARS in own.columns
             label = f"{head}p99{f', {own[BARS].iloc[0]}' if bars else ''}"
             ttft.plot(load, own["p99_ttft_ms"], linestyle=":", label=label, **look)
-            for name in TTFT:
-                error_bars(own, name, load, ttft, str(style.color))
+            error_bars(own, "p99_ttft_ms", load, ttft, str(style.color))
             rate.plot(load, own["requests_per_s"], label=f"{head}all", **look)
             if own["good_requests_per_s"].notna().any():
                 rate.plot(load, own["good_requests_per_s"], linestyle=":",

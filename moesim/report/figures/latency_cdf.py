@@ -37,7 +37,7 @@ class LatencyCdf(Figure):
         """
         import pandas as pd
 
-        requests = served_requests(self, folder)
+        requests = served_requests(self, folder, counted=True)
         parts = []
         for name, words in LATENCIES.items():
             values = np.sort(requests[name].dropna().to_numpy(float))

@@ -22,7 +22,7 @@ class MissesByMark(Figure):
     """Bytes copied for misses by whose tokens need the expert; a bar a point of an axis."""
 
     kind = "misses_by_mark"
-    needs = "a sweep of requests that are served, over the axis 'over'"
+    needs = "a sweep of requests that are served, over max_num_batched_tokens or what 'over' names"
     over: str = "workload.batching.scheduler.max_num_batched_tokens"
 
     def obstacle(self, axes: Collection[str]) -> str:

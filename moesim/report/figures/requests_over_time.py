@@ -28,7 +28,8 @@ class RequestsOverTime(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Request, ``arrival_ms``, and how long it waits (``queue_ms``), until its first token
-        (``prompt_ms``) and its last (``answer_ms``); at most the first 80.
+        (``prompt_ms``) and its last (``answer_ms``), and whether it was ``preempted`` meanwhile; at
+        most the first 80.
         """
         import pandas as pd
 
@@ -40,6 +41,7 @@ class RequestsOverTime(Figure):
             "queue_ms": queue,
             "prompt_ms": requests["ttft_ms"].astype(float) - queue,
             "answer_ms": (requests["e2el_ms"] - requests["ttft_ms"]).astype(float),
+            "preempted": requests["preemptions"].astype(int) > 0,
         })  # fmt: skip
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
@@ -53,6 +55,12 @@ class RequestsOverTime(Figure):
                 hatch=look.hatch, edgecolor="#333333", linewidth=0.2,
             )  # fmt: skip
             left = left + width
+        lost = table["preempted"].to_numpy(bool)
+        if lost.any():
+            axes.plot(
+                left[lost], [place for place in places if lost[place]], linestyle="none",
+                marker="x", markersize=4, color="#000000", label="was preempted",
+            )  # fmt: skip
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.set_xlabel(f"Time ({unit})")
         axes.set_ylabel("Request, by arrival")

@@ -34,7 +34,7 @@ class TtftWaterfall(Figure):
         """A row a group of requests: ``group`` and the milliseconds of each cause."""
         import pandas as pd
 
-        requests = served_requests(self, folder).sort_values("ttft_ms", kind="stable")
+        requests = served_requests(self, folder, counted=True).sort_values("ttft_ms", kind="stable")
         causes = [c for c in map(str, requests) if c.startswith(PART) and c != "ttft_ms"]
         rows = []
         for name, (first, last) in GROUPS.items():

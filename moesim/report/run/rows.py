@@ -55,6 +55,17 @@ def apart(summary: Mapping[str, Any]) -> list[Row]:
     ]
 
 
+def blocks(summary: Mapping[str, Any]) -> list[Row]:
+    """What a lack of blocks cost, and what was found in them, of a run with either."""
+    rows, asked = list[Row](), summary.get("prefix_cache_queries_tokens")
+    if preemptions := summary.get("preemptions"):
+        again = counted(summary["recomputed_tokens"], "token")
+        rows.append(("preemptions", f"{number(preemptions)}, {again} computed again"))
+    if asked and (found := summary["prefix_cache_hits_tokens"]):
+        rows.append(("found in the KV cache", f"{percent(found / asked)} of prompts' tokens"))
+    return rows
+
+
 def marks(summary: Mapping[str, Any]) -> list[Row]:
     """Misses by whose tokens need the expert, of a run that counts them."""
     missed = [summary.get(f"{mark}_misses") for mark in ("decode", "prompt", "both")]

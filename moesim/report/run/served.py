@@ -13,21 +13,25 @@ if TYPE_CHECKING:
 NEEDS = "a run of requests that are served (batching: continuous)"
 
 
-def served_requests(figure: Figure, folder: Path) -> pd.DataFrame:
+def served_requests(figure: Figure, folder: Path, *, counted: bool = False) -> pd.DataFrame:
     """The requests with their whole answers, in order of arrival; the figure's error where the
-    folder has none.
+    folder has none. ``counted``: without those of the warm-up, which the summary leaves out, too.
     """
     from moesim.results import is_result, read_result
 
     if not is_result(folder):
         raise figure.unsuitable(folder, "the folder holds no run")
-    table = read_result(folder).requests
-    if "arrival_ns" not in table.columns:
+    result = read_result(folder)
+    if "arrival_ns" not in result.requests.columns:
         raise figure.unsuitable(folder, "its requests are in batches")
-    done = table[table["completed"].astype(bool)]
+    came = result.requests[result.requests["arrival_ns"] >= 0]
+    came = came.sort_values(["arrival_ns", "request_id"], kind="stable")
+    warm_up = (result.configuration.get("serving") or {}).get("warm_up") or 0
+    came = came[warm_up if counted else 0 :]
+    done = came[came["completed"].astype(bool)]
     if done.empty:
         raise figure.unsuitable(folder, "no request of it has its whole answer")
-    return done.sort_values(["arrival_ns", "request_id"], kind="stable").reset_index(drop=True)
+    return done.reset_index(drop=True)
 
 
 def served_steps(figure: Figure, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

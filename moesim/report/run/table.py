@@ -88,6 +88,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[Row]:
         *run_rows.rejected(summary),
         *run_rows.promises(summary),
         *run_rows.apart(summary),
+        *run_rows.blocks(summary),
         ("duration", f"{number(get('duration_ms'))} ms"),
         *run_rows.throughput(summary),
         *run_rows.interval(summary, "output_throughput", "tokens/s"),

@@ -25,9 +25,11 @@ def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
 
 
 def best_so_far(sweep: Sweep) -> str:
-    """The fastest point that is known and its interval, in short; nothing where there is none."""
+    """The fastest point that is known and its interval, in short; nothing where there is none, or
+    where requests set how fast.
+    """
     best = sweep.best()
-    if best is None:
+    if best is None or sweep.kept_up.to_dict()[best.name]:
         return ""
     row = best.dropna()
     names = [name for name in ("output_throughput", "total_token_throughput") if row.get(name)]

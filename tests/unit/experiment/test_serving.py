@@ -10,7 +10,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import borrowed_routing
+from moesim.experiment.loading.warnings import borrowed_routing, fewer_requests
 from moesim.experiment.running.run import simulate
 from moesim.trace.routing import Phase
 from moesim.workload.served import PassPhase
@@ -206,6 +206,14 @@ def test_what_is_said_of_routing_that_is_borrowed():
     assert "30% of the tokens" in line
     assert borrowed_routing(one, {"routing_share": {"recorded": 0.5}}) == []
     assert borrowed_routing(one, {}) == []
+
+
+def test_a_run_that_has_fewer_requests_than_are_asked_for_says_so():
+    one = experiment_of(SMALL, **drawn())
+    asked = one.workload.requests
+    (line,) = fewer_requests(one, {"requests": asked - 1})
+    assert f"{asked} are asked for, and the run has {asked - 1}" in line
+    assert fewer_requests(one, {"requests": asked}) == fewer_requests(one, {}) == []
 
 
 NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}

@@ -21,6 +21,7 @@ from moesim.report.drawing.sheet import drawn
 from moesim.report.drawing.style import OFFLINE, series_styles
 from moesim.report.figures import registry
 from moesim.report.plot import figure_of, parse_size, plot
+from moesim.report.sweep.best import best_so_far
 from moesim.report.sweep.metrics import in_order
 from moesim.sweep import run_sweep
 from moesim.sweep.found import read_sweep
@@ -372,7 +373,7 @@ def over_rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_times_of_requests_have_bars_by_prices_that_say_so(over_rates: Path) -> None:
     given = {"kind": "metric_over_axis", "metric": "p99_ttft_ms", "over": "request_rate"}
-    for figure, bars in ((figure_of(given), 1), (figure_of("goodput_over_load"), 2)):
+    for figure in (figure_of(given), figure_of("goodput_over_load")):
         found, points = figure.prepare(over_rates), read_sweep(over_rates).table
         for side in ("low", "high"):
             column = points[f"price_interval.p99_ttft_ms.{side}"].astype(float)
@@ -382,11 +383,18 @@ def test_times_of_requests_have_bars_by_prices_that_say_so(over_rates: Path) -> 
         axes = Figure().add_subplot()
         figure.draw(found, axes)
         areas = [axes, *axes.child_axes]
-        assert len([one for area in areas for one in area.containers]) == bars
+        assert len([one for area in areas for one in area.containers]) == 1
         legends = [area.get_legend() for area in areas]
         said = [area.get_ylabel() for area in areas]
         said += [text.get_text() for one in legends if one for text in one.get_texts()]
         assert any("bars: 90% by prices" in text for text in said)
+
+
+def test_no_point_is_the_best_where_requests_set_the_throughput(over_rates: Path) -> None:
+    sweep = read_sweep(over_rates)
+    assert sweep.kept_up.all()
+    assert best_so_far(sweep) == ""
+    assert "best: none, since requests come when they come" in repr(sweep)
 
 
 def test_a_ratio_of_times_has_no_bars(over_rates: Path) -> None:

@@ -1,0 +1,66 @@
+"""Figures of a run that serves requests say what its summary does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import moesim
+from moesim.report.figures import registry
+from moesim.report.run.rows import blocks
+
+WARM_UP, REQUESTS = 3, 16
+SERVED: dict[str, Any] = {
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "records": "layer",
+    "experts": {"capacity": "8 slots/layer"},
+    "memory": {"kv": "8 blocks"},
+    "serving": {"warm_up": WARM_UP},
+    "workload": {
+        "requests": REQUESTS,
+        "arrivals": {"kind": "closed_loop", "max_concurrency": 6},
+        "lengths": {"kind": "fixed", "input_len": 20, "output_len": 40},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "run"
+    moesim.run(SERVED, out=folder)
+    return folder
+
+
+def table_of(kind: str, folder: Path) -> Any:
+    return registry.components[kind]().prepare(folder)
+
+
+def test_times_leave_out_the_warm_up_as_the_summary_does(run: Path) -> None:
+    summary = moesim.read_result(run).summary
+    cdf = table_of("latency_cdf", run)
+    assert set(cdf.groupby("latency").size()) == {REQUESTS - WARM_UP}
+    mean = cdf[cdf["latency"] == "TTFT"]["latency_ms"].mean()
+    assert mean == pytest.approx(summary["mean_ttft_ms"])
+    falls = table_of("ttft_waterfall", run).set_index("group").loc["all"]
+    assert falls.sum() == pytest.approx(summary["mean_ttft_ms"])
+
+
+def test_requests_that_were_preempted_are_marked(run: Path) -> None:
+    result = moesim.read_result(run)
+    table = table_of("requests_over_time", run)
+    assert len(table) == REQUESTS
+    assert 0 < table["preempted"].sum() <= result.summary["preemptions"]
+    axes = Figure().add_subplot()
+    registry.components["requests_over_time"]().draw(table, axes)
+    (marks,) = axes.lines
+    assert np.size(marks.get_xdata()) == table["preempted"].sum()
+    (row,) = (one for one in blocks(result.summary) if one[0] == "preemptions")
+    assert row[1].endswith(f"{result.summary['recomputed_tokens']} tokens computed again")
