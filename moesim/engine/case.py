@@ -83,7 +83,8 @@ class Case:
     networks and shared experts; ``model`` is then what one of them holds. ``slices``: neighbouring
     GPUs that each hold a part of all their experts, those of ``model``, and run all their rows; 1:
     experts are whole, and ``placement`` has as many holders as GPUs. ``reduces``: every GPU has all
-    tokens, runs the rows of its own whole experts, and an all-reduce adds up what comes of them.
+    tokens, runs the rows of its own whole experts, and an all-reduce adds up what comes of them
+    (where ``group`` is 1: a reduce-scatter, behind an all-gather).
     ``scheduler``: what says
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
     the host takes to begin with its experts of a layer, once a pass. ``host_cache``: host memory is
@@ -284,7 +285,7 @@ class Case:
     @property
     def gathers_tokens(self) -> bool:
         """Whether they exchange hidden vectors there: attention over all gives each GPU all."""
-        return self.slices > self.group
+        return self.sharing > self.group
 
     def resident(self, gpu: int) -> NDArray[np.bool_]:
         """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""

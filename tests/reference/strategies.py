@@ -159,7 +159,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     uploads = {one: st.none() | st.integers(least, 3) for one, least in UPLOADS.items()}
     groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
     group = draw(st.sampled_from([1, gpus] if sliced else groups))
-    alike = 1 < gpus == group and not sliced and gating == "dynamic"
+    alike = gpus > 1 and group in (1, gpus) and not sliced and gating == "dynamic"
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,

@@ -204,16 +204,17 @@ SCENES: dict[str, Scene] = {
         for gating in PADDED
     },
     **{
-        f"all-reduced over {gpus}": (
-            {"gpus": gpus, "group": gpus, "reduces": True},
+        f"all-reduced over {gpus}, attention over {group}": (
+            {"gpus": gpus, "group": group, "reduces": True},
             lambda _, verdict: verdict.time_ns["waiting_for_gpus"] > 0,
         )
-        for gpus in (2, 4)
+        for gpus, group in ((2, 2), (4, 4), (2, 1), (4, 1))
     },
     "all-reduced, replicas": (
         {"gpus": 2, "group": 2, "reduces": True} | plan(0, 1),
         replicated,
     ),
+    "gathered, replicas": ({"gpus": 2, "reduces": True} | plan(0, 1), replicated),
     "sliced, skipped": (
         {"gpus": 2, "sliced": True, "miss": "skip", "initial": "most_used"},
         activation(place="skip"),

@@ -57,7 +57,7 @@ _kept: WeakKeyDictionary[Schedule, dict[Hashable, LayerRows]] = WeakKeyDictionar
 def _counted(case: Case, tokens: Ints) -> LayerRows:
     """From the choices of the trace, piece by piece."""
     of_run = _kept.setdefault(case.schedule, {})
-    key = (case.trace, case.placement, case.model, case.gating, case.kernels)
+    key = (case.trace, case.placement, case.model, case.gating, case.kernels, case.sharing)
     if key not in of_run:
         routing, parts = Routing(case), []
         for first, last in routing.pieces():
@@ -98,9 +98,9 @@ def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:
 
 
 def _gathered(case: Case, tokens: Ints) -> Ints:
-    """Hidden vectors int64[passes, gpus] that come to every GPU where experts are sliced, and none
-    has them all.
+    """Hidden vectors int64[passes, gpus] that come to every GPU where each has all in front of the
+    experts, and none before.
     """
     if not case.gathers_tokens:
         return np.zeros_like(tokens)
-    return np.repeat(case.of_senders(tokens), case.slices, axis=1)
+    return np.repeat(case.of_senders(tokens), case.sharing, axis=1)

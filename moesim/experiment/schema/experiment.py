@@ -147,12 +147,13 @@ class Parallelism(Params):
         description="Experts: whole, each on one of the GPUs (expert), or sliced, a part of each on"
         " every GPU of one node (tensor).",
     )
-    exchange: Literal["all_to_all", "all_reduce"] | None = Field(
+    exchange: Literal["all_to_all", "all_reduce", "all_gather"] | None = Field(
         default=None,
         description="How tokens and whole experts of several GPUs meet: rows are dispatched and "
         "combined (all_to_all), or every GPU has all tokens and an all-reduce adds up what their "
         "experts make of them (all_reduce), as engines do under dense: tensor on one node; that is "
-        "the default there, with dynamic gating.",
+        "the default there, with dynamic gating. Under dense: data every GPU may gather all "
+        "tokens, and a reduce-scatter adds up (all_gather).",
     )
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Layout:
     """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part; ``stages``:
     GPUs that hold consecutive layers each, and count as one of ``gpus``; ``slices``: neighbours
-    that each hold a part of every expert; ``reduces``: an all-reduce adds up whole experts.
+    that each hold a part of every expert; ``reduces``: whole experts of all tokens are added up, by
+    an all-reduce or, where each GPU's attention has tokens of its own, a reduce-scatter.
     """
 
     gpus: int
@@ -44,25 +45,30 @@ class Layout:
         group = asked.expert // nodes if asked.dense == "tensor" else 1
         slices = asked.expert if asked.experts == "tensor" else 1
         reduced = reduces(experiment, nodes)
-        if asked.exchange == "all_reduce" and not reduced and asked.expert > 1:
-            raise InputError(f"parallelism.exchange: {NOT_REDUCED}")
+        if asked.exchange in WITH_DENSE and not reduced and asked.expert > 1:
+            raise InputError(f"parallelism.exchange: {not_reduced(asked.exchange)}")
         return cls(asked.expert, nodes, group, asked.pipeline, slices, reduced)
 
 
-NOT_REDUCED = (
-    "'all_reduce' adds up whole experts whose GPUs have the same tokens; it goes with"
-    " dense: tensor, experts: expert, one node and gating: dynamic"
-)
+WITH_DENSE = {"all_reduce": "tensor", "all_gather": "data"}
+"""Exchanges of all tokens, by what attention leaves where they are wanted."""
+
+
+def not_reduced(exchange: str) -> str:
+    """What such an ``exchange`` goes with."""
+    return (
+        f"'{exchange}' adds up whole experts whose GPUs have the same tokens; it goes with"
+        f" dense: {WITH_DENSE[exchange]}, experts: expert, one node and gating: dynamic"
+    )
 
 
 def reduces(experiment: Experiment, nodes: int) -> bool:
-    """Whether every GPU has all tokens in front of whole experts, so that an all-reduce is all that
-    they exchange.
-    """
+    """Whether every GPU has all tokens in front of whole experts, so that no row is dispatched."""
     asked, gating = experiment.parallelism, experiment.gating
-    alike = asked.dense == "tensor" and nodes == 1 and asked.expert > 1
+    wanted = asked.exchange or ("all_reduce" if asked.dense == "tensor" else "all_to_all")
+    alike = WITH_DENSE.get(wanted) == asked.dense and nodes == 1 and asked.expert > 1
     whole = asked.experts == "expert" and gating.uneven and not gating.agrees
-    return alike and whole and asked.exchange != "all_to_all"
+    return alike and whole
 
 
 def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:

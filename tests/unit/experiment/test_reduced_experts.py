@@ -63,16 +63,55 @@ def test_nothing_keeps_a_step_out_of_a_graph() -> None:
 @pytest.mark.parametrize(
     ("base", "parallelism"),
     [
-        ({}, {"dense": "data"}),
         ({}, {"experts": "tensor"}),
         ({"hardware": "dgx-h100"}, {"expert": 16}),
         ({"gating": {"kind": "static"}}, {}),
     ],
 )
-def test_where_no_all_reduce_adds_up(base: dict[str, Any], parallelism: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"parallelism.exchange: 'all_reduce' .* one node"):
-        build(split(2, {**BASE, **base}, exchange="all_reduce", **parallelism))
-    assert not build(split(2, {**BASE, **base}, **parallelism)).case.reduces
+@pytest.mark.parametrize(("exchange", "dense"), [("all_reduce", "tensor"), ("all_gather", "data")])
+def test_where_nothing_adds_up(
+    exchange: str, dense: str, base: dict[str, Any], parallelism: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=rf"parallelism.exchange: '{exchange}' .* one node"):
+        build(split(2, {**BASE, **base}, exchange=exchange, dense=dense, **parallelism))
+    assert not build(split(2, {**BASE, **base}, dense=dense, **parallelism)).case.reduces
+
+
+def test_each_goes_with_what_attention_leaves() -> None:
+    for exchange, dense in (("all_reduce", "data"), ("all_gather", "tensor")):
+        with pytest.raises(InputError, match=rf"'{exchange}' adds up .* dense: "):
+            build(split(2, exchange=exchange, dense=dense))
+    assert not build(split(2, dense="data")).case.reduces
+
+
+def test_tokens_are_gathered_once_where_rows_would_go_to_each_expert() -> None:
+    """A token of gpt-oss-20b has four experts, on three of four GPUs in the mean: its row goes to
+    all of them, and is priced as an exchange of as many bytes.
+    """
+    gathered = build(split(4, dense="data", exchange="all_gather")).case
+    assert gathered.gathers_tokens
+    assert not gathered.needs_decision
+    one, other = (
+        run(split(4, dense="data", exchange=exchange), limit_steps=10)
+        for exchange in ("all_gather", "all_to_all")
+    )
+    for same in ("hits", "tokens", "balancedness", "max_load"):
+        assert one.summary[same] == other.summary[same]
+    step = run(split(2, TWO_CARDS, dense="data", exchange="all_gather"), limit_steps=1)
+    assert step.summary["tokens"] == 2
+
+
+def test_a_gathered_layer_by_hand() -> None:
+    """A token each of 512 bytes on two RTX 3090: there, and back as part of a sum. Both order the
+    8 rows of both tokens.
+    """
+    experiment = split(2, TWO_CARDS, dense="data", exchange="all_gather")
+    built = build(experiment)
+    prices = CostModel(built.hardware, built.case.model)
+    way = int(prices.all_to_all_ns(np.array([[[0, 512], [512, 0]]]))[0])
+    ordering = int(prices.permute_ns(built.case.model.moe_layers[0], np.array([8]))[0])
+    step = run(experiment, limit_steps=1, records="layer")
+    assert set(step.steps["dispatch_combine_ns"]) == {2 * 8 * (2 * way + ordering)}
 
 
 def test_one_layer_by_hand() -> None:
