@@ -30,7 +30,7 @@ from moesim.memory.room import Room
 from moesim.memory.shares import Share, whole
 from moesim.memory.variants import Variants
 from moesim.model.drafting import Drafter
-from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec
+from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, kinds_of
 from moesim.placement.mapping import Placement
 from moesim.placement.rebalance import Rebalance
 from moesim.trace.routing import Phase, RoutingTrace
@@ -391,6 +391,15 @@ class Case:
         """The MoE layer that each model layer is, int64[model layers], -1: none."""
         is_moe = np.array([layer.moe is not None for layer in self.model.layers])
         return np.where(is_moe, np.cumsum(is_moe) - 1, -1)
+
+    @cached_property
+    def moe_kinds(self) -> tuple[list[LayerSpec], Ints]:
+        """The MoE layers, in each variant of their experts, that differ in more than their place,
+        and which of them each layer is, int64[MoE layers, variants].
+        """
+        every = [self.model.moe_layers] if self.variants is None else self.variants.layers
+        specs, numbers = kinds_of(layer for layers in every for layer in layers)
+        return specs, np.ascontiguousarray(np.array(numbers).reshape(len(every), -1).T)
 
     @cached_property
     def runs_in(self) -> NDArray[np.bool_]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -77,11 +76,7 @@ class LayerWork:
     def __init__(self, case: Case, routing: Routing, provenance: Provenance) -> None:
         self.case, self.routing, self.provenance = case, routing, provenance
         self.how, self.reads = How.of(case), case.miss.uses_link
-        every = [routing.moe_layers] if case.variants is None else case.variants.layers
-        alike = [[replace(layer, index=0) for layer in layers] for layers in every]
-        specs = list(dict.fromkeys(layer for layers in alike for layer in layers))
-        self.variants = np.array([[specs.index(layer) for layer in layers] for layers in alike]).T
-        """The kinds of each MoE layer, int64[MoE layers, variants]."""
+        specs, self.variants = case.moe_kinds
         self.every_kind = [tuple(of_layer) for of_layer in self.variants.tolist()]
         self.kinds = self.variants[:, 0].tolist()
         self.launches = [RaggedLaunches(case, spec) for spec in specs]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 
@@ -261,6 +262,11 @@ class ModelSpec:
         return self.head_bytes or self.embedding_bytes
 
     @cached_property
+    def kinds(self) -> tuple[list[LayerSpec], list[int]]:
+        """The layers that differ in more than their place, and which of them each layer is."""
+        return kinds_of(self.layers)
+
+    @cached_property
     def moe_layers(self) -> tuple[LayerSpec, ...]:
         """The layers with routed experts, in order."""
         return tuple(layer for layer in self.layers if layer.moe is not None)
@@ -290,3 +296,12 @@ class ModelSpec:
     def has_encoder(self) -> bool:
         """Whether there is an encoder stack."""
         return bool(self.encoder_layers)
+
+
+def kinds_of(layers: Iterable[LayerSpec]) -> tuple[list[LayerSpec], list[int]]:
+    """Those of ``layers`` that differ in more than their place, each as if it were the first one,
+    in the order in which they come, and which of them each layer is.
+    """
+    places: dict[LayerSpec, int] = {}
+    numbers = [places.setdefault(replace(layer, index=0), len(places)) for layer in layers]
+    return list(places), numbers

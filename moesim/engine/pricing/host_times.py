@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from moesim.config.registry import kind_of
@@ -34,12 +33,13 @@ class HostTimes(NamedTuple):
 def host_times(case: Case) -> list[HostTimes]:
     """By model layer."""
     moe = iter(zip(case.decided_layers.tolist(), case.divided_layers.tolist(), strict=True))
-    known: dict[tuple[LayerSpec, bool, bool], HostTimes] = {}
-    found = []
-    for layer in case.model.layers:
-        key = (replace(layer, index=0), *(next(moe) if layer.moe else (False, False)))
+    known: dict[tuple[int, bool, bool], HostTimes] = {}
+    found, (kinds, numbers) = [], case.model.kinds
+    for number in numbers:
+        layer = kinds[number]
+        key = (number, *(next(moe) if layer.moe else (False, False)))
         if key not in known:
-            known[key] = _of_layer(case, *key)
+            known[key] = _of_layer(case, layer, *key[1:])
         found.append(known[key])
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,10 +46,8 @@ class Pricing:
         self.case, self.experts, self.provenance = case, experts, provenance
         self.setting = setting_of(case)
         layers = case.model.layers
-        alike = [replace(layer, index=0) for layer in layers]
-        self.kinds = list(dict.fromkeys(alike))
-        """The layers that differ."""
-        of_layer = np.array([self.kinds.index(layer) for layer in alike])
+        self.kinds, numbers = case.model.kinds
+        of_layer = np.array(numbers)
         self.places = [np.flatnonzero(of_layer == kind) for kind in range(len(self.kinds))]
         self.moe_place = np.cumsum([layer.moe is not None for layer in layers]) - 1
         charges = [charges_of(case, layer) for layer in self.kinds]

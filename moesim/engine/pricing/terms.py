@@ -115,7 +115,7 @@ def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tupl
 
 def categories_of(case: Case) -> tuple[str, ...]:
     """What time is charged to in ``case``: ``CHARGES``, then what its operations add."""
-    layers = set(case.model.layers)
+    layers, _ = case.model.kinds
     found = [charge.category for layer in layers for _, charge in charges_of(case, layer)]
     found += [one.category for _, one in charges_of(case, case.model.layers[-1], head=True)]
     own = CHARGES if case.host_cache is None else (*CHARGES, WAITING_FOR_STORAGE)

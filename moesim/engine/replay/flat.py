@@ -92,6 +92,7 @@ def fixed_of(case: Case) -> Fixed:
     reads = read_times(case)
     waits = [hosts[layer.index].waits for layer in case.model.moe_layers]
     specs = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
+    copy_ns = {expert: case.expert_copy_ns(expert) for expert in dict.fromkeys(specs)}
     blocking = software.blocking and case.execution != "graph"
     wait_ns = np.empty((case.gpus, len(specs)), np.int64)
     for gpu in range(case.gpus):
@@ -107,7 +108,7 @@ def fixed_of(case: Case) -> Fixed:
         exchange=case.exchange_ns,
         agrees=int(case.gating.agrees),
         gathers=int(case.gathers),
-        copy_ns=np.array([case.expert_copy_ns(expert) for expert in specs]),
+        copy_ns=np.array([copy_ns[expert] for expert in specs]),
         wait_ns=wait_ns,
         always=_always_launched(case),
         read_busy=reads.busy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,7 @@ class OnesLaunches:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        every = [case.model.moe_layers] if case.variants is None else case.variants.layers
-        alike = [[replace(layer, index=0) for layer in layers] for layers in every]
-        self.specs = list(dict.fromkeys(spec for layers in alike for spec in layers))
-        kinds = [[self.specs.index(layer) for layer in layers] for layers in alike]
-        self.of_variants = np.ascontiguousarray(np.array(kinds).T)
-        """The kinds of each MoE layer, int64[MoE layers, variants]."""
+        self.specs, self.of_variants = case.moe_kinds
         self.kinds = self.of_variants[:, 0]
         order = np.argsort(self.kinds, kind="stable")
         self.works = (order[:, None] * case.gpus + np.arange(case.gpus)).ravel()

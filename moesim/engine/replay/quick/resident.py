@@ -5,7 +5,6 @@ a few numbers, and these are counted straight from the rows of the trace that to
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,8 +205,8 @@ class Resident:
         """Whether ``case`` is one, and its prices say their tiles."""
         if case.offloaded or case.kernels != "grouped":
             return False
-        alike = dict.fromkeys(replace(layer, index=0) for layer in case.model.moe_layers)
-        return all(RaggedLaunches(case, layer).tiles is not None for layer in alike)
+        specs, _ = case.moe_kinds
+        return all(RaggedLaunches(case, layer).tiles is not None for layer in specs)
 
     @property
     def masks(self) -> NDArray[np.uint64] | None:
