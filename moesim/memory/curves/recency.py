@@ -23,6 +23,22 @@ TOGETHER = 4
 
 
 @built_in
+def _make_way(ranks: Any, number: int, one: int, two: int, three: int, four: int) -> None:
+    """Let four experts be used whose ranks are ``one`` to ``four`` (0: that changes nothing): of a
+    ``number`` of ``ranks``, those below theirs become larger, as they were used before these now.
+    """
+    for at in range(number):
+        rank = ranks[at]
+        ranks[at] = rank + (rank < one) + (rank < two) + (rank < three) + (rank < four)
+
+
+@built_in
+def _rank_of(ranks: Any, experts: Any, at: int, end: int) -> Any:
+    """The rank of an expert, 0 from the ``end`` of ``experts`` on."""
+    return ranks[experts[at]] if at < end else np.uint16(0)
+
+
+@built_in
 def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None:
     """Let a ``number`` of ``needed`` experts uint16[room] be those used last, in ascending order.
     ``lines`` uint16[experts / LANES, LANES]: of each how many were used after it, those needed
@@ -31,12 +47,8 @@ def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None
     for i in range(0, room, TOGETHER):
         for j in range(i, number if i > 0 else 0):  # those before have moved
             ranks[j] = lines[needed[j] // LANES, needed[j] % LANES]
-        one, two, three, four = ranks[i], ranks[i + 1], ranks[i + 2], ranks[i + 3]
         for at in range(len(lines)):
-            line = lines[at]
-            for lane in range(LANES):
-                rank = line[lane]
-                line[lane] = rank + (rank < one) + (rank < two) + (rank < three) + (rank < four)
+            _make_way(lines[at], LANES, ranks[i], ranks[i + 1], ranks[i + 2], ranks[i + 3])
     for i in range(room):
         if i < number:
             newer, expert = 0, needed[i]
@@ -63,10 +75,11 @@ def _follow(offsets: Any, experts: Any, rank: Any, distances: Any, again: Any) -
                 for i in range(low, high):
                     longer |= rank[experts[i]] == needed
             again[min(needed, rank[experts[low]])] += 1
-        for i in range(low, high):
-            distance = rank[experts[i]]
-            for e in range(len(rank)):
-                rank[e] += rank[e] < distance
+        for i in range(low, high, TOGETHER):
+            _make_way(
+                rank, len(rank), rank[experts[i]], _rank_of(rank, experts, i + 1, high),
+                _rank_of(rank, experts, i + 2, high), _rank_of(rank, experts, i + 3, high),
+            )  # fmt: skip
         for i in range(low, high):  # behind the rest: vectors do not wait for what is written last
             rank[experts[i]] = high - 1 - i
 
