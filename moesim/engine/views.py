@@ -69,4 +69,11 @@ class Views:
     def _count_followers(self, source: int, target: int, part: float) -> Ints:
         tokens = ceil(Fraction(str(part)) * self.case.trace.tokens)
         first, second = (self.routing.chosen(tokens, layer) for layer in (source, target))
-        return first.T @ second
+        (token, chosen), (_, following) = np.nonzero(first), np.nonzero(second)
+        ends = np.concatenate(([0], np.cumsum(second.sum(axis=1))))
+        lengths = np.diff(ends)[token]
+        before = np.cumsum(lengths) - lengths
+        places = np.arange(lengths.sum()) + np.repeat(ends[token] - before, lengths)
+        pairs = np.repeat(chosen, lengths) * second.shape[1] + following[places]
+        size = first.shape[1] * second.shape[1]
+        return np.bincount(pairs, minlength=size).reshape(first.shape[1], -1)

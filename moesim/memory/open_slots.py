@@ -195,6 +195,13 @@ def lift_with(key: Any, own: bool) -> Callable[..., None]:
         """
         pinned, slot_of = slots.state[pool, PINNED], slots.slot_of[pool]
         state, ranks, idle = whole(slots.state[pool]), slots.ranks[pool], slots.idle[pool]
+        if own and local == len(slot_of):  # no other layer is in the pool: slots are fewer
+            for slot in range(slots.used[pool]):
+                e = slots.expert_at[pool, slot]
+                if 0 < pinned[e] <= until:
+                    pinned[e] = 0
+                    ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+            return
         for e in range(first, first + local):
             if 0 < pinned[e] <= until and slot_of[e] >= 0:
                 pinned[e] = 0

@@ -21,13 +21,12 @@ class History(Prefetcher):
         """See ``Prefetcher``."""
         del source
         active_experts, last = view.active_experts[target, gpu], view.before.get((target, gpu))
-        experts = np.empty(0, np.int64) if last is None else last
-        found = []
-        for step in range(view.passes):
-            found.append(experts)
-            if view.active[step, target]:
-                experts = active_experts.experts[
-                    active_experts.offsets[step] : active_experts.offsets[step + 1]
-                ]
-        offsets = np.concatenate(([0], np.cumsum([len(one) for one in found])))
-        return ActiveExperts(offsets, np.concatenate(found))
+        before = np.empty(0, np.int64) if last is None else last
+        known = np.concatenate((before, active_experts.experts))
+        starts = np.concatenate(([0], len(before) + active_experts.offsets))
+        ran = np.where(view.active[:, target], np.arange(1, view.passes + 1), 0)
+        latest = np.concatenate(([0], np.maximum.accumulate(ran)[:-1]))  # 0: before the view
+        lengths = np.diff(starts)[latest]
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        places = np.arange(offsets[-1]) + np.repeat(starts[latest] - offsets[:-1], lengths)
+        return ActiveExperts(offsets, known[places])

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moesim.config.units import Percent
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import Prefetcher, View
+from moesim.memory.prefetch.base import Prefetcher, View, product
 
 
 class NextLayer(Prefetcher):
@@ -29,11 +29,27 @@ class NextLayer(Prefetcher):
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
         chosen = view.choices[:, source]
-        scores = chosen @ view.followers(source, target, self.first_part)
-        best = np.argsort(-scores, axis=1, kind="stable")
-        rank = np.argsort(best, axis=1)
-        taken = (rank < (chosen > 0).sum(axis=1)[:, None]) & (scores > 0)
-        scores, taken = (view.of_local(values, target, gpu) for values in (scores, taken))
-        order = np.argsort(-scores, axis=1, kind="stable")
-        taken = np.take_along_axis(taken, order, axis=1)
-        return ActiveExperts(np.concatenate(([0], np.cumsum(taken.sum(axis=1)))), order[taken])
+        scores = product(chosen, view.followers(source, target, self.first_part))
+        experts, most = scores.shape[1], (chosen > 0).sum(axis=1)
+        order = scores * experts + np.arange(experts)[::-1]
+        least = experts - max(int(most.max(initial=0)), 1)
+        best = np.sort(np.partition(order, least, axis=1)[:, least:], axis=1)[:, ::-1]
+        taken = (np.arange(best.shape[1]) < most[:, None]) & (best >= experts)
+        best = experts - 1 - best % experts
+        offsets = np.concatenate(([0], np.cumsum(taken.sum(axis=1))))
+        return _of_gpu(view, ActiveExperts(offsets, best[taken]), target, gpu)
+
+
+def _of_gpu(view: View, found: ActiveExperts, target: int, gpu: int) -> ActiveExperts:
+    """Of the logical experts ``found`` in MoE layer ``target`` those on ``gpu``, as it numbers
+    them.
+    """
+    logical = view.logical[target, view.local[gpu]]
+    if np.array_equal(logical, np.arange(view.choices.shape[2])):
+        return found
+    order = np.argsort(logical, kind="stable")
+    first = np.searchsorted(logical[order], found.experts)
+    held = np.searchsorted(logical[order], found.experts, "right") - first
+    ends = np.concatenate(([0], np.cumsum(held)))
+    places = np.arange(ends[-1]) + np.repeat(first - ends[:-1], held)
+    return ActiveExperts(ends[found.offsets], order[places])

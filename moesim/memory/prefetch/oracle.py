@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from moesim.config.units import Percents
@@ -69,11 +70,25 @@ class Oracle(Prefetcher):
         right = mask & (draws[:, :-1] < recall)
         count = right.sum(axis=1)
         extra = np.floor(count * (1 - precision) / precision + draws[:, -1])
-        if not extra.any():
-            return ActiveExperts.of(right)
-        rank = np.argsort(np.argsort(np.where(mask, 2.0, draws[:, :-1]), kind="stable"), axis=1)
-        wrong = ~mask & (rank < np.where(count > 0, extra, 0)[:, None])
-        return ActiveExperts.of(right | wrong)
+        return ActiveExperts.of(right | _wrong(mask, draws[:, :-1], np.where(count > 0, extra, 0)))
+
+
+def _wrong(mask: NDArray[np.bool_], draws: NDArray[np.float64], extra: Any) -> NDArray[np.bool_]:
+    """In each pass so many ``extra`` experts that it does not need by its ``mask``, those with the
+    least ``draws``, of equals the lowest id.
+    """
+    wrong, number = np.zeros_like(mask), np.minimum(extra, (~mask).sum(axis=1)).astype(np.int64)
+    rows = np.flatnonzero(number)
+    if not len(rows):
+        return wrong
+    keys, last = np.where(mask[rows], 2.0, draws[rows]), number[rows] - 1
+    least = np.sort(np.partition(keys, last.max(), axis=1)[:, : last.max() + 1], axis=1)
+    wrong[rows] = keys <= least[np.arange(len(rows)), last][:, None]
+    for row in rows[wrong[rows].sum(axis=1) > number[rows]].tolist():  # equal draws
+        best = np.argsort(np.where(mask[row], 2.0, draws[row]), kind="stable")[: number[row]]
+        wrong[row] = False
+        wrong[row, best] = True
+    return wrong
 
 
 def _at(shares: float | tuple[float, ...], distance: int) -> float:
