@@ -155,16 +155,3 @@ def needed(view: View, target: int, gpu: int) -> NDArray[np.bool_]:
     mask = np.zeros((view.passes, len(view.local[gpu])), np.bool_)
     mask[steps_of(active_experts.offsets), active_experts.experts] = True
     return mask
-
-
-def product(few: Ints, rows: Ints) -> Ints:
-    """``few @ rows`` of whole numbers, where few of the former are other than 0: adds up the rows
-    that these name.
-    """
-    found = np.zeros((len(few), rows.shape[1]), np.int64)
-    at, named = np.nonzero(few)
-    if len(at):
-        starts = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
-        times = few[at, named].astype(np.int64)[:, None]
-        found[at[starts]] = np.add.reduceat(times * rows[named], starts, axis=0)
-    return found
