@@ -19,12 +19,14 @@ from moesim.engine.replay import run
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.quick.stored import is_stored
 from moesim.engine.replay.run import run_replay
+from moesim.memory.policies.lru import Lru
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 
 from .agreement import assert_same
 from .strategies import Case
 from .strategies_host import storage_cases
+from .test_handled import SCOPES
 from .test_one_row import one_row
 
 
@@ -35,7 +37,8 @@ def stored(case: Case, draw: Any) -> EngineCase:
     logical = theirs.placement.logical
     placement = replace(theirs.placement, logical=np.sort(logical, axis=1))
     initial = draw(st.sampled_from(["empty", "most_used"]))
-    theirs = replace(theirs, initial=initial, placement=placement)
+    policy = Lru(scope=draw(st.sampled_from(SCOPES)))
+    theirs = replace(theirs, initial=initial, placement=placement, policy=policy)
     assert theirs.host_cache is not None
     sizes = theirs.stored
     if theirs.host_cache.slots and draw(st.booleans()):

@@ -29,6 +29,11 @@ from moesim.engine.replay.quick.one_row import OneRow, miss_steps_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
 from moesim.engine.replay.quick.stored import StoredProgram, is_stored, want_steps_of
 from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
+from moesim.engine.replay.quick.varied_rows import (
+    VariedRowsProgram,
+    has_varied_rows,
+    vary_rows_of,
+)
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep, Tally
 from moesim.memory.open_slots import decide_open_of
@@ -104,7 +109,7 @@ def _program_of(case: Case) -> type[QuickProgram] | None:
     if is_quick(case):
         return QuickProgram
     if is_varied(case):
-        return VariedProgram
+        return VariedRowsProgram if has_varied_rows(case) else VariedProgram
     if is_handled(case):
         return HandledProgram
     return StoredProgram if is_stored(case) else None
@@ -129,6 +134,8 @@ def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | 
         decide_all_of(type(case.policy))
     elif program is VariedProgram:
         deciding_of(case)
+    elif program is VariedRowsProgram:
+        vary_rows_of(case.trace.top_k)
     elif program is HandledProgram:
         handle_steps_of(case.trace.top_k)
     elif program is StoredProgram:

@@ -22,10 +22,9 @@ from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import COUNTED_HERE
 from moesim.engine.replay.quick.made import Made, Maker
-from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.one_row import OneRow, room_for
 from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.program import QuickProgram, decides_alone
+from moesim.engine.replay.quick.program import QuickProgram, decides_alone, has_one_row
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up
@@ -79,7 +78,7 @@ def handle_steps_with(room: int) -> Callable[..., None]:
         for step in range(len(rows)):
             row = rows[step]
             for layer in range(layers):
-                missed, lines, own = 0, stacks[layer], slots[layer]
+                missed, own, lines = 0, slots[layer], stacks[layer if len(stacks) > 1 else 0]
                 for i in range(room):
                     if i < top_k:
                         expert = chosen[0, i] = home[layer, ids[row, layer, i]]
@@ -122,15 +121,13 @@ def is_handled(case: Case) -> bool:
     return (
         case.variants is None
         and case.host_cache is None
-        and case.serving is None
         and len(forms) > 1
         and len(forms) == OTHERWISE - LOADED + 1
         and not flags.nowhere.any()
         and not case.miss.copies_behind
         and not any(layer.on_host for layer in case.model.moe_layers)
         and decides_alone(case)
-        and OneRow.takes(case)
-        and have_one_launch(case)
+        and has_one_row(case)
     )
 
 

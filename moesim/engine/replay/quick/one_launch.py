@@ -42,6 +42,11 @@ def chosen_apart(ids: NDArray[np.uint16], rows: Ints) -> bool:
     return bool(_choose_apart(ids, rows, place < top_k - other[:, None]))
 
 
+def _least_slots(case: Case) -> int:
+    """The fewest slots of a pool of the one GPU of ``case``."""
+    return int(case.slots.sum() if case.policy.scope == "global" else case.slots.min())
+
+
 def may_have_one_launch(case: Case) -> bool:
     """Whether passes of ``case``, which is quick, ``have_one_launch`` if rows choose so."""
     return (
@@ -54,7 +59,7 @@ def may_have_one_launch(case: Case) -> bool:
         and not case.model.has_encoder
         and not case.placement.has_replicas
         and not case.schedule.grows
-        and (int(case.slots.min()) >= case.trace.top_k or not case.miss.loads)
+        and (_least_slots(case) >= case.trace.top_k or not case.miss.loads)
         and bool((np.diff(case.schedule.offsets) == 1).all())
     )
 

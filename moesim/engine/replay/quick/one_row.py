@@ -64,16 +64,16 @@ def miss_steps_with(room: int) -> Callable[..., None]:
     def miss_steps(
         ids: Any, rows: Any, home: Any, slots: Any, stacks: Any, scratch: Any, out: Any
     ) -> None:
-        """What is ``Missed`` by passes that have one of the ``rows`` each, whose experts are
-        ``home`` uint16[layers, experts]. ``slots`` uint16[layers], ``stacks`` of each layer as
-        ``move_up`` has them, ``scratch`` uint16[2, room] of zeros.
+        """What is ``Missed`` by passes that have one of the ``rows`` each, whose experts are in a
+        stack at ``home`` uint16[layers, experts]. ``slots`` uint16[layers], ``stacks`` of each
+        layer, or one of all, as ``move_up`` has them, ``scratch`` uint16[2, room] of zeros.
         """
         _, layers, top_k = ids.shape
         needed, ranks, apart = scratch[0], scratch[1], out.hits.shape[1] > 1
         for step in range(len(rows)):
             row = rows[step]
             for layer in range(layers):
-                missed, lines = 0, stacks[layer]
+                missed, lines = 0, stacks[layer if len(stacks) > 1 else 0]
                 for i in range(room):
                     if i < top_k:
                         expert = needed[i] = home[layer, ids[row, layer, i]]
@@ -121,11 +121,14 @@ class OneRow:
         self.top_k = case.trace.top_k
         self.copies = np.zeros(finder.layers, np.int64)
         self._miss_steps = miss_steps_of(self.top_k)
-        self._home = finder.home.astype(np.uint16)
+        self._home, stacks, experts = finder.home.astype(np.uint16), finder.layers, finder.width
         slots = np.where(case.resident(0), MORE_THAN_ANY, case.slots[0])
+        if case.policy.scope == "global":
+            self._home += (experts * np.arange(stacks, dtype=np.uint16))[:, None]
+            stacks, experts = 1, experts * stacks
+            slots = np.full(finder.layers, case.slots.sum())
         self._slots = slots.astype(np.uint16)
-        lines = (finder.layers, -(-finder.width // LANES), LANES)
-        self._stacks = np.full(lines, finder.width, np.uint16)
+        self._stacks = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
         if case.initial != "empty":
             self._fill()
         self._scratch = np.zeros((2, room_for(self.top_k)), np.uint16)
@@ -146,6 +149,8 @@ class OneRow:
         return (
             type(case.policy) is Lru
             and follow_stack(case, filled=True)
+            and case.room(0) is None
+            and int(case.slots.sum()) + case.placement.logical.size < MORE_THAN_ANY
             and may_have_one_launch(case)
         )
 

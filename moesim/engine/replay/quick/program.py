@@ -46,7 +46,14 @@ class Marked(NamedTuple):
 
 def is_quick(case: Case) -> bool:
     """Whether ``QuickProgram`` takes ``case``."""
-    return case.variants is None and loads_from_host(case) and decides_alone(case)
+    if case.variants is not None or not (loads_from_host(case) and decides_alone(case)):
+        return False
+    return case.policy.scope == "layer" or has_one_row(case)
+
+
+def has_one_row(case: Case) -> bool:
+    """Whether passes of ``case``, which decides alone, are a row each that ``OneRow`` takes."""
+    return case.serving is None and OneRow.takes(case) and have_one_launch(case)
 
 
 def loads_from_host(case: Case) -> bool:
@@ -56,11 +63,10 @@ def loads_from_host(case: Case) -> bool:
 
 def decides_alone(case: Case) -> bool:
     """Whether all that ``case`` decides, but for what misses come to, follows from its tokens'
-    choices and each layer's slots.
+    choices and its slots.
     """
     return (
-        case.policy.scope == "layer"
-        and not case.exchanges
+        not case.exchanges
         and not case.policy.restarts
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"

@@ -19,10 +19,9 @@ from moesim.engine.replay.clock.one_gpu import Stored
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import COUNTED_HERE
 from moesim.engine.replay.quick.made import Made, Maker
-from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.one_row import OneRow, numbered_as_they_are, room_for
 from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.program import QuickProgram, decides_alone
+from moesim.engine.replay.quick.program import QuickProgram, decides_alone, has_one_row
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.spans import IDS
 from moesim.engine.residency.storage import Storage
@@ -49,7 +48,7 @@ class Wanted(NamedTuple):
 
 
 WANT_STEPS = types.void(
-    IDS, _FLAT, _LINE, _CUBE, _TABLE, types.int64, record(Wanted, _TABLE, _FLAT, _FLAT)
+    IDS, _FLAT, _TABLE, _LINE, _CUBE, _TABLE, record(Wanted, _TABLE, _FLAT, _FLAT)
 )
 """The signature of what ``want_steps_with`` makes."""
 
@@ -58,22 +57,22 @@ def want_steps_with(room: int) -> Callable[..., None]:
     """As ``miss_steps_with``, with what is missed."""
 
     def want_steps(
-        ids: Any, rows: Any, slots: Any, stacks: Any, scratch: Any, width: int, out: Any
+        ids: Any, rows: Any, home: Any, slots: Any, stacks: Any, scratch: Any, out: Any
     ) -> None:
-        """As ``miss_steps``, of experts that are where they are numbered, so many, ``width``, in a
-        layer; fill in what is wanted ``out`` of host memory.
+        """As ``miss_steps``, of experts that are where they are numbered; fill in what is wanted
+        ``out`` of host memory.
         """
         _, layers, top_k = ids.shape
         misses, offsets, wanted = out
         needed, ranks = scratch
-        number, offsets[0] = 0, 0
+        number, offsets[0], width = 0, 0, home.shape[1] if len(stacks) > 1 else 0
         for step in range(len(rows)):
             row = rows[step]
             for layer in range(layers):
-                missed, lines, own = 0, stacks[layer], slots[layer]
+                missed, own, lines = 0, slots[layer], stacks[layer if len(stacks) > 1 else 0]
                 for i in range(room):
                     if i < top_k:
-                        expert = needed[i] = ids[row, layer, i]
+                        expert = needed[i] = home[layer, ids[row, layer, i]]
                         rank = ranks[i] = lines[expert // LANES, expert % LANES]
                         missed += rank >= own
                 misses[step, layer], first = missed, number
@@ -127,14 +126,12 @@ def is_stored(case: Case) -> bool:
         host is not None
         and not (host.rooms or host.in_place)
         and case.variants is None
-        and case.serving is None
         and type(case.miss) is Load
         and case.trace.top_k <= MOST
         and not any(layer.on_host or layer.zero_copy for layer in case.model.moe_layers)
         and numbered_as_they_are(case)
         and decides_alone(case)
-        and OneRow.takes(case)
-        and have_one_launch(case)
+        and has_one_row(case)
     )
 
 
@@ -160,7 +157,7 @@ class StoredRows(OneRow):
         misses, reads, numbers = np.empty((3, passes, finder.layers), np.uint16)
         most, steps = misses.size * self.top_k, misses.size
         out = Wanted(misses, np.empty(steps + 1, np.int64), np.empty(most, np.int64))
-        stacks = self._slots, self._stacks, self._scratch, self.shared.routing.logical
+        stacks = self._home, self._slots, self._stacks, self._scratch
         self._want_steps(ids, rows, *stacks, out)
         needs = ActiveExperts(out.offsets, out.experts[: out.offsets[-1]])
         (host,) = self._storage.hosts

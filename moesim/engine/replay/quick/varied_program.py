@@ -16,7 +16,6 @@ from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import is_marked
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.kept import rules_of
 from moesim.engine.replay.quick.made import Made, Maker, works_of
@@ -51,8 +50,8 @@ _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 def is_varied(case: Case) -> bool:
     """Whether ``VariedProgram`` takes ``case``."""
     alike = len({len(case.local_experts(gpu)) for gpu in range(case.gpus)}) == 1
-    alone = alike and loads_from_host(case) and decides_alone(case) and not is_marked(case)
-    return case.variants is not None and alone
+    by_layer = case.variants is not None and case.policy.scope == "layer" and alike
+    return by_layer and loads_from_host(case) and decides_alone(case) and not is_marked(case)
 
 
 @njit(types.void(_FLAT, _FLAT, _TABLE, _TABLE, _FLAT), cache=True)
@@ -148,7 +147,7 @@ class Varied:
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
-        laid = self._decided(first, self.shared.active_experts(first, last))
+        laid = _cut(self._laid(first, last))
         self.ledger.add_fate(first, laid.fate, laid.unpacking)
         kernel_ns = self.launches.price_laid(self.provenance, laid)
         works = works_of(
@@ -173,8 +172,9 @@ class Varied:
         for layer, numbers in enumerate(self.copied.tolist()):
             work.count_copies(layer, numbers)
 
-    def _decided(self, first: int, found: Needed) -> Laid:
-        """The decisions of the run of passes from ``first`` on that needs ``found``."""
+    def _laid(self, first: int, last: int) -> Laid:
+        """The decisions of the run of passes first:last, with the room that is left."""
+        found = self.shared.active_experts(first, last)
         if self.residencies.draw():
             self.shelves = self._with_draws(self.shelves)
         passes, (works, most) = found.offsets.shape[1] - 1, found.experts.shape
@@ -189,24 +189,28 @@ class Varied:
             Room.of(len(self.variants.names), local, most, reads), Activations.empty(most),
             np.empty(most, np.int64), np.zeros((2, local), np.int64),
         )  # fmt: skip
-        out = self._room(found)
+        out = self._room(int(found.offsets[:, -1].sum()), found.executed.copy())
         decide = deciding_of(self.case)
         decide(self.how, self.shelves, first, found, asked, space, out)
-        return _cut(out)
+        return out
 
-    def _room(self, found: Needed) -> Laid:
-        """Room for what a run of passes that needs ``found`` may decide."""
-        offsets, (passes, _, gpus) = found.offsets, found.executed.shape
+    def _room(self, activations: int, executed: Ints) -> Laid:
+        """Room for what a run of passes may decide that has so many ``activations`` and rows
+        ``executed`` int64[passes, layers, gpus].
+        """
+        passes, _, gpus = executed.shape
         ones, kind, launch, wait, copy_ns, odd_at, odd_starts, odd_rows = np.empty(
-            (8, int(offsets[:, -1].sum())), np.int64
+            (8, activations), np.int64
         )
-        launch_base, copy_base = np.empty((2, len(offsets)), np.int64)
+        works = len(self.shelves.slots)
+        launch_base, copy_base = np.empty((2, works), np.int64)
+        step_launches, step_copies = np.empty((2, works, passes + 1), np.int64)
         layers, logical = len(self.copied), self.shared.routing.logical
         return Laid(
-            np.empty_like(offsets), launch_base, ones, kind, np.empty_like(offsets), copy_base,
+            step_launches, launch_base, ones, kind, step_copies, copy_base,
             launch, wait, copy_ns, odd_at, odd_starts, odd_rows, self.copied,
             np.zeros((passes, layers, logical), np.int8), np.zeros((passes, gpus), np.int64),
-            found.executed.copy(),
+            executed,
             np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
             np.zeros(MOST_LAUNCHES + 1, np.int64),
         )  # fmt: skip
@@ -231,13 +235,15 @@ def _cut(out: Laid) -> Laid:
 class VariedProgram(QuickProgram):
     """``QuickProgram`` of a case that ``is_varied``."""
 
+    decided_by: type[Varied] = Varied
+
     def _maker(self, log: DecisionLog | None) -> Maker:
         """See ``QuickProgram``."""
         del log
         variants = self.case.variants
         assert variants is not None, "the case is varied"
         self.ledger = Ledger(self.case, self.routing, variants)
-        return Varied(self.shared, variants, self.provenance, self.ledger)
+        return self.decided_by(self.shared, variants, self.provenance, self.ledger)
 
     @property
     def fates(self) -> Fates | None:
