@@ -94,10 +94,10 @@ MEASURED_ELSEWHERE = (
     ),
     Row(
         "distance of distributions of TTFT (Kolmogorov-Smirnov), RTX 4090",
-        "LLMServingSim's .05", ".12", "no",
+        "no number; LLMServingSim has .05", ".12", "-",
         "every price of this card is a prior; LLMServingSim's were measured on it", VLLM,
     ),
-    Row("the same, RTX PRO 6000", "LLMServingSim's .12", ".09", "yes", "", VLLM),
+    Row("the same, RTX PRO 6000", "no number; LLMServingSim has .12", ".09", "-", "", VLLM),
 )  # fmt: skip
 """Of measurements that are not shipped, as of 28 November 2026."""
 
