@@ -13,6 +13,8 @@ from moesim.config.planned import planned
 
 LEAST_PART = 3
 """Characters that a name has in common with one that holds them, to be meant by it."""
+NEARLY = 0.85
+"""How alike a name is that is meant, whatever else people may ask for by that word."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
         alike = sorted(get_close_matches(word, by_lower, n=FEW_LISTED, cutoff=0))
         few = ", ".join(by_lower[one] for one in alike)
         listed = f"{len(names)} names are allowed, among them {few}"
-    if (told := planned(name)) is not None:
+    nearly = get_close_matches(word, by_lower, n=1, cutoff=NEARLY)
+    if not nearly and (told := planned(name)) is not None:
         return f"{told}; {listed}"
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
 

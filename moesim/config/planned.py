@@ -26,6 +26,15 @@ PLANNED: dict[tuple[str, ...], str] = {
     "the context that memory is planned for, and attention priced at, is workload.context",
     ("kv_cache_dtype", "kv_dtype", "kv_cache"):
     "a KV cache in fewer bits is the model's: model: {base: NAME, format: {kv_cache: fp8}}",
+    (
+        "gpus", "num_gpus", "gpu_count", "tensor_parallel_size", "data_parallel_size",
+        "pipeline_parallel_size", "tp", "tp_size", "dp", "dp_size", "ep", "ep_size",
+    ): "GPUs are as many as parallelism.expert says; parallelism.dense (data, tensor) and .experts"
+    " (expert, tensor) say how they share attention and experts (docs/parallelism.md)",
+    ("num_prompts", "num_requests"):
+    "how many requests there are is workload.requests",
+    ("num_gpu_blocks", "num_gpu_blocks_override", "enable_prefix_caching"):
+    "the KV cache is memory: {kv: 2588 blocks, prefix_caching: true} (docs/serving.md)",
 }  # fmt: skip
 """By the words that people use."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,8 @@ from moesim.config.sentences import sentence
 from moesim.config.shape import Shape, locate
 
 Model = TypeVar("Model", bound=BaseModel)
+DEEPEST, MOST_HOMES = 4, 2
+"""Keys of a path to a key that is meant, and such paths: more of them say nothing."""
 
 
 def validate(document: Document, model: type[Model]) -> Model:
@@ -64,8 +67,8 @@ def _problem(document: Document, model: type[BaseModel], error: ErrorDetails) ->
 
 
 def _homes(top: Shape, path: tuple[Any, ...]) -> str:
-    """Where a key stands that is unknown at ``path``: at the top, or in one of what stands there;
-    nothing where no such place is.
+    """Where a key stands that is unknown at ``path``: at the top, or in one of what stands there,
+    else deeper, in any kind; nothing where no such place is, or many are.
     """
     word, here = str(path[-1]), ".".join(map(str, path))
     children = {name: top.child(name) for name in top.fields}
@@ -73,7 +76,21 @@ def _homes(top: Shape, path: tuple[Any, ...]) -> str:
     homes += [
         f"{name}.{word}" for name, child in children.items() if child and word in child.fields
     ]
+    if not homes:
+        deeper = list(dict.fromkeys(_deeper(top, word)))
+        homes = deeper if here not in deeper and len(deeper) <= MOST_HOMES else []
     return " or ".join(home for home in homes if home != here)
+
+
+def _deeper(shape: Shape, word: str, depth: int = DEEPEST) -> Iterator[str]:
+    """The paths below ``shape`` that end with ``word``, in any kind."""
+    keys = shape.keys()
+    for key in keys:
+        if key == word:
+            yield key
+        elif depth > 1:
+            for child in shape.children(key):
+                yield from (f"{key}.{path}" for path in _deeper(child, word, depth - 1))
 
 
 def _missing(shape: Shape | None) -> str:

@@ -32,6 +32,9 @@ def messages(source, overrides=()):
         ("price_per_hour=3", "is asked with cost: {gpu: 2.5 $/h}"),
         ("watts=450", "are asked with energy: {}"),
         ("quantization=int4", "quantization_config"),
+        ("parallelism.gpus=2", "GPUs are as many as parallelism.expert says"),
+        ("memory.num_gpu_blocks=9", "is memory: {kv: 2588 blocks"),
+        ("workload.num_prompts=9", "is workload.requests"),
         ("context_length=4096", "priced at, is workload.context"),
     ],
 )
@@ -49,6 +52,12 @@ def test_a_word_that_people_use(setting, told):
         ("workload.serving={}", "workload.serving: is not a known key here, but serving is; "),
         ("policy=lru", "policy: is not a known key here, but experts.policy is; "),
         ("experts.policies=lru", "is not a known key; allowed: "),
+        ("workload.request_rate=4", "here, but workload.arrivals.request_rate is; "),
+        (
+            "memory.max_num_seqs=4",
+            "here, but workload.batching.scheduler.max_num_seqs is; ",
+        ),
+        ("experts.interval=4", "here, but memory.split.interval or placement.interval is; "),
     ],
 )
 def test_a_key_of_another_place_is_sent_there(setting, told):
