@@ -96,7 +96,7 @@ class GoodputOverLoad(Figure):
         for area in (ttft, rate):
             legend(area)
         unit = str(table["load"].iloc[0]).partition(" ")[2] or "requests"
-        axes.set_xlabel(f"{table['load_of'].iloc[0]} ({unit})")
+        axes.set_xlabel(f"{str(table['load_of'].iloc[0]).capitalize()} ({unit})")
         axes.set_title("What a load does")
 
     def size(self, table: pd.DataFrame) -> tuple[float, float]:

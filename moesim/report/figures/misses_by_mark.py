@@ -69,7 +69,7 @@ class MissesByMark(Figure):
             base = base + height
         names = zip(table["value"], table["series"], strict=True)
         axes.set_xticks(range(len(table)), [f"{x}\n{s}" if s else str(x) for x, s in names])
-        axes.set_xlabel(str(table["over"].iloc[0]))
+        axes.set_xlabel(str(table["over"].iloc[0]).capitalize())
         axes.set_ylabel("Copied for misses (GiB)")
         axes.set_title("Whose experts are copied")
         legend(axes)

@@ -26,6 +26,8 @@ from moesim.sweep.probes import CUT, REFUSED, Found, Probe
 from moesim.sweep.words import last_word
 
 CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
+FEW_DOUBLINGS = 8
+"""Of the least value the largest, up to which an axis of powers of two has too few ticks."""
 
 
 def frame(found: Found) -> pd.DataFrame:
@@ -202,11 +204,14 @@ def write_figure(found: Found, folder: Path) -> Sequence[Path]:
                 axes.scatter([x[n] for n in at], [y[n] for n in at], facecolor=face,
                              edgecolor=COLOURS[0], zorder=3, s=26)  # fmt: skip
             axes.axhline(limit.bound, color="#777777", linestyle=(0, (4, 2)), linewidth=1)
-            axes.set_xscale("log", base=2)
+            if found.probes[-1].value > FEW_DOUBLINGS * found.probes[0].value:
+                axes.set_xscale("log", base=2)
             plain_numbers(axes.xaxis)
             axes.set_ylabel(limit.metric)
             axes.set_title(str(limit))
-        areas[-1].set_xlabel(f"{last_word(found.path)} (filled: keeps all limits)")
+        unit = found.probes[0].text.partition(" ")[2]
+        told = ", ".join(filter(None, (unit, "filled: keeps all limits")))
+        areas[-1].set_xlabel(f"{last_word(found.path).capitalize()} ({told})")
         paths = [folder / f"{FIGURE}.{suffix}" for suffix in SUFFIXES]
         for path in paths:
             save_figure(sheet, path)
