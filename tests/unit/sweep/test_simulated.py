@@ -64,9 +64,11 @@ def test_a_mapped_trace_is_not_read_again(
 def test_points_share_what_they_decide(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twelve points on two machines: six sets of decisions, and the numbers of lone runs."""
+    """Twelve points on two machines: six sets of decisions, and the numbers of lone runs. LRU is
+    not among them: what it decides follows from its stacks at once.
+    """
     experiment.write_text(
-        YAML.replace("[4 slots/layer, ", "[4 slots/layer, 6 slots/layer, ")
+        YAML.replace("[4 slots/layer, ", "[4 slots/layer, 6 slots/layer, ").replace("lru", "lfu")
         + "  hardware: [rtx-4090, h100-sxm]\n"
     )
     loaded, decided = load_experiment(experiment), []

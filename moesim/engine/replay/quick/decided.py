@@ -130,11 +130,11 @@ class Decider:
     def _room(self, found: Needed) -> Decided:
         """Room for what a run of passes that needs ``found`` may decide."""
         offsets, (passes, _, gpus) = found.offsets, found.executed.shape
-        launch_base, copy_base = np.empty((2, len(offsets)), np.int64)
+        launch_base, copy_base = np.zeros((2, len(offsets)), np.int64)  # one launch fills none
         lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
         launch_ones, copy_launch, copy_wait, odd_at, odd_starts, odd_rows = lists
         return Decided(
-            np.empty_like(offsets), launch_base, launch_ones, np.empty_like(offsets), copy_base,
+            np.zeros_like(offsets), launch_base, launch_ones, np.zeros_like(offsets), copy_base,
             copy_launch, copy_wait, odd_at, odd_starts, odd_rows,
             np.zeros((2 + int(self.order.kinds.max()), 4), np.int64),
             np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
