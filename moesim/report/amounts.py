@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 GIB = 2**30
-LONG_MS = 10_000.0
 UNITS = {
     "tokens_per_s": "tokens/s", "_percent": " %", "_ms": " ms", "_bytes": " bytes", "_": " ",
 }  # fmt: skip
@@ -31,19 +30,6 @@ def gib(value: Any) -> str:
 def percent(value: Any) -> str:
     """A ratio in percent."""
     return "-" if value is None or pd.isna(value) else f"{100 * float(value):.1f} %"
-
-
-def shown_ms(most: float) -> tuple[float, str]:
-    """By what milliseconds up to ``most`` are divided where they are shown, and their unit then:
-    seconds from ten on.
-    """
-    return (1e3, "s") if most >= LONG_MS else (1.0, "ms")
-
-
-def milliseconds(value: float) -> str:
-    """A time in ms with its unit, in seconds where it is long."""
-    per, unit = shown_ms(value)
-    return f"{value / per:.4g} {unit}"
 
 
 def span(low: Any, high: Any) -> str:

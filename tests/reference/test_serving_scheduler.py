@@ -5,9 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 
+from moesim.config.errors import InputError
 from moesim.workload.serving.clock import played, rules_of, steps_of, with_step_times
+from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
@@ -80,6 +83,7 @@ def play(case: ServingCase, *, plain: bool) -> State | None:
     steps = steps_of(asked_of(case), room, scheduler, times_of(case), decide)
 
     def time_of(state: State, step: int) -> int:
+        must_end(state)
         state.ranks[GHOSTS] += missed(state.ranks.shape[1], step)
         low, high = state.steps[BEGIN, step : step + 2]
         return step_time(int(state.log[COUNT, low:high].sum()))
@@ -90,10 +94,18 @@ def play(case: ServingCase, *, plain: bool) -> State | None:
         return None
 
 
+class NeverEndsError(Exception):
+    """Requests of one instant and one priority preempt each other again and again."""
+
+
 def judged(case: ServingCase) -> Judge:
     judge = judge_of(case)
 
+    longest = 2 * STEPS_A_TOKEN * sum(one.prompt + one.answer for one in case.wishes)
+
     def time_of(entries: list[tuple[int, int, int, int]]) -> int:
+        if len(judge.steps) > longest:
+            raise NeverEndsError
         told = missed(case.ranks, len(judge.steps) - 1)
         for rank, number in zip(judge.ranks, told, strict=True):
             rank.ghosts += number
@@ -104,7 +116,15 @@ def judged(case: ServingCase) -> Judge:
 
 
 def check(case: ServingCase, *, plain: bool) -> None:
-    state, judge = play(case, plain=plain), judged(case)
+    try:
+        state = play(case, plain=plain)
+    except InputError as error:
+        if str(error) != ENDLESS_RUN:
+            raise
+        with pytest.raises(NeverEndsError):
+            judged(case)
+        return
+    judge = judged(case)
     if state is None:
         assert not judge.steps
         return
@@ -121,7 +141,18 @@ def check(case: ServingCase, *, plain: bool) -> None:
     assert state.requests[ARRIVAL].tolist() == came
 
 
+TURNS = ServingCase(
+    [Wish(4, 3, 0, 1, None, 0, 1, 1), Wish(7, 6, 0, 2, None, 0, 1, 1),
+     Wish(11, 4, 0, 2, None, 0, 0, 0)],
+    6, 4, times=(3, 1, 3, 1), seed=80,
+    settings=Settings(budget=21, most=3, chunked=False, threshold=2, priority=True, ahead=3,
+                      drafts=3, chances=(0.8, 0.5, 0.5), late=True),
+)  # fmt: skip
+"""The last two take turns for ever."""
+
+
 @settings(max_examples=300)
+@example(case=TURNS)
 @given(case=of_vllm())
 def test_the_rules_decide_as_the_judge_does(case):
     check(case, plain=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.report.amounts import shown_ms
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import fill
+from moesim.report.drawing.times import shown_ms
 from moesim.report.figures.base import Figure
 from moesim.report.run.served import NEEDS, served_requests
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.amounts import milliseconds
 from moesim.report.drawing.labels import below, legend
 from moesim.report.drawing.style import faces
+from moesim.report.drawing.times import milliseconds
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.run.components import cause_in_words
 

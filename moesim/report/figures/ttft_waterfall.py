@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.amounts import shown_ms
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import faces
+from moesim.report.drawing.times import shown_ms
 from moesim.report.figures.base import Chart, Figure
 from moesim.report.run.components import cause_in_words
 from moesim.report.run.served import NEEDS, served_requests
