@@ -27,6 +27,7 @@ from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
+from moesim.memory.policies.lru import Lru
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 from moesim.trace.routing import NO_EXPERT
@@ -133,3 +134,16 @@ def test_any_two_choices_are_compared(top_k: int) -> None:
             assert chosen_apart(changed, rows[:1])
     ids[2, 3, top_k - 1] = NO_EXPERT
     assert not chosen_apart(ids, rows)
+
+
+@given(cases(), st.data())
+def test_a_pool_beside_a_resident_layer_goes_the_common_way(
+    case: Case, data: st.DataObject
+) -> None:
+    """That layer takes no slots of the pool."""
+    theirs = one_row(case, data.draw)
+    slots = theirs.slots.copy()
+    slots[0, 0] = theirs.placement.physical
+    theirs = replace(theirs, slots=slots, policy=Lru(scope="global"))
+    assert not OneRow.takes(theirs)
+    assert_same(run_replay(theirs), run_des(theirs))

@@ -145,9 +145,12 @@ class OneRow:
 
     @classmethod
     def takes(cls, case: Case) -> bool:
-        """Whether ``case`` is one, if its passes ``have_one_launch``."""
+        """Whether ``case`` is one, if its passes ``have_one_launch``. A layer that is resident
+        takes no slots of a pool, which one stack would not know.
+        """
         return (
             type(case.policy) is Lru
+            and not (case.policy.scope == "global" and case.resident(0).any())
             and follow_stack(case, filled=True)
             and case.room(0) is None
             and int(case.slots.sum()) + case.placement.logical.size < MORE_THAN_ANY
