@@ -23,10 +23,10 @@ from moesim.workload.serving.foreseen import Foresight
 from moesim.workload.serving.state import BEGIN, STEPS, State
 
 from .agreement import assert_same
+from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm
 from .strategies import cases
 from .test_replay import decided_at_once
-from .test_served_by_vllm import serving_of
 from .wiring import engine_case
 
 QUICK = sorted(name for name, one in policies.components.items() if not one.looks_ahead)

@@ -30,7 +30,7 @@ from .agreement import assert_same, compare, observed
 from .prices import ToyPrices
 from .reference import reference
 from .reference_batches import Scheduler, passes_of
-from .reference_words import DECODE, ENCODE, NO_EXPERT, PREFILL, Config, Layer, Model
+from .reference_words import DECODE, ENCODE, NO_EXPERT, PREFILL, Config, Layer, Model, Verdict
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, reference_arriving, reference_in_parts
 from .strategies import Case, cases
@@ -59,12 +59,13 @@ def agree_on_instants(case: Case, scale: int, seed: int) -> None:
     all_agree(bound(theirs, not_before), case, reference_in_parts(case, [], not_before))
 
 
-def all_agree(theirs: EngineCase, case: Case, scheduler: Scheduler) -> None:
-    """``theirs`` in both engines, and ``scheduler`` in the reference."""
+def all_agree(theirs: EngineCase, case: Case, scheduler: Scheduler) -> Verdict:
+    """``theirs`` in both engines, and ``scheduler`` in the reference: what all say."""
     outcome = run_des(theirs, records="layer", check=True)
     verdict = reference(case.trace, case.model, case.config, case.prices, scheduler)
     compare(verdict, observed(replace(theirs, schedule=outcome.schedule), outcome))
     assert_same(run_replay(theirs), outcome)
+    return verdict
 
 
 @given(cases(), SCALES, st.integers(0, 1 << 32))

@@ -14,10 +14,10 @@ from tests.reference.judge_serving import Settings
 from tests.reference.prices import ToyPrices
 from tests.reference.reference_words import Config
 from tests.reference.scenes import scene
+from tests.reference.served_by_vllm import reference_scheduler, serving_of
 from tests.reference.serving_cases import ServingCase, Wish
 from tests.reference.strategies import Case
 from tests.reference.test_scheduler import all_agree
-from tests.reference.test_served_by_vllm import reference_scheduler, serving_of
 from tests.reference.test_serving_scheduler import check, judged, play, told
 from tests.reference.wiring import engine_case
 

@@ -1,0 +1,62 @@
+"""Experiments whose requests are served: both engines against the slow reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from tests.reference.served_by_vllm import Seen, agree_on_served, served_by_vllm
+from tests.reference.serving_cases import ServingCase
+from tests.reference.strategies import Case
+from verification.check import Measured, check
+from verification.drawn import Comparison, differing
+
+EXAMPLES = 10_000
+SHARE = 1 / 3
+"""Of the experiments: so many are to preempt, and so many to need more experts than slots."""
+
+
+@check(
+    "Where requests are served both engines and the reference say the same to the nanosecond,"
+    " of cases of which a third preempt and a third need more experts than there are slots",
+    tolerance=0,
+    why="all are written from docs/semantics.md and docs/serving.md, the reference shares no code"
+    " with them, and all count in integers",
+    unit="experiments that differ, or are missing to a third",
+)
+def served_cases_agree() -> Measured:
+    """Preempted are those whose played schedule takes blocks from a request."""
+    return served_cases(EXAMPLES, start=2029)
+
+
+def served_cases(examples: int, start: int) -> Measured:
+    """The same of ``examples`` drawn from the seed ``start``."""
+    seen: list[Seen] = []
+
+    def of_policy(both: tuple[Case, ServingCase]) -> Comparison:
+        case, serving = both
+        name = f"{case.config}, {serving}"
+        kind = "with prompts around" if case.config.prefill != "cache" else "with all cached"
+        return Comparison(kind, name, partial(_play, both, seen))
+
+    found = differing(of_policy, served_by_vllm(), examples=examples, start=start)
+    told, missing = _shares(seen, examples)
+    return replace(found, deviation=found.deviation + missing, detail=f"{told}; {found.detail}")
+
+
+def _play(both: tuple[Case, ServingCase], seen: list[Seen]) -> None:
+    seen.append(agree_on_served(*both))
+
+
+def _shares(seen: list[Seen], examples: int) -> tuple[str, int]:
+    """What the cases had in them, and how many are missing to the shares that are asked for."""
+    counts = {
+        "preempt": sum(one.preempted > 0 for one in seen),
+        "need more experts than there are slots": sum(one.exceeds for one in seen),
+    }
+    missing = sum(max(0, round(SHARE * examples) - count) for count in counts.values())
+    ends = sum(one.endless for one in seen)
+    told = [f"{count} ({100 * count / examples:.0f} %) {what}" for what, count in counts.items()]
+    both = sum(one.preempted > 0 and one.exceeds for one in seen)
+    told += [f"{both} do both", f"{ends} never end, and say so"]
+    return ", ".join(told), missing
