@@ -15,7 +15,7 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
     from moesim.experiment.loading.inputs import check_inputs
     from moesim.experiment.loading.names import read_once
     from moesim.experiment.loading.resolve import load_experiment
-    from moesim.experiment.loading.warnings import left_out_figures, of_traces
+    from moesim.experiment.loading.warnings import left_out_figures, of_inputs
     from moesim.experiment.running.record_memory import large_records
     from moesim.experiment.schema.origins import placed
     from moesim.experiment.schema.text import annotated_text
@@ -25,7 +25,7 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
         with placed(resolved.origins, file):
             experiments = [experiment for _, experiment in resolved.points]
             check_inputs(experiments)
-            warn([*of_traces(experiments), *large_records(experiments)])
+            warn([*of_inputs(experiments), *large_records(experiments)])
             warn(left_out_figures(resolved.experiment, resolved.axes))
             shown, origins = derived(resolved.experiment)
     if as_json:

@@ -60,7 +60,7 @@ def run(
         empty_slots,
         fewer_requests,
         idle_prefetch,
-        of_traces,
+        of_inputs,
     )
     from moesim.experiment.questions.fit import fewest_on_cpu
     from moesim.experiment.questions.formats import smaller_format
@@ -80,7 +80,7 @@ def run(
         folder = out or Path("results") / resolved.experiment.name
         check_folder(folder, overwrite=overwrite)
         with placed(resolved.origins, file):
-            warn([*of_traces([resolved.experiment]), *large_records([resolved.experiment])])
+            warn([*of_inputs([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     of_run = (resolved.experiment, result.summary)
     told = (idle_prefetch, empty_slots, fewer_requests, borrowed_routing)

@@ -13,7 +13,7 @@ from moesim.config.warn import Warn, as_warning
 from moesim.experiment.loading.inputs import check_inputs, inputs_of
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
-from moesim.experiment.loading.warnings import empty_slots, left_out_figures, of_traces
+from moesim.experiment.loading.warnings import empty_slots, left_out_figures, of_inputs
 from moesim.experiment.running.cache import cache_folder
 from moesim.experiment.running.record_memory import large_records
 from moesim.experiment.schema.origins import placed
@@ -101,6 +101,6 @@ def _check(resolved: Resolved, warn: Warn) -> None:
     experiments = [experiment for _, experiment in resolved.points]
     with placed(resolved.origins, resolved.file):
         check_inputs(experiments)
-        lines = [*of_traces(experiments), *large_records(experiments)]
+        lines = [*of_inputs(experiments), *large_records(experiments)]
     for line in (*lines, *left_out_figures(resolved.experiment, resolved.axes)):
         warn(line)

@@ -49,7 +49,7 @@ def host(
     from moesim.config.inputs import paths_of
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.loading.resolve import load_experiment
-    from moesim.experiment.loading.warnings import of_traces
+    from moesim.experiment.loading.warnings import of_inputs
     from moesim.experiment.schema.origins import placed
     from moesim.report.judged.host import lines
 
@@ -60,7 +60,7 @@ def host(
         check_apart(out, file, Path(run), *paths_of(inputs_of([resolved.experiment])))
     with placed(resolved.origins, resolved.file):
         found = fit_host(resolved.experiment, measured)
-    warn(of_traces([resolved.experiment]))
+    warn(of_inputs([resolved.experiment]))
     if not as_json:
         typer.echo("\n".join(lines(found)))
     if out is None and not as_json:

@@ -10,7 +10,8 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.traces import recorded_trace_of, trace_of
-from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.disaggregation import Disaggregation
+from moesim.experiment.schema.experiment import Experiment, Serving
 from moesim.model import ModelSpec
 from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.requests import Requests
@@ -19,10 +20,12 @@ LEAST_RECORDED = 0.5
 """Share of the tokens with experts as recorded, below which a run says so."""
 
 
-def of_traces(experiments: Collection[Experiment]) -> list[str]:
-    """A line for every trace that no file names, and for everything that traces do not have."""
+def of_inputs(experiments: Collection[Experiment]) -> list[str]:
+    """A line for every trace that no file names, for everything that traces do not have, and for
+    a choice of which there is none.
+    """
     lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
-    return list(dict.fromkeys(lines))
+    return list(dict.fromkeys([*lines, *lone_routers(experiments)]))
 
 
 def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
@@ -70,6 +73,29 @@ def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
             what += f", the model {model.top_k}"
             lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
     return list(dict.fromkeys(lines))
+
+
+def lone_routers(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for a router that is named and that none of the experiments gives a choice."""
+    some: dict[tuple[str, str], bool] = {}
+    for one in experiments:
+        for key, owner, instances in _routed(one):
+            if "router" in owner.model_fields_set:
+                named = (key, str(kind_of(type(owner.router))))
+                some[named] = some.get(named, False) or instances > 1
+    what = "has one instance to choose, and changes nothing; write more of them, or leave it out"
+    return [f"warning: {key}: '{kind}' {what}" for (key, kind), has in some.items() if not has]
+
+
+def _routed(experiment: Experiment) -> Iterable[tuple[str, Serving | Disaggregation, int]]:
+    """Each key of a router, what it is given in, and how many instances it chooses among."""
+    serving = experiment.serving
+    if serving is None:
+        return
+    apart = serving.disaggregation
+    yield "serving.router", serving, serving.replicas if apart is None else apart.prefill
+    if apart is not None:
+        yield "serving.disaggregation.router", apart, apart.decode
 
 
 def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import shared_traces, trace_of, write_shared
-from moesim.experiment.loading.warnings import of_traces
+from moesim.experiment.loading.warnings import of_inputs
 from moesim.model import load_model
 from moesim.trace import Phase, read_trace
 from moesim.trace.statistics.overlap import overlap_previous
@@ -26,7 +26,7 @@ def test_the_models_own_trace_is_taken_and_told():
     found = loaded("gpt-oss-20b")
     assert found.experiment.trace == "gpt-oss-20b"
     assert found.origins["trace"] == "default"
-    (note,) = of_traces([found.experiment])
+    (note,) = of_inputs([found.experiment])
     assert note == "note: trace: none is named: 'gpt-oss-20b', the shipped one of the model"
 
 
@@ -38,11 +38,11 @@ def test_a_recording_of_fewer_choices_is_scaled_to_the_models(model, own, model_
     found = loaded(model).experiment
     assert found.trace == f"stand-in:{model}"
     assert trace_of(found).top_k == model_top_k
-    (told,) = of_traces([found])
+    (told,) = of_inputs([found])
     assert f"the recording of {model} has {own} of {model_top_k} experts a token" in told
-    (warning,) = of_traces([loaded(model, trace=model).experiment])
+    (warning,) = of_inputs([loaded(model, trace=model).experiment])
     assert f"has {own} experts a token, the model {model_top_k}" in warning
-    (named,) = of_traces([loaded(model, trace=f"stand-in:{model}").experiment])
+    (named,) = of_inputs([loaded(model, trace=f"stand-in:{model}").experiment])
     assert "the recording of" not in named
 
 
@@ -58,7 +58,7 @@ def test_another_model_gets_a_stand_in_and_is_told():
     trace = trace_of(found)
     assert trace.metadata.notes.startswith("no recording: synthetic, seed 0: stand-in for mixtral")
     assert trace.metadata.source.startswith("stand-in scaled from gpt-oss-20b (")
-    (told,) = of_traces([found])
+    (told,) = of_inputs([found])
     said = "'stand-in:gpt-oss-20b' is no recording: drawn for mixtral-8x7b, scaled from gpt-oss-20b"
     assert told == f"warning: trace: {said}'s routing"
 

@@ -10,6 +10,7 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.warnings import lone_routers
 from moesim.experiment.running.run import simulate
 from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.results.result import Result
@@ -189,3 +190,30 @@ def test_experts_need_something_to_go_by(more, said):
         load_experiment(given)
     assert "serving.router: 'expert' does not go together with" in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("serving", "keys"),
+    [
+        ({"router": ROUTER}, ["serving.router"]),
+        ({"replicas": 2, "router": ROUTER}, []),
+        ({"replicas": 1}, []),
+        (
+            {"router": ROUTER, "disaggregation": {"router": ROUTER}},
+            ["serving.router", "serving.disaggregation.router"],
+        ),
+        (
+            {"router": ROUTER, "disaggregation": {"prefill": 2, "router": ROUTER}},
+            ["serving.disaggregation.router"],
+        ),
+    ],
+)
+def test_a_router_without_a_choice_is_said(serving, keys):
+    """But not where another point of a sweep gives it one."""
+    one = experiment_of(POISSON, serving=serving)
+    said = [f"warning: {key}: 'least_outstanding' has one instance to choose" for key in keys]
+    found = lone_routers([one])
+    assert [line.split(",")[0] for line in found] == said
+    several = {"prefill": 2, "decode": 2, "router": ROUTER}
+    other = {"router": ROUTER, "disaggregation": several}
+    assert lone_routers([one, experiment_of(POISSON, serving=other)]) == []
