@@ -13,6 +13,7 @@ from moesim.config.names import known_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
 from moesim.config.shape import Shape
+from moesim.config.shipped import stems
 from moesim.config.validation import examine
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.described.host import Host
@@ -95,7 +96,7 @@ class Chosen:
 
 def part_names(kind: str) -> list[str]:
     """The shipped files' names of a kind of part, sorted."""
-    return sorted(path.stem for path in _folder(kind).glob("*.yaml"))
+    return stems(_folder(kind), ".yaml")
 
 
 def plural(kind: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,7 @@ from moesim.config.errors import InputError, Problem, in_order, nearest
 from moesim.config.names import known_name, plain_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
+from moesim.config.shipped import made_once, stems
 from moesim.config.validation import validate
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
@@ -32,6 +33,7 @@ from moesim.hardware.profile import HardwareProfile
 
 PROFILES = "hardware_profiles"
 PARTS = ("datasheet", "host", "topology", "network", "calibrated")
+Profile = TypeVar("Profile", HardwareProfile, SoftwareProfile)
 
 
 class HardwareFile(Params):
@@ -55,7 +57,7 @@ class HardwareFile(Params):
 
 def hardware_names() -> list[str]:
     """The names of the shipped hardware profiles, sorted."""
-    return sorted(path.stem for path in (shipped_folder() / PROFILES).glob("*.yaml"))
+    return stems(shipped_folder() / PROFILES, ".yaml")
 
 
 def card_names() -> list[str]:
@@ -95,7 +97,7 @@ def unified_names() -> tuple[str, ...]:
 
 def software_names() -> list[str]:
     """The names of the shipped software profiles, sorted."""
-    return sorted(path.stem for path in (shipped_folder() / PROFILES / "software").glob("*.yaml"))
+    return stems(shipped_folder() / PROFILES / "software", ".yaml")
 
 
 def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwareProfile:
@@ -144,8 +146,18 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
     Paths and errors as for ``load_hardware``.
     """
     path = _software_file(str(name_or_path), folders)
-    document = _software(path, tuple(folders), ())
-    return validate(document, SoftwareFile).profile(path.stem)
+
+    def profile() -> SoftwareProfile:
+        document = _software(path, tuple(folders), ())
+        return validate(document, SoftwareFile).profile(path.stem)
+
+    return _once(path, profile)
+
+
+def _once(path: Path, make: Callable[[], Profile]) -> Profile:
+    """What ``make`` makes of the profile at ``path``: a shipped one, which rests on such, once."""
+    shipped = shipped_folder() / PROFILES
+    return made_once(path, make) if path.is_relative_to(shipped) else make()
 
 
 def _software_file(name: str, folders: Sequence[Path]) -> Path:
@@ -197,10 +209,14 @@ def _load_hardware(
     name: str, folders: tuple[Path, ...], above: tuple[Path, ...]
 ) -> HardwareProfile:
     path = hardware_file(name, folders)
-    document = read_marked_document(path)
     if path.resolve() in above:
-        raise InputError([document.problem(("base",), f"'{path}' rests on itself; end the chain")])
-    above = (*above, path.resolve())
+        what = f"'{path}' rests on itself; end the chain"
+        raise InputError([read_marked_document(path).problem(("base",), what)])
+    return _once(path, partial(_hardware, path, folders, (*above, path.resolve())))
+
+
+def _hardware(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> HardwareProfile:
+    document = read_marked_document(path)
     inherited: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, parts in (("base", PARTS), ("topology", ("topology",)), ("network", ("network",))):

@@ -17,6 +17,8 @@ from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
 from moesim.workload.served import PassPhase
 
+PHASES = {phase.value: phase.name.lower() for phase in PassPhase}
+
 
 def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> pd.DataFrame:
     """A row a forward pass; times in ns, summed over GPUs where they are charges. ``run``: of
@@ -38,7 +40,7 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
     return pd.DataFrame(
         {
             "step": np.arange(schedule.passes),
-            "phase": [PassPhase(phase).name.lower() for phase in schedule.phase],
+            "phase": [PHASES[phase] for phase in schedule.phase.tolist()],
             "start_ns": outcome.starts.min(axis=1),
             "end_ns": outcome.ends.max(axis=1),
             "tokens": sizes,

@@ -15,6 +15,7 @@ from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
 from moesim.config.names import known_name, plain_name
 from moesim.config.paths import expanded
+from moesim.config.shipped import made_once, stems
 from moesim.model.chosen import (
     SEPARATOR,
     chosen_formats,
@@ -37,7 +38,7 @@ _CONFIG, _QUANTIZATION = "config.json", "hf_quant_config.json"
 
 def model_names() -> list[str]:
     """The names of the shipped cards, sorted."""
-    return sorted(path.stem for path in CARDS.glob("*.json"))
+    return stems(CARDS, ".json")
 
 
 def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
@@ -50,9 +51,11 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     """
     base, chosen = split_format(name_or_path)
     if chosen is not None and not _is_there(name_or_path, folders):
-        return _with_format(base, chosen, folders)
+        if (known := known_name(base, model_names())) is None:
+            return _with_format(base, chosen, folders)
+        return made_once((CARDS, known, chosen), lambda: _with_format(known, chosen, ()))
     if (known := known_name(name_or_path, model_names())) is not None:
-        return _build(CARDS / f"{known}.json", known)
+        return made_once((CARDS, known), lambda: _build(CARDS / f"{known}.json", known))
     path = _find(name_or_path, folders)
     if is_gguf(path):
         return load_gguf(path)

@@ -58,7 +58,7 @@ class Modules:
 
     def _found(self, module: str) -> str | None:
         common = self._common(module)
-        for spelt in (common, _mixed(common)):
+        for spelt in (common, _mixed(common)) if self._names or self._lengths else ():
             for part in _subpaths(spelt):
                 if part in self._names:
                     return self._names[part]
@@ -66,7 +66,7 @@ class Modules:
                 for length in self._lengths:
                     if ending[:length] in self._beginnings:
                         return self._beginnings[ending[:length]]
-        spellings = _spellings(module)
+        spellings = _spellings(module) if self._entries else []
         if not any(self._any.search(spelt) for spelt in spellings):
             return None
         patterns = ((entry, _compiled(entry)) for entry in self._entries)

@@ -8,6 +8,7 @@ from pathlib import Path
 from moesim.config.errors import InputError, nearest
 from moesim.config.names import known_name
 from moesim.config.paths import find, look_up, shipped_folder
+from moesim.config.shipped import stems
 
 _OTHER_FILES = {"gpt-oss-20b": "quickstart"}
 """Models whose trace has a file of another name."""
@@ -18,8 +19,7 @@ STAND_IN = "stand-in:"
 
 def card_names() -> list[str]:
     """The names of the shipped traces, sorted: those of models, and of files."""
-    files = (path.stem for path in (shipped_folder() / "traces").glob("*.parquet"))
-    return sorted({*files, *_OTHER_FILES})
+    return sorted({*stems(shipped_folder() / "traces", ".parquet"), *_OTHER_FILES})
 
 
 def trace_card(name: str) -> Path | None:
