@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from moesim.engine.des.run import run_des
-from moesim.engine.replay.quick.program import is_quick
+from moesim.engine.replay.quick.makers import is_quick
 from moesim.engine.replay.run import run_replay
 from tests.reference.agreement import assert_same
 from tests.reference.strategies import Case, cases

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.replay.log import DecisionLog, Parts
-from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick import shared, stack_distances
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.run import run_replay

@@ -15,7 +15,8 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
-from moesim.engine.replay.quick.handled import is_handled
+from moesim.engine.replay.quick.handled import HandledRows
+from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.run import run_replay
 from moesim.memory.initial import Initial
 from moesim.memory.misses import registry
@@ -50,7 +51,7 @@ def handled(case: Case, draw: Any) -> EngineCase:
     initial = draw(st.sampled_from(["empty", *FILLED]))
     theirs = replace(theirs, miss=miss, slots=slots, bandwidths=bandwidths, initial=initial)
     theirs = replace(theirs, policy=Lru(scope=draw(st.sampled_from(SCOPES))))
-    assume(is_handled(theirs))
+    assume(maker_of(theirs, None) is HandledRows)
     return theirs
 
 

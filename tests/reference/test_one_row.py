@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
+from moesim.engine.replay import run
 from moesim.engine.replay.quick import made, shared
-from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick.one_launch import (
     chosen_apart,
     have_one_launch,
     may_have_one_launch,
 )
 from moesim.engine.replay.quick.one_row import OneRow
-from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
 from moesim.memory.policies.lru import Lru
@@ -45,9 +45,19 @@ ALONE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def apart(theirs: EngineCase, draw: Any) -> EngineCase:
+    """The case whose tokens choose experts that differ, popular and unpopular ones."""
+    top_k, experts = theirs.trace.top_k, int(theirs.placement.logical.max()) + 1
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    scores = rng.gumbel(size=(*theirs.trace.expert_ids.shape[:2], experts))
+    scores += draw(st.sampled_from([0.0, 0.8])) * np.arange(experts)
+    ids = np.argsort(-scores)[:, :, :top_k].astype(np.uint16)
+    return replace(theirs, trace=replace(theirs.trace, expert_ids=np.ascontiguousarray(ids)))
+
+
 def one_row(case: Case, draw: Any) -> EngineCase:
     """The case one token at a time, on one GPU whose slots hold what a token needs of experts that
-    differ, in popular and in unpopular ones.
+    differ.
     """
     kernels = draw(st.sampled_from(["grouped", "batched"]))
     config = runnable(replace(case.config, **ALONE, kernels=kernels), case.trace)
@@ -56,19 +66,13 @@ def one_row(case: Case, draw: Any) -> EngineCase:
     layers = theirs.slots.shape[1]
     few, many = st.integers(top_k, max(top_k, experts - 1)), st.integers(top_k, experts + 1)
     slots = draw(st.lists(few | many, min_size=layers, max_size=layers))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    scores = rng.gumbel(size=(*theirs.trace.expert_ids.shape[:2], experts))
-    scores += draw(st.sampled_from([0.0, 0.8])) * np.arange(experts)
-    ids = np.argsort(-scores)[:, :, :top_k].astype(np.uint16)
-    trace = replace(theirs.trace, expert_ids=np.ascontiguousarray(ids))
-    return replace(theirs, trace=trace, slots=np.array([slots]), kernels=kernels)
+    return apart(replace(theirs, slots=np.array([slots]), kernels=kernels), draw)
 
 
 def taken(theirs: EngineCase) -> Any:
     """What is made by ``OneRow`` alone."""
-    assume(quick.is_quick(theirs) and OneRow.takes(theirs))
-    assert have_one_launch(theirs)
-    return patch.object(quick, "Deciding", None)
+    assume(quick.maker_of(theirs, None) is OneRow)
+    return patch.object(run, "program_of", None)
 
 
 @given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
@@ -86,7 +90,6 @@ def test_of_any_policy_a_layer_is_one_launch(
     theirs = replace(one_row(case, data.draw), policy=policies.get(policy)())
     theirs = replace(theirs, initial=data.draw(st.sampled_from(["empty", "lowest_ids", "random"])))
     assume(quick.is_quick(theirs) and may_have_one_launch(theirs))
-    assume(not Resident.takes(theirs))
     with patch.object(made, "works_of", None), patch.object(shared, "ACTIVATIONS", activations):
         assert_same(run_replay(theirs), run_des(theirs))
 
@@ -145,5 +148,6 @@ def test_a_pool_beside_a_resident_layer_goes_the_common_way(
     slots = theirs.slots.copy()
     slots[0, 0] = theirs.placement.physical
     theirs = replace(theirs, slots=slots, policy=Lru(scope="global"))
+    assume(theirs.offloaded)
     assert not OneRow.takes(theirs)
     assert_same(run_replay(theirs), run_des(theirs))

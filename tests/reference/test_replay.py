@@ -15,7 +15,7 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.padded_program import is_padded
 from moesim.engine.replay.quick import ahead, shared
-from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.run import run_replay
 from moesim.gating import registry as gatings
 from moesim.gating.dynamic import Dynamic

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 from hypothesis import assume, given
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import spans
-from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.quick.bits import bits_of
 from moesim.engine.replay.quick.foreseen import is_foreseen
@@ -95,8 +95,8 @@ def short_spans(every: int) -> Iterator[None]:
 
 
 def take_it() -> Any:
-    """What is made by ``Resident`` alone."""
-    return patch.object(quick, "Deciding", None)
+    """What nothing decides."""
+    return patch.object(quick, "Deciding", Mock(side_effect=AssertionError))
 
 
 def known(self: Resident) -> NDArray[np.uint64] | None:

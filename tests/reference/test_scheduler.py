@@ -19,7 +19,7 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies

@@ -17,7 +17,8 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
 from moesim.engine.replay.quick import shared
-from moesim.engine.replay.quick.stored import is_stored
+from moesim.engine.replay.quick.makers import maker_of
+from moesim.engine.replay.quick.stored import StoredRows
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies.lru import Lru
 from moesim.metrics.block_sums import cuts_of
@@ -45,7 +46,7 @@ def stored(case: Case, draw: Any) -> EngineCase:
         limit = draw(st.integers(int(sizes.max()), int(sizes.sum()) * logical.shape[1]))
         slots = limit // int(sizes.max())
         theirs = replace(theirs, host_cache=replace(theirs.host_cache, limit=limit, slots=slots))
-    assume(is_stored(theirs))
+    assume(maker_of(theirs, None) is StoredRows)
     return theirs
 
 

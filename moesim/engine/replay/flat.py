@@ -11,7 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.pricing.host_times import host_head_ns, host_times, whole
 from moesim.engine.pricing.terms import Terms
-from moesim.engine.replay.clock.one_gpu import OneGpu
+from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.clock.records import (
     FIRST_STAGE,
     MOE,
@@ -64,7 +64,7 @@ class Played(NamedTuple):
     """
 
     passes: Passes
-    works: Works | OneGpu
+    works: Works | Launched
     most_launches: int
     charges: Ints
 

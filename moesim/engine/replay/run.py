@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -14,20 +15,13 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
-from moesim.engine.replay.clock.handled import play_handled
 from moesim.engine.replay.clock.loop import play_decided
-from moesim.engine.replay.clock.one_gpu import play_launches
-from moesim.engine.replay.clock.stored import play_stored
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
-from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
-from moesim.engine.replay.quick.handled import HandledProgram, handle_steps_of, is_handled
-from moesim.engine.replay.quick.made import Deciding
-from moesim.engine.replay.quick.one_row import OneRow, miss_steps_of
-from moesim.engine.replay.quick.program import QuickProgram, is_quick, maker_of
-from moesim.engine.replay.quick.stored import StoredProgram, is_stored, want_steps_of
+from moesim.engine.replay.quick.makers import maker_of
+from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
 from moesim.engine.replay.quick.varied_rows import (
     VariedRowsProgram,
@@ -63,8 +57,8 @@ def run_replay(
     else:
         case = case.opened(lambda: clock.ended)
     log = None if case.schedule.grows else log
-    at_once = _program_of(case)
-    _compile(case, log, at_once)
+    at_once = _program_of(case, log)
+    _compile(case, at_once)
     begun = perf_counter()
     if case.schedule.grows or records != "summary":
         cuts = None
@@ -102,49 +96,40 @@ class _OfRun(NamedTuple):
     rebalanced: tuple[int, int] = (0, 0)
 
 
-def _program_of(case: Case) -> type[QuickProgram] | None:
-    """What decides ``case`` in compiled code at once; None where nothing does."""
+def _program_of(case: Case, log: DecisionLog | None) -> Callable[..., QuickProgram] | None:
+    """What decides ``case`` in compiled code at once, of a case and what is kept of it; None where
+    nothing does.
+    """
     if case.prefetches:
         return None
-    if is_quick(case):
-        return QuickProgram
     if is_varied(case):
         return VariedRowsProgram if has_varied_rows(case) else VariedProgram
-    if is_handled(case):
-        return HandledProgram
-    return StoredProgram if is_stored(case) else None
+    make = maker_of(case, log)
+    return None if make is None else partial(QuickProgram, make=make)
 
 
-def _compile(case: Case, log: DecisionLog | None, program: type[QuickProgram] | None) -> None:
+def _compile(case: Case, program: Any) -> None:
     """Have what decides and plays ``case`` compiled before the run's seconds are counted, and
     nothing else.
     """
-    quick = program is QuickProgram
-    if not case.prefetches:
-        usual = play_launches if quick and maker_of(case, log) is OneRow else play_decided
-        clocks: dict[Any, Any] = {HandledProgram: play_handled, StoredProgram: play_stored}
-        code_of(clocks.get(program, usual))
+    if isinstance(program, partial):
+        program.keywords["make"].compile(case)
+        return
     if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
-    elif case.offloaded and program is None:
-        decide_in_of(type(case.policy), type(case.miss))
-    elif quick and OneRow.takes(case):
-        miss_steps_of(case.trace.top_k)
-    elif quick and maker_of(case, log) is Deciding:
-        decide_all_of(type(case.policy))
+        return
+    code_of(play_decided)
+    if program is VariedRowsProgram:
+        vary_rows_of(case.trace.top_k)
     elif program is VariedProgram:
         deciding_of(case)
-    elif program is VariedRowsProgram:
-        vary_rows_of(case.trace.top_k)
-    elif program is HandledProgram:
-        handle_steps_of(case.trace.top_k)
-    elif program is StoredProgram:
-        want_steps_of(case.trace.top_k)
+    elif case.offloaded:
+        decide_in_of(type(case.policy), type(case.miss))
 
 
 def _play(
     case: Case, clock: Clock, keep: Keep, log: DecisionLog | None,
-    program_at_once: type[QuickProgram] | None,
+    program_at_once: Callable[..., QuickProgram] | None,
 ) -> _OfRun:  # fmt: skip
     """Play ``case`` by what plays it fastest."""
     if case.prefetches:
@@ -174,7 +159,8 @@ def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Pro
     for chunk in ahead.program.chunks():
         passes, charges = ahead.passes(chunk)
         play = partial(ahead.play, chunk, passes, clock.fixed_at(chunk.first))
-        clock.record(chunk.first, passes, charges, ahead.most_launches, play)
+        clock.fill(chunk.first, passes, charges, ahead.most_launches, play)
+        clock.charge_scheduler(chunk.first, charges)
     counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
     return counts, ahead.program

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.folded import Folded
 from moesim.engine.pricing.terms import categories_of
-from moesim.engine.replay.clock.handled import play_handled
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
-from moesim.engine.replay.clock.one_gpu import Handled, Launches, Stored, play_launches
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes, Works
-from moesim.engine.replay.clock.stored import play_stored
 from moesim.engine.replay.flat import Played, fixed_of
 from moesim.hardware.described.software import Execution
 from moesim.workload.growing import Growing
-
-ONE_GPU: dict[type, Any] = {
-    Launches: play_launches,
-    Handled: play_handled,
-    Stored: play_stored,
-}
-"""The clocks of works of one GPU."""
 
 
 class Marked(NamedTuple):
@@ -96,24 +86,11 @@ class Clock:
             if isinstance(one.works, Works):
                 play_decided(fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
             else:
-                ONE_GPU[type(one.works)](fixed, one.passes, one.works, gpus, filled)
+                one.works.clock(fixed, one.passes, one.works.works, gpus, filled)
 
-        self.record(first, one.passes, one.charges, one.most_launches, play_into)
+        self.fill(first, one.passes, one.charges, one.most_launches, play_into)
+        self.charge_scheduler(first, one.charges)
         self.copies += one.works.copies
-
-    def record(
-        self,
-        first: int,
-        passes: Passes,
-        charges: Ints,
-        launches: int,
-        play_into: Callable[[Gpus, Filled], None],
-    ) -> None:
-        """Play ``passes`` from ``first`` on, in which a work has at most so many ``launches``.
-        ``charges`` int64[passes, gpus, categories] of their terms, to which the clock adds its own.
-        """
-        self.fill(first, passes, charges, launches, play_into)
-        self.charge_scheduler(first, charges)
 
     def fill(
         self,
@@ -123,7 +100,10 @@ class Clock:
         launches: int,
         play_into: Callable[[Gpus, Filled], None],
     ) -> None:
-        """As ``record``, without what GPUs wait for the host that decides passes."""
+        """Play ``passes`` from ``first`` on, in which a work has at most so many ``launches``.
+        ``charges`` int64[passes, gpus, categories] of their terms, to which the clock adds its own,
+        but for what GPUs wait for the host that decides passes (``charge_scheduler``).
+        """
         here, kept = slice(first, first + len(passes.runs)), len(passes.runs)
         self._know_passes()
         shape = (kept if self.keep_layers else 0, len(self.case.model.moe_layers), self.case.gpus)

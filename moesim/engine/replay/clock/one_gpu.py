@@ -1,5 +1,5 @@
 """The clock of one GPU whose layers are one launch each, or none, behind copies that wait for
-nothing but one another: what goes from layer to layer stays out of memory.
+nothing but one another, or for their reads: what goes from layer to layer stays out of memory.
 """
 
 from __future__ import annotations
@@ -9,8 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moesim.engine.replay.clock.experts import host_behind, last_copy, play_launch
-from moesim.engine.replay.clock.records import CPU, FILLED, FIXED, FLAT, GPUS, MOE, PASSES, TABLE
+from moesim.engine.replay.clock.experts import (
+    alike_read_end,
+    copy_start,
+    host_behind,
+    last_copy,
+    play_launch,
+    turn_to,
+)
+from moesim.engine.replay.clock.records import (
+    CPU,
+    FILLED,
+    FIXED,
+    GPUS,
+    MOE,
+    PASSES,
+    STORAGE,
+    TABLE,
+)
 from moesim.engine.replay.clock.steps import (
     begin_record,
     charge,
@@ -26,92 +42,102 @@ from moesim.engine.replay.clock.steps import (
 from moesim.runtime.compiled import BUILT_IN, record, types
 
 
-class Launches(NamedTuple):
-    """What is to do of each MoE layer: ``kernel_ns`` int64[MoE layers] of its launch, and how many
-    experts are copied for it, ``misses`` uint16[passes, MoE layers], all ``copies`` of them.
-    """
-
-    kernel_ns: Any
-    misses: Any
-    copies: Any
-
-
-class Handled(NamedTuple):
-    """How many experts each MoE layer ``misses``, and how many of them are ``loaded``,
-    uint16[passes, MoE layers]; and by its misses how many ``launches`` it has, 0 or 1, the
-    ``kernel_ns`` of that, what it reads over the link beyond that, ``read_ns``, and how long the
-    host computes, ``hosted_ns``, int64[MoE layers, misses].
+class OneLaunch(NamedTuple):
+    """What is to do of each MoE layer: how many experts it ``misses``, how many of them are
+    ``loaded`` and which of these, in ascending order, ``read`` from storage, a bit each,
+    uint16[passes, MoE layers]; and by how many miss (or in one column, where that is alike) how
+    many ``launches`` it has, 0 or 1, the ``kernel_ns`` of that, what it reads over the link beyond
+    that, ``read_ns``, and how long the host computes, ``hosted_ns``, int64[MoE layers, columns].
+    What a clock does not ask for has no elements.
     """
 
     misses: Any
     loaded: Any
+    read: Any
     launches: Any
     kernel_ns: Any
     read_ns: Any
     hosted_ns: Any
 
-    @property
-    def copies(self) -> int:
-        """All copies."""
-        return int(self.loaded.sum(dtype=int))
+
+class Launched(NamedTuple):
+    """``works`` that a ``clock`` plays, with all their ``copies``."""
+
+    clock: Any
+    works: Any
+    copies: int
 
 
-class Stored(NamedTuple):
-    """As ``Launches``, and which of a layer's misses are ``reads`` from storage, a bit each, in
-    ascending order, uint16[passes, MoE layers].
-    """
-
-    kernel_ns: Any
-    misses: Any
-    reads: Any
-
-    @property
-    def copies(self) -> int:
-        """All copies."""
-        return int(self.misses.sum(dtype=int))
-
-
-OneGpu = Launches | Handled | Stored
-"""What there is to do of a run of passes of one GPU."""
 _INT = types.int64
 MISSES = types.uint16[:, ::1]
-LAUNCHES = record(Launches, FLAT, MISSES, _INT)
+ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 4)
 _TUPLE: Any = types.UniTuple
-BROUGHT = _TUPLE(_INT, 4)
+_BROUGHT = _TUPLE(_INT, 4)
 """The time and cursor of a GPU, when its copy engine is free, and when a launch's copies are there,
 -1 without one.
 """
-WORK = _TUPLE(_INT, 5)
+_WORK = _TUPLE(_INT, 5)
 """Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""
+_BRING = _BROUGHT(FIXED, ONE_LAUNCH, GPUS, TABLE, *[_INT] * 7)
 ONE = 0
 """The GPU."""
 
 
-@inlined(WORK(LAUNCHES, _INT, _INT))
-def loaded_work(works: Any, p: int, moe: int) -> tuple[int, int, int, int, int]:
+@inlined(_WORK(ONE_LAUNCH, _INT, _INT))
+def _loaded_work(works: Any, p: int, moe: int) -> Any:
     """What a layer has to do whose misses are loaded."""
-    return int(np.int64(works.misses[p, moe])), 1, int(works.kernel_ns[moe]), 0, 0
+    return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe, 0], 0, 0
 
 
-@inlined(_TUPLE(_INT, 2)(FIXED, *[_INT] * 4))
-def load_copies(fixed: Any, moe: int, copies: int, known: int, copied: int) -> tuple[int, int]:
-    """So many ``copies``, which wait for one another alone: when the copy engine is free then, and
-    when they are there, -1 without one.
-    """
-    if copies == 0:
-        return copied, -1
-    each_ns = fixed.copy_ns[moe]
-    copied = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
-    return copied, copied
+@inlined(_WORK(ONE_LAUNCH, _INT, _INT))
+def _handled_work(works: Any, p: int, moe: int) -> Any:
+    """What follows from how many miss."""
+    misses = np.int64(works.misses[p, moe])
+    return (
+        np.int64(works.loaded[p, moe]),
+        works.launches[moe, misses],
+        works.kernel_ns[moe, misses],
+        works.read_ns[moe, misses],
+        works.hosted_ns[moe, misses],
+    )
 
 
-@inlined(BROUGHT(FIXED, LAUNCHES, GPUS, TABLE, *[_INT] * 7))
-def _loaded(
+@inlined(_BRING)
+def _from_host(
     fixed: Any, _works: Any, _gpus: Any, _charged: Any, _p: int, moe: int, copies: int, known: int,
     copied: int, time: int, cursor: int,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Misses come from host memory."""
-    copied, arrived = load_copies(fixed, moe, copies, known, copied)
+) -> Any:  # fmt: skip
+    """Copies wait for one another alone."""
+    if copies == 0:
+        return time, cursor, copied, -1
+    each_ns = fixed.copy_ns[moe]
+    copied = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
+    return time, cursor, copied, copied
+
+
+@inlined(_BRING)
+def _from_storage(
+    fixed: Any, works: Any, gpus: Any, charged: Any, p: int, moe: int, copies: int, known: int,
+    copied: int, time: int, cursor: int,
+) -> Any:  # fmt: skip
+    """The drive turns to what a layer reads when its counts are ``known``; its launch waits for
+    that, and each copy for its own read.
+    """
+    mask, number, arrived = int(np.int64(works.read[p, moe])), 0, -1
+    for copy in range(copies):
+        number += (mask >> copy) & 1
+    begun = turn_to(fixed, gpus, ONE, known, number * fixed.read_busy[moe])
+    if number > 0:
+        there = alike_read_end(fixed, moe, begun, number - 1)
+        time, cursor = max(time, there), charge(charged, ONE, STORAGE, cursor, there)
+    read = 0
+    for copy in range(copies):
+        issued = known + (copy + 1) * fixed.copy
+        start = copy_start(fixed.blocking, fixed.copy, known, issued, copied)
+        if (mask >> copy) & 1 > 0:
+            start = max(start, alike_read_end(fixed, moe, begun, read) - fixed.read_lead[moe])
+            read += 1
+        arrived = copied = start + fixed.copy_ns[moe]
     return time, cursor, copied, arrived
 
 
@@ -155,11 +181,15 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
         gpus.time[ONE] = gpus.cursor[ONE] = time
         gpus.host[ONE], gpus.copied[ONE] = host, copied
 
-    play_one_gpu.__qualname__ = f"play_one_gpu{BUILT_IN}{work_of.__name__}"
+    names = f"{work_of.__name__}{bring.__name__}"
+    play_one_gpu.__qualname__ = f"play_one_gpu{BUILT_IN}{names}"
     return play_one_gpu
 
 
-play_launches = compiled_clock(types.void(FIXED, PASSES, LAUNCHES, GPUS, FILLED))(
-    one_gpu_with(loaded_work, _loaded)
-)
+_CLOCK = types.void(FIXED, PASSES, ONE_LAUNCH, GPUS, FILLED)
+play_loaded = compiled_clock(_CLOCK)(one_gpu_with(_loaded_work, _from_host))
 """The clock of layers whose misses are loaded."""
+play_handled = compiled_clock(_CLOCK)(one_gpu_with(_handled_work, _from_host))
+"""Of layers that have to do what follows from how many they miss."""
+play_stored = compiled_clock(_CLOCK)(one_gpu_with(_loaded_work, _from_storage))
+"""Of layers whose misses are loaded, some from storage."""

@@ -12,7 +12,8 @@ from moesim.engine.counts import Counts
 from moesim.engine.pricing.provenance import Totals
 from moesim.engine.replay.clock.records import Filled, Gpus
 from moesim.engine.replay.flat import Played
-from moesim.engine.replay.quick.program import QuickProgram, is_quick
+from moesim.engine.replay.quick.makers import is_quick, maker_of
+from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.routing import end_of_block
 from moesim.engine.tally import Keep
@@ -30,7 +31,9 @@ def is_foreseen(case: Case) -> bool:
 
 def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]:
     """Play ``case``, whose schedule is ``Foreseen``."""
-    schedule, program, first = case.schedule, QuickProgram(case, keep), 0
+    make = maker_of(case, None)
+    assert make is not None, "the case is quick"
+    schedule, program, first = case.schedule, QuickProgram(case, keep, make), 0
     assert isinstance(schedule, Foreseen), "it decides ahead"
     assert case.serving is not None, "requests are served"
     player, knows = Player(program, clock, schedule), False

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.case import Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.one_gpu import Launches, OneGpu
+from moesim.engine.replay.clock.loop import play_decided
+from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_loaded
 from moesim.engine.replay.clock.records import Works
-from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED
+from moesim.engine.replay.flat import NO_READS, NO_ROWS, NO_TABLE, NONE, NONE_STREAMED
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.quick.activations import Decided
+from moesim.engine.replay.quick.activations import COUNTED_HERE, Decided, decide_all_of
 from moesim.engine.replay.quick.decided import Decider
 from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
+from moesim.runtime.compiled import code_of
 
 
 class Made(NamedTuple):
@@ -29,7 +31,7 @@ class Made(NamedTuple):
 
     executed: Ints
     counts: Ints
-    works: Works | OneGpu
+    works: Works | Launched
     most_launches: int
 
 
@@ -71,26 +73,59 @@ def works_of(launches: tuple[Ints, Ints, Ints], copies: tuple[Ints, Ints, Ints, 
     )
 
 
-class Deciding:
-    """Finds, decides and prices what passes need."""
+def launched(kernel_ns: Ints, misses: NDArray[np.uint16], copies: int) -> Launched:
+    """Works of a launch in each layer that takes ``kernel_ns`` int64[MoE layers], behind copies of
+    what it ``misses`` uint16[passes, MoE layers], all ``copies``.
+    """
+    none, tables = misses[:0], [NO_TABLE] * 3
+    works = OneLaunch(misses, none, none, tables[0], kernel_ns[:, None], *tables[1:])
+    return Launched(play_loaded, works, copies)
 
-    masks = None
+
+class Loading(Maker):
+    """What makes runs whose misses are copied has in common."""
+
+    counted: tuple[str, ...] = COUNTED_HERE
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         self.shared, self.launches, self.provenance = shared, launches, provenance
+        self.copies = np.zeros(shared.finder.layers, np.int64)
+
+    @property
+    def masks(self) -> NDArray[np.uint64] | None:
+        """As ``Maker`` says."""
+        return None
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says."""
+        return self.shared.runs_of(first, last)
+
+    def settle(self, work: LayerWork) -> None:
+        """As ``Maker`` says."""
+        self.launches.settle(self.provenance)
+        for layer, number in enumerate(self.copies.tolist()):
+            work.count_copies(layer, [number])
+
+
+class Deciding(Loading):
+    """Finds, decides and prices what passes need."""
+
+    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
+        super().__init__(shared, launches, provenance)
         one_launch = have_one_launch(shared.case)
         if one_launch:
             shared.finder.know_all()
         self.decider = Decider(shared, launches.kinds, launches.works, one_launch=one_launch)
         self.counted = self.decider.counted
-        self.copies = np.zeros(shared.finder.layers, np.int64)
         self._found: dict[tuple[int, int], Needed] = {}
         """What was found since a mark, of passes first:last: some are played again."""
         self._marked = False
 
-    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """As ``Maker`` says."""
-        return self.shared.runs_of(first, last)
+    @classmethod
+    def compile(cls, case: Case) -> None:
+        """Have what it calls of ``case`` compiled."""
+        decide_all_of(type(case.policy))
+        code_of(play_loaded if have_one_launch(case) else play_decided)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
@@ -117,7 +152,7 @@ class Deciding:
         copies = decided.misses.sum(axis=0, dtype=np.int64)
         self.copies += copies
         kernel_ns = self.launches.of_rows(passes, top_k)
-        works = Launches(kernel_ns, decided.misses, int(copies.sum()))
+        works = launched(kernel_ns, decided.misses, int(copies.sum()))
         return Made(found.executed, decided.counts, works, 1)
 
     def mark(self) -> Any:
@@ -136,9 +171,3 @@ class Deciding:
         """As ``Maker`` says."""
         self.decider.end()
         self.shared.end()
-
-    def settle(self, work: LayerWork) -> None:
-        """As ``Maker`` says."""
-        self.launches.settle(self.provenance)
-        for layer, number in enumerate(self.copies.tolist()):
-            work.count_copies(layer, [number])

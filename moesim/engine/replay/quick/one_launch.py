@@ -42,31 +42,44 @@ def chosen_apart(ids: NDArray[np.uint16], rows: Ints) -> bool:
     return bool(_choose_apart(ids, rows, place < top_k - other[:, None]))
 
 
-def _least_slots(case: Case) -> int:
-    """The fewest slots of a pool of the one GPU of ``case``."""
-    return int(case.slots.sum() if case.policy.scope == "global" else case.slots.min())
+def _slots_hold_rows(case: Case) -> bool:
+    """Whether each pool of ``case`` holds what a row needs of it."""
+    if case.policy.scope == "global":
+        return int(case.slots.sum()) >= case.trace.top_k
+    held = [len(case.local_experts(gpu)) for gpu in range(case.gpus)]
+    needed = np.minimum(case.trace.top_k, held)[:, None]
+    return bool((case.slots >= needed).all())
 
 
-def may_have_one_launch(case: Case) -> bool:
-    """Whether passes of ``case``, which is quick, ``have_one_launch`` if rows choose so."""
+def launches_once(case: Case) -> bool:
+    """Whether passes of ``case``, which is quick, have a row each, and each layer of it at most one
+    launch on each GPU, whose copies wait for nothing but one another, if rows choose apart.
+    """
     return (
-        case.gpus == 1
-        and case.kernels != "serial"
+        case.kernels != "serial"
         and case.order == "id"
         and case.protect == "step"
         and case.policy.shared_buffers() is None
         and not is_marked(case)
         and not case.model.has_encoder
-        and not case.placement.has_replicas
         and not case.schedule.grows
-        and (_least_slots(case) >= case.trace.top_k or not case.miss.loads)
+        and (_slots_hold_rows(case) or not case.miss.loads)
         and bool((np.diff(case.schedule.offsets) == 1).all())
     )
+
+
+def may_have_one_launch(case: Case) -> bool:
+    """Whether passes of ``case``, which is quick, ``have_one_launch`` if rows choose so."""
+    return case.gpus == 1 and not case.placement.has_replicas and launches_once(case)
+
+
+def choose_apart(case: Case) -> bool:
+    """Whether the rows of ``case`` choose experts that differ."""
+    return chosen_apart(case.trace.expert_ids, case.schedule.routing_rows)
 
 
 def have_one_launch(case: Case) -> bool:
     """Whether each pass of ``case``, which is quick, has one row, and each layer of it one launch
     of experts that differ, behind copies that wait for nothing but one another.
     """
-    ids, rows = case.trace.expert_ids, case.schedule.routing_rows
-    return may_have_one_launch(case) and chosen_apart(ids, rows)
+    return may_have_one_launch(case) and choose_apart(case)

@@ -5,96 +5,28 @@ that nothing is kept of each activation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.one_gpu import Launches
-from moesim.engine.replay.quick.activations import (
-    ACCESS_HITS,
-    ACTIVATED,
-    COUNTED_HERE,
-    HITS,
-    MARKED_FROM,
-)
-from moesim.engine.replay.quick.made import Made
+from moesim.engine.replay.clock.one_gpu import Launched, play_loaded
+from moesim.engine.replay.quick.activations import ACCESS_HITS, ACTIVATED, HITS
+from moesim.engine.replay.quick.made import Loading, Made, launched
 from moesim.engine.replay.quick.one_launch import may_have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import follow_stack
-from moesim.engine.replay.spans import IDS
+from moesim.engine.replay.quick.sweeps import LOAD, Rule, Stacks, Swept, sweep_of
 from moesim.engine.residency.residencies import Residencies
-from moesim.memory.curves.recency import LANES, TOGETHER, move_up
+from moesim.memory.curves.recency import LANES, TOGETHER
 from moesim.memory.policies.lru import Lru
-from moesim.runtime.compiled import record, specialised, types
+from moesim.runtime.compiled import code_of
 
 MORE_THAN_ANY = np.iinfo(np.uint16).max
 """The slots of a layer whose experts are all resident: more than any stack distance."""
-
-_FLAT = types.int64[::1]
-_LINE, _TABLE, _CUBE = types.uint16[::1], types.uint16[:, ::1], types.uint16[:, :, ::1]
-
-
-class Missed(NamedTuple):
-    """What is filled in: ``misses`` uint16[passes, layers], which are taken from ``hits``
-    int64[passes, layers or 1] and added to ``copies`` int64[layers].
-    """
-
-    misses: Any
-    hits: Any
-    copies: Any
-
-
-MISSED = record(Missed, _TABLE, types.int64[:, ::1], _FLAT)
-MISS_STEPS = types.void(IDS, _FLAT, _TABLE, _LINE, _CUBE, _TABLE, MISSED)
-"""The signature of what ``miss_steps_with`` makes."""
-
-
-def miss_steps_with(room: int) -> Callable[..., None]:
-    """What counts misses where rows choose at most ``room`` experts, a multiple of TOGETHER: it is
-    known when that is compiled, so that its loops over experts are none.
-    """
-
-    def miss_steps(
-        ids: Any, rows: Any, home: Any, slots: Any, stacks: Any, scratch: Any, out: Any
-    ) -> None:
-        """What is ``Missed`` by passes that have one of the ``rows`` each, whose experts are in a
-        stack at ``home`` uint16[layers, experts]. ``slots`` uint16[layers], ``stacks`` of each
-        layer, or one of all, as ``move_up`` has them, ``scratch`` uint16[2, room] of zeros.
-        """
-        _, layers, top_k = ids.shape
-        needed, ranks, apart = scratch[0], scratch[1], out.hits.shape[1] > 1
-        for step in range(len(rows)):
-            row = rows[step]
-            for layer in range(layers):
-                missed, lines = 0, stacks[layer if len(stacks) > 1 else 0]
-                for i in range(room):
-                    if i < top_k:
-                        expert = needed[i] = home[layer, ids[row, layer, i]]
-                        rank = ranks[i] = lines[expert // LANES, expert % LANES]
-                        missed += rank >= slots[layer]
-                out.misses[step, layer] = missed
-                out.hits[step, layer if apart else 0] -= missed
-                out.copies[layer] += missed
-                move_up(lines, needed, ranks, top_k, room)
-
-    return miss_steps
-
-
-@lru_cache
-def _compiled(room: int) -> Any:
-    return specialised(miss_steps_with, MISS_STEPS, constants=(room,), allocates=False)
-
-
-def miss_steps_of(top_k: int) -> Any:
-    """``miss_steps`` of rows that choose so many experts, compiled; kept on disk."""
-    return _compiled(room_for(top_k))
 
 
 def room_for(top_k: int) -> int:
@@ -108,30 +40,34 @@ def numbered_as_they_are(case: Case) -> bool:
     return bool((logical == np.arange(logical.shape[1])).all())
 
 
-class OneRow:
+class OneRow(Loading):
     """Makes the runs of a case that it ``takes``, each of whose passes ``have_one_launch``."""
 
-    masks = None
-    counted: tuple[str, ...] = COUNTED_HERE
+    becomes: ClassVar[int] = LOAD
+    clock: ClassVar[Any] = staticmethod(play_loaded)
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        case, finder = shared.case, shared.finder
-        self.shared, self.launches, self.provenance = shared, launches, provenance
-        finder.know_all()
+        super().__init__(shared, launches, provenance)
+        case = shared.case
+        shared.finder.know_all()
         self.top_k = case.trace.top_k
-        self.copies = np.zeros(finder.layers, np.int64)
-        self._miss_steps = miss_steps_of(self.top_k)
-        self._home, stacks, experts = finder.home.astype(np.uint16), finder.layers, finder.width
+        self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, self.top_k)
+        self._stacks = self._empty()
+        if case.initial != "empty" and case.offloaded:
+            self._fill()
+
+    def _empty(self) -> Stacks:
+        """Where experts are, none of which has been used."""
+        case, finder = self.shared.case, self.shared.finder
+        home, stacks, experts = finder.home.astype(np.uint16), finder.layers, finder.width
         slots = np.where(case.resident(0), MORE_THAN_ANY, case.slots[0])
         if case.policy.scope == "global":
-            self._home += (experts * np.arange(stacks, dtype=np.uint16))[:, None]
+            home += (experts * np.arange(stacks, dtype=np.uint16))[:, None]
             stacks, experts = 1, experts * stacks
             slots = np.full(finder.layers, case.slots.sum())
-        self._slots = slots.astype(np.uint16)
-        self._stacks = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
-        if case.initial != "empty":
-            self._fill()
-        self._scratch = np.zeros((2, room_for(self.top_k)), np.uint16)
+        lines = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
+        room = np.zeros((2, 2, room_for(self.top_k)), np.uint16)
+        return Stacks(home, lines, slots.astype(np.uint16)[:, None], *room)
 
     def _fill(self) -> None:
         """Slots hold experts at the start; of those that have not been used the lowest goes
@@ -140,22 +76,20 @@ class OneRow:
         residencies = Residencies(self.shared.case, self.shared.routing)
         for (layer, _), cache in residencies.caches.items():
             experts = np.flatnonzero(cache.resident)
-            stack = self._stacks[layer].reshape(-1)
+            stack = self._stacks.lines[layer].reshape(-1)
             stack[experts] = np.arange(len(experts))[::-1]
 
     @classmethod
     def takes(cls, case: Case) -> bool:
-        """Whether ``case`` is one, if its passes ``have_one_launch``. A layer that is resident
-        takes no slots of a pool, which one stack would not know.
-        """
-        return (
-            type(case.policy) is Lru
-            and not (case.policy.scope == "global" and case.resident(0).any())
-            and follow_stack(case, filled=True)
-            and case.room(0) is None
-            and int(case.slots.sum()) + case.placement.logical.size < MORE_THAN_ANY
-            and may_have_one_launch(case)
-        )
+        """Whether ``case`` is one, if its passes ``have_one_launch``."""
+        stacks = not case.offloaded or _has_stacks(case)
+        return stacks and may_have_one_launch(case)
+
+    @classmethod
+    def compile(cls, case: Case) -> None:
+        """Have what it calls of ``case`` compiled."""
+        code_of(cls.clock)
+        sweep_of(room_for(case.trace.top_k), cls.becomes)
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: nothing is held by expert, so that all are one run."""
@@ -166,43 +100,40 @@ class OneRow:
         finder, passes = self.shared.finder, last - first
         ids, rows, _, _ = finder.tokens(first, last)
         chosen = self.top_k * (finder.layers // finder.kept)
-        counts = np.full((len(self.counted), passes, finder.kept, 1), chosen)
-        misses = np.empty((passes, finder.layers), np.uint16)
-        out = Missed(misses, counts[HITS, :, :, 0], np.zeros_like(self.copies))
-        self._miss_steps(ids, rows, self._home, self._slots, self._stacks, self._scratch, out)
+        counts = np.zeros((len(self.counted), passes, finder.kept, 1), np.int64)
+        counts[ACTIVATED] = counts[HITS] = chosen
+        swept = self._room(passes, counts)
+        if self.shared.case.offloaded:
+            sweep_of(room_for(self.top_k), self.becomes)(ids, rows, self._stacks, self.rule, swept)
         counts[ACCESS_HITS] = counts[HITS]
-        self.copies += out.copies
-        works = Launches(self.launches.of_rows(passes, self.top_k), misses, int(out.copies.sum()))
-        return Made(counts[ACTIVATED], counts, works, 1)
+        return Made(counts[ACTIVATED], counts, self._works(swept), 1)
 
-    def _counted(self, misses: NDArray[np.uint16], *more: NDArray[np.uint16]) -> tuple[Ints, Ints]:
-        """Rows that are executed, and counts as ``Maker`` has them, with what is counted ``more``,
-        each as ``misses`` uint16[passes, MoE layers].
-        """
-        finder = self.shared.finder
-        missed, *others = (
-            one if finder.kept > 1 else one.sum(axis=1, keepdims=True, dtype=np.int64)
-            for one in (misses, *more)
-        )
-        chosen = np.int64(self.top_k * (finder.layers // finder.kept))
-        counts = np.empty((len(self.counted), *missed.shape, 1), np.int64)
-        counts[ACTIVATED], counts[HITS, :, :, 0] = chosen, chosen - missed
-        counts[ACCESS_HITS] = counts[HITS]
-        for column, one in enumerate(others, MARKED_FROM):
-            counts[column, :, :, 0] = one
-        return np.broadcast_to(chosen, counts[ACTIVATED].shape), counts
+    def _room(self, passes: int, counts: Ints) -> Swept:
+        """What is swept of so many ``passes``."""
+        misses, none = np.zeros((passes, self.shared.finder.layers), np.uint16), np.empty(0, int)
+        return Swept(misses, misses[:0], counts, np.zeros_like(self.copies), self.times, none, none)
 
-    def mark(self) -> Any:
-        """Nothing is played before it is known."""
+    def _works(self, swept: Swept) -> Launched:
+        """What is to do."""
+        self.copies += swept.copies
+        kernel_ns = self.launches.of_rows(len(swept.misses), self.top_k)
+        return launched(kernel_ns, swept.misses, int(swept.copies.sum()))
 
-    def back(self, mark: Any) -> None:
-        """As ``mark`` says."""
 
-    def end(self) -> None:
-        """As ``Maker`` says: others find out sooner what it found than they read it."""
+def _has_stacks(case: Case) -> bool:
+    """Whether a stack tells what ``case`` misses. A layer that is resident takes no slots of a
+    pool, which one stack would not know.
+    """
+    return (
+        type(case.policy) is Lru
+        and not (case.policy.scope == "global" and case.resident(0).any())
+        and follow_stack(case, filled=True)
+        and case.room(0) is None
+        and int(case.slots.sum()) + case.placement.logical.size < MORE_THAN_ANY
+    )
 
-    def settle(self, work: LayerWork) -> None:
-        """As ``Maker`` says."""
-        self.launches.settle(self.provenance)
-        for layer, number in enumerate(self.copies.tolist()):
-            work.count_copies(layer, [number])
+
+def rule_of(layers: int, top_k: int) -> Rule:
+    """A rule that is to be filled in."""
+    shape = layers, 1 + top_k
+    return Rule(np.zeros((*shape, top_k), np.bool_), np.zeros(shape, np.int64))

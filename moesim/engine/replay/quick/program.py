@@ -15,6 +15,7 @@ from moesim.engine.counts import Counts, OfPasses, counted_names, together
 from moesim.engine.fates import Fates
 from moesim.engine.folded import Folded
 from moesim.engine.layer_work import LayerWork
+from moesim.engine.marks import MARKED
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.collectives import Collectives
@@ -26,12 +27,13 @@ from moesim.engine.replay.quick.made import Deciding, Maker
 from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.engine.tally import Keep
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
+
+Make = Callable[[Shared, OnesLaunches, Provenance], Maker]
 
 
 class Marked(NamedTuple):
@@ -42,13 +44,6 @@ class Marked(NamedTuple):
     collectives: Any
     provenance: Any
     counted: Any
-
-
-def is_quick(case: Case) -> bool:
-    """Whether ``QuickProgram`` takes ``case``."""
-    if case.variants is not None or not (loads_from_host(case) and decides_alone(case)):
-        return False
-    return case.policy.scope == "layer" or has_one_row(case)
 
 
 def has_one_row(case: Case) -> bool:
@@ -78,25 +73,16 @@ def decides_alone(case: Case) -> bool:
     )
 
 
-def maker_of(
-    case: Case, log: DecisionLog | None
-) -> Callable[[Shared, OnesLaunches, Provenance], Maker]:
-    """What makes the runs of a case that ``is_quick``."""
-    if log is None and Resident.takes(case):
-        return Resident
-    if OneRow.takes(case) and have_one_launch(case):
-        return OneRow
-    return Deciding
-
-
 class QuickProgram:
     """The chunks of a case, as ``program.Program`` makes them, in the clock's arrays.
 
-    ``log``: what earlier runs found and decided, and this one leaves.
+    ``make`` makes its runs; ``log``: what earlier runs found and decided, and this one leaves.
     """
 
-    def __init__(self, case: Case, keep: Keep, *, log: DecisionLog | None = None) -> None:
-        self.case = case
+    def __init__(
+        self, case: Case, keep: Keep, make: Make = Deciding, *, log: DecisionLog | None = None
+    ) -> None:
+        self.case, self.make = case, make
         self.routing = Routing(case)
         self.provenance = Provenance(self.case.prices)
         self.pricing = Pricing(self.case, self.routing.logical, self.provenance)
@@ -108,13 +94,22 @@ class QuickProgram:
         self.apart = OfPasses() if keep.cuts is not None else None
 
     def _maker(self, log: DecisionLog | None) -> Maker:
-        make = maker_of(self.case, log)
-        return make(self.shared, OnesLaunches(self.case), self.provenance)
+        del log
+        return self.make(self.shared, OnesLaunches(self.case), self.provenance)
 
     @property
     def fates(self) -> Fates | None:
         """What became of choices, where experts have variants."""
         return None
+
+    @property
+    def _forms(self) -> tuple[str, ...]:
+        """What misses in each form are counted as."""
+        return tuple(form.counted for form in self.case.forms)
+
+    def _counted(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those ``names`` that are counted."""
+        return tuple(name for name in names if name in self.maker.counted)
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
@@ -158,7 +153,8 @@ class QuickProgram:
         made = self.maker.made(first, last)
         self._count(made.executed, made.counts)
         passed = priced.passes(
-            self.case.schedule.phase[first:last], *self.collectives.prices(first, last)
+            self.case.schedule.phase[first:last],
+            *self.collectives.prices(first, last),
         )
         return Played(passed, made.works, made.most_launches, priced.charges)
 
@@ -173,6 +169,10 @@ class QuickProgram:
     def _copied(self, counts: Ints) -> NDArray[np.bool_]:
         """Whether experts were copied, bool[passes, layers, gpus]."""
         copied: NDArray[np.bool_] = counts[ACTIVATED] > counts[HITS]
+        counted = self.maker.counted
+        if self._counted(self._forms):
+            of_forms = counts[counted.index(self._forms[0]) :][self.case.flags.in_slot]
+            copied = of_forms.any(axis=0)
         return copied
 
     def _settle(self) -> None:
@@ -185,15 +185,19 @@ class QuickProgram:
 
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""
-        rows, activations, hits, access_hits, *marked = (folded.values for folded in self.counted)
-        none = np.broadcast_to(np.int64(0), activations.shape)
-        counted = dict.fromkeys(counted_names(), none)
-        counted |= {"activations": activations, "hits": hits, "access_hits": access_hits}
+        rows, *columns = (folded.values for folded in self.counted)
+        of_column = dict(zip(self.maker.counted, columns, strict=True))
+        marked, missed = (
+            np.stack([of_column.pop(name) for name in names], axis=-1) if names else None
+            for names in (self._counted(MARKED), self._counted(self._forms))
+        )
+        misses = of_column["activations"] - of_column["hits"]
+        none = np.broadcast_to(np.int64(0), misses.shape)
+        counted = dict.fromkeys(counted_names(), none) | of_column
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
-        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*activations.shape[:2], 2))
-        counted["missed"] = (activations - hits)[..., None]
+        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*none.shape[:2], 2))
+        counted["missed"] = misses[..., None] if missed is None else missed
         for name in ("prefetched_as", "prefetches_used_as"):
             counted[name] = counted["missed"][..., :0]
         apart = None if self.apart is None else self.apart.total()
-        by_mark = np.stack(marked, axis=-1) if marked else None
-        return Counts(**counted, forms=self.case.forms, apart=apart, marked=by_mark)
+        return Counts(**counted, forms=self.case.forms, apart=apart, marked=marked)

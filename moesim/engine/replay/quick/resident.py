@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import BOTH, DECODE, MARKED, PROMPT, is_marked
 from moesim.engine.pricing.prices import KEPT, Kept
 from moesim.engine.pricing.provenance import Provenance
@@ -21,6 +20,7 @@ from moesim.engine.pricing.ragged_launches import (
     number_of_launch,
     shape_of,
 )
+from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.quick.activations import (
@@ -39,11 +39,11 @@ from moesim.engine.replay.quick.bits import (
     bits_of,
     tell_shapes,
 )
-from moesim.engine.replay.quick.made import Made, works_of
+from moesim.engine.replay.quick.made import Loading, Made, works_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.spans import IDS, RUNNING, SPANS, add_choices
-from moesim.runtime.compiled import njit, record, types
+from moesim.runtime.compiled import code_of, njit, record, types
 
 NO_LAUNCH = -1
 """The number of a launch of no expert."""
@@ -187,12 +187,12 @@ def _find_rows(
         starts[i + 1] = begin + _pack(prompts, decoded, first, first + routed.held, own)
 
 
-class Resident:
+class Resident(Loading):
     """Makes the runs of a case whose experts are all resident."""
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        self.case, self.shared, self.launches = shared.case, shared, launches
-        self.provenance = provenance
+        super().__init__(shared, launches, provenance)
+        self.case = shared.case
         self.marked = is_marked(self.case)
         self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
         self._tiles = [Tiles(NONE, NONE, False) for _ in launches.specs]
@@ -213,6 +213,12 @@ class Resident:
         """As ``Maker`` says, of layers that are all alike."""
         bits = self._bits[0] if len(self._bits) == 1 else None
         return None if bits is None or bits is UNKNOWN else bits.masks
+
+    @classmethod
+    def compile(cls, case: Case) -> None:
+        """Have what it calls of ``case`` compiled."""
+        del case
+        code_of(play_decided)
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: nothing is held by expert, so that all are one run."""
@@ -341,10 +347,3 @@ class Resident:
     def back(self, mark: Any) -> None:
         """As ``Maker`` says."""
         self.launches.back(mark)
-
-    def end(self) -> None:
-        """As ``Maker`` says."""
-
-    def settle(self, work: LayerWork) -> None:
-        """As ``Maker`` says: nothing is copied."""
-        self.launches.settle(self.provenance)

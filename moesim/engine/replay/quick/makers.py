@@ -1,0 +1,32 @@
+"""Who makes the runs of a case that is decided, priced and counted in compiled code at once."""
+
+from __future__ import annotations
+
+from moesim.engine.case import Case
+from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.quick.handled import HandledRows, is_handled
+from moesim.engine.replay.quick.made import Deciding
+from moesim.engine.replay.quick.one_row import OneRow
+from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
+from moesim.engine.replay.quick.resident import Resident
+from moesim.engine.replay.quick.stored import StoredRows, is_stored
+
+OF_ONE_ROW = ((loads_from_host, OneRow), (is_handled, HandledRows), (is_stored, StoredRows))
+"""Who makes those that have one row."""
+Makes = type[OneRow] | type[Deciding] | type[Resident]
+
+
+def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
+    """What makes the runs of ``case``; None where nothing does at once."""
+    if case.variants is not None or not decides_alone(case):
+        return None
+    if has_one_row(case):
+        return next((make for takes, make in OF_ONE_ROW if takes(case)), None)
+    if not loads_from_host(case) or case.policy.scope != "layer":
+        return None
+    return Resident if log is None and Resident.takes(case) else Deciding
+
+
+def is_quick(case: Case) -> bool:
+    """Whether ``case`` loads all that it misses from the host, and is decided at once."""
+    return loads_from_host(case) and maker_of(case, None) is not None
