@@ -27,8 +27,10 @@ class Collectives:
         columns, ways = (1, 1) if self.by_busiest and not case.gathers else (case.gpus**2, 2)
         self.known = PriceCache(case.gpus if case.gathers else columns, ways)
 
-    def prices(self, first: int, last: int) -> tuple[Ints, Ints]:
-        """Dispatch and combine int64[MoE layers, passes] of passes first:last."""
+    def prices(self, first: int, last: int, busiest: Ints | None = None) -> tuple[Ints, Ints]:
+        """Dispatch and combine int64[MoE layers, passes] of passes first:last; ``busiest``: the
+        most rows that one GPU sends or gets, likewise, where that is known.
+        """
         shape = (self.finder.layers, last - first)
         if self.case.gpus == 1 or (self.case.gathers and not self.case.gathers_tokens):
             none = np.zeros(shape, np.int64)
@@ -36,9 +38,14 @@ class Collectives:
         active = self.finder.routing.active(first, last)
         if self.case.gathers:
             return self._gathered(first, last, active)
+        if self.by_busiest and busiest is not None:
+            return self._of_busiest(busiest)
         routed = (*self.finder.placed(first, last), active, self.gpu_of_expert, self.case.gpus)
         place = np.empty(shape, np.int64)
-        return self._of_busiest(routed, place) if self.by_busiest else self._of_all(routed, place)
+        if not self.by_busiest:
+            return self._of_all(routed, place)
+        busiest_rows(*routed, place)
+        return self._of_busiest(place)
 
     def settle(self) -> None:
         """Count what the prices rest on: of dispatch and of combine."""
@@ -51,11 +58,10 @@ class Collectives:
         if combine is not None:
             self.provenance.add("all_to_all", combine, sent.transpose(0, 2, 1))
 
-    def _of_busiest(self, routed: Routed, most: Ints) -> tuple[Ints, Ints]:
-        """Where dispatch and combine go by the busiest GPU, and so cost the same; ``most`` as
-        ``prices`` gives them, filled in with its rows.
+    def _of_busiest(self, most: Ints) -> tuple[Ints, Ints]:
+        """Where dispatch and combine go by the busiest GPU, which sends or gets so many rows, and
+        so cost the same.
         """
-        busiest_rows(*routed, most)
         prices = self.known.prices(most.reshape(-1, 1), self._both).reshape(most.shape)
         return prices, prices
 

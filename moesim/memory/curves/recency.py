@@ -57,6 +57,37 @@ def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None
             lines[expert // LANES, expert % LANES] = newer
 
 
+@built_in
+def _make_way_apart(ranks: Any, tops: Any, bases: Any) -> None:
+    """As ``_make_way`` by the ``tops`` uint16[TOGETHER], of ranks from their ``bases`` on alone."""
+    one, two, three, four = tops[0], tops[1], tops[2], tops[3]
+    of_one, of_two, of_three, of_four = bases[0], bases[1], bases[2], bases[3]
+    for at in range(LANES):
+        rank = ranks[at]
+        newer = rank + (rank < one) + (rank < two) + (rank < three) + (rank < four)
+        ranks[at] = newer - (rank < of_one) - (rank < of_two) - (rank < of_three) - (rank < of_four)
+
+
+@built_in
+def move_up_apart(lines: Any, needed: Any, ranks: Any, bases: Any, number: int) -> None:
+    """As ``move_up``, of experts in stacks apart, whose ranks begin at different ``bases``
+    uint16[room], ascending as experts do; behind the ``number`` all is 0, too.
+    """
+    room = len(needed)
+    for i in range(0, room, TOGETHER):
+        for j in range(i, number if i > 0 else 0):  # those before have moved
+            ranks[j] = lines[needed[j] // LANES, needed[j] % LANES]
+        for at in range(len(lines)):
+            _make_way_apart(lines[at], ranks[i : i + TOGETHER], bases[i : i + TOGETHER])
+    for i in range(room):
+        if i < number:
+            expert, base = needed[i], bases[i]
+            newer = base
+            for j in range(room):
+                newer += (needed[j] > expert) & (bases[j] == base)
+            lines[expert // LANES, expert % LANES] = newer
+
+
 @njit(types.void(_FLAT, _FLAT, _RANK, _RANK, _FLAT), cache=True, _nrt=False)
 def _follow(offsets: Any, experts: Any, rank: Any, distances: Any, again: Any) -> None:
     """As ``Recency`` says; ``again`` is not counted where it has no elements."""

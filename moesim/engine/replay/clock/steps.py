@@ -74,9 +74,11 @@ def meet(gpus: Any, charged: Any, when: Any, price: int) -> None:
     start = when[0]
     for g in range(1, len(when)):
         start = max(start, when[g])
-    for g in range(len(when)):
-        cursor = charge(charged, g, BARRIER, gpus.cursor[g], start)
-        gpus.cursor[g] = charge(charged, g, DISPATCH, cursor, start + price)
+    for g in range(len(when)):  # who waits would be guessed wrong
+        cursor = gpus.cursor[g]
+        charged[g, BARRIER] += max(start - cursor, 0)
+        charged[g, DISPATCH] += max(start + price - max(start, cursor), 0)
+        gpus.cursor[g] = max(start + price, cursor)
         when[g] = start + price
 
 

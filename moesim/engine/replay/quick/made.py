@@ -26,13 +26,15 @@ from moesim.runtime.compiled import code_of
 
 class Made(NamedTuple):
     """A run of passes: rows ``executed`` int64[passes, layers, gpus], ``counts`` as ``Decided`` has
-    them, the ``works`` and the most launches of one of them in a pass.
+    them, the ``works`` and the most launches of one of them in a pass; the most rows
+    that a GPU sends to others, or gets from them, int64[MoE layers, passes], where that is known.
     """
 
     executed: Ints
     counts: Ints
     works: Works | Launched
     most_launches: int
+    busiest: Ints | None = None
 
 
 class Maker(Protocol):

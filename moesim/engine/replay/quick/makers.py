@@ -9,6 +9,7 @@ from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
 from moesim.engine.replay.quick.resident import Resident
+from moesim.engine.replay.quick.spread import SpreadRows
 from moesim.engine.replay.quick.stored import StoredRows, is_stored
 
 OF_ONE_ROW = ((loads_from_host, OneRow), (is_handled, HandledRows), (is_stored, StoredRows))
@@ -24,6 +25,8 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
         return next((make for takes, make in OF_ONE_ROW if takes(case)), None)
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
+    if SpreadRows.takes(case):
+        return SpreadRows
     return Resident if log is None and Resident.takes(case) else Deciding
 
 

@@ -19,7 +19,7 @@ from moesim.engine.replay.quick.one_launch import may_have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import follow_stack
-from moesim.engine.replay.quick.sweeps import LOAD, Rule, Stacks, Swept, sweep_of
+from moesim.engine.replay.quick.sweeps import LOAD, SPAN, Rule, Stacks, Swept, sweep_of
 from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER
 from moesim.memory.policies.lru import Lru
@@ -74,10 +74,11 @@ class OneRow(Loading):
         first.
         """
         residencies = Residencies(self.shared.case, self.shared.routing)
-        for (layer, _), cache in residencies.caches.items():
+        for (layer, gpu), cache in residencies.caches.items():
             experts = np.flatnonzero(cache.resident)
             stack = self._stacks.lines[layer].reshape(-1)
-            stack[experts] = np.arange(len(experts))[::-1]
+            at = gpu * self.shared.finder.width + experts
+            stack[at] = gpu * SPAN + np.arange(len(experts))[::-1]
 
     @classmethod
     def takes(cls, case: Case) -> bool:

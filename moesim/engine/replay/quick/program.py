@@ -154,7 +154,7 @@ class QuickProgram:
         self._count(made.executed, made.counts)
         passed = priced.passes(
             self.case.schedule.phase[first:last],
-            *self.collectives.prices(first, last),
+            *self.collectives.prices(first, last, made.busiest),
         )
         return Played(passed, made.works, made.most_launches, priced.charges)
 

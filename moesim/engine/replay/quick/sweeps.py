@@ -1,4 +1,4 @@
-"""What passes of a row each miss under LRU: as experts of a row differ, it follows from
+"""What passes of a row each need and miss under LRU: as experts of a row differ, it follows from
 where they stand in a stack at the start of their step. Compiled.
 """
 
@@ -8,21 +8,25 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from moesim.engine.replay.quick.activations import HITS, MARKED_FROM
+from moesim.engine.replay.quick.activations import ACTIVATED, HITS, MARKED_FROM
 from moesim.engine.replay.spans import IDS
-from moesim.memory.curves.recency import LANES, move_up
+from moesim.memory.curves.recency import LANES, move_up, move_up_apart
 from moesim.runtime.compiled import built_in, record, specialised, types
 
 LOADED, OTHERWISE = MARKED_FROM, MARKED_FROM + 1
 """Where misses are counted that are loaded, and those that are not, where some are not."""
 LOAD, HANDLE, WANT = range(3)
 """What becomes of misses: all are loaded; some are, by a rule; or all are, and told one by one."""
+SPAN = 1 << 10
+"""More than ranks of a GPU's experts; that of GPU g begin at g times that."""
 
 
 class Stacks(NamedTuple):
-    """Where experts are, ``home`` uint16[MoE layers, experts]; the ``lines`` of each layer, or
-    one of all, as ``move_up`` has them; ``slots`` uint16[MoE layers, 1]; what a layer ``chooses``,
-    and what stays of that, ``stays``, experts and ranks: uint16[2, room] of zeros.
+    """Where experts are, ``home`` uint16[MoE layers, experts] (or, of several GPUs, [senders, MoE
+    layers, experts], one for all senders where it is alike); the ``lines`` of each layer, or one of
+    all, as ``move_up`` (``move_up_apart``) has them; ``slots`` uint16[MoE layers, gpus]; what a
+    layer ``chooses``, and what stays of that, ``stays``, experts and ranks: uint16[2, room] of
+    zeros.
     """
 
     home: Any
@@ -150,3 +154,65 @@ def sweep_with(room: int, becomes: int) -> Callable[..., None]:
 def sweep_of(room: int, becomes: int) -> Any:
     """``sweep`` where there is so much room, compiled; kept on disk."""
     return specialised(sweep_with, _SWEEP, constants=(room, becomes), allocates=False)
+
+
+class Spread(NamedTuple):
+    """What is filled in: how many experts each layer ``needs`` and ``misses`` of each GPU,
+    uint16[passes, MoE layers, gpus], ``counts`` int64[counted, passes, layers, gpus], zeros at
+    first, and the most rows that a GPU sends or gets, ``busiest`` int64[MoE layers, passes]; what
+    is added to ``copies`` int64[MoE layers] and to how many ``times`` a launch has so many experts,
+    int64[MoE layers, 1 + k].
+    """
+
+    needs: Any
+    misses: Any
+    counts: Any
+    busiest: Any
+    copies: Any
+    times: Any
+
+
+_SPREAD_STACKS = record(Stacks, _CUBE, _CUBE, *[_TABLE] * 3)
+_SPREAD_OUT = record(Spread, _CUBE, _CUBE, _COUNTS, types.int64[:, ::1], _INTS, types.int64[:, ::1])
+_SPREAD = types.void(IDS, _INTS, _INTS, _SPREAD_STACKS, _SPREAD_OUT)
+
+
+def spread_with(room: int) -> Callable[..., None]:
+    """As ``sweep_with``, of several GPUs, whose misses are loaded."""
+
+    def spread(ids: Any, rows: Any, senders: Any, stacks: Any, out: Any) -> None:
+        """What is ``Spread`` by passes that have one of the ``rows`` of ``ids`` each, on a GPU of
+        ``senders``.
+        """
+        _, layers, top_k = ids.shape
+        needed, ranks, bases = stacks.chooses[0], stacks.chooses[1], stacks.stays[0]
+        apart = out.counts.shape[2] > 1
+        for step in range(len(rows)):
+            row, home = rows[step], stacks.home[senders[step] if len(stacks.home) > 1 else 0]
+            for layer in range(layers):
+                lines, at = stacks.lines[layer], layer if apart else 0
+                for i in range(room):
+                    if i < top_k:
+                        expert = needed[i] = home[layer, ids[row, layer, i]]
+                        rank = ranks[i] = lines[expert // LANES, expert % LANES]
+                        gpu = rank // SPAN
+                        bases[i] = gpu * SPAN
+                        hits = rank % SPAN < stacks.slots[layer, gpu]
+                        out.needs[step, layer, gpu] += 1
+                        out.misses[step, layer, gpu] += 1 - hits
+                        out.copies[layer] += 1 - hits
+                        out.counts[ACTIVATED, step, at, gpu] += 1
+                        out.counts[HITS, step, at, gpu] += hits
+                needs = out.needs[step, layer]
+                out.busiest[layer, step] = top_k - needs[senders[step]]
+                for number in needs:
+                    out.times[layer, number] += 1
+                move_up_apart(lines, needed, ranks, bases, top_k)
+
+    return spread
+
+
+@lru_cache
+def spread_of(room: int) -> Any:
+    """``spread`` where there is so much room, compiled; kept on disk."""
+    return specialised(spread_with, _SPREAD, constants=(room,), allocates=False)

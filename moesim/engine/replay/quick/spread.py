@@ -1,0 +1,108 @@
+"""Runs of several GPUs whose passes have a row each, under LRU: what each GPU needs and misses of
+the row's experts, as of one GPU in ``one_row``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from moesim.engine.case import Case
+from moesim.engine.layer_work import LayerWork
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.replay.clock.one_gpu import Launched
+from moesim.engine.replay.clock.several_gpus import Spread as SpreadWorks
+from moesim.engine.replay.clock.several_gpus import play_spread
+from moesim.engine.replay.quick.activations import ACCESS_HITS, HITS
+from moesim.engine.replay.quick.made import Made
+from moesim.engine.replay.quick.one_launch import choose_apart, launches_once
+from moesim.engine.replay.quick.one_row import OneRow, room_for
+from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.stack_distances import follow_stack
+from moesim.engine.replay.quick.sweeps import SPAN, Spread, Stacks, spread_of
+from moesim.memory.curves.recency import LANES
+from moesim.memory.policies.lru import Lru
+from moesim.runtime.compiled import code_of
+
+MOST = (np.iinfo(np.uint16).max + 1) // SPAN
+"""GPUs at most."""
+
+
+class SpreadRows(OneRow):
+    """Makes the runs of a case that it ``takes``."""
+
+    clock: ClassVar[Any] = staticmethod(play_spread)
+
+    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
+        super().__init__(shared, launches, provenance)
+        known = launches.ones_ns[launches.kinds]
+        self.times = np.zeros((len(known), max(1 + self.top_k, known.shape[1])), np.int64)
+        self._kernel_ns = np.zeros_like(self.times)
+        self._kernel_ns[:, : known.shape[1]] = known
+
+    def _empty(self) -> Stacks:
+        """See ``OneRow``."""
+        case, finder = self.shared.case, self.shared.finder
+        homes, layers = len(finder.gpu_of_home), finder.layers
+        lines = np.full((layers, -(-homes // LANES), LANES), np.iinfo(np.uint16).max, np.uint16)
+        never = finder.gpu_of_home * SPAN + finder.width
+        lines.reshape(layers, -1)[:, :homes] = never
+        resident = np.array([case.resident(gpu) for gpu in range(case.gpus)])
+        slots = np.where(resident, SPAN, case.slots).T.astype(np.uint16)
+        room = np.zeros((2, 2, room_for(self.top_k)), np.uint16)
+        return Stacks(self._homes(), lines, np.ascontiguousarray(slots), *room)
+
+    def _homes(self) -> Any:
+        """Where each sender's choices go, uint16[senders or 1, MoE layers, experts]."""
+        finder = self.shared.finder
+        if (replicas := finder.replicas) is None:
+            return finder.home.astype(np.uint16)[None]
+        begin, number = replicas.begin[:, :-1], np.diff(replicas.begin, axis=1)
+        senders = np.arange(self.shared.case.senders)[:, None, None]
+        places = begin + senders % number
+        layers = np.arange(finder.layers)[:, None]
+        return replicas.homes[layers, places].astype(np.uint16)
+
+    @classmethod
+    def takes(cls, case: Case) -> bool:
+        """Whether ``case``, which loads what it misses, is one."""
+        held = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+        follows = type(case.policy) is Lru and follow_stack(case, filled=True)
+        return (
+            1 < case.gpus <= MOST
+            and held < SPAN
+            and case.sharing == 1
+            and case.serving is None
+            and (follows or not case.offloaded)
+            and launches_once(case)
+            and choose_apart(case)
+        )
+
+    @classmethod
+    def compile(cls, case: Case) -> None:
+        """See ``OneRow``."""
+        code_of(cls.clock)
+        spread_of(room_for(case.trace.top_k))
+
+    def made(self, first: int, last: int) -> Made:
+        """As ``Maker`` says."""
+        case, finder, passes = self.shared.case, self.shared.finder, last - first
+        ids, rows, senders, _ = finder.tokens(first, last)
+        needs, misses = np.zeros((2, passes, finder.layers, case.gpus), np.uint16)
+        counts = np.zeros((len(self.counted), passes, finder.kept, case.gpus), np.int64)
+        busiest, copies = np.empty((finder.layers, passes), np.int64), np.zeros_like(self.copies)
+        out = Spread(needs, misses, counts, busiest, copies, self.times)
+        spread_of(room_for(self.top_k))(ids, rows, senders, self._stacks, out)
+        counts[ACCESS_HITS] = counts[HITS]
+        self.copies += copies
+        works = Launched(self.clock, SpreadWorks(needs, misses, self._kernel_ns), int(copies.sum()))
+        return Made(needs.astype(np.int64), counts, works, 1, busiest)
+
+    def settle(self, work: LayerWork) -> None:
+        """As ``Maker`` says."""
+        launches, most = self.launches, len(self.launches.ones[0])
+        for kind, times in zip(launches.kinds.tolist(), self.times, strict=True):
+            launches.ones[kind] += times[:most]
+        super().settle(work)

@@ -1,0 +1,75 @@
+"""Passes of a row each on several GPUs under LRU, of which nothing is kept but what layers need and
+miss of each GPU, against `des`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from moesim.engine import routing
+from moesim.engine.case import Case as EngineCase
+from moesim.engine.des.run import run_des
+from moesim.engine.replay import run
+from moesim.engine.replay.quick.makers import maker_of
+from moesim.engine.replay.quick.spread import SpreadRows
+from moesim.engine.replay.run import run_replay
+from moesim.metrics.block_sums import cuts_of
+from moesim.metrics.summary import summary
+
+from .agreement import assert_same
+from .strategies import Case, cases, runnable
+from .test_handled import FILLED
+from .test_one_row import ALONE, apart
+from .test_replay import decided_at_once
+from .wiring import engine_case
+
+TOGETHER = {"gpus", "group", "placement", "plan"}
+
+
+def spread(case: Case, draw: Any) -> EngineCase:
+    """The case one token at a time, on several GPUs whose slots hold what a token needs of them;
+    experts may have replicas, and slots hold some at first.
+    """
+    assume(case.config.gpus > 1)
+    alone = {name: value for name, value in ALONE.items() if name not in TOGETHER}
+    kernels = draw(st.sampled_from(["grouped", "batched"]))
+    config = runnable(replace(case.config, **alone, kernels=kernels), case.trace)
+    theirs = apart(decided_at_once(engine_case(replace(case, config=config)), "lru"), draw)
+    held = [len(theirs.local_experts(gpu)) for gpu in range(theirs.gpus)]
+    slots = np.array([
+        draw(st.lists(
+            st.integers(min(theirs.trace.top_k, own), own + 1),
+            min_size=theirs.slots.shape[1], max_size=theirs.slots.shape[1],
+        ))
+        for own in held
+    ])  # fmt: skip
+    initial = draw(st.sampled_from(["empty", *FILLED]))
+    theirs = replace(theirs, slots=slots, kernels=kernels, initial=initial)
+    assume(maker_of(theirs, None) is SpreadRows)
+    return theirs
+
+
+@given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
+def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
+    theirs = spread(case, data.draw)
+    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+@given(cases(), st.data(), st.sampled_from([1, 40]))
+def test_passes_of_a_row_are_added_up_as_they_come(
+    case: Case, data: st.DataObject, cells: int
+) -> None:
+    theirs = spread(case, data.draw)
+    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+        fine, coarse = (
+            replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
+            for one in (None, cuts_of(theirs, 0.1))
+        )
+    assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
