@@ -14,19 +14,10 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import NONE, Work
-from moesim.engine.layout import (
-    BLOCK_ROWS,
-    Active,
-    How,
-    Layout,
-    OnePass,
-    Served,
-    lay_out,
-    served,
-)
+from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, OnePass, lay_out
 from moesim.engine.pricing.prices import PriceCache, PricedOperation
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.pricing.ragged_launches import PassNs, RaggedLaunches
+from moesim.engine.pricing.ragged_launches import LaunchPrices, RaggedLaunches
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations
 from moesim.memory.split import COPY, OFFERED, ROWS
@@ -35,7 +26,6 @@ from moesim.runtime.compiled import njit
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
-
 
 NOTHING_OFFERED = np.zeros(0, np.bool_), np.zeros((2, 0), np.int64)
 """By the rows of an expert, which prices are known, and its kernel's and the host's, int64[2, rows
@@ -51,15 +41,6 @@ class Decided(NamedTuple):
     active: Active
     activations: Activations
     streamed: NDArray[np.bool_]
-
-
-class LaunchPrices(NamedTuple):
-    """``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` as of ``Work``."""
-
-    kernel_ns: Ints
-    read_ns: Ints
-    hosted_ns: Ints
-    moved_ns: Ints
 
 
 class _Copies(NamedTuple):
@@ -139,26 +120,25 @@ class LayerWork:
         return works
 
     def of_pass(
-        self, key: Key, active: Active, served: Served, counts: Ints
-    ) -> tuple[Layout, PassNs]:
-        """As ``of``, of a single layer in a single pass, and what it takes; the layout is there
-        until the next.
+        self, key: Key, active: Active, made: Activations, late: NDArray[np.bool_], counts: Ints
+    ) -> tuple[Layout, LaunchPrices]:
+        """As ``of``, of a single layer in a single pass, in which some activations are ``late``
+        bool[activations], and what it takes, in lists; the layout is there until the next.
         """
         (layer, gpu), kinds = key, self.every_kind[key[0]]
         local = len(self.routing.local[gpu])
         if local not in self._passes:
             self._passes[local] = OnePass(self.how, local)
-        laid = self._passes[local].lay_out(active, served, counts, key)
+        laid = self._passes[local].lay_out(active, made, late, counts, key)
         if len(kinds) == 1:
             self.copies[kinds[0]] += len(laid.copied)
             if not self.reads and not len(laid.hosted):
                 given = self.provenance, laid.gpu_rows, laid.starts
                 return laid, self.launches[kinds[0]].of_pass(*given)
         elif self.case.variants is not None:
-            self._copies_ns(layer, served.form[laid.loaded])
-        ns = self._priced(kinds, [laid], [served.form], 1)
-        return laid, PassNs(ns.kernel_ns.tolist(), ns.read_ns.tolist(), laid.read.tolist(),
-                            ns.hosted_ns.tolist(), ns.moved_ns.tolist())  # fmt: skip
+            self._copies_ns(layer, made.form[laid.loaded])
+        prices = self._priced(kinds, [laid], [made.form], 1)
+        return laid, LaunchPrices(*(ns.tolist() for ns in prices))
 
     def _work(self, key: Key, one: Decided, laid: Layout, prices: LaunchPrices) -> Work:
         """What is ``laid`` out, at these prices."""
@@ -207,10 +187,10 @@ class LayerWork:
         for keys in alike.values():
             at = [(layer if counts.shape[1] > 1 else 0, gpu) for layer, gpu in keys]
             if len(keys) == 1:
-                layout = self._lay_out(keys[0], decided[keys[0]], counts, *at[0])
+                layout = self._lay_out(keys[0], decided[keys[0]], counts, at[0])
             else:
                 own = np.zeros_like(counts[:, :1, :1])
-                layout = self._lay_out(keys[0], decided[keys[0]], own, 0, 0)
+                layout = self._lay_out(keys[0], decided[keys[0]], own, (0, 0))
                 for place, times in Counter(at).items():
                     counts[:, *place] += times * own[:, 0, 0]
             if self.case.variants is None:
@@ -219,10 +199,10 @@ class LayerWork:
             laid |= dict.fromkeys(keys, layout)
         return laid
 
-    def _lay_out(self, key: Key, one: Decided, counts: Ints, layer: int, gpu: int) -> Layout:
-        """The layout of one, which is counted at ``layer`` and ``gpu``."""
-        given = (self.how, one.active, served(one.activations), one.streamed)
-        return lay_out(*given, len(self.routing.local[key[1]]), counts, layer, gpu)
+    def _lay_out(self, key: Key, one: Decided, counts: Ints, at: tuple[int, int]) -> Layout:
+        """The layout of one, which is counted ``at`` a layer and GPU."""
+        given = (self.how, one.active, one.activations, NOT_LATE, one.streamed)
+        return lay_out(*given, len(self.routing.local[key[1]]), counts, at)
 
     def _priced(
         self, kinds: tuple[int, ...], parts: list[Layout], forms: list[Ints], times: int

@@ -24,6 +24,7 @@ from moesim.engine.counts import (
     SKIPPED_WEIGHT,
     UNNEEDED,
 )
+from moesim.memory import decisions
 from moesim.memory.activations import Activations, ActiveExperts, offsets_of, steps_of
 from moesim.memory.forms import Flags
 from moesim.memory.variants import SUBSTITUTED
@@ -126,25 +127,6 @@ class How(NamedTuple):
         return cls(np.stack(case.flags), case.software.overlap, pads, moves)
 
 
-class Served(NamedTuple):
-    """``Activations`` without their victims, and of each whether it waits for a prefetch: ``late``
-    bool, or nothing.
-    """
-
-    expert: Any
-    hit: Any
-    launch: Any
-    wait: Any
-    form: Any
-    late: Any
-
-
-def served(activations: Activations, late: NDArray[np.bool_] = NOT_LATE) -> Served:
-    """``activations``, of which some are ``late``."""
-    expert, hit, launch, wait, _, form = activations
-    return Served(expert, hit, launch, wait, form, late)
-
-
 @njit(cache=True)
 def _find(
     rows: Any, kept: Any, weight: Any, active: Any, local: Any, every: bool
@@ -194,16 +176,16 @@ def _most_rows(offsets: Any, rows: Any) -> int:
 
 @inlined
 def _move_rows(
-    how: Any, served: Any, low: int, high: int, rows: Any, place: Any, weights: Any, own: Any
+    how: Any, made: Any, low: int, high: int, rows: Any, place: Any, weights: Any, own: Any
 ) -> None:
     """Rows that another expert computes go to the computed one with most gate weight, of equals the
     lowest; ``own`` are those of each expert.
     """
     moved, best, most = 0, -1, 0
     for i in range(low, high):
-        e = served.expert[i]
+        e = made.expert[i]
         own[e], weight = rows[place[e]], weights[place[e]] if len(weights) > 0 else 0
-        if how.moves[served.form[i]]:
+        if how.moves[made.form[i]]:
             moved += own[e]
         elif best < 0 or weight > most or (weight == most and e < best):
             best, most = e, weight
@@ -261,21 +243,22 @@ _TUPLE: Any = types.UniTuple
     _TUPLE(_INT, 4)(
         record(How, types.boolean[:, ::1], _BOOL, _BOOL, _MASK),
         record(Active, *[_FLAT] * 5),
-        record(Served, _FLAT, _MASK, *[_FLAT] * 3, _MASK),
-        _MASK, types.int64[:, ::1], types.int64[:, :, :, ::1], _INT, _INT,
+        decisions.ACTIVATIONS, _MASK, _MASK, types.int64[:, ::1], types.int64[:, :, :, ::1],
+        _INT, _INT,
         record(Layout, _FLAT, _MASK, *[_FLAT] * 13),
     ),
     cache=True, _nrt=False,
 )  # fmt: skip
 def _lay_out(
-    how: Any, active: Any, served: Any, streamed: Any, room: Any, counts: Any, layer: int, gpu: int,
-    laid: Any,
+    how: Any, active: Any, made: Any, late_of: Any, streamed: Any, room: Any, counts: Any,
+    layer: int, gpu: int, laid: Any,
 ) -> tuple[int, int, int, int]:  # fmt: skip
-    """Fill in ``laid``; returns how many launches, activations in them, of the host and copies
-    there are. ``room`` int64[2, experts]. It makes no array, so that no references are counted.
+    """Fill in ``laid``, as ``lay_out`` says; returns how many launches, activations in them, of the
+    host and copies there are. ``room`` int64[2, experts]. It makes no array, so that no references
+    are counted.
     """
     offsets, needed, rows_of, kept_of, weights = active
-    expert, hits_of, launch_of, wait_of, form_of, late_of = served
+    expert, hits_of, launch_of, wait_of, _, form_of = made
     on_gpu, on_host, in_slot = how.forms[ON_GPU], how.forms[ON_HOST], how.forms[IN_SLOT]
     over_link, moves, pads, overlaps = how.forms[OVER_LINK], how.moves.any(), how.pads, how.overlaps
     late, local, place, own = len(late_of) > 0, room.shape[1], room[0], room[1]
@@ -287,7 +270,7 @@ def _lay_out(
         for i in range(low, high):
             place[needed[i]] = i
         if moves:
-            _move_rows(how, served, low, high, rows_of, place, weights, own)
+            _move_rows(how, made, low, high, rows_of, place, weights, own)
         for i in range(low, high):
             e, form, hit, launch = expert[i], form_of[i], hits_of[i], launch_of[i]
             number, used = own[e] if moves else rows_of[place[e]], kept_of[place[e]]
@@ -338,20 +321,10 @@ class Room(NamedTuple):
 
     def cut(self, most: int, ends: tuple[int, int, int, int]) -> Layout:
         """What ``_lay_out`` filled in of ``most`` activations."""
-        laid, (launches, members, hosts, copies) = self.laid, ends
-        return Layout(
-            laid.rows[:most],
-            laid.loaded[:most],
-            laid.on_gpu[:members],
-            laid.gpu_rows[:members],
-            laid.starts[:launches],
-            laid.read[:launches],
-            laid.hosted[:hosts],
-            laid.copied[:copies],
-            laid.copy_launch[:copies],
-            laid.copy_wait[:copies],
-            *laid[10:],
-        )
+        launches, members, hosts, copies = ends
+        filled = [most] * 2 + [members] * 2 + [launches] * 2 + [hosts] + [copies] * 3
+        cut = (one[:number] for one, number in zip(self.laid, filled, strict=False))
+        return Layout(*cut, *self.laid[len(filled) :])
 
     @classmethod
     def of(cls, most: int, copies: int, passes: int, local: int) -> Room:
@@ -377,28 +350,32 @@ class OnePass:
         self._code = code_of(_lay_out)
         self._known: dict[tuple[int, tuple[int, int, int, int]], Layout] = {}
 
-    def lay_out(self, active: Active, served: Served, counts: Ints, key: tuple[int, int]) -> Layout:
-        """As ``lay_out``, where no layer is copied whole."""
+    def lay_out(
+        self, active: Active, made: Activations, late: NDArray[np.bool_], counts: Ints,
+        key: tuple[int, int],
+    ) -> Layout:  # fmt: skip
+        """As ``lay_out``, where some wait for prefetches and no layer is copied whole."""
         laid, experts = self.room
-        ends = self._code(self.how, active, served, NOT_STREAMED, experts, counts, *key, laid)
-        cut = len(served.expert), ends
+        ends = self._code(self.how, active, made, late, NOT_STREAMED, experts, counts, *key, laid)
+        cut = len(made.expert), ends
         if cut not in self._known:
             self._known[cut] = self.room.cut(*cut)
         return self._known[cut]
 
 
 def lay_out(
-    how: How, active: Active, served: Served, streamed: NDArray[np.bool_], local: int, counts: Ints,
-    layer: int, gpu: int,
+    how: How, active: Active, made: Activations, late: NDArray[np.bool_],
+    streamed: NDArray[np.bool_], local: int, counts: Ints, at: tuple[int, int],
 ) -> Layout:  # fmt: skip
-    """The ``Layout`` of activations; in ``streamed`` passes bool[passes] the layer's ``local``
-    experts are copied, all of them. Adds to ``counts`` int64[passes, layers, gpus, COUNTED, forms
-    and more], at ``layer`` and ``gpu``.
+    """The ``Layout`` of the activations ``made``, of which some are ``late`` bool[activations], or
+    nothing; in ``streamed`` passes bool[passes] the layer's ``local`` experts are copied, all of
+    them. Adds to ``counts`` int64[passes, layers, gpus, COUNTED, forms and more], ``at`` a layer
+    and GPU.
     """
-    most, passes = len(served.expert), len(streamed)
+    most, passes = len(made.expert), len(streamed)
     room = Room.of(most, most + local * int(np.count_nonzero(streamed)), passes, local)
-    into = room.experts, counts, layer, gpu, room.laid
-    return room.cut(most, _code()(how, active, served, streamed, *into))
+    into = room.experts, counts, *at, room.laid
+    return room.cut(most, _code()(how, active, made, late, streamed, *into))
 
 
 @cache

@@ -139,8 +139,8 @@ class Ahead:
             at = undecided.asked[key].at(here)
             meant = self._end(place, at)
             activated = self.shelves.activate(step, moe, at)
-        activations, served, _ = activated
-        laid, ns = self.work.of_pass(key, active, served, table[index : index + 1])
+        activations, late, _ = activated
+        laid, prices = self.work.of_pass(key, active, activations, late, table[index : index + 1])
         copies = self._copies(place, activated, laid.loaded, self._known(meant))
         if len(undecided.served):
             undecided.served[(*where, activations.expert)] = activations.form
@@ -151,7 +151,7 @@ class Ahead:
                 of_launch.sort(key=lambda group: not group.begun)
         for group, _ in copies.submitted:
             self.copy_in.submit(group)
-        layer.append_pass(index, ns, self.launches[moe])
+        layer.append_pass(index, prices, laid.read.tolist(), self.launches[moe])
         if self.named:
             layer.name(laid, activations)
         self._count(table[where], moe, meant, copies)
@@ -161,7 +161,7 @@ class Ahead:
     def _all_there(self, layer: int, active: ActiveExperts) -> Activated:
         activations = all_there(active, serial=self.case.kernels == "serial", hit=True)
         late = np.zeros(len(active.experts), np.bool_)
-        return Activated.of(activations, late, [layer] * len(late))
+        return Activated(activations, late, [layer] * len(late))
 
     def _known(self, meant: list[Prefetch]) -> dict[Expert, Prefetch]:
         """Those that a layer may use for which some were ``meant``."""
@@ -235,7 +235,7 @@ class Ahead:
         """Read what the activations of ``place`` want, before whose end no copy of what is
         ``submitted`` starts, nor a launch, nor the host.
         """
-        activations, late = activated.activations, activated.served.late
+        activations, late, _ = activated
         layer, flags = place[1], self.case.flags
         wants = ~activations.hit & ~flags.nowhere[activations.form]
         queued = [e for e in activations.expert[late].tolist() if stored.queued((layer, e))]
@@ -342,7 +342,7 @@ class Ahead:
         of_form, overlaps = self.shelves.copied[layer], self.overlaps
         pooled, forms = self.slots[layer] is not None, len(of_form) > 1
         experts, hits, launches, *of_misses = activated.activations
-        lates, hits = activated.served.late.tolist(), hits.tolist()
+        lates, hits = activated.late.tolist(), hits.tolist()
         told = [hits] * 4  # nobody asks for them of hits
         if not all(hits):
             told = [one.tolist() for one in (*of_misses, loaded)]

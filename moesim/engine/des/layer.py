@@ -13,7 +13,7 @@ from moesim.engine.case import Case, Ints, is_around
 from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.layout import Layout
 from moesim.engine.pricing.host_times import HostTimes, whole
-from moesim.engine.pricing.ragged_launches import PassNs
+from moesim.engine.pricing.ragged_launches import LaunchPrices
 from moesim.engine.pricing.terms import Term
 from moesim.engine.residency.storage import ReadTimes
 from moesim.hardware.charge import Stage
@@ -127,9 +127,11 @@ class MoeLayer:
         more = np.diff(so_far) - (0 if work.evicted is None else work.evicted)
         self.filled.extend(np.where(bypassed, 0, more).tolist())
 
-    def append_pass(self, index: int, ns: PassNs, calls: int | None) -> None:
-        """What pass ``index`` alone takes, whose copies are queued as it is decided; ``calls`` as
-        ``launches_of_all`` has it.
+    def append_pass(
+        self, index: int, prices: LaunchPrices, read: list[int], calls: int | None
+    ) -> None:
+        """What pass ``index`` alone takes, whose copies are queued as it is decided; ``read`` as in
+        ``Layout``, ``calls`` as ``launches_of_all`` has it.
         """
         skipped = index - len(self.host_launches)  # passes before it that do not run the layer
         if skipped:
@@ -137,7 +139,7 @@ class MoeLayer:
                 offsets.extend(offsets[-1:] * skipped)
             for values in (self.host_launches, self.down_ns, self.up_ns):
                 values.extend([0] * skipped)
-        kernel_ns, read_ns, read, hosted_ns, (down_ns, up_ns) = ns
+        kernel_ns, read_ns, hosted_ns, (down_ns, up_ns) = prices
         self.step_launches.append(self.step_launches[-1] + len(kernel_ns))
         self.step_hosted.append(self.step_hosted[-1] + len(hosted_ns))
         self.host_launches.append(len(kernel_ns) if calls is None else calls)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import At
 from moesim.engine.case import Case, Ints
 from moesim.engine.des.layer import names_of
-from moesim.engine.layout import Served, served
 from moesim.engine.program import Program
 from moesim.engine.residency.layer_slots import LayerSlots
 from moesim.engine.residency.variant_residencies import VariantResidencies
@@ -30,18 +29,13 @@ class Copied(NamedTuple):
 
 
 class Activated(NamedTuple):
-    """The activations of a layer, as they are ``served``, with those that are late, and the
-    ``shelves`` that serve them, -1 where none does.
+    """The activations of a layer, which of them are ``late`` bool[activations], and the ``shelves``
+    that serve them, -1 where none does.
     """
 
     activations: Activations
-    served: Served
+    late: NDArray[np.bool_]
     shelves: list[int]
-
-    @classmethod
-    def of(cls, activations: Activations, late: NDArray[np.bool_], shelves: list[int]) -> Activated:
-        """``activations`` of which some are ``late`` bool[activations]."""
-        return cls(activations, served(activations, late), shelves)
 
 
 class Shelves:
@@ -128,9 +122,9 @@ class Shelves:
             found = slots.decide(step, at.experts, at.next_use, at.weights, at.prices)
             if slots.place or (known := self._alone.get((layer, len(at.experts)))) is None:
                 late = np.empty(len(at.experts), np.bool_)
-                known = Activated.of(found, late, [layer] * len(late))
+                known = Activated(found, late, [layer] * len(late))
                 self._alone[layer, len(late)] = known
-            slots.late(*known.activations[:2], known.served.late)
+            slots.late(*known.activations[:2], known.late)
             return known
         assert isinstance(self.residencies, VariantResidencies), "something is wanted"
         arriving = np.array([one.arriving for one in self.of_layer[layer]])
@@ -140,7 +134,7 @@ class Shelves:
         found = found._replace(expert=found.expert - slots.first)
         variants = self._variant_of(found.form)
         late = found.hit & arriving[np.minimum(variants, self.count - 1), found.expert]
-        return Activated.of(found, late, self._shelves(layer, variants))
+        return Activated(found, late, self._shelves(layer, variants))
 
     def _variant_of(self, form: Ints) -> Ints:
         assert self.variants is not None, "forms are of them"

@@ -93,22 +93,20 @@ def _find(kept: Any, shapes: Any, begin: int, times: int, numbers: Any) -> int:
     return len(shapes)
 
 
-class PassNs(NamedTuple):
-    """Of a MoE layer on a GPU in a single pass, as of ``Work`` and of ``Layout``, its prices, and
-    how many experts each launch ``read``.
+class LaunchPrices(NamedTuple):
+    """Of a MoE layer on a GPU ``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` as of
+    ``Work``: arrays, or of a single pass lists.
     """
 
-    kernel_ns: list[int]
-    read_ns: list[int]
-    read: list[int]
-    hosted_ns: list[int]
-    moved_ns: list[list[int]]
+    kernel_ns: Any
+    read_ns: Any
+    hosted_ns: Any
+    moved_ns: Any
 
     @classmethod
-    def of(cls, kernel_ns: list[int]) -> PassNs:
-        """That of launches whose experts are all in slots."""
-        none = [0] * len(kernel_ns)
-        return cls(kernel_ns, none, none, [], [[0], [0]])
+    def in_slots(cls, kernel_ns: list[int]) -> LaunchPrices:
+        """Those of a pass's launches whose experts are all in slots."""
+        return cls(kernel_ns, [0] * len(kernel_ns), [], [[0], [0]])
 
 
 @dataclass(eq=False)
@@ -118,7 +116,7 @@ class _Pass:
     """
 
     numbers: Ints
-    ns: PassNs
+    ns: LaunchPrices
     times: int = 0
 
 
@@ -164,15 +162,15 @@ class RaggedLaunches:
         self.settle_many(provenance)
         return self.known.of(self._numbers(shapes, rows, starts, times))
 
-    def of_pass(self, provenance: Provenance, rows: Ints, starts: Ints) -> PassNs:
+    def of_pass(self, provenance: Provenance, rows: Ints, starts: Ints) -> LaunchPrices:
         """As ``prices``, of a single pass; those that are alike are looked up once."""
         alike = rows.tobytes(), starts.tobytes()
         if (known := self._passes.get(alike)) is None:
             self.settle_many(provenance)
             if not len(starts) or (shapes := self._shapes(rows, starts)) is None:
-                return PassNs.of(self.prices(provenance, rows, starts).tolist())
+                return LaunchPrices.in_slots(self.prices(provenance, rows, starts).tolist())
             numbers = self._numbers(shapes, rows, starts, 0)
-            known = _Pass(numbers, PassNs.of(self.known.of(numbers).tolist()))
+            known = _Pass(numbers, LaunchPrices.in_slots(self.known.of(numbers).tolist()))
             self._passes[alike] = known
         known.times += 1
         return known.ns

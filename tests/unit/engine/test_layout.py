@@ -29,11 +29,11 @@ from moesim.engine.layout import (
     Active,
     How,
     Layout,
-    Served,
     Tables,
     find_active,
     lay_out,
 )
+from moesim.memory.activations import Activations
 
 LOADED, HOSTED, READ, SKIPPED = range(4)
 """Forms here."""
@@ -71,14 +71,14 @@ def counted(
     weight = np.array([1, 2, 3, 4])[needed]
     rows, kept = np.array([5, 6, 7, 8])[needed], np.array([5, 6, 7, 4])[needed]
     active = Active(np.array([0, len(expert)]), needed, rows, kept, weight)
-    served = Served(expert, hit, launch, wait, form, late)
+    made = Activations(expert, hit, launch, wait, np.full_like(expert, -1), form)
     how = How(FORMS, overlaps, pads, np.zeros(FORMS.shape[1], np.bool_))
     counts = np.ones((1, 2, 1, MISSED + FORMS.shape[1]), np.int64)
     counts[:, 1] = 0
-    made: Layout = lay_out(how, active, served, np.array([streamed]), 4, counts, 1, 0)
+    layout: Layout = lay_out(how, active, made, late, np.array([streamed]), 4, counts, (1, 0))
     assert (counts[:, 0] == 1).all()
-    assert made.all_rows.tolist() == counts[:, 1, 0, ROWS].tolist()
-    return made, counts[0, 1, 0]
+    assert layout.all_rows.tolist() == counts[:, 1, 0, ROWS].tolist()
+    return layout, counts[0, 1, 0]
 
 
 def lists(layout: Layout, *names: str) -> list[Any]:
@@ -179,10 +179,10 @@ def test_rows_move_to_the_one_with_most_gate_weight_that_is_computed() -> None:
     moves = np.arange(forms.shape[1]) == forms.shape[1] - 1
     kept = np.array([5, 6, 7, 8])
     active = Active(np.array([0, 4]), expert, kept, kept, np.array([1, 2, 3, 4]))
-    launch, wait = np.array([0, 0, 0, -1]), np.full(4, -1)
-    served = Served(expert, hit, launch, wait, form, np.empty(0, np.bool_))
+    launch, none = np.array([0, 0, 0, -1]), np.full(4, -1)
+    made = Activations(expert, hit, launch, none, none, form)
     counts = np.zeros((1, 1, 1, MISSED + forms.shape[1]), np.int64)
     how = How(forms, True, False, moves)
-    made = lay_out(how, active, served, np.array([False]), 4, counts, 0, 0)
-    assert made.gpu_rows.tolist() == [5, 6, 15]
-    assert made.rows.tolist() == [5, 6, 15, 0]
+    layout = lay_out(how, active, made, NOT_LATE, np.array([False]), 4, counts, (0, 0))
+    assert layout.gpu_rows.tolist() == [5, 6, 15]
+    assert layout.rows.tolist() == [5, 6, 15, 0]
