@@ -16,40 +16,25 @@ from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.prefetch.base import Key, Prefetcher, View
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Of a MoE layer on one GPU, its active experts, and aligned with them, where they are read,
-    next uses, gate weights, prices int64[OFFERED, active experts] and the variants wanted.
+class Asked(NamedTuple):
+    """Active ``experts`` of a MoE layer or a pool on one GPU, and aligned with them, None where not
+    read, next uses, gate weights, prices int64[OFFERED, active experts], the variants wanted, and
+    marks.
     """
 
-    active_experts: ActiveExperts
+    experts: Ints
     next_use: Ints | None = None
     weights: Ints | None = None
     prices: Ints | None = None
     wanted: Ints | None = None
+    marks: Ints | None = None
 
-    def at(self, here: slice) -> At:
-        """The experts needed in a single pass, which are ``here``, and what is aligned with
-        them.
-        """
-        offers = self.prices
-        return At(
-            self.active_experts.experts[here],
-            None if self.next_use is None else self.next_use[here],
-            None if self.weights is None else self.weights[here],
-            None if offers is None else np.ascontiguousarray(offers[:, here]),
-            None if self.wanted is None else self.wanted[here],
-        )
-
-
-class At(NamedTuple):
-    """Of one pass, as in ``Asked``."""
-
-    experts: Ints
-    next_use: Ints | None
-    weights: Ints | None
-    prices: Ints | None
-    wanted: Ints | None
+    def at(self, here: slice) -> Asked:
+        """Of some passes alone, whose experts are ``here``."""
+        if here.stop - here.start == len(self.experts):
+            return self
+        told = [None if one is None else np.ascontiguousarray(one[..., here]) for one in self[1:]]
+        return Asked(self.experts[here], *told)
 
 
 @dataclass(frozen=True, eq=False)

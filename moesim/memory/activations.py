@@ -42,6 +42,8 @@ class ActiveExperts:
 
     def between(self, first: int, last: int) -> ActiveExperts:
         """The active experts of steps first:last."""
+        if last - first == len(self.offsets) - 1:
+            return self
         low, high = self.offsets[first], self.offsets[last]
         return ActiveExperts(self.offsets[first : last + 1] - low, self.experts[low:high])
 

@@ -10,7 +10,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import At
+from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import (
@@ -286,7 +286,7 @@ class Ahead:
         found = [one.key[0] // self.layers for one in prefetches]
         return [found.count(variant) for variant in range(self.shelves.count)]
 
-    def _end(self, place: Place, at: At) -> list[Prefetch]:
+    def _end(self, place: Place, at: Asked) -> list[Prefetch]:
         """Cancel prefetches that wait and will not serve what is needed ``at`` a pass, and lift the
         layer's pins; returns all that were meant for it.
         """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import At
+from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Ints
 from moesim.engine.des.layer import names_of
 from moesim.engine.program import Program
@@ -103,7 +103,7 @@ class Shelves:
                 there.pin(expert, until)
         return missing
 
-    def serving(self, layer: int, at: At) -> dict[int, int]:
+    def serving(self, layer: int, at: Asked) -> dict[int, int]:
         """The shelf that serves each expert needed in a pass, of the slots as they are; -1: none
         does.
         """
@@ -115,7 +115,7 @@ class Shelves:
         served = cache.served(experts + slots.first, at.wanted)
         return dict(zip(experts.tolist(), self._shelves(layer, served), strict=True))
 
-    def activate(self, step: int, layer: int, at: At) -> Activated:
+    def activate(self, step: int, layer: int, at: Asked) -> Activated:
         """The activations of a pass, which has ended the prefetches for the layer."""
         slots = self.pools[layer]
         if at.wanted is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,30 +25,6 @@ class Coming(NamedTuple):
     first: int
     last: int
     prices: Callable[[Key], Ints]
-
-
-@dataclass(frozen=True)
-class AskedOfPool:
-    """Of each layer of a pool, its active experts, and aligned with them, where they are read,
-    weights, what else is ``given`` [..., active experts], and marks.
-    """
-
-    active_experts: list[ActiveExperts]
-    weights: list[Ints]
-    given: list[Ints]
-    marks: list[Ints]
-
-    def between(self, first: int, last: int) -> AskedOfPool:
-        """What is asked in steps first:last."""
-        if last - first == len(self.active_experts[0].offsets) - 1:
-            return self
-        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
-        return AskedOfPool(
-            [one.between(first, last) for one in self.active_experts],
-            [one[span] for one, span in zip(self.weights, spans, strict=False)],
-            [one[..., span] for one, span in zip(self.given, spans, strict=False)],
-            [one[span] for one, span in zip(self.marks, spans, strict=False)],
-        )
 
 
 class Run(NamedTuple):

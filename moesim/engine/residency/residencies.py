@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -16,7 +16,6 @@ from moesim.engine.case import APART, THROUGH, WHOLE, Case, Ints
 from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
 from moesim.engine.residency.layer_slots import LayerSlots
 from moesim.engine.residency.pool_runs import (
-    AskedOfPool,
     Coming,
     Run,
     behind,
@@ -172,47 +171,50 @@ class Residencies:
 
     def _decided(self, coming: Coming) -> dict[Key, Activations]:
         """As ``activations``, of layers with caches."""
-        (active_experts, first, last, _), marks = coming, self._marks
-        runs = self.runs(first, last)
+        active_experts, first, last, _ = coming
+        runs, told = self.runs(first, last), self._told(coming)
         self._known.clear()
-        weights, given = self._weights(coming), self._given(coming)
         activations: dict[Key, Activations] = {}
         for pool, gpu in self._cached:
-            keys = [(layer, gpu) for layer in pool]
-            asked = AskedOfPool(
-                [active_experts[key] for key in keys],
-                [weights[key] for key in keys if weights],
-                [given(key) for key in keys] if given is not None else [],
-                [] if marks is None else [marks[key] for key in keys],
-            )
-            parts = [
-                list(self._decide(keys[0], asked.between(run.first, run.last), run)) for run in runs
-            ]
-            activations |= {
-                key: Activations.joined(list(of_layer))
-                for key, *of_layer in zip(keys, *parts, strict=True)
-            }
+            keys, each = [(layer, gpu) for layer in pool], len(pool)
+            steps = Interleaved([active_experts[key] for key in keys], len(self.routing.local[gpu]))
+            needs = steps.active_experts
+            joined = {name: steps.joined(list(map(of, keys))) for name, of in told.items()}
+            asked, made = Asked(needs.experts, **joined), []
+            for run in runs:
+                begin, end = run.first * each, run.last * each
+                here = slice(int(needs.offsets[begin]), int(needs.offsets[end]))
+                made.append(self._decide(keys[0], run, needs.between(begin, end), asked.at(here)))
+            activations |= zip(keys, steps.split(Activations.joined(made)), strict=True)
         return activations
 
-    def _given(self, coming: Coming) -> Callable[[Key], Ints] | None:
-        """What its decisions are given beside the active experts of a MoE layer on a GPU, and
-        aligned with these; None where nothing is.
+    def _told(self, coming: Coming) -> dict[str, Callable[[Key], Ints]]:
+        """What decisions are told of the active experts of a MoE layer on a GPU that has slots for
+        some of them, by its name in ``Asked``.
         """
-        return coming.prices if self.case.miss.compares else None
+        told: dict[str, Callable[[Key], Ints]] = {}
+        if self.case.policy.weighs and self._cached:
+            weights = self.routing.weights(coming.first, coming.last)
+            told["weights"] = self.routing.of_active(weights, coming.active_experts).__getitem__
+        if self.case.miss.compares:
+            told["prices"] = coming.prices
+        if self._marks is not None:
+            told["marks"] = self._marks.__getitem__
+        return told
 
     def asked(self, coming: Coming) -> dict[Key, Asked]:
         """What is decided on the clock, with all that decides it."""
         self.draw()
-        active_experts, weights = coming.active_experts, self._weights(coming)
-        asked = {key: Asked(one) for key, one in active_experts.items()}
+        active_experts, told = coming.active_experts, self._told(coming)
+        asked = {key: Asked(one.experts) for key, one in active_experts.items()}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
             steps = Interleaved([active_experts[key] for key in keys], len(self.routing.local[gpu]))
             next_use = self._next_use(keys[0], steps.active_experts)
             for place, key in enumerate(keys):
                 after = None if next_use is None else next_use[steps.places[place]]
-                offers = coming.prices(key) if self.case.miss.compares else None
-                asked[key] = Asked(active_experts[key], after, weights.get(key), offers)
+                aligned = {name: of(key) for name, of in told.items()}
+                asked[key] = Asked(active_experts[key].experts, after, **aligned)
         return asked
 
     def fetched(self, first: int, last: int) -> Fetched | None:
@@ -248,41 +250,42 @@ class Residencies:
             resized[1:] = (np.diff(given[first:last], axis=0) != 0).any(axis=1)
         return resized
 
-    def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
-        """The activations of each layer of the pool ``key``."""
+    def _decide(self, key: Key, run: Run, needs: ActiveExperts, asked: Asked) -> Activations:
+        """The activations of the pool ``key`` in a ``run`` of passes."""
         if run.restarts:
             self.caches[key].start_request()
-        steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
-        pool, victims = steps.active_experts, NO_VICTIMS
-        gone = self._resize(key, self._first + run.first)
+        gone, victims = self._resize(key, self._first + run.first), NO_VICTIMS
+        span = slice(run.first, run.last)
         if run.way == THROUGH:
-            made, victims = self._through(key, asked, steps, pool, run.first)
+            made, victims = self._through(key, run.first, needs, asked)
         elif run.way == APART:
-            made = self._apart(key, asked, steps, pool)
+            made = self._apart(key, needs, asked)
+        elif run.way == WHOLE:
+            made = all_there(needs, serial=self.case.kernels == "serial", hit=False)
         else:
-            made = self._bypass(key, asked, steps, pool, whole=run.way == WHOLE)
+            made = self.caches[key].bypass(needs, asked.prices)
         if run.way in (THROUGH, APART) and self._counts_evicted(key[1]):
-            left = evicted(pool, made, victims)
+            left = evicted(needs, made, victims)
             if run.way == APART:
-                left += self._staged(pool, made, steps.joined(asked.marks))
-            for layer, of_layer in enumerate(left.reshape(-1, len(steps.places)).T, key[0]):
-                self.evicted[layer, key[1]][run.first : run.last] = of_layer
+                left += self._staged(needs, made, asked)
+            for layer, of_layer in enumerate(left.reshape(run.last - run.first, -1).T, key[0]):
+                self.evicted[layer, key[1]][span] = of_layer
         if gone:
             self.evicted[key][run.first] += gone
-        if asked.marks:
-            span, marks = slice(run.first, run.last), steps.joined(asked.marks)
-            self._mark(key, span, pool, marks, made, victims)
-        return steps.split(made)
+        if asked.marks is not None:
+            self._mark(key, span, needs, asked.marks, made, victims)
+        return made
 
-    def _staged(self, pool: ActiveExperts, made: Activations, marks: Ints) -> Ints:
-        """How many experts of each step of ``pool`` came into staging buffers."""
-        of_step = steps_of(pool.offsets)
-        around = marks & DECODE == 0
-        prompts = np.bincount(of_step[around], minlength=len(pool.offsets) - 1)
-        place = np.arange(len(of_step)) - pool.offsets[of_step]
-        behind = place >= (np.diff(pool.offsets) - prompts)[of_step]
+    def _staged(self, needs: ActiveExperts, made: Activations, asked: Asked) -> Ints:
+        """How many experts of each step came into staging buffers."""
+        assert asked.marks is not None, "the scheduler says which tokens decode"
+        of_step = steps_of(needs.offsets)
+        around = asked.marks & DECODE == 0
+        prompts = np.bincount(of_step[around], minlength=len(needs.offsets) - 1)
+        place = np.arange(len(of_step)) - needs.offsets[of_step]
+        behind = place >= (np.diff(needs.offsets) - prompts)[of_step]
         came = ~made.hit & self.case.flags.in_slot[made.form] & behind
-        return np.bincount(of_step[came], minlength=len(pool.offsets) - 1)
+        return np.bincount(of_step[came], minlength=len(needs.offsets) - 1)
 
     def _resize(self, key: Key, number: int) -> int:
         """Give the pool the slots that it has in pass ``number``; how many experts left it."""
@@ -313,22 +316,19 @@ class Residencies:
         )
         serving.ghosts[key[1] // each] += count_ghosts(expert, hit, victim, self._last_gone(key))
 
-    def _apart(
-        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts
-    ) -> Activations:
+    def _apart(self, key: Key, needs: ActiveExperts, asked: Asked) -> Activations:
         """What goes through the slots of the pool in each step, for tokens of answers, and then
         around them what prompts alone need.
         """
-        cache, marks = self.caches[key], steps.joined(asked.marks)
-        prices = steps.joined(asked.given) if asked.given else None
-        weights = steps.joined(asked.weights) if asked.weights else None
+        cache, (_, _, weights, prices, _, marks) = self.caches[key], asked
+        assert marks is not None, "the scheduler says which tokens decode"
         made = []
-        for low, high in pairwise(pool.offsets.tolist()):
+        for low, high in pairwise(needs.offsets.tolist()):
             answers = marks[low:high] & DECODE > 0
             both = []
             for of in (answers, ~answers):
                 own = np.flatnonzero(of) + low
-                active = ActiveExperts(np.array([0, len(own)]), pool.experts[own])
+                active = ActiveExperts(np.array([0, len(own)]), needs.experts[own])
                 offers = None if prices is None else np.ascontiguousarray(prices[:, own])
                 if of is answers:
                     weighed = None if weights is None else weights[own]
@@ -338,39 +338,22 @@ class Residencies:
             made.append(behind(*both))
         return Activations.joined(made)
 
-    def _bypass(
-        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts, *, whole: bool
-    ) -> Activations:
-        """What leaves the slots of the pool as they are."""
-        if whole:
-            return all_there(pool, serial=self.case.kernels == "serial", hit=False)
-        prices = steps.joined(asked.given) if asked.given else None
-        return self.caches[key].bypass(pool, prices)
-
     def _through(
-        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts, first: int
+        self, key: Key, first: int, needs: ActiveExperts, asked: Asked
     ) -> tuple[Activations, Victims]:
         """What goes through the slots of the pool in passes from ``first`` on, and of pools by
         bytes the victims.
         """
-        prices = steps.joined(asked.given) if asked.given else None
-        weights = steps.joined(asked.weights) if asked.weights else None
-        cache, next_use = self.caches[key], self._next_use(key, pool)
-        told = any(one is not None for one in (prices, weights, next_use, cache.room))
+        cache, next_use = self.caches[key], self._next_use(key, needs)
+        read = (next_use, asked.weights, asked.prices)
+        told = any(one is not None for one in (*read, cache.room))
         if self.case.gating.invokes_all and not (told or self.case.policy.draws):
-            self._known[first] = cache.decide_as(self._known.get(first), pool)
+            self._known[first] = cache.decide_as(self._known.get(first), needs)
             made = self._known[first].made
         else:
-            made = cache.decide(pool, next_use, weights, prices)
+            made = cache.decide(needs, *read)
         self._count_ghosts(key, made)
         return made, NO_VICTIMS if cache.room is None else cache.victims
-
-    def _weights(self, coming: Coming) -> dict[Key, Ints]:
-        """Gate weights aligned with the active experts, where the policy reads them."""
-        if not (self.case.policy.weighs and self._cached):
-            return {}
-        weights = self.routing.weights(coming.first, coming.last)
-        return self.routing.of_active(weights, coming.active_experts)
 
     def _look_ahead(self) -> dict[Key, tuple[Ints, Ints]]:
         """Next uses of the whole run, and first uses, by pool."""

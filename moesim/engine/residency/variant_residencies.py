@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
-from moesim.engine.residency.pool_runs import AskedOfPool, Coming, Run
+from moesim.engine.residency.pool_runs import Coming, Run
 from moesim.engine.residency.residencies import OF_PREFETCHES, Residencies, usage_of
 from moesim.engine.routing import Key, Routing
-from moesim.memory.activations import Activations
+from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.choices.base import Seen
-from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache
 from moesim.memory.variant_cache import VariantCache
 from moesim.memory.variants import Variants
@@ -85,14 +83,6 @@ class VariantResidencies(Residencies):
         least_wanted(numbered, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
         return wanted
 
-    def asked(self, coming: Coming) -> dict[Key, Asked]:
-        """See ``Residencies``."""
-        found, wanted = super().asked(coming), self._given(coming)
-        assert wanted is not None, "variants are wanted"
-        for key in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
-            found[key] = replace(found[key], wanted=wanted(key))
-        return found
-
     def fetched(self, first: int, last: int) -> Fetched:
         """See ``Residencies``."""
         count, how = len(self.variants.names), self.case.prefetch.variant
@@ -106,8 +96,8 @@ class VariantResidencies(Residencies):
         (pool,) = [pool for pool, of_gpu in self._cached if of_gpu == gpu and layer in pool]
         return self.of_pools[pool[0], gpu]
 
-    def _given(self, coming: Coming) -> Callable[[Key], Ints] | None:
-        """See ``Residencies``: the wanted variants."""
+    def _told(self, coming: Coming) -> dict[str, Callable[[Key], Ints]]:
+        """See ``Residencies``: the wanted variants too."""
         active_experts, first, last, _ = coming
         wanted = self.wanted(first, last) if self._cached else NONE_WANTED
 
@@ -117,20 +107,14 @@ class VariantResidencies(Residencies):
             look_up(wanted, key[0], active.offsets, numbers[active.experts], found)
             return found
 
-        return of_layer
+        return super()._told(coming) | {"wanted": of_layer}
 
-    def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
+    def _decide(self, key: Key, run: Run, needs: ActiveExperts, asked: Asked) -> Activations:
         """See ``Residencies``; forms are variants."""
-        steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
-        cache = self.of_pools[key]
+        assert asked.wanted is not None, "variants are wanted"
         if run.restarts:
-            cache.start_request()
-        activations = cache.decide(
-            steps.active_experts,
-            steps.joined(asked.given),
-            steps.joined(asked.weights) if asked.weights else None,
-        )
-        return steps.split(activations)
+            self.of_pools[key].start_request()
+        return self.of_pools[key].decide(needs, asked.wanted, asked.weights)
 
     def draw(self) -> bool:
         """See ``Residencies``."""

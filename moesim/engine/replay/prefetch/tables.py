@@ -163,12 +163,12 @@ def asked_of(case: Case, chunk: Chunk, deciding: Deciding, moved: Ints) -> tuple
     keys = [(layer, gpu) for layer in range(len(case.model.moe_layers)) for gpu in range(case.gpus)]
     parts = [chunk.undecided.asked[key] for key in keys]
     needed = [chunk.undecided.active[key] for key in keys]
-    numbers = [len(one.active_experts.experts) for one in parts]
+    numbers = [len(one.experts) for one in parts]
     pads = any(one.kept is not one.rows for one in needed)
     asked = Asked(
         base=np.cumsum([0, *numbers[:-1]]),
-        offsets=_together([one.active_experts.offsets[None] for one in parts], np.int32),
-        experts=_together([one.active_experts.experts for one in parts], np.int16),
+        offsets=_together([one.offsets[None] for one in needed], np.int32),
+        experts=_together([one.experts for one in parts], np.int16),
         rows=_together([one.rows for one in needed], np.int32),
         kept=_together([one.kept for one in needed if pads], np.int32),
         kept_weight=np.concatenate([one.weight for one in needed]),
