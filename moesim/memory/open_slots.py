@@ -4,14 +4,12 @@ ahead in between; compiled. What a step does there is decided as everywhere (``d
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from moesim.config.errors import InputError
 from moesim.memory.activations import Activations
 from moesim.memory.decisions import (
     CLOSED,
@@ -325,8 +323,6 @@ def serve_open_with(
 def decide_open_of(policy: type[CachePolicy], miss: type[MissHandling], *, variants: bool) -> Any:
     """What decides steps of ``policy`` and ``miss`` in open slots, compiled; kept on disk."""
     make = serve_open_with if variants else decide_open_with
-    with contextlib.suppress(InputError):  # the policy may make arrays
-        return specialised_by(make, DECIDE_OPEN, policy, miss, allocates=False)
     return specialised_by(make, DECIDE_OPEN, policy, miss)
 
 

@@ -55,28 +55,22 @@ _STEP = 1 << 20
 
 
 def specialised_by(
-    make: Callable[..., Any], signature: Any, policy: type[CachePolicy], miss: type[MissHandling],
-    *, allocates: bool = True,
-) -> Any:  # fmt: skip
-    """What ``make`` makes of the functions of ``policy`` and ``miss``, compiled; kept on disk.
-    ``allocates`` as in ``specialised``.
+    make: Callable[..., Any], signature: Any, policy: type[CachePolicy], miss: type[MissHandling]
+) -> Any:
+    """What ``make`` makes of the functions of ``policy`` and ``miss``, compiled; kept on disk. It
+    makes no array unless the policy does.
     """
     functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
     constants = (miss.forms, miss.splits, reads_of(policy))
-    return specialised(make, signature, *functions, constants=constants, allocates=allocates)
+    with contextlib.suppress(InputError):
+        return specialised(make, signature, *functions, constants=constants, allocates=False)
+    return specialised(make, signature, *functions, constants=constants)
 
 
 @lru_cache
 def decide_in_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
     """``decisions.decide_in`` of ``policy`` and ``miss``, compiled; kept on disk."""
-    with contextlib.suppress(InputError):  # the policy may make arrays
-        return specialised_by(decide_in_with, DECIDE_IN, policy, miss, allocates=False)
     return specialised_by(decide_in_with, DECIDE_IN, policy, miss)
-
-
-@lru_cache
-def _decide_in_code(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
-    return code_of(decide_in_of(policy, miss))
 
 
 @lru_cache
@@ -172,13 +166,14 @@ class LayerCache:
         given: Given = NOTHING,
     ) -> None:
         handling = miss or Load()
-        self._policy, self._miss = type(policy), type(handling)
-        self._start_request = policy.start_request
+        self.policy, self.miss = type(policy), type(handling)
+        self._start_request, self.layers = policy.start_request, layers * given.turns
+        """How many steps a pass has."""
         buffers = policy.shared_buffers()
         self.slots = slots if buffers is None else buffers
         self.rules = Rules(
             handling.most_loads(),
-            layers * given.turns,
+            self.layers,
             serial,
             resident_first,
             emptied=buffers is not None,
@@ -223,7 +218,7 @@ class LayerCache:
             offsets=active.offsets, experts=active.experts, next_use=next_use, weights=weights,
             prices=prices,
         )  # fmt: skip
-        if self.room is not None and not self._miss.loads:  # nothing comes in
+        if self.room is not None and not self.miss.loads:  # nothing comes in
             self._step += len(active.offsets) - 1
             self.victims = by_bytes.Victims.empty(len(active.experts), 0)
             return self.bypass(active)
@@ -247,38 +242,23 @@ class LayerCache:
             cells = self._cells(len(demand.experts))
             self.now = self._code(rules, self.slots, demand, resident, state, when, out, cells)
         else:
-            how, at = (self._policy, rules, self.room), (resident, state, *when)
+            how, at = (self.policy, rules, self.room), (resident, state, *when)
             self.now, self.victims = by_bytes.decide(*how, demand, at, out)
 
     @cached_property
     def _code(self) -> Any:
         """What decides steps, compiled."""
-        return _decide_in_code(self._policy, self._miss)
-
-    @property
-    def policy(self) -> type[CachePolicy]:
-        """What orders its experts."""
-        return self._policy
-
-    @property
-    def layers(self) -> int:
-        """How many steps a pass has."""
-        return int(self.rules.layers)
-
-    @property
-    def miss(self) -> type[MissHandling]:
-        """How it handles misses."""
-        return self._miss
+        return code_of(decide_in_of(self.policy, self.miss))
 
     def _cells(self, active: int) -> Cells:
         """Room for steps with so many ``active`` experts, that of before where it will do."""
-        planned = active if self._miss.splits else 0
+        planned = active if self.miss.splits else 0
         cells = self._room[1] if self._room and self._room[0] == self.slots else None
         if cells is None or len(cells.planned) < planned:
             slots = max(self.slots, int(np.count_nonzero(self.resident)))
             room = slots, active, len(self.resident)
-            own = is_own(reads_of(self._policy))
-            cells = new_cells(self.rules.resident_first, *room, own, self._miss.splits)
+            own = is_own(reads_of(self.policy))
+            cells = new_cells(self.rules.resident_first, *room, own, self.miss.splits)
             self._room = self.slots, cells  # residents never become more than those
         cells.planned[:planned] = 1
         return cells
@@ -300,7 +280,7 @@ class LayerCache:
 
     def start_request(self) -> None:
         """The next forward pass has other requests than the one before."""
-        self._start_request(self.state, self._step // self.rules.layers)
+        self._start_request(self.state, self._step // self.layers)
 
     def decide_step(
         self,
@@ -323,7 +303,7 @@ class LayerCache:
         """Give ``expert`` a slot ahead, pinned as ``pin``: the victim, -1 without one; None where
         there is no room. ``busy`` bool[experts] are not evicted.
         """
-        place, what = _place_ahead_of(self._policy), (self.slots, self.now, expert, pin)
+        place, what = _place_ahead_of(self.policy), (self.slots, self.now, expert, pin)
         victim = int(place(self.resident, self.state, what, busy, self._draw(), self._keys))
         if victim >= 0:
             self._next_draw = None
@@ -342,7 +322,7 @@ class LayerCache:
         gone = []
         for _ in range(int(self.resident.sum()) - slots):
             given = self.resident, self.state, self._draw(), self._keys
-            victim = int(first_of(self._policy)(*given))
+            victim = int(first_of(self.policy)(*given))
             self._next_draw, self.resident[victim] = None, False
             gone.append(victim)
         self.slots = slots
@@ -359,7 +339,7 @@ class LayerCache:
         out.expert[:], out.victim[:] = active.experts[order], -1
         out.hit[:] = resident[out.expert]
         given = NO_PRICES if prices is None else prices
-        stage_of(self._miss)(self.rules, given, self.moved, active.offsets, order, out)
+        stage_of(self.miss)(self.rules, given, self.moved, active.offsets, order, out)
         return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.errors import InputError
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.decisions import (
     ACTIVATIONS,
@@ -339,13 +337,8 @@ def serving(variants: Variants) -> Serving:
 def serve_of(
     policy: type[CachePolicy], miss: type[MissHandling] = Load, *, usual: bool = False
 ) -> Any:
-    """``serve`` of ``policy`` and ``miss``, or ``serve_usually``, compiled; kept on disk. It makes
-    no array unless the policy does.
-    """
-    make = serve_usually_with if usual else serve_with
-    with contextlib.suppress(InputError):
-        return specialised_by(make, SERVE, policy, miss, allocates=False)
-    return specialised_by(make, SERVE, policy, miss)
+    """``serve`` of ``policy`` and ``miss``, or ``serve_usually``, compiled; kept on disk."""
+    return specialised_by(serve_usually_with if usual else serve_with, SERVE, policy, miss)
 
 
 class VariantCache:
