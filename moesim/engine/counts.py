@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
@@ -139,15 +140,23 @@ class Counts:
     marked: Ints | None = None
 
     @classmethod
-    def of(cls, table: Ints, forms: tuple[Form, ...], dropped: Ints, lost_weight: Ints) -> Counts:
-        """Those of ``table`` int64[passes, layers, gpus, COUNTED, forms and ``ahead_of``], as
-        views of it.
+    def of(
+        cls, table: Ints, forms: tuple[Form, ...], dropped: Ints, lost_weight: Ints,
+        columns: Sequence[int] = range(MISSED),
+    ) -> Counts:  # fmt: skip
+        """Those of ``table`` int64[passes, layers, gpus, ``columns`` of COUNTED, forms and
+        ``ahead_of``], as views of it; of other columns 0.
         """
-        columns: dict[str, Any] = {name: table[..., place] for place, name in enumerate(COUNTED)}
-        ahead = MISSED + len(forms)
+        place = {column: place for place, column in enumerate(columns)}
+        nothing, first = np.broadcast_to(np.int64(0), table.shape[:-1]), len(columns)
+        counted: dict[str, Any] = {
+            name: table[..., place[column]] if column in place else nothing
+            for column, name in enumerate(COUNTED)
+        }
+        ahead = first + len(forms)
         used = ahead + (table.shape[-1] - ahead) // 2
         return cls(
-            **columns, missed=table[..., MISSED:ahead], prefetched_as=table[..., ahead:used],
+            **counted, missed=table[..., first:ahead], prefetched_as=table[..., ahead:used],
             prefetches_used_as=table[..., used:], dropped_choices=dropped, lost_weight=lost_weight,
             forms=forms,
         )  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import (
-    COUNTED,
     MISSED,
     ROWS,
     Counts,
@@ -61,22 +60,8 @@ class Tally:
     def total(self) -> Counts:
         """The counts of the whole run."""
         self._fold()
-        found = self._table.values
-        nothing = np.broadcast_to(np.int64(0), found.shape[:-1])
-        columns = dict(zip(self._columns, np.moveaxis(found, -1, 0), strict=False))
-        of_columns = {name: columns.get(i, nothing) for i, name in enumerate(COUNTED)}
-        first = len(self._columns)
-        last = first + len(self.case.forms)
-        variants = (found.shape[-1] - last) // 2
-        counts = Counts(
-            **of_columns,
-            missed=found[..., first:last],
-            prefetched_as=found[..., last : last + variants],
-            prefetches_used_as=found[..., last + variants :],
-            dropped_choices=self._dropped.values,
-            lost_weight=self._lost.values,
-            forms=self.case.forms,
-        )
+        dropped, lost, forms = self._dropped.values, self._lost.values, self.case.forms
+        counts = Counts.of(self._table.values, forms, dropped, lost, self._columns)
         counts.rows = self._rows.values
         counts.marked = None if self._marked is None else self._marked.values
         counts.apart = None if self._apart is None else self._apart.total()
@@ -90,9 +75,9 @@ class Tally:
         parts = [table, chunk.dropped, chunk.lost_weight]
         if not self.keep.by_layer:
             parts = [together(part) for part in parts]
-        summed = parts[0]
+        summed, dropped, lost = parts
         if self._apart is not None:
-            copies = Counts.of(summed, self.case.forms, *parts[1:]).copies
+            copies = Counts.of(summed, self.case.forms, dropped, lost).copies
             self._apart.add(rows if self.case.gpus > 1 else summed[..., ROWS], copies > 0)
         if self.case.gpus == 1 or self._apart is not None:
             rows = summed[..., ROWS]
@@ -101,5 +86,5 @@ class Tally:
             self._marked.add(chunk.marked if self.keep.by_layer else together(chunk.marked))
         table = summed[..., [*self._columns, *range(MISSED, summed.shape[-1])]]
         every = (self._table, self._dropped, self._lost, self._rows)
-        for folded, values in zip(every, (table, *parts[1:], rows.copy()), strict=True):
+        for folded, values in zip(every, (table, dropped, lost, rows.copy()), strict=True):
             folded.add(values)
