@@ -18,14 +18,11 @@ from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, OneP
 from moesim.engine.pricing.prices import PriceCache, PricedOperation
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.ragged_launches import LaunchPrices, RaggedLaunches
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import Activations
 from moesim.memory.split import COPY, OFFERED, ROWS
 from moesim.model.spec import FfnSpec, LayerSpec
 from moesim.runtime.compiled import njit
-
-Key = tuple[int, int]
-"""A MoE layer and a GPU."""
 
 NOTHING_OFFERED = np.zeros(0, np.bool_), np.zeros((2, 0), np.int64)
 """By the rows of an expert, which prices are known, and its kernel's and the host's, int64[2, rows

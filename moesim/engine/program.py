@@ -14,7 +14,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.counts import new_counts
 from moesim.engine.drops import gate_weights
 from moesim.engine.fates import Fates, Ledger
-from moesim.engine.layer_work import Decided, Key, LayerWork
+from moesim.engine.layer_work import Decided, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.marks import is_marked
 from moesim.engine.pricing.passes import Pricing
@@ -24,7 +24,7 @@ from moesim.engine.residency.pool_runs import Coming
 from moesim.engine.residency.residencies import Residencies
 from moesim.engine.residency.storage import Storage
 from moesim.engine.residency.variant_residencies import VariantResidencies
-from moesim.engine.routing import Routing, of_all
+from moesim.engine.routing import Key, Routing, of_all
 from moesim.engine.views import Views
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts

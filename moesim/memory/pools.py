@@ -6,11 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from moesim.memory.activations import Activations, ActiveExperts
-
-Ints = NDArray[np.int64]
+from moesim.memory.activations import Activations, ActiveExperts, Ints
 
 
 class Interleaved:

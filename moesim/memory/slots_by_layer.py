@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import ActiveExperts, Ints
 from moesim.memory.policies.lru import Lru
 from moesim.memory.residency import LayerCache
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 

@@ -7,9 +7,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.activations import Activations, ActiveExperts, Ints
 from moesim.memory.decisions import (
     ACTIVATIONS,
     RULES,
@@ -30,8 +29,6 @@ from moesim.memory.residency import LayerCache, specialised_by
 from moesim.memory.split import OFFERED
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import built_in, record, types
-
-Ints = NDArray[np.int64]
 
 
 class Serving(NamedTuple):

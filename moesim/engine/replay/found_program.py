@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.layer_work import Key
 from moesim.engine.layout import Active
 from moesim.engine.pricing.provenance import Totals
 from moesim.engine.program import Program, RoutedPasses
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder, Needed, counts_choices
+from moesim.engine.routing import Key
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.activations import ActiveExperts
 

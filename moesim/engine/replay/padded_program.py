@@ -11,7 +11,6 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import ACCESS_HITS, KEPT_ROWS
 from moesim.engine.drops import lost_weights
-from moesim.engine.layer_work import Key
 from moesim.engine.layout import Active
 from moesim.engine.pricing.prices import PriceCache
 from moesim.engine.pricing.provenance import Provenance
@@ -20,7 +19,7 @@ from moesim.engine.replay.capped import Kept, Tokens, count_hits, keep_choices
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder, on_each
 from moesim.engine.replay.found_program import NONE, FoundProgram, is_found, stays
-from moesim.engine.routing import units
+from moesim.engine.routing import Key, units
 from moesim.gating.base import Gating
 from moesim.memory.activations import Activations, steps_of
 from moesim.placement.base import bytes_between_gpus

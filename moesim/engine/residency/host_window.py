@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.routing import Key
 from moesim.memory.host_cache import HostCache
-
-Key = tuple[int, int]
-"""A MoE layer and a GPU."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,16 +16,13 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.residency.host_window import HostWindow
 from moesim.engine.residency.residencies import usage_of
 from moesim.engine.residency.stored_variants import StoredVariants, busy_ns
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.initial import in_order
 from moesim.model.spec import FfnSpec
 from moesim.runtime.compiled import njit, record, types
-
-Key = tuple[int, int]
-"""A MoE layer and a GPU."""
 
 
 class ReadTimes(NamedTuple):

@@ -12,9 +12,8 @@ from pydantic import Field, model_validator
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes, Duration
-from moesim.memory.activations import ActiveExperts, steps_of
+from moesim.memory.activations import ActiveExperts, Ints, steps_of
 
-Ints = NDArray[np.int64]
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
 
