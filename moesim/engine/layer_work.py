@@ -76,11 +76,12 @@ class LayerWork:
             known = np.concatenate((known, np.zeros(more, np.bool_)))
             prices = np.concatenate((prices, np.zeros((2, more), np.int64)), axis=1)
             self._offered[kind] = known, prices
-        offers = np.empty((OFFERED, len(active.rows)), np.int64)
-        if not _offer(active.rows, known, prices, self.copy_ns[kind], offers):
+        if not known[active.rows].all():
             new = np.flatnonzero(np.bincount(active.rows, minlength=len(known)) * ~known)
             prices[:, new], known[new] = self._prices_of(kind, new), True
-            _offer(active.rows, known, prices, self.copy_ns[kind], offers)
+        offers = np.empty((OFFERED, len(active.rows)), np.int64)
+        offers[COPY], offers[ROWS] = self.copy_ns[kind], active.rows
+        np.take(prices, active.rows, axis=1, out=offers[COPY + 1 : ROWS])
         return offers
 
     def _prices_of(self, kind: int, rows: Ints) -> Ints:
@@ -331,20 +332,6 @@ class LayerWork:
             return
         known = self._copies_of(self.every_kind[layer], layer)
         known.number[: len(numbers)] += numbers
-
-
-@njit(cache=True, _nrt=False)
-def _offer(rows: Any, known: Any, prices: Any, copy_ns: int, offers: Any) -> bool:
-    """Fill in the ``offers`` int64[OFFERED, n] of experts with such ``rows``; whether their
-    ``prices``, by rows, are ``known``.
-    """
-    for i in range(len(rows)):
-        if not known[rows[i]]:
-            return False
-        offers[COPY, i], offers[ROWS, i] = copy_ns, rows[i]
-        for price in range(len(prices)):
-            offers[COPY + 1 + price, i] = prices[price, rows[i]]
-    return True
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64[::1], int64)", cache=True)

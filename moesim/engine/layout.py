@@ -160,18 +160,8 @@ def find_active(
 
 def most_together(actives: Iterable[Active]) -> int:
     """The most rows that a step of a layer has on a GPU."""
-    return max((int(_most_rows(one.offsets, one.rows)) for one in actives), default=0)
-
-
-@njit(cache=True, _nrt=False)
-def _most_rows(offsets: Any, rows: Any) -> int:
-    most = 0
-    for step in range(len(offsets) - 1):
-        together = 0
-        for i in range(offsets[step], offsets[step + 1]):
-            together += rows[i]
-        most = max(most, together)
-    return most
+    so_far = (np.append(0, one.rows.cumsum())[one.offsets] for one in actives)
+    return max((int(np.diff(of_steps).max(initial=0)) for of_steps in so_far), default=0)
 
 
 @inlined

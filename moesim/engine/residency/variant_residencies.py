@@ -13,7 +13,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.residency.pool_runs import Coming, Run
 from moesim.engine.residency.residencies import OF_PREFETCHES, Residencies, usage_of
 from moesim.engine.routing import Key, Routing
-from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.activations import Activations, ActiveExperts, steps_of
 from moesim.memory.choices.base import Seen
 from moesim.memory.residency import LayerCache
 from moesim.memory.variant_cache import VariantCache
@@ -45,17 +45,6 @@ def least_wanted(ids: Any, scores: Any, of_pass: Any, limits: Any, wanted: Any) 
                     while variant < len(limits) and scores[token, layer, rank] > limits[variant]:
                         variant += 1
                     of_layer[expert] = min(of_layer[expert], variant)
-
-
-@njit(
-    types.void(types.int8[:, :, ::1], types.int64, *[types.int64[::1]] * 3),
-    cache=True,
-)
-def look_up(wanted: Any, layer: int, offsets: Any, experts: Any, found: Any) -> None:
-    """What is ``wanted`` [passes, MoE layers, experts] of the active experts of a layer."""
-    for step in range(len(offsets) - 1):
-        for i in range(offsets[step], offsets[step + 1]):
-            found[i] = wanted[step, layer, experts[i]]
 
 
 class VariantResidencies(Residencies):
@@ -103,8 +92,8 @@ class VariantResidencies(Residencies):
 
         def of_layer(key: Key) -> Ints:
             active, numbers = active_experts[key], self.routing.numbers_of(*key)
-            found: Ints = np.empty(len(active.experts), np.int64)
-            look_up(wanted, key[0], active.offsets, numbers[active.experts], found)
+            cells = steps_of(active.offsets), key[0], numbers[active.experts]
+            found: Ints = wanted[cells].astype(np.int64)
             return found
 
         return super()._told(coming) | {"wanted": of_layer}
