@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,15 @@ def lost_weights(
     """The gate weight of the choices beyond ``capacity``, which are ``dropped``, int64[passes, MoE
     layers] both; by physical expert, int64[passes, MoE layers, experts].
     """
-    return _Choices.of(case, passes, dropped > 0).beyond(capacity, routing)
+    cell, step, weight, keys = _choices(case, passes, dropped > 0)
+    order = np.lexsort((*reversed(keys), cell))
+    cell, step = cell[order], step[order]
+    place = np.arange(len(cell)) - np.searchsorted(cell, cell, "left")
+    lost = place >= capacity.ravel()[step]
+    shape = (*capacity.shape, routing.logical)
+    place_of = step[lost] * shape[2] + cell[lost] % (NO_EXPERT + 1)
+    sums = np.bincount(place_of, weight[order][lost], int(np.prod(shape)))
+    return case.placement.of_logical(sums.astype(np.int64).reshape(shape))
 
 
 def _shared_out(case: Case, weights: Ints, rows: Ints) -> Ints:
@@ -74,47 +81,26 @@ def _shared_out(case: Case, weights: Ints, rows: Ints) -> Ints:
     return shared
 
 
-@dataclass(frozen=True, eq=False)
-class _Choices:
-    """Choices int64[n] that may be dropped: ``cell`` (pass, layer, sender, expert) as one number,
-    ``step`` (pass, layer) likewise, rank by rank, within that in the order of the tokens.
+def _choices(
+    case: Case, passes: tuple[int, int], dropped: NDArray[np.bool_]
+) -> tuple[Ints, Ints, Ints, list[Ints | Floats]]:
+    """The choices int64[n] of passes and layers where some are ``dropped`` bool[passes, layers]:
+    cell (pass, layer, sender, expert) as one number, step (pass, layer) likewise, weight, and what
+    orders them in a cell; rank by rank, within that in the order of the tokens.
     """
-
-    cell: Ints
-    step: Ints
-    weight: Ints
-    keys: tuple[Ints | Floats, ...]
-
-    @classmethod
-    def of(cls, case: Case, passes: tuple[int, int], dropped: NDArray[np.bool_]) -> _Choices:
-        """Those of passes and layers where some are ``dropped`` bool[passes, layers]."""
-        schedule, trace, offsets = case.schedule, case.trace, case.schedule.offsets
-        span = slice(offsets[passes[0]], offsets[passes[1]])
-        ids = trace.expert_ids[schedule.routing_rows[span]].astype(np.int64).transpose(2, 0, 1)
-        assert trace.gate_weights is not None, "the trace has gate weights"
-        exact = trace.gate_weights[schedule.routing_rows[span]].astype(np.float64) * WEIGHT_UNIT
-        weights = np.where(ids == NO_EXPERT, 0, exact.astype(np.int64).transpose(2, 0, 1))
-        of_pass = steps_of(offsets[passes[0] : passes[1] + 1])
-        step = of_pass[:, None] * dropped.shape[1] + np.arange(dropped.shape[1])
-        sender = schedule.gpu[span] // case.sharing
-        cell = (step * case.senders + sender[:, None]) * (NO_EXPERT + 1) + ids
-        matters = (ids != NO_EXPERT) & dropped[of_pass]
-        keys = _keys(case, passes, case.gating.drops, weights)
-        steps = np.broadcast_to(step, ids.shape)[matters]
-        return cls(cell[matters], steps, weights[matters], tuple(key[matters] for key in keys))
-
-    def beyond(self, capacity: Ints, routing: Routing) -> Ints:
-        """The weight of all beyond ``capacity`` int64[passes, layers], by physical expert,
-        int64[passes, layers, experts].
-        """
-        order = np.lexsort((*reversed(self.keys), self.cell))
-        cell, step = self.cell[order], self.step[order]
-        place = np.arange(len(cell)) - np.searchsorted(cell, cell, "left")
-        lost = place >= capacity.ravel()[step]
-        shape = (*capacity.shape, routing.logical)
-        place_of = step[lost] * shape[2] + cell[lost] % (NO_EXPERT + 1)
-        sums = np.bincount(place_of, self.weight[order][lost], int(np.prod(shape)))
-        return routing.case.placement.of_logical(sums.astype(np.int64).reshape(shape))
+    schedule, trace, offsets = case.schedule, case.trace, case.schedule.offsets
+    span = slice(offsets[passes[0]], offsets[passes[1]])
+    ids = trace.expert_ids[schedule.routing_rows[span]].astype(np.int64).transpose(2, 0, 1)
+    assert trace.gate_weights is not None, "the trace has gate weights"
+    exact = trace.gate_weights[schedule.routing_rows[span]].astype(np.float64) * WEIGHT_UNIT
+    weights = np.where(ids == NO_EXPERT, 0, exact.astype(np.int64).transpose(2, 0, 1))
+    of_pass = steps_of(offsets[passes[0] : passes[1] + 1])
+    step = of_pass[:, None] * dropped.shape[1] + np.arange(dropped.shape[1])
+    sender = schedule.gpu[span] // case.sharing
+    cell = (step * case.senders + sender[:, None]) * (NO_EXPERT + 1) + ids
+    matters = (ids != NO_EXPERT) & dropped[of_pass]
+    keys = [key[matters] for key in _keys(case, passes, case.gating.drops, weights)]
+    return cell[matters], np.broadcast_to(step, ids.shape)[matters], weights[matters], keys
 
 
 def _keys(

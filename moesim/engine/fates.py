@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Key, Routing
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
@@ -83,22 +83,37 @@ class Ledger:
         self.each_ns = unpacking_of_forms(case, variants)
         self._unpacking = [np.zeros((0, case.gpus), np.int64)]
 
-    def add(self, first: int, last: int, works: Mapping[tuple[int, int], Work]) -> None:
+    def add(self, first: int, last: int, works: Mapping[Key, Work]) -> None:
         """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
-        passes = last - first
-        self.add_fate(first, self._fate(passes, works), self._unpacked(passes, works))
+        made = {
+            key: (work.active_experts.offsets, work.activations.expert, work.activations.form)
+            for key, work in works.items()
+        }
+        self._add(first, last - first, made)
 
     def add_served(self, first: int, served: NDArray[np.int8]) -> None:
         """Those of passes from ``first`` on, whose activations were ``served`` in such forms (see
         ``Undecided``).
         """
-        shape = (len(served), len(self.routing.moe_layers), self.routing.numbers)
-        fate, spent = np.zeros(shape, np.int8), np.zeros((len(served), self.case.gpus), np.int64)
-        for layer, gpu in np.ndindex(shape[1], self.case.gpus):
+        made, steps = dict[Key, tuple[Ints, Ints, Any]](), np.arange(len(served) + 1)
+        for layer, gpu in np.ndindex(served.shape[1:3]):
+            step, expert = np.nonzero(served[:, layer, gpu] >= 0)
+            forms = served[step, layer, gpu, expert]
+            made[layer, gpu] = np.searchsorted(step, steps), expert, forms
+        self._add(first, len(served), made)
+
+    def _add(self, first: int, passes: int, made: Mapping[Key, tuple[Ints, Ints, Any]]) -> None:
+        """Those of passes from ``first`` on; ``made`` by MoE layer and GPU: offsets of activations
+        int64[passes + 1], their experts and forms.
+        """
+        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.numbers), np.int8)
+        spent = np.zeros((passes, self.case.gpus), np.int64)
+        for (layer, gpu), (offsets, expert, form) in made.items():
             numbers = self.routing.numbers_of(layer, gpu)
-            forms = served[:, layer, gpu, : len(numbers)]
-            fate[:, layer, numbers] = self.fate_of[forms]
-            spent[:, gpu] += np.where(forms >= 0, self.each_ns[layer, forms], 0).sum(axis=1)
+            _note(fate, layer, offsets, numbers[expert], self.fate_of[form])
+            if self.each_ns.any():
+                so_far = np.append(0, np.cumsum(self.each_ns[layer, form]))
+                spent[:, gpu] += np.diff(so_far[offsets])
         self.add_fate(first, fate, spent)
 
     def add_fate(self, first: int, fate: NDArray[np.int8], unpacking_ns: Ints) -> None:
@@ -115,24 +130,6 @@ class Ledger:
             room = np.zeros((2, more, len(self.names)), np.int64)
             self.by_request = np.concatenate((self.by_request, room), axis=1)
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
-
-    def _unpacked(self, passes: int, works: Mapping[tuple[int, int], Work]) -> Ints:
-        """What unpacking takes int64[passes, gpus]."""
-        spent = np.zeros((passes, self.case.gpus), np.int64)
-        for (layer, gpu), work in works.items() if self.each_ns.any() else ():
-            each = self.each_ns[layer, work.activations.form]
-            so_far = np.concatenate(([0], np.cumsum(each)))
-            spent[:, gpu] += np.diff(so_far[work.active_experts.offsets])
-        return spent
-
-    def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> NDArray[np.int8]:
-        """The fate of each expert, int8[passes, MoE layers, ``Routing.numbers``]."""
-        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.numbers), np.int8)
-        for (layer, gpu), work in works.items():
-            one, offsets = work.activations, work.active_experts.offsets
-            numbers = self.routing.numbers_of(layer, gpu)
-            _note(fate, layer, offsets, numbers[one.expert], self.fate_of[one.form])
-        return fate
 
     @property
     def total(self) -> Fates:

@@ -83,5 +83,4 @@ class Rebalancing:
             return
         ns = np.zeros_like(terms.head[0].ns)
         ns[0] = cost
-        term = Term(Stage.BEFORE_GATE, REBALANCING, "move experts", ns)
-        terms.put_first(0, term)
+        terms.put_first(Term(Stage.BEFORE_GATE, REBALANCING, "move experts", ns))

@@ -50,10 +50,10 @@ class Terms:
         """Those of a model layer."""
         return self.alike[int(self.of_layer[layer])]
 
-    def put_first(self, layer: int, term: Term) -> None:
-        """Put ``term`` before those of a model layer."""
-        self.alike.append(joined([term, *self.of(layer)]))
-        self.of_layer[layer] = len(self.alike) - 1
+    def put_first(self, term: Term) -> None:
+        """Put ``term`` before all others of the first layer."""
+        self.alike.append(joined([term, *self.of(0)]))
+        self.of_layer[0] = len(self.alike) - 1
 
     def charges(self, runs: NDArray[np.bool_]) -> Ints:
         """What passes are charged, int64[passes, gpus, categories]; ``runs`` bool[passes, model
@@ -71,22 +71,18 @@ class Terms:
 
 
 def joined(terms: list[Term]) -> tuple[Term, ...]:
-    """``terms`` in order of stages, with those of one stage and category as one."""
+    """``terms`` in order of stages, with those of one stage and category as one, where the first of
+    them comes.
+    """
+    groups: dict[tuple[Stage, str], list[Term]] = {}
+    for term in sorted(terms, key=lambda term: term.stage):
+        groups.setdefault((term.stage, term.category), []).append(term)
     found = []
-    for (stage, category), one in _grouped(terms):
+    for (stage, category), one in groups.items():
         names = dict.fromkeys(term.name for term in one if term.name)
         ns = one[0].ns if len(one) == 1 else np.sum([term.ns for term in one], axis=0)
         found.append(Term(stage, category, " and ".join(names) or category, ns))
     return tuple(found)
-
-
-def _grouped(terms: list[Term]) -> list[tuple[tuple[Stage, str], list[Term]]]:
-    """By stage and category, in the order in which they first come in a stage."""
-    by_stage = sorted(terms, key=lambda term: term.stage)
-    groups: dict[tuple[Stage, str], list[Term]] = {}
-    for term in by_stage:
-        groups.setdefault((term.stage, term.category), []).append(term)
-    return list(groups.items())
 
 
 def setting_of(case: Case) -> Setting:
