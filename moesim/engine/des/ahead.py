@@ -194,7 +194,7 @@ class Ahead:
                         queued.append(one)
                         self.unused[one.key] = one
         self._pin_there(targets)
-        self.waits = [], self._read_before(step, queued)
+        self.waits = [], self._read_ahead((step, 0), queued, waits=True)
         for one in queued:
             self.copy_in.submit(one)
         return queued
@@ -219,11 +219,13 @@ class Ahead:
                 targets.append(((step, layer), experts, self._until(step, layer)))
         return targets
 
-    def _read_before(self, step: int, queued: list[Prefetch]) -> int:
-        """Read what is ``queued`` before pass ``step``; until when the pass waits for that."""
+    def _read_ahead(self, place: Place, queued: list[Prefetch], *, waits: bool = False) -> int:
+        """Read what was ``queued`` at ``place`` and is not in memory; until when a pass that
+        ``waits`` for that does.
+        """
         if self.stored is None:
             return 0
-        until = self.stored.before(step, {one.key: one for one in queued})
+        until = self.stored.ahead(*place, {one.key: one for one in queued}, waits=waits)
         for one in queued:
             one.read = self.stored.reads.get(one.key)
         return until
@@ -411,18 +413,10 @@ class Ahead:
                         queued.append(one)
             if self.case.prefetch.stop == "first_missing":
                 break
-        if self.stored is not None:
-            self._read_ahead(self.stored, (chunk.first + index, source), queued)
+        self._read_ahead((chunk.first + index, source), queued)
         if queued:
             self.copy_in.prefetch(*queued)
         return issued
-
-    @staticmethod
-    def _read_ahead(stored: Stored, place: Place, queued: list[Prefetch]) -> None:
-        """Read what was ``queued`` at ``place`` and is not in memory."""
-        stored.ahead(*place, {one.key: one for one in queued})
-        for one in queued:
-            one.read = stored.reads.get(one.key)
 
     def _until(self, step: int, layer: int) -> int:
         """What marks an expert as kept until then."""

@@ -16,7 +16,6 @@ from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.drive import Reading
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
-from moesim.engine.des.records import STORAGE
 from moesim.hardware.charge import PREDICTION
 
 Chunks = Callable[[int], tuple[Chunk, Ints]]
@@ -63,9 +62,7 @@ class GpuAhead(Gpu):
         queued = self.ahead.load(self.chunks(self.chunk)[0], index)
         if not queued:
             return
-        if (until := self.ahead.waits[1]) > self.time:
-            self.time = until
-            self.charge(STORAGE, until, "wait for storage")
+        self._wait_stored(self.ahead.waits[1])
         there = yield from self._arrival(queued[-1])
         issued = max(self.host, known) + len(queued) * self.copy_in.host_ns
         blocked = max(self.host, there)

@@ -106,30 +106,24 @@ class Stored:
             self._take((layer, expert))
         return len(there), len(missed) - len(there)
 
-    def ahead(self, step: int, layer: int, groups: dict[Expert, CopyGroup]) -> None:
-        """Prefetches were issued at ``layer`` of ``step``, in order: read what is not in memory."""
+    def ahead(self, step: int, layer: int, groups: dict[Expert, CopyGroup], *, waits: bool) -> int:
+        """Prefetches were issued at ``layer`` of ``step``, in order: read what is not in memory,
+        behind all else, or at once where the pass ``waits`` for it; returns until when it does.
+        """
         for (expert, group), hit in zip(
             groups.items(), self._ask(step, layer, list(groups)), strict=True
         ):
-            if hit:
-                group.there = self.may_copy(expert)
-                self.reads.pop(expert, None)
-            else:
-                group.unread = True
-                self.reads[expert] = Read(expert, group)
-                self.drive.ahead(self.reads[expert])
-
-    def before(self, step: int, groups: dict[Expert, CopyGroup]) -> int:
-        """As ``ahead``, before a pass, which waits for it; returns until when it does."""
-        for (expert, group), hit in zip(
-            groups.items(), self._ask(step, 0, list(groups)), strict=True
-        ):
             self.reads.pop(expert, None)
             if not hit:
-                self.reads[expert] = Read(expert, group, begun=True)
-                self._take(expert)
-            group.there = self.may_copy(expert)
-        return max((self.there.get(expert, 0) for expert in groups), default=0)
+                self.reads[expert] = Read(expert, group, begun=waits)
+                if waits:
+                    self._take(expert)
+                else:
+                    group.unread = True
+                    self.drive.ahead(self.reads[expert])
+            if hit or waits:
+                group.there = self.may_copy(expert)
+        return max((self.there.get(expert, 0) for expert in groups if waits), default=0)
 
     def cancel(self, expert: Expert) -> None:
         """The prefetch of ``expert`` is not made; nor is its read, if it has not begun."""
