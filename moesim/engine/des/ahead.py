@@ -26,9 +26,10 @@ from moesim.engine.counts import (
 )
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
-from moesim.engine.des.layer import MoeLayer, launches_of_all
+from moesim.engine.des.layer import MoeLayer
 from moesim.engine.des.shelves import Activated, Shelves
 from moesim.engine.des.stored import Read, Stored
+from moesim.engine.pricing.host_times import launches_of_all
 from moesim.engine.program import Program
 from moesim.engine.residency.storage import read_times
 from moesim.memory.activations import ActiveExperts

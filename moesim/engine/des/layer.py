@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints, is_around
 from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.layout import Layout
-from moesim.engine.pricing.host_times import HostTimes, whole
+from moesim.engine.pricing.host_times import HostTimes, launches_of_all, wait_ns
 from moesim.engine.pricing.ragged_launches import LaunchPrices
 from moesim.engine.pricing.terms import Term
 from moesim.engine.residency.storage import ReadTimes
 from moesim.hardware.charge import Stage
 from moesim.memory.activations import Activations
+from moesim.memory.host_cache import Reads
 
 
 class TermOnGpu(NamedTuple):
@@ -49,10 +50,9 @@ class MoeLayer:
     ``terms`` by stage; ``hosts``: what the host launches. ``host_launches``: kernels of experts
     that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
     ``filled``: by how many a pass has more experts in slots. ``copied``: the price and bytes of
-    each copy, where they are of variants. ``read_busy``, ``read_after``, ``read_lead``: times of
-    a read from storage as ``ReadTimes``; ``step_reads``, ``copy_read``, ``launch_read`` and
-    ``host_read`` as ``Reads``, without elements where host memory holds all experts; ``read_ends``,
-    ``reads_after`` and ``copy_lead`` those of ``Reads`` where reads differ.
+    each copy, where they are of variants. ``step_reads``, ``copy_read``, ``launch_read``,
+    ``host_read``, ``read_ends``, ``reads_after`` and ``copy_lead`` as ``Reads``, without elements
+    where host memory holds all experts.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
@@ -89,9 +89,6 @@ class MoeLayer:
     launch_activation: list[int] = field(default_factory=lambda: [0])
     copy_expert: list[str] = field(default_factory=list)
     streamed: list[bool] = field(default_factory=list)
-    read_busy: int = 0
-    read_after: int = 0
-    read_lead: int = 0
     step_reads: list[int] = field(default_factory=lambda: [0])
     copy_read: list[int] = field(default_factory=list)
     launch_read: list[int] = field(default_factory=list)
@@ -121,7 +118,6 @@ class MoeLayer:
         if len(laid.copied):
             self._append_copies(work)
         self.streamed.extend(work.streamed.tolist())
-        self._append_reads(work)
         free = laid.loaded if work.evicted is not None else laid.loaded & (one.victim < 0)
         so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
         more = np.diff(so_far) - (0 if work.evicted is None else work.evicted)
@@ -167,9 +163,8 @@ class MoeLayer:
         sizes = self.sizes[work.copied].tolist()
         self.copied.extend(zip(work.copy_ns.tolist(), sizes, strict=True))
 
-    def _append_reads(self, work: Work) -> None:
-        if (reads := work.reads) is None:
-            return
+    def append_reads(self, reads: Reads) -> None:
+        """What the layer reads from storage, with its times."""
         self.step_reads.extend(reads.steps[1:].tolist())
         self.copy_read.extend(reads.copy.tolist())
         self.launch_read.extend(reads.launch.tolist())
@@ -184,9 +179,7 @@ class MoeLayer:
 
     def busy_ns(self, index: int) -> int:
         """How long the reads of a pass keep the drive."""
-        if self.read_ends:
-            return self.read_ends[self.step_reads[index + 1] - 1] if self.reads(index) else 0
-        return self.reads(index) * self.read_busy
+        return self.read_ends[self.step_reads[index + 1] - 1] if self.reads(index) else 0
 
     def read_end(self, index: int, begin: int, read: int) -> int:
         """When ``read`` of those of a pass, which ``begin`` then, is in host memory; 0 without
@@ -194,14 +187,8 @@ class MoeLayer:
         """
         if read < 0:
             return 0
-        if self.read_ends:
-            place = self.step_reads[index] + read
-            return begin + self.read_ends[place] + self.reads_after[place]
-        return begin + (read + 1) * self.read_busy + self.read_after
-
-    def lead_of(self, copy: int) -> int:
-        """How long before its last read is there ``copy`` of the chunk may begin."""
-        return self.copy_lead[copy] if self.copy_lead else self.read_lead
+        place = self.step_reads[index] + read
+        return begin + self.read_ends[place] + self.reads_after[place]
 
     def host_has(self, index: int, begin: int) -> int:
         """When the host has all experts that it computes, of reads that ``begin`` then."""
@@ -244,10 +231,7 @@ def layers_on(
             layers.append(DenseLayer(layer.index, terms, of_host))
             continue
         expert = layer.moe.expert
-        local = len(case.local_experts(gpu))
-        count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
         moe = moe_index
-        busy, after, lead = (int(ns[moe]) if len(ns) else 0 for ns in times)
         placed = MoeLayer(
             index=layer.index,
             moe_index=moe,
@@ -257,18 +241,18 @@ def layers_on(
             combine=chunk.combine[moe].tolist() if chunk.combine else [],
             copy_ns=case.expert_copy_ns(expert),
             amount=expert.bytes,
-            sync_ns=of_host.waits * (count_copy + whole(case.software.synchronisation_ns)),
+            sync_ns=of_host.waits * wait_ns(case, gpu),
             exchange_ns=case.exchange_ns,
             names=names_of(case, moe_index, gpu),
             sizes=NONE if case.variants is None else case.variants.sizes[moe],
-            read_busy=busy,
-            read_after=after,
-            read_lead=lead,
         )
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]
             ways = case.ways(chunk.first, chunk.first + chunk.passes)
             placed.append(work, host_launches(case, work, moe, gpu), is_around(ways))
+            if (reads := work.reads) is not None:
+                alike = len(reads.ends) == 0
+                placed.append_reads(reads.timed(*(ns[moe] for ns in times)) if alike else reads)
         layers.append(placed)
         moe_index += 1
     return layers
@@ -301,11 +285,3 @@ def host_launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
     launches: Ints = np.diff(work.laid.step_launches)
     calls = launches_of_all(case, moe_index, gpu)
     return launches if calls is None else np.full_like(launches, calls)
-
-
-def launches_of_all(case: Case, moe_index: int, gpu: int) -> int | None:
-    """How many kernels the host launches in each pass where it calls every local expert; None where
-    it does not.
-    """
-    calls_all = case.software.calls_empty and case.kernels == "serial"
-    return len(case.local_experts(gpu)) if calls_all and case.resident(gpu)[moe_index] else None

@@ -51,6 +51,21 @@ def host_head_ns(case: Case) -> int:
     return whole(counts * case.software.launch_ns) + beyond
 
 
+def wait_ns(case: Case, gpu: int) -> int:
+    """What a wait for the counts takes: their copy, and the synchronisation."""
+    amount, software = 4 * len(case.local_experts(gpu)), case.software
+    copy_ns = case.prices.copy_ns(amount, "d2h", software.pinned)
+    return copy_ns + whole(software.synchronisation_ns)
+
+
+def launches_of_all(case: Case, moe_layer: int, gpu: int) -> int | None:
+    """How many kernels the host launches in each pass where it calls every local expert; None where
+    it does not.
+    """
+    calls_all = case.software.calls_empty and case.kernels == "serial"
+    return len(case.local_experts(gpu)) if calls_all and case.resident(gpu)[moe_layer] else None
+
+
 def whole(value: float) -> int:
     """``value`` to the nearest integer, halves up."""
     return int(value + 0.5)

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
-from moesim.engine.pricing.host_times import host_head_ns, host_times, whole
+from moesim.engine.pricing.host_times import (
+    host_head_ns,
+    host_times,
+    launches_of_all,
+    wait_ns,
+)
 from moesim.engine.pricing.terms import Terms
 from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.clock.records import (
@@ -94,10 +99,7 @@ def fixed_of(case: Case) -> Fixed:
     specs = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
     copy_ns = {expert: case.expert_copy_ns(expert) for expert in dict.fromkeys(specs)}
     blocking = software.blocking and case.execution != "graph"
-    wait_ns = np.empty((case.gpus, len(specs)), np.int64)
-    for gpu in range(case.gpus):
-        counts = case.prices.copy_ns(4 * len(case.local_experts(gpu)), "d2h", software.pinned)
-        wait_ns[gpu] = np.array(waits) * (counts + whole(software.synchronisation_ns))
+    each_wait = [wait_ns(case, gpu) for gpu in range(case.gpus)]
     return Fixed(
         hosts=np.array(hosts),
         head=host_head_ns(case),
@@ -109,7 +111,7 @@ def fixed_of(case: Case) -> Fixed:
         agrees=int(case.gating.agrees),
         gathers=int(case.gathers),
         copy_ns=np.array([copy_ns[expert] for expert in specs]),
-        wait_ns=wait_ns,
+        wait_ns=np.outer(each_wait, waits),
         always=_always_launched(case),
         read_busy=reads.busy,
         read_after=reads.after,
@@ -121,11 +123,9 @@ def fixed_of(case: Case) -> Fixed:
 
 def _always_launched(case: Case) -> Ints:
     """Kernels that the host launches in every pass, by MoE layer and GPU; -1: the launches."""
-    launches = np.full((len(case.model.moe_layers), case.gpus), -1)
-    if case.software.calls_empty and case.kernels == "serial":
-        for gpu in range(case.gpus):
-            launches[case.resident(gpu), gpu] = len(case.local_experts(gpu))
-    return launches.ravel()
+    works = np.ndindex(len(case.model.moe_layers), case.gpus)
+    every = (launches_of_all(case, layer, gpu) for layer, gpu in works)
+    return np.array([-1 if calls is None else calls for calls in every])
 
 
 def played(case: Case, chunk: Chunk) -> Played:
