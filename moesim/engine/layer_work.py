@@ -45,7 +45,7 @@ class _Copies(NamedTuple):
 
     shapes: list[tuple[int, Literal["h2d"], bool, int] | None]
     price: Ints
-    number: Ints
+    number: list[int]
 
 
 class LayerWork:
@@ -58,14 +58,11 @@ class LayerWork:
         self.every_kind = [tuple(of_layer) for of_layer in self.variants.tolist()]
         self.kinds = self.variants[:, 0].tolist()
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
-        self.copies = [0 for _ in specs]
         self.by_form: dict[tuple[int, ...], _Copies] = {}
         self._passes: dict[int, OnePass] = {}
         self._offered: dict[int, tuple[NDArray[np.bool_], Ints]] = {}
         self._hosted = [PricedOperation(case.beside, "", (spec, NONE)) for spec in specs]
         self._moves, self._reads = PriceCache(1, ways=2), PriceCache(1)
-        self._copied = [case.copy_shape(_expert(spec)) for spec in specs]
-        self.copy_ns = [case.expert_copy_ns(_expert(spec)) for spec in specs]
 
     def offers(self, key: Key, active: Active) -> Ints:
         """What misses compare of each active expert, int64[OFFERED, active experts]."""
@@ -80,7 +77,7 @@ class LayerWork:
             new = np.flatnonzero(np.bincount(active.rows, minlength=len(known)) * ~known)
             prices[:, new], known[new] = self._prices_of(kind, new), True
         offers = np.empty((OFFERED, len(active.rows)), np.int64)
-        offers[COPY], offers[ROWS] = self.copy_ns[kind], active.rows
+        offers[COPY], offers[ROWS] = self.copy_ns_of(key[0])[0], active.rows
         np.take(prices, active.rows, axis=1, out=offers[COPY + 1 : ROWS])
         return offers
 
@@ -129,7 +126,7 @@ class LayerWork:
             self._passes[local] = OnePass(self.how, local)
         laid = self._passes[local].lay_out(active, made, late, counts, key)
         if len(kinds) == 1:
-            self.copies[kinds[0]] += len(laid.copied)
+            self._copies_of(layer).number[0] += len(laid.copied)
             if not self.reads and not len(laid.hosted):
                 given = self.provenance, laid.gpu_rows, laid.starts
                 return laid, self.launches[kinds[0]].of_pass(*given)
@@ -151,27 +148,33 @@ class LayerWork:
 
     def _copies_ns(self, layer: int, copied: Ints) -> Ints:
         """The price of each copy of ``layer``, by its form; they are counted."""
-        known = self._copies_of(self.every_kind[layer], layer)
-        known.number[:] += np.bincount(copied, minlength=len(known.number))
-        price: Ints = known.price[copied]
+        self.count_copies(layer, np.bincount(copied).tolist())
+        price: Ints = self._copies_of(layer).price[copied]
         return price
 
-    def _copies_of(self, kinds: tuple[int, ...], layer: int) -> _Copies:
-        """The copies of ``layer``, whose variants are of ``kinds``, by form."""
-        assert self.case.variants is not None, "they have kinds of their own"
+    def _copies_of(self, layer: int) -> _Copies:
+        """The copies of ``layer``, by form; of one without variants."""
+        kinds, variants = self.every_kind[layer], self.case.variants
         if kinds not in self.by_form:
-            experts = [of_layers[layer] if of_layers else None
-                       for of_layers in self.case.variants.copied]  # fmt: skip
+            experts: list[FfnSpec | None] = [_expert(self.launches[kinds[0]].spec)]
+            if variants is not None:
+                experts = [of_layers[layer] if of_layers else None for of_layers in variants.copied]
             shapes = [None if one is None else self.case.copy_shape(one) for one in experts]
             prices = [0 if one is None else self.case.expert_copy_ns(one) for one in experts]
-            self.by_form[kinds] = _Copies(shapes, np.array(prices), np.zeros(len(shapes), np.int64))
+            self.by_form[kinds] = _Copies(shapes, np.array(prices), [0] * len(shapes))
         return self.by_form[kinds]
 
     def copy_ns_of(self, layer: int) -> Ints:
         """What a copy of an expert of MoE ``layer`` takes, by form; one without variants."""
-        if self.case.variants is None:
-            return np.array([self.copy_ns[self.kinds[layer]]])
-        return self._copies_of(self.every_kind[layer], layer).price
+        return self._copies_of(layer).price
+
+    def count_copies(self, layer: int, numbers: Sequence[int]) -> None:
+        """Count ``numbers`` of copies of experts of MoE layer ``layer``, by form; of one without
+        variants.
+        """
+        known = self._copies_of(layer).number
+        for form, number in enumerate(numbers):
+            known[form] += number
 
     def _laid(self, decided: Mapping[Key, Decided], counts: Ints) -> dict[Key, Layout]:
         """The layouts of what is decided, and what they add to ``counts``: one layout of works that
@@ -193,7 +196,7 @@ class LayerWork:
                     counts[:, *place] += times * own[:, 0, 0]
             if self.case.variants is None:
                 for layer, _ in keys:
-                    self.copies[self.kinds[layer]] += len(layout.copied)
+                    self.count_copies(layer, [len(layout.copied)])
             laid |= dict.fromkeys(keys, layout)
         return laid
 
@@ -259,15 +262,12 @@ class LayerWork:
         _, read, total = self._reads.settled()
         for size, ns in zip(read[:, 0].tolist(), total.tolist(), strict=True):
             self.provenance.add("copy", np.array([ns]), size, "h2d", True, 1)
-        for price, shape, number in zip(self.copy_ns, self._copied, self.copies, strict=True):
-            self.provenance.add("copy", np.array([price]), *shape, times=number)
-        self.copies = [0 for _ in self.copies]
-        for known in self.by_form.values():
-            every = zip(known.shapes, known.price, known.number.tolist(), strict=True)
+        for _, known in sorted(self.by_form.items()):
+            every = zip(known.shapes, known.price, known.number, strict=True)
             for of_copy, price, number in every:
                 if of_copy is not None and number:
                     self.provenance.add("copy", np.array([price]), *of_copy, times=number)
-            known.number[:] = 0
+            known.number[:] = [0] * len(known.number)
 
     def _reading(self, spec: LayerSpec, parts: list[Layout], kernel_ns: Ints, times: int) -> Ints:
         """What reading weights over the link takes beyond the kernel of each launch of ``parts``,
@@ -322,16 +322,6 @@ class LayerWork:
             return np.array([down, [copy_ns(size, "h2d", pinned, 1) for size in sizes]])
 
         return self._moves.prices(rows[:, None], ask)
-
-    def count_copies(self, layer: int, numbers: Sequence[int]) -> None:
-        """Count ``numbers`` of copies of experts of MoE layer ``layer``, by form; of one without
-        variants.
-        """
-        if self.case.variants is None:
-            self.copies[self.kinds[layer]] += sum(numbers)
-            return
-        known = self._copies_of(self.every_kind[layer], layer)
-        known.number[: len(numbers)] += numbers
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64[::1], int64)", cache=True)
