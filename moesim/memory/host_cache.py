@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,18 +51,18 @@ class Reads(NamedTuple):
     may begin (``lead``); and by pass the ``bytes`` of its reads. Else nothing.
     """
 
-    steps: Ints
-    hits: Ints
-    copy: Ints
-    launch: Ints
-    host: Ints
-    ends: Ints = NONE
-    after: Ints = NONE
-    lead: Ints = NONE
-    bytes: Ints = NONE
+    steps: Any
+    hits: Any
+    copy: Any
+    launch: Any
+    host: Any
+    ends: Any = NONE
+    after: Any = NONE
+    lead: Any = NONE
+    bytes: Any = NONE
 
-    def timed(self, busy: int, after: int, lead: int) -> Reads:
-        """With their times, where all are alike: each keeps the drive ``busy``."""
+    def timed(self, busy: Ints, after: Ints, lead: Ints) -> Reads:
+        """With their times int64[1], where all are alike: each keeps the drive ``busy``."""
         place = np.arange(self.steps[-1]) - np.repeat(self.steps[:-1], np.diff(self.steps))
         afters, leads = np.full(len(place), after), np.full(len(self.copy), lead)
         return self._replace(ends=(place + 1) * busy, after=afters, lead=leads)

@@ -38,7 +38,7 @@ def copy_groups(
         launch, wait = layer.copy_launch[copy], layer.copy_wait[copy]
         if copied:
             copy_ns, amount = copied[copy]
-        read = -1 if reading is None else layer.copy_read[copy]
+        read = -1 if reading is None else layer.stored.copy[copy]
         if group and launch == previous and wait < 0 and read < 0 and group.amount == amount:
             group.count += 1
             continue

@@ -106,5 +106,6 @@ class Reading:
 
     def _until(self, copy: int) -> Generator[simpy.Event, Any, None]:
         begin, layer = (yield self.begun), self.layer
-        at = layer.read_end(self.index, begin, layer.copy_read[copy]) - layer.copy_lead[copy]
+        end = layer.read_end(self.index, begin, layer.stored.copy[copy])
+        at = end - layer.stored.lead[copy]
         yield self.env.timeout(max(at - int(self.env.now), 0))

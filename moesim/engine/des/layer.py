@@ -31,6 +31,7 @@ class TermOnGpu(NamedTuple):
 
 Stages = list[list[TermOnGpu]]
 """Terms on one GPU by ``Stage``."""
+NOTHING_READ = Reads([0], [], [], [], [])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,9 +51,7 @@ class MoeLayer:
     ``terms`` by stage; ``hosts``: what the host launches. ``host_launches``: kernels of experts
     that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
     ``filled``: by how many a pass has more experts in slots. ``copied``: the price and bytes of
-    each copy, where they are of variants. ``step_reads``, ``copy_read``, ``launch_read``,
-    ``host_read``, ``read_ends``, ``reads_after`` and ``copy_lead`` as ``Reads``, without elements
-    where host memory holds all experts.
+    each copy, where they are of variants. ``stored``: what is read from storage, with its times.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
@@ -89,13 +88,7 @@ class MoeLayer:
     launch_activation: list[int] = field(default_factory=lambda: [0])
     copy_expert: list[str] = field(default_factory=list)
     streamed: list[bool] = field(default_factory=list)
-    step_reads: list[int] = field(default_factory=lambda: [0])
-    copy_read: list[int] = field(default_factory=list)
-    launch_read: list[int] = field(default_factory=list)
-    host_read: list[int] = field(default_factory=list)
-    read_ends: list[int] = field(default_factory=list)
-    reads_after: list[int] = field(default_factory=list)
-    copy_lead: list[int] = field(default_factory=list)
+    stored: Reads = NOTHING_READ
     filled: list[int] = field(default_factory=list)
     copied: list[tuple[int, int]] = field(default_factory=list)
 
@@ -163,23 +156,14 @@ class MoeLayer:
         sizes = self.sizes[work.copied].tolist()
         self.copied.extend(zip(work.copy_ns.tolist(), sizes, strict=True))
 
-    def append_reads(self, reads: Reads) -> None:
-        """What the layer reads from storage, with its times."""
-        self.step_reads.extend(reads.steps[1:].tolist())
-        self.copy_read.extend(reads.copy.tolist())
-        self.launch_read.extend(reads.launch.tolist())
-        self.host_read.extend(reads.host.tolist())
-        self.read_ends.extend(reads.ends.tolist())
-        self.reads_after.extend(reads.after.tolist())
-        self.copy_lead.extend(reads.lead.tolist())
-
     def reads(self, index: int) -> int:
         """How many experts are read from storage in a pass."""
-        return self.step_reads[index + 1] - self.step_reads[index]
+        return int(self.stored.steps[index + 1] - self.stored.steps[index])
 
     def busy_ns(self, index: int) -> int:
         """How long the reads of a pass keep the drive."""
-        return self.read_ends[self.step_reads[index + 1] - 1] if self.reads(index) else 0
+        last = self.stored.steps[index + 1] - 1
+        return int(self.stored.ends[last]) if self.reads(index) else 0
 
     def read_end(self, index: int, begin: int, read: int) -> int:
         """When ``read`` of those of a pass, which ``begin`` then, is in host memory; 0 without
@@ -187,20 +171,20 @@ class MoeLayer:
         """
         if read < 0:
             return 0
-        place = self.step_reads[index] + read
-        return begin + self.read_ends[place] + self.reads_after[place]
+        place = self.stored.steps[index] + read
+        return int(begin + self.stored.ends[place] + self.stored.after[place])
 
     def host_has(self, index: int, begin: int) -> int:
         """When the host has all experts that it computes, of reads that ``begin`` then."""
-        return self.read_end(index, begin, self.host_read[index]) if self.host_read else 0
+        return self.read_end(index, begin, self.stored.host[index]) if self.stored.host else 0
 
     def launches_have(self, index: int, begin: int) -> list[int]:
         """By launch of a pass, when host memory has what it or its copies wait for; 0 if it had."""
         low, high = self.step_launches[index], self.step_launches[index + 1]
-        last = self.launch_read[low:high]
+        last = self.stored.launch[low:high]
         for copy in range(self.step_copies[index], self.step_copies[index + 1]):
             if (launch := self.copy_launch[copy]) >= 0:
-                last[launch] = max(last[launch], self.copy_read[copy])
+                last[launch] = max(last[launch], self.stored.copy[copy])
         return [self.read_end(index, begin, read) for read in last]
 
     def hosted(self, index: int) -> list[int]:
@@ -245,17 +229,23 @@ def layers_on(
             exchange_ns=case.exchange_ns,
             names=names_of(case, moe_index, gpu),
             sizes=NONE if case.variants is None else case.variants.sizes[moe],
+            stored=_in_lists(chunk.work.get((moe, gpu)), *(ns[moe : moe + 1] for ns in times)),
         )
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]
             ways = case.ways(chunk.first, chunk.first + chunk.passes)
             placed.append(work, host_launches(case, work, moe, gpu), is_around(ways))
-            if (reads := work.reads) is not None:
-                alike = len(reads.ends) == 0
-                placed.append_reads(reads.timed(*(ns[moe] for ns in times)) if alike else reads)
         layers.append(placed)
         moe_index += 1
     return layers
+
+
+def _in_lists(work: Work | None, *times: Ints) -> Reads:
+    """What ``work`` reads, if it does, as lists; its ``times`` where all reads are alike."""
+    if work is None or (reads := work.reads) is None:
+        return NOTHING_READ
+    timed = reads if len(reads.ends) else reads.timed(*times)
+    return Reads(*(one.tolist() for one in timed))
 
 
 def names_of(case: Case, moe_index: int, gpu: int) -> NDArray[np.object_]:
