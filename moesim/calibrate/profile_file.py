@@ -69,6 +69,8 @@ def _table(name: str, table: RatioTable) -> list[str]:
     lines = [f"{name}:"]
     for field in type(table).model_fields:
         value = getattr(table, field)
+        if value is None:
+            continue
         if not isinstance(value, str):
             lines.append(f"  {field}: {_value(field, value)}")
             continue

@@ -13,7 +13,6 @@ from moesim.hardware.operation import Operation
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.hardware.prices.calibrated import Fit
-from moesim.hardware.prices.left_out import HeldOut
 from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.hardware.profile import HardwareProfile
 
@@ -109,10 +108,10 @@ def _family(operation: Operation) -> str:
 
 def _errors(fits: tuple[Fit, ...], source: Source) -> Iterator[float]:
     """Percent."""
+    outside = source is Source.OUTSIDE
     for fit in fits:
-        found: HeldOut | None = fit.held_out if source is Source.FITTED else fit.unseen
-        if found is not None:
-            outside = source is Source.OUTSIDE
+        found = fit.outside if outside else fit.unseen
+        if (found := fit.held_out if source is Source.FITTED else found) is not None:
             yield found.largest_percent if outside else found.p90_percent
 
 

@@ -12,7 +12,7 @@ from moesim.hardware.fitting.held_out import groups
 from moesim.hardware.measurements.validate import Mask, number
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.left_out import HeldOut
-from moesim.hardware.prices.ratio_table import RatioTable, interpolated, pack
+from moesim.hardware.prices.ratio_table import Beyond, RatioTable, interpolated, pack, parts_of
 
 FEWEST = 4
 """Shapes below which a place of the grid is filled from its neighbours on the same line."""
@@ -31,6 +31,7 @@ class Columns(NamedTuple):
 
     shape: Mapping[str, float]
     grid: tuple[str, ...]
+    beyond: Beyond | None = None
 
 
 class Tensor(NamedTuple):
@@ -53,6 +54,7 @@ def ratio_table(
     tensor = measured._replace(logs=logs - tensor_of(table, np.log(formula_ns), columns).logs)
     return RatioTable(
         shape=dict(columns.shape),
+        beyond=columns.beyond,
         grid={
             name: tuple(int(value) for value in axis)
             for name, axis in zip(columns.grid, tensor.axes, strict=True)
@@ -91,13 +93,15 @@ def filled(tensor: Tensor, columns: Columns) -> Floats:
     """The logarithms, those not measured interpolated: between the shapes that have them at the
     same place of the grid, else along the grid.
     """
-    scaled = np.log(tensor.shapes) * list(columns.shape.values())
-    values = tensor.logs.reshape(len(tensor.shapes), -1).copy()
-    missing = np.isnan(values)
-    for place in np.flatnonzero(missing.any(0) & ((~missing).sum(0) >= FEWEST)):
-        gaps, known = missing[:, place], ~missing[:, place]
-        values[gaps, place] = interpolated(scaled[known], values[known, place], scaled[gaps])
-    found: Any = values.reshape(tensor.logs.shape)
+    values, grid = tensor.logs.copy(), dict(zip(columns.grid, tensor.axes, strict=True))
+    for places, scales in parts_of(columns.shape, grid, columns.beyond):
+        scaled, mine = np.log(tensor.shapes) * scales, values[:, places]
+        missing = np.isnan(mine)
+        for place in np.flatnonzero(missing.any(0) & ((~missing).sum(0) >= FEWEST)):
+            gaps, known = missing[:, place], ~missing[:, place]
+            mine[gaps, place] = interpolated(scaled[known], mine[known, place], scaled[gaps])
+        values[:, places] = mine
+    found: Any = values
     for axis in range(len(tensor.axes), 0, -1):
         moved = np.moveaxis(found, axis, -1).copy()
         for line in moved.reshape(-1, moved.shape[-1]):

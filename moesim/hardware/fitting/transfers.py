@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from moesim.hardware.measurements.validate import Mask, number
 from moesim.hardware.prices.arrays import Floats, Ints
 from moesim.hardware.prices.calibrated import SizeRatios
 from moesim.hardware.prices.left_out import HeldOut
+from moesim.hardware.prices.transfer_curve import Known, rising, through
 
 Formula = Callable[[Floats, pd.DataFrame], Floats]
 """Nanoseconds of the numbers in their order and of a table's rows."""
@@ -34,17 +35,42 @@ def fit_transfers(
     return fit_logarithms(lambda found: formula(found, part), latency, prior, SCALE, starts)
 
 
-def held_out(formula: Formula, table: pd.DataFrame, prior: Prior, half: int) -> HeldOut | None:
-    """The formula's errors on every other size, fitted to the sizes between; both ways round."""
-    size = groups(table, ("bytes",))
+class Errors(NamedTuple):
+    """On sizes left out: of the formula alone, and of what it says between the sizes seen."""
+
+    held_out: HeldOut | None = None
+    between: HeldOut | None = None
+
+
+def held_out(formula: Formula, table: pd.DataFrame, prior: Prior, half: int) -> Errors:
+    """The errors on every other size, fitted to the sizes between; both ways round."""
+    size, latency = groups(table, ("bytes",)), number(table, "latency_ns")
     if len(np.unique(size)) < LEAST_SHAPES:
-        return None
-    ratio = np.ones(len(table))
+        return Errors()
+    alone, ratio = np.ones(len(table)), np.ones(len(table))
     for seen, unseen in alternate(size):
-        found = fit_transfers(formula, table, prior, half, seen)
-        measured = number(table[unseen], "latency_ns")
-        ratio[unseen] = formula(found.numbers, table[unseen]) / measured
-    return summary(ratio, size)
+        numbers = fit_transfers(formula, table, prior, half, seen).numbers
+        price = formula(numbers, table)
+        alone[unseen] = (price / latency)[unseen]
+        ratio[unseen] = (between(table, price, seen) / latency)[unseen]
+    return Errors(summary(alone, size), summary(ratio, size))
+
+
+def between(table: pd.DataFrame, formula_ns: Floats, seen: Mask) -> Floats:
+    """The prices of all rows by the formula and the times of the rows ``seen``, as a run has them
+    (``transfer_curve``).
+    """
+    gpus, price = number(table, "gpus", 1.0), formula_ns.copy()
+    rows = pd.DataFrame(
+        {"at": number(table, "bytes"), "formula": formula_ns, "time": number(table, "latency_ns")}
+    )
+    for count in np.unique(gpus[seen]):
+        mine = gpus == count
+        medians = rows[mine & seen].groupby("at").median().reset_index()
+        sizes, formula, times = medians.to_numpy(np.float64).T
+        known = Known(sizes, formula, rising(times))
+        price[mine] = through(rows["at"].to_numpy()[mine], formula_ns[mine], known)
+    return price
 
 
 def alternate(size: Ints) -> Iterator[tuple[Mask, Mask]]:

@@ -97,6 +97,11 @@ class Fit(Params):
         return self.held_out if table is None else table.errors.get(SHAPES)
 
     @property
+    def outside(self) -> HeldOut | None:
+        """Errors of the prices that shapes beyond those measured rest on."""
+        return self.unseen
+
+    @property
     def label(self) -> str:
         """Framework, version and kernel, for messages."""
         parts = (self.framework, self.version, self.kernel, self.dtype)
@@ -203,6 +208,19 @@ class TransferFit(Fit):
     fill: Estimate[Time] = Field(description="What large transfers take beyond the start.")
     half: Estimate[Bytes] = Field(description="At which half of the fill is paid.")
     ratios: Annotated[tuple[SizeRatios, ...], Field(strict=False)] = ()
+    between: HeldOut | None = Field(
+        None, description="Of every other size, priced between the ratios of the others."
+    )
+
+    @property
+    def unseen(self) -> HeldOut | None:
+        """Between measured sizes, where there are any."""
+        return self.between or self.held_out
+
+    @property
+    def outside(self) -> HeldOut | None:
+        """Of the formula, which carries on alone."""
+        return self.held_out
 
 
 class CopyFit(TransferFit):

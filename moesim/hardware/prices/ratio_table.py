@@ -3,15 +3,15 @@
 A table has a line for each ``shape``, of which a run asks for few (a product's columns and depth),
 and on it the ratios over a ``grid`` of what changes from step to step (its rows). A ratio is
 interpolated, in its logarithm over those of the columns: along the grid linearly, between shapes by
-linear radial functions of the nearest ones. Beyond both it is that of the edge, so that the formula
-carries on from there.
+linear radial functions of the nearest ones, which may be other ones where a column of the grid is
+``beyond`` a value. Beyond both it is that of the edge, so that the formula carries on from there.
 """
 
 from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, reduce
 from io import BytesIO
 from itertools import product
@@ -54,10 +54,39 @@ class Found(NamedTuple):
     within: Mask
 
 
+class Beyond(Params):
+    """Other scales of a shape's columns where a column of the grid is above a value."""
+
+    column: str
+    above: Count
+    shape: dict[str, Scale]
+
+
+class Part(NamedTuple):
+    """Places of a grid, a mask [*grid], at which the columns of a shape have these ``scales``."""
+
+    places: Mask
+    scales: Floats
+
+
+def parts_of(
+    shape: Mapping[str, float], grid: Mapping[str, Sequence[float]], beyond: Beyond | None
+) -> list[Part]:
+    """The parts of a grid, ``beyond``'s last."""
+    sizes, scales = tuple(map(len, grid.values())), np.array(list(shape.values()))
+    if beyond is None:
+        return [Part(np.ones(sizes, bool), scales)]
+    axes = np.meshgrid(*grid.values(), indexing="ij")
+    far = axes[list(grid).index(beyond.column)] > beyond.above
+    other = np.array([beyond.shape.get(name, scale) for name, scale in shape.items()])
+    return [Part(~far, scales), Part(far, other)]
+
+
 class RatioTable(Params):
     """One kernel's ratios, as ``pack`` makes them of lines."""
 
     shape: dict[str, Scale] = Field(description="Columns of a shape; a scale of each logarithm.")
+    beyond: Beyond | None = Field(None, description="Where a shape's columns have other scales.")
     grid: dict[str, Axis] = Field(description="Columns along a line, with their ascending values.")
     errors: dict[str, HeldOut] = Field(description="By what was left out, one half of it.")
     packed: str = Field(description="Base64 of a NumPy archive: see ``pack``.")
@@ -69,6 +98,8 @@ class RatioTable(Params):
                 raise ValueError(f"'grid' of '{name}' does not ascend")
         if not self.shape or not self.grid:
             raise ValueError("'shape' and 'grid' name a column at least")
+        if self.beyond and not {self.beyond.column} <= {*self.grid}:
+            raise ValueError("'beyond' names no column of the grid")
         if self.errors and SHAPES not in self.errors:
             raise ValueError(f"'errors' has no '{SHAPES}'")
         assert self.known, "reads what is packed"
@@ -112,6 +143,7 @@ class Lines:
         self._columns = (tuple(table.shape), tuple(table.grid))
         self._scales = np.array(list(table.shape.values()))
         self._scaled = np.log(shapes) * self._scales
+        self._parts = parts_of(table.shape, table.grid, table.beyond)
         self._edges = self._scaled.min(0), self._scaled.max(0)
         self._axes = [np.log(np.asarray(axis, np.float64)) for axis in table.grid.values()]
         self._kept: dict[bytes, tuple[Floats, Mask]] = {}
@@ -162,7 +194,11 @@ class Lines:
         distance = np.linalg.norm(self._scaled - shape, axis=-1)
         if distance[nearest := int(distance.argmin())] < SAME:
             return self.codes[nearest] * STEP, self.measured[nearest]
-        line = interpolated(self._scaled, self.codes.astype(np.float64), shape[None])[0] * STEP
+        line = np.empty(self.codes.shape[1:])
+        for places, scales in self._parts:
+            moved, known = scales / self._scales, self.codes[:, places].astype(np.float64)
+            wanted = (shape * moved)[None]
+            line[places] = interpolated(self._scaled * moved, known, wanted)[0] * STEP
         return line, np.zeros(line.shape, bool)
 
 

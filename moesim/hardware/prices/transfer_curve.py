@@ -58,6 +58,27 @@ def transfer_ns(numbers: TransferNumbers, size: Floats) -> Floats:
     return transfer_terms(numbers, size).total
 
 
+class Known(NamedTuple):
+    """Ascending ``sizes`` in bytes, and of each the formula's nanoseconds and the ones known."""
+
+    sizes: Floats
+    formula: Floats
+    times: Floats
+
+
+def rising(times: Floats) -> Floats:
+    """Times of ascending sizes, none above that of a larger one."""
+    return np.asarray(np.minimum.accumulate(times[::-1])[::-1], np.float64)
+
+
+def through(size: Floats, formula: Floats, known: Known) -> Floats:
+    """Nanoseconds of ``size`` bytes [n], of which the formula says ``formula``."""
+    at, times = np.log(known.formula), np.log(known.times)
+    between = np.exp(np.interp(np.log(formula), at, times))
+    time = np.where(size < known.sizes[0], np.minimum(formula, between), between)
+    return np.where(size > known.sizes[-1], np.maximum(formula, between), time)
+
+
 class Curve:
     """Prices by bytes; ``bandwidth`` is what the formula tends to in bytes a second.
 
@@ -76,7 +97,7 @@ class Curve:
         self.fit, self.terms, self.seen = fit, terms, seen
         self.sizes = np.array(ratios.bytes if ratios else (), np.float64)
         times = self.formula(self.sizes) * np.array(ratios.ratio if ratios else (), np.float64)
-        self.times = np.minimum.accumulate(times[::-1])[::-1]
+        self.times = rising(times)
         self.rate = max([bandwidth, *(self.sizes * NS / self.times).tolist()])
 
     def formula(self, size: Floats) -> Floats:
@@ -105,10 +126,7 @@ class Curve:
         formula = self.formula(amount)
         if not len(self.sizes):
             return formula
-        at, known = np.log(self.formula(self.sizes)), np.log(self.times)
-        between = np.exp(np.interp(np.log(formula), at, known))
-        time = np.where(amount < self.sizes[0], np.minimum(formula, between), between)
-        time = np.where(amount > self.sizes[-1], np.maximum(formula, between), time)
+        time = through(amount, formula, Known(self.sizes, self.formula(self.sizes), self.times))
         return np.asarray(np.maximum(time, amount * (NS / self.rate)), np.float64)
 
     def sources(self, size: ArrayLike) -> Ints:

@@ -13,6 +13,7 @@ from moesim.calibrate.tables.importing import import_measurements
 from moesim.calibrate.tables.limits import within
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.fitting.transfers import between
 from moesim.hardware.measurements.validate import LINE, valid
 from moesim.hardware.operations.collectives.kernel import (
     CollectiveNumbers,
@@ -154,3 +155,23 @@ def test_the_bytes_of_imported_tables_are_what_a_gpu_holds(card, tmp_path):
     done = import_measurements(Path(tmp_path / "other.txt"))
     assert done.table.empty
     assert sum(done.left_out.values()) == 1
+
+
+def test_sizes_left_out_are_judged_by_the_formula_and_by_what_is_between_the_others(card, tmp_path):
+    """A kernel that changes its way: no formula of six numbers has the step, its neighbours do."""
+    table = made()
+    table.loc[table["bytes"] > 2**18, "latency_ns"] *= 1.5
+    fit = collective_fit_for(fitted(table, card, tmp_path / "p.yaml").calibrated, "all_to_all")
+    assert fit is not None
+    assert fit.held_out is not None
+    assert fit.between is not None
+    assert fit.between.points == fit.held_out.points == fit.points
+    assert fit.between.p90_percent < fit.held_out.p90_percent
+    assert (fit.unseen, fit.outside) == (fit.between, fit.held_out)
+
+
+def test_between_the_sizes_seen_a_time_follows_the_formula_s_shape():
+    """By hand: half way in the formula's logarithms is half way in those of the times."""
+    table = pd.DataFrame({"bytes": [1, 10, 100], "latency_ns": [20.0, 1.0, 80.0]})
+    prices = between(table, np.array([10.0, 20.0, 40.0]), np.array([True, False, True]))
+    assert prices == pytest.approx([20.0, 40.0, 80.0])

@@ -15,7 +15,14 @@ from moesim.hardware.fitting.ratio_tables import (
     tensor_of,
 )
 from moesim.hardware.measurements.validate import LINE
-from moesim.hardware.prices.ratio_table import LARGEST, STEP, RatioTable, interpolated, pack
+from moesim.hardware.prices.ratio_table import (
+    LARGEST,
+    STEP,
+    Beyond,
+    RatioTable,
+    interpolated,
+    pack,
+)
 
 COLUMNS = Columns({"n": 1.0, "k": 0.5}, ("m",))
 SIZES = (256, 1024, 4096)
@@ -68,6 +75,27 @@ def test_by_hand_between_two_shapes_along_a_line():
     points = np.log(np.array([[1.0], [4.0], [16.0]]))
     found = interpolated(points, values[:, None], np.log([[2.0], [8.0], [4.0]]))
     assert found[:, 0] == pytest.approx([0.2, 0.6, 0.3])
+
+
+def test_shapes_count_by_other_scales_beyond_a_value_of_the_grid():
+    """Ratios that differ along the depth alone: where that hardly counts, the columns' neighbours
+    weigh as much as the depth's.
+    """
+    logs = np.broadcast_to(np.array([0.0, 0.2, 0.9])[None, :, None], (3, 3, 3)).copy()
+    near = Columns({"n": 1.0, "k": 1.0}, ("m",))
+    asked = rows(n=[500, 500], k=[500, 500], m=[1, 256])
+    flat = near._replace(shape={"n": 1.0, "k": 0.1})
+    both = near._replace(beyond=Beyond(column="m", above=16, shape={"n": 1.0, "k": 0.1}))
+    expected = [table_of(logs, columns).at(asked).ratio for columns in (near, flat)]
+    assert expected[0][1] != pytest.approx(expected[1][1], rel=1e-3)
+    found = table_of(logs, both).at(asked).ratio
+    assert found == pytest.approx([expected[0][0], expected[1][1]])
+
+
+def test_other_scales_are_of_a_column_of_the_grid():
+    table = table_of(drawn()).model_dump()
+    with pytest.raises(ValidationError, match="'beyond' names no column"):
+        RatioTable(**table | {"beyond": {"column": "k", "above": 1, "shape": {"n": 1.0}}})
 
 
 def test_beyond_the_edge_is_as_at_the_edge():

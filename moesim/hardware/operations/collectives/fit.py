@@ -57,7 +57,7 @@ class Collectives(Fitter):
             op=op,
             points=len(table),
             shapes=len(np.unique(groups(table, ("bytes", "gpus")))),
-            held_out=held_out(_formula, table, prior, HALF),
+            **held_out(_formula, table, prior, HALF)._asdict(),
             measured=ranges_of(table, ("bytes", "gpus")),
             ratios=size_ratios(table, _formula(found.numbers, table)),
             **estimates(NAMES, found),

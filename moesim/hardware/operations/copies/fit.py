@@ -51,7 +51,7 @@ class Copies(Fitter):
             pinned=pinned,
             points=len(table),
             shapes=int(table["bytes"].nunique()),
-            held_out=held_out(_formula, table, prior, HALF),
+            **held_out(_formula, table, prior, HALF)._asdict(),
             measured=ranges_of(table, ("bytes", "gpus")),
             ratios=size_ratios(table, _formula(found.numbers, table)),
             **estimates(NAMES, found),

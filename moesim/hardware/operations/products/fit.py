@@ -25,7 +25,7 @@ from moesim.hardware.operations.products.kernel import ProductNumbers, product_t
 from moesim.hardware.prices.arrays import NS, Floats, Ints
 from moesim.hardware.prices.calibrated import ProductFit
 from moesim.hardware.prices.left_out import HeldOut
-from moesim.hardware.prices.ratio_table import SHAPES, RatioTable
+from moesim.hardware.prices.ratio_table import SHAPES, Beyond, RatioTable
 from moesim.hardware.profile import HardwareProfile
 
 SCALE = 0.03
@@ -41,9 +41,15 @@ SMALLEST = 256
 SHAPE = ("n", "k")
 
 
-COLUMNS = Columns(shape={"n": 1.0, "k": 0.25}, grid=("m",))
-"""Times of products differ more over their columns than over their depth (chosen by the errors that
-tables of three cards have at shapes left out).
+ONE_TILE = 128
+COLUMNS = Columns(
+    shape={"n": 1.0, "k": 0.5},
+    grid=("m",),
+    beyond=Beyond(column="m", above=ONE_TILE, shape={"n": 1.0, "k": 0.15}),
+)
+"""Up to one tile of rows a product waits for its weights, whose columns and depth count alike to
+memory; of more rows, tiles fill waves, whose number depends on the columns alone (the scales are
+chosen by the errors that tables of four cards have at shapes left out, in two drawings).
 """
 
 
