@@ -180,7 +180,8 @@ def evidence(
     of that name [``published``], and write table, figures and page into the folder ``out``. With
     ``pack="all"`` every shipped pack goes to a folder of its name there, and the table has a row a
     pack: its runs, their median error and 90th percentile, how many lie in their ranges, how many
-    pairs of one engine are in the measured order; ``runs`` then leave out packs that have none.
+    pairs of one engine are in the measured order, and which have no prediction, and why; ``runs``
+    then leave out packs that have none.
 
     Returns the table, a row a run (measured, predicted, low and high tokens/s, the error of the
     time a token in percent, what the time rests on, what was assumed), and the files; ``progress``

@@ -57,6 +57,7 @@ def evidence(
     from moesim.api import evidence as evidence_of
     from moesim.calibrate.published.overview import COLUMNS
     from moesim.report.judged.evidence import lines, terminal_table
+    from moesim.report.judged.evidence_overview import lines as overview_lines
     from moesim.report.judged.evidence_overview import terminal_table as overview_table
 
     try:
@@ -65,7 +66,7 @@ def evidence(
     except KeyboardInterrupt:
         fail("stopped; the same command goes on with the runs that it has", INTERRUPTED)
     every = list(table.columns) == list(COLUMNS)
-    told = [] if every else lines(table)
+    told = overview_lines(table) if every else lines(table)
     if as_json:
         print_json({"told": told, "packs" if every else "runs": table.to_dict("records")})
         show_page(out, report=report and not every, stderr=True)

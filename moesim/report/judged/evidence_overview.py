@@ -35,6 +35,12 @@ def markdown(overview: pd.DataFrame) -> list[str]:
     return [head, "|" + "---|" * len(HEADS), *others]
 
 
+def lines(overview: pd.DataFrame) -> list[str]:
+    """What has no prediction, and why, a line a pack."""
+    rows = zip(overview["what"], overview["no_prediction"], strict=True)
+    return [f"no prediction, {what}: {why}" for what, why in rows if why]
+
+
 def short_table(table: pd.DataFrame) -> list[str]:
     """Markdown: a line a run of a pack's table, its measured and predicted speed (or time in ms)
     and the error.
@@ -69,7 +75,9 @@ def write_overview(overview: pd.DataFrame, folder: Path) -> list[Path]:
     """Write the table into ``folder``, as CSV and for a page."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / TABLE, overview.to_csv(index=False, lineterminator="\n"))
-    write_whole(folder / PAGE, "\n".join(markdown(overview)) + "\n")
+    told = [f"- {line}" for line in lines(overview)]
+    page = [*markdown(overview), *([""] if told else []), *told]
+    write_whole(folder / PAGE, "\n".join(page) + "\n")
     return [folder / TABLE, folder / PAGE]
 
 

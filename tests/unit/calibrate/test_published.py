@@ -203,6 +203,19 @@ def test_all_packs_are_predicted_by_one_command(
     assert json.loads(capsys.readouterr().out)["packs"][0]["what"] == "mine"
 
 
+def test_all_packs_name_what_they_cannot_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    large = described(0) | {"hardware": "rtx-4060-8gb", "experts": {"capacity": "all"}}
+    written(tmp_path / "mine", [row("large", 10)], large=large)
+    monkeypatch.setattr("moesim.calibrate.published.pack.shipped_packs", lambda: ["mine"])
+    monkeypatch.chdir(tmp_path)
+    assert main(["evidence", "--pack", "all", "--out", "out"]) == 0
+    assert "no prediction, mine: large: GPU 0" in capsys.readouterr().out
+    assert "- no prediction, mine: large: GPU 0" in (tmp_path / "out" / "overview.md").read_text()
+
+
 def test_some_runs_of_all_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs without one are left out; how far it is counts the runs of all."""
     for pack, runs in (("a", ("one", "two")), ("b", ("three",)), ("c", ("four", "one"))):
