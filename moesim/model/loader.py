@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     if chosen is not None and not _is_there(name_or_path, folders):
         if (known := known_name(base, model_names())) is None:
             return _with_format(base, chosen, folders)
-        return made_once((CARDS, known, chosen), lambda: _with_format(known, chosen, ()))
+        return made_once((CARDS, known, chosen), partial(_with_format, known, chosen, ()))
     if (known := known_name(name_or_path, model_names())) is not None:
-        return made_once((CARDS, known), lambda: _build(CARDS / f"{known}.json", known))
+        return made_once((CARDS, known), partial(_build, CARDS / f"{known}.json", known))
     path = _find(name_or_path, folders)
     if is_gguf(path):
         return load_gguf(path)
