@@ -70,7 +70,7 @@ class Part(NamedTuple):
 
 
 def parts_of(
-    shape: Mapping[str, float], grid: Mapping[str, Sequence[float]], beyond: Beyond | None
+    shape: Mapping[str, float], grid: Mapping[str, Sequence[float] | Floats], beyond: Beyond | None
 ) -> list[Part]:
     """The parts of a grid, ``beyond``'s last."""
     sizes, scales = tuple(map(len, grid.values())), np.array(list(shape.values()))
