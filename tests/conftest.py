@@ -1,5 +1,7 @@
 """How much hypothesis draws: 25 examples of each test at every desk, 400 with
-``--hypothesis-profile=thorough``. What one run does not draw, another one does.
+``--hypothesis-profile=thorough``. What one run does not draw, another one does. Where an example is
+dear and other tests draw and compare such cases, too, a desk draws 10 (``few`` in
+``tests/reference/strategies.py``); ``make verify`` draws thousands that are served.
 """
 
 import gc

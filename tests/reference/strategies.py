@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from hypothesis import settings
@@ -14,6 +15,8 @@ from .reference_batches import requests_of
 from .reference_placement import local_experts
 from .reference_words import ENCODE, Config, Model, Software, Trace, Verdict
 from .strategies_parts import PADDED, models, plans, softwares, toy_prices, traces
+
+Test = TypeVar("Test", bound=Callable[..., None])
 
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 
@@ -99,6 +102,12 @@ def needs_exceed_slots(case: Case, verdict: Verdict) -> bool:
 def few_are_drawn() -> bool:
     """Whether this is a test at a desk, which can compile few of all programs."""
     return settings().max_examples < 100
+
+
+def few(test: Test) -> Test:
+    """Of a dear ``test``, whose cases others draw and compare too: two in five at a desk."""
+    most = settings().max_examples
+    return settings(max_examples=most * 2 // 5 if few_are_drawn() else most)(test)
 
 
 def of_few_policies(case: Case, policies: tuple[str, ...]) -> Case:

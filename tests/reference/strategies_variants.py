@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from .reference_placement import local_experts, physical
 from .reference_words import Config, Variant
-from .strategies import Case, cases, of_few_policies, runnable
+from .strategies import Case, cases, few_are_drawn, of_few_policies, runnable
 from .strategies_prefetch import prefetching_cases
 
 OF_VARIANTS = ("lru", "gate_score", "random", "s3fifo", "hobbit")
@@ -24,14 +24,16 @@ def variant_cases(draw: st.DrawFn, *, alone: bool = True) -> Case:
     """
     case = of_few_policies(draw(cases()), OF_VARIANTS)
     overlap = case.config.software.overlap
-    miss = draw(st.sampled_from(["load", "cpu"])) if alone and overlap else "load"
+    any_way = case.config.policy == "lru" or not few_are_drawn()
+    miss = draw(st.sampled_from(["load", "cpu"])) if alone and overlap and any_way else "load"
     return in_variants(draw, case if alone else without_replicas(case), miss)
 
 
 @st.composite
 def prefetching_variants(draw: st.DrawFn) -> Case:
     """A case that prefetches such experts."""
-    case = in_variants(draw, without_replicas(draw(prefetching_cases())))
+    drawn = of_few_policies(draw(prefetching_cases()), OF_VARIANTS)
+    case = in_variants(draw, without_replicas(drawn))
     variant = draw(st.sampled_from(["wanted", "high", "low"]))
     prefetch = replace(case.config.prefetch, variant=variant)
     return replace(case, config=replace(case.config, prefetch=prefetch))

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from .agreement import agree, verdict_of
 from .prices import ToyPrices
 from .reference_words import Config, Kernels, Layer, Model, Software
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_host import copied_layer_cases
 from .test_reference_timeline import decode
 
@@ -19,6 +19,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)
 
 
+@few
 @given(copied_layer_cases())
 def test_copies_add_their_own_time_where_the_host_has_none(case: Case) -> None:
     """One GPU whose host is never late waits for each copy, and all else is as without them."""

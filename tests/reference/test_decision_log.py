@@ -28,7 +28,7 @@ from moesim.memory.curves.stack import Stack
 from moesim.memory.policies import registry as policies
 
 from .agreement import assert_same
-from .strategies import Case, cases
+from .strategies import Case, cases, few
 from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 
@@ -48,6 +48,7 @@ def variants(draw: st.DrawFn, first: EngineCase) -> list[EngineCase]:
     return several + draw(st.lists(st.sampled_from(several), max_size=3))
 
 
+@few
 @given(cases(), st.data(), st.booleans(), st.sampled_from([0, 500, 1 << 20]))
 def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool, most: int) -> None:
     first = decided_at_once(engine_case(case), "lru")

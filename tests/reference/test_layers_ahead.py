@@ -9,16 +9,18 @@ from hypothesis import given
 from .agreement import agree, verdict_of
 from .prefetch_scenes import play, spans
 from .reference_words import Verdict
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_host import streaming_cases, window_cases
 from .test_read_ahead import ReadPrices
 
 
+@few
 @given(window_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)
 
 
+@few
 @given(window_cases())
 def test_room_for_all_layers_reads_nothing(case: Case) -> None:
     """And takes as long as a host that holds all experts."""
@@ -31,6 +33,7 @@ def test_room_for_all_layers_reads_nothing(case: Case) -> None:
     assert found.duration_ns == other.duration_ns
 
 
+@few
 @given(streaming_cases())
 def test_prompts_that_stream_from_storage_agree(case: Case) -> None:
     agree(case)

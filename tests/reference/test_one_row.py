@@ -33,7 +33,7 @@ from moesim.metrics.summary import summary
 from moesim.trace.routing import NO_EXPERT
 
 from .agreement import assert_same
-from .strategies import Case, cases, runnable
+from .strategies import Case, cases, few, runnable
 from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 
@@ -82,6 +82,7 @@ def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) ->
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(cases(), st.data(), st.sampled_from(QUICK), st.sampled_from([1, 40, shared.ACTIVATIONS]))
 def test_of_any_policy_a_layer_is_one_launch(
     case: Case, data: st.DataObject, policy: str, activations: int
@@ -94,6 +95,7 @@ def test_of_any_policy_a_layer_is_one_launch(
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(cases(), st.data(), st.sampled_from([1, 40]))
 def test_passes_of_a_row_are_added_up_as_they_come(
     case: Case, data: st.DataObject, cells: int
@@ -107,6 +109,7 @@ def test_passes_of_a_row_are_added_up_as_they_come(
     assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
 
 
+@few
 @given(cases(), st.data(), st.booleans())
 def test_rows_that_choose_less_are_decided_as_others_are(
     case: Case, data: st.DataObject, twice: bool

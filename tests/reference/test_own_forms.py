@@ -16,7 +16,7 @@ from moesim.memory.misses.base import MissHandling
 from moesim.metrics.summary import summary
 
 from .agreement import assert_same
-from .strategies import Case, cases, of_few_policies
+from .strategies import Case, cases, few, of_few_policies
 from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
@@ -78,16 +78,19 @@ def books_balance(theirs: EngineCase, outcome: Outcome) -> None:
     assert (counts.rows[..., 0] >= 0).all()
 
 
+@few
 @given(cases() | cases(prompts=True))
 def test_engines_agree_on_any_mix(case: Case) -> None:
     books_balance(*played(case))
 
 
+@few
 @given(prefetching_cases())
 def test_engines_agree_on_any_mix_beside_prefetches(case: Case) -> None:
     books_balance(*played(case))
 
 
+@few
 @given(cases())
 def test_where_nothing_is_computed_all_weight_is_dropped_or_left_out(case: Case) -> None:
     """Replicas share their expert's weight, and each part is rounded down."""

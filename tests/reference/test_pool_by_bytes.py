@@ -18,13 +18,14 @@ from moesim.memory.room import Room
 from .agreement import agree
 from .prices import ToyPrices
 from .reference_words import DECODE, NO_EXPERT, Config, Layer, Model, Trace, Verdict
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_concepts import by_bytes_cases
 from .strategies_host import BY_BYTES
 
 KINDS = sorted(set(BY_BYTES))
 
 
+@few
 @given(by_bytes_cases())
 def test_the_engines_agree_with_the_reference(case: Case) -> None:
     agree(case)
@@ -157,6 +158,7 @@ def scenes(draw: st.DrawFn) -> Scene:
     )
 
 
+@few
 @given(scenes(), st.integers(1, 8), st.integers(1, 9), st.integers(0, 8))
 def test_with_equal_sizes_it_is_a_pool_of_slots(
     scene: Scene, slots: int, size: int, spare: int

@@ -18,7 +18,7 @@ from .prices import ToyPrices
 from .reference import reference
 from .reference_ahead import Ahead
 from .reference_words import Activation, Config, Layer, Model, Prefetch, Software
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
@@ -72,6 +72,7 @@ none: it tells apart loads of one layer, and prefetches of one layer are loaded 
 """
 
 
+@few
 @given(prefetching_cases(), st.sampled_from(BY_OWN_ACTIVATIONS), st.integers(1, 4))
 def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, layers: int) -> None:
     """Foresight moves copies in time. It neither spares any, nor makes any more: with the slots of
@@ -98,6 +99,7 @@ def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, lay
     assert (ahead.prefetches_used == ahead.prefetched).all()
 
 
+@few
 @given(prefetching_cases(), st.integers(1, 4))
 def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     case: Case, layers: int
@@ -121,6 +123,7 @@ def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     assert ahead.duration_ns <= plain.duration_ns
 
 
+@few
 @given(prefetching_cases())
 def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
     """Of the reference, to which the engines are equal: over predictors, policies and scopes."""
@@ -142,6 +145,7 @@ def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
         reference(case.trace, case.model, case.config, case.prices)
 
 
+@few
 @given(prefetching_cases())
 def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
     nothing = replace(case.config.prefetch, kind="oracle", recall=0.0, cost=0)
@@ -153,6 +157,7 @@ def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
     assert blind.counts.prefetched.sum() == 0
 
 
+@few
 @given(prefetching_cases())
 def test_what_prefetches_did_adds_up(case: Case) -> None:
     counts = play(case).counts
@@ -174,6 +179,7 @@ def test_a_budget_below_an_expert_prefetches_nothing(ids, slots) -> None:
     assert one.counts.prefetched.sum() > 0
 
 
+@few
 @given(prefetching_cases(), st.sampled_from([0.3, 0.6, 1.0]))
 def test_one_recall_for_all_distances_is_that_recall(case: Case, recall: float) -> None:
     """What is drawn does not depend on the distance."""
@@ -184,6 +190,7 @@ def test_one_recall_for_all_distances_is_that_recall(case: Case, recall: float) 
     assert_same(*outcomes)
 
 
+@few
 @given(prefetching_cases())
 def test_a_predictor_blind_beyond_the_next_layer_is_one_of_one_layer(case: Case) -> None:
     """As far as no layer of the next pass comes before, which it sees from the last one alone."""
@@ -218,6 +225,7 @@ def test_with_room_for_a_pass_all_that_is_predicted_before_it_is_a_hit(ids, slot
     assert ahead.charges[..., WEIGHTS].sum() == copies * (5 + 100)
 
 
+@few
 @given(tokens, st.integers(TOP_K, EXPERTS - 1), st.integers(1, 3), st.integers(1, 5000))
 def test_what_predicting_costs_is_added_exactly(ids, slots, every, cost) -> None:
     """Once before each so many passes; behind each gate of a predictor that recalls nothing."""

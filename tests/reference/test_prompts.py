@@ -18,7 +18,7 @@ from .prices import ToyPrices
 from .reference_batches import requests_of
 from .reference_placement import local_experts
 from .reference_words import DECODE, PREFILL, Config, Layer, Model, Span, Trace
-from .strategies import Case, cases
+from .strategies import Case, cases, few
 from .wiring import engine_case
 
 
@@ -27,6 +27,7 @@ def played(case: Case, **choices: Any) -> Observed:
     return observed(theirs, run_replay(theirs))
 
 
+@few
 @given(cases(prompts=True), st.none() | st.integers(1, 7))
 def test_around_the_caches_decode_hits_are_those_without_prompts(
     case: Case, chunk: int | None
@@ -54,6 +55,7 @@ def answered(trace: Trace) -> Trace:
     return {column: [values[row] for row in rows] for column, values in trace.items()}
 
 
+@few
 @given(cases(prompts=True))
 def test_a_chunk_of_all_prompts_is_no_chunk(case: Case) -> None:
     everything = case.trace["phase"].count(PREFILL) + 1
@@ -62,6 +64,7 @@ def test_a_chunk_of_all_prompts_is_no_chunk(case: Case) -> None:
     assert chunked.totals == whole.totals
 
 
+@few
 @given(cases(prompts=True))
 def test_chunks_route_every_choice_once(case: Case) -> None:
     """Whatever the chunk: the rows that are kept, and where nothing misses, nothing copied."""

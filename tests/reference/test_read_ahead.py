@@ -10,15 +10,17 @@ from hypothesis import given
 from .agreement import agree, verdict_of
 from .prefetch_scenes import FlatPrices, play, spans
 from .reference_words import Prefetch, Verdict
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_host import reading_ahead_cases
 
 
+@few
 @given(reading_ahead_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)
 
 
+@few
 @given(reading_ahead_cases())
 def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
     """A host that holds every expert in its slots, all of them there, reads nothing ahead."""
@@ -45,6 +47,7 @@ def test_a_prefetch_that_predicts_nothing_is_none(case: Case) -> None:
         assert found.time_ns[category] == ns
 
 
+@few
 @given(reading_ahead_cases())
 def test_where_nothing_is_kept_all_is_read(case: Case) -> None:
     """Each miss that something computes once, and each prefetch that is copied."""

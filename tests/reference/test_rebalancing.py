@@ -18,13 +18,14 @@ from .prices import ToyPrices
 from .reference_words import Config, Rebalance
 from .scenes import scene
 from .serving import Service, reference_server, server
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_concepts import rebalancing_cases
 from .test_scheduler import all_agree, without_foresight
 from .test_serving import services
 from .wiring import engine_case
 
 
+@few
 @given(rebalancing_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     verdict = agree(case)
@@ -32,6 +33,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
         assert run(engine_case(case)).rebalanced == verdict.rebalanced
 
 
+@few
 @given(rebalancing_cases(), services)
 def test_so_they_do_where_a_scheduler_reads_the_clock(case: Case, service: Service) -> None:
     case = without_foresight(case)
@@ -40,6 +42,7 @@ def test_so_they_do_where_a_scheduler_reads_the_clock(case: Case, service: Servi
     all_agree(theirs, case, reference_server(case, service))
 
 
+@few
 @given(rebalancing_cases())
 def test_all_rows_are_computed_wherever_experts_are(case: Case) -> None:
     """Experts that never move compute as many."""
@@ -48,6 +51,7 @@ def test_all_rows_are_computed_wherever_experts_are(case: Case) -> None:
     assert moves.rebalanced[0] <= len(moves.steps) // case.config.rebalance.interval  # type: ignore[union-attr]
 
 
+@few
 @given(rebalancing_cases())
 def test_what_comes_after_the_last_pass_changes_nothing(case: Case) -> None:
     assume(case.config.rebalance is not None)

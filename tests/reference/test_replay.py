@@ -27,7 +27,7 @@ from moesim.metrics.summary import summary
 from moesim.metrics.tables import requests_table, steps_table
 
 from .agreement import assert_same
-from .strategies import Case, cases
+from .strategies import Case, cases, few
 from .wiring import engine_case
 
 QUICK = sorted(policies.components)
@@ -62,6 +62,7 @@ class RareAndFar(CachePolicy):
         return (state[FREQUENCY, expert] << 22) - min(state[NEXT_USE, expert], 1 << 40)
 
 
+@few
 @given(cases())
 def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> None:
     theirs = replace(decided_at_once(engine_case(case), "min"), policy=RareAndFar())
@@ -80,6 +81,7 @@ def test_padded_gating_is_decided_once_for_all_that_do_the_same(
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(cases(), st.sampled_from([1, 40, 200]), st.integers(1, 5))
 def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int) -> None:
     """The state of caches and clocks is carried over."""
@@ -93,6 +95,7 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int
         assert_same(run_replay(theirs), whole)
 
 
+@few
 @given(cases(), st.sampled_from([1, 40]))
 def test_what_is_added_up_as_it_comes_gives_the_same_numbers(case: Case, cells: int) -> None:
     theirs = engine_case(case)

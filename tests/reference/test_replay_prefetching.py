@@ -15,7 +15,7 @@ from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.run import run_replay
 
 from .agreement import assert_same
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
@@ -27,6 +27,7 @@ def prefetching(case: Case) -> EngineCase:
     return theirs
 
 
+@few
 @given(prefetching_cases(), st.sampled_from([1, 40, 200]))
 def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int) -> None:
     """Caches, queues and clocks are carried over."""

@@ -33,7 +33,7 @@ from moesim.workload.serving.state import BEGIN, COUNT, START, STEPS, WHO, State
 from .agreement import assert_same
 from .prices import Ints, ToyCostModel
 from .serving_cases import of_vllm
-from .strategies import cases
+from .strategies import cases, few
 from .test_foreseen import served
 from .test_replay import decided_at_once
 from .wiring import engine_case
@@ -143,6 +143,7 @@ def test_what_is_resident_is_des(case, tiled, every):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(cases() | cases(prompts=True), of_vllm(), TILED, st.sampled_from([1, 2, 4]))
 def test_what_is_served_with_all_resident_is_des(case, serving, tiled, every):
     theirs = resident(decided_at_once(engine_case(case), "lru"), tiled)
@@ -155,6 +156,7 @@ def test_what_is_served_with_all_resident_is_des(case, serving, tiled, every):
     assert_same(played, run_des(asks))
 
 
+@few
 @given(cases(prompts=True), of_vllm(), st.sampled_from([1, 2, 4]))
 def test_what_slots_lack_is_found_in_spans(case, serving, every):
     theirs = decided_at_once(engine_case(case), "lru")

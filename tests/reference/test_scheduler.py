@@ -33,7 +33,7 @@ from .reference_batches import Scheduler, passes_of
 from .reference_words import DECODE, ENCODE, NO_EXPERT, PREFILL, Config, Layer, Model, Verdict
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, reference_arriving, reference_in_parts
-from .strategies import Case, cases
+from .strategies import Case, cases, few
 from .strategies_prefetch import prefetching_cases
 from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
@@ -73,11 +73,13 @@ def test_passes_start_no_earlier_than_they_may(case: Case, scale: int, seed: int
     agree_on_instants(case, scale, seed)
 
 
+@few
 @given(cases(prompts=True), SCALES, st.integers(0, 1 << 32))
 def test_so_do_those_around_the_caches(case: Case, scale: int, seed: int) -> None:
     agree_on_instants(case, scale, seed)
 
 
+@few
 @given(prefetching_cases(), SCALES, st.integers(0, 1 << 32))
 def test_so_do_those_with_prefetches(case: Case, scale: int, seed: int) -> None:
     """Copies go on while the GPUs wait."""
@@ -116,6 +118,7 @@ def cut_up(theirs: EngineCase, cuts: list[int]) -> tuple[EngineCase, list[int]]:
     return replace(theirs, scheduler=in_parts(theirs.schedule, cuts)), cuts
 
 
+@few
 @given(cases() | cases(prompts=True), CUTS, SCALES, st.integers(0, 1 << 32))
 def test_passes_that_come_in_parts(case: Case, cuts: list[int], scale: int, seed: int) -> None:
     case = without_foresight(case)
@@ -125,6 +128,7 @@ def test_passes_that_come_in_parts(case: Case, cuts: list[int], scale: int, seed
     all_agree(theirs, case, reference_in_parts(case, cuts, not_before))
 
 
+@few
 @given(prefetching_cases(), CUTS, SCALES, st.integers(0, 1 << 32))
 def test_prefetches_look_as_far_as_passes_are_known(
     case: Case, cuts: list[int], scale: int, seed: int
@@ -136,6 +140,7 @@ def test_prefetches_look_as_far_as_passes_are_known(
     all_agree(theirs, case, reference_in_parts(case, cuts, not_before))
 
 
+@few
 @given(cases() | cases(prompts=True), CUTS, st.sampled_from([1, 40]), st.integers(1, 5))
 def test_passes_that_wait_for_nothing_are_those_of_a_whole_run(
     case: Case, cuts: list[int], cells: int, block: int
@@ -148,6 +153,7 @@ def test_passes_that_wait_for_nothing_are_those_of_a_whole_run(
         assert_same(run_des(parted), whole)
 
 
+@few
 @given(cases(), st.sampled_from(QUICK), CUTS)
 def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: list[int]) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -203,6 +209,7 @@ def one_by_one(theirs: EngineCase) -> EngineCase:
     return replace(drawn, scheduler=in_parts(theirs.schedule, list(range(1, passes))))
 
 
+@few
 @given(cases())
 def test_draws_go_on(case: Case) -> None:
     theirs = decided_at_once(engine_case(case), "random")
@@ -229,6 +236,7 @@ def not_in_the_past(theirs: EngineCase) -> EngineCase:
     return replace(theirs, scheduler=passes)
 
 
+@few
 @given(prefetching_cases())
 def test_draws_go_on_with_prefetches(case: Case) -> None:
     """What is prefetched before a pass cannot be before the pass was decided: a process of ``des``
@@ -250,6 +258,7 @@ ARRIVALS = st.builds(
 )
 
 
+@few
 @given(cases() | cases(prompts=True), ARRIVALS)
 def test_a_batch_of_those_who_have_arrived(case: Case, arrivals: Arrivals) -> None:
     """What a pass holds depends on when the last one ended."""
@@ -259,6 +268,7 @@ def test_a_batch_of_those_who_have_arrived(case: Case, arrivals: Arrivals) -> No
     all_agree(theirs, case, reference_arriving(case, arrivals))
 
 
+@few
 @given(cases(), st.sampled_from(QUICK), ARRIVALS)
 def test_such_a_batch_decided_at_once(case: Case, policy: str, arrivals: Arrivals) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -267,6 +277,7 @@ def test_such_a_batch_decided_at_once(case: Case, policy: str, arrivals: Arrival
     assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(prefetching_cases(), ARRIVALS)
 def test_such_a_batch_with_prefetches(case: Case, arrivals: Arrivals) -> None:
     case = without_foresight(case)

@@ -16,11 +16,12 @@ from moesim.engine.replay.run import run_replay
 from .judge_serving import Settings
 from .served_by_vllm import agree_on_served, never_ends, served_by_vllm, serving_of
 from .serving_cases import ServingCase, Wish
-from .strategies import cases
+from .strategies import cases, few
 from .test_scheduler import without_foresight
 from .wiring import engine_case
 
 
+@few
 @given(served_by_vllm())
 def test_both_engines_and_the_reference_serve_alike(both):
     agree_on_served(*both)

@@ -29,7 +29,7 @@ from .prices import ToyPrices
 from .reference_words import Config
 from .scenes import scene
 from .serving import Service, Wish, reference_server, server
-from .strategies import Case, cases
+from .strategies import Case, cases, few
 from .strategies_prefetch import prefetching_cases
 from .test_replay import QUICK, decided_at_once
 from .test_scheduler import all_agree, without_foresight
@@ -68,11 +68,13 @@ def test_passes_hold_answers_and_prompts(case: Case, service: Service) -> None:
     agree_on_service(case, service)
 
 
+@few
 @given(prefetching_cases(), services)
 def test_so_do_those_with_prefetches(case: Case, service: Service) -> None:
     agree_on_service(case, service)
 
 
+@few
 @given(cases(), st.sampled_from(QUICK), services)
 def test_so_do_those_that_are_decided_at_once(case: Case, policy: str, service: Service) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -97,16 +99,19 @@ def captured(draw: st.DrawFn, case: Case) -> Case:
 CAPTURED = (cases() | cases(prompts=True)).flatmap(captured)
 
 
+@few
 @given(CAPTURED, services)
 def test_passes_are_captured_by_their_kind_and_size(case: Case, service: Service) -> None:
     agree_on_service(case, service)
 
 
+@few
 @given(prefetching_cases().flatmap(captured), services)
 def test_so_are_those_with_prefetches(case: Case, service: Service) -> None:
     agree_on_service(case, service)
 
 
+@few
 @given(CAPTURED, st.sampled_from(QUICK), services)
 def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, service: Service) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -201,6 +206,7 @@ def test_prompts_that_stream_from_two_tokens_on_by_hand() -> None:
 SIMPLE = ["lru", "lfu", "fifo", "lifo", "random"]
 
 
+@few
 @given(
     cases() | cases(prompts=True),
     services,

@@ -17,7 +17,7 @@ from .prices import ToyPrices
 from .reference import reference
 from .reference_words import Config, Software
 from .scenes import scene
-from .strategies import POLICIES, Case, cases, of_few_policies, ways
+from .strategies import POLICIES, Case, cases, few, of_few_policies, ways
 from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
@@ -43,11 +43,13 @@ def test_all_agree(case: Case, initial: str) -> None:
     agree(replace(case, config=replace(case.config, initial=initial)))
 
 
+@few
 @given(cases(prompts=True))
 def test_all_agree_around_the_caches(case: Case) -> None:
     agree(skipping(case))
 
 
+@few
 @given(prefetching_cases())
 def test_all_agree_on_prefetches(case: Case) -> None:
     """What was predicted is there, or on its way; the rest is skipped."""

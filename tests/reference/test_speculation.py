@@ -11,7 +11,7 @@ from hypothesis import given
 from .agreement import agree, verdict_of
 from .reference_batches import passes_of
 from .reference_words import DECODE, Config
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_concepts import speculating_cases
 
 
@@ -20,6 +20,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)
 
 
+@few
 @given(speculating_cases())
 def test_every_token_is_decoded_once_whatever_is_accepted(case: Case) -> None:
     """Drafts change how many steps there are, not what is said; none accepted saves no step."""
@@ -40,6 +41,7 @@ def test_every_token_is_decoded_once_whatever_is_accepted(case: Case) -> None:
             )
 
 
+@few
 @given(speculating_cases())
 def test_whose_experts_rejected_drafts_need_moves_no_step(case: Case) -> None:
     """Nor a place, nor what is kept; and where all drafts are right none is rejected."""

@@ -25,7 +25,7 @@ from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 
 from .agreement import assert_same
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_host import storage_cases
 from .test_handled import SCOPES
 from .test_one_row import one_row
@@ -58,6 +58,7 @@ def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) ->
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(storage_cases(), st.data(), st.sampled_from([1, 40]))
 def test_passes_of_a_row_are_added_up_as_they_come(
     case: Case, data: st.DataObject, cells: int

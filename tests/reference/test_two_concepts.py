@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from .agreement import agree
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_together import CONCEPTS, concept_cases, concepts_of
 
 
+@few
 @given(concept_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)

@@ -10,7 +10,7 @@ from .agreement import agree, verdict_of
 from .prices import ToyPrices
 from .reference_words import Config, Software
 from .scenes import scene
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_concepts import unpacking_cases
 
 
@@ -19,6 +19,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)
 
 
+@few
 @given(unpacking_cases())
 def test_every_expert_of_the_gpu_is_unpacked_once_in_a_step(case: Case) -> None:
     """And each kernel is as without it, where nothing is decided by what kernels take."""

@@ -10,15 +10,17 @@ from .agreement import agree, verdict_of
 from .prices import ToyPrices
 from .reference_words import Config, Layer, Model, Prefetch, Variant
 from .scenes import scene
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_variants import prefetching_variants
 
 
+@few
 @given(prefetching_variants())
 def test_all_agree(case: Case) -> None:
     agree(case)
 
 
+@few
 @given(prefetching_variants())
 def test_a_prefetch_that_predicts_nothing_is_none(case: Case) -> None:
     nothing = replace(case.config.prefetch, kind="oracle", recall=0.0, precision=1.0, cost=0)

@@ -13,11 +13,12 @@ from moesim.engine.replay.quick.varied_program import is_varied
 from moesim.engine.replay.run import run_replay
 
 from .agreement import assert_same
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_variants import variant_cases
 from .wiring import engine_case
 
 
+@few
 @given(variant_cases(alone=False), st.sampled_from(["layer", "step", "summary"]))
 def test_variants_decided_at_once(case: Case, records: str) -> None:
     one = engine_case(case)

@@ -23,7 +23,7 @@ from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 
 from .agreement import assert_same
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_variants import variant_cases
 from .test_one_row import one_row
 
@@ -63,6 +63,7 @@ def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) ->
         np.testing.assert_array_equal(getattr(found.fates, name), getattr(others.fates, name))
 
 
+@few
 @given(variant_cases(), st.data(), st.sampled_from([1, 40]))
 def test_passes_of_a_row_are_added_up_as_they_come(
     case: Case, data: st.DataObject, cells: int

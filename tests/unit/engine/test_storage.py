@@ -269,17 +269,16 @@ def test_memory_behind_cxl_is_nearer_than_a_drive() -> None:
     assert near["storage_wait_ms"] < far["storage_wait_ms"]
 
 
-def curve_of(experiment: dict[str, Any], policy: str, column: str) -> dict[int, float]:
+def curves_of(experiment: dict[str, Any], policy: str, *columns: str) -> list[dict[int, float]]:
     """By experts that memory has room for."""
     curve = host_curve(experiment, policy=[policy])
-    return dict(zip(curve["experts"].tolist(), curve[column].tolist(), strict=True))
+    room = curve["experts"].tolist()
+    return [dict(zip(room, curve[column].tolist(), strict=True)) for column in columns]
 
 
 @pytest.mark.parametrize("policy", ["lru", "lfu", "fifo", "static"])
 def test_a_curve_has_the_hits_of_runs(policy: str) -> None:
-    hits, reads, size = (
-        curve_of(ONE, policy, column) for column in ("hit_ratio", "reads_per_token", "bytes")
-    )
+    hits, reads, size = curves_of(ONE, policy, "hit_ratio", "reads_per_token", "bytes")
     for room in (20, 300):
         host = {"capacity": f"{int(size[room])} B", "policy": {"kind": policy}}
         found = run(with_experts(host=host)).summary
@@ -294,7 +293,7 @@ def test_a_policy_that_is_asked_for_twice_has_one_curve() -> None:
 
 def test_a_curve_of_one_memory_has_the_hits_of_a_pool() -> None:
     """And LRU's cliff is where a pass fits: 24 layers of 4 experts."""
-    hits, size = (curve_of(ONE_MEMORY, "lru", column) for column in ("hit_ratio", "bytes"))
+    hits, size = curves_of(ONE_MEMORY, "lru", "hit_ratio", "bytes")
     policy = {"kind": "lru", "scope": "global"}
     for room in (30, 300):
         pool = {"capacity": f"{int(size[room])} B", "policy": policy}
