@@ -18,6 +18,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Nor do the five searches with which pytest ends."""
+    gc.freeze()
+
+
 settings.register_profile(
     "desk", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
