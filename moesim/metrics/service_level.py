@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from moesim.config.params import Params
 from moesim.config.units import Duration
 
 Limit = Annotated[Duration, Field(gt=0)] | None
+COUNTED = r"^\s*([0-9]+)\s+requests?\s*$"
+
+
+def _counted(value: Any) -> Any:
+    """The number of ``100 requests``."""
+    found = re.match(COUNTED, value) if isinstance(value, str) else None
+    return int(found[1]) if found else value
+
+
+Requests = Annotated[
+    int,
+    Field(ge=0),
+    BeforeValidator(_counted),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": COUNTED}]}
+    ),
+]
 DIMENSIONS = ("ttft", "tpot", "e2el")
 MS = 1e6
 
@@ -30,9 +48,8 @@ class Service(Params):
     """What is asked of a service, and from which request on its latencies count."""
 
     slo: Slo = Field(default=Slo(), description="What makes a request good (request_goodput).")
-    warm_up: int | None = Field(
+    warm_up: Requests | None = Field(
         default=None,
-        ge=0,
         description="Requests, in order of arrival, that latencies and slo_attainment leave out; "
         "by default none, and intervals as many as MSER-5 says.",
     )

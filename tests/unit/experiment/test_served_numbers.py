@@ -291,3 +291,14 @@ def test_prompts_are_made_tokens_on_their_way(arrivals: dict[str, Any], tmp_path
         ends = table.arrival_ns + table.e2el_ms * 1e6
         assert table.arrival_ns[1:].to_numpy() == pytest.approx(ends[:-1].to_numpy())
         assert (table.ttft_queue_ms == 0).all()
+
+
+@pytest.mark.parametrize(("written", "count"), [(3, 3), ("3 requests", 3), ("1 request", 1)])
+def test_the_warm_up_is_so_many_requests(written, count):
+    assert experiment_of(POISSON, serving={"warm_up": written}).serving.warm_up == count
+
+
+@pytest.mark.parametrize("written", ["3 seconds", "-1 requests", -1, "requests"])
+def test_other_warm_ups_are_refused(written):
+    with pytest.raises(InputError, match=r"serving\.warm_up: "):
+        experiment_of(POISSON, serving={"warm_up": written})
