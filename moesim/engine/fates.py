@@ -120,16 +120,25 @@ class Ledger:
         """Those of passes from ``first`` on, by the ``fate`` int8[passes, MoE layers,
         ``Routing.numbers``] of each expert, and what unpacking took, int64[passes, gpus].
         """
-        schedule, last = self.case.schedule, first + len(fate)
-        self._unpacking.append(unpacking_ns)
-        span = slice(schedule.offsets[first], schedule.offsets[last])
-        request = schedule.request[span].astype(np.int64)
+        last, _ = first + len(fate), self.unpacked(unpacking_ns)
         _, weights, of_pass = self.routing.chosen_weights(first, last)
-        ids = self.routing.numbered(first, last)
+        ids, request = self.routing.numbered(first, last), self.requests(first, last)
+        add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
+
+    def unpacked(self, unpacking_ns: Ints) -> Ints:
+        """Take what unpacking takes in the next passes, int64[passes, gpus]."""
+        self._unpacking.append(unpacking_ns)
+        return unpacking_ns
+
+    def requests(self, first: int, last: int) -> Ints:
+        """The requests of the tokens of passes first:last, for which there is room then."""
+        schedule = self.case.schedule
+        span = slice(schedule.offsets[first], schedule.offsets[last])
+        request: Ints = schedule.request[span].astype(np.int64)
         if (more := int(request.max(initial=-1)) + 1 - self.by_request.shape[1]) > 0:
             room = np.zeros((2, more, len(self.names)), np.int64)
             self.by_request = np.concatenate((self.by_request, room), axis=1)
-        add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
+        return request
 
     @property
     def total(self) -> Fates:

@@ -16,6 +16,7 @@ from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.replay.clock.loop import play_decided
+from moesim.engine.replay.clock.varied import play_varied
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
@@ -118,7 +119,7 @@ def _compile(case: Case, program: Any) -> None:
     if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
         return
-    code_of(play_decided)
+    code_of(play_varied if program is VariedRowsProgram else play_decided)
     if program is VariedRowsProgram:
         vary_rows_of(case.trace.top_k)
     elif program is VariedProgram:

@@ -26,9 +26,10 @@ def share_before(weights: Any) -> Any:
             for i in range(len(of_token)):
                 part = 0
                 for j in range(len(of_token)):
-                    if of_token[j] > of_token[i] or (of_token[j] == of_token[i] and j < i):
-                        part += of_token[j]
-                before[t, layer, i] = part * SCORE_UNIT // max(whole, 1)
+                    more = of_token[j] > of_token[i] or (of_token[j] == of_token[i] and j < i)
+                    part += of_token[j] if more else 0
+                if part > 0:
+                    before[t, layer, i] = part * SCORE_UNIT // whole
     return before
 
 

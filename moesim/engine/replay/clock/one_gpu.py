@@ -72,24 +72,24 @@ _INT = types.int64
 MISSES = types.uint16[:, ::1]
 ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 4)
 _TUPLE: Any = types.UniTuple
-_BROUGHT = _TUPLE(_INT, 4)
+BROUGHT = _TUPLE(_INT, 4)
 """The time and cursor of a GPU, when its copy engine is free, and when a launch's copies are there,
 -1 without one.
 """
-_WORK = _TUPLE(_INT, 5)
+WORK = _TUPLE(_INT, 5)
 """Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""
-_BRING = _BROUGHT(FIXED, ONE_LAUNCH, GPUS, TABLE, *[_INT] * 7)
+_BRING = BROUGHT(FIXED, ONE_LAUNCH, GPUS, TABLE, *[_INT] * 7)
 ONE = 0
 """The GPU."""
 
 
-@inlined(_WORK(ONE_LAUNCH, _INT, _INT))
+@inlined(WORK(ONE_LAUNCH, _INT, _INT))
 def _loaded_work(works: Any, p: int, moe: int) -> Any:
     """What a layer has to do whose misses are loaded."""
     return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe, 0], 0, 0
 
 
-@inlined(_WORK(ONE_LAUNCH, _INT, _INT))
+@inlined(WORK(ONE_LAUNCH, _INT, _INT))
 def _handled_work(works: Any, p: int, moe: int) -> Any:
     """What follows from how many miss."""
     misses = np.int64(works.misses[p, moe])

@@ -9,10 +9,15 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case
 from moesim.engine.fates import Ledger
+from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.replay.clock.one_gpu import Launched
+from moesim.engine.replay.clock.varied import VariedLaunches, play_varied
+from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import (
     MORE_THAN_ANY,
     numbered_as_they_are,
@@ -23,17 +28,12 @@ from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.varied import (
     ACCESS_HITS,
     ACTIVATED,
-    COPIES,
     HITS,
-    LAID,
-    LAUNCHES,
     MISSED,
-    MOST_LAUNCHES,
     SKIPPED_ROWS,
     SKIPPED_WEIGHT,
     TABLE,
     WEIGHT,
-    Laid,
 )
 from moesim.engine.replay.quick.varied_program import Varied, VariedProgram, is_varied
 from moesim.memory.choices.base import Seen
@@ -45,13 +45,15 @@ from moesim.runtime.compiled import built_in, record, specialised, types
 
 class Rows(NamedTuple):
     """The choices ``ids`` uint16[passes, MoE layers, k] of passes of a row each, their ``scores``
-    and gate ``weights`` int64 (or nothing), and the ``limits`` int64[variants] of scores.
+    and gate ``weights`` int64, the ``limits`` int64[variants] of scores, and the ``request`` of
+    each row.
     """
 
     ids: Any
     scores: Any
     weights: Any
     limits: Any
+    request: Any
 
 
 class Stacks(NamedTuple):
@@ -66,12 +68,39 @@ class Stacks(NamedTuple):
     needed: Any
 
 
-_CUBE, _FLAT = types.int64[:, :, ::1], types.int64[::1]
-ROWS = record(Rows, types.uint16[:, :, ::1], _CUBE, _CUBE, _FLAT)
+class Filled(NamedTuple):
+    """What is filled in: ``needs``, ``misses``, ``copy_at`` and ``copy_ns`` as of
+    ``VariedLaunches``, ``rows`` int64[passes, layers, 1] that are executed, and ``counts`` as of
+    ``Laid``; and what is added to: how many launches ``used`` so many experts, int64[MoE layers,
+    variants, 1 + k], how many copies of each form were made, ``copied`` int64[MoE layers, forms],
+    the fates ``by_layer`` and ``by_request`` as a ``Ledger`` has them, and what unpacking takes,
+    ``unpacking`` int64[passes, 1].
+    """
+
+    needs: Any
+    misses: Any
+    copy_at: Any
+    copy_ns: Any
+    rows: Any
+    counts: Any
+    used: Any
+    copied: Any
+    by_layer: Any
+    by_request: Any
+    unpacking: Any
+
+
+_CUBE, _FLAT, _TABLE = types.int64[:, :, ::1], types.int64[::1], types.int64[:, ::1]
+_NUMBERS = types.uint16[:, :, ::1]
+ROWS = record(Rows, _NUMBERS, _CUBE, _CUBE, _FLAT, _FLAT)
 STACKS = record(
     Stacks, types.uint16[:, ::1], types.uint16[:, :, :, ::1], _FLAT, types.uint16[:, ::1]
 )
-VARY_ROWS = types.void(TABLE, SERVING, ROWS, STACKS, LAID)
+FILLED = record(
+    Filled, _NUMBERS, _NUMBERS, _TABLE, _FLAT, _CUBE, types.int64[:, :, :, ::1], _CUBE, _TABLE,
+    _CUBE, _CUBE, _TABLE,
+)  # fmt: skip
+VARY_ROWS = types.int64(TABLE, SERVING, ROWS, STACKS, FILLED)
 """The signature of what ``vary_rows_with`` makes."""
 
 
@@ -81,13 +110,12 @@ def _serve(serving: Any, rows: Any, stacks: Any, step: int, layer: int, served: 
     limits, slots, lines = rows.limits, stacks.slots[layer], stacks.lines[layer]
     for i in range(rows.ids.shape[2]):
         expert, wants = rows.ids[step, layer, i], 0
-        while wants < len(limits) and rows.scores[step, layer, i] > limits[wants]:
-            wants += 1
+        for variant in range(len(limits)):
+            wants += rows.scores[step, layer, i] > limits[variant]
         best = serving.loaded[wants]
-        last = len(slots) if serving.worse else min(wants + 1, len(slots))
-        for variant in range(last - 1, -1, -1):
-            if lines[variant, expert // LANES, expert % LANES] < slots[variant]:
-                best = variant
+        for variant in range(len(slots) - 1, -1, -1):
+            there = lines[variant, expert // LANES, expert % LANES] < slots[variant]
+            best = variant if there and (variant <= wants or serving.worse) else best
         served[i] = best
 
 
@@ -103,110 +131,109 @@ def _form_of(serving: Any, stacks: Any, layer: int, expert: int, variant: int) -
 
 
 @built_in
-def _count(rows: Any, table: Any, served: Any, step: int, layer: int, out: Any) -> None:
-    """Count what was chosen by who ``served`` it, but for hits and misses."""
-    row, top_k = layer if out.counts.shape[2] > 1 else 0, rows.ids.shape[2]
-    skipped = weight = skipped_weight = 0
-    weighs = rows.weights.shape[0] > 0
-    for i in range(top_k):
-        out.fate[step, layer, rows.ids[step, layer, i]] = served[i]
-        own = rows.weights[step, layer, i] if weighs else 0
-        weight += own
-        if served[i] == table.out:
-            skipped += 1
-            skipped_weight += own
-    if skipped > 0:
-        out.counts[MISSED + table.out, step, row, 0] += skipped
-        out.counts[SKIPPED_ROWS, step, row, 0] += skipped
-        out.counts[SKIPPED_WEIGHT, step, row, 0] += skipped_weight
-    out.counts[ACTIVATED, step, row, 0] += top_k
-    out.counts[WEIGHT, step, row, 0] += weight
-    out.rows[step, layer if out.rows.shape[1] > 1 else 0, 0] += top_k - skipped
+def _add_fates(rows: Any, served: Any, step: int, layer: int, fate: int, out: Any) -> Any:
+    """Count the choices of a row that had such a ``fate``, and their weight; returns both."""
+    number, weight, request = 0, 0, rows.request[step]
+    for i in range(rows.ids.shape[2]):
+        number += served[i] == fate
+        weight += rows.weights[step, layer, i] if served[i] == fate else 0
+    out.by_layer[0, layer, fate] += number
+    out.by_layer[1, layer, fate] += weight
+    out.by_request[0, request, fate] += number
+    out.by_request[1, request, fate] += weight
+    return number, weight
 
 
 @built_in
-def _choose(ids: Any, served: Any, variant: int, lines: Any, needed: Any) -> int:
-    """Fill in the experts of a row that a ``variant`` ``served``, ascending, and where they stand
-    in its ``lines``; how many.
+def _leave_out(rows: Any, out_as: int, served: Any, step: int, layer: int, out: Any) -> None:
+    """Count what of a row nothing serves, and whose weight is lost."""
+    row, weight = layer if out.counts.shape[2] > 1 else 0, 0
+    skipped, lost = _add_fates(rows, served, step, layer, out_as, out)
+    for i in range(rows.ids.shape[2]):
+        weight += rows.weights[step, layer, i]
+    out.counts[WEIGHT, step, row, 0] += weight
+    out.counts[HITS, step, row, 0] -= skipped
+    out.counts[MISSED + out_as, step, row, 0] += skipped
+    out.counts[SKIPPED_ROWS, step, row, 0] += skipped
+    out.counts[SKIPPED_WEIGHT, step, row, 0] += lost
+    out.rows[step, row, 0] -= skipped
+
+
+@built_in
+def _choose(ids: Any, served: Any, variant: int, lines: Any, ascending: bool, needed: Any) -> None:
+    """Fill in the experts of a row that a ``variant`` ``served``, ``ascending`` where copies of
+    them may differ, and where they stand in its ``lines``.
     """
     number = 0
     for i in range(len(ids)):
-        if served[i] == variant:
-            expert, place = ids[i], number
-            while place > 0 and needed[0, place - 1] > expert:
-                needed[0, place] = needed[0, place - 1]
-                place -= 1
-            needed[0, place] = expert
-            number += 1
+        expert, place = ids[i], number
+        here = served[i] == variant
+        while ascending and here and place > 0 and needed[0, place - 1] > expert:
+            needed[0, place] = needed[0, place - 1]
+            place -= 1
+        needed[0, place] = expert
+        number += here
     for i in range(needed.shape[1]):
         if i >= number:
             needed[0, i] = needed[1, i] = 0
         else:
             needed[1, i] = lines[needed[0, i] // LANES, needed[0, i] % LANES]
-    return number
 
 
 @built_in
 def _launch(
-    table: Any, serving: Any, stacks: Any, at: Any, number: int, launch: int, out: Any
+    table: Any, serving: Any, stacks: Any, at: Any, number: int, copies: int, out: Any
 ) -> int:
-    """A launch of a ``number`` of needed experts, and its copies; returns how many of them hit.
-    ``at``: the step, the MoE layer and the variant.
+    """A launch of a ``number`` of needed experts, and its copies behind so many ``copies``; returns
+    how many there are then. ``at``: the step, the MoE layer, the variant, and whether copies of it
+    may ``differ``.
     """
-    step, layer, variant = at
-    filled, row, hits = out.filled, layer if out.counts.shape[2] > 1 else 0, 0
-    launches, copies, unpacking = filled[LAUNCHES], filled[COPIES], 0
+    step, layer, variant, differ = at
+    row, first, unpacking = layer if out.counts.shape[2] > 1 else 0, copies, 0
     for i in range(number):
-        form = variant
-        if stacks.needed[1, i] < stacks.slots[layer, variant]:
-            hits += 1
-        else:
+        form, missed = variant, stacks.needed[1, i] >= stacks.slots[layer, variant]
+        if differ and missed:
             form = _form_of(serving, stacks, layer, stacks.needed[0, i], variant)
-            out.copy_launch[copies], out.copy_ns[copies] = launch, table.copy_ns[layer, form]
-            out.copy_wait[copies] = -1 if table.overlap else launch - 1
-            out.copied[layer, form] += 1
-            out.counts[MISSED + form, step, row, 0] += 1
-            copies += 1
+        out.copy_ns[copies] = table.copy_ns[layer, form]
+        out.copied[layer, form] += missed
+        out.counts[MISSED + form, step, row, 0] += missed
+        copies += missed
         unpacking += table.unpacking_ns[layer, form]
     out.unpacking[step, 0] += unpacking
-    out.launch_ones[launches], out.launch_kind[launches] = number, table.kinds[layer, variant]
-    filled[LAUNCHES], filled[COPIES] = launches + 1, copies
-    filled[MOST_LAUNCHES] = max(filled[MOST_LAUNCHES], launch + 1)
-    return hits
+    out.needs[step, layer, variant], out.misses[step, layer, variant] = number, copies - first
+    out.used[layer, variant, number] += 1
+    return copies
 
 
-def vary_rows_with(room: int) -> Callable[..., None]:
+def vary_rows_with(room: int) -> Callable[..., int]:
     """What decides passes of a row each that choose at most ``room`` experts, a multiple of
     TOGETHER.
     """
 
-    def vary_rows(table: Any, serving: Any, rows: Any, stacks: Any, out: Any) -> None:
-        """Every layer of the passes, which use all of what ``lay_out`` fills in."""
+    def vary_rows(table: Any, serving: Any, rows: Any, stacks: Any, out: Any) -> int:
+        """Every layer of the passes, which have all of what is ``Filled``; how many copies."""
         passes, layers, _ = rows.ids.shape
-        served, needed, filled = stacks.served, stacks.needed, out.filled
-        for layer in range(layers):
-            row = layer if out.counts.shape[2] > 1 else 0
-            launches, copies = filled[LAUNCHES], filled[COPIES]
-            out.launch_base[layer], out.copy_base[layer] = launches, copies
-            out.step_launches[layer, 0] = out.step_copies[layer, 0] = 0
-            for step in range(passes):
+        served, needed, copies = stacks.served, stacks.needed, 0
+        differ = len(out.copied[0]) > stacks.slots.shape[1] + (table.out >= 0)
+        for step in range(passes):
+            for layer in range(layers):
+                row, first = layer if out.counts.shape[2] > 1 else 0, copies
+                out.copy_at[step, layer] = copies
                 _serve(serving, rows, stacks, step, layer, served)
-                _count(rows, table, served, step, layer, out)
-                launch = hits = 0
+                if table.out >= 0:
+                    _leave_out(rows, table.out, served, step, layer, out)
                 for variant in range(stacks.slots.shape[1]):
-                    lines = stacks.lines[layer, variant]
-                    number = _choose(rows.ids[step, layer], served, variant, lines, needed)
+                    number, _ = _add_fates(rows, served, step, layer, variant, out)
+                    out.needs[step, layer, variant] = 0
                     if number == 0:
                         continue
-                    hits += _launch(
-                        table, serving, stacks, (step, layer, variant), number, launch, out
-                    )
-                    launch += 1
+                    lines = stacks.lines[layer, variant]
+                    _choose(rows.ids[step, layer], served, variant, lines, differ, needed)
+                    at = step, layer, variant, differ
+                    copies = _launch(table, serving, stacks, at, number, copies, out)
                     move_up(lines, needed[0], needed[1], number, room)
-                out.counts[HITS, step, row, 0] += hits
-                out.counts[ACCESS_HITS, step, row, 0] += hits
-                out.step_launches[layer, step + 1] = filled[LAUNCHES] - launches
-                out.step_copies[layer, step + 1] = filled[COPIES] - copies
+                out.counts[HITS, step, row, 0] -= copies - first
+        return copies
 
     return vary_rows
 
@@ -241,19 +268,44 @@ class VariedRows(Varied):
             slots.astype(np.uint16), lines, np.zeros(top_k, np.int64),
             np.zeros((2, room_for(top_k)), np.uint16),
         )  # fmt: skip
+        self._used = np.zeros((layers, count, 1 + top_k), np.int64)
+        self._kernel_ns = self.launches.ones_ns[self.launches.of_variants, : 1 + top_k]
 
-    def _laid(self, first: int, last: int) -> Laid:
+    def made(self, first: int, last: int) -> Made:
         """See ``Varied``."""
         ids, weights, _ = self.shared.routing.chosen_weights(first, last)
         scores = self.variants.choice.scores(Seen(ids, weights, self.residencies.usage))
+        request = self.ledger.requests(first, last)
         rows = Rows(
             np.ascontiguousarray(ids), np.ascontiguousarray(scores),
-            np.ascontiguousarray(weights if self.weighs else weights[:0]), self.residencies.limits,
+            np.ascontiguousarray(weights), self.residencies.limits, request,
         )  # fmt: skip
-        shape = (last - first, self.shared.finder.kept_rows, 1)
-        out = self._room(ids.size, np.zeros(shape, np.int64))
-        self._vary_rows(self.how.table, self.how.serving, rows, self._stacks, out)
-        return out
+        out = self._filled(first, ids)
+        copies = self._vary_rows(self.how.table, self.how.serving, rows, self._stacks, out)
+        out.counts[ACCESS_HITS] = out.counts[HITS]
+        works = VariedLaunches(*out[:3], out.copy_ns[:copies], self._kernel_ns)
+        return Made(out.rows, out.counts, Launched(play_varied, works, copies), 1)
+
+    def _filled(self, first: int, ids: NDArray[np.uint16]) -> Filled:
+        """What passes from ``first`` on begin with, which choose ``ids``."""
+        (passes, layers, top_k), finder = ids.shape, self.shared.finder
+        of_all = np.int64(top_k * layers // finder.kept)
+        counts = np.zeros((len(self.counted), passes, finder.kept, 1), np.int64)
+        counts[ACTIVATED] = counts[HITS] = of_all
+        needs, misses = np.empty((2, passes, layers, self._used.shape[1]), np.uint16)
+        unpacking = self.ledger.unpacked(np.zeros((passes, 1), np.int64))
+        return Filled(
+            needs, misses, np.empty((passes, layers), np.int64), np.empty(ids.size, np.int64),
+            np.full((passes, finder.kept_rows, 1), of_all), counts, self._used, self.copied,
+            self.ledger.by_layer, self.ledger.by_request, unpacking,
+        )  # fmt: skip
+
+    def settle(self, work: LayerWork) -> None:
+        """See ``Varied``."""
+        np.add.at(
+            self.launches.ones[:, : self._used.shape[2]], self.launches.of_variants, self._used
+        )
+        super().settle(work)
 
 
 class VariedRowsProgram(VariedProgram):
