@@ -93,7 +93,8 @@ class MoeSpec:
 
     ``shared`` serves every token (several shared experts are one network of their joint width, and
     its gate is counted in it). The router's parameters include its bias or score correction.
-    ``mean_choices`` is how many experts a token takes on average, where that is not ``top_k``.
+    ``mean_choices`` is how many experts a token takes on average, where that is not ``top_k``: no
+    price but that of experts reads it.
     """
 
     experts: int

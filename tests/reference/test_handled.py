@@ -1,5 +1,5 @@
-"""Passes of a row each on one GPU under LRU whose misses are not all loaded, of which nothing is
-kept but their numbers, against `des`.
+"""Passes of a row each on one GPU under LRU whose misses are not all loaded, or whose rows choose
+fewer experts than they may, of which nothing is kept but their numbers, against `des`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 from unittest.mock import patch
 
+import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -23,12 +24,15 @@ from moesim.memory.misses import registry
 from moesim.memory.policies.lru import Lru
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
+from moesim.trace.routing import NO_EXPERT, RoutingTrace
 
 from .agreement import assert_same
 from .strategies import Case, cases, few
 from .test_one_row import one_row, taken
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
+    ("load", {}),
+    ("skip", {}),
     ("cpu", {}),
     ("zero_copy", {}),
     ("cheapest", {}),
@@ -45,6 +49,8 @@ def handled(case: Case, draw: Any) -> EngineCase:
     hold some experts at first, or, where nothing is loaded, less than a token needs.
     """
     theirs, (kind, parameters) = one_row(case, draw), draw(st.sampled_from(WAYS))
+    if kind == "load" or draw(st.booleans()):
+        theirs = replace(theirs, trace=_fewer(theirs.trace, draw))
     miss = registry.get(kind)(**parameters)
     slots = theirs.slots if miss.loads else theirs.slots // draw(st.sampled_from([1, 2, 8]))
     bandwidths = draw(st.sampled_from([(1, 1), (1, 3), (4, 1)]))
@@ -53,6 +59,14 @@ def handled(case: Case, draw: Any) -> EngineCase:
     theirs = replace(theirs, policy=Lru(scope=draw(st.sampled_from(SCOPES))))
     assume(maker_of(theirs, None) is HandledRows)
     return theirs
+
+
+def _fewer(trace: RoutingTrace, draw: Any) -> RoutingTrace:
+    """The trace without some of its choices."""
+    ids = trace.expert_ids.copy()
+    left = draw(st.lists(st.booleans(), min_size=ids.size, max_size=ids.size))
+    ids.reshape(-1)[np.array(left, np.bool_)] = NO_EXPERT
+    return replace(trace, expert_ids=ids)
 
 
 @given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))

@@ -20,6 +20,9 @@ from moesim.engine.replay import run
 from moesim.engine.replay.quick import made, shared
 from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick.one_launch import (
+    ALIKE,
+    ALL,
+    FEWER,
     chosen_apart,
     have_one_launch,
     may_have_one_launch,
@@ -131,15 +134,15 @@ def test_any_two_choices_are_compared(top_k: int) -> None:
     """Also the last ones; those of other layers may be the same."""
     ids = np.tile(np.arange(top_k, dtype=np.uint16), (3, 4, 1))
     rows = np.array([2, 0])
-    assert chosen_apart(ids, rows)
+    assert chosen_apart(ids, rows) == ALL
     for one in range(top_k):
         for other in range(top_k):
             changed = ids.copy()
             changed[0, 3, other] = one
-            assert chosen_apart(changed, rows) == (one == other)
-            assert chosen_apart(changed, rows[:1])
+            assert chosen_apart(changed, rows) == (ALL if one == other else ALIKE)
+            assert chosen_apart(changed, rows[:1]) == ALL
     ids[2, 3, top_k - 1] = NO_EXPERT
-    assert not chosen_apart(ids, rows)
+    assert chosen_apart(ids, rows) == FEWER
 
 
 @given(cases(), st.data())

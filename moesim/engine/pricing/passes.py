@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from moesim.engine.pricing.terms import (
 )
 from moesim.engine.routing import end_of_block
 from moesim.hardware.charge import Charge, Shapes, Stage
-from moesim.model.spec import LayerSpec
+from moesim.model.spec import LayerSpec, kinds_of
 from moesim.trace.routing import Phase
 from moesim.workload.going_on import GoingOn
 from moesim.workload.schedule import AttentionSums, over_groups, requests_of_steps
@@ -46,7 +47,7 @@ class Pricing:
         self.case, self.experts, self.provenance = case, experts, provenance
         self.setting = setting_of(case)
         layers = case.model.layers
-        self.kinds, numbers = case.model.kinds
+        self.kinds, numbers = kinds_of(map(_beside_experts, layers))
         of_layer = np.array(numbers)
         self.places = [np.flatnonzero(of_layer == kind) for kind in range(len(self.kinds))]
         self.moe_place = np.cumsum([layer.moe is not None for layer in layers]) - 1
@@ -250,6 +251,15 @@ class Pricing:
         return (*apart, group.longest) if waits else apart
 
 
+def _beside_experts(layer: LayerSpec) -> LayerSpec:
+    """``layer`` as what is priced here knows it: how many experts its tokens take on average tells
+    the experts alone, but whether they choose at all.
+    """
+    if layer.moe is None or layer.moe.mean_choices is None:
+        return layer
+    return replace(layer, moe=replace(layer.moe, mean_choices=float(layer.moe.top_k)))
+
+
 def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
     """Which of the MoE layers ``places``, all alike, have the same ``rows`` and ``capacity``: all
     their terms cost the same.
@@ -258,13 +268,8 @@ def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
     told = [one for one in (rows, capacity) if one.strides[1]]  # else all layers are one
     if all((one[:, places] == one[:, first]).all() for one in told):
         return [list(range(len(places)))]
-    groups: list[list[int]] = []
+    groups: dict[bytes, list[int]] = {}
     for number, place in enumerate(places.tolist()):
-        for group in groups:
-            like = places[group[0]]
-            if all(np.array_equal(one[:, like], one[:, place]) for one in (rows, capacity)):
-                group.append(number)
-                break
-        else:
-            groups.append([number])
-    return groups
+        own = rows[:, place].tobytes() + capacity[:, place].tobytes()
+        groups.setdefault(own, []).append(number)
+    return list(groups.values())

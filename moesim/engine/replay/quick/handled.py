@@ -1,5 +1,6 @@
-"""Passes of a row each on one GPU under LRU whose misses are not all loaded: as experts have a row
-each, what is to do for a layer, and which of its misses are loaded, follows from their number.
+"""Passes of a row each on one GPU under LRU whose misses are not all loaded, or whose rows do not
+choose as many experts each: as experts have a row each, what is to do for a layer, and which of its
+misses are loaded, follows from these numbers.
 """
 
 from __future__ import annotations
@@ -14,27 +15,31 @@ from moesim.engine.layout import Active
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_handled
 from moesim.engine.replay.flat import NONE
-from moesim.engine.replay.quick.activations import COUNTED_HERE
-from moesim.engine.replay.quick.one_row import OneRow, rule_of
+from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE
+from moesim.engine.replay.quick.one_row import MORE_THAN_ANY, OneRow, rule_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
-from moesim.engine.replay.quick.sweeps import HANDLE, LOADED, OTHERWISE, Swept
+from moesim.engine.replay.quick.sweeps import HANDLE, LEAVE, LOADED, OTHERWISE, WEIGHT, Rule, Swept
+from moesim.engine.routing import units
 from moesim.memory.misses.base import Missing
 from moesim.memory.residency import loads_of
 from moesim.memory.split import COPY, HOST, divide
 
+SKIPPED_ROWS = WEIGHT + 1
+"""Where rows are counted that nothing computes."""
+
 
 def is_handled(case: Case) -> bool:
     """Whether ``HandledRows`` takes ``case``, which has one row: a miss is loaded, or else what the
-    other form of its table says, where each launch and each expert beside the GPU is priced by its
-    number.
+    other form of its table says, if there is one, where each launch and each expert beside the GPU
+    is priced by its number.
     """
-    forms, flags = case.forms, case.flags
+    forms = case.forms
     return (
         case.host_cache is None
         and case.offloaded
-        and len(forms) == OTHERWISE - LOADED + 1
-        and not flags.nowhere.any()
+        and len(forms) <= OTHERWISE - LOADED + 1
+        and (1 + case.trace.top_k) ** 2 < MORE_THAN_ANY
         and not case.miss.copies_behind
         and not any(layer.on_host for layer in case.model.moe_layers)
     )
@@ -63,17 +68,29 @@ def _forms_of(case: Case, offer: Ints, moved: Ints, misses: int) -> list[int]:
     return forms
 
 
+def _weighing(case: Case, rule: Rule) -> Rule:
+    """``rule`` with what choices weigh, where the trace says it."""
+    if case.trace.gate_weights is None:
+        return rule
+    weights = np.ascontiguousarray(case.trace.gate_weights).view(np.uint16)
+    weights.flags.writeable = False
+    return rule._replace(weights=weights, units=units())
+
+
 class HandledRows(OneRow):
     """Makes the runs of a case that ``is_handled``."""
 
-    becomes: ClassVar[int] = HANDLE
     clock: ClassVar[Any] = staticmethod(play_handled)
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         super().__init__(shared, launches, provenance)
         case, layers = shared.case, shared.finder.layers
         self.counted = (*COUNTED_HERE, *(form.counted for form in case.forms))
-        self.rule = rule_of(layers, self.top_k)
+        numbers = (1 + self.top_k) ** (2 if self.fewer else 1)
+        self.rule = rule_of(layers, numbers, self.top_k)
+        if case.skips:
+            self.counted += ("skipped_weight", "weight", "skipped_rows")
+            self.rule = _weighing(case, self.rule)
         tables = np.zeros((7, *self.rule.loads.shape), np.int64)
         self.times, self._on_gpu, self._read, self._hosted, *times_ns = tables
         self._kernel_ns, self._read_ns, self._hosted_ns = times_ns
@@ -88,23 +105,35 @@ class HandledRows(OneRow):
         offer = np.zeros((HOST + 1, 1), np.int64)
         if case.miss.compares:
             offer = work.offers((layer, 0), Active(np.array([0, 1]), none, one, one, NONE))
-        moved = work.moved(self.top_k)
+        moved, most = work.moved(self.top_k), self.top_k
         prices = self.launches.ones_ns[self.launches.kinds[layer]]
-        for misses in range(self.top_k + 1):
+        for misses in range(most + 1):
             forms = np.array(_forms_of(case, offer, moved, misses), np.int64)
-            at = layer, misses
-            self.rule.loaded[layer, misses, :misses] = flags.in_slot[forms]
-            self.rule.loads[at] = flags.in_slot[forms].sum()
-            self._hosted[at], self._read[at] = (
-                flags.on_host[forms].sum(), flags.over_link[forms].sum(),
-            )  # fmt: skip
-            self._on_gpu[at] = self.top_k - self._hosted[at]
-            self._kernel_ns[at] = prices[self._on_gpu[at]]
-            if self._read[at]:
-                given = int(self._read[at]), int(self._kernel_ns[at])
-                self._read_ns[at] = work.beyond(layer, *given)
-            if hosted := int(self._hosted[at]):
-                self._hosted_ns[at] = moved[hosted] + hosted * work.beside(layer)
+            read, hosted = int(flags.over_link[forms].sum()), int(flags.on_host[forms].sum())
+            for chosen in range(misses if self.fewer else most, most + 1):
+                at = layer, (most - chosen) * (1 + most) + misses
+                self.rule.loaded[at][:misses] = flags.in_slot[forms]
+                self.rule.loads[at] = flags.in_slot[forms].sum()
+                self._hosted[at], self._read[at] = hosted, read
+                self._on_gpu[at] = chosen - hosted - flags.nowhere[forms].sum()
+                self._kernel_ns[at] = prices[self._on_gpu[at]]
+                if read:
+                    self._read_ns[at] = work.beyond(layer, read, int(self._kernel_ns[at]))
+                if hosted:
+                    self._hosted_ns[at] = moved[hosted] + hosted * work.beside(layer)
+
+    @classmethod
+    def becomes_of(cls, case: Case) -> int:
+        """See ``OneRow``."""
+        return LEAVE if case.skips else HANDLE
+
+    def _executed(self, counts: Ints) -> Ints:
+        """See ``OneRow``."""
+        if not self.shared.case.skips:
+            return super()._executed(counts)
+        counts[SKIPPED_ROWS] = counts[OTHERWISE]
+        executed: Ints = counts[ACTIVATED] - counts[OTHERWISE]
+        return executed
 
     def _room(self, passes: int, counts: Ints) -> Swept:
         """See ``OneRow``."""

@@ -6,8 +6,9 @@ from moesim.engine.case import Case
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.handled import HandledRows, is_handled
 from moesim.engine.replay.quick.made import Deciding
+from moesim.engine.replay.quick.one_launch import ALL, FEWER
 from moesim.engine.replay.quick.one_row import OneRow
-from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
+from moesim.engine.replay.quick.program import choices_of_row, decides_alone, loads_from_host
 from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.quick.spread import SpreadRows
 from moesim.engine.replay.quick.stored import StoredRows, is_stored
@@ -21,8 +22,11 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
     """What makes the runs of ``case``; None where nothing does at once."""
     if case.variants is not None or not decides_alone(case):
         return None
-    if has_one_row(case):
+    chosen = choices_of_row(case)
+    if chosen == ALL:
         return next((make for takes, make in OF_ONE_ROW if takes(case)), None)
+    if chosen == FEWER and is_handled(case):
+        return HandledRows
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
     if SpreadRows.takes(case):

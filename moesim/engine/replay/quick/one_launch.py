@@ -15,31 +15,35 @@ from moesim.engine.replay.spans import IDS
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
+ALIKE, FEWER, ALL = range(3)
+"""Rows choose an expert twice; they do not, but not all that they may; or k different ones."""
 
-@njit(types.boolean(IDS, types.int64[::1], types.boolean[:, ::1]), cache=True, _nrt=False)
-def _choose_apart(ids: Any, rows: Any, near: Any) -> bool:
-    """Whether ``rows`` choose k different experts in each layer; ``near`` bool[k - 1, layers x k]:
-    whether a choice and the one so many places (and 1) behind it are of one layer.
+
+@njit(types.int64(IDS, types.int64[::1], types.boolean[:, ::1]), cache=True, _nrt=False)
+def _choose_apart(ids: Any, rows: Any, near: Any) -> int:
+    """What ``rows`` choose in each layer; ``near`` bool[k - 1, layers x k]: whether a choice and
+    the one so many places (and 1) behind it are of one layer.
     """
-    choices, alike = ids.shape[1] * ids.shape[2], False
+    choices, alike, fewer = ids.shape[1] * ids.shape[2], False, False
     for row in rows:
         line = ids[row].reshape(choices)
         for i in range(choices):
-            alike |= line[i] == NO_EXPERT
+            fewer |= line[i] == NO_EXPERT
         for other in range(len(near)):
             of_layer = near[other]
             for i in range(choices - other - 1):
-                alike |= (line[i] == line[i + other + 1]) & of_layer[i]
-    return not alike
+                same = (line[i] == line[i + other + 1]) & (line[i] != NO_EXPERT)
+                alike |= same & of_layer[i]
+    return ALIKE if alike else FEWER if fewer else ALL
 
 
-def chosen_apart(ids: NDArray[np.uint16], rows: Ints) -> bool:
-    """Whether ``rows`` of ``ids`` uint16[rows, MoE layers, k] choose as many experts as they may in
-    each layer, none of them twice.
+def chosen_apart(ids: NDArray[np.uint16], rows: Ints) -> int:
+    """What ``rows`` of ``ids`` uint16[rows, MoE layers, k] choose in each layer: ALL, FEWER, or
+    ALIKE.
     """
     _, layers, top_k = ids.shape
     place, other = np.arange(layers * top_k) % top_k, np.arange(1, top_k)
-    return bool(_choose_apart(ids, rows, place < top_k - other[:, None]))
+    return int(_choose_apart(ids, rows, place < top_k - other[:, None]))
 
 
 def _slots_hold_rows(case: Case) -> bool:
@@ -73,8 +77,8 @@ def may_have_one_launch(case: Case) -> bool:
     return case.gpus == 1 and not case.placement.has_replicas and launches_once(case)
 
 
-def choose_apart(case: Case) -> bool:
-    """Whether the rows of ``case`` choose experts that differ."""
+def chosen_by(case: Case) -> int:
+    """What the rows of ``case`` choose."""
     return chosen_apart(case.trace.expert_ids, case.schedule.routing_rows)
 
 
@@ -82,4 +86,4 @@ def have_one_launch(case: Case) -> bool:
     """Whether each pass of ``case``, which is quick, has one row, and each layer of it one launch
     of experts that differ, behind copies that wait for nothing but one another.
     """
-    return may_have_one_launch(case) and choose_apart(case)
+    return may_have_one_launch(case) and chosen_by(case) == ALL

@@ -24,6 +24,7 @@ from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import code_of
+from moesim.trace.routing import NO_EXPERT
 
 MORE_THAN_ANY = np.iinfo(np.uint16).max
 """The slots of a layer whose experts are all resident: more than any stack distance."""
@@ -49,9 +50,11 @@ class OneRow(Loading):
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         super().__init__(shared, launches, provenance)
         case = shared.case
-        shared.finder.know_all()
+        self.fewer = bool((case.trace.expert_ids == NO_EXPERT).any())
+        if not self.fewer:
+            shared.finder.know_all()
         self.top_k = case.trace.top_k
-        self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, self.top_k)
+        self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0, self.top_k)
         self._stacks = self._empty()
         if case.initial != "empty" and case.offloaded:
             self._fill()
@@ -82,7 +85,7 @@ class OneRow(Loading):
 
     @classmethod
     def takes(cls, case: Case) -> bool:
-        """Whether ``case`` is one, if its passes ``have_one_launch``."""
+        """Whether ``case`` is one, if its rows choose experts that differ."""
         stacks = not case.offloaded or _has_stacks(case)
         return stacks and may_have_one_launch(case)
 
@@ -90,7 +93,13 @@ class OneRow(Loading):
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         code_of(cls.clock)
-        sweep_of(room_for(case.trace.top_k), cls.becomes)
+        sweep_of(room_for(case.trace.top_k), cls.becomes_of(case))
+
+    @classmethod
+    def becomes_of(cls, case: Case) -> int:
+        """What becomes of misses of ``case``."""
+        del case
+        return cls.becomes
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: nothing is held by expert, so that all are one run."""
@@ -105,9 +114,16 @@ class OneRow(Loading):
         counts[ACTIVATED] = counts[HITS] = chosen
         swept = self._room(passes, counts)
         if self.shared.case.offloaded:
-            sweep_of(room_for(self.top_k), self.becomes)(ids, rows, self._stacks, self.rule, swept)
+            sweep_of(room_for(self.top_k), self.becomes_of(self.shared.case))(
+                ids, rows, self._stacks, self.rule, swept
+            )
         counts[ACCESS_HITS] = counts[HITS]
-        return Made(counts[ACTIVATED], counts, self._works(swept), 1)
+        return Made(self._executed(counts), counts, self._works(swept), 1)
+
+    def _executed(self, counts: Ints) -> Ints:
+        """Rows that are computed."""
+        executed: Ints = counts[ACTIVATED]
+        return executed
 
     def _room(self, passes: int, counts: Ints) -> Swept:
         """What is swept of so many ``passes``."""
@@ -134,7 +150,8 @@ def _has_stacks(case: Case) -> bool:
     )
 
 
-def rule_of(layers: int, top_k: int) -> Rule:
+def rule_of(layers: int, numbers: int, top_k: int) -> Rule:
     """A rule that is to be filled in."""
-    shape = layers, 1 + top_k
-    return Rule(np.zeros((*shape, top_k), np.bool_), np.zeros(shape, np.int64))
+    loads, none = np.zeros((layers, numbers), np.int64), np.zeros((0, 0, 0), np.uint16)
+    none.flags.writeable = False
+    return Rule(np.zeros((*loads.shape, top_k), np.bool_), loads, none, np.zeros(0, np.int64))

@@ -24,7 +24,7 @@ from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.made import Deciding, Maker
-from moesim.engine.replay.quick.one_launch import have_one_launch
+from moesim.engine.replay.quick.one_launch import ALIKE, ALL, chosen_by
 from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
@@ -48,7 +48,14 @@ class Marked(NamedTuple):
 
 def has_one_row(case: Case) -> bool:
     """Whether passes of ``case``, which decides alone, are a row each that ``OneRow`` takes."""
-    return case.serving is None and OneRow.takes(case) and have_one_launch(case)
+    return choices_of_row(case) == ALL
+
+
+def choices_of_row(case: Case) -> int:
+    """What the rows of ``case``, which decides alone, choose, where passes have one each that
+    ``OneRow`` takes; else ALIKE.
+    """
+    return chosen_by(case) if case.serving is None and OneRow.takes(case) else ALIKE
 
 
 def loads_from_host(case: Case) -> bool:
@@ -171,7 +178,8 @@ class QuickProgram:
         copied: NDArray[np.bool_] = counts[ACTIVATED] > counts[HITS]
         counted = self.maker.counted
         if self._counted(self._forms):
-            of_forms = counts[counted.index(self._forms[0]) :][self.case.flags.in_slot]
+            first = counted.index(self._forms[0])
+            of_forms = counts[first : first + len(self._forms)][self.case.flags.in_slot]
             copied = of_forms.any(axis=0)
         return copied
 
@@ -193,9 +201,15 @@ class QuickProgram:
         )
         misses = of_column["activations"] - of_column["hits"]
         none = np.broadcast_to(np.int64(0), misses.shape)
+        kept, lost = rows, np.broadcast_to(np.int64(0), (*none.shape[:2], 2))
+        if "skipped_rows" in of_column:
+            kept = rows if rows.shape == none.shape else together(rows)
+            kept = kept + of_column["skipped_rows"]
+            weight = of_column.pop("weight").sum(axis=2)
+            lost = np.stack((np.zeros_like(weight), weight), axis=-1)
         counted = dict.fromkeys(counted_names(), none) | of_column
-        counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
-        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*none.shape[:2], 2))
+        counted |= {"rows": rows, "kept_rows": kept, "dropped_choices": none[:, :, 0]}
+        counted["lost_weight"] = lost
         counted["missed"] = misses[..., None] if missed is None else missed
         for name in ("prefetched_as", "prefetches_used_as"):
             counted[name] = counted["missed"][..., :0]

@@ -16,7 +16,7 @@ from moesim.engine.replay.clock.several_gpus import Spread as SpreadWorks
 from moesim.engine.replay.clock.several_gpus import play_spread
 from moesim.engine.replay.quick.activations import ACCESS_HITS, HITS
 from moesim.engine.replay.quick.made import Made
-from moesim.engine.replay.quick.one_launch import choose_apart, launches_once
+from moesim.engine.replay.quick.one_launch import ALL, chosen_by, launches_once
 from moesim.engine.replay.quick.one_row import OneRow, room_for
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
@@ -77,7 +77,7 @@ class SpreadRows(OneRow):
             and case.serving is None
             and (follows or not case.offloaded)
             and launches_once(case)
-            and choose_apart(case)
+            and chosen_by(case) == ALL
         )
 
     @classmethod

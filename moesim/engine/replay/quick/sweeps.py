@@ -12,11 +12,16 @@ from moesim.engine.replay.quick.activations import ACTIVATED, HITS, MARKED_FROM
 from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up, move_up_apart
 from moesim.runtime.compiled import built_in, record, specialised, types
+from moesim.trace.routing import NO_EXPERT
 
-LOADED, OTHERWISE = MARKED_FROM, MARKED_FROM + 1
-"""Where misses are counted that are loaded, and those that are not, where some are not."""
-LOAD, HANDLE, WANT = range(3)
-"""What becomes of misses: all are loaded; some are, by a rule; or all are, and told one by one."""
+LOADED, OTHERWISE, LOST, WEIGHT = range(MARKED_FROM, MARKED_FROM + 4)
+"""Where misses are counted that are loaded, and those that are not, where some are not; and gate
+weight, of experts that are left out and of all, where some are.
+"""
+LOAD, HANDLE, WANT, LEAVE = range(4)
+"""What becomes of misses: all are loaded; some are, by a rule; all are, and told one by one; or
+none is, and their gate weight is lost. By a rule and where none is rows may choose fewer experts
+than others."""
 SPAN = 1 << 10
 """More than ranks of a GPU's experts; that of GPU g begin at g times that."""
 
@@ -38,18 +43,23 @@ class Stacks(NamedTuple):
 
 class Rule(NamedTuple):
     """By MoE layer and how many experts miss, which of them are ``loaded``, in ascending order,
-    bool[MoE layers, 1 + k, k], and how many, ``loads`` int64[MoE layers, 1 + k].
+    bool[MoE layers, numbers, k], and how many, ``loads`` int64[MoE layers, numbers]; where rows
+    choose fewer, 1 + k such numbers follow for each expert less. Gate ``weights`` as the trace has
+    them, uint16[rows, MoE layers, k], and ``units`` int64[65536] what each is, where they are read.
     """
 
     loaded: Any
     loads: Any
+    weights: Any
+    units: Any
 
 
 class Swept(NamedTuple):
-    """What is filled in: how many experts each layer ``misses``, how many of them are ``loaded``
-    (where not all are), uint16[passes, MoE layers]; ``counts`` int64[counted, passes, layers,
-    gpus], of which hits are all at first; what is added to ``copies`` int64[MoE layers] and to how
-    many ``times`` so many missed, int64[MoE layers, 1 + k]; and those that are missed, ``experts``,
+    """What is filled in: how many experts each layer ``misses`` (as numbered by a ``Rule``), how
+    many of them are ``loaded`` (where not all are), uint16[passes, MoE layers]; ``counts``
+    int64[counted, passes, layers, gpus], of which activations and hits are all at first; what is
+    added to ``copies`` int64[MoE layers] and to how many ``times`` so many missed, int64[MoE
+    layers, numbers]; and those that are missed, ``experts``,
     by step, (pass, MoE layer), ascending, numbered over all layers, with their ``offsets``
     int64[steps + 1]. What is not asked for has no elements.
     """
@@ -65,31 +75,43 @@ class Swept(NamedTuple):
 
 _FLAT, _TABLE, _CUBE = types.uint16[::1], types.uint16[:, ::1], types.uint16[:, :, ::1]
 _INTS, _COUNTS = types.int64[::1], types.int64[:, :, :, ::1]
-_RULE = record(Rule, types.boolean[:, :, ::1], types.int64[:, ::1])
+_RULE = record(Rule, types.boolean[:, :, ::1], types.int64[:, ::1], IDS, _INTS)
 _SWEPT = record(Swept, _TABLE, _TABLE, _COUNTS, _INTS, types.int64[:, ::1], _INTS, _INTS)
 _STACKS = record(Stacks, _TABLE, _CUBE, *[_TABLE] * 3)
 _SWEEP = types.void(IDS, _INTS, _STACKS, _RULE, _SWEPT)
 
 
 @built_in
-def _stay(stacks: Any, rule: Any, out: Any, step: int, layer: int, missed: int) -> int:
-    """Tell what becomes of so many misses, and what of a layer's experts is in slots then; how many
-    that are.
-    """
-    chooses, stays, top_k = stacks.chooses, stacks.stays, rule.loaded.shape[2]
-    own, row = stacks.slots[layer, 0], layer if out.counts.shape[2] > 1 else 0
-    loads, number = rule.loads[layer, missed], 0
+def _number(rule: Any, out: Any, step: int, layer: int, chosen: int, missed: int) -> int:
+    """Count that so many miss of an expert less than others choose, or more; their number."""
+    top_k, row = rule.loaded.shape[2], layer if out.counts.shape[2] > 1 else 0
+    number = (top_k - chosen) * (1 + top_k) + missed
+    out.misses[step, layer] = number
+    out.times[layer, number] += 1
+    loads = rule.loads[layer, number]
     out.loaded[step, layer] = loads
-    out.times[layer, missed] += 1
+    out.counts[ACTIVATED, step, row, 0] -= top_k - chosen
+    out.counts[HITS, step, row, 0] -= top_k - chosen + missed
     out.counts[LOADED, step, row, 0] += loads
-    out.counts[OTHERWISE, step, row, 0] += missed - loads
-    for i in range(top_k):
+    if missed > loads:
+        out.counts[OTHERWISE, step, row, 0] += missed - loads
+    return int(number)
+
+
+@built_in
+def _stay(stacks: Any, rule: Any, layer: int, chosen: int, missed: int, at: int) -> int:
+    """What of a layer's ``chosen`` experts is in slots then, by the rule of the number ``at``; how
+    many that are.
+    """
+    chooses, stays, own = stacks.chooses, stacks.stays, stacks.slots[layer, 0]
+    loads, number = rule.loads[layer, at], 0
+    for i in range(chosen):
         expert, rank = chooses[0, i], chooses[1, i]
         there, place = rank < own or loads == missed, 0
         if not there and loads > 0:
-            for j in range(top_k):
+            for j in range(chosen):
                 place += chooses[1, j] >= own and chooses[0, j] < expert
-            there = rule.loaded[layer, missed, place]
+            there = rule.loaded[layer, at, place]
         stays[0, number], stays[1, number] = expert, rank
         number += there
     for i in range(number, stays.shape[1]):
@@ -116,6 +138,33 @@ def _want(stacks: Any, top_k: int, out: Any, step: int, layer: int, missed: int)
     out.offsets[at + 1] = number
 
 
+@built_in
+def _choose(
+    ids: Any, row: int, stacks: Any, rule: Any, out: Any, step: int, layer: int, becomes: int
+) -> Any:
+    """Fill in what a row chooses; how many experts, and how many of them miss."""
+    chooses, own, weight, lost = stacks.chooses, stacks.slots[layer, 0], 0, 0
+    lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
+    chosen = missed = 0
+    for i in range(ids.shape[2]):
+        here = ids[row, layer, i] != NO_EXPERT
+        expert = stacks.home[layer, ids[row, layer, i] if here else 0]
+        rank = lines[expert // LANES, expert % LANES]
+        misses = here & (rank >= own)
+        chooses[0, chosen], chooses[1, chosen] = expert, rank
+        if becomes == LEAVE and len(rule.units) > 0:
+            own_weight = rule.units[rule.weights[row, layer, i]]
+            weight += own_weight if here else 0
+            lost += own_weight if misses else 0
+        chosen += here
+        missed += misses
+    if becomes == LEAVE:
+        at = layer if out.counts.shape[2] > 1 else 0
+        out.counts[WEIGHT, step, at, 0] += weight
+        out.counts[LOST, step, at, 0] += lost
+    return chosen, missed
+
+
 def sweep_with(room: int, becomes: int) -> Callable[..., None]:
     """What sweeps passes of one GPU whose rows choose at most ``room`` experts, a multiple of
     TOGETHER, and of whose misses ``becomes`` so: as both are known when that is compiled, loops
@@ -130,6 +179,14 @@ def sweep_with(room: int, becomes: int) -> Callable[..., None]:
             row = rows[step]
             for layer in range(layers):
                 missed, own = 0, stacks.slots[layer, 0]
+                if becomes in (HANDLE, LEAVE):
+                    chosen, missed = _choose(ids, row, stacks, rule, out, step, layer, becomes)
+                    number = _number(rule, out, step, layer, chosen, missed)
+                    if becomes == HANDLE:
+                        lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
+                        stays = _stay(stacks, rule, layer, chosen, missed, number)
+                        move_up(lines, stacks.stays[0], stacks.stays[1], stays, room)
+                    continue
                 lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
                 for i in range(room):
                     if i < top_k:
@@ -138,10 +195,6 @@ def sweep_with(room: int, becomes: int) -> Callable[..., None]:
                         missed += rank >= own
                 out.misses[step, layer] = missed
                 out.counts[HITS, step, layer if apart else 0, 0] -= missed
-                if becomes == HANDLE:
-                    number = _stay(stacks, rule, out, step, layer, missed)
-                    move_up(lines, stacks.stays[0], stacks.stays[1], number, room)
-                    continue
                 out.copies[layer] += missed
                 if becomes == WANT:
                     _want(stacks, top_k, out, step, layer, missed)

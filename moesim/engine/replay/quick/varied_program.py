@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.counts import Counts, counted_names, together
 from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import is_marked
@@ -26,7 +24,6 @@ from moesim.engine.replay.quick.varied import (
     COPIES,
     COUNTED,
     LAUNCHES,
-    MISSED,
     MOST_LAUNCHES,
     ODD,
     ODD_ROWS,
@@ -249,27 +246,3 @@ class VariedProgram(QuickProgram):
     def fates(self) -> Fates | None:
         """See ``QuickProgram``."""
         return self.ledger.total
-
-    def _copied(self, counts: Ints) -> NDArray[np.bool_]:
-        """See ``QuickProgram``."""
-        forms = np.flatnonzero(self.case.flags.in_slot) + MISSED
-        copied: NDArray[np.bool_] = (counts[forms] > 0).max(axis=0)
-        return copied
-
-    def total(self) -> Counts:
-        """See ``QuickProgram``."""
-        rows, *columns = (folded.values for folded in self.counted)
-        of_column = dict(zip(COUNTED, columns, strict=False))
-        weight = of_column.pop("weight").sum(axis=2)
-        activations, skipped = of_column["activations"], of_column["skipped_rows"]
-        none = np.broadcast_to(np.int64(0), activations.shape)
-        missed = np.stack(columns[MISSED:], axis=-1)
-        kept = rows if rows.shape == none.shape else together(rows)
-        counted = dict.fromkeys(counted_names(), none) | of_column
-        counted |= {"rows": rows, "kept_rows": kept + skipped, "dropped_choices": none[:, :, 0]}
-        counted |= {"lost_weight": np.stack((np.zeros_like(weight), weight), axis=-1)}
-        counted |= {"missed": missed}
-        for name in ("prefetched_as", "prefetches_used_as"):
-            counted[name] = missed[..., :0]
-        apart = None if self.apart is None else self.apart.total()
-        return Counts(**counted, forms=self.case.forms, apart=apart)
