@@ -27,7 +27,12 @@ Requests = Annotated[
     Field(ge=0),
     BeforeValidator(_counted),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": COUNTED}]}
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": COUNTED, "examples": ["100 requests"]},
+            ]
+        }
     ),
 ]
 DIMENSIONS = ("ttft", "tpot", "e2el")

@@ -81,7 +81,8 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
         replace(one, comes=None if one.comes is None else scale * one.comes)
         for one in serving.wishes
     ]
-    room = None if serving.blocks is None else max(serving.blocks, -(-18 // serving.size))
+    least = -(-(18 + serving.settings.ahead) // serving.size)
+    room = None if serving.blocks is None else max(serving.blocks, least)
     serving = replace(serving, ranks=ranks, wishes=wishes, blocks=room, longest=None)
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees))
