@@ -80,7 +80,8 @@ class ServedRun:
     it. ``prompts`` bool[passes]: which have tokens of prompts. ``done`` bool[n]: it has its whole
     answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``way_ns``:
     from the client to the scheduler. ``line``: who waits, over time; ``service``: what is
-    promised. ``where``: the GPUs of the first and the last step of a prompt.
+    promised. ``where``: the GPUs of the first and the last step of a prompt. ``turns``: as of
+    ``Asked``.
     """
 
     state: State
@@ -104,6 +105,7 @@ class ServedRun:
     service: Service = NO_SERVICE
     replica: Ints | None = None
     where: Where | None = None
+    turns: tuple[Ints, Ints] | None = None
 
     @classmethod
     def of(cls, case: Case, outcome: Outcome, service: Service = NO_SERVICE) -> ServedRun:
@@ -156,6 +158,7 @@ class ServedRun:
             service=service,
             replica=serving.replica,
             where=where,
+            turns=serving.served.asked.turns,
         )
 
     @property
@@ -303,6 +306,7 @@ class ServedRun:
             "gpu": self.gpu,
             **({} if self.replica is None else {"replica": self.replica}),
             **({} if self.where is None else self.where.columns),
+            **dict(zip(("session", "turn"), self.turns or (), strict=False)),
             "rank": asked[RANK],
             "arrival_ns": self.sent_ns,
             "first_scheduled_ns": self.begins_ns,

@@ -123,6 +123,19 @@ class Asked:
         """Tokens of each in passes int64[n], if each is computed once: all but its last."""
         return self.input_tokens + self.output_tokens - 1
 
+    @property
+    def turns(self) -> tuple[Ints, Ints] | None:
+        """Of each request int64[n] the number of its session, by their first requests, and how many
+        came before it there; None where none follows another.
+        """
+        first, turn, before = np.arange(self.count), np.zeros_like(self.follows), self.follows
+        if not (before >= 0).any():
+            return None
+        while len(later := np.flatnonzero(before >= 0)):
+            first[later], turn[later] = before[later], turn[later] + 1
+            before = np.where(before >= 0, self.follows[before], NONE)
+        return np.unique(first, return_inverse=True)[1], turn
+
 
 @dataclass(frozen=True)
 class Exchange:

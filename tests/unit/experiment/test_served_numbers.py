@@ -197,6 +197,29 @@ def test_requests_of_sessions_are_there_once_in_the_plan(tmp_path: Path) -> None
     assert simulate(asked).summary["completed"] == 20
 
 
+@pytest.mark.parametrize("serving", [{}, {"replicas": 2, "router": {"kind": "session"}}])
+def test_requests_of_a_session_are_its_turns(tmp_path: Path, serving: dict[str, Any]) -> None:
+    """Each but the first is sent as long after the one before has its answer as the file says."""
+    one = '{"input_toks": 10, "output_toks": 3, "tool_duration_ns": 4000}'
+    lines = [
+        f'{{"arrival_time_ns": {n}, "sub_requests": [{", ".join([one] * turns)}]}}'
+        for n, turns in enumerate((3, 1, 2))
+    ]
+    (tmp_path / "sessions").write_text("\n".join(lines), encoding="utf-8")
+    asked = experiment_of({"kind": "jsonl", "file": str(tmp_path / "sessions")}, serving=serving)
+    workload = {"requests": 6, "lengths": registry.get("arrivals")()}
+    asked = asked.model_copy(update={"workload": asked.workload.model_copy(update=workload)})
+    requests = simulate(asked).requests
+    assert requests.session.tolist() == [0, 0, 0, 1, 2, 2]
+    assert requests.turn.tolist() == [0, 1, 2, 0, 0, 1]
+    for _, chat in requests.groupby("session"):
+        assert chat.arrival_ns.tolist()[1:] == (chat.last_ns + 4000).tolist()[:-1]
+
+
+def test_requests_that_follow_none_have_no_session() -> None:
+    assert "session" not in simulate(experiment_of(POISSON)).requests
+
+
 def test_more_requests_than_memory_holds_are_told_at_once() -> None:
     asked = experiment_of(POISSON)
     many = asked.workload.model_copy(update={"requests": 10**12})
