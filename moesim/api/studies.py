@@ -151,6 +151,7 @@ def search(
     from moesim.report.sweep.search import check_folder, write_search, write_table
     from moesim.sweep.limit import Limit
     from moesim.sweep.search import search as search_of
+    from moesim.sweep.search import value_at
 
     check_list("--sla", limits)
     parsed = [Limit.parse(text) for text in limits]
@@ -164,7 +165,8 @@ def search(
             told(found)
 
     with placed(resolved.origins, resolved.file):
-        found = search_of(resolved.experiment, vary, parsed, keep)
+        written = value_at(resolved.written, vary)
+        found = search_of(resolved.experiment, vary, parsed, keep, written=written)
     write_search(found, folder, resolved.experiment)
     return found, folder
 

@@ -40,6 +40,7 @@ def search(
     told: Callable[[Found], None] = lambda _: None,
     *,
     cut: bool = True,
+    written: Any = None,
 ) -> Found:
     """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
     bisect its logarithm to 2 %, small whole numbers to the next one. Where the experiment's own
@@ -47,14 +48,15 @@ def search(
     find, but above, where what it breaks is broken by less.
 
     ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
-    says by how much. ``told`` is given what is known after every run. Random draws are the same in
-    all of them. It takes limits to be broken from some value on, and a value that cannot run to
-    break all. Raises InputError for a path without a number, for a metric that a run does not have,
-    and where the experiment's own value cannot run.
+    says by how much. ``told`` is given what is known after every run. Values are in the unit that
+    the experiment's own is ``written`` in. Random draws are the same in all runs. It takes limits
+    to be broken from some value on, and a value that cannot run to break all. Raises InputError for
+    a path without a number, for a metric that a run does not have, and where the experiment's own
+    value cannot run.
     """
     _check_promised(experiment, limits)
     base = _without_what_nobody_asks(experiment)
-    own, write, whole = _value(base, path)
+    own, write, whole = _value(base, path, written)
     probes: dict[float, Probe] = {}
 
     def probe(value: float, *, whole_run: bool = False) -> Probe:
@@ -146,7 +148,16 @@ def _middle(low: float, high: float, *, whole: bool) -> float | None:
     return max(math.floor(middle), low + 1) if high - low > 1 else None
 
 
-def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], str], bool]:
+def value_at(plain: Any, path: str) -> Any:
+    """What stands at the dotted ``path`` of ``plain`` values, None where nothing does."""
+    for name in path.split("."):
+        plain = plain.get(name) if isinstance(plain, dict) else None
+    return plain
+
+
+def _value(
+    experiment: Experiment, path: str, written: Any
+) -> tuple[float, Callable[[float], str], bool]:
     """The number at ``path``, how another one is written there, and whether it is whole."""
     if path.rpartition(".")[2] == "seed":
         what = "is no amount: another one is other luck; compare seeds with a sweep"
@@ -160,10 +171,9 @@ def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], 
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value, lambda number: str(int(number)), True
     if isinstance(value, str | float):
-        try:
-            amount, unit = split(str(value), "a number", "4 requests/s")
-        except ValueError:
-            amount, unit = Fraction(0), ""
+        amount, unit = _amount(written) if isinstance(value, str) else (Fraction(0), "")
+        if not unit:
+            amount, unit = _amount(value)
         if amount > 0:
             whole = unit in _WHOLE and amount.denominator == 1
             return float(amount), lambda number: f"{number:.6g} {unit}".strip(), whole
@@ -172,6 +182,14 @@ def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], 
         what = f"has no number to begin with: '{nothing}' is null; set it in the experiment, or"
         what += f" a number with --set {path}=1"
     raise InputError([Problem("--vary", path, what)])
+
+
+def _amount(value: Any) -> tuple[Fraction, str]:
+    """The number and the unit of ``value``, 0 where it has none."""
+    try:
+        return split(str(value), "a number", "4 requests/s")
+    except ValueError:
+        return Fraction(0), ""
 
 
 def _without_what_nobody_asks(experiment: Experiment) -> Experiment:

@@ -32,7 +32,7 @@ SweepPoints = list[tuple[dict[str, Any], Experiment]]
 @dataclass(frozen=True)
 class Resolved:
     """A valid experiment; where each value came from; where its paths are looked up; its points;
-    the ``file`` that messages name.
+    the ``file`` that messages name; values as they were ``written``.
 
     ``origins`` has ``file.yaml:12``, ``--set`` or ``default`` for every dotted path; ``points`` the
     axes (by dotted path) and the experiment of each point, without a sweep the experiment alone.
@@ -43,6 +43,7 @@ class Resolved:
     folders: tuple[Path, ...]
     points: SweepPoints
     file: Path
+    written: Mapping[str, Any]
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -71,7 +72,8 @@ def load_experiment(
     origins, file = origins_of(experiment, document), Path(PYTHON)
     if isinstance(source, str | Path):
         file = Path(source)
-    return Resolved(experiment, origins, folders, points or [({}, experiment)], file)
+    points = points or [({}, experiment)]
+    return Resolved(experiment, origins, folders, points, file, document.data)
 
 
 def resolved_from(

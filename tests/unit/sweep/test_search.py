@@ -76,6 +76,24 @@ def test_a_number_with_a_unit_is_found_to_two_percent(tmp_path: Path) -> None:
         assert sentence(found).startswith(("Up to ", "No "))
 
 
+@pytest.mark.parametrize("own", ["0.5 requests/s", "30 requests/min", "1800 requests/h"])
+def test_values_are_in_the_unit_that_the_experiment_has(own: str, tmp_path: Path) -> None:
+    """A rate below one a second is formatted by the hour where nothing says how it was written."""
+    rate = f"workload.arrivals.request_rate={own}"
+    found, folder = moesim.search(
+        SERVED,
+        "workload.arrivals.request_rate",
+        ["p99_ttft_ms<=1e-9"],
+        out=tmp_path / "out",
+        overrides=[rate],
+    )
+    value, unit = own.split()
+    assert own in [one.text for one in found.probes]
+    assert {one.text.split()[1] for one in found.probes} == {unit}
+    assert unit in sentence(found)
+    assert pd.read_csv(folder / "points.csv")["value"].max() == float(value)
+
+
 def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
     limits = ["mean_tpot_ms<=1e9", "output_throughput>=1e9"]
     found, _ = moesim.search(TINY, BATCH, limits, out=tmp_path / "out")
