@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from moesim.config.errors import InputError
+from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import played, rules_of, steps_of, with_step_times
 from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
 from moesim.workload.serving.state import (
@@ -75,9 +76,11 @@ def missed(ranks: int, step: int) -> list[int]:
     return [(7 * step + 3 * rank) % 4 for rank in range(ranks)]
 
 
-def play(case: ServingCase, *, plain: bool) -> State | None:
-    """None: every request is rejected."""
-    scheduler = vllm_of(case.settings)
+def play(
+    case: ServingCase, *, plain: bool, scheduler: RequestScheduler | None = None
+) -> State | None:
+    """Under vLLM's, if no ``scheduler`` is given; None: every request is rejected."""
+    scheduler = scheduler or vllm_of(case.settings)
     room = room_of(case)
     decide = decided_with(*rules_of(scheduler, room)) if plain else None
     steps = steps_of(asked_of(case), room, scheduler, times_of(case), decide)
@@ -98,8 +101,8 @@ class NeverEndsError(Exception):
     """Requests of one instant and one priority preempt each other again and again."""
 
 
-def judged(case: ServingCase) -> Judge:
-    judge = judge_of(case)
+def judged(case: ServingCase, judge: Judge | None = None) -> Judge:
+    judge = judge or judge_of(case)
 
     longest = 2 * STEPS_A_TOKEN * sum(one.prompt + one.answer for one in case.wishes)
 
@@ -115,16 +118,22 @@ def judged(case: ServingCase) -> Judge:
     return judge
 
 
-def check(case: ServingCase, *, plain: bool) -> None:
+def check(
+    case: ServingCase,
+    *,
+    plain: bool,
+    scheduler: RequestScheduler | None = None,
+    judge: Judge | None = None,
+) -> None:
     try:
-        state = play(case, plain=plain)
+        state = play(case, plain=plain, scheduler=scheduler)
     except InputError as error:
         if str(error) != ENDLESS_RUN:
             raise
         with pytest.raises(NeverEndsError):
             judged(case)
         return
-    judge = judged(case)
+    judge = judged(case, judge)
     if state is None:
         assert not judge.steps
         return

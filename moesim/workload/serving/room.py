@@ -35,16 +35,19 @@ def promised(state: State, rank: int) -> int:
     return blocks
 
 
-def admit_for_good(state: State, request: int, rank: int) -> bool:
-    """Let ``request`` run if there is room until its end, beside that of all others; whether it
-    does.
-    """
+def has_room_for_good(state: State, request: int, rank: int) -> bool:
+    """Whether there is room until the end of ``request``, beside that of all others."""
     hits, pinned = hits_of(state, request)
     free = state.ranks[FREE, rank] - pinned - promised(state, rank)
-    if blocks_in_the_end(state, request) - hits > free:
+    return bool(blocks_in_the_end(state, request) - hits <= free)
+
+
+def admit_for_good(state: State, request: int, rank: int) -> bool:
+    """Let ``request`` run if there is room until its end; whether it does."""
+    if not has_room_for_good(state, request, rank):
         state.ranks[BLOCKED, rank] += 1
         return False
-    begin_at(state, request, hits)
+    begin_at(state, request, hits_of(state, request)[0])
     return True
 
 

@@ -17,6 +17,7 @@ from moesim.experiment.running.run import simulate
 from moesim.metrics.served import TIMES, served_keys, statistics_of
 from moesim.workload.lengths import registry
 from moesim.workload.serving.state import DONE, QUEUED
+from moesim.workload.serving.trtllm import AttentionDp, Trtllm
 from moesim.workload.speculation import Draft
 from tests.reference.agreement import assert_same
 
@@ -243,6 +244,23 @@ def test_both_engines_say_the_same(slots: str, drafts: int) -> None:
     assert case.serving is not None
     assert case.serving.state is not None
     assert case.serving.state.ranks[0].tolist() == [20]  # all blocks are free again
+
+
+def test_both_engines_say_the_same_where_prompts_wait_for_other_ranks() -> None:
+    """What is decided ahead counts the steps that they wait, and is taken back with them."""
+    apart = {"parallelism": {"expert": 2, "dense": "data"}, "software": "vllm"}
+    plain = experiment_of(POISSON, **apart)
+    cases = []
+    for balances in (False, True):
+        dp = AttentionDp(enable_balance=balances, timeout_iters=4, batching_wait_iters=1)
+        scheduler = Trtllm(attention_dp_config=dp)
+        batching = plain.workload.batching.model_copy(update={"scheduler": scheduler})
+        workload = plain.workload.model_copy(update={"batching": batching})
+        cases.append(build(plain.model_copy(update={"workload": workload})).case)
+    played = [run_des(case, check=True) for case in cases]
+    for case, des in zip(cases, played, strict=True):
+        assert_same(run_replay(case), des)
+    assert played[0].ends.max() != played[1].ends.max()
 
 
 def test_the_host_is_in_the_way_of_what_is_scheduled_synchronously() -> None:
