@@ -75,7 +75,10 @@ class Trtllm(RequestScheduler):
         description="What layers with a sliding window hold of a request: every token, "
         "TensorRT-LLM's default, or (model) their window.",
     )
-    attention_dp_config: AttentionDp = AttentionDp()
+    attention_dp_config: AttentionDp = Field(
+        default=AttentionDp(),
+        description="Whether prompts wait for other ranks under data parallelism, and how long.",
+    )
 
     @model_validator(mode="after")
     def _balances_what_has_room(self) -> Trtllm:
