@@ -150,7 +150,7 @@ def _offloading(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
         "the same: inside the stated range", "85 %", _share(inside, of), inside >= INSIDE * of
     )
     told = f"{resident:.1f} % (c1, c2)"
-    why = "one of them is within it; a card by its datasheet"
+    why = "one of the two alone is within it; since a choice made after they were seen"
     yield _row("resident decode at batch 1, llama.cpp", "6 %", told, resident <= RESIDENT, why)
 
 

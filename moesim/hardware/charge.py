@@ -44,7 +44,8 @@ class Setting(NamedTuple):
     """What of a run decides which operations it has; ``group`` GPUs share attention,
     and layers are split over ``stages`` GPUs; copies are from ``pinned`` memory; a ``drafter``
     works before decode steps. ``prediction_ns``: what predicting experts takes behind the gate of a
-    layer.
+    layer. ``logit_wait_ns``: what the host's wait for logits takes that it copies; None where it
+    copies none. ``input_copies``: copies that bring a pass its inputs.
     """
 
     group: int
@@ -55,6 +56,8 @@ class Setting(NamedTuple):
     pinned: bool = True
     drafter: Drafter | None = None
     prediction_ns: int = 0
+    logit_wait_ns: int | None = None
+    input_copies: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +65,8 @@ class Shapes:
     """What prices depend on, int64[n] each, of n passes and GPUs in turn.
 
     Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
-    whose logits are made; requests that it is ``drafting`` for. Of its group: ``group_tokens``,
+    whose logits are made, and those whose a host that reads logits would ``read``; requests that it
+    is ``drafting`` for. Of its group: ``group_tokens``,
     ``context_tokens`` and ``kv_tokens`` as attention has them, ``served``: the part of these three
     that tokens have which decode in mixed passes, how many tokens are padding, and, where prices
     depend on it, the longest context of those that decode; and ``sources``:
@@ -82,6 +86,7 @@ class Shapes:
     served: tuple[Ints, ...] = ()
     sources: tuple[Ints, ...] = ()
     drafting: Ints | None = None
+    read: Ints | None = None
     rows: Ints | None = None
     capacity: Ints | None = None
 

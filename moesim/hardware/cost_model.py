@@ -267,6 +267,14 @@ class CostModel:
         """
         return self.price("gather_logits", gpus, tokens)
 
+    def read_logits_ns(self, tokens: ArrayLike, wait_ns: int) -> Ints:
+        """The logits of ``tokens`` int[n] copied to the host, rounded up, and its wait for them."""
+        return self.price("read_logits", tokens, wait_ns)
+
+    def step_inputs_ns(self, tokens: ArrayLike, copies: int) -> Ints:
+        """What the host hands over for a pass of ``tokens`` int[n], in so many ``copies``."""
+        return self.price("step_inputs", tokens, copies)
+
     def price(self, kind: str, *shape: Any) -> Ints:
         """Whole nanoseconds int64[n] of the operation ``kind``, a package's own too; ``shape`` as
         its ``parts`` take it.

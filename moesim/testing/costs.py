@@ -48,7 +48,7 @@ def shapes_of(tokens: list[int], setting: Setting = PLAIN, experts: int = 8) -> 
     count = np.array(tokens, np.int64)
     return Shapes(
         setting, 64, experts, count, count, count, count, 100 * count, 100 * count,
-        sources=(50 * count, 50 * count, count), rows=2 * count, capacity=count,
+        sources=(50 * count, 50 * count, count), read=count, rows=2 * count, capacity=count,
     )  # fmt: skip
 
 

@@ -49,8 +49,10 @@ SHAPES = {
     "near_expert": (LAYER, ROWS),
     "permute": (LAYER, ROWS),
     "prediction": (ROWS,),
+    "read_logits": (ROWS, 10_000),
     "send_recv": (3, ROWS * 4096),
     "shared": (LAYER, ROWS),
+    "step_inputs": (ROWS, 6),
     "storage_read": (ROWS * 4096, 2, False, True),
     "unpacking": (LAYER, ROWS),
 }
@@ -88,7 +90,8 @@ def test_a_pass_is_charged_alone(kind: str, name: str, card: str) -> None:
     model = load_model(name)
     operation = CostModel(load_hardware(card), model).operations[kind]
     masks = Setting(group=1, uneven=False, masks=True, decides_on_device=True)
-    settings = (PLAIN, masks, PLAIN._replace(stages=3))
+    by_host = PLAIN._replace(logit_wait_ns=10_000, input_copies=6)
+    settings = (PLAIN, masks, PLAIN._replace(stages=3), by_host)
     for setting in settings:
         shapes = shapes_of([0, 1, 5, 64, 700], setting)
         for layer in {replace(layer, index=0): layer for layer in model.layers}.values():

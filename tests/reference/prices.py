@@ -138,6 +138,12 @@ class ToyPrices:
     def gather_logits_ns(self, gpus: int, tokens: int) -> int:
         return self.exchange_latency // 3 + 2 * gpus * tokens + 1 if tokens else 0
 
+    def read_logits_ns(self, tokens: int, wait_ns: int) -> int:
+        return self.copy_latency + 5 * tokens + wait_ns if tokens else 0
+
+    def step_inputs_ns(self, tokens: int, copies: int) -> int:
+        return copies * self.copy_latency + 2 * tokens + 3 if tokens else 0
+
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
         """The latency is hidden behind other reads in part."""
         busy = self.read_latency // 2 * reads + -(
@@ -252,6 +258,12 @@ class ToyCostModel:
     def gather_logits_ns(self, gpus: int, tokens: Any) -> Ints:
         return self._each(lambda n: self.prices.gather_logits_ns(gpus, n), tokens)
 
+    def read_logits_ns(self, tokens: Any, wait_ns: int) -> Ints:
+        return self._each(lambda n: self.prices.read_logits_ns(n, wait_ns), tokens)
+
+    def step_inputs_ns(self, tokens: Any, copies: int) -> Ints:
+        return self._each(lambda n: self.prices.step_inputs_ns(n, copies), tokens)
+
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
         return self.prices.storage_read_ns(size, reads, mapped, queued)
 
@@ -334,6 +346,14 @@ class ScalarPrices:
 
     def gather_logits_ns(self, gpus: int, tokens: int) -> int:
         (price,) = self.costs.gather_logits_ns(gpus, np.array([tokens], dtype=np.int64))
+        return int(price)
+
+    def read_logits_ns(self, tokens: int, wait_ns: int) -> int:
+        (price,) = self.costs.read_logits_ns(np.array([tokens], dtype=np.int64), wait_ns)
+        return int(price)
+
+    def step_inputs_ns(self, tokens: int, copies: int) -> int:
+        (price,) = self.costs.step_inputs_ns(np.array([tokens], dtype=np.int64), copies)
         return int(price)
 
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:

@@ -180,6 +180,7 @@ class Clock(Dense):
                 gpu.t += self.gathered_ns(logits)
                 gpu.host += self.host.head
             gpu.charge("attention", gpu.t)
+            self.between_passes(one, g, gpu, tokens)
             # the segment takes the longer of the launches and the GPU's work.
             gpu.t = max(gpu.t, gpu.host)
             gpu.charge("host", gpu.t)

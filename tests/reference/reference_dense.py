@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .reference_batches import Pass
-from .reference_host import Gpu, Host
+from .reference_host import Gpu, Host, nearest
 from .reference_words import (
     DECODE,
     ENCODE,
+    INPUTS,
     LAYER_COPIES,
+    LOGITS,
     MIXED,
     Config,
     Layer,
@@ -80,6 +82,19 @@ class Dense:
         """The logits of a node's tokens, of which each GPU has made a part."""
         group = self.config.group
         return self.prices.gather_logits_ns(group, tokens) if group > 1 else 0
+
+    def between_passes(self, one: Pass, g: int, gpu: Gpu, tokens: list[int]) -> None:
+        """The host reads the logits, then hands over what the next pass begins with."""
+        software = self.config.software
+        if software.logits_to_host:  # none of prompts that no scheduler cuts
+            read = [part for part in one.parts if part.first is not None or one.phase == DECODE]
+            tokens_read = sum(part.logits for part in read if part.gpu in self.together(g))
+            gpu.t += self.prices.read_logits_ns(tokens_read, nearest(software.synchronisation_ns))
+            gpu.charge(LOGITS, gpu.t)
+        if software.input_copies:
+            together = self.present(tokens, g)
+            gpu.t += self.prices.step_inputs_ns(together, software.input_copies)
+            gpu.charge(INPUTS, gpu.t)
 
     def decoding_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, ...]:
         """Tokens that are decoded, the keys that they attend to and cached tokens they read."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .reference_words import (
     CATEGORIES,
+    INPUTS,
     LAYER_COPIES,
+    LOGITS,
     PREDICTION,
     REBALANCING,
     STORAGE,
@@ -67,7 +69,16 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
-        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION, REBALANCING, UNPACKING)
+        known = (
+            *CATEGORIES,
+            STORAGE,
+            LAYER_COPIES,
+            PREDICTION,
+            REBALANCING,
+            UNPACKING,
+            LOGITS,
+            INPUTS,
+        )
         self.charged = dict.fromkeys(known, 0)
 
     def charge(self, category: str, until: int) -> None:

@@ -25,7 +25,9 @@ STORAGE = "waiting_for_storage"  # follows them where experts are read from stor
 LAYER_COPIES = "layer_copies"  # and this, where layers are copied
 REBALANCING = "rebalancing"  # and this, where GPUs wait for experts that move
 PREDICTION = "prediction"  # and this, where predicting takes time
-UNPACKING = "unpacking"  # the last one, where experts are unpacked
+UNPACKING = "unpacking"  # and this, where experts are unpacked
+INPUTS = "waiting_for_inputs"  # and these two, where the host copies between passes
+LOGITS = "waiting_for_logits"
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
@@ -120,6 +122,8 @@ class Software:
     blocking: bool = False
     overlap: bool = True
     copies_back: bool = False
+    logits_to_host: bool = False
+    input_copies: int = 0
     synchronisations: int = 0
     cpu_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
@@ -230,7 +234,11 @@ class Config:
             own = (*own, PREDICTION)
         if self.rebalance is not None and not self.rebalance.one_by_one:
             own = (*own, REBALANCING)
-        return (*own, UNPACKING) if self.unpacks else own
+        if self.unpacks:
+            own = (*own, UNPACKING)
+        if self.software.input_copies:
+            own = (*own, INPUTS)
+        return (*own, LOGITS) if self.software.logits_to_host else own
 
     @property
     def may_skip(self) -> bool:
@@ -336,6 +344,8 @@ class Prices(Protocol):
     def all_to_all_ns(self, matrix: list[list[int]]) -> int: ...
     def all_reduce_ns(self, gpus: int, size: int) -> int: ...
     def gather_logits_ns(self, gpus: int, tokens: int) -> int: ...
+    def read_logits_ns(self, tokens: int, wait_ns: int) -> int: ...
+    def step_inputs_ns(self, tokens: int, copies: int) -> int: ...
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int: ...
 
 

@@ -44,6 +44,8 @@ def reference_software(profile: SoftwareProfile) -> Software:
         pinned=profile.pinned,
         blocking=profile.blocking,
         copies_back=profile.copies_back,
+        logits_to_host=profile.logits_to_host,
+        input_copies=profile.input_copies,
         synchronisations=profile.synchronisations,
         **{name: getattr(profile, name) for name in names},
     )

@@ -79,6 +79,12 @@ class HandPrices:
     def gather_logits_ns(self, gpus: int, tokens: int) -> int:
         return 95
 
+    def read_logits_ns(self, tokens: int, wait_ns: int) -> int:
+        return 45 + wait_ns
+
+    def step_inputs_ns(self, tokens: int, copies: int) -> int:
+        return 35 * copies
+
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
         return 300 if queued else 350
 

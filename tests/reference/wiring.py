@@ -286,6 +286,8 @@ def engine_software(software: Software) -> SoftwareProfile:
         blocking=software.blocking,
         overlap=software.overlap,
         copies_back=software.copies_back,
+        logits_to_host=software.logits_to_host,
+        input_copies=software.input_copies,
         synchronisations=software.synchronisations,
         cpu_synchronisations=software.cpu_synchronisations,
         count_reads=software.count_reads,

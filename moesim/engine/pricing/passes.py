@@ -88,6 +88,7 @@ class Pricing:
         if self.going_on is not None:
             schedule = self.going_on.schedule
         self.encode = schedule.phase == Phase.ENCODE
+        self.decode = schedule.phase == Phase.DECODE
         own = schedule.logits(case.gpus)
         self.logits = None if own is None else over_groups(own, case.group)
         windows = {layer.attention.window for layer in case.model.layers} | {None}
@@ -215,6 +216,9 @@ class Pricing:
         group = self.shared_sums[layer.attention.window]
         gated = group.tokens[span] if case.gathers else tokens
         logits = group.tokens[span] if self.logits is None else self.logits[span]
+        read = logits  # of prompts that no scheduler cuts the head has all, of which none is read
+        if self.logits is None:
+            read = np.where(self.decode[span, None], logits, 0)
         sources: tuple[Ints, ...] = ()
         if self.sources is not None:
             of = self.sources
@@ -232,6 +236,7 @@ class Pricing:
             served=tuple(one[span].ravel() for one in self._served(group)),
             sources=tuple(one[span].ravel() for one in sources),
             drafting=None if self.drafting is None else self.drafting[span].ravel(),
+            read=read.ravel(),
             rows=None if rows is None else rows.ravel(),
             capacity=None if capacity is None else np.repeat(capacity, case.gpus),
         )

@@ -90,8 +90,11 @@ def setting_of(case: Case) -> Setting:
     on_device = case.decide == "device" and case.needs_decision
     gating, stages = case.gating, max(1, len(case.stages))
     behind_gates = 0 if case.prefetch.before_pass else case.prediction_ns
-    asked = (gating.uneven, gating.masks, on_device, stages, case.software.pinned, case.drafter)
-    return Setting(case.group, *asked, behind_gates)
+    software, logit_wait = case.software, None
+    if software.logits_to_host:
+        logit_wait = int(software.synchronisation_ns + 0.5)
+    asked = (gating.uneven, gating.masks, on_device, stages, software.pinned, case.drafter)
+    return Setting(case.group, *asked, behind_gates, logit_wait, software.input_copies)
 
 
 def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:

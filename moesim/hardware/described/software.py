@@ -74,7 +74,9 @@ class SoftwareProfile(Params):
     CPU computes what is missing, where they differ. ``count_reads``: how many of them a decision
     takes whose counts were exchanged.
     ``calls_empty``: experts that run one by one are called without rows too. ``logits``: of which
-    prompt tokens there are any, and ``logit_bytes`` of each. ``resident_execution``: what is
+    prompt tokens there are any, and ``logit_bytes`` of each. ``logits_to_host``: they are copied to
+    the host, which waits for them before the next pass; ``input_copies``: copies from the host that
+    bring a pass its inputs, each waited for. ``resident_execution``: what is
     captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
     experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
     ``unpacking_bytes`` are written and read for each weight of an expert in a narrow format, which
@@ -109,6 +111,8 @@ class SoftwareProfile(Params):
     calls_empty: bool = False
     logits: Logits = "last"
     logit_bytes: int = 4
+    logits_to_host: bool = False
+    input_copies: int = 0
     resident_execution: Execution = "eager"
     offloaded_execution: Execution = "eager"
     most_captured_tokens: int | None = None
@@ -241,6 +245,16 @@ class SoftwareFile(Params):
     logit_bytes: Sourced[Annotated[int, Field(ge=1, le=1024)]] | None = Field(
         None, description="Bytes that a logit takes in all its copies: 4, if left out."
     )
+    logits_to_host: Sourced[bool] | None = Field(
+        None,
+        description="Whether logits are copied to the host, which waits for them after each pass:"
+        " no, if left out.",
+    )
+    input_copies: Sourced[Kernels] | None = Field(
+        None,
+        description="Copies from the host that bring a pass its inputs, each waited for: 0, if left"
+        " out.",
+    )
     resident_execution: Sourced[Execution] | None = Field(
         None,
         description="What is captured of decode steps that never wait for the host: nothing"
@@ -321,6 +335,8 @@ class SoftwareFile(Params):
             "calls_empty",
             "logits",
             "logit_bytes",
+            "logits_to_host",
+            "input_copies",
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}

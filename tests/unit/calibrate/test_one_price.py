@@ -223,7 +223,9 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "masks": (layer, TOKENS, 8, dense),
         "permute": (layer, TOKENS),
         "prediction": (TOKENS * 7,),
+        "read_logits": (TOKENS, 7),
         "shared": (layer, TOKENS),
+        "step_inputs": (TOKENS, 3),
         "unpacking": (model.moe_layers[0], TOKENS),
     }
 

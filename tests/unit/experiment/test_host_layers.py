@@ -69,7 +69,8 @@ def test_all_of_a_pass_but_the_head_is_the_hosts() -> None:
     assert spent["waiting_for_cpu"] == due
     assert spent["gate"] == spent["experts"] == spent["dispatch_combine"] == 0
     head = int(case.prices.price("head", np.array([1]))[0])
-    assert outcome.ends[0, 0] == due + head + spent["host"]
+    between = spent["waiting_for_logits"] + spent["waiting_for_inputs"]
+    assert outcome.ends[0, 0] == due + head + between + spent["host"]
 
 
 def test_nothing_is_launched_for_them() -> None:
