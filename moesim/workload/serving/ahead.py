@@ -53,12 +53,20 @@ SIZES, FEW, EACH = 1 << 12, 1 << 11, 16
 """Durations are known by tokens of a step, those of more than few so many together; the last one is
 that of any.
 """
-TOOK, REACH, TOKENS = range(3)
-"""How long steps take and how many experts they need, by size; and of those that were foreseen and
-played, but did not come then, their tokens, too."""
+TOOK, NEEDS, KEYS, TOKENS = range(4)
+"""How long steps take, what they need and how many keys they read, by size; and of those that were
+foreseen and played, but did not come then, their tokens, too. A step of single tokens needs
+experts, where that is known, another one tokens."""
+SQUARE, CROSS, KEYS_SQUARE, BY_NEEDS, BY_KEYS, PAIRS = range(6)
+"""Sums over pairs of steps that are alike, from which follows what an expert, or a token, and a key
+more take: of squares and products of what they differ in, of products with the time; how many."""
+ENOUGH = 8
+"""Pairs of one size that say it for that size; else those of all do."""
 LAST, SLOPE = 4, 64
-"""Steps over which durations are smoothed, and what an expert more takes."""
-DRIFT, SURE, DOUBT = 128, 1024, 64
+"""Steps over which durations are smoothed, where experts are not known, and these sums."""
+ALIKE = 1e-2
+"""Of what both would say apart, so much: less does not tell experts and keys apart."""
+DRIFT, SURE, DOUBT = 128, 8192, 64
 """Foreseen instants are off by about one part in so many of the time that is foreseen, or, where it
 is known what experts steps need, in so many; and the doubt of a step that comes otherwise as likely
 as not.
@@ -71,13 +79,13 @@ MOST_TOKENS = 1 << 18
 
 
 class Past(NamedTuple):
-    """What says how long steps take: ``durations`` int64[2, SIZES], what an expert more takes, the
-    first ``slope`` int64[2] over the second, the steps ``before`` int64[3, steps] that were
-    foreseen, and what is ``chosen``.
+    """What says how long steps take, other ones and those of single tokens: ``durations``
+    int64[2, 3, SIZES], and ``sums`` float64[2, SIZES, 6], the last ones over steps of any size; the
+    steps ``before`` int64[4, steps] that were foreseen, and what is ``chosen``.
     """
 
     durations: Any
-    slope: Any
+    sums: Any
     before: Any
     chosen: Any
 
@@ -90,44 +98,99 @@ def tokens_of(state: State, step: int) -> int:
     return int(tokens)
 
 
+def keys_of(state: State, step: int) -> int:
+    """The keys of all requests that the tokens of a ``step`` read."""
+    keys = 0
+    for entry in range(state.steps[BEGIN, step], state.steps[BEGIN, step + 1]):
+        keys += state.log[FIRST, entry] + state.log[COUNT, entry]
+    return int(keys)
+
+
 def size_of(state: State, step: int) -> int:
     """Where the duration of a ``step`` is known."""
     tokens = tokens_of(state, step)
     return int(min(tokens if tokens < FEW else FEW + (tokens - FEW) // EACH, SIZES - 2))
 
 
+def is_single(state: State, step: int) -> int:
+    """Whether each request has one token in a ``step``."""
+    return int(tokens_of(state, step) == entries_of(state, step))
+
+
+def nearest(durations: Any, size: int) -> int:
+    """The largest known size up to ``size``, or that of the last step."""
+    while size > 0 and durations[TOOK, size] == 0:
+        size -= 1
+    return int(size if durations[TOOK, size] > 0 else SIZES - 1)
+
+
 def learn(state: State, past: Past, step: int, took_ns: int, reach: int) -> None:
     """A ``step`` like the ones to come took so long: they are taken for about as long as the last
-    ones like them, since each by itself is more or less at random.
+    ones like them, but for what they differ in.
     """
-    size, durations, slope = size_of(state, step), past.durations, past.slope
-    if durations[TOOK, size] == 0 or (reach > 0) != (durations[REACH, size] > 0):
-        durations[TOOK, size], durations[REACH, size] = took_ns, reach
+    single, size, keys = is_single(state, step), size_of(state, step), keys_of(state, step)
+    needs = reach if single else tokens_of(state, step)
+    known, over = past.durations[single], 1 if single and reach > 0 else LAST
+    like = nearest(known, size)
+    longer, more = took_ns - known[TOOK, like], needs - known[NEEDS, like]
+    further = keys - known[KEYS, like]
+    same = like == size and (known[NEEDS, like] > 0) == (needs > 0)
+    if same or (known[TOOK, like] > 0 and not single):
+        compare(past.sums[single, SIZES - 1], longer, more, further)
+    if same:
+        compare(past.sums[single, size], longer, more, further)
+        known[TOOK, size] += longer // over
+        known[NEEDS, size] += more // over
+        known[KEYS, size] += further // over
     else:
-        longer, more = took_ns - durations[TOOK, size], reach - durations[REACH, size]
-        durations[TOOK, size] += longer // LAST
-        durations[REACH, size] += more // LAST
-        slope[0] += longer * more - slope[0] // SLOPE
-        slope[1] += more * more - slope[1] // SLOPE
-    durations[TOOK, SIZES - 1] = took_ns
+        known[TOOK, size], known[NEEDS, size], known[KEYS, size] = took_ns, needs, keys
+    last = SIZES - 1
+    known[TOOK, last], known[NEEDS, last], known[KEYS, last] = took_ns, needs, keys
 
 
-def longer_by(past: Past, lasts: int, reach: int, like: int) -> int:
-    """How long a step takes that needs as many experts as its ``reach``, when one that needs those
-    of another, ``like`` it, ``lasts`` so long.
+def compare(sums: Any, longer: int, more: int, further: int) -> None:
+    """A step took so much ``longer`` than one before it, and needs ``more``, and keys ``further``
+    than that.
     """
-    if reach == 0 or like == 0 or past.slope[1] == 0:
-        return int(lasts)
-    return int(max(1, lasts + (reach - like) * past.slope[0] // past.slope[1]))
+    for k in range(PAIRS):
+        sums[k] -= sums[k] / SLOPE
+    sums[SQUARE] += float(more) * more
+    sums[CROSS] += float(more) * further
+    sums[KEYS_SQUARE] += float(further) * further
+    sums[BY_NEEDS] += float(more) * longer
+    sums[BY_KEYS] += float(further) * longer
+    sums[PAIRS] += 1
+
+
+def longer_by(sums: Any, more: int, further: int) -> float:
+    """How much longer a step takes that needs ``more``, and keys ``further``, by least squares."""
+    square, cross, keys = sums[SQUARE], sums[CROSS], sums[KEYS_SQUARE]
+    rest = square * keys - cross * cross
+    if rest > ALIKE * square * keys:
+        of_needs = (sums[BY_NEEDS] * keys - sums[BY_KEYS] * cross) / rest
+        of_keys = (sums[BY_KEYS] * square - sums[BY_NEEDS] * cross) / rest
+        return float(of_needs * more + of_keys * further)
+    return float(sums[BY_KEYS] / keys * further) if keys > 0 else 0.0
+
+
+def as_like(state: State, past: Past, step: int, reach: int, like: Any) -> int:
+    """How long a ``step`` takes, by how long one ``like`` it did."""
+    single, size = is_single(state, step), size_of(state, step)
+    needs = reach if single else tokens_of(state, step)
+    more = needs - like[NEEDS] if needs > 0 and like[NEEDS] > 0 else 0
+    enough = past.sums[single, size, PAIRS] >= ENOUGH
+    sums = past.sums[single, size if enough else SIZES - 1]
+    lasts = like[TOOK] + longer_by(sums, more, keys_of(state, step) - like[KEYS])
+    return int(min(max(lasts, 0.5 * like[TOOK]), 2.0 * like[TOOK]))
 
 
 def guess(state: State, past: Past, step: int, reach: int) -> int:
     """About how long a ``step`` takes: as one of as many tokens took, or of fewer."""
-    size, durations = size_of(state, step), past.durations
-    while size > 0 and durations[TOOK, size] == 0:
-        size -= 1
-    size = size if durations[TOOK, size] > 0 else SIZES - 1
-    return longer_by(past, durations[TOOK, size], reach, durations[REACH, size])
+    known = past.durations[is_single(state, step)]
+    like = nearest(known, size_of(state, step))
+    if known[TOOK, like] == 0:
+        return int(past.durations[1 - is_single(state, step), TOOK, SIZES - 1])
+    return as_like(state, past, step, reach, known[:, like])
 
 
 def took(state: State, past: Past, number: int, step: int, reach: int) -> int:
@@ -136,7 +199,7 @@ def took(state: State, past: Past, number: int, step: int, reach: int) -> int:
     """
     before = past.before
     if number < before.shape[1] and before[TOKENS, number] == tokens_of(state, step):
-        return longer_by(past, before[TOOK, number], reach, before[REACH, number])
+        return as_like(state, past, step, reach, before[:, number])
     return 0
 
 

@@ -11,8 +11,9 @@ from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.ahead import (
     BACK,
     ENDS,
+    KEYS,
+    NEEDS,
     PACE_ROWS,
-    REACH,
     REACHES,
     SIZES,
     STARTS,
@@ -36,6 +37,7 @@ from moesim.workload.serving.state import (
     LOOP,
     NEXT,
     OUTPUT,
+    START,
     STATUS,
     STEPS,
     TABLE,
@@ -47,7 +49,7 @@ from moesim.workload.timetable import GrowingSchedule
 
 Watch = Callable[[State, int, int], None]
 """Sees the state, a step, and when it ended on every GPU; may raise what ends the run."""
-MOST = 512
+MOST = 1024
 """Steps that are decided ahead."""
 
 
@@ -68,8 +70,8 @@ class Foresight:
         turn = turn_with(compiled(rules, self.state, self._knobs))
         self._decide, self._hold = decides_ahead(rules, self.state, self._knobs, times)
         self._host, self._times = host_of(scheduler), times
-        durations, slope = np.zeros((2, SIZES), np.int64), np.zeros(2, np.int64)
-        self.past = Past(durations, slope, np.zeros((3, 0), np.int64), NOT_KNOWN)
+        durations, sums = np.zeros((2, 3, SIZES), np.int64), np.zeros((2, SIZES, 6))
+        self.past = Past(durations, sums, np.zeros((4, 0), np.int64), NOT_KNOWN)
         self._most = 1
         self.lag = int(self._host[LAG])
         self.pace = np.zeros((PACE_ROWS, BACK + MOST), np.int64)
@@ -112,25 +114,26 @@ class Foresight:
         number, first = len(ends), int(self.state.numbers[STEPS]) - 1
         self.pace[ENDS, BACK : BACK + number] = ends
         told = np.empty((2, number), np.int64)
-        tokens = self._tokens(first, first + number)
+        seen = self._sums(first, first + number)
         asked = (self._times, self.past, self.ahead, self.pace, told)
         held = int(self._hold(self.state, self._knobs, self._host, *asked))
         self._most = min(MOST, 2 * self._most) if held == number else max(2, (number + held) // 2)
         lasted, back = self.pace[ENDS] - self.pace[STARTS], slice(BACK + held, BACK + number)
-        before = np.empty((3, number - held), np.int64)
-        before[TOKENS], before[TOOK] = tokens[held:], lasted[back]
-        before[REACH] = self.pace[REACHES, back]
+        before = np.empty((4, number - held), np.int64)
+        before[[TOKENS, KEYS]] = seen[:, held:]
+        before[[TOOK, NEEDS]] = lasted[back], self.pace[REACHES, back]
         self.past = self.past._replace(before=before)
         for step in range(held if self.watch is not None else 0):
             assert self.watch is not None, "it sees steps"
             self.watch(self.state, first + step, int(ends[step]))
         return held, told[:, :held]
 
-    def _tokens(self, first: int, last: int) -> Ints:
-        """Those int64[steps] of steps first:last that are decided ahead."""
+    def _sums(self, first: int, last: int) -> Ints:
+        """Tokens and keys int64[2, steps] of steps first:last that are decided ahead."""
         begins = self.ahead.steps[BEGIN, first : last + 1]
-        counts = self.ahead.log[COUNT, begins[0] : begins[-1]]
-        return np.add.reduceat(counts, begins[:-1] - begins[0])
+        log = self.ahead.log[:, begins[0] : begins[-1]]
+        read = np.stack((log[COUNT], log[START] + log[COUNT]))
+        return np.add.reduceat(read, begins[:-1] - begins[0], axis=1)
 
     def _follow(self) -> None:
         """Let ``ahead`` be as ``state`` is, whatever it foresaw."""

@@ -66,7 +66,8 @@ def compiled(rules: Rules, state: State, knobs: Any) -> Any:
 def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> tuple[Any, Any]:
     """What ``ahead_with`` and ``holds_with`` make of them."""
     table, flat = types.int64[:, ::1], types.int64[::1]
-    given = (_of(state), _of(knobs), flat, _of(times), record(Past, table, flat, table, CHOSEN))
+    past = record(Past, types.int64[:, :, ::1], types.float64[:, :, ::1], table, CHOSEN)
+    given = (_of(state), _of(knobs), flat, _of(times), past)
     decides = types.int64(*given, table, types.int64)
     holds = types.int64(*given, _of(state), table, table)
     return _made(_ahead_by, decides, rules, knobs), _made(_holds_by, holds, rules, knobs)
