@@ -15,10 +15,10 @@ ANY = 1 << 62
 REQUEST, GPU, HELD = range(3)
 """Of a request that has a cache: the pass of its last token so far + 1, its GPU, and the tokens."""
 
-_FLAT = types.int64[::1]
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.void(types.int64[:, ::1], types.int64[:, ::1], *[types.int64] * 4), cache=True)
+@njit(types.void(_TABLE, _TABLE, *[types.int64] * 4), cache=True, _nrt=False)
 def _hold(changes: Any, held: Any, request: int, step: int, gpu: int, tokens: int) -> None:
     """From ``step`` on a ``request`` holds so many ``tokens`` on ``gpu``, and no others."""
     if held[REQUEST, request] > 0:
@@ -27,7 +27,7 @@ def _hold(changes: Any, held: Any, request: int, step: int, gpu: int, tokens: in
     held[REQUEST, request], held[GPU, request], held[HELD, request] = step + 1, gpu, tokens
 
 
-@njit(types.void(types.int64[:, ::1], types.int64[:, ::1]), cache=True)
+@njit(types.void(_TABLE, _TABLE), cache=True, _nrt=False)
 def _run_up(changes: Any, held: Any) -> None:
     """All requests that hold something end; ``changes`` become what is held in each pass."""
     for of in range(held.shape[1]):
@@ -41,9 +41,10 @@ def _run_up(changes: Any, held: Any) -> None:
 @njit(
     types.void(
         _FLAT, _FLAT, _FLAT, types.uint8[::1], _FLAT, types.boolean[::1], types.int64,
-        types.int64[:, :, ::1], types.int64[:, ::1],
+        types.int64[:, :, ::1], _TABLE,
     ),
     cache=True,
+    _nrt=False,
 )  # fmt: skip
 def sum_tokens(
     offsets: Any, gpu: Any, request: Any, phase: Any, position: Any, mixed: Any, window: int,
@@ -89,6 +90,7 @@ def sum_tokens(
         types.int64, _FLAT, _FLAT, _FLAT, types.boolean[::1], types.boolean[::1], *[_FLAT] * 4
     ),
     cache=True,
+    _nrt=False,
 )  # fmt: skip
 def see_tokens(
     step: int, offsets: Any, request: Any, rows: Any, counted: Any, kept: Any,

@@ -49,6 +49,7 @@ class Bits(NamedTuple):
 
 _INT, _FLAT = types.int64, types.int64[::1]
 _WORDS, _LINE = types.uint64[:, ::1], types.uint64[::1]
+_SHAPES, _PLANES, _COUNTED = types.int64[:, :, ::1], types.uint64[:, :, ::1], types.int64[:, ::1]
 TILES = record(Tiles, _FLAT, _FLAT, types.boolean)
 BITS = record(Bits, _WORDS, _INT)
 UNKNOWN = Bits(np.zeros((0, 0), np.uint64), 1)
@@ -210,19 +211,23 @@ def _takes(spans: Any, parts: int, step: int) -> bool:
     return bool(alone and 0 < rows <= MOST_ROWS and spans.spans_at[first] == spans.spans_at[last])
 
 
-@njit(types.void(BITS, SPANS, TILES, types.int64[:, :, ::1]), cache=True)
-def tell_shapes(bits: Any, spans: Any, tiles: Any, told: Any) -> None:
-    """Fill in the shapes int64[passes, launches, COLUMNS] of launches, ``UNTOLD`` rows where bits
+def tell_shapes(bits: Bits, spans: Any, tiles: Tiles, told: Ints) -> None:
+    """Fill in the shapes int64[launches, passes, COLUMNS] of launches, ``UNTOLD`` rows where bits
     do not tell.
     """
-    launches, words, passes = told.shape[1], bits.words, len(told)
+    planes = np.zeros((2, PLANES + 1, bits.masks.shape[1]), np.uint64)
+    _tell(bits, spans, tiles, told, planes, np.zeros((2, PLANES + 1), np.int64))
+
+
+@njit(types.void(BITS, SPANS, TILES, _SHAPES, _PLANES, _COUNTED), cache=True, _nrt=False)
+def _tell(bits: Any, spans: Any, tiles: Any, told: Any, room: Any, counted: Any) -> None:
+    """The same, with ``room`` for planes, and for who has a bit in them, and for how many."""
+    launches, passes, words = told.shape[0], told.shape[1], bits.words
     parts = (len(spans.ones_at) - 1) // passes
-    planes = np.empty((PLANES + 1, bits.masks.shape[1]), np.uint64)
-    some = np.empty_like(planes)
-    each, below = np.empty(PLANES, np.int64), np.zeros(PLANES + 1, np.int64)
+    planes, some, each, below = room[0], room[1], counted[0], counted[1]
     for step in range(passes):
         for launch in range(launches):
-            told[step, launch, 0] = UNTOLD
+            told[launch, step, 0] = UNTOLD
         if not _takes(spans, parts, step):
             continue
         begin, end, number = spans.ones_at[parts * step], spans.ones_at[parts * step + parts], 0
@@ -238,5 +243,5 @@ def tell_shapes(bits: Any, spans: Any, tiles: Any, told: Any) -> None:
                 for at in range(launch * words, launch * words + words):
                     each[plane] += np.int64(planes[plane, at])
                     below[plane + 1] += np.int64(some[plane, at])
-            if not _shape_of(each, below, number, tiles, told[step, launch]):
-                told[step, launch, 0] = UNTOLD
+            if not _shape_of(each, below, number, tiles, told[launch, step]):
+                told[launch, step, 0] = UNTOLD

@@ -66,8 +66,8 @@ class Laid(NamedTuple):
     """What is filled in: of each (MoE layer, GPU) and pass the ``number`` int64[works, passes] of
     its launch's shape; -1 - n: n experts with a row each, which are counted in ``ones``
     int64[experts]. Rows ``executed`` int64[passes, layers, gpus] and ``counts`` int64[counted,
-    passes, layers, gpus]. ``told`` int64[passes, launches, COLUMNS]: shapes that are known already
-    (``tell_shapes``), of no passes where none are.
+    passes, layers, gpus]. ``told`` int64[launches, passes, COLUMNS]: shapes that are known already
+    (``tell_shapes``), of no launches where none are.
     """
 
     number: Any
@@ -77,10 +77,28 @@ class Laid(NamedTuple):
     counts: Any
 
 
+class Rows(NamedTuple):
+    """Room for the rows of experts in a pass and layer: by home, of prompts and of tokens that
+    decode, int64[homes]; of those of a GPU that have some, and the shape of its launch.
+    """
+
+    prompts: Any
+    decoded: Any
+    rows: Any
+    shape: Any
+
+    @classmethod
+    def of(cls, held: int, gpus: int) -> Rows:
+        """For so many GPUs with so many experts each."""
+        prompts, decoded = np.zeros((2, held * gpus), np.int64)
+        return cls(prompts, decoded, np.zeros(held + 1, np.int64), np.zeros(COLUMNS, np.int64))
+
+
 _INT, _FLAT, _CUBE = types.int64, types.int64[::1], types.int64[:, :, ::1]
 ROUTED = record(Routed, RUNNING, SPANS, types.boolean[:, ::1], types.int64[:, ::1], _INT)
 _COUNTS = types.int64[:, :, :, ::1]
 LAID = record(Laid, types.int64[:, ::1], _CUBE, _FLAT, _CUBE, _COUNTS)
+ROWS = record(Rows, _FLAT, _FLAT, _FLAT, _FLAT)
 
 
 @njit(types.void(IDS, ROUTED, _INT, _INT, _FLAT, _FLAT), cache=True, _nrt=False)
@@ -123,18 +141,18 @@ def _mark(
     counts[MARKED_FROM + BOTH - 1, step, layer, gpu] += of_both
 
 
-@njit(_INT(IDS, ROUTED, TILES, KEPT, _FLAT, LAID, _INT, _INT), cache=True)
+@njit(_INT(IDS, ROUTED, TILES, KEPT, _FLAT, LAID, ROWS, _INT, _INT), cache=True, _nrt=False)
 def _find(
-    ids: Any, routed: Any, tiles: Any, kept: Any, layers: Any, laid: Any, slices: int, begin: int
-) -> int:
+    ids: Any, routed: Any, tiles: Any, kept: Any, layers: Any, laid: Any, room: Any,
+    slices: int, begin: int,
+) -> int:  # fmt: skip
     """The launches of ``layers``, all alike, from one on, which are numbered layer by layer, in
     each pass by pass, GPU by GPU. Returns how far there was room for new shapes. Each is used on so
     many ``slices``.
     """
     passes, gpus = len(routed.active), laid.executed.shape[2]
-    homes, marked = routed.held * gpus, laid.counts.shape[0] > MARKED_FROM
-    prompts, decoded = np.empty(homes, np.int64), np.empty(homes, np.int64)
-    rows, shape = np.empty(routed.held + 1, np.int64), np.empty(COLUMNS, np.int64)
+    marked = laid.counts.shape[0] > MARKED_FROM
+    prompts, decoded, rows, shape = room.prompts, room.decoded, room.rows, room.shape
     for place in range(begin, len(layers) * passes * gpus, gpus):
         if kept.filled[0] + gpus > len(kept.used):
             return place
@@ -144,9 +162,9 @@ def _find(
         of_counts = layer if laid.counts.shape[2] > 1 else 0
         for gpu in range(gpus):
             work = layer * gpus + gpu
-            if len(laid.told) > 0 and laid.told[step, at * gpus + gpu, 0] != UNTOLD:
+            if len(laid.told) > 0 and laid.told[at * gpus + gpu, step, 0] != UNTOLD:
                 for column in range(COLUMNS):
-                    shape[column] = laid.told[step, at * gpus + gpu, column]
+                    shape[column] = laid.told[at * gpus + gpu, step, column]
                 if marked:
                     laid.counts[MARKED_FROM + DECODE - 1, step, of_counts, gpu] += shape[1]
             else:
@@ -288,8 +306,8 @@ class Resident(Loading):
             self._bits[kind] = bits_of(*parts, self.case.holders)
         bits = self._bits[kind]
         if bits is None or bits is UNKNOWN or not routed.active.all():
-            return np.zeros((0, launches, COLUMNS), np.int64)
-        told = np.empty((passes, launches, COLUMNS), np.int64)
+            return np.zeros((0, passes, COLUMNS), np.int64)
+        told = np.empty((launches, passes, COLUMNS), np.int64)
         tell_shapes(bits, routed.spans, tiles, told)
         return told
 
@@ -307,9 +325,10 @@ class Resident(Loading):
         layers = np.flatnonzero(self.launches.kinds == kind)
         odd.settle_many(self.provenance)
         gpus = case.holders
+        room = Rows.of(routed.held, gpus)
 
         def find(kept: Kept, begin: int) -> int:
-            return int(_find(ids, routed, tiles, kept, layers, laid, case.slices, begin))
+            return int(_find(ids, routed, tiles, kept, layers, laid, room, case.slices, begin))
 
         def members(places: Ints) -> list[Ints]:
             starts = np.zeros(len(places) + 1, np.int64)

@@ -68,7 +68,7 @@ def test_shapes_are_those_of_experts_one_by_one(
     room = np.arange(1, 1000)
     tiles = Tiles(np.full(999, tile), np.where(room > 60, 1, group), by_average)
     rows = [stream.integers(0, 40, number).tolist() for number in passes]
-    told = np.zeros((len(rows), len(layers) * gpus, COLUMNS), np.int64)
+    told = np.zeros((len(layers) * gpus, len(rows), COLUMNS), np.int64)
     known = bits_of(ids, home, layers, held, gpus)
     tell_shapes(known, spans_of_rows(rows, parts), tiles, told)
     for step, own in enumerate(rows):
@@ -76,7 +76,7 @@ def test_shapes_are_those_of_experts_one_by_one(
             chosen = ids[own, layer].ravel()
             counts = np.bincount(home[layer, chosen[chosen != NO_EXPERT]], minlength=held * gpus)
             for gpu in range(gpus):
-                found = told[step, at * gpus + gpu]
+                found = told[at * gpus + gpu, step]
                 expected = one_by_one(counts[gpu * held : (gpu + 1) * held], tiles)
                 assert found[0] == UNTOLD or found.tolist() == expected
                 if tile in {1, 2, 4, 16} and (tiles.group == 1).all():
@@ -88,10 +88,10 @@ def shapes(passes: list[list[int]], parts: int = 1, mixed: int = -1) -> list[int
     ids = np.zeros((4, 1, 2), np.uint16)
     ids[:, :, 1] = 1
     home, tiles = np.arange(4)[None], Tiles(np.full(2000, 512), np.ones(2000, np.int64), False)
-    told = np.zeros((len(passes), 1, COLUMNS), np.int64)
+    told = np.zeros((1, len(passes), COLUMNS), np.int64)
     known = bits_of(ids, home, np.zeros(1, np.int64), 4, 1)
     tell_shapes(known, spans_of_rows(passes, parts, mixed), tiles, told)
-    return list(told[:, 0, 0])
+    return list(told[0, :, 0])
 
 
 def test_many_rows_are_not_told() -> None:
@@ -104,11 +104,11 @@ def test_where_rows_are_told_apart_those_that_decode_are_alone() -> None:
 
 def test_spans_are_not_told() -> None:
     spans = spans_of_rows([[0], [0]], 1)._replace(spans_at=np.array([0, 0, 1]))
-    told = np.zeros((2, 1, COLUMNS), np.int64)
+    told = np.zeros((1, 2, COLUMNS), np.int64)
     ids, home = np.zeros((1, 1, 1), np.uint16), np.zeros((1, 1), np.int64)
     tiles = Tiles(np.ones(9, np.int64), np.ones(9, np.int64), False)
     tell_shapes(bits_of(ids, home, np.zeros(1, np.int64), 1, 1), spans, tiles, told)
-    assert told[:, 0, 0].tolist() == [1, UNTOLD]
+    assert told[0, :, 0].tolist() == [1, UNTOLD]
 
 
 @pytest.mark.parametrize("most", [7, 8])
