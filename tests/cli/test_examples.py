@@ -21,7 +21,7 @@ EXAMPLES = [
 ]
 PARTS = {"quickstart": (":", 12), "small-moe": ("0:6", None)}
 """Requests of the shipped traces, and how many tokens of each."""
-MOST = {"requests": 8, "lengths.input_len": 256, "lengths.output_len": 16}
+MOST = {"requests": 6, "lengths.input_len": 256, "lengths.output_len": 8}
 """Of examples that serve more, so much: what they answer is not judged here."""
 DESIGN_KEYS = {
     "model": "gpt-oss-20b                  # a card, or a path to config.json",

@@ -75,7 +75,9 @@ class Choices:
 
         ids = np.where(kept, self.ids, np.uint16(NO_EXPERT))
         ids = np.take_along_axis(ids, order, axis=2)
-        return replace(self, ids=ids, weights=moved(self.weights), recorded=moved(self.recorded))
+        weights = moved(self.weights)
+        recorded = weights if self.recorded is self.weights else moved(self.recorded)
+        return replace(self, ids=ids, weights=weights, recorded=recorded)
 
     def noted(self, note: str) -> Choices:
         """The choices with one more ``note``."""

@@ -66,7 +66,7 @@ def test_replicas_of_several_gpus():
 def test_replicas_of_many_steps():
     """More than a scheduler has room for at first."""
     workload = {
-        "requests": 40,
+        "requests": 12,
         "arrivals": POISSON,
         "lengths": {"kind": "fixed", "input_len": 9, "output_len": 90},
         "routing": {"kind": "draw"},
@@ -74,8 +74,8 @@ def test_replicas_of_many_steps():
     }
     given = {**SMALL, "workload": workload, "serving": {"replicas": 3, "router": ROUTER}}
     numbers = simulate(load_experiment(given).experiment).summary
-    assert numbers["steps"] == 40 * 90 > 1024
-    assert numbers["completed"] == 40
+    assert numbers["steps"] == 12 * 90 > 1024
+    assert numbers["completed"] == 12
     assert 0 < numbers["kv_usage_mean"] <= numbers["kv_usage_max"] <= 1
 
 
