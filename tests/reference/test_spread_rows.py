@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -17,12 +18,16 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
 from moesim.engine.replay.quick.makers import maker_of
-from moesim.engine.replay.quick.spread import SpreadRows
+from moesim.engine.replay.quick.spread import MOST, SpreadRows
+from moesim.engine.replay.quick.sweeps import SPAN
 from moesim.engine.replay.run import run_replay
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 
 from .agreement import assert_same
+from .prices import ToyPrices
+from .reference_words import Config
+from .scenes import scene
 from .strategies import Case, cases, runnable
 from .test_handled import FILLED
 from .test_one_row import ALONE, apart
@@ -73,3 +78,20 @@ def test_passes_of_a_row_are_added_up_as_they_come(
             for one in (None, cuts_of(theirs, 0.1))
         )
     assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "held", "taken"),
+    [(MOST, 3, True), (2, SPAN - 1, True), (2, SPAN, False), (MOST + 1, 3, False)],
+)
+def test_the_most_gpus_and_experts(gpus: int, held: int, taken: bool) -> None:
+    """Whose ages are the last numbers that there are. (Both at once take minutes in `des`.)"""
+    rng, experts = np.random.default_rng(1), gpus * held
+    last = sorted({0, 1, held, experts - held, experts - 2, experts - 1})
+    steps = [rng.choice(last, 4, replace=False).tolist() for _ in range(15)]
+    steps += [rng.choice(experts, 4, replace=False).tolist() for _ in range(15)]
+    trace, model = scene(steps, experts)
+    slots = min(4, held)
+    theirs = engine_case(Case(trace, model, Config(gpus=gpus, slots=slots), ToyPrices()))
+    assert (maker_of(theirs, None) is SpreadRows) == taken
+    assert_same(run_replay(theirs), run_des(theirs))
