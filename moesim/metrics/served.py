@@ -413,7 +413,7 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     which = ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))
     if not len(known):
         return {f"{one}_{name}_ms": None for one in which}
-    percentiles = (float(np.percentile(known, p)) for p in PERCENTILES)
+    percentiles = np.percentile(known, PERCENTILES).tolist()
     found = (float(known.mean()), float(np.median(known)), float(known.std()), *percentiles)
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from moesim.engine.case import Ints
 from moesim.engine.marks import BOTH, DECODE, PROMPT
 from moesim.engine.replay.spans import IDS, RUNNING, SPANS, add_choices
 from moesim.runtime.compiled import njit, types
@@ -40,17 +42,26 @@ def count_choices(
                 choices[step, layer, sender] += number * active[step, layer]
 
 
-@njit(types.void(_TABLE, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True)
 def sum_choices(
-    chosen: Any, rows: Any, senders: Any, offsets: Any, active: Any, choices: Any
+    chosen: Any, rows: Ints, senders: Ints, offsets: Ints, active: NDArray[np.bool_], choices: Ints
 ) -> None:
     """As ``count_choices``, where it is known how many experts each row has ``chosen``
     int64[rows, MoE layers].
     """
+    sums = np.zeros((choices.shape[2], chosen.shape[1]), np.int64)
+    _sum_choices(chosen, rows, senders, offsets, active, choices, sums)
+
+
+@njit(types.void(_TABLE, _FLAT, _FLAT, _FLAT, _MASK, _CUBE, _TABLE), cache=True, _nrt=False)
+def _sum_choices(
+    chosen: Any, rows: Any, senders: Any, offsets: Any, active: Any, choices: Any, sums: Any
+) -> None:
+    """The same, with room for ``sums`` int64[senders, MoE layers]."""
     layers = chosen.shape[1]
-    sums = np.zeros((choices.shape[2], layers), np.int64)
     for step in range(len(offsets) - 1):
-        sums[:] = 0
+        for sender in range(len(sums)):
+            for layer in range(layers):
+                sums[sender, layer] = 0
         for token in range(offsets[step] - offsets[0], offsets[step + 1] - offsets[0]):
             of_row, own = chosen[rows[token]], sums[senders[token]]
             for layer in range(layers):
