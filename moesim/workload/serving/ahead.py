@@ -57,15 +57,18 @@ TOOK, NEEDS, KEYS, TOKENS = range(4)
 """How long steps take, what they need and how many keys they read, by size; and of those that were
 foreseen and played, but did not come then, their tokens, too. A step of single tokens needs
 experts, where that is known, another one tokens."""
-SQUARE, CROSS, KEYS_SQUARE, BY_NEEDS, BY_KEYS, PAIRS = range(6)
+SQUARE, CROSS, KEYS_SQUARE, BY_NEEDS, BY_KEYS, TIMES_SQUARE, PAIRS = range(7)
 """Sums over pairs of steps that are alike, from which follows what an expert, or a token, and a key
-more take: of squares and products of what they differ in, of products with the time; how many."""
+more take: of squares and products of what they differ in, of products with the time, and of its
+squares; how many."""
 ENOUGH = 8
 """Pairs of one size that say it for that size; else those of all do."""
 LAST, SLOPE = 4, 64
 """Steps over which durations are smoothed, where experts are not known, and these sums."""
 ALIKE = 1e-2
 """Of what both would say apart, so much: less does not tell experts and keys apart."""
+TELLING = 0.9
+"""Of the squares of times, so much is to come from what steps differ in."""
 DRIFT, SURE, DOUBT = 128, 8192, 64
 """Foreseen instants are off by about one part in so many of the time that is foreseen, or, where it
 is known what experts steps need, in so many; and the doubt of a step that comes otherwise as likely
@@ -80,7 +83,7 @@ MOST_TOKENS = 1 << 18
 
 class Past(NamedTuple):
     """What says how long steps take, other ones and those of single tokens: ``durations``
-    int64[2, 3, SIZES], and ``sums`` float64[2, SIZES, 6], the last ones over steps of any size; the
+    int64[2, 3, SIZES], and ``sums`` float64[2, SIZES, 7], the last ones over steps of any size; the
     steps ``before`` int64[4, steps] that were foreseen, and what is ``chosen``.
     """
 
@@ -159,18 +162,25 @@ def compare(sums: Any, longer: int, more: int, further: int) -> None:
     sums[KEYS_SQUARE] += float(further) * further
     sums[BY_NEEDS] += float(more) * longer
     sums[BY_KEYS] += float(further) * longer
+    sums[TIMES_SQUARE] += float(longer) * longer
     sums[PAIRS] += 1
 
 
 def longer_by(sums: Any, more: int, further: int) -> float:
-    """How much longer a step takes that needs ``more``, and keys ``further``, by least squares."""
+    """How much longer a step takes that needs ``more``, and keys ``further``, by least squares; 0
+    where most of the times comes from elsewhere, as where experts are copied.
+    """
     square, cross, keys = sums[SQUARE], sums[CROSS], sums[KEYS_SQUARE]
     rest = square * keys - cross * cross
+    of_needs, of_keys = 0.0, 0.0
     if rest > ALIKE * square * keys:
         of_needs = (sums[BY_NEEDS] * keys - sums[BY_KEYS] * cross) / rest
         of_keys = (sums[BY_KEYS] * square - sums[BY_NEEDS] * cross) / rest
-        return float(of_needs * more + of_keys * further)
-    return float(sums[BY_KEYS] / keys * further) if keys > 0 else 0.0
+    elif keys > 0:
+        of_keys = sums[BY_KEYS] / keys
+    if of_needs * sums[BY_NEEDS] + of_keys * sums[BY_KEYS] < TELLING * sums[TIMES_SQUARE]:
+        return 0.0
+    return float(of_needs * more + of_keys * further)
 
 
 def as_like(state: State, past: Past, step: int, reach: int, like: Any) -> int:

@@ -70,7 +70,7 @@ class Foresight:
         turn = turn_with(compiled(rules, self.state, self._knobs))
         self._decide, self._hold = decides_ahead(rules, self.state, self._knobs, times)
         self._host, self._times = host_of(scheduler), times
-        durations, sums = np.zeros((2, 3, SIZES), np.int64), np.zeros((2, SIZES, 6))
+        durations, sums = np.zeros((2, 3, SIZES), np.int64), np.zeros((2, SIZES, 7))
         self.past = Past(durations, sums, np.zeros((4, 0), np.int64), NOT_KNOWN)
         self._most = 1
         self.lag = int(self._host[LAG])
