@@ -161,15 +161,18 @@ class Attention(Operation):
         """
         if self.hardware.mixed_attention == "apart" or block.state_bytes or block.selected:
             return apart
-        requests = tuple(uniform(*group) for group in groups)
-        cache = self.cache(block)
-        joint = joint_scores(self.hardware, block, cache, (requests[0], requests[1]), longest)
+        prompts, decodes = (part.time_ns for part in apart)
+        both, *told = np.broadcast_arrays(
+            (groups[0][0] > 0) & (groups[1][0] > 0), *groups[0], *groups[1], longest
+        )
+        *own, last = (one[both] for one in told)  # few of the passes of a run have both
+        requests = uniform(*own[:3]), uniform(*own[3:])
+        joint = joint_scores(self.hardware, block, self.cache(block), requests, last)
         if joint is None:
             return apart
-        both = (groups[0][0] > 0) & (groups[1][0] > 0)
-        prompts, decodes = (part.time_ns for part in apart)
-        more = np.maximum(joint, np.maximum(prompts, decodes)) - decodes
-        return [apart[0]._replace(time_ns=np.where(both, more, prompts)), apart[1]]
+        more = np.array(prompts)
+        more[both] = np.maximum(joint, np.maximum(prompts, decodes)[both]) - decodes[both]
+        return [apart[0]._replace(time_ns=more), apart[1]]
 
     def cache(self, block: AttentionSpec) -> Cache:
         """The format of what a run caches of it."""
