@@ -150,24 +150,14 @@ def test_what_a_kernel_takes_that_does_nothing_is_measured_where_it_was() -> Non
     assert all(2000 < value < 4000 for value in found.values())
 
 
-def test_products_of_blocks_have_their_inputs_quantised_by_another_kernel() -> None:
-    """A start, and 2 + 1 bytes an element, before each of two products; vLLM's have it inside."""
-    model, tokens = load_model("deepseek-v3"), 64
-    dense = model.layers[0]
-    assert dense.dense is not None
-    own, other = (CostModel(engine(H100, name), model) for name in ("sglang", "vllm"))
-    names = [part.name for part in own.operations["dense"].parts(dense, tokens)]
-    assert names.count("quantising") == 2
-    assert "quantising" not in [
-        part.name for part in other.operations["dense"].parts(dense, tokens)
-    ]
-    inputs = [
-        part for part in own.operations["dense"].parts(dense, tokens) if part.name == "quantising"
-    ]
-    moved = 64 * 3 * (dense.dense.hidden_size + dense.dense.intermediate_size)
-    assert sum(part.time_ns for part in inputs) == pytest.approx(
-        1e9 * moved / own.gpu.activation_bandwidth
+def test_products_of_blocks_have_the_quantisation_of_their_inputs_inside() -> None:
+    """As vLLM's have: both tables timed it with the product."""
+    model = load_model("deepseek-v3")
+    own, other = (
+        CostModel(engine(H100, name), model).operations["dense"].parts(model.layers[0], 64)
+        for name in ("sglang", "vllm")
     )
+    assert [part.name for part in own] == [part.name for part in other]
 
 
 def test_scales_of_blocks_and_of_whole_matrices_have_kernels_of_their_own() -> None:

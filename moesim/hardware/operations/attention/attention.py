@@ -103,8 +103,7 @@ class Attention(Operation):
         starts, passes = STARTS, PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
         if block.kind.startswith(LATENT):
-            queries = FittedProducts(self.hardware, _dtype(block)).quantises
-            starts += LATENT_STARTS + queries
+            starts += LATENT_STARTS
         starts, passes = starts - inside, passes - inside
         if (cross := layer.cross_attention) is not None:
             used = self.model.hidden_size * cross.heads
@@ -196,8 +195,6 @@ class Attention(Operation):
             fitted.part(count, Weights(first, hidden, width), "joint projection"),
             fitted.part(count, Weights(hidden, last, width), "output"),
         ]
-        for k in (hidden, last):
-            found += fitted.quantising(self.gpu, count, k, self.model.activation_bytes)
         return found, PROJECTIONS
 
     def _scores(

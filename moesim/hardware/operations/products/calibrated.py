@@ -38,14 +38,6 @@ def product_numbers(fit: ProductFit, profile: HardwareProfile) -> ProductNumbers
     )
 
 
-APART = "deepgemm"
-"""Products that take activations in 8 bits with scales of blocks, which another kernel makes: it is
-in no time of theirs, as it is in those of vLLM's own.
-"""
-QUANTISED = 1
-"""Bytes of an element then."""
-
-
 class Weights(NamedTuple):
     """Matrices of ``k`` rows and ``n`` columns: numbers, or one for each product."""
 
@@ -94,21 +86,6 @@ class FittedProducts:
         source = tabled_source(fit.measured, columns, found)
         return Part(np.where(m > 0, price, 0.0), source, name, parts)
 
-    @property
-    def quantises(self) -> bool:
-        """Whether a kernel before each product brings its input into the product's format."""
-        return self.fit is not None and APART in (self.fit.kernel or "")
-
-    def quantising(self, gpu: Roofline, rows: ArrayLike, k: float, size: int) -> list[Part]:
-        """Those kernels, of ``rows`` of ``k`` elements of ``size`` bytes; none where there are no
-        such.
-        """
-        count = np.asarray(rows, np.int64)
-        if not self.quantises:
-            return []
-        moved = gpu.moves(count * (k * (size + QUANTISED)), "quantising")
-        return [moved, gpu.starts(1, count > 0)]
-
     def network(self, rows: ArrayLike, network: FfnSpec) -> list[Part]:
         """The two products of a feed-forward network; gate and up are one."""
         first = network.intermediate_size * (2 if network.gated else 1)
@@ -141,16 +118,12 @@ def ffn_parts(
 ) -> list[Part]:
     """A feed-forward network over ``rows``, with ``starts`` kernels; nothing without rows.
 
-    Fitted products bring their own starts and activations; the kernel between them stays.
+    Fitted products bring their own starts and activations, and what quantises their inputs; the
+    kernel between them stays.
     """
     if not (fitted := FittedProducts(gpu.hardware, network.dtype)):
         return gpu.network(network, rows, activation_bytes, starts)
     count, products = np.asarray(rows, np.int64), fitted.network(rows, network)
     moved = network.intermediate_size * (3 if network.gated else 2) * activation_bytes
     more = gpu.starts(starts - len(products), count > 0)
-    inputs = [
-        part
-        for k in (network.hidden_size, network.intermediate_size)
-        for part in fitted.quantising(gpu, count, k, activation_bytes)
-    ]
-    return [*products, *inputs, gpu.moves(count * moved), more]
+    return [*products, gpu.moves(count * moved), more]
