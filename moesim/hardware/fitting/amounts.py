@@ -17,6 +17,7 @@ UNITS = {
     "combine": (1e3, "us"),
     "merge": (1e3, "us"),
     "reorder": (1e3, "us"),
+    "block": (1.0, "ns"),
 }
 """The unit in which a number is written, and its size."""
 DIGITS = 5

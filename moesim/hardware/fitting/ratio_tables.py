@@ -45,13 +45,20 @@ class Tensor(NamedTuple):
 
 
 def ratio_table(
-    table: pd.DataFrame, formula_ns: Floats, columns: Columns, errors: Mapping[str, HeldOut]
+    table: pd.DataFrame,
+    formula_ns: Floats,
+    columns: Columns,
+    errors: Mapping[str, HeldOut],
+    steps: Floats | float = 1.0,
 ) -> RatioTable:
-    """The table of the rows' times over those of the formula [n]."""
-    measured = tensor_of(table, np.log(number(table, "latency_ns")), columns)
+    """The table of the rows' times over those of the formula [n]. ``steps``: over what of it rises
+    with work, where some does not: that is no disturbance.
+    """
+    measured = tensor_of(table, np.log(number(table, "latency_ns") / steps), columns)
     logs = steady(measured.logs)
     known = ~np.isnan(logs) & (logs == measured.logs)
-    tensor = measured._replace(logs=logs - tensor_of(table, np.log(formula_ns), columns).logs)
+    formula = tensor_of(table, np.log(formula_ns / steps), columns)
+    tensor = measured._replace(logs=logs - formula.logs)
     return RatioTable(
         shape=dict(columns.shape),
         beyond=columns.beyond,
@@ -119,18 +126,23 @@ def worthwhile(table: HeldOut, formula: HeldOut) -> bool:
 
 
 class Half(NamedTuple):
-    """Rows that were fitted, those left out, and the fitted formula's prices of all rows [n]."""
+    """Rows that were fitted, those left out, the fitted formula's prices of all rows [n], and
+    their ``steps``, if they have such (see ``ratio_table``).
+    """
 
     seen: Mask
     unseen: Mask
     formula: Floats
+    steps: Floats | None = None
 
 
 def left_out(table: pd.DataFrame, columns: Columns, fitted: Iterable[Half]) -> Floats:
     """Price over measured [n] of the rows that each half leaves out, by the table of the others."""
     latency, ratio = number(table, "latency_ns"), np.ones(len(table))
-    for seen, unseen, formula in fitted:
-        made = ratio_table(table[seen].reset_index(drop=True), formula[seen], columns, {})
+    for seen, unseen, formula, steps in fitted:
+        part = table[seen].reset_index(drop=True)
+        own = 1.0 if steps is None else steps[seen]
+        made = ratio_table(part, formula[seen], columns, {}, own)
         asked = {name: number(table, name)[unseen] for name in (*columns.shape, *columns.grid)}
         ratio[unseen] = formula[unseen] * made.at(asked).ratio / latency[unseen]
     return ratio

@@ -166,6 +166,9 @@ class ProductFit(Fit):
     compute: Estimate[Peak] = Field(description="Of whole waves of tiles.")
     overlap: Estimate[Positive]
     activation_bandwidth: Estimate[Rate]
+    block: Estimate[Time] | None = Field(
+        None, description="A block of threads that quantises inputs, where times have that inside."
+    )
     table: RatioTable | None = None
 
 

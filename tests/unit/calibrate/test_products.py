@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from moesim.hardware.card import card_of
 from moesim.hardware.measurements.validate import valid
 from moesim.hardware.operations.products.calibrated import product_numbers
 from moesim.hardware.operations.products.fit import prices
-from moesim.hardware.operations.products.kernel import ProductNumbers, tiled
+from moesim.hardware.operations.products.kernel import ProductNumbers, blocks, tiled
 from moesim.hardware.prices.ratio_table import RatioTable, pack
 from moesim.model import load_model
 from tests.unit.calibrate.conftest import operations
@@ -60,6 +62,24 @@ def test_whole_waves_are_paid_for():
     assert (tiled(m, n, k, 128) >= m * n / 1.05).all()
     small = tiled(np.array([1.0]), np.array([4096.0]), np.array([512.0]), 128)
     assert small[0] > 64 * 4096
+
+
+def test_inputs_are_quantised_by_blocks_of_as_many_groups_as_divide_them():
+    """SGLang's kernel: 128 elements a group; 6 a row at k = 768, so 2 a block of odd rows."""
+    m, k = np.array([4096.0, 4097.0, 4098.0, 1.0, 4097.0]), np.array([768.0] * 4 + [2048.0])
+    assert blocks(m, k).tolist() == [1536, 12_291, 6_147, 3, 4_097]
+
+
+def test_a_block_is_found_where_a_kernel_quantises_inside(card):
+    """DeepGEMM's, by its name; others have no such number."""
+    sizes, widths = [1, 64, 1023, 1024, 2049, 4095, 4096], [512, 768, 1536, 2048, 8192]
+    grid = np.array([(m, n, k) for m in sizes for n in widths for k in widths])
+    table = operations(op="gemm", dtype="fp8", m=grid[:, 0], n=grid[:, 1], k=grid[:, 2])
+    true = replace(TRUE, block_ns=0.8)
+    table = table.assign(latency_ns=prices(true, table, card, card_of(card)))
+    for kernel, found in (("sglang_deepgemm_gemm", 0.8), ("cutlass", None)):
+        (fit,) = fit_table(valid(table.assign(kernel_source=kernel))[0], card).calibrated.products
+        assert (fit.block and fit.block.value) == (found and pytest.approx(found, rel=0.1))
 
 
 def uneven(table):

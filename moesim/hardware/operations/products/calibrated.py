@@ -35,6 +35,7 @@ def product_numbers(fit: ProductFit, profile: HardwareProfile) -> ProductNumbers
         compute=fit.compute.value / profile.peak(fit.dtype),
         overlap=fit.overlap.value,
         activation_bandwidth=fit.activation_bandwidth.value / memory,
+        block_ns=fit.block.value if fit.block else 0.0,
     )
 
 
@@ -75,8 +76,10 @@ class FittedProducts:
             price = np.maximum(price * found.ratio, n * k * width * NS / card.bandwidth)
 
         def parts() -> Detail:
+            inputs = {"quantising": terms.quantising} if numbers.block_ns else {}
             amounts = {
                 "start": np.full(m.shape, numbers.start_ns),
+                **inputs,
                 "reading and moving (overlaps)": terms.memory,
                 "computing (overlaps)": terms.compute,
                 MEASURED: price - terms.total,

@@ -21,7 +21,7 @@ from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
 from moesim.hardware.fitting.ratio_tables import Columns, Half, left_out, ratio_table, worthwhile
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import Mask, flag, number
-from moesim.hardware.operations.products.kernel import ProductNumbers, product_terms
+from moesim.hardware.operations.products.kernel import ProductNumbers, ProductTerms, product_terms
 from moesim.hardware.prices.arrays import NS, Floats, Ints
 from moesim.hardware.prices.calibrated import ProductFit
 from moesim.hardware.prices.left_out import HeldOut
@@ -29,12 +29,18 @@ from moesim.hardware.prices.ratio_table import SHAPES, Beyond, RatioTable
 from moesim.hardware.profile import HardwareProfile
 
 SCALE = 0.03
+BLOCK_NS = 0.3
+"""A block's prior: some two clocks."""
 PRIOR = Prior(
-    center=np.array([getattr(ProductNumbers(), name) for name in ProductNumbers.names()]),
-    width=np.array([0.5, 0.15, 0.4, 0.7, 0.7]),
-    least=np.array([200.0, 0.2, 0.05, 1.0, 0.05]),
-    largest=np.array([1e5, 1.0, 1.0, 20.0, 1.0]),
+    center=np.array(
+        [*(getattr(ProductNumbers(), name) for name in ProductNumbers.names()), BLOCK_NS]
+    ),
+    width=np.array([0.5, 0.15, 0.4, 0.7, 0.7, 1.0]),
+    least=np.array([200.0, 0.2, 0.05, 1.0, 0.05, 1e-3]),
+    largest=np.array([1e5, 1.0, 1.0, 20.0, 1.0, 10.0]),
 )
+QUANTISES = "deepgemm"
+"""Kernels by a part of their name in whose times inputs are quantised by SGLang's kernel."""
 MOST_POINTS = 4000
 SMALLEST = 256
 """Narrower products are bound by their start alone."""
@@ -115,10 +121,10 @@ def _table(
         return held_out, None
     if not wide.all():
         errors["narrow"] = summary(ratio[~wide], shape[~wide])
-    points, price = np.arange(len(table)), _priced(found, table, profile)
-    by_point = (Half(seen, unseen, price) for seen, unseen in halves(points))
+    points, (price, steps) = np.arange(len(table)), _priced(found, table, profile)
+    by_point = (Half(seen, unseen, price, steps) for seen, unseen in halves(points))
     errors["points"] = summary(left_out(table, COLUMNS, by_point), points)
-    return held_out, ratio_table(table, price, COLUMNS, errors)
+    return held_out, ratio_table(table, price, COLUMNS, errors, steps)
 
 
 def _halves(part: Ints, wide: Mask) -> Iterator[Mask]:
@@ -129,22 +135,33 @@ def _halves(part: Ints, wide: Mask) -> Iterator[Mask]:
 
 
 def _half(table: pd.DataFrame, profile: HardwareProfile, seen: Mask) -> Half:
-    return Half(seen, ~seen, _priced(_fit(table, profile, seen), table, profile))
+    return Half(seen, ~seen, *_priced(_fit(table, profile, seen), table, profile))
 
 
-def _priced(found: Found, table: pd.DataFrame, profile: HardwareProfile) -> Floats:
-    return prices(ProductNumbers(*found.numbers.tolist()), table, profile, card_of(profile))
+def _priced(found: Found, table: pd.DataFrame, profile: HardwareProfile) -> tuple[Floats, Floats]:
+    """The price of each row, and over what it would be without blocks that quantise: an odd row
+    more makes many.
+    """
+    numbers = ProductNumbers(*found.numbers.tolist())
+    terms = _terms(numbers, table, profile, card_of(profile))
+    return terms.total, terms.total / (terms.total - terms.quantising)
 
 
 def prices(
     numbers: ProductNumbers, table: pd.DataFrame, profile: HardwareProfile, card: Card
 ) -> Floats:
     """The price of each row."""
+    return _terms(numbers, table, profile, card).total
+
+
+def _terms(
+    numbers: ProductNumbers, table: pd.DataFrame, profile: HardwareProfile, card: Card
+) -> ProductTerms:
     dtypes = table["dtype"].to_numpy(object)
     known = {dtype: (BYTES[dtype], profile.peak(dtype)) for dtype in set(dtypes)}
     width, peak = np.array([known[dtype] for dtype in dtypes]).reshape(-1, 2).T
     shape = (number(table, "m"), number(table, "n"), number(table, "k"))
-    return product_terms(numbers, shape, width, peak, card).total
+    return product_terms(numbers, shape, width, peak, card)
 
 
 def _fit(table: pd.DataFrame, profile: HardwareProfile, mask: Mask) -> Found:
@@ -158,15 +175,23 @@ def _fit(table: pd.DataFrame, profile: HardwareProfile, mask: Mask) -> Found:
     def price(numbers: Floats) -> Floats:
         return prices(ProductNumbers(*numbers.tolist()), part, profile, card)
 
-    return fit_logarithms(price, number(part, "latency_ns"), PRIOR, SCALE)
+    known = len(ProductNumbers.names(quantises=_quantises(table)))
+    prior = Prior(*(values[:known] for values in PRIOR))
+    return fit_logarithms(price, number(part, "latency_ns"), prior, SCALE)
+
+
+def _quantises(table: pd.DataFrame) -> bool:
+    """Whether the kernel, which is one for all rows, quantises inputs."""
+    return "kernel_source" in table and QUANTISES in str(table["kernel_source"].iloc[0]).lower()
 
 
 def _estimates(found: Found, profile: HardwareProfile, dtype: str) -> dict[str, Any]:
     memory = profile.datasheet.memory_bandwidth.value
     units = {"bandwidth": memory, "activation_bandwidth": memory, "compute": profile.peak(dtype)}
     estimates: dict[str, Any] = {}
-    for index, name in enumerate(ProductNumbers.names()):
-        unit, key = units.get(name, 1.0), "start" if name == "start_ns" else name
+    quantises = len(found.numbers) > len(ProductNumbers.names())
+    for index, name in enumerate(ProductNumbers.names(quantises=quantises)):
+        unit, key = units.get(name, 1.0), name.removesuffix("_ns")
         low, high = found.ends[:, index] * unit
         value = found.numbers[index] * unit
         estimates[key] = {"value": read(key, value), "interval": [read(key, low), read(key, high)]}
