@@ -28,7 +28,7 @@ from moesim.trace.routing import NO_EXPERT, RoutingTrace
 
 from .agreement import assert_same
 from .strategies import Case, cases, few
-from .test_one_row import one_row, taken
+from .test_one_row import listed, one_row, taken
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("load", {}),
@@ -72,7 +72,8 @@ def _fewer(trace: RoutingTrace, draw: Any) -> RoutingTrace:
 @given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = handled(case, data.draw)
-    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+    cut = patch.object(routing, "CELLS", cells)
+    with patch.object(run, "program_of", None), cut, listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -99,5 +100,5 @@ def test_loads_from_filled_slots_are_des(case: Case, data: st.DataObject) -> Non
     initial = data.draw(st.sampled_from(["empty", *FILLED]))
     policy = Lru(scope=data.draw(st.sampled_from(SCOPES)))
     theirs = replace(theirs, initial=initial, policy=policy)
-    with taken(theirs):
+    with taken(theirs), listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))

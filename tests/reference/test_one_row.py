@@ -19,6 +19,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
 from moesim.engine.replay.quick import made, shared
 from moesim.engine.replay.quick import makers as quick
+from moesim.engine.replay.quick import one_row as rows
 from moesim.engine.replay.quick.one_launch import (
     ALIKE,
     ALL,
@@ -70,6 +71,11 @@ def one_row(case: Case, draw: Any) -> EngineCase:
     few, many = st.integers(top_k, max(top_k, experts - 1)), st.integers(top_k, experts + 1)
     slots = draw(st.lists(few | many, min_size=layers, max_size=layers))
     return apart(replace(theirs, slots=np.array([slots]), kernels=kernels), draw)
+
+
+def listed(draw: Any) -> Any:
+    """A pool may be a list, however few its experts are."""
+    return patch.object(rows, "MANY", draw(st.sampled_from([0, rows.MANY])))
 
 
 def taken(theirs: EngineCase) -> Any:

@@ -28,7 +28,7 @@ from .agreement import assert_same
 from .strategies import Case, few
 from .strategies_host import storage_cases
 from .test_handled import SCOPES
-from .test_one_row import one_row
+from .test_one_row import listed, one_row
 
 
 def stored(case: Case, draw: Any) -> EngineCase:
@@ -54,7 +54,7 @@ def stored(case: Case, draw: Any) -> EngineCase:
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = stored(case, data.draw)
     cut = patch.object(routing, "CELLS", cells), patch.object(shared, "ACTIVATIONS", 40)
-    with patch.object(run, "program_of", None), cut[0], cut[1]:
+    with patch.object(run, "program_of", None), cut[0], cut[1], listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))
 
 

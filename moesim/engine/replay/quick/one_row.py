@@ -22,10 +22,13 @@ from moesim.engine.replay.quick.stack_distances import follow_stack
 from moesim.engine.replay.quick.sweeps import LOAD, SPAN, Rule, Stacks, Swept, sweep_of
 from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER
+from moesim.memory.lru_list import NO_LIST, lru_list_of
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import code_of
 from moesim.trace.routing import NO_EXPERT
 
+MANY = 8 * LANES
+"""Experts in the order of their use that are not kept as a list, at most."""
 MORE_THAN_ANY = np.iinfo(np.uint16).max
 """The slots of a layer whose experts are all resident: more than any stack distance."""
 
@@ -33,6 +36,12 @@ MORE_THAN_ANY = np.iinfo(np.uint16).max
 def room_for(top_k: int) -> int:
     """Room for so many experts, which are moved up some at a time."""
     return -(-top_k // TOGETHER) * TOGETHER
+
+
+def is_listed(case: Case) -> bool:
+    """Whether slots of ``case`` are one pool of so many experts that a list is faster."""
+    experts = case.placement.logical.size
+    return case.policy.scope == "global" and case.offloaded and experts > MANY
 
 
 def numbered_as_they_are(case: Case) -> bool:
@@ -70,16 +79,25 @@ class OneRow(Loading):
             slots = np.full(finder.layers, case.slots.sum())
         lines = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
         room = np.zeros((2, 2, room_for(self.top_k)), np.uint16)
-        return Stacks(home, lines, slots.astype(np.uint16)[:, None], *room)
+        pool, there, ascending = NO_LIST, np.zeros(experts, np.bool_), np.zeros_like(room[0, 0])
+        if is_listed(case):
+            pool, slots = lru_list_of(lines.reshape(-1), int(slots[0]), there), slots * 0 + 1
+        return Stacks(
+            home, lines, slots.astype(np.uint16)[:, None], room[0], room[1], ascending, pool
+        )
 
     def _fill(self) -> None:
         """Slots hold experts at the start; of those that have not been used the lowest goes
         first.
         """
-        residencies = Residencies(self.shared.case, self.shared.routing)
-        for (layer, gpu), cache in residencies.caches.items():
+        case, stacks = self.shared.case, self._stacks
+        for (layer, gpu), cache in Residencies(case, self.shared.routing).caches.items():
+            if is_listed(case):
+                pool = lru_list_of(stacks.pool.gone, cache.slots, cache.resident)
+                self._stacks = stacks._replace(pool=pool)
+                return
             experts = np.flatnonzero(cache.resident)
-            stack = self._stacks.lines[layer].reshape(-1)
+            stack = stacks.lines[layer].reshape(-1)
             at = gpu * self.shared.finder.width + experts
             stack[at] = gpu * SPAN + np.arange(len(experts))[::-1]
 
@@ -93,7 +111,7 @@ class OneRow(Loading):
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         code_of(cls.clock)
-        sweep_of(room_for(case.trace.top_k), cls.becomes_of(case))
+        sweep_of(room_for(case.trace.top_k), cls.becomes_of(case), listed=is_listed(case))
 
     @classmethod
     def becomes_of(cls, case: Case) -> int:
@@ -114,9 +132,9 @@ class OneRow(Loading):
         counts[ACTIVATED] = counts[HITS] = chosen
         swept = self._room(passes, counts)
         if self.shared.case.offloaded:
-            sweep_of(room_for(self.top_k), self.becomes_of(self.shared.case))(
-                ids, rows, self._stacks, self.rule, swept
-            )
+            case, room = self.shared.case, room_for(self.top_k)
+            sweep = sweep_of(room, self.becomes_of(case), listed=is_listed(case))
+            sweep(ids, rows, self._stacks, self.rule, swept)
         counts[ACCESS_HITS] = counts[HITS]
         return Made(self._executed(counts), counts, self._works(swept), 1)
 
@@ -128,7 +146,8 @@ class OneRow(Loading):
     def _room(self, passes: int, counts: Ints) -> Swept:
         """What is swept of so many ``passes``."""
         misses, none = np.zeros((passes, self.shared.finder.layers), np.uint16), np.empty(0, int)
-        return Swept(misses, misses[:0], counts, np.zeros_like(self.copies), self.times, none, none)
+        copies, no_reads = np.zeros_like(self.copies), misses[:0]
+        return Swept(misses, misses[:0], counts, copies, self.times, none, none, no_reads, none)
 
     def _works(self, swept: Swept) -> Launched:
         """What is to do."""

@@ -52,7 +52,8 @@ class SpreadRows(OneRow):
         resident = np.array([case.resident(gpu) for gpu in range(case.gpus)])
         slots = np.where(resident, SPAN, case.slots).T.astype(np.uint16)
         room = np.zeros((2, 2, room_for(self.top_k)), np.uint16)
-        return Stacks(self._homes(), lines, np.ascontiguousarray(slots), *room)
+        homes, slots = self._homes(), np.ascontiguousarray(slots)
+        return Stacks(homes, lines, slots, room[0], room[1], np.zeros_like(room[0, 0]))
 
     def _homes(self) -> Any:
         """Where each sender's choices go, uint16[senders or 1, MoE layers, experts]."""

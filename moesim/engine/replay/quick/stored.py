@@ -14,19 +14,20 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, play_stored
 from moesim.engine.replay.quick.activations import COUNTED_HERE
-from moesim.engine.replay.quick.one_row import OneRow, numbered_as_they_are
+from moesim.engine.replay.quick.one_row import MORE_THAN_ANY, OneRow, numbered_as_they_are
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
-from moesim.engine.replay.quick.sweeps import WANT, Swept
+from moesim.engine.replay.quick.sweeps import HOST_HITS, READ, READS, WANT, Swept
 from moesim.engine.residency.storage import Storage
 from moesim.memory.activations import ActiveExperts
+from moesim.memory.host_residency import HostResidency
+from moesim.memory.lru_list import lru_list_of
 from moesim.memory.misses.load import Load
+from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import njit, types
 
 MOST = 16
 """Experts of a layer at most, so that a word has a bit for each."""
-HOST_HITS, READS = len(COUNTED_HERE), len(COUNTED_HERE) + 1
-"""Where is counted what is asked of the host."""
 _FLAT, _TABLE = types.int64[::1], types.uint16[:, ::1]
 
 
@@ -70,10 +71,21 @@ def is_stored(case: Case) -> bool:
     )
 
 
+def _has_list(case: Case) -> bool:
+    """Whether the host of ``case`` is a list of the experts used last."""
+    host, experts = case.host_cache, case.placement.logical.size
+    return (
+        host is not None
+        and type(host.policy) is Lru
+        and host.limit is None
+        and host.slots >= case.trace.top_k
+        and host.slots + experts < MORE_THAN_ANY
+    )
+
+
 class StoredRows(OneRow):
     """Makes the runs of a case that ``is_stored``."""
 
-    becomes: ClassVar[int] = WANT
     clock: ClassVar[Any] = staticmethod(play_stored)
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
@@ -81,6 +93,19 @@ class StoredRows(OneRow):
         assert shared.case.host_cache is not None, "the case is stored"
         self.counted = (*COUNTED_HERE, "host_hits", "storage_reads")
         self._storage = Storage(shared.case, shared.routing, shared.case.host_cache)
+        (self._host,) = self._storage.hosts
+        self._listed = _has_list(shared.case)
+        if self._listed:
+            assert isinstance(self._host, HostResidency), "it keeps experts"
+            assert self._host.cache is not None, "it has slots"
+            slots, resident = self._host.cache.slots, self._host.cache.resident
+            listed = lru_list_of(np.empty(len(resident), np.uint16), slots, resident)
+            self._stacks = self._stacks._replace(host=listed)
+
+    @classmethod
+    def becomes_of(cls, case: Case) -> int:
+        """See ``OneRow``."""
+        return READ if _has_list(case) else WANT
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: what is missed is held by expert."""
@@ -89,17 +114,21 @@ class StoredRows(OneRow):
     def _room(self, passes: int, counts: Ints) -> Swept:
         """See ``OneRow``."""
         swept = super()._room(passes, counts)
+        read, reads = np.empty_like(swept.misses), self._storage.reads.reshape(-1)
+        if self._listed:
+            return swept._replace(read=read, reads=reads)
         offsets = np.zeros(swept.misses.size + 1, np.int64)
-        return swept._replace(offsets=offsets, experts=np.empty(len(offsets) * self.top_k, int))
+        experts = np.empty(len(offsets) * self.top_k, np.int64)
+        return swept._replace(offsets=offsets, experts=experts, read=read, reads=reads)
 
     def _works(self, swept: Swept) -> Launched:
         """See ``OneRow``."""
-        offsets, reads = swept.offsets, np.empty_like(swept.misses)
-        (host,) = self._storage.hosts
-        hits = host.hits(ActiveExperts(offsets, swept.experts[: offsets[-1]]))
-        _note_reads(offsets, hits, reads, swept.counts, self._storage.reads.reshape(-1))
+        if not self._listed:
+            offsets = swept.offsets
+            hits = self._host.hits(ActiveExperts(offsets, swept.experts[: offsets[-1]]))
+            _note_reads(offsets, hits, swept.read, swept.counts, swept.reads)
         one = super()._works(swept)
-        return Launched(self.clock, one.works._replace(read=reads), one.copies)
+        return Launched(self.clock, one.works._replace(read=swept.read), one.copies)
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""

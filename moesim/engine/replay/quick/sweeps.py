@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS, MARKED_FROM
 from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up, move_up_apart
+from moesim.memory.lru_list import LRU_LIST, NO_LIST, use
 from moesim.runtime.compiled import built_in, record, specialised, types
 from moesim.trace.routing import NO_EXPERT
 
@@ -18,10 +19,12 @@ LOADED, OTHERWISE, LOST, WEIGHT = range(MARKED_FROM, MARKED_FROM + 4)
 """Where misses are counted that are loaded, and those that are not, where some are not; and gate
 weight, of experts that are left out and of all, where some are.
 """
-LOAD, HANDLE, WANT, LEAVE = range(4)
-"""What becomes of misses: all are loaded; some are, by a rule; all are, and told one by one; or
-none is, and their gate weight is lost. By a rule and where none is rows may choose fewer experts
-than others."""
+LOAD, HANDLE, WANT, LEAVE, READ = range(5)
+"""What becomes of misses: all are loaded; some are, by a rule; all are, and told one by one; none
+is, and their gate weight is lost; or all are, from a host that is a cache under LRU. By a rule and
+where none is rows may choose fewer experts than others."""
+HOST_HITS, READS = MARKED_FROM, MARKED_FROM + 1
+"""Where is counted what is asked of the host."""
 SPAN = 1 << 10
 """More than ranks of a GPU's experts; that of GPU g begin at g times that."""
 
@@ -31,7 +34,8 @@ class Stacks(NamedTuple):
     layers, experts], one for all senders where it is alike); the ``lines`` of each layer, or one of
     all, as ``move_up`` (``move_up_apart``) has them; ``slots`` uint16[MoE layers, gpus]; what a
     layer ``chooses``, and what stays of that, ``stays``, experts and ranks: uint16[2, room] of
-    zeros.
+    zeros; and room for some in ``ascending`` order. A ``pool`` of many experts, and a ``host``, may
+    be lists: lines are then who is gone of the pool, or ranks where there is one slot.
     """
 
     home: Any
@@ -39,6 +43,9 @@ class Stacks(NamedTuple):
     slots: Any
     chooses: Any
     stays: Any
+    ascending: Any
+    pool: Any = NO_LIST
+    host: Any = NO_LIST
 
 
 class Rule(NamedTuple):
@@ -61,7 +68,9 @@ class Swept(NamedTuple):
     added to ``copies`` int64[MoE layers] and to how many ``times`` so many missed, int64[MoE
     layers, numbers]; and those that are missed, ``experts``,
     by step, (pass, MoE layer), ascending, numbered over all layers, with their ``offsets``
-    int64[steps + 1]. What is not asked for has no elements.
+    int64[steps + 1]; or which of them are ``read`` from storage, in this order, a bit each,
+    uint16[passes, MoE layers], and what is added to how many layers ``reads`` int64[MoE layers].
+    What is not asked for has no elements.
     """
 
     misses: Any
@@ -71,13 +80,17 @@ class Swept(NamedTuple):
     times: Any
     offsets: Any
     experts: Any
+    read: Any
+    reads: Any
 
 
 _FLAT, _TABLE, _CUBE = types.uint16[::1], types.uint16[:, ::1], types.uint16[:, :, ::1]
 _INTS, _COUNTS = types.int64[::1], types.int64[:, :, :, ::1]
 _RULE = record(Rule, types.boolean[:, :, ::1], types.int64[:, ::1], IDS, _INTS)
-_SWEPT = record(Swept, _TABLE, _TABLE, _COUNTS, _INTS, types.int64[:, ::1], _INTS, _INTS)
-_STACKS = record(Stacks, _TABLE, _CUBE, *[_TABLE] * 3)
+_SWEPT = record(
+    Swept, _TABLE, _TABLE, _COUNTS, _INTS, types.int64[:, ::1], _INTS, _INTS, _TABLE, _INTS
+)  # fmt: skip
+_STACKS = record(Stacks, _TABLE, _CUBE, *[_TABLE] * 3, _FLAT, LRU_LIST, LRU_LIST)
 _SWEEP = types.void(IDS, _INTS, _STACKS, _RULE, _SWEPT)
 
 
@@ -120,22 +133,47 @@ def _stay(stacks: Any, rule: Any, layer: int, chosen: int, missed: int, at: int)
 
 
 @built_in
-def _want(stacks: Any, top_k: int, out: Any, step: int, layer: int, missed: int) -> None:
-    """Tell which experts of a layer are missed."""
-    chooses, own, wanted = stacks.chooses, stacks.slots[layer, 0], out.experts
-    at, width = step * len(out.copies) + layer, stacks.home.shape[1]
-    number = first = out.offsets[at]
-    for i in range(top_k if missed > 0 else 0):
+def _wanted(stacks: Any, top_k: int, layer: int, wanted: Any, first: int) -> int:
+    """Fill in which experts of a layer are missed, ascending, from ``first`` on; where they end."""
+    chooses, own, number = stacks.chooses, stacks.slots[layer, 0], first
+    numbered_from = layer * stacks.home.shape[1] if len(stacks.lines) > 1 else 0
+    for i in range(top_k):
         if chooses[1, i] >= own:
-            expert, place = chooses[0, i], number
-            if len(stacks.lines) > 1:
-                expert += layer * width
+            expert, place = chooses[0, i] + numbered_from, number
             while place > first and wanted[place - 1] > expert:
                 wanted[place] = wanted[place - 1]
                 place -= 1
             wanted[place] = expert
             number += 1
-    out.offsets[at + 1] = number
+    return number
+
+
+@built_in
+def _read(stacks: Any, out: Any, step: int, layer: int, number: int) -> None:
+    """Ask the host for a ``number`` of wanted experts, and count."""
+    wanted, gone, mask, reads = stacks.ascending, stacks.host.gone, 0, 0
+    for i in range(number):
+        read = gone[wanted[i]] != 0
+        mask |= read << i
+        reads += read
+    use(stacks.host, wanted, number)
+    row = layer if out.counts.shape[2] > 1 else 0
+    out.read[step, layer] = mask
+    out.reads[layer] += reads
+    out.counts[HOST_HITS, step, row, 0] += number - reads
+    out.counts[READS, step, row, 0] += reads
+
+
+@built_in
+def _ask(stacks: Any, top_k: int, out: Any, at: Any, missed: int, becomes: int) -> None:
+    """What a layer of a step, ``at`` these, misses is told, or asked of the host."""
+    step, layer = at
+    place, chosen = step * len(out.copies) + layer, top_k if missed > 0 else 0
+    if becomes == WANT:
+        out.offsets[place + 1] = _wanted(stacks, chosen, layer, out.experts, out.offsets[place])
+    else:
+        _wanted(stacks, chosen, layer, stacks.ascending, 0)
+        _read(stacks, out, step, layer, missed)
 
 
 @built_in
@@ -165,10 +203,28 @@ def _choose(
     return chosen, missed
 
 
-def sweep_with(room: int, becomes: int) -> Callable[..., None]:
+@built_in
+def _use(stacks: Any, layer: int, chosen: Any, number: int, room: int, listed: bool) -> None:
+    """Let a ``number`` of ``chosen`` experts of a layer, with their ranks, be those used last, in
+    ascending order; ``listed``: of a pool that is a list.
+    """
+    lines, ascending = stacks.lines[layer if len(stacks.lines) > 1 else 0], stacks.ascending
+    if not listed:
+        move_up(lines, chosen[0], chosen[1], number, room)
+        return
+    for i in range(room):
+        if i < number:
+            place = 0
+            for j in range(room):
+                place += (j < number) & (chosen[0, j] < chosen[0, i])
+            ascending[place] = chosen[0, i]
+    use(stacks.pool, ascending, number)
+
+
+def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
     """What sweeps passes of one GPU whose rows choose at most ``room`` experts, a multiple of
-    TOGETHER, and of whose misses ``becomes`` so: as both are known when that is compiled, loops
-    over experts are none.
+    TOGETHER, and of whose misses ``becomes`` so; ``listed``: of one pool, as a list. As all are
+    known when that is compiled, loops over experts are none.
     """
 
     def sweep(ids: Any, rows: Any, stacks: Any, rule: Any, out: Any) -> None:
@@ -183,9 +239,8 @@ def sweep_with(room: int, becomes: int) -> Callable[..., None]:
                     chosen, missed = _choose(ids, row, stacks, rule, out, step, layer, becomes)
                     number = _number(rule, out, step, layer, chosen, missed)
                     if becomes == HANDLE:
-                        lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
-                        stays = _stay(stacks, rule, layer, chosen, missed, number)
-                        move_up(lines, stacks.stays[0], stacks.stays[1], stays, room)
+                        staying = _stay(stacks, rule, layer, chosen, missed, number)
+                        _use(stacks, layer, stacks.stays, staying, room, listed)
                     continue
                 lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
                 for i in range(room):
@@ -196,17 +251,17 @@ def sweep_with(room: int, becomes: int) -> Callable[..., None]:
                 out.misses[step, layer] = missed
                 out.counts[HITS, step, layer if apart else 0, 0] -= missed
                 out.copies[layer] += missed
-                if becomes == WANT:
-                    _want(stacks, top_k, out, step, layer, missed)
-                move_up(lines, chooses[0], chooses[1], top_k, room)
+                if becomes in (WANT, READ):
+                    _ask(stacks, top_k, out, (step, layer), missed, becomes)
+                _use(stacks, layer, chooses, top_k, room, listed)
 
     return sweep
 
 
 @lru_cache
-def sweep_of(room: int, becomes: int) -> Any:
+def sweep_of(room: int, becomes: int, *, listed: bool) -> Any:
     """``sweep`` where there is so much room, compiled; kept on disk."""
-    return specialised(sweep_with, _SWEEP, constants=(room, becomes), allocates=False)
+    return specialised(sweep_with, _SWEEP, constants=(room, becomes, listed), allocates=False)
 
 
 class Spread(NamedTuple):
@@ -225,7 +280,7 @@ class Spread(NamedTuple):
     times: Any
 
 
-_SPREAD_STACKS = record(Stacks, _CUBE, _CUBE, *[_TABLE] * 3)
+_SPREAD_STACKS = record(Stacks, _CUBE, _CUBE, *[_TABLE] * 3, _FLAT, LRU_LIST, LRU_LIST)
 _SPREAD_OUT = record(Spread, _CUBE, _CUBE, _COUNTS, types.int64[:, ::1], _INTS, types.int64[:, ::1])
 _SPREAD = types.void(IDS, _INTS, _INTS, _SPREAD_STACKS, _SPREAD_OUT)
 
