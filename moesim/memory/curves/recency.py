@@ -39,6 +39,12 @@ def _rank_of(ranks: Any, experts: Any, at: int, end: int) -> Any:
 
 
 @built_in
+def rank_in(lines: Any, experts: Any, at: int, end: int) -> Any:
+    """As ``_rank_of``, of ranks in ``lines``."""
+    return lines[experts[at] // LANES, experts[at] % LANES] if at < end else np.uint16(0)
+
+
+@built_in
 def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None:
     """Let a ``number`` of ``needed`` experts uint16[room] be those used last, in ascending order.
     ``lines`` uint16[experts / LANES, LANES]: of each how many were used after it, those needed
@@ -55,6 +61,18 @@ def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None
             for j in range(room):
                 newer += needed[j] > expert
             lines[expert // LANES, expert % LANES] = newer
+
+
+@built_in
+def move_up_some(lines: Any, needed: Any, number: int) -> None:
+    """As ``move_up``, of any ``number``."""
+    for i in range(0, number, TOGETHER):
+        one, two = rank_in(lines, needed, i, number), rank_in(lines, needed, i + 1, number)
+        three, four = rank_in(lines, needed, i + 2, number), rank_in(lines, needed, i + 3, number)
+        for at in range(len(lines)):
+            _make_way(lines[at], LANES, one, two, three, four)
+    for i in range(number):
+        lines[needed[i] // LANES, needed[i] % LANES] = number - 1 - i
 
 
 @built_in

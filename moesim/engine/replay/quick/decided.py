@@ -117,27 +117,46 @@ class Decider:
         known = self._known(first, found)
         decide_all = decide_all_of(type(self.case.policy))
         decide_all(self.rules, self.order, self.kept, first, found, known, out)
-        launches, copies, odd, odd_members = out.ends[-1]
-        return out._replace(
-            launch_ones=out.launch_ones[:launches],
-            copy_launch=out.copy_launch[:copies],
-            copy_wait=out.copy_wait[:copies],
-            odd_at=out.odd_at[:odd],
-            odd_starts=out.odd_starts[:odd],
-            odd_rows=out.odd_rows[:odd_members],
-        )
+        return cut(out)
 
     def _room(self, found: Needed) -> Decided:
         """Room for what a run of passes that needs ``found`` may decide."""
-        offsets, (passes, _, gpus) = found.offsets, found.executed.shape
-        launch_base, copy_base = np.zeros((2, len(offsets)), np.int64)  # one launch fills none
-        lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
-        launch_ones, copy_launch, copy_wait, odd_at, odd_starts, odd_rows = lists
-        return Decided(
-            np.zeros_like(offsets), launch_base, launch_ones, np.zeros_like(offsets), copy_base,
-            copy_launch, copy_wait, odd_at, odd_starts, odd_rows,
-            np.zeros((2 + int(self.order.kinds.max()), 4), np.int64),
-            np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
-            np.zeros(1, np.int64),
-            np.empty((passes if self.one_launch else 0, self.shared.finder.layers), np.uint16),
-        )  # fmt: skip
+        passes, _, gpus = found.executed.shape
+        shape = self.shared.finder.layers, passes, gpus
+        number, counted = int(found.offsets[:, -1].sum()), len(self.counted)
+        room = room_for_decided(shape, number, self.shared.finder.kept, self.order.kinds, counted)
+        misses = np.empty((passes if self.one_launch else 0, shape[0]), np.uint16)
+        return room._replace(misses=misses)
+
+
+def room_for_decided(
+    shape: tuple[int, int, int], activations: int, kept: int, kinds: Ints, counted: int
+) -> Decided:
+    """Room for so many ``activations`` of MoE layers, passes and GPUs, of so many in ``shape``,
+    where so many things are ``counted`` of ``kept`` layers.
+    """
+    (layers, passes, gpus), works = shape, shape[0] * shape[2]
+    launch_base, copy_base = np.zeros((2, works), np.int64)  # one launch fills none
+    step_launches, step_copies = np.zeros((2, works, passes + 1), np.int64)
+    launch_ones, copy_launch, copy_wait, odd_at, odd_starts, odd_rows = np.empty(
+        (6, activations), np.int64
+    )
+    return Decided(
+        step_launches, launch_base, launch_ones, step_copies, copy_base, copy_launch, copy_wait,
+        odd_at, odd_starts, odd_rows, np.zeros((2 + int(kinds.max()), 4), np.int64),
+        np.zeros((counted, passes, kept, gpus), np.int64), np.zeros(1, np.int64),
+        np.empty((0, layers), np.uint16),
+    )  # fmt: skip
+
+
+def cut(out: Decided) -> Decided:
+    """``out`` without the room that is left."""
+    launches, copies, odd, odd_members = out.ends[-1]
+    return out._replace(
+        launch_ones=out.launch_ones[:launches],
+        copy_launch=out.copy_launch[:copies],
+        copy_wait=out.copy_wait[:copies],
+        odd_at=out.odd_at[:odd],
+        odd_starts=out.odd_starts[:odd],
+        odd_rows=out.odd_rows[:odd_members],
+    )

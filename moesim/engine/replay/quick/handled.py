@@ -140,7 +140,7 @@ class HandledRows(OneRow):
         swept = super()._room(passes, counts)
         return swept._replace(loaded=np.empty_like(swept.misses))
 
-    def _works(self, swept: Swept) -> Launched:
+    def _launched(self, swept: Swept) -> Launched:
         """See ``OneRow``."""
         launches, times_ns = (
             np.minimum(self._on_gpu, 1), (self._kernel_ns, self._read_ns, self._hosted_ns),

@@ -102,6 +102,17 @@ class Loading(Maker):
         """As ``Maker`` says."""
         return self.shared.runs_of(first, last)
 
+    def laid(self, executed: Ints, decided: Decided) -> Made:
+        """What is ``decided``, priced."""
+        step_copies = decided.step_copies
+        self.copies += step_copies[:, -1].reshape(len(self.copies), -1).sum(axis=1)
+        kernel_ns = self.launches.price(self.provenance, decided)
+        works = works_of(
+            (decided.launch_base, decided.step_launches, kernel_ns),
+            (decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait),
+        )
+        return Made(executed, decided.counts, works, int(decided.most_launches[0]))
+
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
         self.launches.settle(self.provenance)
@@ -139,14 +150,7 @@ class Deciding(Loading):
         decided = self.decider.decide(first, found)
         if self.decider.one_launch:
             return self._launched(found, decided)
-        step_copies = decided.step_copies
-        self.copies += step_copies[:, -1].reshape(len(self.copies), -1).sum(axis=1)
-        kernel_ns = self.launches.price(self.provenance, decided)
-        works = works_of(
-            (decided.launch_base, decided.step_launches, kernel_ns),
-            (decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait),
-        )
-        return Made(found.executed, decided.counts, works, int(decided.most_launches[0]))
+        return self.laid(found.executed, decided)
 
     def _launched(self, found: Needed, decided: Decided) -> Made:
         """Passes of one row, whose layers have one launch."""

@@ -10,12 +10,13 @@ from moesim.engine.replay.quick.one_launch import ALL, FEWER
 from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.program import choices_of_row, decides_alone, loads_from_host
 from moesim.engine.replay.quick.resident import Resident
+from moesim.engine.replay.quick.some_rows import SomeRows
 from moesim.engine.replay.quick.spread import SpreadRows
 from moesim.engine.replay.quick.stored import StoredRows, is_stored
 
 OF_ONE_ROW = ((loads_from_host, OneRow), (is_handled, HandledRows), (is_stored, StoredRows))
 """Who makes those that have one row."""
-Makes = type[OneRow] | type[Deciding] | type[Resident]
+Makes = type[OneRow] | type[SomeRows] | type[Deciding] | type[Resident]
 
 
 def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
@@ -29,8 +30,9 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
         return HandledRows
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
-    if SpreadRows.takes(case):
-        return SpreadRows
+    for make in (SpreadRows, SomeRows):
+        if make.takes(case):
+            return make
     return Resident if log is None and Resident.takes(case) else Deciding
 
 

@@ -19,10 +19,10 @@ from moesim.engine.replay.quick.one_launch import may_have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import follow_stack
-from moesim.engine.replay.quick.sweeps import LOAD, SPAN, Rule, Stacks, Swept, sweep_of
+from moesim.engine.replay.quick.sweeps import LOAD, Rule, Stacks, Swept, sweep_of
 from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER
-from moesim.memory.lru_list import NO_LIST, lru_list_of
+from moesim.memory.lru_list import lru_list_of
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import code_of
 from moesim.trace.routing import NO_EXPERT
@@ -31,6 +31,11 @@ MANY = 8 * LANES
 """Experts in the order of their use that are not kept as a list, at most."""
 MORE_THAN_ANY = np.iinfo(np.uint16).max
 """The slots of a layer whose experts are all resident: more than any stack distance."""
+
+
+def room_of(case: Case) -> Any:
+    """Room for what a layer chooses, and for what of it stays, uint16[2, 2, room]."""
+    return np.zeros((2, 2, room_for(case.trace.top_k)), np.uint16)
 
 
 def room_for(top_k: int) -> int:
@@ -64,47 +69,16 @@ class OneRow(Loading):
             shared.finder.know_all()
         self.top_k = case.trace.top_k
         self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0, self.top_k)
-        self._stacks = self._empty()
-        if case.initial != "empty" and case.offloaded:
-            self._fill()
+        self._stacks = self._as_they_are()
 
-    def _empty(self) -> Stacks:
-        """Where experts are, none of which has been used."""
-        case, finder = self.shared.case, self.shared.finder
-        home, stacks, experts = finder.home.astype(np.uint16), finder.layers, finder.width
-        slots = np.where(case.resident(0), MORE_THAN_ANY, case.slots[0])
-        if case.policy.scope == "global":
-            home += (experts * np.arange(stacks, dtype=np.uint16))[:, None]
-            stacks, experts = 1, experts * stacks
-            slots = np.full(finder.layers, case.slots.sum())
-        lines = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
-        room = np.zeros((2, 2, room_for(self.top_k)), np.uint16)
-        pool, there, ascending = NO_LIST, np.zeros(experts, np.bool_), np.zeros_like(room[0, 0])
-        if is_listed(case):
-            pool, slots = lru_list_of(lines.reshape(-1), int(slots[0]), there), slots * 0 + 1
-        return Stacks(
-            home, lines, slots.astype(np.uint16)[:, None], room[0], room[1], ascending, pool
-        )
-
-    def _fill(self) -> None:
-        """Slots hold experts at the start; of those that have not been used the lowest goes
-        first.
-        """
-        case, stacks = self.shared.case, self._stacks
-        for (layer, gpu), cache in Residencies(case, self.shared.routing).caches.items():
-            if is_listed(case):
-                pool = lru_list_of(stacks.pool.gone, cache.slots, cache.resident)
-                self._stacks = stacks._replace(pool=pool)
-                return
-            experts = np.flatnonzero(cache.resident)
-            stack = stacks.lines[layer].reshape(-1)
-            at = gpu * self.shared.finder.width + experts
-            stack[at] = gpu * SPAN + np.arange(len(experts))[::-1]
+    def _as_they_are(self) -> Stacks:
+        """Where experts are at the start."""
+        return stacks_of(self.shared)
 
     @classmethod
     def takes(cls, case: Case) -> bool:
         """Whether ``case`` is one, if its rows choose experts that differ."""
-        stacks = not case.offloaded or _has_stacks(case)
+        stacks = not case.offloaded or has_stacks(case)
         return stacks and may_have_one_launch(case)
 
     @classmethod
@@ -136,7 +110,7 @@ class OneRow(Loading):
             sweep = sweep_of(room, self.becomes_of(case), listed=is_listed(case))
             sweep(ids, rows, self._stacks, self.rule, swept)
         counts[ACCESS_HITS] = counts[HITS]
-        return Made(self._executed(counts), counts, self._works(swept), 1)
+        return Made(self._executed(counts), counts, self._launched(swept), 1)
 
     def _executed(self, counts: Ints) -> Ints:
         """Rows that are computed."""
@@ -149,14 +123,39 @@ class OneRow(Loading):
         copies, no_reads = np.zeros_like(self.copies), misses[:0]
         return Swept(misses, misses[:0], counts, copies, self.times, none, none, no_reads, none)
 
-    def _works(self, swept: Swept) -> Launched:
+    def _launched(self, swept: Swept) -> Launched:
         """What is to do."""
         self.copies += swept.copies
         kernel_ns = self.launches.of_rows(len(swept.misses), self.top_k)
         return launched(kernel_ns, swept.misses, int(swept.copies.sum()))
 
 
-def _has_stacks(case: Case) -> bool:
+def stacks_of(shared: Shared) -> Stacks:
+    """Where experts are at the start, none of which has been used; of those that are in slots the
+    lowest goes first.
+    """
+    case, finder = shared.case, shared.finder
+    home, stacks, experts = finder.home.astype(np.uint16), finder.layers, finder.width
+    slots = np.where(case.resident(0), MORE_THAN_ANY, case.slots[0])
+    if case.policy.scope == "global":
+        home += (experts * np.arange(stacks, dtype=np.uint16))[:, None]
+        stacks, experts = 1, experts * stacks
+        slots = np.full(finder.layers, case.slots.sum())
+    lines = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
+    (chooses, stays), there = room_of(case), np.zeros((stacks, experts), np.bool_)
+    if case.initial != "empty" and case.offloaded:
+        for (layer, _), cache in Residencies(case, shared.routing).caches.items():
+            there[layer] = cache.resident
+    found = Stacks(home, lines, slots.astype(np.uint16)[:, None], chooses, stays, chooses[0].copy())
+    if is_listed(case):
+        pool = lru_list_of(lines.reshape(-1), int(slots[0]), there[0])
+        return found._replace(pool=pool, slots=np.ones_like(found.slots))
+    for stack, of_stack in zip(lines.reshape(stacks, -1), there, strict=True):
+        stack[:experts][of_stack] = np.arange(of_stack.sum())[::-1]
+    return found
+
+
+def has_stacks(case: Case) -> bool:
     """Whether a stack tells what ``case`` misses. A layer that is resident takes no slots of a
     pool, which one stack would not know.
     """

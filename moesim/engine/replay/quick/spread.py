@@ -17,11 +17,12 @@ from moesim.engine.replay.clock.several_gpus import play_spread
 from moesim.engine.replay.quick.activations import ACCESS_HITS, HITS
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_launch import ALL, chosen_by, launches_once
-from moesim.engine.replay.quick.one_row import OneRow, room_for
+from moesim.engine.replay.quick.one_row import OneRow, room_for, room_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.stack_distances import follow_stack
 from moesim.engine.replay.quick.sweeps import SPAN, Spread, Stacks, spread_of
+from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import code_of
@@ -42,7 +43,7 @@ class SpreadRows(OneRow):
         self._kernel_ns = np.zeros_like(self.times)
         self._kernel_ns[:, : known.shape[1]] = known
 
-    def _empty(self) -> Stacks:
+    def _as_they_are(self) -> Stacks:
         """See ``OneRow``."""
         case, finder = self.shared.case, self.shared.finder
         homes, layers = len(finder.gpu_of_home), finder.layers
@@ -51,9 +52,14 @@ class SpreadRows(OneRow):
         lines.reshape(layers, -1)[:, :homes] = never
         resident = np.array([case.resident(gpu) for gpu in range(case.gpus)])
         slots = np.where(resident, SPAN, case.slots).T.astype(np.uint16)
-        room = np.zeros((2, 2, room_for(self.top_k)), np.uint16)
-        homes, slots = self._homes(), np.ascontiguousarray(slots)
-        return Stacks(homes, lines, slots, room[0], room[1], np.zeros_like(room[0, 0]))
+        homes, (chooses, stays) = self._homes(), room_of(case)
+        found = Stacks(homes, lines, np.ascontiguousarray(slots), chooses, stays, stays[0])
+        if case.initial != "empty" and case.offloaded:
+            for (layer, gpu), cache in Residencies(case, self.shared.routing).caches.items():
+                experts = np.flatnonzero(cache.resident)
+                at = gpu * finder.width + experts
+                lines[layer].reshape(-1)[at] = gpu * SPAN + np.arange(len(experts))[::-1]
+        return found
 
     def _homes(self) -> Any:
         """Where each sender's choices go, uint16[senders or 1, MoE layers, experts]."""

@@ -121,13 +121,13 @@ class StoredRows(OneRow):
         experts = np.empty(len(offsets) * self.top_k, np.int64)
         return swept._replace(offsets=offsets, experts=experts, read=read, reads=reads)
 
-    def _works(self, swept: Swept) -> Launched:
+    def _launched(self, swept: Swept) -> Launched:
         """See ``OneRow``."""
         if not self._listed:
             offsets = swept.offsets
             hits = self._host.hits(ActiveExperts(offsets, swept.experts[: offsets[-1]]))
             _note_reads(offsets, hits, swept.read, swept.counts, swept.reads)
-        one = super()._works(swept)
+        one = super()._launched(swept)
         return Launched(self.clock, one.works._replace(read=swept.read), one.copies)
 
     def settle(self, work: LayerWork) -> None:

@@ -204,11 +204,11 @@ def _choose(
 
 
 @built_in
-def _use(stacks: Any, layer: int, chosen: Any, number: int, room: int, listed: bool) -> None:
+def _use(stacks: Any, lines: Any, chosen: Any, number: int, room: int, listed: bool) -> None:
     """Let a ``number`` of ``chosen`` experts of a layer, with their ranks, be those used last, in
     ascending order; ``listed``: of a pool that is a list.
     """
-    lines, ascending = stacks.lines[layer if len(stacks.lines) > 1 else 0], stacks.ascending
+    ascending = stacks.ascending
     if not listed:
         move_up(lines, chosen[0], chosen[1], number, room)
         return
@@ -235,14 +235,14 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
             row = rows[step]
             for layer in range(layers):
                 missed, own = 0, stacks.slots[layer, 0]
+                lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
                 if becomes in (HANDLE, LEAVE):
                     chosen, missed = _choose(ids, row, stacks, rule, out, step, layer, becomes)
                     number = _number(rule, out, step, layer, chosen, missed)
                     if becomes == HANDLE:
                         staying = _stay(stacks, rule, layer, chosen, missed, number)
-                        _use(stacks, layer, stacks.stays, staying, room, listed)
+                        _use(stacks, lines, stacks.stays, staying, room, listed)
                     continue
-                lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
                 for i in range(room):
                     if i < top_k:
                         expert = chooses[0, i] = stacks.home[layer, ids[row, layer, i]]
@@ -253,7 +253,7 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
                 out.copies[layer] += missed
                 if becomes in (WANT, READ):
                     _ask(stacks, top_k, out, (step, layer), missed, becomes)
-                _use(stacks, layer, chooses, top_k, room, listed)
+                _use(stacks, lines, chooses, top_k, room, listed)
 
     return sweep
 
