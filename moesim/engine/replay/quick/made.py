@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ class Made(NamedTuple):
     """A run of passes: rows ``executed`` int64[passes, layers, gpus], ``counts`` as ``Decided`` has
     them, the ``works`` and the most launches of one of them in a pass; the most rows
     that a GPU sends to others, or gets from them, int64[MoE layers, passes], where that is known.
+    Where the clock decides what is counted, it is ``told`` when it has played.
     """
 
     executed: Ints
@@ -35,6 +36,7 @@ class Made(NamedTuple):
     works: Works | Launched
     most_launches: int
     busiest: Ints | None = None
+    told: Callable[[], None] | None = None
 
 
 class Maker(Protocol):

@@ -23,7 +23,7 @@ from moesim.engine.replay.flat import Played, Priced, priced_of
 from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
-from moesim.engine.replay.quick.made import Deciding, Maker
+from moesim.engine.replay.quick.made import Deciding, Made, Maker
 from moesim.engine.replay.quick.one_launch import ALIKE, ALL, chosen_by
 from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.ones import OnesLaunches
@@ -131,7 +131,13 @@ class QuickProgram:
         terms = self.pricing.terms(first, last, choices, none)
         priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
         for low, high in self.maker.runs_of(first, last):
-            yield low, self._played(low, priced.between(low - first, high - first))
+            made = self.maker.made(low, high)
+            if made.told is None:
+                self._count(made.executed, made.counts)
+            yield low, self._played(low, made, priced.between(low - first, high - first))
+            if made.told is not None:
+                made.told()
+                self._count(made.executed, made.counts)
 
     def end(self) -> None:
         """All passes have come."""
@@ -154,11 +160,9 @@ class QuickProgram:
         for one, mark in zip(self.counted, marked.counted, strict=True):
             one.back(mark)
 
-    def _played(self, first: int, priced: Priced) -> Played:
-        """The passes of ``priced``, from ``first`` on."""
+    def _played(self, first: int, made: Made, priced: Priced) -> Played:
+        """The passes of ``priced``, from ``first`` on, that are ``made``."""
         last = first + len(priced.head)
-        made = self.maker.made(first, last)
-        self._count(made.executed, made.counts)
         passed = priced.passes(
             self.case.schedule.phase[first:last],
             *self.collectives.prices(first, last, made.busiest),
@@ -181,6 +185,8 @@ class QuickProgram:
             first = counted.index(self._forms[0])
             of_forms = counts[first : first + len(self._forms)][self.case.flags.in_slot]
             copied = of_forms.any(axis=0)
+        if "prefetched" in counted:
+            copied |= counts[counted.index("prefetched")] > 0
         return copied
 
     def _settle(self) -> None:
