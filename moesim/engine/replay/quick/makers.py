@@ -30,10 +30,10 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
         return HandledRows
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
-    for make in (SpreadRows, SomeRows):
-        if make.takes(case):
-            return make
-    return Resident if log is None and Resident.takes(case) else Deciding
+    if SpreadRows.takes(case):
+        return SpreadRows
+    alone: tuple[type[SomeRows | Resident], ...] = (SomeRows, Resident) if log is None else ()
+    return next((make for make in alone if make.takes(case)), Deciding)
 
 
 def is_quick(case: Case) -> bool:

@@ -230,7 +230,7 @@ class SomeRows(Loading):
             and case.protect == "step"
             and not is_marked(case)
             and not case.model.has_encoder
-            and 1 < int(rows.max(initial=0)) <= MOST
+            and 0 < int(rows.max(initial=0)) <= MOST
         )
 
     @classmethod
