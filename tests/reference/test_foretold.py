@@ -18,6 +18,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
 from moesim.engine.replay.quick.foretold import is_foretold
 from moesim.engine.replay.run import run_replay
+from moesim.experiment.running.run import run as simulated
 from moesim.memory.prefetch.oracle import Oracle
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
@@ -72,3 +73,22 @@ def test_other_predictions_are_decided_on_the_clock(
 ) -> None:
     theirs = replace(foretold(case, data.draw), prefetch=Oracle(**other))
     assert not is_foretold(theirs)
+
+
+@pytest.mark.parametrize("slots", [8, 12])
+@pytest.mark.parametrize(
+    ("model", "hardware"), [("olmoe-1b-7b@experts=q2_k", "gb200"), ("gpt-oss-20b", "rtx-4090")]
+)
+def test_at_real_prices(slots: int, model: str, hardware: str) -> None:
+    """A copy takes less than its host to issue it, and much more."""
+    experiment: dict[str, Any] = {
+        "model": model, "hardware": hardware, "software": "vllm", "workload": {"requests": 2},
+        "experts": {"capacity": f"{slots} slots/layer", "prefetch": {"kind": "oracle"}},
+    }  # fmt: skip
+    own = ("engine", "engine_reason", "engine_wall_s", "intervals")
+    told = []
+    for engine in ("des", "replay"):
+        with patch.object(run, "_play_prefetching", None):
+            done = simulated({**experiment, "engine": engine}, limit_steps=24).summary
+        told.append({key: value for key, value in done.items() if key not in own})
+    assert told[0] == told[1]

@@ -67,10 +67,10 @@ def _ahead(
     for copy in range(late):
         issued = max(since + (copy + 1) * fixed.copy, known)
         arrived = copied = max(issued, copied) + each
-    works.taken[p, moe] = late if asked >= 0 else 0
-    works.demanded[p, moe] = 0 if asked >= 0 else late
+    demanded = late if asked < 0 else 0
+    works.taken[p, moe], works.demanded[p, moe] = late - demanded, demanded
     works.late[p, moe] = works.taken[p, moe] + (there > known)
-    works.asked[0 if behind else moe + 1] = known + works.demanded[p, moe] * fixed.copy
+    works.asked[0 if behind else moe + 1] = known + demanded * fixed.copy
     return time, cursor, copied, arrived
 
 
