@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.copies.copy import Copy
+from moesim.hardware.operations.copies.copy import MadeOfCopies
 from moesim.hardware.prices.arrays import Ints
-from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part
 from moesim.hardware.prices.provenance import Source
 
-if TYPE_CHECKING:
-    from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import ModelSpec
 
-
-class SendRecv(Operation):
+class SendRecv(MadeOfCopies):
     """A copy from GPU to GPU behind every stage but the last, one after the other.
 
     The peers' latency and bandwidth, or the profile's fit of such copies.
     """
 
     kind: ClassVar[str] = "send_recv"
-    rounds_up: ClassVar[bool] = True
     machine_part: ClassVar[str] = "peers"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
@@ -38,15 +31,6 @@ class SendRecv(Operation):
             when=lambda setting, _: setting.stages > 1,
         ),
     )
-
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
-        super().__init__(hardware, model, **choices)
-        self._copy = Copy(hardware, model, **choices)
-
-    @property
-    def fits(self) -> tuple[Fit, ...]:
-        """See ``Operation``."""
-        return self._copy.fits
 
     def parts(self, stages: int, size: ArrayLike) -> list[Part]:
         """``size`` bytes int[n] that each of ``stages`` but the last hands to the next."""

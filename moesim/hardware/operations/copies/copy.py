@@ -86,3 +86,19 @@ class Copy(Operation):
             fit = copy_fit_for(self.hardware.calibrated, f"copy_{direction}", pinned, gpus)
             self._curves[key] = copy_curve(fit, self.measured) if fit else None
         return self._curves[key]
+
+
+class MadeOfCopies(Operation):
+    """What is copies, each as ``Copy`` prices them."""
+
+    rounds_up: ClassVar[bool] = True
+    machine_part: ClassVar[str] = "link"
+
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
+        super().__init__(hardware, model, **choices)
+        self._copy = Copy(hardware, model, **choices)
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """See ``Operation``."""
+        return self._copy.fits

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.copies.copy import Copy
+from moesim.hardware.operations.copies.copy import MadeOfCopies
 from moesim.hardware.prices.arrays import Floats, Ints
-from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.prices.provenance import Source
 
 if TYPE_CHECKING:
-    from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import LayerSpec, ModelSpec
+    from moesim.model.spec import LayerSpec
 
 
-class LayerCopy(Operation):
+class LayerCopy(MadeOfCopies):
     """One copy of all its bytes, that nothing runs beside; of those that kernels read in place all
     but the experts', which are launches' own.
 
@@ -29,8 +26,6 @@ class LayerCopy(Operation):
     """
 
     kind: ClassVar[str] = "layer_copy"
-    rounds_up: ClassVar[bool] = True
-    machine_part: ClassVar[str] = "link"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.BEFORE_GATE,
@@ -41,15 +36,6 @@ class LayerCopy(Operation):
             first=True,
         ),
     )
-
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
-        super().__init__(hardware, model, **choices)
-        self._copy = Copy(hardware, model, **choices)
-
-    @property
-    def fits(self) -> tuple[Fit, ...]:
-        """See ``Operation``."""
-        return self._copy.fits
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> list[Part]:
         """From host memory that is ``pinned`` or not, where there are ``tokens`` int[n]."""

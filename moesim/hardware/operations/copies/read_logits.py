@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.copies.copy import Copy
+from moesim.hardware.operations.copies.copy import MadeOfCopies
 from moesim.hardware.prices.arrays import Ints
-from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.prices.provenance import Source
-
-if TYPE_CHECKING:
-    from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import ModelSpec
 
 LOGIT_BYTES = 4
 """Of one of the vocabulary (fp32, whatever the activations are)."""
 
 
-class ReadLogits(Operation):
+class ReadLogits(MadeOfCopies):
     """One copy to pinned memory, and the host's wait for it; the GPU has nothing to do meanwhile.
 
     What the host then does with them is not priced.
     """
 
     kind: ClassVar[str] = "read_logits"
-    rounds_up: ClassVar[bool] = True
-    machine_part: ClassVar[str] = "link"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.HEAD,
@@ -41,15 +33,6 @@ class ReadLogits(Operation):
             when=lambda setting, _: setting.logit_wait_ns is not None,
         ),
     )
-
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
-        super().__init__(hardware, model, **choices)
-        self._copy = Copy(hardware, model, **choices)
-
-    @property
-    def fits(self) -> tuple[Fit, ...]:
-        """See ``Operation``."""
-        return self._copy.fits
 
     def parts(self, tokens: ArrayLike, wait_ns: int) -> list[Part]:
         """The logits of ``tokens`` int[n], and a wait of ``wait_ns``."""

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Stage
-from moesim.hardware.operation import Operation
-from moesim.hardware.operations.copies.copy import Copy
+from moesim.hardware.operations.copies.copy import MadeOfCopies
 from moesim.hardware.prices.arrays import Ints
-from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part
 from moesim.hardware.prices.provenance import Source
-
-if TYPE_CHECKING:
-    from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import ModelSpec
 
 VECTOR_BYTES = 4
 """Of an element of a token's vector (fp32), which the host looks up."""
 
 
-class StepInputs(Operation):
+class StepInputs(MadeOfCopies):
     """Copies from pinned memory, one after another: the tokens' vectors, and what is small beside
     them (positions, places in the cache, masks). They stand at the end of the pass before, whose
     logits the host has read by then.
     """
 
     kind: ClassVar[str] = "step_inputs"
-    rounds_up: ClassVar[bool] = True
-    machine_part: ClassVar[str] = "link"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.HEAD,
@@ -41,15 +33,6 @@ class StepInputs(Operation):
             when=lambda setting, _: setting.input_copies > 0,
         ),
     )
-
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
-        super().__init__(hardware, model, **choices)
-        self._copy = Copy(hardware, model, **choices)
-
-    @property
-    def fits(self) -> tuple[Fit, ...]:
-        """See ``Operation``."""
-        return self._copy.fits
 
     def parts(self, tokens: ArrayLike, copies: int) -> list[Part]:
         """Of a pass of ``tokens`` int[n], in so many ``copies``."""
