@@ -25,9 +25,9 @@ STORAGE = "waiting_for_storage"  # follows them where experts are read from stor
 LAYER_COPIES = "layer_copies"  # and this, where layers are copied
 REBALANCING = "rebalancing"  # and this, where GPUs wait for experts that move
 PREDICTION = "prediction"  # and this, where predicting takes time
-UNPACKING = "unpacking"  # and this, where experts are unpacked
 INPUTS = "waiting_for_inputs"  # and these two, where the host copies between passes
 LOGITS = "waiting_for_logits"
+UNPACKING = "unpacking"  # and this, where experts are unpacked
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
@@ -234,11 +234,11 @@ class Config:
             own = (*own, PREDICTION)
         if self.rebalance is not None and not self.rebalance.one_by_one:
             own = (*own, REBALANCING)
-        if self.unpacks:
-            own = (*own, UNPACKING)
         if self.software.input_copies:
             own = (*own, INPUTS)
-        return (*own, LOGITS) if self.software.logits_to_host else own
+        if self.software.logits_to_host:
+            own = (*own, LOGITS)
+        return (*own, UNPACKING) if self.unpacks else own
 
     @property
     def may_skip(self) -> bool:
