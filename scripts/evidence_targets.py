@@ -144,7 +144,7 @@ def _offloading(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
     asked = "20 %; 15 % with a run of each host"
     why = "with one nobody knows: one host of twelve has two runs"
     yield _row("offload runs: median", asked, f"{error:.0f} % without", error <= OFFLOADING, why)
-    order, why = _share(right, pairs), "[](#outside-of-the-range)"
+    order, why = _share(right, pairs), "[](evidence_offloading.md#six-pairs-in-the-wrong-order)"
     yield _row("the same: pairs in the measured order", "92 %", order, right >= ORDER * pairs, why)
     yield _row(
         "the same: inside the stated range", "85 %", _share(inside, of), inside >= INSIDE * of
@@ -178,7 +178,8 @@ def _throughputs(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
     hopper = name.str.contains("gpt-oss") & name.str.contains("h100|h200")
     why = (
         f"{hopper.sum()} rows of gpt-oss on Hopper and three of Qwen3-235B on H200"
-        f" ([](#throughputs)); but for these {size[~_far(name, hopper)].median():.0f} /"
+        " ([](evidence_served.md#throughputs));"
+        f" but for these {size[~_far(name, hopper)].median():.0f} /"
         f" {size[~_far(name, hopper)].quantile(0.9):.0f} %"
     )
     told = f"{size.median():.0f} / {size.quantile(0.9):.0f} %"

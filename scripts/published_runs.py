@@ -1,4 +1,4 @@
-"""Predict published runs anew: the tables and the figure of docs/evidence.md, what
+"""Predict published runs anew: the tables and the figure of docs/evidence*.md, what
 ``verification/published_runs.py`` compares with, and the hosts that are fitted to one run each.
 
 ``python scripts/published_runs.py [PACK ...]``, of those packs [all]; to be run again where a price
@@ -35,7 +35,7 @@ from moesim.report.judged.evidence_overview import markdown, short_table
 from moesim.report.judged.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "evidence.md"
+PAGES = sorted((ROOT / "docs").glob("evidence*.md"))
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
 ERRORS = ROOT / "verification" / "evidence"
 PUBLISHED = "published"
@@ -85,14 +85,17 @@ def with_power_of(fit: HostFit, file: Path) -> HostFit:
     return replace(fit, profile=fit.profile.model_copy(update={"host": host, "sources": sources}))
 
 
-def write_page(tables: Mapping[str, Sequence[str]]) -> None:
-    """Put each table between its marks."""
-    page = PAGE.read_text(encoding="utf-8")
+def write_pages(tables: Mapping[str, Sequence[str]]) -> None:
+    """Put each table between its marks, on the page that has them."""
+    texts = {path: path.read_text(encoding="utf-8") for path in PAGES}
     for name, lines in tables.items():
-        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        path = next(path for path, text in texts.items() if f"<!-- {name} -->\n" in text)
+        before, mark, rest = texts[path].partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
-        page = "".join([before, mark, "\n", *(f"{line}\n" for line in lines), "\n", end, after])
-    PAGE.write_text(page, encoding="utf-8")
+        parts = [before, mark, "\n", *(f"{line}\n" for line in lines), "\n", end, after]
+        texts[path] = "".join(parts)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
 
 
 def keep(name: str, table: pd.DataFrame) -> None:
@@ -125,7 +128,7 @@ def write_overview() -> None:
     kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
     table = pd.concat([overview(kept), others()], ignore_index=True)
     rows = {"packs": markdown(table), "targets": targets(kept)}
-    write_page(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
+    write_pages(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
 
 
 def write_published() -> None:
@@ -137,7 +140,7 @@ def write_published() -> None:
     write_hosts(fits)
     told = [*summary(table, by_others), *inside_line(table)]
     keep(PUBLISHED, table)
-    write_page({
+    write_pages({
         "summary": [f"- {line.strip()}" for line in told],
         "runs": runs_table(table),
         "wrong": wrong_lines(table),
@@ -162,7 +165,7 @@ def main() -> None:
             table = blind(runs, ranges=True, cache=cache_folder(None))
             keep(name, table)
             if name in TOLD:
-                write_page({f"wrong {name}": wrong_lines(table)})
+                write_pages({f"wrong {name}": wrong_lines(table)})
     write_overview()
 
 
