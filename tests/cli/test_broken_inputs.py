@@ -40,6 +40,11 @@ SYNTAX = [
         GOOD.replace("name: x", "name: ../x"),
         ("4:7", "name", "holds no '/'"),
     ),
+    whole(
+        "a name that is no folder's",
+        GOOD.replace("name: x", 'name: "a\\0b"'),
+        ("4:7", "name", "holds no control character"),
+    ),
     whole("a word", "hello\n", ("1:1", "", "an experiment is keys with values")),
     row("tab", "experts:\n\tcapacity: all\n", ("6:1", "", "a tab cannot indent", "use spaces")),
     row("open bracket", "figures: [a\n", ("6:1", "", "not YAML")),

@@ -497,6 +497,8 @@ class Experiment(Params):
     def _names_a_folder(cls, name: str) -> str:
         if "/" in name or "\\" in name or not name.strip("."):
             raise ValueError("names a folder of results, so it holds no '/' and is not '.' or '..'")
+        if not name.isprintable():
+            raise ValueError("names a folder of results, so it holds no control character")
         return name
 
     @property
