@@ -1,4 +1,4 @@
-"""Changed machines as profiles that name the machine as their base."""
+"""Changed machines, and software, as profiles that name a base."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import is_choice
 from moesim.hardware.described.sourced import sources_used
-from moesim.hardware.load import PARTS, hardware_names
+from moesim.hardware.load import PARTS, hardware_names, load_software
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
+
+KERNELS = ("framework", "moe_backend", "auto_moe_backend", "mixed_attention")
+"""What of a software profile says which kernels run."""
 
 
 def write_upgrade(
@@ -32,6 +35,33 @@ def write_upgrade(
         hardware, upgrade.change(hardware), upgrade.title, _base(experiment, folder)
     )
     write_whole(path, text)
+    return str(path)
+
+
+def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> str:
+    """The software of ``upgrade`` with the kernels of ``experiment``'s: their fits are prices of
+    GPUs, and no cost of software. Its name, or the path of its profile, written to ``folder``.
+    """
+    assert upgrade.software is not None, "it changes software"
+    before = load_software(experiment.software, experiment.folders)
+    after = load_software(upgrade.software)
+    key = "kernels"
+    own = {name: getattr(before, name) for name in KERNELS}
+    kept = {
+        name: {"value": value, "source": key}
+        for name, value in own.items()
+        if value != getattr(after, name)
+    }
+    if not kept:
+        return upgrade.software
+    data = {
+        "title": f"{before.title}, {upgrade.title}",
+        "sources": {key: f"upgrade: {upgrade.title}, with the kernels of {before.name}"},
+        "base": upgrade.software,
+        **kept,
+    }
+    path = folder / f"{upgrade.key}.yaml"
+    write_whole(path, with_end_mark(yaml.safe_dump(data, sort_keys=False, width=120)))
     return str(path)
 
 

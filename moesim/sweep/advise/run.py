@@ -44,7 +44,7 @@ from moesim.sweep.advise.choices import (
     with_settings,
 )
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
-from moesim.sweep.advise.profiles import write_upgrade
+from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
 from moesim.sweep.advise.room import Room, by_events, first_requests, most_choices, room_of
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
@@ -337,7 +337,7 @@ def upgraded_point(
     settings = choice.settings | ({"experts.capacity": "auto"} if resized else {})
     experiment = with_settings(base, settings)
     if upgrade.software is not None:
-        update = {"software": upgrade.software}
+        update = {"software": write_software(out / "hardware", base, upgrade)}
     else:
         hardware = load_hardware(base.hardware, base.folders)
         update = {"hardware": write_upgrade(out / "hardware", base, hardware, upgrade)}

@@ -17,7 +17,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.results.rebuild import rebuild
 from moesim.sweep.advise.choices import with_settings
-from moesim.sweep.advise.profiles import write_upgrade
+from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.upgrades import UPGRADES
 
 MOST_ACTIVATIONS: Mapping[str, int] = {"replay": 500_000, "des": 40_000}
@@ -144,7 +144,7 @@ def _upgraded(base: Experiment, key: str, place: Path) -> Experiment:
     """``base`` with one part changed."""
     upgrade = UPGRADES[key]
     if upgrade.software is not None:
-        return base.model_copy(update={"software": upgrade.software})
+        return base.model_copy(update={"software": write_software(place, base, upgrade)})
     hardware = load_hardware(base.hardware, base.folders)
     return base.model_copy(update={"hardware": write_upgrade(place, base, hardware, upgrade)})
 

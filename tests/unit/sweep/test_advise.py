@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.hardware import load_hardware
+from moesim.hardware import load_hardware, load_software
 from moesim.hardware.described.sourced import Sourced
 from moesim.hardware.load import PARTS
 from moesim.memory.misses import registry as misses
@@ -38,7 +38,7 @@ from moesim.sweep.advise.choices import (
     launching,
 )
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
-from moesim.sweep.advise.profiles import upgrade_text, write_upgrade
+from moesim.sweep.advise.profiles import upgrade_text, write_software, write_upgrade
 from moesim.sweep.advise.room import (
     MOST_CHOICES,
     MOST_OF_EVENTS,
@@ -228,6 +228,18 @@ def test_an_upgrade_is_a_profile_that_differs_only_there(
     assert found
     assert all(any(name in place for name in EXPECTED[key]) for place in found)
     assert all(new > old for old, new in found.values())
+
+
+@pytest.mark.parametrize("software", ["vllm", "vllm-marlin", "sglang", "llama.cpp"])
+def test_no_software_cost_keeps_the_kernels(tmp_path: Path, software: str) -> None:
+    """Others, of another framework's fits, had made it slower than with its costs."""
+    base = load_experiment({**SMALL, "software": software}).experiment
+    before, free = load_software(software), load_software("ideal")
+    after = load_software(write_software(tmp_path, base, UPGRADES["no_software"]))
+    kernels = ("framework", "moe_backend", "auto_moe_backend", "mixed_attention")
+    assert [getattr(after, key) for key in kernels] == [getattr(before, key) for key in kernels]
+    names = {"name", "title", "sources", *kernels}
+    assert after.model_dump(exclude=names) == free.model_dump(exclude=names)
 
 
 def test_copies_of_the_next_generation_are_no_faster_than_dram() -> None:
