@@ -12,6 +12,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.experiment import Memory as Served
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
@@ -25,17 +26,18 @@ from moesim.report.advice.tables import (
     upgrades_table,
 )
 from moesim.report.amounts import number
-from moesim.sweep.advise.abilities import ANY, ENGINES
+from moesim.sweep.advise.abilities import ANY, ENGINES, STOCK
 from moesim.sweep.advise.advice import Advice, Fit, Scored
 from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
+from moesim.sweep.advise.room import Memory
 
-STOCK = ("llama.cpp", "ik_llama.cpp")
-"""Engines whose --n-cpu-moe and -ngl count layers."""
 BUFFERS = (
     "the software's own buffers (some hundred MB) are not counted: where it does not load, put a"
     " layer or two more on the CPU"
 )
+MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-static"}
+"""Of servers, the option that says which share of a GPU's memory they take."""
 SHARED = 1.1
 """Times the speed of a request from which that is said, too."""
 LEAST_WORK = 50_000_000
@@ -55,7 +57,7 @@ def fit_line(fit: Fit) -> str:
     sizes = f"{where}{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context}{work};"
     sizes += f" {gpu} has {_gb(memory.limit)}"
     if room.fits:
-        return f"Fits: {sizes}."
+        return _fitting(fit, memory, sizes)
     ways = []
     if room.on_cpu:
         layers = (
@@ -68,6 +70,19 @@ def fit_line(fit: Fit) -> str:
         ways.append(f"with {counted(room.on_host, 'whole layer')} on the CPU")
     needs = "" if ENGINES.get(fit.program, ANY).ways else f" {_without_host(fit)}"
     return f"Does not fit: {sizes}. It does {', or '.join(ways)}.{needs}"
+
+
+def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
+    """What fits on the GPUs, which a server may not take all of."""
+    share, flag = Served().gpu_memory_utilization, MEMORY_SHARES.get(fit.program)
+    if flag is None or memory.needed <= share * memory.limit:
+        return f"Fits: {sizes}."
+    taken = (
+        f"of which {fit.program} takes {share:.0%} by default ({flag}), so that it does not load"
+    )
+    return (
+        f"Fits hardly: {sizes}, {taken}; take one GPU more, fewer bits a weight, or less context."
+    )
 
 
 def _without_host(fit: Fit) -> str:

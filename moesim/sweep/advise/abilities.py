@@ -39,6 +39,8 @@ ENGINES: Mapping[str, Abilities] = {
     "sglang": replace(SERVER, software="sglang"),
 }
 """By the names of ``moesim list engine_commands``."""
+STOCK = ("llama.cpp", "ik_llama.cpp")
+"""Engines that read GGUF files alone, and whose --n-cpu-moe and -ngl count layers."""
 ANY = Abilities("", (), SERVER.layouts)
 """Software of no engine: nothing is known to be missing in it."""
 

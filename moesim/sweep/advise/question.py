@@ -27,7 +27,15 @@ from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
-from moesim.sweep.advise.abilities import ANY, ENGINES, REQUESTS, STAGES, Abilities, Asks
+from moesim.sweep.advise.abilities import (
+    ANY,
+    ENGINES,
+    REQUESTS,
+    STAGES,
+    STOCK,
+    Abilities,
+    Asks,
+)
 
 HOSTS = tuple(f"ddr5-6000-2ch-{size}gb" for size in (64, 96, 128, 192))
 """What is assumed of the host: the first of them that holds the model's experts."""
@@ -95,6 +103,8 @@ def assembled(question: Question) -> Assembled:
             f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
         )
         lines.append(what)
+    if engine in STOCK and not _is_gguf(question.model):
+        lines.append(_unquantised(question.model, model))
     if (trace := _trace(model)) is not None:
         data["trace"], why = trace
         lines.append(why)
@@ -214,6 +224,15 @@ def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, 
         return LLAMA_CPP, f"software: {LLAMA_CPP}, as {why} (--software)"
     why = f"for {question.gpus} GPUs" if question.gpus > 1 else f"for a batch of {question.batch}"
     return VLLM, f"software: {VLLM}, {why} (--software)"
+
+
+def _unquantised(name: str, model: ModelSpec) -> str:
+    """That a model's own formats are priced, not those of the GGUF files that most have."""
+    first = next((layer.moe for layer in model.layers if layer.moe), None)
+    usual = "mxfp4_moe" if first is not None and first.expert.dtype == "mxfp4" else "q4_k_m"
+    base, size = split_format(name)[0], model.bytes / 1e9
+    what = f"format: as MODEL has it, {size:,.1f} GB; most GGUF files have fewer bits a weight"
+    return f"{what}, as {base}@{usual} has"
 
 
 def _too_large(question: Question, model: ModelSpec, machine: Any) -> str:

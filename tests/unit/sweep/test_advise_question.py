@@ -188,6 +188,36 @@ def test_the_first_line_has_bytes_and_what_fits() -> None:
 
 
 @pytest.mark.parametrize(
+    ("program", "gigabytes", "said"),
+    [
+        ("vllm", 77, "hardly"),  # 90 % of 85 GB are 76.5
+        ("sglang", 77, "hardly"),
+        ("vllm", 76, ""),
+        ("llama.cpp", 77, ""),
+    ],
+)
+def test_a_server_has_a_share_of_the_memory(program: str, gigabytes: int, said: str) -> None:
+    memory = Memory(gigabytes * 10**9, 0, 0, 0, 85 * 10**9, 1, 8)
+    room = Room(32, 32, 58, (), memory)
+    line = fit_line(Fit("m", "h", program, None, room, program))
+    assert line.startswith(f"Fits{' ' * bool(said)}{said}: on the fullest GPU {gigabytes} GB")
+    assert ("takes 90% by default" in line) is bool(said)
+
+
+def test_llama_cpp_is_told_whose_formats_are_priced() -> None:
+    def formats(model: str, **options: Any) -> list[str]:
+        made = assembled(Question(model, "rtx-4060-ti-16gb", **options))
+        return [line for line in made.assumed if line.startswith("format: ")]
+
+    (line,) = formats("gpt-oss-20b")
+    assert "13.8 GB" in line
+    assert line.endswith("as gpt-oss-20b@mxfp4_moe has")
+    assert formats("qwen3-30b-a3b")[0].endswith("as qwen3-30b-a3b@q4_k_m has")
+    assert not formats("gpt-oss-20b@mxfp4_moe")
+    assert not formats("gpt-oss-20b", software="vllm")
+
+
+@pytest.mark.parametrize(
     ("gpus", "least", "told"),
     [
         (1, None, "1 GPU with 20.2 GB, or 2 of these at least."),
