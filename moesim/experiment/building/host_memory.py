@@ -8,15 +8,13 @@ from moesim.engine.case import Case
 from moesim.engine.residency.host_window import fixed_layers
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
+from moesim.hardware.described.reached import SYSTEM_BYTES
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
 from moesim.memory.footprint import Footprint
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER, CachePolicy
 from moesim.memory.policy_reads import reads_of
 from moesim.memory.room import goes_by_bytes
-
-SYSTEM_BYTES = 4 << 30
-"""What 'auto' leaves to the operating system and the engine: a prior."""
 
 
 def host_cache_of(

@@ -12,11 +12,11 @@ from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built
+from moesim.experiment.running.full_host import from_drive
 from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment, Serving
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.cost_model import CostModel
-from moesim.hardware.described.reached import FAULTS_BYTES_PER_S, SYSTEM_BYTES
 from moesim.hardware.price_errors import (
     Machine,
     Spread,
@@ -127,19 +127,6 @@ class _Rows:
         if self._from_drive is not None:
             rows.append(from_drive_row(spent, fixed, self._from_drive))
         return rows
-
-
-def from_drive(built: Built) -> float | None:
-    """How many times as long the experts of a host that has no drive may take whose system leaves
-    them too little memory; None where it leaves enough, or where theirs is pinned.
-    """
-    needed, hardware = built.footprint.host, built.hardware
-    left = max(0, hardware.host_memory_bytes - SYSTEM_BYTES)
-    share = hardware.host.expert_fraction
-    if needed <= left or built.footprint.pinned or hardware.host.storage or share is None:
-        return None
-    reached = share.value * hardware.host.expert_peak
-    return 1 + (1 - left / needed) * reached / FAULTS_BYTES_PER_S
 
 
 def _front(played: Played) -> Spread:

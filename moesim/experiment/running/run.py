@@ -22,6 +22,7 @@ from moesim.experiment.loading.quality import quality_of
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.running.cache import cache_folder, reused_or
 from moesim.experiment.running.engines import Engine, engine_of
+from moesim.experiment.running.full_host import full_host_notes
 from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment
@@ -298,6 +299,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         assumed = [near_note(built.near_memory_bytes)]
     else:
         assumed = host_notes(built.hardware, experiment.trace, top_k) if hosts else []
+        assumed += full_host_notes(built)
     return {
         **({"model_notes": notes} if notes else {}),
         **built.routing,

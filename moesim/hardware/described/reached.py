@@ -90,7 +90,7 @@ def experts_reach(without: str = "") -> tuple[float, float]:
 
 SYSTEM_BYTES = 4 << 30
 """What a system and its programs may take of a host's memory: what Windows 11 and Ubuntu's desktop
-ask for (from memory).
+ask for (from memory). 'auto' leaves it to them.
 """
 FAULTS_BYTES_PER_S = 230e6
 """What page faults of a mapped file bring from a drive (the field report of ``nvme-pcie3``)."""

@@ -345,9 +345,14 @@ def test_a_nearly_full_host_may_read_from_its_drive():
     times = 1 + (1 - 8 * 2**30 / needed) * 0.5 * 51.2e9 / FAULTS_BYTES_PER_S
     assert (found["low"], found["high"]) == pytest.approx((1.0, times), rel=1e-3)
     assert found["share"] == pytest.approx(cpu["share"])
+    assert (
+        f"9.5 of its 12.0 GiB, and no drive is named: with 4 GiB for its system some are read by"
+        f" page faults, and they take {times:.1f} times as long" in summary["host_notes"][1]
+    )
     roomy = {"gpu": "rtx-3090", "host": {**host, "memory": "16 GiB"}}
-    rows = run(hardware=roomy, **layers)["price_interval"]["factors"]
-    assert FROM_DRIVE not in {one["of"] for one in rows}
+    summary = run(hardware=roomy, **layers)
+    assert FROM_DRIVE not in {one["of"] for one in summary["price_interval"]["factors"]}
+    assert "drive" not in "".join(summary["host_notes"])
 
 
 def test_a_gpus_part_of_the_experts_is_off_as_tables_of_parts_say():
