@@ -104,6 +104,7 @@ class Summary(Shape):
     engine: str | None = None
     engine_reason: str | None = None
     execution: str | None = None
+    storage_path: str | None = None
     time_share: Numbers | None = None
     price_share: Numbers | None = None
     memory_bytes: Numbers | None = None

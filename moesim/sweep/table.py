@@ -18,7 +18,8 @@ from moesim.sweep.identity import is_sweep, read_axes
 
 PARQUET, CSV = "points.parquet", "points.csv"
 TEXTS = (
-    "status", "reason", "name", "engine", "engine_reason", "execution", "block", "of",
+    "status", "reason", "name", "engine", "engine_reason", "execution", "storage_path",
+    "block", "of",
     "slots_by_layer", "stages", "factors", "model_notes", "host_notes", "energy_notes",
     "speculation_notes", "routing_notes", "routing_by_layer", "gate_weight_shares_by_layer",
     "quality_notes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moesim.experiment.building.execution import NOTHING, Chosen, execution_of
+from moesim.experiment.building.host_memory import ChosenPath, path_of
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.experiment import Experiment
 
@@ -11,11 +12,26 @@ def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
     """``experiment`` with what a run of it takes where it says ``auto``, and where each such value
     is from, by dotted path. Raises InputError as ``build`` does.
     """
-    if experiment.execution != "auto":
-        return experiment, {}
-    chosen = own_execution(experiment)
-    origin = f"from software {experiment.software}: {chosen.reason}"
-    return experiment.model_copy(update={"execution": chosen.execution}), {"execution": origin}
+    origins, of = {}, f"from software {experiment.software}"
+    if experiment.execution == "auto":
+        launched = own_execution(experiment)
+        origins["execution"] = f"{of}: {launched.reason}"
+        experiment = experiment.model_copy(update={"execution": launched.execution})
+    room = experiment.experts.host
+    if room.path == "auto" and room.capacity.kind != "all":
+        came = own_path(experiment)
+        origins["experts.host.path"] = f"{of}: {came.reason}"
+        read = room.model_copy(update={"path": came.path})
+        experts = experiment.experts.model_copy(update={"host": read})
+        experiment = experiment.model_copy(update={"experts": experts})
+    return experiment, origins
+
+
+def own_path(experiment: Experiment) -> ChosenPath:
+    """How the experiment's software has experts from its drive, if nothing is said."""
+    hardware = needed("hardware", experiment.hardware, experiment.folders)
+    software = needed("software", experiment.software, experiment.folders)
+    return path_of(experiment.experts.host, software, hardware)
 
 
 def own_execution(experiment: Experiment) -> Chosen:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
@@ -9,12 +11,32 @@ from moesim.engine.residency.host_window import fixed_layers
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.reached import SYSTEM_BYTES
+from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
 from moesim.memory.footprint import Footprint
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER, CachePolicy
 from moesim.memory.policy_reads import reads_of
 from moesim.memory.room import goes_by_bytes
+
+
+class ChosenPath(NamedTuple):
+    """How experts come from storage, and why so."""
+
+    path: Literal["direct", "mmap"]
+    reason: str
+
+
+def path_of(room: HostMemory, software: SoftwareProfile, hardware: HardwareProfile) -> ChosenPath:
+    """What ``room`` says, or what ``software`` does with this drive."""
+    if room.path != "auto":
+        return ChosenPath(room.path, "as written")
+    drive = hardware.host.storage
+    if not software.mapped:
+        return ChosenPath("direct", "it reads")
+    if drive is None or drive.mapped_bandwidth is None:
+        return ChosenPath("direct", "it maps its file, but page faults of this drive are unknown")
+    return ChosenPath("mmap", "it maps its file")
 
 
 def host_cache_of(
@@ -39,7 +61,8 @@ def host_cache_of(
             what = "experts on the CPU would have slots of their own in the one memory"
             raise InputError(f"experts.on_cpu: {what}; leave it out")
         _check(hardware, of_all)
-        return HostCache(0, room.policy, room.reads, room.path == "mmap", in_place=True)
+        mapped = path_of(room, case.software, hardware).path == "mmap"
+        return HostCache(0, room.policy, room.reads, mapped, in_place=True)
     left, limit = hardware.host_memory_bytes - without.host, None
     slots = _slots(room, max(sizes), number, left)
     alone = not case.prefetches and room.layers_ahead is None
@@ -50,7 +73,8 @@ def host_cache_of(
     _check_policy(case, room)
     _check(hardware, of_all)
     chunk = None if room.chunk is None else int(room.chunk)
-    how = (room.policy, room.reads, room.path == "mmap", chunk)
+    mapped = path_of(room, case.software, hardware).path == "mmap"
+    how = (room.policy, room.reads, mapped, chunk)
     cache = HostCache(slots, *how, limit=limit, layers_ahead=room.layers_ahead)
     if cache.rooms and fixed_layers(cache, case) < 0:
         what = f"{slots} experts are less than {cache.rooms} layers, the one that runs and"

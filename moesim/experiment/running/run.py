@@ -286,7 +286,7 @@ def _memory(built: Built) -> dict[str, Any]:
 
 def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> dict[str, Any]:
     """What of the model is not priced as it is, what of the host is assumed, how wrong prices
-    like these have been, why this engine ran, and what was captured.
+    like these have been, why this engine ran, what was captured, and how a drive is read.
     """
     serial = built.case.kernels == "serial"
     error = price_error(
@@ -294,7 +294,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     )
     notes = list(built.case.model.notes)
     hosts = built.case.miss.uses_host and built.case.offloaded
-    top_k = built.case.trace.top_k
+    top_k, cache = built.case.trace.top_k, built.case.host_cache
     if built.near_memory_bytes:
         assumed = [near_note(built.near_memory_bytes)]
     else:
@@ -309,4 +309,5 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
         "execution": built.case.executes_decode,
+        **({"storage_path": "mmap" if cache.mapped else "direct"} if cache else {}),
     }

@@ -170,9 +170,10 @@ class HostMemory(Params):
         cache_policies, "lru", "Which expert of the host makes room for one that is read."
     )
     reads: int = Field(default=1, ge=1, le=1024, description="Requests that read an expert.")
-    path: Literal["direct", "mmap"] = Field(
-        default="direct",
-        description="Reads of the engine's own, or page faults of a mapped file.",
+    path: Literal["auto", "direct", "mmap"] = Field(
+        default="auto",
+        description="Reads of the engine's own, or page faults of a mapped file: by default what "
+        "the software does, as far as it is known of the drive what page faults reach.",
     )
     chunk: Annotated[Bytes, Field(gt=0)] | None = Field(
         default=None,

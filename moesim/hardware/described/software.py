@@ -76,7 +76,8 @@ class SoftwareProfile(Params):
     ``calls_empty``: experts that run one by one are called without rows too. ``logits``: of which
     prompt tokens there are any, and ``logit_bytes`` of each. ``logits_to_host``: they are copied to
     the host, which waits for them before the next pass; ``input_copies``: copies from the host that
-    bring a pass its inputs, each waited for. ``resident_execution``: what is
+    bring a pass its inputs, each waited for. ``mapped``: what is not in host memory comes by page
+    faults of a mapped file. ``resident_execution``: what is
     captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
     experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
     ``unpacking_bytes`` are written and read for each weight of an expert in a narrow format, which
@@ -113,6 +114,7 @@ class SoftwareProfile(Params):
     logit_bytes: int = 4
     logits_to_host: bool = False
     input_copies: int = 0
+    mapped: bool = False
     resident_execution: Execution = "eager"
     offloaded_execution: Execution = "eager"
     most_captured_tokens: int | None = None
@@ -255,6 +257,11 @@ class SoftwareFile(Params):
         description="Copies from the host that bring a pass its inputs, each waited for: 0, if left"
         " out.",
     )
+    mapped: Sourced[bool] | None = Field(
+        None,
+        description="Whether experts that are not in host memory come by page faults of a mapped"
+        " file: no, by reads, if left out.",
+    )
     resident_execution: Sourced[Execution] | None = Field(
         None,
         description="What is captured of decode steps that never wait for the host: nothing"
@@ -337,6 +344,7 @@ class SoftwareFile(Params):
             "logit_bytes",
             "logits_to_host",
             "input_copies",
+            "mapped",
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}

@@ -82,6 +82,9 @@ def ttft(summary: Mapping[str, Any]) -> list[Row]:
     return [] if mean is None else [("TTFT mean, p99", f"{number(mean)}, {number(p99)} ms")]
 
 
+_HOW = {"mmap": "page faults on storage"}
+
+
 def storage(summary: Mapping[str, Any]) -> list[Row]:
     """What came from storage, of a run whose host memory does not hold all experts."""
     if summary.get("bytes_storage") is None:
@@ -89,7 +92,7 @@ def storage(summary: Mapping[str, Any]) -> list[Row]:
     had = f"{percent(summary['host_hit_ratio'])} of what it was asked for"
     return [
         *([("host memory had", had)] if summary["host_hit_ratio"] is not None else []),
-        ("read from storage", _read(summary)),
+        (_HOW.get(str(summary.get("storage_path")), "read from storage"), _read(summary)),
         ("waits for storage", f"{number(summary['storage_wait_ms'])} ms"),
     ]
 

@@ -14,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.engine.des.drive import Drive
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.derived import derived
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run
 from moesim.hardware import CostModel, load_hardware
@@ -38,6 +39,31 @@ VARIANTS = {"high": {"capacity": "50 %"}, "low": {"format": "q2_k"}}
 
 def with_experts(**experts: Any) -> dict[str, Any]:
     return ONE | {"experts": {"capacity": "8 slots/layer", **experts}}
+
+
+@pytest.mark.parametrize(
+    ("drive", "changed", "path"),
+    [
+        ("nvme-pcie4", {}, "direct"),
+        ("nvme-pcie4", {"software": "llama.cpp"}, "mmap"),
+        ("sata-ssd", {"software": "llama.cpp"}, "direct"),
+    ],
+)
+def test_software_that_maps_its_file_waits_for_page_faults(
+    drive: str, changed: dict[str, Any], path: str
+) -> None:
+    """Unless nobody knows what they reach of a drive, or the experiment says otherwise."""
+    asked = ONE | {"hardware": f"{{base: rtx-4060-8gb, storage: {drive}}}"} | changed
+    own = load_experiment(asked).experiment
+    shown, origins = derived(own)
+    assert shown.experts.host.path == path
+    assert f"software {own.software}: it" in origins["experts.host.path"]
+    numbers = run(asked).summary
+    assert numbers["storage_path"] == path
+    written = load_experiment(asked, [f"experts.host.path={path}"]).experiment
+    assert "experts.host.path" not in derived(written)[1]
+    again = run(asked, overrides=[f"experts.host.path={path}"]).summary
+    assert again["duration_ms"] == numbers["duration_ms"]
 
 
 def test_an_lru_host_of_two_slots() -> None:
