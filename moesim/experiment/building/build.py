@@ -61,11 +61,13 @@ class Built:
     """What the experiment's ``routing`` loses, and what is recorded of that of requests that are
     served, for the summary."""
     quality: QualityTable | None = None
+    most_bytes: int | None = None
+    """What may be taken of a GPU, where that is less than it has for the run."""
 
     @property
     def limit_bytes(self) -> int:
         """What a GPU has for the run: its memory less the driver's context."""
-        return limit_of(self.hardware)
+        return limit_of(self.hardware) if self.most_bytes is None else self.most_bytes
 
     @property
     def slots_per_layer(self) -> list[int]:

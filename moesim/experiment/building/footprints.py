@@ -40,6 +40,18 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     )  # fmt: skip
 
 
+def served_pass(case: Case, residences: tuple[Residence, ...]) -> Footprint:
+    """Bytes of a pass of as many tokens as there may be, and of the room for keys and values."""
+    pool = case.kv_pool
+    assert pool is not None, "requests are served"
+    kv = np.array([[pool.bytes_of(share.model) for share in case.shares]])
+    live = _profiled(case, pool, residences)
+    return Footprint.of(
+        case.shares, residences, kv_bytes=kv, live=live, pinned=pins(case), nodes=case.nodes,
+        host_cache_bytes=_host_cache_bytes(case),
+    )  # fmt: skip
+
+
 def _kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> Ints:
     """Bytes int64[passes, shares] of the caches."""
     if case.kv_pool is not None:

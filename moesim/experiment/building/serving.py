@@ -11,7 +11,7 @@ import numpy as np
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.engine.case import Case
-from moesim.experiment.building.footprints import footprint_of, residences_of
+from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
 from moesim.experiment.building.speculation import requests_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment, Memory
@@ -210,6 +210,20 @@ def _left(
         lasting = int((held.total - held.parts["activations"]).max())
         return min(int(share * free) - lasting, free - fullest)
     return int(share * hardware.memory_bytes) - hardware.context_bytes - fullest
+
+
+def most_bytes(case: Case, memory: Memory, hardware: HardwareProfile) -> int:
+    """What weights, activations and the room for keys and values may take of each GPU of ``case``,
+    whose requests are served.
+    """
+    assert case.serving is not None, "requests are served"
+    assert case.kv_pool is not None, "requests are served"
+    if memory.kv.kind != "auto":
+        return hardware.memory_bytes - hardware.context_bytes
+    empty = replace(case, kv_pool=replace(case.kv_pool, blocks=0))
+    held = served_pass(empty, residences_of(case))
+    left = _left(held, memory.gpu_memory_utilization, hardware, case.serving.scheduler)
+    return int(held.total.max()) + left
 
 
 def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:

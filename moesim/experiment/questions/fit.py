@@ -14,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.building.footprints import footprint_of, residences_of
+from moesim.experiment.building.serving import most_bytes
 from moesim.experiment.building.slots import slots_beside
 from moesim.experiment.questions.fit_passes import (
     Lengths,
@@ -22,6 +23,7 @@ from moesim.experiment.questions.fit_passes import (
     layer_cache_bytes,
 )
 from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experiment import Memory as ServedMemory
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.shares import stages
 from moesim.workload.batching.base import LARGEST_BATCH
@@ -45,25 +47,25 @@ def largest_fit(
     ``capacity_bytes``; ``cpu_layers`` of the ``moe_layers``, as ``fewest_on_cpu`` has them;
     ``peak_memory_bytes`` and ``limit_bytes`` of the fullest of the ``gpus``; ``memory_by_batch``
     and ``slots_by_context`` as these functions give them. Slots are those of layers that the
-    experiment does not leave on the CPU.
+    experiment does not leave on the CPU. Where requests are served, slots and layers are those
+    beside the blocks of one of the longest.
     """
     _check_variants(experiment)
-    built = build(experiment)
-    rows = list(slots_by_context(built, contexts, batches))
+    whole = build(experiment)
+    rows = list(slots_by_context(_within_share(experiment, whole), contexts, batches))
     if contexts:
-        built = _at(experiment, built, max(contexts))
+        whole = _at(experiment, whole, max(contexts))
+    built = _within_share(experiment, whole)
     local = max(r.local for r in built.residences)
-    slots = _largest(lambda n: _with_slots(built, n), local, built)
-    longest, lengths = (
-        longest_context(built),
-        Lengths.of(built.case, experiment.workload.prefill.chunk),
-    )
-    batch = _largest(lambda n: fullest_passes(built, n, lengths), LARGEST_BATCH, built)
+    lengths = _lengths(experiment, built, contexts)
+    slots = _largest(lambda n: _with_slots(built, n, lengths), local, built)
+    longest = longest_context(built) if built.case.serving is None else lengths.context
+    batch = _largest(lambda n: fullest_passes(built, n, lengths), _most_at_once(built), built)
     return {
-        "fits": built.out_of_memory is None,
-        "reason": built.out_of_memory,
-        "peak_memory_bytes": int(built.footprint.total.max()),
-        "limit_bytes": built.limit_bytes,
+        "fits": whole.out_of_memory is None,
+        "reason": whole.out_of_memory,
+        "peak_memory_bytes": int(whole.footprint.total.max()),
+        "limit_bytes": whole.limit_bytes,
         "largest_batch": batch,
         "longest_context_tokens": longest,
         "memory_by_batch": list(memory_by_batch(built, batch or 0, lengths)),
@@ -73,16 +75,47 @@ def largest_fit(
         "capacity_bytes": slots * max(map(sum, _sizes(built.case))) if slots else None,
         "gpus": len(built.case.shares),
         "moe_layers": len(built.case.model.moe_layers),
-        "cpu_layers": _fewest_on_cpu(built, experiment.workload.batching.in_flight, lengths),
+        "cpu_layers": _fewest_on_cpu(built, _in_flight(experiment, built), lengths),
         "slots_by_context": rows,
     }
 
 
+def _within_share(experiment: Experiment, built: Built) -> Built:
+    """``built`` with no more of a GPU's memory than the engine takes."""
+    if built.case.serving is None:
+        return built
+    memory = experiment.memory or ServedMemory()
+    return replace(built, most_bytes=most_bytes(built.case, memory, built.hardware))
+
+
+def _lengths(experiment: Experiment, built: Built, contexts: Sequence[int] | None) -> Lengths:
+    """Of the run's longest request; of one that is served, at the longest of ``contexts``."""
+    lengths = Lengths.of(built.case, experiment.workload.prefill.chunk)
+    served = built.case.serving is not None
+    return replace(lengths, context=max(contexts)) if served and contexts else lengths
+
+
+def _most_at_once(built: Built) -> int:
+    """The most requests in flight that there may be."""
+    case = built.case
+    if case.serving is None or case.kv_pool is None:
+        return LARGEST_BATCH
+    return min(LARGEST_BATCH, case.kv_pool.seats * case.serving.room.ranks)
+
+
+def _in_flight(experiment: Experiment, built: Built) -> int:
+    """Requests beside which all experts are to be resident: of those that are served, one on each
+    rank, since the others may wait.
+    """
+    serving = built.case.serving
+    return experiment.workload.batching.in_flight if serving is None else serving.room.ranks
+
+
 def _at(experiment: Experiment, built: Built, context: int) -> Built:
     """``built`` with ``context`` tokens in the caches of decode steps; as it is where the run has
-    none.
+    none, or where requests have lengths of their own.
     """
-    if experiment.workload.phase not in DECODES:
+    if experiment.workload.phase not in DECODES or built.case.serving is not None:
         return built
     workload = experiment.workload.model_copy(update={"context": context})
     return build(experiment.model_copy(update={"workload": workload}))
@@ -98,9 +131,9 @@ def fewest_on_cpu(experiment: Experiment) -> int | None:
     """Of how many MoE layers, the first ones, the experts have to be on the CPU if all others are
     to be resident beside the run's fullest passes; None where that does not fit.
     """
-    built = build(experiment)
+    built = _within_share(experiment, build(experiment))
     lengths = Lengths.of(built.case, experiment.workload.prefill.chunk)
-    return _fewest_on_cpu(built, experiment.workload.batching.in_flight, lengths)
+    return _fewest_on_cpu(built, _in_flight(experiment, built), lengths)
 
 
 def _fewest_on_cpu(built: Built, batch: int, lengths: Lengths) -> int | None:
@@ -121,7 +154,7 @@ def memory_by_batch(built: Built, largest: int, lengths: Lengths) -> Iterator[di
     gpus = built.case.gpus
     powers = [gpus << n for n in range((LARGEST_BATCH // gpus).bit_length())]
     below = [batch for batch in powers if batch < largest]
-    above = [batch for batch in powers if batch > largest][:1]
+    above = [batch for batch in powers if largest < batch <= _most_at_once(built)][:1]
     for batch in (*below, *([largest] if largest else []), *above):
         step = fullest_passes(built, batch, lengths)
         fits = step.overflow(built.limit_bytes, built.hardware.host_memory_bytes) is None
@@ -271,7 +304,10 @@ def _largest(footprint: Callable[[int], Footprint], most: int, built: Built) -> 
     return low or None
 
 
-def _with_slots(built: Built, slots: int) -> Footprint:
+def _with_slots(built: Built, slots: int, lengths: Lengths) -> Footprint:
+    if built.case.serving is not None:
+        ranks = built.case.serving.room.ranks
+        return decode_step(built, ranks, lengths.context, _equal(built, slots))
     room = np.where(_with_room(built.case), slots, 0)
     slotted = np.zeros_like(built.case.slots) + room
     case = replace(built.case, slots=slotted, pool_bytes=None)

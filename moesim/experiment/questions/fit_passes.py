@@ -8,7 +8,7 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.build import Built
-from moesim.experiment.building.footprints import live_of, logits_of, pins
+from moesim.experiment.building.footprints import live_of, logits_of, pins, served_pass
 from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.live import Tokens
@@ -31,7 +31,12 @@ class Lengths:
 
     @classmethod
     def of(cls, case: Case, chunk: int | None) -> Lengths:
-        """Those of ``case``, whose prompts are cut into pieces of ``chunk``."""
+        """Those of ``case``, whose prompts are cut into pieces of ``chunk``. Of requests that are
+        served only the ``context``: room is set aside for passes of any tokens.
+        """
+        if case.serving is not None:
+            asked = case.serving.served.asked
+            return cls(0, 0, int((asked.input_tokens + asked.output_tokens).max()), None)
         rows = case.schedule.rows
         position, phase = case.trace.position[rows].astype(np.int64) + 1, case.trace.phase[rows]
         encoded, prompt, context = (
@@ -58,9 +63,20 @@ def fullest_passes(built: Built, batch: int, lengths: Lengths) -> Footprint:
 def decode_step(
     built: Built, batch: int, context: int, residences: tuple[Residence, ...]
 ) -> Footprint:
-    """A decode step of ``batch`` requests, each at ``context`` tokens."""
+    """A decode step of ``batch`` requests, each at ``context`` tokens; of requests that are served,
+    the fullest pass beside so many blocks.
+    """
+    if built.case.serving is not None:
+        return _served(built.case, residences, batch, context)
     requests = _requests(built.case, batch)
     return _footprint(built.case, residences, requests, requests, context, Phase.DECODE)
+
+
+def _served(case: Case, residences: tuple[Residence, ...], batch: int, context: int) -> Footprint:
+    assert case.kv_pool is not None, "requests are served"
+    assert case.serving is not None, "requests are served"
+    blocks = -(-context // case.kv_pool.block_size) * -(-batch // case.serving.room.ranks)
+    return served_pass(replace(case, kv_pool=replace(case.kv_pool, blocks=blocks)), residences)
 
 
 def _pass(

@@ -77,9 +77,8 @@ def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     share, flag = Served().gpu_memory_utilization, MEMORY_SHARES.get(fit.program)
     if flag is None or memory.needed <= share * memory.limit:
         return f"Fits: {sizes}."
-    taken = (
-        f"of which {fit.program} takes {share:.0%} by default ({flag}), so that it does not load"
-    )
+    taken = f"of which {fit.program} takes {100 * share:.0f} % by default ({flag}), so that it does"
+    taken += " not load"
     return (
         f"Fits hardly: {sizes}, {taken}; take one GPU more, fewer bits a weight, or less context."
     )

@@ -77,6 +77,32 @@ def test_the_answers_of_before_stay(built):
         assert (step.total.max() <= built.limit_bytes) == fits
 
 
+@pytest.mark.parametrize(("slots", "requests"), [(16, 5), (18, 3), (20, 2), (21, 1)])
+def test_requests_that_are_served_have_their_own_lengths_and_the_engine_s_share(slots, requests):
+    """As many as the runs of docs/serving_questions.md have room for, of 16,256 tokens each; it had
+    been 175 requests of the trace's 689.
+    """
+    asked = [f"experts.capacity={slots} slots/layer"]
+    file = "experiments/kv_or_experts.yaml"
+    answer = largest_fit(load_experiment(file, asked).experiment, None, [1])
+    assert (answer["largest_batch"], answer["longest_context_tokens"]) == (requests, 16_256)
+    assert answer["largest_slots"] == 21
+    assert [row["fits"] for row in answer["memory_by_batch"]][:1] == [True]
+    assert largest_fit(load_experiment(file, asked).experiment, [8192], [1])["largest_slots"] == 22
+
+
+def test_no_more_requests_are_served_than_there_are_seats():
+    source = {**BASE, "hardware": "dgx-h100", "experts": {"capacity": "all"}}
+    scheduler = {"kind": "vllm", "max_num_seqs": 12}
+    batching = {"kind": "continuous", "scheduler": scheduler}
+    lengths = {"kind": "fixed", "input_len": 100, "output_len": 28}
+    routing = {"kind": "draw", "prompts_from": "decode"}
+    workload = {"batching": batching, "lengths": lengths, "routing": routing}
+    answer = largest_fit(load_experiment({**source, "workload": workload}).experiment)
+    assert (answer["largest_batch"], answer["longest_context_tokens"]) == (12, 128)
+    assert [row["batch"] for row in answer["memory_by_batch"]] == [1, 2, 4, 8, 12]
+
+
 def test_the_table_and_its_figure(file, tmp_path, capsys):
     out = tmp_path / "new" / "fit.png"
     assert (
