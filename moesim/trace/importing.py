@@ -63,6 +63,12 @@ def _refuse(recording: Recording) -> None:
         raise InputError("is Parquet already: look at it with 'moesim trace validate'")
 
 
+PLAINEST = (
+    "; 'moesim list importers' says what each reads, the plainest an npz with expert_ids"
+    " [tokens, MoE layers, top_k]"
+)
+
+
 def _importer(recording: Recording, kind: str | None) -> Importer:
     if kind is not None:
         return registry.get(kind, "--importer")()
@@ -73,7 +79,7 @@ def _importer(recording: Recording, kind: str | None) -> Importer:
     kinds = ", ".join(str(kind) for kind in registry.components)
     if not fitting:
         what = f"holds {sorted(recording.names)}, " if recording.names else ""
-        raise InputError(f"{what}not a known format; importers: {kinds}")
+        raise InputError(f"{what}not a known format; importers: {kinds}{PLAINEST}")
     names = ", ".join(type(importer).__name__ for importer in fitting)
     raise InputError(f"fits several formats ({names}); name one with --importer: {kinds}")
 
