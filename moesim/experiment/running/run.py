@@ -43,6 +43,7 @@ from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
+from moesim.runtime.raised import compiled_exceptions
 from moesim.workload.serving.foreseen import Watch
 from moesim.workload.serving.run import Serving
 
@@ -130,7 +131,8 @@ def simulate(
     if (reason := built.out_of_memory) is not None:
         return _does_not_fit(experiment, built, engine, reason)
     refuse_too_many_records(experiment, built.case)
-    return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
+    with compiled_exceptions():
+        return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
 
 
 def _played(

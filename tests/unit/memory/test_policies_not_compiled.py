@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from inspect import getsourcelines
+from pathlib import Path
 from typing import Any, Literal
 
+import numba
 import pytest
 
+from moesim import run
 from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import LAST_USE, CachePolicy
 from moesim.memory.residency import decide_in_of, first_of
+
+CONFIG: Any = numba.config
 
 
 def helped(value: Any) -> Any:
@@ -79,6 +86,32 @@ def test_a_key_is_told_in_one_line(policy: type[CachePolicy], line: int, reason:
     assert problem.what.endswith("is made with moesim.runtime.compiled.inlined")
     assert len(str(problem).splitlines()) == 1
     assert caught.value.__suppress_context__  # numba's hundred lines
+
+
+class Divides(CachePolicy):
+    kind: Literal["divides"] = "divides"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return 1 // (state[LAST_USE, expert] - state[LAST_USE, expert])
+
+
+@pytest.mark.skipif(CONFIG.DISABLE_JIT, reason="only compiled code cannot hand it on")
+def test_what_compiled_code_raises_ends_the_run(tmp_path: Path) -> None:
+    """It had been lines on stderr, and a result of whatever was decided until then."""
+    source: dict[str, Any] = {
+        "model": "small-moe",
+        "hardware": "rtx-4060-8gb",
+        "trace": "traces/small-moe.parquet",
+        "experts": {"capacity": "8 slots/layer"},
+    }
+    base = load_experiment(source).experiment
+    experts = base.experts.model_copy(update={"policy": Divides()})
+    before = sys.unraisablehook
+    with pytest.raises(InputError, match=r"ended with ZeroDivisionError: integer division by zero"):
+        run(base.model_copy(update={"experts": experts}), out=tmp_path / "out")
+    assert sys.unraisablehook is before
+    assert not (tmp_path / "out").exists()
 
 
 class CutOff(CachePolicy):
