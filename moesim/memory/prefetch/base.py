@@ -12,10 +12,13 @@ from pydantic import Field, model_validator
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes, Duration
-from moesim.memory.activations import ActiveExperts, Ints, steps_of
+from moesim.memory.activations import ActiveExperts, Ints
+from moesim.runtime.compiled import inlined
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
+LAST = np.iinfo(np.int64).max
+"""The key of an expert that is not taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +151,18 @@ class Prefetcher(Params):
         raise NotImplementedError
 
 
-def needed(view: View, target: int, gpu: int) -> NDArray[np.bool_]:
-    """bool[passes, local experts]: what ``target`` needs on ``gpu``."""
-    active_experts = view.active_experts[target, gpu]
-    mask = np.zeros((view.passes, len(view.local[gpu])), np.bool_)
-    mask[steps_of(active_experts.offsets), active_experts.experts] = True
-    return mask
+@inlined
+def take_least(keys: Any, number: int, taken: Any) -> int:
+    """Of the experts with ``keys`` below LAST so many, or all, into ``taken``, the least key first,
+    of equals the lowest id; how many there are. Their ``keys`` become LAST. Done in vectors.
+    """
+    for count in range(min(number, len(keys))):
+        least, place = LAST, LAST
+        for e in range(len(keys)):
+            least = min(least, keys[e])
+        for e in range(len(keys)):
+            place = min(place, e if keys[e] == least else LAST)
+        if least == LAST:
+            return count
+        keys[place], taken[count] = LAST, place
+    return min(number, len(keys))

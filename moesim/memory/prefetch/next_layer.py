@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from moesim.config.units import Percent
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import Prefetcher, View
+from moesim.memory.prefetch.base import LAST, Prefetcher, View, take_least
+from moesim.runtime.compiled import njit, types
 
 
 class NextLayer(Prefetcher):
@@ -28,19 +29,34 @@ class NextLayer(Prefetcher):
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
-        chosen = view.choices[:, source]
-        followers = view.followers(source, target, self.first_part)
-        # as numbers with a point, which are exact here, since numpy adds those up faster
-        both = chosen.astype(np.float64), followers.astype(np.float64)
-        scores = np.einsum("pe,ef->pf", *both).astype(np.int64)
-        experts, most = scores.shape[1], (chosen > 0).sum(axis=1)
-        order = scores * experts + np.arange(experts)[::-1]
-        least = experts - max(int(most.max(initial=0)), 1)
-        best = np.sort(np.partition(order, least, axis=1)[:, least:], axis=1)[:, ::-1]
-        taken = (np.arange(best.shape[1]) < most[:, None]) & (best >= experts)
-        best = experts - 1 - best % experts
-        offsets = np.concatenate(([0], np.cumsum(taken.sum(axis=1))))
-        return _of_gpu(view, ActiveExperts(offsets, best[taken]), target, gpu)
+        followers = np.ascontiguousarray(view.followers(source, target, self.first_part), np.int64)
+        chosen = np.ascontiguousarray(view.choices[:, source], np.int64)
+        offsets, best = np.zeros(view.passes + 1, np.int64), np.empty(chosen.size, np.int64)
+        _take_best(chosen, followers, offsets, best)
+        found = ActiveExperts(offsets, best[: offsets[-1]].copy())
+        return _of_gpu(view, found, target, gpu)
+
+
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+
+
+@njit(types.void(_TABLE, _TABLE, _FLAT, _FLAT), cache=True)
+def _take_best(chosen: Any, followers: Any, offsets: Any, best: Any) -> None:
+    """In each pass as many of the next experts as it has ``chosen`` int64[passes, experts], those
+    with most ``followers`` int64[experts, next experts], into ``best``, from ``offsets`` on.
+    """
+    keys, number = np.empty(followers.shape[1], np.int64), 0
+    for step in range(len(chosen)):
+        most, keys[:] = 0, 0
+        for e in range(len(followers)):
+            if chosen[step, e] > 0:
+                most += 1
+                for f in range(len(keys)):
+                    keys[f] -= chosen[step, e] * followers[e, f]
+        for f in range(len(keys)):
+            keys[f] = keys[f] if keys[f] < 0 else LAST
+        number += take_least(keys, most, best[number:])
+        offsets[step + 1] = number
 
 
 def _of_gpu(view: View, found: ActiveExperts, target: int, gpu: int) -> ActiveExperts:

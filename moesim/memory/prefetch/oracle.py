@@ -6,12 +6,12 @@ import zlib
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from moesim.config.units import Percents
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import Prefetcher, View, needed
+from moesim.memory.prefetch.base import LAST, Prefetcher, View, take_least
+from moesim.runtime.compiled import njit, types
 
 
 class Oracle(Prefetcher):
@@ -61,34 +61,50 @@ class Oracle(Prefetcher):
         recall, precision = (_at(one, view.distance) for one in (self.recall, self.precision))
         if recall == precision == 1:
             return view.active_experts[target, gpu]
-        mask = needed(view, target, gpu)
-        passes, experts = mask.shape
+        needed, experts = view.active_experts[target, gpu], len(view.local[gpu])
         stream = [view.seed, zlib.crc32(b"prefetch.oracle"), gpu // view.slices, target]
         generator = np.random.PCG64(np.random.SeedSequence(stream))
         generator.advance(view.first * (experts + 1))
-        draws = np.random.Generator(generator).random((passes, experts + 1))
-        right = mask & (draws[:, :-1] < recall)
-        count = right.sum(axis=1)
-        extra = np.floor(count * (1 - precision) / precision + draws[:, -1])
-        return ActiveExperts.of(right | _wrong(mask, draws[:, :-1], np.where(count > 0, extra, 0)))
+        draws = np.random.Generator(generator).random((view.passes, experts + 1))
+        offsets, found = np.zeros(view.passes + 1, np.int64), np.empty(draws.size, np.int64)
+        active = np.ascontiguousarray(needed.experts, np.int64)
+        _foretell(recall, precision, needed.offsets, active, draws, offsets, found)
+        return ActiveExperts(offsets, found[: offsets[-1]].copy())
 
 
-def _wrong(mask: NDArray[np.bool_], draws: NDArray[np.float64], extra: Any) -> NDArray[np.bool_]:
-    """In each pass so many ``extra`` experts that it does not need by its ``mask``, those with the
-    least ``draws``, of equals the lowest id.
+_FLAT, _FLOAT = types.int64[::1], types.float64
+
+
+@njit(types.void(_FLOAT, _FLOAT, _FLAT, _FLAT, types.float64[:, ::1], _FLAT, _FLAT), cache=True)
+def _foretell(
+    recall: float, precision: float, needed: Any, active: Any, draws: Any, offsets: Any, found: Any
+) -> None:
+    """What is predicted in each pass that needs the ``active`` experts from ``needed`` int64[passes
+    + 1] on, by ``draws`` float64[passes, experts + 1]: the experts ``found``, from ``offsets`` on.
     """
-    wrong, number = np.zeros_like(mask), np.minimum(extra, (~mask).sum(axis=1)).astype(np.int64)
-    rows = np.flatnonzero(number)
-    if not len(rows):
-        return wrong
-    keys, last = np.where(mask[rows], 2.0, draws[rows]), number[rows] - 1
-    least = np.sort(np.partition(keys, last.max(), axis=1)[:, : last.max() + 1], axis=1)
-    wrong[rows] = keys <= least[np.arange(len(rows)), last][:, None]
-    for row in rows[wrong[rows].sum(axis=1) > number[rows]].tolist():  # equal draws
-        best = np.argsort(np.where(mask[row], 2.0, draws[row]), kind="stable")[: number[row]]
-        wrong[row] = False
-        wrong[row, best] = True
-    return wrong
+    experts, number, order = draws.shape[1] - 1, 0, draws.view(np.int64)  # of numbers above 0
+    told, (keys, taken) = np.zeros(experts, np.bool_), np.empty((2, experts), np.int64)
+    for step in range(len(draws)):
+        drawn, before = draws[step], number
+        for i in range(needed[step], needed[step + 1]):
+            found[number] = active[i]
+            number += drawn[active[i]] < recall
+        right, extra = number - before, 0
+        if right > 0:
+            extra = int(np.floor(right * (1 - precision) / precision + drawn[experts]))
+        if extra > 0:
+            keys[:], told[:] = order[step, :experts], False
+            for i in range(needed[step], needed[step + 1]):
+                keys[active[i]] = LAST
+            for i in range(before, number):
+                told[found[i]] = True
+            for i in range(take_least(keys, extra, taken)):
+                told[taken[i]] = True
+            number = before
+            for e in range(experts):
+                found[number] = e
+                number += told[e]
+        offsets[step + 1] = number
 
 
 def _at(shares: float | tuple[float, ...], distance: int) -> float:
