@@ -132,9 +132,16 @@ def shut(slots: Any, pool: int, expert: int) -> None:
 
 @built_in
 def pin(slots: Any, pool: int, expert: int, until: int) -> None:
-    """``expert``, which is in a slot, stays ``until`` that layer of that pass is decided."""
-    slots.state[pool, PINNED, expert] = until
-    shut(slots, pool, expert)
+    """``expert`` stays ``until`` that layer of that pass is decided, if it is in a slot; whether it
+    is would be guessed wrong.
+    """
+    slot, pinned = slots.slot_of[pool, expert], slots.state[pool, PINNED, expert]
+    slots.state[pool, PINNED, expert] = until if slot >= 0 else pinned
+    last = slots.ranks.shape[1] - 1  # the place of experts without a slot
+    if last >= 0:
+        slots.ranks[pool, slot if slot >= 0 else last] = CLOSED
+    else:
+        slots.idle[pool, expert] = False
 
 
 @built_in
@@ -195,10 +202,10 @@ def lift_with(key: Any, own: bool) -> Callable[..., None]:
         state, ranks, idle = whole(slots.state[pool]), slots.ranks[pool], slots.idle[pool]
         if own and local == len(slot_of):  # no other layer is in the pool: slots are fewer
             for slot in range(slots.used[pool]):
-                e = slots.expert_at[pool, slot]
-                if 0 < pinned[e] <= until:
-                    pinned[e] = 0
-                    ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                e, rank = slots.expert_at[pool, slot], ranks[slot]
+                pin, own_rank = pinned[e], min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                lifts = (pin > 0) & (pin <= until)  # would be guessed wrong
+                pinned[e], ranks[slot] = 0 if lifts else pin, own_rank if lifts else rank
             return
         for e in range(first, first + local):
             if 0 < pinned[e] <= until and slot_of[e] >= 0:

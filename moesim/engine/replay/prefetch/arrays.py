@@ -125,8 +125,8 @@ class Activating(NamedTuple):
     """What is known of a layer's active experts on one GPU, by expert: ``own`` rows, those
     ``kept``, and the gate weight of these; which still are ``arriving`` and, among all, which are
     ``needed``; what the ``forms`` of activations are, bool[5, forms]; room for the ranks of those
-    that are no candidates for a moment, ``ranked``, for ``keys``, and for the layers ``ahead``
-    int64[layers ahead, 4].
+    that are no candidates for a moment, ``ranked``, for ``keys``, and for those ``lacking`` of the
+    predicted ones, int64[predicted, 4]: MoE layer, pass, expert and variant.
     """
 
     own: Any
@@ -137,7 +137,7 @@ class Activating(NamedTuple):
     forms: Any
     ranked: Any
     keys: Any
-    ahead: Any
+    lacking: Any
 
 
 class Decided(NamedTuple):

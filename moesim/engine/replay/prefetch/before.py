@@ -18,7 +18,7 @@ from moesim.engine.replay.prefetch.arrays import (
     WAITING,
     At,
 )
-from moesim.engine.replay.prefetch.issue import ahead_of, pin, prefetch_for
+from moesim.engine.replay.prefetch.issue import ahead_of, pin, prefetch_lacking
 from moesim.engine.replay.prefetch.queue import begin
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead
 from moesim.engine.replay.prefetch.types import AT, DECIDE, UNDECIDED
@@ -40,8 +40,8 @@ def _stand_before(undecided: Any, gpu: int, gpus: int, step: int) -> None:
             state[THIS_LAYER, 0] = deciding.layers - 1
 
 
-@inlined(_INT(UNDECIDED, _FIRST, AT, _INT))
-def _queue_all(undecided: Any, first_of: Any, at: Any, gpus: int) -> int:
+@inlined(_INT(UNDECIDED, _FIRST, AT))
+def _queue_all(undecided: Any, first_of: Any, at: Any) -> int:
     """Pin what is predicted for the coming passes, and queue what of it is in no slot; returns how
     many copies.
     """
@@ -52,13 +52,11 @@ def _queue_all(undecided: Any, first_of: Any, at: Any, gpus: int) -> int:
     for turn in range(3):
         for index in range(at.index, end):
             for layer in range(active.shape[1]):
-                ahead = ahead_of(undecided, at, 0, layer * gpus + at.gpu, layer, index)
-                if ahead.low == ahead.high or not active[index, layer]:
+                if not active[index, layer]:
                     continue
+                number = pin(undecided, ahead_of(undecided, at, 0, layer, index), at.local, 0)
                 if turn == 1:
-                    issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
-                else:
-                    pin(undecided, ahead, at.local)
+                    issued = prefetch_lacking(undecided, first_of, at, number, allowed, issued)
     return int(issued)
 
 
@@ -106,7 +104,7 @@ def load_before(
         at = At(g, 0, g, undecided.local[g], 0, NOBODY, p, step, 0, until, now, fixed.copy)
         undecided.decided.told[LOADS] = 0
         _stand_before(undecided, g, len(gpus.time), step)
-        issued = _queue_all(undecided, first_of, at, len(gpus.time))
+        issued = _queue_all(undecided, first_of, at)
         gpus.time[g] = now
         if issued > 0:
             if len(undecided.stored.there) > 0:

@@ -82,7 +82,7 @@ def _decide_work(
     price_work(one, at, counts)
     issues = told[LOADS]
     if one.choices[EVERY] == 0:
-        issues = prefetch(one, first_of, at, len(gpus.time))
+        issues = prefetch(one, first_of, at)
         if stores:
             read_ahead(fixed, one, at, issues - told[LOADS])
     if stores:

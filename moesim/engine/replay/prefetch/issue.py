@@ -94,12 +94,11 @@ def _there(undecided: Any, pool: int, expert: int, variant: int) -> int:
     """The pool of the best variant that has ``expert`` and does where ``variant`` is wanted; -1
     without one. ``pool`` is that of the first.
     """
-    deciding = undecided.deciding
+    deciding, found = undecided.deciding, -1
     last = undecided.variants.number if deciding.worse else variant + 1
-    for one in range(pool, pool + last):
-        if deciding.slots.slot_of[one, expert] >= 0:
-            return one
-    return -1
+    for one in range(pool + last - 1, pool - 1, -1):
+        found = one if deciding.slots.slot_of[one, expert] >= 0 else found
+    return found
 
 
 @inlined(_TUPLE(_INT, 2)(UNDECIDED, _INT, _INT))
@@ -111,37 +110,39 @@ def _told(undecided: Any, i: int, local: int) -> tuple[int, int]:
     return numbered % local, numbered // local
 
 
-@part(types.boolean(UNDECIDED, AHEAD, _INT))
-def pin(undecided: Any, ahead: Any, local: int) -> bool:
-    """Keep the residents among those predicted for a layer ``ahead`` until it is decided; whether
-    one of them is in no slot.
+@part(_INT(UNDECIDED, AHEAD, _INT, _INT))
+def pin(undecided: Any, ahead: Any, local: int, number: int) -> int:
+    """Keep the residents among those predicted for a layer ``ahead`` until it is decided; those in
+    no slot are noted behind a ``number`` of ``lacking`` ones. Returns how many these are now.
     """
-    pools, lacks = undecided.pools, False
+    lacking, slots = undecided.activating.lacking, undecided.deciding.slots
+    pools = undecided.pools
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
         e, variant = _told(undecided, i, local)
         there = _there(undecided, pool, first + e, variant)
-        if there >= 0:
-            pin_in(undecided.deciding.slots, there, first + e, ahead.until)
-        else:
-            lacks = True
-    return lacks
+        pin_in(slots, max(there, pool), first + e, ahead.until)
+        lacking[number, 0], lacking[number, 1] = ahead.layer, ahead.step
+        lacking[number, 2], lacking[number, 3] = e, variant
+        number += there < 0
+    return number
 
 
-@part(_INT(UNDECIDED, _FIRST, AT, AHEAD, _INT, _INT))
-def prefetch_for(
-    undecided: Any, first_of: Any, at: Any, ahead: Any, allowed: int, issued: int
+@part(_INT(UNDECIDED, _FIRST, AT, *[_INT] * 3))
+def prefetch_lacking(
+    undecided: Any, first_of: Any, at: Any, number: int, allowed: int, issued: int
 ) -> int:
-    """Prefetch the experts predicted for a layer ``ahead``, with at most ``allowed`` bytes in the
-    queue; returns the copies issued in this layer, ``issued`` before.
+    """Prefetch so many of the ``lacking``, with at most ``allowed`` bytes in the queue; returns the
+    copies issued in this layer, ``issued`` before.
     """
-    pools, queue = undecided.pools, undecided.queue
+    pools, queue, lacking = undecided.pools, undecided.queue, undecided.activating.lacking
     slots, layers = undecided.deciding.slots, undecided.predicted.active.shape[1]
-    pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * at.local
     stores, gpu = len(undecided.stored.fresh) > 0, at.gpu
-    for i in range(ahead.low, ahead.high):
-        e, variant = _told(undecided, i, at.local)
-        shelf, into, victim = variant * layers + ahead.layer, pool + variant, -1
+    for i in range(number):
+        layer, step, e, variant = lacking[i, 0], lacking[i, 1], lacking[i, 2], lacking[i, 3]
+        work, until = layer * len(undecided.local) + gpu, step * layers + layer + 1
+        pool, first = pools.of_work[work], pools.place[work] * at.local
+        shelf, into, victim = variant * layers + layer, pool + variant, -1
         if _there(undecided, pool, first + e, variant) >= 0:
             continue
         if queue.engine[gpu, QUEUED] + queue.bytes[shelf] > allowed:
@@ -154,21 +155,20 @@ def prefetch_for(
                 continue
             lose(undecided, gpu, x + victim - first - e)
             queue.caused[gpu, x + victim - first - e] = True
-        occupy(slots, into, first + e, victim, ahead.until)
+        occupy(slots, into, first + e, victim, until)
         issued += 1
         queue.issued[gpu, x] = at.now + issued * at.copy
-        account = account_of(undecided, ahead.layer, ahead.step, variant)
-        enter(queue, gpu, x, ahead.until, account)
+        enter(queue, gpu, x, until, account_of(undecided, layer, step, variant))
         if stores:
             undecided.stored.fresh[issued - undecided.decided.told[LOADS] - 1] = x
     return int(issued)
 
 
-@inlined(AHEAD(UNDECIDED, AT, *[_INT] * 4))
-def ahead_of(undecided: Any, at: Any, origin: int, work: int, layer: int, index: int) -> Any:
+@inlined(AHEAD(UNDECIDED, AT, _INT, _INT, _INT))
+def ahead_of(undecided: Any, at: Any, origin: int, layer: int, index: int) -> Any:
     """What is predicted, seen from ``origin``, for a ``layer`` of pass ``index`` of the chunk."""
     predicted, step = undecided.predicted, at.step + index - at.index
-    row = predicted.index[origin, layer, at.gpu]
+    work, row = layer * len(undecided.local) + at.gpu, predicted.index[origin, layer, at.gpu]
     low = predicted.base[row] + predicted.offsets[row, index]
     high = predicted.base[row] + predicted.offsets[row, index + 1]
     if undecided.pools.of_work[work] == NOT_POOLED:
@@ -177,22 +177,21 @@ def ahead_of(undecided: Any, at: Any, origin: int, work: int, layer: int, index:
     return Ahead(work, layer, step, low, high, until)
 
 
-@inlined(types.int64(UNDECIDED, _FIRST, AT, _INT))
-def prefetch(undecided: Any, first_of: Any, at: Any, gpus: int) -> int:
+@inlined(_INT(UNDECIDED, _FIRST, AT))
+def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
     """Prefetch for the layers ahead of a work just decided; returns how many copies the host issues
     in it.
     """
-    choices, predicted, room = undecided.choices, undecided.predicted, undecided.activating.ahead
+    choices, predicted = undecided.choices, undecided.predicted
     active, source, engine = predicted.active, at.layer, undecided.queue.engine[at.gpu]
     layers, told = active.shape[1], undecided.decided.told
     allowed = choices[BUDGET] - told[PROMOTED_BYTES]
     if engine[FLIGHT_END] > at.now:
         allowed -= engine[FLIGHT_BYTES]
-    issued, end, index, layer = told[LOADS], layers, at.index, source + 1
+    end, index, layer = layers, at.index, source + 1
     if choices[ACROSS_PASSES] != 0 and at.index + 1 < len(active):
         end += source + 1 if active[at.index + 1, source] else layers
     passed = number = 0
-    lacks = False
     for _ in range(source + 1, end):
         if layer == layers:
             layer, index = 0, index + 1
@@ -202,17 +201,9 @@ def prefetch(undecided: Any, first_of: Any, at: Any, gpus: int) -> int:
             nearest = min(passed, len(predicted.index) - 1)
             origin = source if choices[BY_SOURCE] != 0 else nearest  # ``Predictions.origin``
             passed += 1
-            ahead = ahead_of(undecided, at, origin, layer * gpus + at.gpu, layer, index)
-            if ahead.low < ahead.high:
-                if not (lacks and choices[FIRST_MISSING] != 0):
-                    room[number, 0], room[number, 1] = origin, layer
-                    room[number, 2] = index
-                    number += 1
-                lacks |= pin(undecided, ahead, at.local)
+            ahead = ahead_of(undecided, at, origin, layer, index)
+            noted = pin(undecided, ahead, at.local, number)
+            if number == 0 or choices[FIRST_MISSING] == 0:
+                number = noted
         layer += 1
-    for i in range(number):
-        layer = room[i, 1]
-        work = layer * gpus + at.gpu
-        ahead = ahead_of(undecided, at, room[i, 0], work, layer, room[i, 2])
-        issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
-    return int(issued)
+    return int(prefetch_lacking(undecided, first_of, at, number, allowed, told[LOADS]))

@@ -148,10 +148,11 @@ def scratch_of(case: Case, pool: int) -> tuple[Activating, Decided]:
     """Room for the decisions of one layer, in pools of so many experts."""
     local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
     of_experts, arriving = np.zeros((3, local), np.int64), np.zeros((2, local), np.bool_)
-    ahead = np.zeros((min(case.prefetch.layers, 2 * len(case.model.moe_layers)), 3), np.int64)
+    layers_ahead = min(case.prefetch.layers, 2 * len(case.model.moe_layers))
+    lacking = np.zeros((layers_ahead * local * variants_in(case) + 1, 4), np.int64)
     rows: list[Any] = [*np.zeros((10, local), np.int64), np.zeros(6, np.int64)]
     room: list[Any] = [*of_experts, *arriving, np.stack(case.flags), np.zeros(local, np.int64)]
-    room += [np.zeros(pool, np.int64), ahead]
+    room += [np.zeros(pool, np.int64), lacking]
     return Activating(*room), Decided(*rows)
 
 
