@@ -18,6 +18,7 @@ from moesim.cli.app import (
     print_json,
     show_page,
     terminal,
+    warn,
 )
 from moesim.cli.progress import INTERRUPTED
 
@@ -71,6 +72,8 @@ def search(
     to break all.
     """
     from moesim.api import search as search_of
+    from moesim.experiment.loading.resolve import load_experiment
+    from moesim.experiment.loading.warnings import of_inputs
     from moesim.report.sweep.search import content, files, sentence, table
 
     try:
@@ -84,6 +87,8 @@ def search(
         )
     except KeyboardInterrupt:
         fail("stopped; points.csv in its folder has the runs that ended", INTERRUPTED)
+    value = [f"{vary}={found.best.text}"] if found.best else []
+    warn(of_inputs([load_experiment(file, [*(overrides or ()), *value], alone=True).experiment]))
     if as_json:
         print_json(content(found))
         show_page(folder, report=report, stderr=True)

@@ -128,3 +128,30 @@ def test_a_trace_of_fewer_choices_is_told(folder, capsys):
     assert main(["check", "x.yaml"]) == 0
     told = "warning: trace: 'qwen3-30b-a3b' has 6 experts a token, the model 8: loads, reads and"
     assert told in capsys.readouterr().err
+
+
+LOOP = "workload.arrivals.max_concurrency"
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ((f"{LOOP}=49", "serving.warm_up=0"), True),  # of 96 requests
+        ((f"{LOOP}=48", "serving.warm_up=0"), False),
+        ((f"{LOOP}=49", "serving.warm_up=49"), False),
+        (("workload.requests=1", f"{LOOP}=1"), False),
+    ],
+)
+def test_clients_that_hardly_ask_again_are_told(sets, told, capsys):
+    asked = [word for one in ("sweep=null", *sets) for word in ("--set", one)]
+    assert main(["check", "experiments/serving.yaml", *asked]) == 0
+    assert ("49 clients and 96 requests" in capsys.readouterr().err) is told
+
+
+def test_a_search_is_told_what_its_run_is_of(tmp_path, capsys):
+    out = ["--vary", LOOP, "--sla", "mean_tpot_ms<=9", "-o", str(tmp_path / "out")]
+    sets = ["--set", f"{LOOP}=5", "--set", "workload.requests=6", "--set", "trace=gpt-oss-20b"]
+    sets += ["--set", "model=gpt-oss-20b", "--set", "hardware=h100-sxm"]
+    sets += ["--set", "workload.routing.prompts_from=decode"]
+    assert main(["search", "experiments/serving.yaml", *out, *sets]) == 0
+    assert "clients and 6 requests: latencies" in capsys.readouterr().err

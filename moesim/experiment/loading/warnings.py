@@ -16,16 +16,18 @@ from moesim.model import ModelSpec
 from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.requests import Requests
 
+REQUESTS_A_CLIENT = 2
+"""Of a closed loop; with fewer most of its requests come at the start, all at once."""
 LEAST_RECORDED = 0.5
 """Share of the tokens with experts as recorded, below which a run says so."""
 
 
 def of_inputs(experiments: Collection[Experiment]) -> list[str]:
-    """A line for every trace that no file names, for everything that traces do not have, and for
-    a choice of which there is none.
+    """A line for every trace that no file names, for everything that traces do not have, for a
+    choice of which there is none, and for clients that hardly ask again.
     """
     lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
-    return list(dict.fromkeys([*lines, *lone_routers(experiments)]))
+    return list(dict.fromkeys([*lines, *lone_routers(experiments), *few_a_client(experiments)]))
 
 
 def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
@@ -73,6 +75,27 @@ def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
             what += f", the model {model.top_k}"
             lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
     return list(dict.fromkeys(lines))
+
+
+def few_a_client(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for closed loops half of whose requests, or more, are those that come at once."""
+    most: dict[int, int] = {}
+    for one in experiments:
+        clients = one.workload.arrivals.concurrency if one.workload.batching.serves else None
+        left_out = (one.serving and one.serving.warm_up) or 0
+        if not clients or clients == 1 or left_out >= clients:
+            continue
+        count = one.workload.requests
+        if count is None:
+            count = Requests.of(trace_of(one), one.workload.phase, None).count
+        if count < REQUESTS_A_CLIENT * clients:
+            most[count] = max(most.get(count, 0), clients)
+    return [
+        f"warning: workload.arrivals: {clients} clients and {counted(count, 'request')}: latencies"
+        " are mostly those of the first ones, whose prompts come all at once; write 10 requests a"
+        " client, or serving.warm_up"
+        for count, clients in most.items()
+    ]
 
 
 def lone_routers(experiments: Iterable[Experiment]) -> list[str]:
