@@ -14,6 +14,7 @@ from moesim.engine.pricing.prices import KEPT, Kept, PriceCache, number_by
 from moesim.engine.pricing.provenance import Provenance
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import built_in, code_of, njit, types
+from moesim.workload.growing import Growing
 
 FEW_ROWS, MANY_ROWS = 1 << 13, 1 << 16
 """Rows of a launch below which its price is kept: as long as all have few, and where some have
@@ -29,6 +30,9 @@ COLUMNS = 4
 FEW = 64
 """Rows and experts of a launch up to which these alone tell it, where no expert has more than a
 tile."""
+
+Members = Callable[[Ints], tuple[Ints, Ints]]
+"""Of launches by their places the rows of the experts, and where each launch begins."""
 
 _INT, _FLAT, _TABLE = types.int64, types.int64[::1], types.int64[:, ::1]
 
@@ -125,7 +129,11 @@ class RaggedLaunches:
 
     def __init__(self, case: Case, spec: LayerSpec) -> None:
         self.case, self.spec = case, spec
-        self.known, self.launches = PriceCache(COLUMNS), list[Ints]()
+        self.known = PriceCache(COLUMNS)
+        self.examples = Growing(), Growing()
+        """Of a launch of each shape the rows of its experts, one behind the other, and where each
+        launch begins.
+        """
         self._most = MOST
         self._passes: dict[tuple[bytes, bytes], _Pass] = {}
 
@@ -184,7 +192,7 @@ class RaggedLaunches:
 
     def mark(self, provenance: Provenance) -> Ints:
         """What ``back`` goes back to: how often shapes were used. Who marks settles there alone."""
-        if len(self.launches) > MOST:
+        if len(self.known) > MOST:
             self.settle(provenance)
         self._most = NEVER
         return self.known.uses()
@@ -195,7 +203,7 @@ class RaggedLaunches:
 
     def settle_many(self, provenance: Provenance) -> None:
         """Count what they rest on where there are many, unless who marks does."""
-        if max(len(self.launches), len(self._passes)) > self._most:
+        if max(len(self.known), len(self._passes)) > self._most:
             self.settle(provenance)
 
     def settle(self, provenance: Provenance) -> None:
@@ -205,22 +213,23 @@ class RaggedLaunches:
         self._passes.clear()
         numbers, _, total = self.known.settled()
         if len(numbers):
-            launches = [self.launches[number] for number in numbers.tolist()]
-            provenance.add("experts", total, self.spec, *_together(launches))
+            rows, starts = (example.values for example in self.examples)
+            provenance.add("experts", total, self.spec, *_some(rows, starts, numbers))
         self.known.forget()
-        self.launches.clear()
+        for example in self.examples:
+            example.cut(0)
 
-    def add(
-        self, find: Callable[[Kept, int], int], number: int, members: Callable[[Ints], list[Ints]]
-    ) -> None:
-        """Let ``find`` add the shapes of so many launches (``PriceCache.add``); ``members`` gives
-        the rows of the experts of launches by their places.
+    def add(self, find: Callable[[Kept, int], int], number: int, members: Members) -> None:
+        """Let ``find`` add the shapes of so many launches (``PriceCache.add``), of which there are
+        ``members``.
         """
 
         def ask(_new: Ints, first: Ints) -> Ints:
-            launches = members(first)
-            self.launches += launches
-            return self.case.prices.experts_ns(self.spec, *_together(launches))
+            rows, starts = members(first)
+            known, begins = self.examples
+            begins.extend(len(known.values) + starts)
+            known.extend(rows)
+            return self.case.prices.experts_ns(self.spec, rows, starts)
 
         self.known.add(find, number, ask)
 
@@ -241,9 +250,8 @@ class RaggedLaunches:
     def _numbers(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
         """Which of the ``known`` ones launches are, used ``times`` each."""
 
-        def members(first: Ints) -> list[Ints]:
-            ends = np.append(starts[1:], len(rows))[first].tolist()
-            return [rows[i:j].copy() for i, j in zip(starts[first], ends, strict=True)]
+        def members(first: Ints) -> tuple[Ints, Ints]:
+            return _some(rows, starts, first)
 
         numbers = np.empty(len(shapes), np.int64)
 
@@ -254,6 +262,8 @@ class RaggedLaunches:
         return numbers
 
 
-def _together(launches: list[Ints]) -> tuple[Ints, Ints]:
-    """The rows of all, and where each begins."""
-    return np.concatenate(launches), np.cumsum([0, *(len(launch) for launch in launches[:-1])])
+def _some(rows: Ints, starts: Ints, which: Ints) -> tuple[Ints, Ints]:
+    """Of launches of experts with ``rows``, each of which begins at one of ``starts``, some."""
+    sizes = np.append(starts[1:], len(rows))[which] - starts[which]
+    begins = np.cumsum(sizes) - sizes
+    return rows[np.arange(sizes.sum()) + np.repeat(starts[which] - begins, sizes)], begins

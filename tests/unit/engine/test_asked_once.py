@@ -115,7 +115,7 @@ def test_a_launch_that_is_like_one_before_is_not_asked_for() -> None:
     kept.prices(provenance, np.array([3, 1, 4, 1, 3]), np.array([0, 2, 3]))
     kept.prices(provenance, np.array([1, 3]), np.array([0]))
     assert kept.price(np.array([1, 3])) == kept.price(np.array([3, 1]))
-    assert [tuple(launch) for launch in kept.launches] == [(3, 1), (4,)]
+    assert [one.values.tolist() for one in kept.examples] == [[3, 1, 4], [0, 2]]
     assert kept.known.kept.used[:2].tolist() == [3, 1]
 
 
@@ -129,7 +129,7 @@ def test_among_many_rows_few_are_still_alike(most: int, told: int) -> None:
         patched.setattr(ragged_launches, "MANY_ROWS", most)
         found = kept.prices(Provenance(costs), rows, starts)
     assert found.tolist() == costs.experts_ns(kept.spec, rows, starts).tolist()
-    assert len(kept.launches) == told
+    assert len(kept.known) == told
 
 
 def test_batched_products_are_asked_for_one_by_one() -> None:

@@ -330,11 +330,11 @@ class Resident(Loading):
         def find(kept: Kept, begin: int) -> int:
             return int(_find(ids, routed, tiles, kept, layers, laid, room, case.slices, begin))
 
-        def members(places: Ints) -> list[Ints]:
+        def members(places: Ints) -> tuple[Ints, Ints]:
             starts = np.zeros(len(places) + 1, np.int64)
             rows = np.empty(len(places) * (routed.held + 1) + 1, np.int64)
             _find_rows(ids, routed, layers, places, gpus, starts, rows)
-            return np.split(rows[: starts[-1]], starts[1:-1])
+            return rows[: starts[-1]], starts[:-1]
 
         odd.add(find, len(layers) * len(routed.active) * gpus, members)
 
