@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from queue import Queue
 from threading import Thread
 
 import numpy as np
@@ -15,49 +14,42 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
 from moesim.trace.routing import NO_EXPERT
-from moesim.workload.schedule import Schedule
+from moesim.workload.serving.clock import Server
+from moesim.workload.serving.led import Led
 from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.run import nothing_served
 from moesim.workload.serving.state import STEPS
-from moesim.workload.timetable import Passes
 
 Play = Callable[[Case], Outcome]
 
 
 class _Replica:
-    """An engine that is handed its passes one by one, and says when GPUs ended each."""
+    """An engine that plays what ``server`` decides, in a thread of its own."""
 
-    def __init__(self, case: Case, play: Play) -> None:
-        self.case, self.play = replace(case, scheduler=self._passes), play
+    def __init__(self, case: Case, play: Play, server: Server) -> None:
+        assert case.serving is not None, "requests are served"
+        self._led = Led(server)
+        serving = replace(case.serving, led=self._led)
+        self.case, self.play = replace(case, serving=serving, scheduler=serving.passes), play
         self.outcome: Outcome | None = None
-        self._given: Queue[Schedule | None] = Queue()
-        self._said: Queue[Ints | BaseException] = Queue()
         self._thread: Thread | None = None
-
-    def _passes(self) -> Passes:
-        while (one := self._given.get()) is not None:
-            self._said.put((yield one))
 
     def _run(self) -> None:
         try:
             self.outcome = self.play(self.case)
         except BaseException as error:  # noqa: BLE001 (raised again by who waits)
-            self._said.put(error)
+            self._led.fail(error)
 
-    def after(self, one: Schedule) -> int:
-        """When the last GPU has ended the pass ``one``, its next one."""
+    def end_of_last(self) -> int:
+        """When the last GPU has ended the step that its server has decided last."""
         if self._thread is None:
             self._thread = Thread(target=self._run, daemon=True)
             self._thread.start()
-        self._given.put(one)
-        said = self._said.get()
-        if isinstance(said, BaseException):
-            raise said
-        return int(said.max())
+        return self._led.end_of_last()
 
     def end(self) -> None:
-        """There are no more passes."""
-        self._given.put(None)
+        """There are no more steps."""
+        self._led.end()
         if self._thread is not None:
             self._thread.join()
 
@@ -73,15 +65,13 @@ def play_replicas(
     assert serving is not None, "requests are served"
     fleet = serving.fleet()
     fleet.sees(_experts_of(case))
-    replicas = [_Replica(case, play) for _ in fleet.servers]
+    replicas = [_Replica(case, play, server) for server in fleet.servers]
     source, turns = fleet.turns(), list[tuple[int, int]]()
     try:
-        number, state, start, host = next(source)
+        number, state, *_ = next(source)
         while True:
-            step = int(state.numbers[STEPS]) - 1
-            turns.append((number, step))
-            ended = replicas[number].after(serving.step(state, step, start, host))
-            number, state, start, host = source.send(ended)
+            turns.append((number, int(state.numbers[STEPS]) - 1))
+            number, state, *_ = source.send(replicas[number].end_of_last())
     except StopIteration:
         pass
     finally:

@@ -32,9 +32,9 @@ from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
 HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggregated", "exchange",
-           "fleet", "foreseen", "host", "linked", "lists", "loop", "passes", "plenty", "pool",
-           "prefixes", "reach", "recent_experts", "requests", "room", "run", "state", "steps",
-           "tokens", "wire"}  # fmt: skip
+           "fleet", "foreseen", "host", "led", "linked", "lists", "loop", "passes", "plenty",
+           "pool", "prefixes", "reach", "recent_experts", "requests", "room", "run", "state",
+           "steps", "tokens", "wire"}  # fmt: skip
 
 
 def tokens_of(state: State, step: int) -> int:

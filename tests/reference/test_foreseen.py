@@ -14,27 +14,35 @@ from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
+from moesim.engine.outcome import Outcome
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.quick.foreseen import is_foreseen
 from moesim.engine.replay.run import run_replay
+from moesim.engine.replicas import Play, play_replicas
 from moesim.memory.policies import registry as policies
 from moesim.workload.serving import foreseen
+from moesim.workload.serving.fleet import Routed
 from moesim.workload.serving.foreseen import Foresight
 from moesim.workload.serving.state import BEGIN, STEPS, State
+from moesim.workload.serving.wire import Roles
 
 from .agreement import assert_same
 from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm
 from .strategies import cases
+from .test_disaggregated import APART, ROUTER, first_come, roles_of
 from .test_replay import decided_at_once
+from .test_replicas import ROUTERS, routed_of
 from .wiring import engine_case
 
 QUICK = sorted(name for name, one in policies.components.items() if not one.looks_ahead)
 
 
-def served(theirs: EngineCase, case: ServingCase) -> EngineCase:
-    """``theirs`` serves requests of its own."""
-    serving = serving_of(theirs, case)
+def served(
+    theirs: EngineCase, case: ServingCase, routed: Routed | Roles | None = None
+) -> EngineCase:
+    """``theirs`` serves requests of its own, ``routed`` to replicas of it."""
+    serving = replace(serving_of(theirs, case), routed=routed)
     return replace(theirs, scheduler=serving.passes, serving=serving)
 
 
@@ -42,6 +50,17 @@ def ended(theirs: EngineCase) -> State:
     assert theirs.serving is not None
     assert theirs.serving.state is not None
     return theirs.serving.state
+
+
+def scaled(serving: ServingCase, scale: int) -> ServingCase:
+    """What comes so many times as late, and fits."""
+    wishes = [
+        replace(one, comes=None if one.comes is None else scale * one.comes)
+        for one in serving.wishes
+    ]
+    least = -(-(18 + serving.settings.ahead) // serving.size)
+    room = None if serving.blocks is None else max(serving.blocks, least)
+    return replace(serving, wishes=wishes, blocks=room, longest=None)
 
 
 def steps_of(state: State) -> list[list[list[int]]]:
@@ -77,20 +96,62 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
     """However far guesses of durations are off: what does not hold is taken back."""
     theirs = decided_at_once(engine_case(case), policy)
     ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
-    wishes = [
-        replace(one, comes=None if one.comes is None else scale * one.comes)
-        for one in serving.wishes
-    ]
-    least = -(-(18 + serving.settings.ahead) // serving.size)
-    room = None if serving.blocks is None else max(serving.blocks, least)
-    serving = replace(serving, ranks=ranks, wishes=wishes, blocks=room, longest=None)
+    serving = replace(scaled(serving, scale), ranks=ranks)
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees))
     with (
-        patch.object(foreseen, "MOST", most),
+        patch.object(foreseen, "AHEAD", most),
         patch.object(shared, "ACTIVATIONS", 40),
         patch.object(Foresight, "foresee", guessing(wild)),
     ):
         played = run_replay(foresees)
     assert_same(played, run_des(asks))
     assert steps_of(ended(foresees)) == steps_of(ended(asks))
+
+
+def fleets(draw: st.DrawFn) -> tuple[Routed | Roles, ServingCase]:
+    """Replicas behind any router, or prompts and answers apart, of what comes as drawn."""
+    case, seed = draw(of_vllm()), draw(st.integers(0, 9))
+    kinds = st.sampled_from((*ROUTERS, "expert"))
+    if draw(st.booleans()):
+        interval = draw(st.sampled_from([0, 0, 25]))
+        return routed_of(draw(kinds), draw(st.integers(1, 3)), interval, seed), case
+    routers = draw(st.lists(ROUTER, min_size=2, max_size=2))
+    return roles_of(draw(APART), routers, seed), first_come(case)
+
+
+def played_apart(case: EngineCase, play: Play) -> tuple[list[Outcome | None], list[list[int]]]:
+    """The outcome of each engine, and what has become of requests."""
+    outcomes, turns, after = play_replicas(case, play)
+    assert after.serving is not None
+    assert after.serving.replica is not None
+    return outcomes, [list(map(list, turns)), after.serving.replica.tolist()]
+
+
+@given(
+    cases() | cases(prompts=True),
+    st.composite(fleets)(),
+    st.sampled_from(QUICK),
+    st.sampled_from([1, 2, 3, 64]),
+    st.sampled_from([1, 300, 3000]),
+    st.sampled_from([1, 100, 50_000]),
+)
+def test_what_replicas_foresee_is_des(case, fleet, policy, most, scale, wild):
+    """Whatever comes to one of them, and whatever else lets it decide otherwise."""
+    theirs, (routed, serving) = decided_at_once(engine_case(case), policy), fleet
+    ranks = serving.ranks if theirs.gpus % serving.ranks == 0 else 1
+    serving = replace(scaled(serving, scale), ranks=ranks)
+    foresees, asks = (served(theirs, serving, routed) for _ in range(2))
+    assume(is_foreseen(foresees))
+    with (
+        patch.object(foreseen, "AHEAD", most),
+        patch.object(shared, "ACTIVATIONS", 40),
+        patch.object(Foresight, "foresee", guessing(wild)),
+    ):
+        played, told = played_apart(foresees, run_replay)
+    others, others_told = played_apart(asks, run_des)
+    assert told == others_told
+    for one, other in zip(played, others, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert_same(one, other)

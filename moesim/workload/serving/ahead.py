@@ -276,7 +276,7 @@ def holds_with(turn: Callable[..., int]) -> Callable[..., int]:
     """What finds what holds of steps that were decided ahead by ``turn``."""
 
     def hold(
-        state: Any, knobs: Any, host: Any, times: Any, past: Any, ahead: Any, pace: Any, told: Any
+        state: Any, knobs: Any, host: Any, times: Any, ahead: Any, pace: Any, told: Any
     ) -> int:
         """How many of the steps from the last one of ``state`` on, that ended as ``pace`` says, are
         as ``ahead``, a state of them all, has them; the step behind those is decided. ``told``
@@ -285,10 +285,8 @@ def holds_with(turn: Callable[..., int]) -> Callable[..., int]:
         steps = told.shape[1]
         told[0, 0], told[1, 0] = host[START], host[TAKES]
         for number in range(steps):
-            step, column = state.numbers[STEPS], BACK + number
-            end = pace[ENDS, column]
-            learn(state, past, step - 1, end - pace[STARTS, column], pace[REACHES, column])
-            end_step(state, host, times, end)
+            step = state.numbers[STEPS]
+            end_step(state, host, times, pace[ENDS, BACK + number])
             while turn(state, knobs, host, times) == 0:
                 if is_over(host):
                     return number + 1
@@ -300,6 +298,14 @@ def holds_with(turn: Callable[..., int]) -> Callable[..., int]:
         return int(steps)
 
     return hold
+
+
+def learn_all(state: State, past: Past, first: int, number: int, pace: Any) -> None:
+    """So many steps from ``first`` on were as ``pace`` says."""
+    for step in range(first, first + number):
+        column = BACK + step - first
+        lasted = pace[ENDS, column] - pace[STARTS, column]
+        learn(state, past, step, lasted, pace[REACHES, column])
 
 
 def is_same(state: State, other: State, step: int) -> bool:

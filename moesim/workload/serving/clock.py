@@ -68,8 +68,8 @@ def rules_of(scheduler: RequestScheduler, room: Room) -> tuple[Callable[..., Any
 
 
 class Server:
-    """An engine's scheduler and its clock. ``decide``: as ``decided_with`` makes it, None:
-    compiled.
+    """An engine's scheduler, with the ``knobs`` of its ``rules``, and its clock, with the numbers
+    of its ``host``. ``decide``: as ``decided_with`` makes it, None: compiled.
     """
 
     def __init__(
@@ -80,21 +80,22 @@ class Server:
         times: HostTimes = NO_TIME,
         decide: Decide | None = None,
     ) -> None:
-        self.state, self._knobs = opened(asked, room, scheduler)
+        self.state, self.knobs = opened(asked, room, scheduler)
+        self.rules, self.times, self.host = rules_of(scheduler, room), times, host_of(scheduler)
         if decide is None:
             from moesim.workload.serving.loop import compiled  # loads numba
 
-            decide = compiled(rules_of(scheduler, room), self.state, self._knobs)
-        self._turn, self._times, self._host = turn_with(decide), times, host_of(scheduler)
+            decide = compiled(self.rules, self.state, self.knobs)
+        self._turn = turn_with(decide)
 
     @property
     def due(self) -> int:
         """When it decides next, NEVER where nothing is known to come."""
-        return int(self._host[DUE])
+        return int(self.host[DUE])
 
     def see(self) -> None:
         """The ends that the next decision sees are seen now."""
-        while self.state.numbers[SEEN] < self._host[SEES]:
+        while self.state.numbers[SEEN] < self.host[SEES]:
             see_end(self.state)
 
     def decide(self) -> tuple[State, int, int] | None:
@@ -102,26 +103,26 @@ class Server:
         the next decision.
         """
         self.state = roomy(self.state, 1)
-        if not self._turn(self.state, self._knobs, self._host, self._times):
+        if not self._turn(self.state, self.knobs, self.host, self.times):
             return None
-        return self.state, int(self._host[START]), int(self._host[TAKES])
+        return self.state, int(self.host[START]), int(self.host[TAKES])
 
     def ended(self, end: int) -> None:
         """The step that was decided has ended on every GPU."""
-        end_step(self.state, self._host, self._times, end)
+        end_step(self.state, self.host, self.times, end)
 
     def come(self, request: int, instant: int) -> None:
         """``request`` comes at an ``instant`` that is not before the last decision."""
         arrive(self.state, request, instant)
-        if self._host[WAITS]:
-            wait_for(self._host, next_arrival(self.state))
+        if self.host[WAITS]:
+            wait_for(self.host, next_arrival(self.state))
 
     def wake(self, instant: int) -> None:
         """Something else than a request may let it schedule at an ``instant`` that is not before
         the last decision.
         """
-        if self._host[WAITS] and instant < self.due:
-            wait_for(self._host, instant)
+        if self.host[WAITS] and instant < self.due:
+            wait_for(self.host, instant)
 
 
 def steps_of(

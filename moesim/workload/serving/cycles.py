@@ -107,14 +107,24 @@ def mixed(value: int, more: int) -> int:
     return int((high << BITS) | low)
 
 
+def is_long(state: State) -> bool:
+    """Whether ``state`` has more steps than it can have if they end."""
+    asked = state.requests[INPUT] + state.requests[OUTPUT]
+    return bool(state.numbers[STEPS] > STEPS_A_TOKEN * int(asked.sum()))
+
+
 def never_ends(state: State) -> bool:
     """Whether the steps of ``state`` go on for ever."""
-    asked = state.requests[INPUT] + state.requests[OUTPUT]
-    long = state.numbers[STEPS] > STEPS_A_TOKEN * int(asked.sum())
-    return bool(long or state.numbers[ENDLESS])
+    return bool(state.numbers[ENDLESS]) or is_long(state)
 
 
 def must_end(state: State) -> None:
     """InputError where the steps of ``state`` go on for ever."""
     if never_ends(state):
+        raise InputError(ENDLESS_RUN)
+
+
+def must_be_short(state: State) -> None:
+    """InputError where so do those of a ``state`` that does not know which requests will come."""
+    if is_long(state):
         raise InputError(ENDLESS_RUN)

@@ -22,12 +22,12 @@ from moesim.workload.serving.ahead import (
     Past,
     open_pace,
 )
-from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import host_of, opened, roomy, rules_of
+from moesim.workload.serving.clock import Server, roomy
 from moesim.workload.serving.cycles import must_end
-from moesim.workload.serving.host import LAG, HostTimes, is_over, turn_with
+from moesim.workload.serving.host import LAG, is_over
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
+    AHEAD,
     ARRIVAL,
     BEGIN,
     COUNT,
@@ -41,16 +41,12 @@ from moesim.workload.serving.state import (
     STATUS,
     STEPS,
     TABLE,
-    Asked,
-    Room,
     State,
 )
 from moesim.workload.timetable import GrowingSchedule
 
 Watch = Callable[[State, int, int], None]
 """Sees the state, a step, and when it ended on every GPU; may raise what ends the run."""
-MOST = 1024
-"""Steps that are decided ahead."""
 
 
 class Foresight:
@@ -59,27 +55,27 @@ class Foresight:
     decided, but has not ended; ``ahead`` has those behind it, too. ``pace``: see ``ahead_with``.
     """
 
-    def __init__(
-        self, asked: Asked, room: Room, scheduler: RequestScheduler, times: HostTimes
-    ) -> None:
-        from moesim.workload.serving.loop import compiled, decides_ahead  # loads numba
+    def __init__(self, server: Server) -> None:
+        from moesim.workload.serving.loop import decides_ahead  # loads numba
         from moesim.workload.serving.reach import NOT_KNOWN
 
-        self.state, self._knobs = opened(asked, room, scheduler)
-        rules = rules_of(scheduler, room)
-        turn = turn_with(compiled(rules, self.state, self._knobs))
-        self._decide, self._hold = decides_ahead(rules, self.state, self._knobs, times)
-        self._host, self._times = host_of(scheduler), times
+        self.server, self._host = server, server.host
+        self._compiled = decides_ahead(server.rules, server.state, server.knobs, server.times)
         durations, sums = np.zeros((2, 3, SIZES), np.int64), np.zeros((2, SIZES, 7))
         self.past = Past(durations, sums, np.zeros((4, 0), np.int64), NOT_KNOWN)
         self._most = 1
         self.lag = int(self._host[LAG])
-        self.pace = np.zeros((PACE_ROWS, BACK + MOST), np.int64)
-        while not is_over(self._host) and not turn(self.state, self._knobs, self._host, times):
-            pass
+        self.pace = np.zeros((PACE_ROWS, BACK + AHEAD), np.int64)
+        while not int(self.state.numbers[STEPS]) and not is_over(self._host):
+            server.decide()
         self.ahead, self._host_ahead = copied(self.state), self._host.copy()
         self._open = self._since = 0
         self.watch: Watch | None = None
+
+    @property
+    def state(self) -> State:
+        """That of what holds."""
+        return self.server.state
 
     def foresee(self, most: int) -> int:
         """Decide up to so many steps ahead, the last one that is decided among them; how many; 0:
@@ -87,13 +83,17 @@ class Foresight:
         """
         if is_over(self._host):
             return 0
-        must_end(self.state)
-        self.state = roomy(self.state, MOST)
+        self._must_end()
+        server = self.server
+        server.state = roomy(server.state, AHEAD)
         self._follow()
-        open_pace(self.state, self.pace, self._times)
-        most = min(most, MOST, self._most + self.past.before.shape[1])
-        asked = (self._times, self.past, self.pace, most)
-        return int(self._decide(self.ahead, self._knobs, self._host_ahead, *asked))
+        open_pace(server.state, self.pace, server.times)
+        most = min(most, AHEAD, self._most + self.past.before.shape[1])
+        asked = (server.times, self.past, self.pace, most)
+        return int(self._compiled.decide(self.ahead, server.knobs, self._host_ahead, *asked))
+
+    def _must_end(self) -> None:
+        must_end(self.state)
 
     def know(self, masks: Any, served: ServedRequests) -> None:
         """What rows choose is known (``reach.Chosen``), of the requests that are ``served``: what
@@ -111,22 +111,35 @@ class Foresight:
         the last GPU; of these when each starts at the earliest, and so long before the host works
         on it, int64[2, steps that hold].
         """
-        number, first = len(ends), int(self.state.numbers[STEPS]) - 1
-        self.pace[ENDS, BACK : BACK + number] = ends
-        told = np.empty((2, number), np.int64)
-        seen = self._sums(first, first + number)
-        asked = (self._times, self.past, self.ahead, self.pace, told)
-        held = int(self._hold(self.state, self._knobs, self._host, *asked))
-        self._most = min(MOST, 2 * self._most) if held == number else max(2, (number + held) // 2)
-        lasted, back = self.pace[ENDS] - self.pace[STARTS], slice(BACK + held, BACK + number)
-        before = np.empty((4, number - held), np.int64)
-        before[[TOKENS, KEYS]] = seen[:, held:]
-        before[[TOOK, NEEDS]] = lasted[back], self.pace[REACHES, back]
-        self.past = self.past._replace(before=before)
+        number, first = len(ends), self._play(ends)
+        told, server = np.empty((2, number), np.int64), self.server
+        asked = (server.times, self.ahead, self.pace, told)
+        held = int(self._compiled.hold(server.state, server.knobs, self._host, *asked))
+        self._learn(first, number, held)
         for step in range(held if self.watch is not None else 0):
             assert self.watch is not None, "it sees steps"
             self.watch(self.state, first + step, int(ends[step]))
         return held, told[:, :held]
+
+    def _play(self, ends: Ints) -> int:
+        """The steps from the last one on, which this is, are played, and end so."""
+        self.pace[ENDS, BACK : BACK + len(ends)] = ends
+        return int(self.state.numbers[STEPS]) - 1
+
+    def has_last(self) -> bool:
+        """Whether the last step that is decided is the one that was foreseen."""
+        step = int(self.state.numbers[STEPS]) - 1
+        return bool(self._compiled.is_same(self.state, self.ahead, step))
+
+    def _learn(self, first: int, number: int, held: int) -> None:
+        """Of so many steps from ``first`` on, which have been played, so many ``held``."""
+        self._compiled.learn(self.state, self.past, first, held, self.pace)
+        self._most = min(AHEAD, 2 * self._most) if held == number else max(2, (number + held) // 2)
+        lasted, back = self.pace[ENDS] - self.pace[STARTS], slice(BACK + held, BACK + number)
+        before = np.empty((4, number - held), np.int64)
+        before[[TOKENS, KEYS]] = self._sums(first, first + number)[:, held:]
+        before[[TOOK, NEEDS]] = lasted[back], self.pace[REACHES, back]
+        self.past = self.past._replace(before=before)
 
     def _sums(self, first: int, last: int) -> Ints:
         """Tokens and keys int64[2, steps] of steps first:last that are decided ahead."""
@@ -142,11 +155,15 @@ class Foresight:
         if self.ahead.log.shape != state.log.shape or self.ahead.steps.shape != state.steps.shape:
             self.ahead = copied(state)
         else:
-            last = max(one.coming[: one.numbers[NEXT]].max() for one in (state, self.ahead))
-            copy_since(state, self.ahead, (self._open, int(last) + 1), self._since)
+            copy_since(state, self.ahead, (self._open, self._last()), self._since)
         there = np.flatnonzero(state.requests[STATUS, self._open :] < ENDED)
         self._open += int(there[0]) if len(there) else 0
         self._since = step - 1
+
+    def _last(self) -> int:
+        """One past the last request of which something has become."""
+        both = (self.state, self.ahead)
+        return 1 + max(int(one.coming[: one.numbers[NEXT]].max()) for one in both)
 
 
 def copied(state: State) -> State:

@@ -12,7 +12,7 @@ import numpy as np
 
 from moesim.runtime.compiled import inlined, record, specialised, types
 from moesim.workload.serving import ahead, steps
-from moesim.workload.serving.ahead import Past, ahead_with, holds_with
+from moesim.workload.serving.ahead import Past, ahead_with, holds_with, is_same, learn_all
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.cycles import never_ends
 from moesim.workload.serving.host import HostTimes, turn_with
@@ -63,14 +63,29 @@ def compiled(rules: Rules, state: State, knobs: Any) -> Any:
     return _made(decided_with, types.int64(*given), rules, knobs)
 
 
-def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> tuple[Any, Any]:
-    """What ``ahead_with`` and ``holds_with`` make of them."""
+class Ahead(NamedTuple):
+    """What ``ahead_with`` and ``holds_with`` make of rules, ``learn_all`` and ``is_same``."""
+
+    decide: Any
+    hold: Any
+    learn: Any
+    is_same: Any
+
+
+def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> Ahead:
+    """What decides steps ahead by ``rules``, compiled."""
     table, flat = types.int64[:, ::1], types.int64[::1]
     past = record(Past, types.int64[:, :, ::1], types.float64[:, :, ::1], table, CHOSEN)
-    given = (_of(state), _of(knobs), flat, _of(times), past)
-    decides = types.int64(*given, table, types.int64)
-    holds = types.int64(*given, _of(state), table, table)
-    return _made(_ahead_by, decides, rules, knobs), _made(_holds_by, holds, rules, knobs)
+    one, given = _of(state), (_of(state), _of(knobs), flat, _of(times))
+    decides = types.int64(*given, past, table, types.int64)
+    holds = types.int64(*given, one, table, table)
+    learns = types.void(one, past, types.int64, types.int64, table)
+    return Ahead(
+        _made(_ahead_by, decides, rules, knobs),
+        _made(_holds_by, holds, rules, knobs),
+        _made(_learns, learns, (), ()),
+        _made(_tells_apart, types.boolean(one, one, types.int64), (), ()),
+    )
 
 
 def _made(make: Callable[..., Any], signature: Any, rules: Rules, knobs: Any) -> Any:
@@ -95,6 +110,20 @@ def _ahead_by(*rules: Rule) -> Callable[..., int]:
 
 def _holds_by(*rules: Rule) -> Callable[..., int]:
     return holds_with(inlined(turn_with(inlined(decided_with(*rules)))))
+
+
+def _learns() -> Callable[..., None]:
+    def learn(state: Any, past: Any, first: int, number: int, pace: Any) -> None:
+        learn_all(state, past, first, number, pace)
+
+    return learn
+
+
+def _tells_apart() -> Callable[..., bool]:
+    def same(state: Any, other: Any, step: int) -> bool:
+        return is_same(state, other, step)
+
+    return same
 
 
 def play(rules: Rules, state: State, knobs: Any, lag: int) -> State:

@@ -12,12 +12,13 @@ from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.blocks import blocks_of
-from moesim.workload.serving.clock import played, steps_of
-from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
+from moesim.workload.serving.clock import Server, played, steps_of
+from moesim.workload.serving.cycles import must_end
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
 from moesim.workload.serving.host import NO_TIME, HostTimes, way_to_scheduler
+from moesim.workload.serving.led import Led
 from moesim.workload.serving.passes import passes_of, same_passes
 from moesim.workload.serving.plenty import is_plenty, with_blocks
 from moesim.workload.serving.requests import ServedRequests
@@ -47,7 +48,8 @@ class Serving:
     ``clockless``: whether it needs no clock. ``ghosts`` int64[ranks]: misses so far that one slot
     more had spared, where a split asks for them. ``routed``: replicas of it, and the router before
     them, None: it is alone; ``after_all`` is what has become of them. ``watch`` sees steps end.
-    ``planned``: all steps that were planned last without a clock, and their passes.
+    ``planned``: all steps that were planned last without a clock, and their passes. ``led``: who
+    decides the steps of a replica, None: nobody else does.
     """
 
     served: ServedRequests
@@ -63,6 +65,7 @@ class Serving:
     after_all: Fleet | None = None
     watch: Watch | None = None
     planned: tuple[State, Schedule] | None = None
+    led: Led | None = None
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""
@@ -98,6 +101,9 @@ class Serving:
 
     def passes(self) -> Passes:
         """One pass after the other, each decided when the host comes to it."""
+        if self.led is not None:
+            yield from self.led.passes(self._passes)
+            return
         steps = steps_of(self._coming, self.room, self.scheduler, self.times)
         self.ghosts = np.zeros(self.room.ranks, np.int64)
         told = self.ghosts.copy()
@@ -118,8 +124,10 @@ class Serving:
 
     def foreseen(self) -> Foreseen:
         """The passes, several at a time before their times are known."""
-        args = (self._coming, self.room, self.scheduler, self.times)
-        foreseen = Foreseen(Foresight(*args), self._passes)
+        if self.led is not None:
+            return Foreseen(self.led.foresight(), self._passes)
+        server = Server(self._coming, self.room, self.scheduler, self.times)
+        foreseen = Foreseen(Foresight(server), self._passes)
         self.state, foreseen.foresight.watch = foreseen.foresight.state, self.watch
         return foreseen
 
@@ -157,12 +165,6 @@ class Serving:
             parts = (self._coming, self.room, self.scheduler, self.routed, self.times)
             return Disaggregated(*parts)
         return Fleet(self._coming, self.room, self.scheduler, self.routed, self.times)
-
-    def step(self, state: State, step: int, start: int, host: int) -> Schedule:
-        """The pass of a replica's ``step``."""
-        if step >= STEPS_A_TOKEN * int((state.requests[INPUT] + state.requests[OUTPUT]).sum()):
-            raise InputError(ENDLESS_RUN)
-        return self._passes(state, step, step + 1, (np.array([start]), np.array([host])))
 
     def after(self, fleet: Fleet) -> Serving:
         """With what has become of its replicas."""

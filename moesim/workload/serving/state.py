@@ -52,6 +52,8 @@ NUMBERS = 33
 BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 
 
+AHEAD = 1024
+"""Steps that are decided ahead."""
 MOST_ROOM = 1 << 22
 """Entries that a log has room for at first, where so many may come, beside those of steps that are
 decided ahead; and steps, times ranks.
@@ -209,8 +211,8 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     contents = _contents(asked, room, table)
     # memory that is never written costs nothing, if the machine has as much
     likely = int(asked.output_tokens.sum()) + 4 * asked.count
-    entries = max(1024, min(likely, MOST_ROOM) + 512 * room.ranks * most)
-    steps = max(1024, min(likely, MOST_ROOM // room.ranks))
+    entries = max(1024, min(likely, MOST_ROOM) + AHEAD * room.ranks * most)
+    steps = max(1024, min(likely, MOST_ROOM // room.ranks) + AHEAD)
     return State(
         requests=_requests(asked, room, table),
         table=np.full(total, NONE, np.int64),
