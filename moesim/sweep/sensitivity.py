@@ -146,14 +146,18 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
         raise InputError([Problem(experiment.name, "", f"does not run as it is: {why}")])
     made = list(_points(base, summary, runs.out, factor))
     told = runs.summaries(base, [(s, one) for _, s, one in made], FOLDER)
-    done = [
-        replace(moved, throughput=s.get("output_throughput") or s.get("total_token_throughput"))
-        for (moved, _, _), s in zip(made, told, strict=True)
-    ]
+    done = [_ran(moved, s) for (moved, _, _), s in zip(made, told, strict=True)]
     titles = dict.fromkeys(one.of for one in done)
     inputs = [Input(t, tuple(one for one in done if one.of == t), as_is) for t in titles]
     ordered = sorted(inputs, key=lambda one: -one.span)
     return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered))
+
+
+def _ran(moved: Moved, summary: Mapping[str, Any]) -> Moved:
+    """``moved`` as its run ended."""
+    speed = summary.get("output_throughput") or summary.get("total_token_throughput")
+    words = moved.words if speed else f"{moved.words} (does not run)"
+    return replace(moved, words=words, throughput=speed)
 
 
 Point = tuple[Moved, dict[str, Any], Experiment]
@@ -228,7 +232,9 @@ def _keys(
     base: Experiment, summary: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, int, Callable[[int], str]]]:
     slots, misses = summary.get("slots_per_layer"), summary.get("misses")
-    if slots and misses:
+    if (
+        slots and misses and slots < (summary.get("local_experts") or 0)
+    ):  # some layers have them all
         yield "expert slots a layer", "experts.capacity", int(slots), "{} slots/layer".format
     batching = base.workload.batching
     if not batching.serves:

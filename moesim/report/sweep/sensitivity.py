@@ -97,4 +97,5 @@ def draw(found: Sensitivity, axes: Axes) -> None:
         [f"{one.title}{' (a guess)' if one.guess else ''}" for one in ordered],
     )
     axes.set_xlabel(f"change of {number(found.as_is)} tokens/s (%)")
-    axes.set_title(f"{found.name}: inputs x {1 / found.factor:.3g} to x {found.factor:.3g}")
+    ends = f"x {1 / found.factor:.3g} to x {found.factor:.3g}, or as in {CSV}"
+    axes.set_title(f"{found.name}: inputs {ends}")

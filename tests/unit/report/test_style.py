@@ -31,3 +31,12 @@ def test_what_has_no_face_of_its_own_takes_one_that_nothing_else_in_the_figure_h
 def test_more_categories_than_faces_share_them():
     looks = faces(f"cause_{number}" for number in range(len(FILLS) + 2))
     assert set(looks.values()) == set(FILLS)
+
+
+def test_every_tick_of_a_linear_axis_has_its_number() -> None:
+    """A formatter of logarithmic axes leaves some out: 50, of 10, 20, 30, 40, 50."""
+    axes = Figure().subplots()
+    axes.plot([8, 54], [0, 1])
+    plain_numbers(axes.xaxis)
+    ticks = axes.get_xticks().tolist()
+    assert axes.xaxis.get_major_formatter().format_ticks(ticks) == [f"{tick:g}" for tick in ticks]

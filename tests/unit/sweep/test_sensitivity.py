@@ -55,10 +55,20 @@ def test_what_the_cpu_computes_moves_with_dram_and_its_prior(tmp_path: Path) -> 
     found = moesim.sensitivity(cpu, out=tmp_path / "out")
     told = speeds(found)
     assert told[DRAM][0] < found.as_is < told[DRAM][1]
+    assert SLOTS not in told  # all of them, in the layers that have any
     assert told[LINK] == [found.as_is, found.as_is] or max(told[LINK]) < 1.02 * found.as_is
     (share,) = (one for one in found.inputs if one.title.startswith("experts on the CPU"))
     assert share.guess
     assert share.ends[0] < found.as_is < share.ends[1]
+
+
+def test_what_does_not_run_is_no_change_of_nothing(tmp_path: Path) -> None:
+    """Slots beyond the card's memory had stood there as ends that change nothing."""
+    small = "{base: rtx-4060-8gb, gpu: {memory: 520 MiB, context_reserve: 500 MiB}}"
+    full = {**TINY, "hardware": small, "experts": {"capacity": "17 slots/layer"}}
+    found = moesim.sensitivity(full, by="50 %", out=tmp_path / "out")
+    (slots,) = (one for one in found.inputs if one.title == SLOTS)
+    assert [one.words for one in slots.runs] == ["11", "26 (does not run)"]
 
 
 def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:
