@@ -155,3 +155,10 @@ def test_a_search_is_told_what_its_run_is_of(tmp_path, capsys):
     sets += ["--set", "workload.routing.prompts_from=decode"]
     assert main(["search", "experiments/serving.yaml", *out, *sets]) == 0
     assert "clients and 6 requests: latencies" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_requests_that_a_trace_has_not_are_told(capsys):
+    """Of batches too: 1000 asked for had been the trace's one, without a word."""
+    assert main(["run", "x.yaml", "--set", "workload.requests=1000"]) == 0
+    assert "1000 are asked for, and the run has 1, as many" in capsys.readouterr().err

@@ -155,7 +155,7 @@ def borrowed_routing(experiment: Experiment, summary: Mapping[str, Any]) -> list
 def fewer_requests(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
     """A line for a run that serves fewer requests than were asked for."""
     asked, has = experiment.workload.requests, summary.get("requests")
-    if asked is None or has is None or has >= asked or not experiment.workload.batching.serves:
+    if asked is None or has is None or has >= asked:
         return []
     what = f"{asked} are asked for, and the run has {has}, as many as there are to come"
     return [f"warning: workload.requests: {what}"]
