@@ -36,7 +36,7 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
         pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case, sums),
-        host_cache_bytes=_host_cache_bytes(case),
+        host_cache_bytes=host_cache_bytes(case),
     )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def served_pass(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     live = _profiled(case, pool, residences)
     return Footprint.of(
         case.shares, residences, kv_bytes=kv, live=live, pinned=pins(case), nodes=case.nodes,
-        host_cache_bytes=_host_cache_bytes(case),
+        host_cache_bytes=host_cache_bytes(case),
     )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
     return int(kv.max(initial=0))
 
 
-def _host_cache_bytes(case: Case) -> int | None:
+def host_cache_bytes(case: Case) -> int | None:
     """Bytes of a host's slots, None where it holds all offloaded experts."""
     if case.miss.near_memory:
         return 0

@@ -8,7 +8,13 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.build import Built
-from moesim.experiment.building.footprints import live_of, logits_of, pins, served_pass
+from moesim.experiment.building.footprints import (
+    host_cache_bytes,
+    live_of,
+    logits_of,
+    pins,
+    served_pass,
+)
 from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.live import Tokens
@@ -119,6 +125,7 @@ def _footprint(
         pinned=pins(case),
         nodes=case.nodes,
         host_kv_bytes=of_host * int(requests.sum()),
+        host_cache_bytes=host_cache_bytes(case),
     )
 
 

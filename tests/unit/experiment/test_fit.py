@@ -91,6 +91,19 @@ def test_requests_that_are_served_have_their_own_lengths_and_the_engine_s_share(
     assert largest_fit(load_experiment(file, asked).experiment, [8192], [1])["largest_slots"] == 22
 
 
+def test_what_is_in_storage_takes_no_host_memory():
+    """A run that fits had been told that not even one request does."""
+    machine = {"gpu": "rtx-4060-ti-16gb", "host": "ddr5-5600-2ch-32gb", "storage": "nvme-pcie4"}
+    experts = {"on_cpu": {"layers": 30}, "host": {"capacity": "auto"}}
+    source = {"model": "gpt-oss-120b", "hardware": machine, "experts": experts}
+    answer = largest_fit(load_experiment(source).experiment, [1024], [1])
+    assert answer["fits"]
+    assert answer["largest_batch"] > 100
+    assert answer["cpu_layers"] is not None
+    assert answer["cpu_layers"] <= 30
+    assert answer["slots_by_context"][0]["cpu_layers"] is not None
+
+
 def test_no_more_requests_are_served_than_there_are_seats():
     source = {**BASE, "hardware": "dgx-h100", "experts": {"capacity": "all"}}
     scheduler = {"kind": "vllm", "max_num_seqs": 12}
