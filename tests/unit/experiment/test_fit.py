@@ -98,7 +98,7 @@ def test_what_is_in_storage_takes_no_host_memory():
     source = {"model": "gpt-oss-120b", "hardware": machine, "experts": experts}
     answer = largest_fit(load_experiment(source).experiment, [1024], [1])
     assert answer["fits"]
-    assert answer["largest_batch"] > 100
+    assert answer["largest_batch"] > 10
     assert answer["cpu_layers"] is not None
     assert answer["cpu_layers"] <= 30
     assert answer["slots_by_context"][0]["cpu_layers"] is not None
