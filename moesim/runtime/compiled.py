@@ -298,7 +298,7 @@ def specialised(
     apart by how they are written. ``allocates``: it may make arrays; else references to those that
     it is given need no count. Raises InputError where numba cannot compile one of them.
     """
-    function: Any = make(*map(inlined, functions), *constants)
+    function: Any = make(*map(built_in, functions), *constants)
     digest = _digest_of(functions, constants)
     function.__qualname__ = f"{make.__qualname__}{BUILT_IN}{digest}"
     _tell_apart(function, digest, functions)
