@@ -122,7 +122,7 @@ def _compile(case: Case, program: Any) -> None:
         return
     code_of(play_varied if program is VariedRowsProgram else play_decided)
     if program is VariedRowsProgram:
-        vary_rows_of(case.trace.top_k)
+        vary_rows_of(case)
     elif program is VariedProgram:
         deciding_of(case)
     elif case.offloaded:

@@ -25,9 +25,10 @@ def share_before(weights: Any) -> Any:
                 whole += of_token[i]
             for i in range(len(of_token)):
                 part = 0
-                for j in range(len(of_token)):
-                    more = of_token[j] > of_token[i] or (of_token[j] == of_token[i] and j < i)
-                    part += of_token[j] if more else 0
+                for j in range(len(of_token)):  # not branched on: it would be guessed wrong
+                    own = of_token[j]
+                    more = (own > of_token[i]) | ((own == of_token[i]) & (j < i))
+                    part += own if more else 0
                 if part > 0:
                     before[t, layer, i] = part * SCORE_UNIT // whole
     return before

@@ -104,39 +104,53 @@ VARY_ROWS = types.int64(TABLE, SERVING, ROWS, STACKS, FILLED)
 """The signature of what ``vary_rows_with`` makes."""
 
 
+class Sizes(NamedTuple):
+    """What is known when the code is compiled, so that loops over it are none: how many experts a
+    row chooses, ``top_k``, how many ``variants`` they have, and whether copies of one may
+    ``differ``, by the worse ones that are there.
+    """
+
+    top_k: int
+    variants: int
+    differ: bool
+
+
 @built_in
-def _serve(serving: Any, rows: Any, stacks: Any, step: int, layer: int, served: Any) -> None:
+def _serve(sizes: Any, serving: Any, rows: Any, stacks: Any, at: Any, served: Any) -> None:
     """Fill in which variant serves each choice of a row: see ``variant_cache.serving_of``."""
+    step, layer = at
     limits, slots, lines = rows.limits, stacks.slots[layer], stacks.lines[layer]
-    for i in range(rows.ids.shape[2]):
+    for i in range(sizes[0]):
         expert, wants = rows.ids[step, layer, i], 0
-        for variant in range(len(limits)):
+        for variant in range(sizes[1]):
             wants += rows.scores[step, layer, i] > limits[variant]
         best = serving.loaded[wants]
-        for variant in range(len(slots) - 1, -1, -1):
+        for variant in range(sizes[1] - 1, -1, -1):
             there = lines[variant, expert // LANES, expert % LANES] < slots[variant]
             best = variant if there and (variant <= wants or serving.worse) else best
         served[i] = best
 
 
 @built_in
-def _form_of(serving: Any, stacks: Any, layer: int, expert: int, variant: int) -> int:
+def _form_of(sizes: Any, serving: Any, stacks: Any, layer: int, expert: int, variant: int) -> int:
     """How a missing ``variant`` is loaded: see ``variant_cache``."""
-    slots, lines = stacks.slots[layer], stacks.lines[layer]
-    for worse in range(variant + 1, len(slots)):
+    slots, lines, found = stacks.slots[layer], stacks.lines[layer], variant
+    for worse in range(sizes[1] - 1, variant, -1):
         there = lines[worse, expert // LANES, expert % LANES] < slots[worse]
-        if there and serving.upgraded[variant, worse] != variant:
-            return int(serving.upgraded[variant, worse])
-    return variant
+        upgraded = serving.upgraded[variant, worse]
+        found = upgraded if there and upgraded != variant else found
+    return int(found)
 
 
 @built_in
-def _add_fates(rows: Any, served: Any, step: int, layer: int, fate: int, out: Any) -> Any:
+def _add_fates(top_k: int, rows: Any, served: Any, at: Any, fate: int, out: Any) -> Any:
     """Count the choices of a row that had such a ``fate``, and their weight; returns both."""
+    step, layer = at
     number, weight, request = 0, 0, rows.request[step]
-    for i in range(rows.ids.shape[2]):
-        number += served[i] == fate
-        weight += rows.weights[step, layer, i] if served[i] == fate else 0
+    for i in range(top_k):
+        here, own = served[i] == fate, rows.weights[step, layer, i]
+        number += here
+        weight += own if here else 0
     out.by_layer[0, layer, fate] += number
     out.by_layer[1, layer, fate] += weight
     out.by_request[0, request, fate] += number
@@ -145,11 +159,12 @@ def _add_fates(rows: Any, served: Any, step: int, layer: int, fate: int, out: An
 
 
 @built_in
-def _leave_out(rows: Any, out_as: int, served: Any, step: int, layer: int, out: Any) -> None:
+def _leave_out(top_k: int, rows: Any, out_as: int, served: Any, at: Any, out: Any) -> None:
     """Count what of a row nothing serves, and whose weight is lost."""
+    step, layer = at
     row, weight = layer if out.counts.shape[2] > 1 else 0, 0
-    skipped, lost = _add_fates(rows, served, step, layer, out_as, out)
-    for i in range(rows.ids.shape[2]):
+    skipped, lost = _add_fates(top_k, rows, served, at, out_as, out)
+    for i in range(top_k):
         weight += rows.weights[step, layer, i]
     out.counts[WEIGHT, step, row, 0] += weight
     out.counts[HITS, step, row, 0] -= skipped
@@ -160,78 +175,82 @@ def _leave_out(rows: Any, out_as: int, served: Any, step: int, layer: int, out: 
 
 
 @built_in
-def _choose(ids: Any, served: Any, variant: int, lines: Any, ascending: bool, needed: Any) -> None:
-    """Fill in the experts of a row that a ``variant`` ``served``, ``ascending`` where copies of
-    them may differ, and where they stand in its ``lines``.
+def _choose(sizes: Any, ids: Any, served: Any, variant: int, lines: Any, needed: Any) -> None:
+    """Fill in the experts of a row that a ``variant`` ``served``, ascending where copies of them
+    may differ, and where they stand in its ``lines``.
     """
     number = 0
-    for i in range(len(ids)):
+    for i in range(sizes[0]):
         expert, place = ids[i], number
         here = served[i] == variant
-        while ascending and here and place > 0 and needed[0, place - 1] > expert:
+        while sizes[2] and here and place > 0 and needed[0, place - 1] > expert:
             needed[0, place] = needed[0, place - 1]
             place -= 1
         needed[0, place] = expert
         number += here
-    for i in range(needed.shape[1]):
-        if i >= number:
-            needed[0, i] = needed[1, i] = 0
-        else:
-            needed[1, i] = lines[needed[0, i] // LANES, needed[0, i] % LANES]
+    for i in range(sizes[3]):
+        expert = needed[0, i]
+        needed[0, i] = expert = expert if i < number else 0
+        rank = lines[expert // LANES, expert % LANES]
+        needed[1, i] = rank if i < number else 0
 
 
 @built_in
 def _launch(
-    table: Any, serving: Any, stacks: Any, at: Any, number: int, copies: int, out: Any
+    sizes: Any, table: Any, serving: Any, stacks: Any, at: Any, number: int, copies: int, out: Any
 ) -> int:
     """A launch of a ``number`` of needed experts, and its copies behind so many ``copies``; returns
-    how many there are then. ``at``: the step, the MoE layer, the variant, and whether copies of it
-    may ``differ``.
+    how many there are then. ``at``: the step, the MoE layer and the variant.
     """
-    step, layer, variant, differ = at
+    step, layer, variant = at
     row, first, unpacking = layer if out.counts.shape[2] > 1 else 0, copies, 0
-    for i in range(number):
+    for i in range(sizes[0]):
         form, missed = variant, stacks.needed[1, i] >= stacks.slots[layer, variant]
-        if differ and missed:
-            form = _form_of(serving, stacks, layer, stacks.needed[0, i], variant)
+        if sizes[2] and missed:
+            form = _form_of(sizes, serving, stacks, layer, stacks.needed[0, i], variant)
         out.copy_ns[copies] = table.copy_ns[layer, form]
-        out.copied[layer, form] += missed
-        out.counts[MISSED + form, step, row, 0] += missed
+        if sizes[2]:
+            out.copied[layer, form] += missed
+            out.counts[MISSED + form, step, row, 0] += missed
         copies += missed
-        unpacking += table.unpacking_ns[layer, form]
+        own_ns = table.unpacking_ns[layer, form]
+        unpacking += own_ns if i < number else 0
+    if not sizes[2]:
+        out.copied[layer, variant] += copies - first
+        out.counts[MISSED + variant, step, row, 0] += copies - first
     out.unpacking[step, 0] += unpacking
     out.needs[step, layer, variant], out.misses[step, layer, variant] = number, copies - first
     out.used[layer, variant, number] += 1
     return copies
 
 
-def vary_rows_with(room: int) -> Callable[..., int]:
-    """What decides passes of a row each that choose at most ``room`` experts, a multiple of
-    TOGETHER.
+def vary_rows_with(top_k: int, variants: int, differ: bool) -> Callable[..., int]:
+    """What decides passes of a row each, of such ``Sizes``: compiled code has them in this order,
+    and behind them the room for what a row chooses.
     """
+    sizes = top_k, variants, differ, room_for(top_k)
 
     def vary_rows(table: Any, serving: Any, rows: Any, stacks: Any, out: Any) -> int:
         """Every layer of the passes, which have all of what is ``Filled``; how many copies."""
         passes, layers, _ = rows.ids.shape
         served, needed, copies = stacks.served, stacks.needed, 0
-        differ = len(out.copied[0]) > stacks.slots.shape[1] + (table.out >= 0)
         for step in range(passes):
             for layer in range(layers):
                 row, first = layer if out.counts.shape[2] > 1 else 0, copies
                 out.copy_at[step, layer] = copies
-                _serve(serving, rows, stacks, step, layer, served)
+                _serve(sizes, serving, rows, stacks, (step, layer), served)
                 if table.out >= 0:
-                    _leave_out(rows, table.out, served, step, layer, out)
-                for variant in range(stacks.slots.shape[1]):
-                    number, _ = _add_fates(rows, served, step, layer, variant, out)
+                    _leave_out(top_k, rows, table.out, served, (step, layer), out)
+                for variant in range(variants):
+                    number, _ = _add_fates(top_k, rows, served, (step, layer), variant, out)
                     out.needs[step, layer, variant] = 0
                     if number == 0:
                         continue
                     lines = stacks.lines[layer, variant]
-                    _choose(rows.ids[step, layer], served, variant, lines, differ, needed)
-                    at = step, layer, variant, differ
-                    copies = _launch(table, serving, stacks, at, number, copies, out)
-                    move_up(lines, needed[0], needed[1], number, room)
+                    _choose(sizes, rows.ids[step, layer], served, variant, lines, needed)
+                    at = step, layer, variant
+                    copies = _launch(sizes, table, serving, stacks, at, number, copies, out)
+                    move_up(lines, needed[0], needed[1], number, sizes[3])
                 out.counts[HITS, step, row, 0] -= copies - first
         return copies
 
@@ -239,13 +258,15 @@ def vary_rows_with(room: int) -> Callable[..., int]:
 
 
 @lru_cache
-def _compiled(room: int) -> Any:
-    return specialised(vary_rows_with, VARY_ROWS, constants=(room,), allocates=False)
+def _compiled(sizes: Sizes) -> Any:
+    return specialised(vary_rows_with, VARY_ROWS, constants=sizes, allocates=False)
 
 
-def vary_rows_of(top_k: int) -> Any:
-    """``vary_rows`` of rows that choose so many experts, compiled; kept on disk."""
-    return _compiled(room_for(top_k))
+def vary_rows_of(case: Case) -> Any:
+    """``vary_rows`` of what ``case`` has, compiled; kept on disk."""
+    assert case.variants is not None, "experts have variants"
+    number, forms = len(case.variants.names), len(case.forms)
+    return _compiled(Sizes(case.trace.top_k, number, forms > number + case.variants.leaves_out))
 
 
 class VariedRows(Varied):
@@ -257,7 +278,7 @@ class VariedRows(Varied):
         super().__init__(shared, variants, provenance, ledger)
         shared.finder.know_all()
         top_k, (layers, count) = self.case.trace.top_k, self.shelves.slots.shape
-        self._vary_rows = vary_rows_of(top_k)
+        self._vary_rows = vary_rows_of(self.case)
         width = self.shelves.resident.shape[2]
         lines = np.full((layers, count, -(-width // LANES), LANES), width, np.uint16)
         slots = np.where(self.shelves.cached[:, None], self.shelves.slots, MORE_THAN_ANY)
@@ -295,7 +316,7 @@ class VariedRows(Varied):
         needs, misses = np.empty((2, passes, layers, self._used.shape[1]), np.uint16)
         unpacking = self.ledger.unpacked(np.zeros((passes, 1), np.int64))
         return Filled(
-            needs, misses, np.empty((passes, layers), np.int64), np.empty(ids.size, np.int64),
+            needs, misses, np.empty((passes, layers), np.int64), np.empty(ids.size + 1, np.int64),
             np.full((passes, finder.kept_rows, 1), of_all), counts, self._used, self.copied,
             self.ledger.by_layer, self.ledger.by_request, unpacking,
         )  # fmt: skip
