@@ -18,7 +18,6 @@ from moesim.workload.serving.clock import Server
 from moesim.workload.serving.led import Led
 from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.run import nothing_served
-from moesim.workload.serving.state import STEPS
 
 Play = Callable[[Case], Outcome]
 
@@ -66,17 +65,17 @@ def play_replicas(
     fleet = serving.fleet()
     fleet.sees(_experts_of(case))
     replicas = [_Replica(case, play, server) for server in fleet.servers]
-    source, turns = fleet.turns(), list[tuple[int, int]]()
+    source = fleet.turns()
     try:
-        number, state, *_ = next(source)
+        number, *_ = next(source)
         while True:
-            turns.append((number, int(state.numbers[STEPS]) - 1))
-            number, state, *_ = source.send(replicas[number].end_of_last())
+            number, *_ = source.send(replicas[number].end_of_last())
     except StopIteration:
         pass
     finally:
         for one in replicas:
             one.end()
+    turns = fleet.order()
     if not turns:
         raise InputError(nothing_served(fleet.servers[-1].state, serving.room.longest))
     return [one.outcome for one in replicas], turns, replace(case, serving=serving.after(fleet))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesim.workload.serving.disaggregated import Disaggregated
-from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, ENDED, STATUS, STEPS, VERIFIES
+from moesim.workload.serving.state import ENDED, STATUS
 from moesim.workload.serving.steps import decided_with
 from moesim.workload.serving.wire import CachedLayer, Roles, Wire
 
@@ -26,7 +26,7 @@ from .serving_cases import (
     times_of,
     vllm_of,
 )
-from .test_replicas import ROUTERS, Order, routed_of
+from .test_replicas import ROUTERS, Order, in_order, routed_of
 from .test_serving_scheduler import step_time
 
 LAYERS = st.lists(
@@ -58,18 +58,8 @@ def served(case: ServingCase, roles: Roles, *, plain: bool = True) -> tuple[Orde
     scheduler = vllm_of(case.settings)
     decide = decided_with(scheduler.rule()) if plain else None
     parts = (asked_of(case), room_of(case), scheduler, roles, times_of(case), decide)
-    fleet, order = Disaggregated(*parts), Order()
-    turns, ended = fleet.turns(), None
-    while True:
-        try:
-            number, state, start, _ = next(turns) if ended is None else turns.send(ended)
-        except StopIteration:
-            return order, fleet
-        step = int(state.numbers[STEPS]) - 1
-        low, high = state.steps[BEGIN, step : step + 2]
-        entries = [tuple(one) for one in state.log[:VERIFIES, low:high].T.tolist()]
-        order.append((number, int(state.steps[DECIDED, step]), entries))
-        ended = start + step_time(int(state.log[COUNT, low:high].sum()))
+    fleet = Disaggregated(*parts)
+    return in_order(fleet), fleet
 
 
 def judged(

@@ -57,14 +57,16 @@ def played(case: ServingCase, routed: Routed, *, plain: bool = True) -> tuple[Or
 
 def in_order(fleet: Fleet) -> Order:
     """All steps, as (replica, decided, entries)."""
-    order = Order()
+    order, made = Order(), list[tuple[int, int]]()
     turns, ended = fleet.turns(), None
     while True:
         try:
             number, state, start, _ = next(turns) if ended is None else turns.send(ended)
         except StopIteration:
+            assert fleet.order() == made
             return order
         step = int(state.numbers[STEPS]) - 1
+        made.append((number, step))
         low, high = state.steps[BEGIN, step : step + 2]
         entries = [tuple(one) for one in state.log[:VERIFIES, low:high].T.tolist()]
         order.append((number, int(state.steps[DECIDED, step]), entries))

@@ -272,32 +272,32 @@ def ahead_with(
     return decide_ahead
 
 
-def holds_with(turn: Callable[..., int]) -> Callable[..., int]:
+def follows_with(turn: Callable[..., int]) -> Callable[..., int]:
     """What finds what holds of steps that were decided ahead by ``turn``."""
 
-    def hold(
-        state: Any, knobs: Any, host: Any, times: Any, ahead: Any, pace: Any, told: Any
+    def follow(
+        state: Any, knobs: Any, host: Any, times: Any, ahead: Any, pace: Any, told: Any, span: Any
     ) -> int:
-        """How many of the steps from the last one of ``state`` on, that ended as ``pace`` says, are
-        as ``ahead``, a state of them all, has them; the step behind those is decided. ``told``
+        """Decide as ``state`` has it, whose last step has ended, what is due before the second of
+        ``span``, up to the first step that is not as ``ahead`` has it, a state of all that ended as
+        ``pace`` says. How many of these hold, of which the first of ``span`` did before. ``told``
         int64[2, steps]: when each starts at the earliest, and so long before the host works on it.
         """
-        steps = told.shape[1]
-        told[0, 0], told[1, 0] = host[START], host[TAKES]
-        for number in range(steps):
-            step = state.numbers[STEPS]
-            end_step(state, host, times, pace[ENDS, BACK + number])
-            while turn(state, knobs, host, times) == 0:
-                if is_over(host):
-                    return number + 1
-            if number + 1 == steps or host[START] != pace[STARTS, BACK + number + 1]:
-                return number + 1
-            if not is_same(state, ahead, step):
-                return number + 1
-            told[0, number + 1], told[1, number + 1] = host[START], host[TAKES]
-        return int(steps)
+        number, until = span
+        while host[DUE_NEXT] < until:
+            if turn(state, knobs, host, times) == 0:
+                continue
+            column = BACK + number
+            if number == told.shape[1] or host[START] != pace[STARTS, column]:
+                break
+            if not is_same(state, ahead, state.numbers[STEPS] - 1):
+                break
+            told[0, number], told[1, number] = host[START], host[TAKES]
+            end_step(state, host, times, pace[ENDS, column])
+            number += 1
+        return int(number)
 
-    return hold
+    return follow
 
 
 def learn_all(state: State, past: Past, first: int, number: int, pace: Any) -> None:

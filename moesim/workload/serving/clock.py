@@ -87,6 +87,10 @@ class Server:
 
             decide = compiled(self.rules, self.state, self.knobs)
         self._turn = turn_with(decide)
+        self.follows: Callable[[int], bool] | None = None
+        """Who has played steps ahead decides what is due before an instant, as long as it was
+        foreseen; whether a step is decided that was not.
+        """
 
     @property
     def due(self) -> int:
@@ -98,12 +102,16 @@ class Server:
         while self.state.numbers[SEEN] < self.host[SEES]:
             see_end(self.state)
 
-    def decide(self) -> tuple[State, int, int] | None:
+    def decide(self, until: int = 0) -> tuple[State, int, int] | None:
         """Decide the next step, as ``Steps`` has it; None: there is nothing, and what is ``due`` is
-        the next decision.
+        the next decision. What is foreseen, and due before ``until``, ends at once.
         """
         self.state = roomy(self.state, 1)
-        if not self._turn(self.state, self.knobs, self.host, self.times):
+        if self.follows is not None and self.due < until:
+            decided = self.follows(until)
+        else:
+            decided = bool(self._turn(self.state, self.knobs, self.host, self.times))
+        if not decided:
             return None
         return self.state, int(self.host[START]), int(self.host[TAKES])
 

@@ -144,8 +144,10 @@ class Disaggregated(Fleet):
 
     # what comes before decisions
 
-    def _uses(self, number: int) -> None:
-        """Its routers go by no experts."""
+    def _is_apart(self, number: int) -> bool:
+        """See ``Fleet``: only of those that decode, while none waits for blocks there."""
+        decodes = number - self._roles.prefill
+        return decodes >= 0 and not self._lines[decodes] and super()._is_apart(number)
 
     def _decides(self, number: int, now: int) -> None:
         server = self.servers[number]

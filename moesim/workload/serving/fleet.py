@@ -19,6 +19,7 @@ from moesim.workload.serving.pool import Pool
 from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.state import (
     BEGIN,
+    DECIDED,
     GIVES,
     HITS,
     NEVER,
@@ -92,8 +93,11 @@ class Fleet:
         ]
         heapify(self._coming)
         self._fresh = len(timed)
+        self._order: list[tuple[int, int, int, int]] = []
+        self._happened = 0
         self._after = np.full(asked.count, NONE)
         later = np.flatnonzero(asked.follows >= 0)
+        self._ends_tell = self.room.loop or bool(len(later))
         self._after[asked.follows[later]] = later
 
     def _alone(self) -> Asked:
@@ -111,17 +115,55 @@ class Fleet:
             if self._coming and self._coming[0][0] <= server.due:
                 self._tell(self._coming[0][0])
                 self._happens(*heappop(self._coming))
+                self._happened += 1
                 continue
             if server.due == NEVER:
                 return
             self._tell(server.due)
             self._decides(number, server.due)
-            if (told := server.decide()) is None:
+            if (told := self._decided(number)) is None:
                 continue
-            self._uses(number)
             ended = yield number, *told
             server.ended(ended)
             self._follow(number, told[1], ended)
+
+    def _decided(self, number: int) -> tuple[State, int, int] | None:
+        """What a replica decides, as ``Server.decide`` has it: until something may come from
+        elsewhere, or what its steps end in, if that matters, it is decided at once.
+        """
+        server, until = self.servers[number], self._until(number)
+        first, alone = int(server.state.numbers[STEPS]), server.due >= until
+        told = server.decide(until)
+        last = int(server.state.numbers[STEPS])
+        decided = server.state.steps[DECIDED, first:last].tolist()
+        self._order += [(now, self._happened, number, first + k) for k, now in enumerate(decided)]
+        self._happened += alone
+        ended = last - (told is not None)
+        if ended > first:
+            low, high = server.state.steps[BEGIN, [first, ended]]
+            np.add.at(self._given, *server.state.log[[WHO, GIVES], low:high])
+        return told
+
+    def _until(self, number: int) -> int:
+        """The instant up to which what a replica decides follows from its own steps, and nothing
+        else from these.
+        """
+        if not self._is_apart(number):
+            return 0
+        others = [one.due for k, one in enumerate(self.servers) if not self._is_apart(k)]
+        tells = [pool.tells_at for pool in self.pools]
+        return min(self._coming[0][0] if self._coming else NEVER, *others, *tells)
+
+    def _is_apart(self, number: int) -> bool:
+        """Whether nothing follows from when steps of a replica end."""
+        del number
+        return not self._ends_tell
+
+    def order(self) -> list[tuple[int, int]]:
+        """Replica and step of all steps in the order in which they were decided: at one instant
+        those of the first replicas first, but for what happened in between.
+        """
+        return [(number, step) for _, _, number, step in sorted(self._order)]
 
     def _tell(self, now: int) -> None:
         for pool in self.pools:
@@ -148,10 +190,6 @@ class Fleet:
     def sees(self, experts: Experts) -> None:
         """Its router may go by which of ``experts`` steps choose."""
         self.pools[0].sees(experts)
-
-    def _uses(self, number: int) -> None:
-        """A replica has decided a step."""
-        self.pools[0].used(number, entries_of(self.servers[number].state))
 
     def _decides(self, number: int, now: int) -> None:
         """Before a replica decides."""

@@ -24,7 +24,8 @@ from moesim.workload.serving.ahead import (
 )
 from moesim.workload.serving.clock import Server, roomy
 from moesim.workload.serving.cycles import must_end
-from moesim.workload.serving.host import LAG, is_over
+from moesim.workload.serving.host import LAG, TAKES, is_over
+from moesim.workload.serving.host import START as BEGINS
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     AHEAD,
@@ -35,6 +36,7 @@ from moesim.workload.serving.state import (
     ENTRIES,
     INPUT,
     LOOP,
+    NEVER,
     NEXT,
     OUTPUT,
     START,
@@ -111,15 +113,24 @@ class Foresight:
         the last GPU; of these when each starts at the earliest, and so long before the host works
         on it, int64[2, steps that hold].
         """
-        number, first = len(ends), self._play(ends)
-        told, server = np.empty((2, number), np.int64), self.server
-        asked = (server.times, self.ahead, self.pace, told)
-        held = int(self._compiled.hold(server.state, server.knobs, self._host, *asked))
-        self._learn(first, number, held)
+        first, told = self._play(ends), np.empty((2, len(ends)), np.int64)
+        told[:, 0] = self._host[[BEGINS, TAKES]]
+        self.server.ended(int(ends[0]))
+        held = self.follow(told, 1, NEVER)
+        self._learn(first, len(ends), held)
         for step in range(held if self.watch is not None else 0):
             assert self.watch is not None, "it sees steps"
             self.watch(self.state, first + step, int(ends[step]))
         return held, told[:, :held]
+
+    def follow(self, told: Ints, number: int, until: int) -> int:
+        """How many of the steps that have been played hold once those that are due before ``until``
+        are decided, up to the first that does not; so many do before. ``told`` int64[2, steps]: of
+        each when it starts at the earliest, and so long before the host works on it.
+        """
+        server, span = self.server, np.array([number, until])
+        asked = (server.times, self.ahead, self.pace, told, span)
+        return int(self._compiled.follow(server.state, server.knobs, self._host, *asked))
 
     def _play(self, ends: Ints) -> int:
         """The steps from the last one on, which this is, are played, and end so."""

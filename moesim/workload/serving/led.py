@@ -32,38 +32,47 @@ class Led:
         self._foresight: Foresight | None = None
         self._told: Queue[tuple[Ints, bool]] = Queue()
         self._ended: Queue[Ints | BaseException] = Queue()
-        self._ends: list[int] = []
-        self._those: list[Ints] = []
+        self._ends = np.zeros(0, np.int64)
+        self._steps, self._number = np.zeros((2, 0), np.int64), 0
 
     # who decides
 
     def end_of_last(self) -> int:
         """When the step that was decided last ends on the last GPU."""
-        if self._those and not self._is_foreseen():
+        if self._number and not self._is_foreseen():
             self.end(goes_on=True)
-        if not self._those:
+        if not self._number:
             self._ends = self._played()
-        self._those.append(self.server.host[[START, TAKES]])
-        return self._ends[len(self._those) - 1]
+            self._steps = np.empty((2, len(self._ends)), np.int64)
+        self._steps[:, self._number] = self.server.host[[START, TAKES]]
+        self._number += 1
+        return int(self._ends[self._number - 1])
 
     def end(self, *, goes_on: bool = False) -> None:
         """No more of what was played last holds; whether there is anything to play instead."""
-        self._told.put((np.array(self._those, np.int64).reshape(-1, 2).T, goes_on))
-        self._those = []
+        self._told.put((self._steps[:, : self._number], goes_on))
+        self._number = 0
 
     def _is_foreseen(self) -> bool:
-        number, foresight = len(self._those), self._foresight
+        number, foresight = self._number, self._foresight
         if number == len(self._ends) or foresight is None:
             return False
         start = foresight.pace[STARTS, BACK + number]
         return bool(start == self.server.host[START]) and foresight.has_last()
 
-    def _played(self) -> list[int]:
+    def _follow(self, until: int) -> bool:
+        """See ``Server.follows``."""
+        assert self._foresight is not None, "steps are foreseen"
+        first, number = int(self.server.state.numbers[STEPS]), self._number
+        steps = self._steps if number else self._steps[:, :0]
+        self._number = self._foresight.follow(steps, number, until)
+        return int(self.server.state.numbers[STEPS]) - first > self._number - number
+
+    def _played(self) -> Ints:
         ended = self._ended.get()
         if isinstance(ended, BaseException):
             raise ended
-        ends: list[int] = ended.tolist()
-        return ends
+        return ended
 
     # the engine
 
@@ -90,7 +99,7 @@ class Led:
 
     def foresight(self) -> Foresight:
         """What decides steps ahead as if nothing more came."""
-        self._foresight = _OfLed(self)
+        self._foresight, self.server.follows = _OfLed(self), self._follow
         return self._foresight
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from moesim.runtime.compiled import inlined, record, specialised, types
 from moesim.workload.serving import ahead, steps
-from moesim.workload.serving.ahead import Past, ahead_with, holds_with, is_same, learn_all
+from moesim.workload.serving.ahead import Past, ahead_with, follows_with, is_same, learn_all
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.cycles import never_ends
 from moesim.workload.serving.host import HostTimes, turn_with
@@ -64,10 +64,10 @@ def compiled(rules: Rules, state: State, knobs: Any) -> Any:
 
 
 class Ahead(NamedTuple):
-    """What ``ahead_with`` and ``holds_with`` make of rules, ``learn_all`` and ``is_same``."""
+    """What ``ahead_with`` and ``follows_with`` make of rules, ``learn_all`` and ``is_same``."""
 
     decide: Any
-    hold: Any
+    follow: Any
     learn: Any
     is_same: Any
 
@@ -78,11 +78,11 @@ def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> A
     past = record(Past, types.int64[:, :, ::1], types.float64[:, :, ::1], table, CHOSEN)
     one, given = _of(state), (_of(state), _of(knobs), flat, _of(times))
     decides = types.int64(*given, past, table, types.int64)
-    holds = types.int64(*given, one, table, table)
+    follows = types.int64(*given, one, table, table, flat)
     learns = types.void(one, past, types.int64, types.int64, table)
     return Ahead(
         _made(_ahead_by, decides, rules, knobs),
-        _made(_holds_by, holds, rules, knobs),
+        _made(_follows_by, follows, rules, knobs),
         _made(_learns, learns, (), ()),
         _made(_tells_apart, types.boolean(one, one, types.int64), (), ()),
     )
@@ -108,8 +108,8 @@ def _ahead_by(*rules: Rule) -> Callable[..., int]:
     return ahead_with(inlined(turn_with(inlined(decided_with(*rules)))), reach_of)
 
 
-def _holds_by(*rules: Rule) -> Callable[..., int]:
-    return holds_with(inlined(turn_with(inlined(decided_with(*rules)))))
+def _follows_by(*rules: Rule) -> Callable[..., int]:
+    return follows_with(inlined(turn_with(inlined(decided_with(*rules)))))
 
 
 def _learns() -> Callable[..., None]:

@@ -12,7 +12,7 @@ from moesim.workload.schedule import Ints
 from moesim.workload.serving.blocks import hits_of
 from moesim.workload.serving.clock import Server
 from moesim.workload.serving.recent_experts import Experts, RecentExperts
-from moesim.workload.serving.state import BLOCK_SIZE, NEXT, NONE, QUEUED, RANK, RUN, WAIT
+from moesim.workload.serving.state import BLOCK_SIZE, NEVER, NEXT, NONE, QUEUED, RANK, RUN, WAIT
 
 
 class Pool:
@@ -34,17 +34,19 @@ class Pool:
         if self._router.reads_experts:
             self._recent = RecentExperts(experts, len(self.servers))
 
-    def used(self, number: int, entries: Ints) -> None:
-        """``entries`` of the log are a step of server ``number``."""
-        if self._recent is not None:
-            self._recent.used(number, entries)
+    @property
+    def tells_at(self) -> int:
+        """When they tell next what they have, NEVER where they do whenever one is asked for."""
+        return self._told_until if round(self._router.stats_interval) else NEVER
 
     def tell(self, now: int) -> None:
         """They tell what they have, if it is time, before what happens ``now``."""
         interval = round(self._router.stats_interval)
-        if interval and now < self._told_until:
-            return
-        self._told_until = (now // interval + 1) * interval if interval else 0
+        if interval and now >= self._told_until:
+            self._told_until = (now // interval + 1) * interval
+            self._look()
+
+    def _look(self) -> None:
         for number, server in enumerate(self.servers):
             state = server.state
             queued = state.numbers[QUEUED] - state.numbers[NEXT] + self.coming[number]
@@ -54,6 +56,8 @@ class Pool:
         """Where ``request`` goes; ``before``: where the one before it in its session went, NONE
         without.
         """
+        if self.tells_at == NEVER:
+            self._look()
         seen = Seen(
             number=self._number,
             waiting=self._told[0].copy(),
@@ -73,6 +77,8 @@ class Pool:
     def _overlap(self, request: int) -> Ints | None:
         if self._recent is None:
             return None
+        for number, server in enumerate(self.servers):
+            self._recent.see(number, server.state)
         return self._recent.overlap(request, self.servers[0].state)
 
     def _cached(self, request: int) -> Ints:
