@@ -74,7 +74,7 @@ def fit_line(fit: Fit) -> str:
 
 def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     """What fits on the GPUs, which a server may not take all of."""
-    share, flag = Served().gpu_memory_utilization, MEMORY_SHARES.get(fit.program)
+    share, flag = _share(fit.program), MEMORY_SHARES.get(fit.program)
     if flag is None or memory.needed <= share * memory.limit:
         return f"Fits: {sizes}."
     taken = f"of which {fit.program} takes {100 * share:.0f} % by default ({flag}), so that it does"
@@ -84,11 +84,17 @@ def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     )
 
 
+def _share(program: str) -> float:
+    """Of a GPU's memory what ``program`` takes by default."""
+    return Served().gpu_memory_utilization if program in MEMORY_SHARES else 1.0
+
+
 def _without_host(fit: Fit) -> str:
     """What GPUs an engine needs that has all experts on them."""
     memory = fit.room.memory
     assert memory is not None, "a room that was measured"
     least = memory.needed if fit.least is None else fit.least
+    least = int(least / _share(fit.program))
     count = -(-least * memory.gpus // memory.limit)
     larger = f"{counted(memory.gpus, 'GPU')} with {_gb(least)}{' each' * (memory.gpus > 1)}"
     return f"With all experts on GPUs it takes {larger}, or {max(count, 2)} of these at least."

@@ -220,8 +220,8 @@ def test_llama_cpp_is_told_whose_formats_are_priced() -> None:
 @pytest.mark.parametrize(
     ("gpus", "least", "told"),
     [
-        (1, None, "1 GPU with 20.2 GB, or 2 of these at least."),
-        (2, 18_000_000_000, "2 GPUs with 18 GB each, or 3 of these at least."),
+        (1, None, "1 GPU with 22.4 GB, or 2 of these at least."),
+        (2, 18_000_000_000, "2 GPUs with 20 GB each, or 4 of these at least."),
     ],
 )
 def test_a_server_is_told_the_gpus_that_it_needs(gpus: int, least: int | None, told: str) -> None:
