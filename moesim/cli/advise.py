@@ -129,14 +129,14 @@ def advise(
             )
     except KeyboardInterrupt:
         fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
-    show_page(advice.folder, report=report, stderr=as_json)
     if as_json:
+        show_page(advice.folder, report=report, stderr=True)
         typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)
         return
     if question is not None:
-        _print_answer(advice)
+        _print_answer(advice, report=report)
         return
-    _print(advice)
+    _print(advice, report=report)
     again = [f"{path}={value}" for path, value in advice.again.items()]
     options = " ".join(f"--set '{text}'" for text in (*(overrides or ()), *again))
     typer.echo(f"again:  moesim run {about} {options}")
@@ -174,19 +174,20 @@ def _say_to(*, as_json: bool) -> Any:
     return say
 
 
-def _print_answer(advice: Advice) -> None:
+def _print_answer(advice: Advice, *, report: bool) -> None:
     from moesim.report.advice.answer import answered, command_lines
 
     console = terminal()
     for part in answered(advice):
         console.print(part)
     typer.echo(f"figure: {advice.folder / 'advice.png'}")
+    show_page(advice.folder, report=report)
     for line in command_lines(advice):
         typer.echo(line)
     typer.echo(f"again:  moesim run {advice.file}")
 
 
-def _print(advice: Advice) -> None:
+def _print(advice: Advice, *, report: bool) -> None:
     from moesim.report.advice.tables import rendered
 
     console = terminal()
@@ -196,3 +197,4 @@ def _print(advice: Advice) -> None:
     typer.echo(
         f"figure: {folder / 'advice.png'}\nruns:   {folder / 'choices'}, {folder / 'upgrades'}"
     )
+    show_page(folder, report=report)
