@@ -218,8 +218,6 @@ def most_bytes(case: Case, memory: Memory, hardware: HardwareProfile) -> int:
     """
     assert case.serving is not None, "requests are served"
     assert case.kv_pool is not None, "requests are served"
-    if memory.kv.kind != "auto":
-        return hardware.memory_bytes - hardware.context_bytes
     empty = replace(case, kv_pool=replace(case.kv_pool, blocks=0))
     held = served_pass(empty, residences_of(case))
     left = _left(held, memory.gpu_memory_utilization, hardware, case.serving.scheduler)

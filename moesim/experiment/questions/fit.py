@@ -60,7 +60,9 @@ def largest_fit(
     lengths = _lengths(experiment, built, contexts)
     slots = _largest(lambda n: _with_slots(built, n, lengths), local, built)
     longest = longest_context(built) if built.case.serving is None else lengths.context
-    batch = _largest(lambda n: fullest_passes(built, n, lengths), _most_at_once(built), built)
+    batch = _largest(
+        lambda n: fullest_passes(built, n, lengths), _most_at_once(built, lengths), built
+    )
     return {
         "fits": whole.out_of_memory is None,
         "reason": whole.out_of_memory,
@@ -81,10 +83,12 @@ def largest_fit(
 
 
 def _within_share(experiment: Experiment, built: Built) -> Built:
-    """``built`` with no more of a GPU's memory than the engine takes."""
-    if built.case.serving is None:
-        return built
+    """``built`` with no more of a GPU's memory than the engine takes; as it is where the room for
+    keys and values is written.
+    """
     memory = experiment.memory or ServedMemory()
+    if built.case.serving is None or memory.kv.kind != "auto":
+        return built
     return replace(built, most_bytes=most_bytes(built.case, memory, built.hardware))
 
 
@@ -95,12 +99,14 @@ def _lengths(experiment: Experiment, built: Built, contexts: Sequence[int] | Non
     return replace(lengths, context=max(contexts)) if served and contexts else lengths
 
 
-def _most_at_once(built: Built) -> int:
-    """The most requests in flight that there may be."""
-    case = built.case
-    if case.serving is None or case.kv_pool is None:
+def _most_at_once(built: Built, lengths: Lengths) -> int:
+    """The most requests in flight that there may be, as long as ``lengths`` say."""
+    case, pool = built.case, built.case.kv_pool
+    if case.serving is None or pool is None:
         return LARGEST_BATCH
-    return min(LARGEST_BATCH, case.kv_pool.seats * case.serving.room.ranks)
+    fixed, each = built.most_bytes is None, -(-lengths.context // pool.block_size)
+    most = min(pool.seats, pool.blocks // each) if fixed else pool.seats
+    return min(LARGEST_BATCH, most * case.serving.room.ranks)
 
 
 def _in_flight(experiment: Experiment, built: Built) -> int:
@@ -154,7 +160,7 @@ def memory_by_batch(built: Built, largest: int, lengths: Lengths) -> Iterator[di
     gpus = built.case.gpus
     powers = [gpus << n for n in range((LARGEST_BATCH // gpus).bit_length())]
     below = [batch for batch in powers if batch < largest]
-    above = [batch for batch in powers if largest < batch <= _most_at_once(built)][:1]
+    above = [batch for batch in powers if largest < batch <= _most_at_once(built, lengths)][:1]
     for batch in (*below, *([largest] if largest else []), *above):
         step = fullest_passes(built, batch, lengths)
         fits = step.overflow(built.limit_bytes, built.hardware.host_memory_bytes) is None

@@ -73,16 +73,19 @@ def decode_step(
     the fullest pass beside so many blocks.
     """
     if built.case.serving is not None:
-        return _served(built.case, residences, batch, context)
+        return _served(built, residences, batch, context)
     requests = _requests(built.case, batch)
     return _footprint(built.case, residences, requests, requests, context, Phase.DECODE)
 
 
-def _served(case: Case, residences: tuple[Residence, ...], batch: int, context: int) -> Footprint:
-    assert case.kv_pool is not None, "requests are served"
+def _served(built: Built, residences: tuple[Residence, ...], batch: int, context: int) -> Footprint:
+    """``built`` without ``most_bytes`` has as many blocks as are written, whatever they are for."""
+    case, pool = built.case, built.case.kv_pool
+    assert pool is not None, "requests are served"
     assert case.serving is not None, "requests are served"
-    blocks = -(-context // case.kv_pool.block_size) * -(-batch // case.serving.room.ranks)
-    return served_pass(replace(case, kv_pool=replace(case.kv_pool, blocks=blocks)), residences)
+    blocks = -(-context // pool.block_size) * -(-batch // case.serving.room.ranks)
+    blocks = max(blocks, pool.blocks) if built.most_bytes is None else blocks
+    return served_pass(replace(case, kv_pool=replace(pool, blocks=blocks)), residences)
 
 
 def _pass(

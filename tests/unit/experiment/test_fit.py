@@ -104,6 +104,20 @@ def test_what_is_in_storage_takes_no_host_memory():
     assert answer["slots_by_context"][0]["cpu_layers"] is not None
 
 
+def test_blocks_that_are_written_stay_whatever_fits():
+    """``chunk_of_prompts`` has 1,200 blocks; with one slot more its run has no memory."""
+    file = "experiments/chunk_of_prompts.yaml"
+    few = ["workload.requests=2", "workload.lengths.output_len=2"]
+    slots = largest_fit(load_experiment(file, few).experiment, None, [1])["largest_slots"]
+    fits = [
+        build(load_experiment(file, [*few, f"experts.capacity={n} slots/layer"]).experiment)
+        for n in (slots, slots + 1)
+    ]
+    assert [one.out_of_memory is None for one in fits] == [True, False]
+    blocks = [*few, "memory.kv=600 blocks"]  # 8,194 tokens are 513 of them
+    assert largest_fit(load_experiment(file, blocks).experiment, None, [1])["largest_batch"] == 1
+
+
 def test_no_more_requests_are_served_than_there_are_seats():
     source = {**BASE, "hardware": "dgx-h100", "experts": {"capacity": "all"}}
     scheduler = {"kind": "vllm", "max_num_seqs": 12}
