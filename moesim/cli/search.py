@@ -75,6 +75,7 @@ def search(
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import of_inputs
     from moesim.report.sweep.search import content, files, sentence, table
+    from moesim.report.sweep.search_range import trust_of
 
     try:
         found, folder = search_of(
@@ -95,6 +96,8 @@ def search(
         return
     terminal().print(table(found))
     typer.echo(sentence(found))
+    for line in trust_of(found):
+        typer.echo(line)
     for path in files(folder):
         typer.echo(path)
     show_page(folder, report=report)

@@ -20,8 +20,8 @@ MOST_STEPS, MOST_TOKENS = 1 << 15, 1 << 20
 @dataclass(frozen=True)
 class Probe:
     """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``.
-    ``every``: all that its summary says but how long the simulation took; ``reason``: why it could
-    not run.
+    ``every``: all that its summary says but how long the simulation took; ``prices``: by metric the
+    ends of its interval by prices, where it has one; ``reason``: why it could not run.
     """
 
     value: float
@@ -31,6 +31,7 @@ class Probe:
     broke: tuple[Limit, ...]
     every: Mapping[str, Any] = field(default_factory=dict, repr=False)
     reason: str = ""
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
 
     @property
     def passed(self) -> bool:

@@ -48,7 +48,8 @@ def search(
     find, but above, where what it breaks is broken by less.
 
     ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
-    says by how much. ``told`` is given what is known after every run. Values are in the unit that
+    says by how much, and the answer's is played again where its range by prices takes that.
+    ``told`` is given what is known after every run. Values are in the unit that
     the experiment's own is ``written`` in. Random draws are the same in all runs. It takes limits
     to be broken from some value on, and a value that cannot run to break all. Raises InputError for
     a path without a number, for a metric that a run does not have, and where the experiment's own
@@ -81,6 +82,11 @@ def search(
         ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
     if (broken := found().first_broken) is not None and broken.status == CUT:
         probe(broken.value, whole_run=True)
+    answer = found().best or found().first_broken
+    if answer is not None and answer.status == "ok" and base.serving != experiment.serving:
+        again = base.model_copy(update={"serving": experiment.serving})
+        prices = _probe(again, path, limits, answer.value, write, cut=False).prices
+        probes[answer.value] = replace(answer, prices=prices)
     return found()
 
 
@@ -223,7 +229,15 @@ def _probe(
     numbers = {one.metric: _number(summary, one.metric) for one in limits}
     broke = tuple(one for one in limits if not one.holds(numbers[one.metric]))
     every = {key: said for key, said in flatten(summary) if key != "engine_wall_s"}
-    return Probe(value, text, str(summary["status"]), numbers, broke, every)
+    ends = {one.metric: _by_prices(every, one.metric) for one in limits}
+    prices = {metric: both for metric, both in ends.items() if both is not None}
+    return Probe(value, text, str(summary["status"]), numbers, broke, every, prices=prices)
+
+
+def _by_prices(every: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+    """The ends of the metric's interval by prices, if there is one."""
+    low, high = (every.get(f"price_interval.{metric}.{end}") for end in ("low", "high"))
+    return None if low is None or high is None else (float(low), float(high))
 
 
 class _CannotRunError(Exception):

@@ -18,6 +18,7 @@ from moesim.report.amounts import number
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.report.page.parts import experiment_text
 from moesim.report.page.told import Told, ToldTable, write_told
+from moesim.report.sweep.search_range import trust_of
 from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
 from moesim.results.result import plain_experiment, setting_in_words
@@ -53,6 +54,7 @@ def content(found: Found) -> dict[str, Any]:
         "vary": found.path,
         "limits": [str(one) for one in found.limits],
         "answer": sentence(found),
+        "trust": trust_of(found),
         **{name: None if one is None else one.text for name, one in ends.items()},
         "probes": frame(found).to_dict("records"),
     }
@@ -176,6 +178,7 @@ def write_search(found: Found, folder: Path, experiment: Experiment) -> list[Pat
             title="Runs", file=CSV, best=found.probes.index(found.best) if found.best else None
         ),
         figures={path.name: limits for path in files if path.suffix == ".svg"},
+        trust=trust_of(found),
         experiment=experiment_text(plain),
     )
     return [*files, write_told(told, folder)]

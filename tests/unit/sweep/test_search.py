@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
-from moesim.report.sweep.search import sentence
+from moesim.report.sweep.search import content, sentence
 from moesim.sweep import probes
 from moesim.sweep.limit import Limit
 from moesim.sweep.probes import Found
@@ -74,6 +75,49 @@ def test_a_number_with_a_unit_is_found_to_two_percent(tmp_path: Path) -> None:
         assert found.first_broken.text.endswith(" requests/s")
     else:
         assert sentence(found).startswith(("Up to ", "No "))
+
+
+def test_an_answer_has_its_range_by_prices(tmp_path: Path) -> None:
+    """From the value that keeps the limit if all is as dear as may be to the one that breaks it if
+    all is as cheap.
+    """
+    bound = (speed(5) + speed(6)) / 2
+    found, folder = moesim.search(TINY, BATCH, [f"mean_tpot_ms<={bound}"], out=tmp_path / "out")
+    assert found.best is not None
+    low, high = found.best.prices["mean_tpot_ms"]
+    assert low < bound < high
+    kept = [one.text for one in found.probes if one.prices["mean_tpot_ms"][1] <= bound]
+    lost = [one.text for one in found.probes if one.prices["mean_tpot_ms"][0] > bound]
+    at, between, *rest = content(found)["trust"]
+    assert at.startswith(f"prices: at 5 mean_tpot_ms is {found.best.numbers['mean_tpot_ms']:.4g}, ")
+    assert f" {kept[-1] if kept else 'less than 2, the least,'} to " in between
+    assert f" to {lost[0] if lost else 'more than 8, the most'}, of what was tried" in between
+    assert any("off by" in line for line in rest)
+    assert json.loads((folder / "report.json").read_text())["trust"] == [at, between, *rest]
+
+
+def test_the_answer_is_played_again_where_its_range_takes_that(tmp_path: Path) -> None:
+    """Requests that come by the clock: only it has one, and no other run is longer for it."""
+    workload = {
+        "requests": 24,
+        "arrivals": {"kind": "poisson", "request_rate": "400 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 20, "output_len": 20},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": {"kind": "vllm"}},
+    }
+    served = {**TINY, "workload": workload}
+    path = "workload.arrivals.request_rate"
+    found, _ = moesim.search(served, path, ["p99_ttft_ms<=4"], out=tmp_path / "out")
+    assert found.best is not None
+    assert [one.value for one in found.probes if one.prices] == [found.best.value]
+    low, high = found.best.prices["p99_ttft_ms"]
+    value = found.best.numbers["p99_ttft_ms"]
+    assert value is not None
+    assert low < value < high
+    assert "may be anything" not in "".join(content(found)["trust"])
+    never = {**served, "serving": {"price_interval": "never"}}
+    found, _ = moesim.search(never, path, ["p99_ttft_ms<=4"], out=tmp_path / "never")
+    assert not any(one.prices for one in found.probes)
 
 
 @pytest.mark.parametrize("own", ["0.5 requests/s", "30 requests/min", "1800 requests/h"])
