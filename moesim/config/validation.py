@@ -15,6 +15,7 @@ from moesim.config.sentences import sentence
 from moesim.config.shape import Shape, locate
 
 Model = TypeVar("Model", bound=BaseModel)
+UNKNOWN_KEY = "is not a known key"
 DEEPEST, MOST_HOMES = 4, 2
 """Keys of a path to a key that is meant, and such paths: more of them say nothing."""
 
@@ -57,7 +58,7 @@ def _problem(document: Document, model: type[BaseModel], error: ErrorDetails) ->
             known = nearest(str(path[-1]), parent.fields if parent else ())
             homes = _homes(Shape(model), path)
             elsewhere = f" here, but {homes} is" if homes else ""
-            what = f"is not a known key{elsewhere}; {known}"
+            what = f"{UNKNOWN_KEY}{elsewhere}; {known}"
             return document.key_mark(path).problem(path, what)
         case "missing":
             return document.problem(path, _missing(shape))

@@ -13,6 +13,7 @@ from typing import Any
 from moesim.config.capacity import BLOCKS, SLOTS
 from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import split
+from moesim.config.validation import UNKNOWN_KEY
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment, Serving
 from moesim.metrics.service_level import NO_SERVICE
@@ -183,11 +184,22 @@ def _value(
         if amount > 0:
             whole = unit in _WHOLE and amount.denominator == 1
             return float(amount), lambda number: f"{number:.6g} {unit}".strip(), whole
+    _check_known(experiment, path)
     what = "has no number above 0 to begin with; set one in the experiment, or with --set"
     if nothing and nothing != path:
         what = f"has no number to begin with: '{nothing}' is null; set it in the experiment, or"
         what += f" a number with --set {path}=1"
     raise InputError([Problem("--vary", path, what)])
+
+
+def _check_known(experiment: Experiment, path: str) -> None:
+    """An InputError where an experiment has no such key."""
+    try:
+        with_settings(experiment, {path: "1"})
+    except InputError as error:
+        problem = error.problems[0]
+        if problem.path == path and UNKNOWN_KEY in problem.what:
+            raise InputError([Problem("--vary", path, problem.what)]) from None
 
 
 def _amount(value: Any) -> tuple[Fraction, str]:

@@ -154,7 +154,8 @@ def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
         (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of this run"),
         ("workload.phase", "p99_tpot_ms<=3", "--vary: workload.phase: has no number above 0"),
         ("seed", "p99_tpot_ms<=3", "--vary: seed: is no amount: another one is other luck"),
-        ("workload.batch", "p99_tpot_ms<=3", "--vary: workload.batch: has no number above 0"),
+        ("workload.batch", "p99_tpot_ms<=3", "--vary: workload.batch: is not a known key; allowed"),
+        ("workload.context", "p99_tpot_ms<=3", "--vary: workload.context: has no number above 0"),
     ],
 )
 def test_bad_questions_are_one_line(path: str, limit: str, told: str, tmp_path: Path) -> None:
