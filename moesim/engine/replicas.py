@@ -31,12 +31,14 @@ class _Replica:
         serving = replace(case.serving, led=self._led)
         self.case, self.play = replace(case, serving=serving, scheduler=serving.passes), play
         self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
         self._thread: Thread | None = None
 
     def _run(self) -> None:
         try:
             self.outcome = self.play(self.case)
-        except BaseException as error:  # noqa: BLE001 (raised again by who waits)
+        except BaseException as error:  # noqa: BLE001 (raised again by who waits, or has ended)
+            self.error = error
             self._led.fail(error)
 
     def end_of_last(self) -> int:
@@ -75,6 +77,9 @@ def play_replicas(
     finally:
         for one in replicas:
             one.end()
+    for one in replicas:  # its last steps may be known before it has counted them
+        if one.error is not None:
+            raise one.error
     turns = fleet.order()
     if not turns:
         raise InputError(nothing_served(fleet.servers[-1].state, serving.room.longest))

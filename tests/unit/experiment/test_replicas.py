@@ -9,6 +9,11 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.engine.outcome import Outcome
+from moesim.engine.replay.run import run_replay
+from moesim.engine.replicas import play_replicas
+from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.warnings import lone_routers
 from moesim.experiment.running.run import simulate
@@ -93,6 +98,18 @@ def test_a_replica_may_have_nothing_to_do():
     """All requests come far apart: the first replica has them all, since none has any then."""
     rare = {"kind": "gamma", "request_rate": "1 requests/s", "burstiness": 50}
     assert set(run(rare).requests.replica) == {0}
+
+
+def test_an_error_behind_the_last_step_ends_the_run():
+    """A replica that fails as it counts would else be one that had nothing to do."""
+    case = build(experiment_of(POISSON, serving={"replicas": 2, "router": ROUTER})).case
+
+    def play(case: Case) -> Outcome:
+        run_replay(case)
+        raise InputError("counted wrongly")
+
+    with pytest.raises(InputError, match="counted wrongly"):
+        play_replicas(case, play)
 
 
 def test_a_sweep_over_replicas(tmp_path):
