@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moesim.experiment.building.execution import NOTHING, Chosen, execution_of
-from moesim.experiment.building.host_memory import ChosenPath, path_of
+from moesim.experiment.building.storage_path import ChosenPath, path_of
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.experiment import Experiment
 

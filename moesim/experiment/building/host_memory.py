@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.residency.host_window import fixed_layers
+from moesim.experiment.building.storage_path import path_of
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.reached import SYSTEM_BYTES
-from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
 from moesim.memory.footprint import Footprint
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER, CachePolicy
 from moesim.memory.policy_reads import reads_of
 from moesim.memory.room import goes_by_bytes
-
-
-class ChosenPath(NamedTuple):
-    """How experts come from storage, and why so."""
-
-    path: Literal["direct", "mmap"]
-    reason: str
-
-
-def path_of(room: HostMemory, software: SoftwareProfile, hardware: HardwareProfile) -> ChosenPath:
-    """What ``room`` says, or what ``software`` does with this drive."""
-    if room.path != "auto":
-        return ChosenPath(room.path, "as written")
-    drive = hardware.host.storage
-    if not software.mapped:
-        return ChosenPath("direct", "it reads")
-    if drive is None or drive.mapped_bandwidth is None:
-        return ChosenPath("direct", "it maps its file, but page faults of this drive are unknown")
-    return ChosenPath("mmap", "it maps its file")
 
 
 def host_cache_of(
