@@ -14,6 +14,7 @@ from moesim.config.counted import counted
 from moesim.config.errors import writing
 from moesim.config.files import write_whole
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.price_errors import CONFIDENCE
 from moesim.report.amounts import number
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.report.page.parts import experiment_text
@@ -206,6 +207,9 @@ def write_figure(found: Found, folder: Path) -> Sequence[Path]:
                 at = [n for n, one in enumerate(ran) if one.passed == passed]
                 axes.scatter([x[n] for n in at], [y[n] for n in at], facecolor=face,
                              edgecolor=COLOURS[0], zorder=3, s=26)  # fmt: skip
+            for one in ran:
+                if (ends := one.prices.get(limit.metric)) is not None:
+                    axes.vlines(one.value, *ends, color=COLOURS[0], linewidth=1, alpha=0.5)
             axes.axhline(limit.bound, color="#777777", linestyle=(0, (4, 2)), linewidth=1)
             if found.probes[-1].value > FEW_DOUBLINGS * found.probes[0].value:
                 axes.set_xscale("log", base=2)
@@ -213,7 +217,10 @@ def write_figure(found: Found, folder: Path) -> Sequence[Path]:
             axes.set_ylabel(limit.metric)
             axes.set_title(str(limit))
         unit = found.probes[0].text.partition(" ")[2]
-        told = ", ".join(filter(None, (unit, "filled: keeps all limits")))
+        bars = (
+            f"bars: {CONFIDENCE:.0%} by prices" if any(one.prices for one in found.probes) else ""
+        )
+        told = ", ".join(filter(None, (unit, "filled: keeps all limits", bars)))
         areas[-1].set_xlabel(f"{last_word(found.path).capitalize()} ({told})")
         paths = [folder / f"{FIGURE}.{suffix}" for suffix in SUFFIXES]
         for path in paths:
