@@ -57,15 +57,15 @@ def load_experiment(
 ) -> Resolved:
     """The experiment in the YAML file or dict ``source``, with ``overrides`` (``PATH=VALUE``).
 
-    ``alone``: without the points of its sweep, which are not looked at, for what never runs them.
+    ``alone``: without the points of its sweep, for what never runs them; its axes are looked at.
     Raises an InputError with all mistakes, sorted by line.
     """
     check_list("overrides", overrides)
     document, folders = _opened(source)
     document, problems = _overridden(document, overrides)
     experiment, findings = assess(document, folders)
-    axes, axis_problems = ([], []) if alone else read_axes(document)
-    points, point_problems = assess_points(document, axes, folders, findings)
+    axes, axis_problems = read_axes(document)
+    points, point_problems = assess_points(document, [] if alone else axes, folders, findings)
     problems += [finding.problem for finding in findings] + axis_problems + point_problems
     if experiment is None or problems:
         raise InputError(in_order(problems))

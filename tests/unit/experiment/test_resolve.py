@@ -174,3 +174,13 @@ def test_a_repaired_file_is_read_again(required, folder):
         load_experiment(given)
     model.write_text((CARDS / "gpt-oss-20b.json").read_text(encoding="utf-8"), encoding="utf-8")
     assert load_experiment(given).experiment.model == "config.json"
+
+
+def test_axes_are_looked_at_where_their_points_are_not(file):
+    """A run of a file with a sweep tells a wrong axis, as a check does."""
+    file.write_text(TEXT + "sweep: {experts.capacity: [all, none], experts.polcy.kind: [lru]}\n")
+    with pytest.raises(InputError, match=r":7:\d+: sweep.experts.polcy.kind: there is no key"):
+        load_experiment(file, alone=True)
+    file.write_text(TEXT + "sweep: {experts.capacity: [all, nothing]}\n")
+    resolved = load_experiment(file, alone=True)
+    assert resolved.points == [({}, resolved.experiment)]
