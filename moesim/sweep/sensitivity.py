@@ -232,9 +232,8 @@ def _keys(
     base: Experiment, summary: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, int, Callable[[int], str]]]:
     slots, misses = summary.get("slots_per_layer"), summary.get("misses")
-    if (
-        slots and misses and slots < (summary.get("local_experts") or 0)
-    ):  # some layers have them all
+    local = summary.get("local_experts") or 0
+    if slots and misses and slots < local:  # else layers with slots have all experts
         yield "expert slots a layer", "experts.capacity", int(slots), "{} slots/layer".format
     batching = base.workload.batching
     if not batching.serves:

@@ -35,12 +35,12 @@ def host_cache_of(
     experts = [case.slices * layer.moe.experts for layer in case.model.moe_layers if layer.moe]
     of_all = int(experts @ case.stored.sum(axis=1))
     sizes, number = case.stored.ravel().tolist(), sum(experts) * case.stored.shape[1]
+    mapped = path_of(room, case.software, hardware).path == "mmap"
     if hardware.unified:
         if not case.slots.all():
             what = "experts on the CPU would have slots of their own in the one memory"
             raise InputError(f"experts.on_cpu: {what}; leave it out")
         _check(hardware, of_all)
-        mapped = path_of(room, case.software, hardware).path == "mmap"
         return HostCache(0, room.policy, room.reads, mapped, in_place=True)
     left, limit = hardware.host_memory_bytes - without.host, None
     slots = _slots(room, max(sizes), number, left)
@@ -52,7 +52,6 @@ def host_cache_of(
     _check_policy(case, room)
     _check(hardware, of_all)
     chunk = None if room.chunk is None else int(room.chunk)
-    mapped = path_of(room, case.software, hardware).path == "mmap"
     how = (room.policy, room.reads, mapped, chunk)
     cache = HostCache(slots, *how, limit=limit, layers_ahead=room.layers_ahead)
     if cache.rooms and fixed_layers(cache, case) < 0:

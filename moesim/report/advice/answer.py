@@ -77,7 +77,7 @@ def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     share, flag = _share(fit.program), MEMORY_SHARES.get(fit.program)
     if flag is None or memory.needed <= share * memory.limit:
         return f"Fits: {sizes}."
-    taken = f"of which {fit.program} takes {100 * share:.0f} % by default ({flag}), so that it does"
+    taken = f"of which {fit.program} is taken to use {100 * share:.0f} % ({flag}), so that it does"
     taken += " not load"
     return (
         f"Fits hardly: {sizes}, {taken}; take one GPU more, fewer bits a weight, or less context."
@@ -85,7 +85,9 @@ def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
 
 
 def _share(program: str) -> float:
-    """Of a GPU's memory what ``program`` takes by default."""
+    """Of a GPU's memory what ``program`` takes in a run that does not say: vLLM's default, which
+    also stands for SGLang's, whose own depends on the card.
+    """
     return Served().gpu_memory_utilization if program in MEMORY_SHARES else 1.0
 
 

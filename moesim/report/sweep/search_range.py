@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from moesim.report.amounts import number, percent
 from moesim.report.run.trust import sweep_trust
 from moesim.sweep.limit import Limit
-from moesim.sweep.probes import Found, Probe
+from moesim.sweep.probes import CUT, Found, Probe
 from moesim.sweep.words import last_word
 
 
@@ -18,11 +20,9 @@ def trust_of(found: Found) -> list[str]:
     answer = found.best or found.first_broken
     if answer is None or answer.status != "ok":
         return []
-    ranged = [one for one in found.limits if one.metric in answer.prices]
-    lines = [_at(answer, one) for one in ranged]
-    known = [one for one in found.probes if one.prices]
-    if ranged and len(known) > 1:
-        lines.append(_between(found, known, ranged))
+    lines = [_at(answer, one) for one in found.limits if one.metric in answer.prices]
+    if sum(bool(one.prices) for one in found.probes) > 1:
+        lines.append(between(found))
     return [*lines, *sweep_trust(pd.DataFrame([answer.every]))]
 
 
@@ -34,18 +34,25 @@ def _at(answer: Probe, limit: Limit) -> str:
     return f"prices: at {answer.text} {limit.metric} is {value}, and may be {ends} ({sure})"
 
 
-def _between(found: Found, known: list[Probe], limits: list[Limit]) -> str:
-    """The largest value that keeps ``limits`` at the hard end of their ranges, and the least above
+def between(found: Found) -> str:
+    """The largest value that keeps all limits at the hard ends of their ranges, and the least above
     it that breaks one at the easy end.
     """
-    kept = [one for one in known if _keeps(one, limits, hard=True)]
+    whole = [one for one in found.probes if one.status != CUT]
+    kept = [one for one in whole if _keeps(one, found.limits, hard=True)]
     least = kept[-1].value if kept else 0.0
-    lost = [one for one in known if one.value > least and not _keeps(one, limits, hard=False)]
-    low = f"{kept[-1].text}" if kept else f"less than {known[0].text}, the least,"
-    high = lost[0].text if lost else f"more than {known[-1].text}, the most"
+    lost = [one for one in whole if one.value > least and not _keeps(one, found.limits, hard=False)]
+    low = kept[-1].text if kept else f"less than {whole[0].text}, the least,"
+    high = lost[0].text if lost else f"more than {whole[-1].text}, the most"
     what = f"the largest {last_word(found.path)} may be anything from {low} to {high}"
-    return f"prices: by that {what}, of what was tried"
+    return f"prices: by that {what}, of what was run to its end"
 
 
-def _keeps(probe: Probe, limits: list[Limit], *, hard: bool) -> bool:
-    return all(one.holds(probe.prices[one.metric][(one.sign == "<=") == hard]) for one in limits)
+def _keeps(probe: Probe, limits: Sequence[Limit], *, hard: bool) -> bool:
+    """Whether it keeps ``limits`` at one end of their ranges; those without are as they are."""
+    return all(one.holds(_value(probe, one, hard=hard)) for one in limits)
+
+
+def _value(probe: Probe, limit: Limit, *, hard: bool) -> float | None:
+    ends = probe.prices.get(limit.metric)
+    return probe.numbers[limit.metric] if ends is None else ends[(limit.sign == "<=") == hard]

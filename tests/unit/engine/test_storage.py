@@ -64,6 +64,8 @@ def test_software_that_maps_its_file_waits_for_page_faults(
     assert "experts.host.path" not in derived(written)[1]
     again = run(asked, overrides=[f"experts.host.path={path}"]).summary
     assert again["duration_ms"] == numbers["duration_ms"]
+    read = run(asked, overrides=["experts.host.path=direct"]).summary
+    assert (read["duration_ms"] < numbers["duration_ms"]) is (path == "mmap")
 
 
 def test_an_lru_host_of_two_slots() -> None:

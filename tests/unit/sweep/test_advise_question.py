@@ -201,7 +201,7 @@ def test_a_server_has_a_share_of_the_memory(program: str, gigabytes: int, said: 
     room = Room(32, 32, 58, (), memory)
     line = fit_line(Fit("m", "h", program, None, room, program))
     assert line.startswith(f"Fits{' ' * bool(said)}{said}: on the fullest GPU {gigabytes} GB")
-    assert ("takes 90 % by default" in line) is bool(said)
+    assert ("is taken to use 90 % (--" in line) is bool(said)
 
 
 def test_llama_cpp_is_told_whose_formats_are_priced() -> None:

@@ -16,9 +16,10 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.report.sweep.search import content, sentence
+from moesim.report.sweep.search_range import between
 from moesim.sweep import probes
 from moesim.sweep.limit import Limit
-from moesim.sweep.probes import Found
+from moesim.sweep.probes import CUT, Found, Probe
 from moesim.sweep.search import DOUBLINGS, NEAR
 from moesim.sweep.search import search as search_of
 from moesim.sweep.verdict import CertainError, Verdict
@@ -88,12 +89,33 @@ def test_an_answer_has_its_range_by_prices(tmp_path: Path) -> None:
     assert low < bound < high
     kept = [one.text for one in found.probes if one.prices["mean_tpot_ms"][1] <= bound]
     lost = [one.text for one in found.probes if one.prices["mean_tpot_ms"][0] > bound]
-    at, between, *rest = content(found)["trust"]
+    at, told, *rest = content(found)["trust"]
     assert at.startswith(f"prices: at 5 mean_tpot_ms is {found.best.numbers['mean_tpot_ms']:.4g}, ")
-    assert f" {kept[-1] if kept else 'less than 2, the least,'} to " in between
-    assert f" to {lost[0] if lost else 'more than 8, the most'}, of what was tried" in between
+    assert f" {kept[-1] if kept else 'less than 2, the least,'} to " in told
+    assert f" to {lost[0] if lost else 'more than 8, the most'}, of what was run to its end" in told
     assert any("off by" in line for line in rest)
-    assert json.loads((folder / "report.json").read_text())["trust"] == [at, between, *rest]
+    assert json.loads((folder / "report.json").read_text())["trust"] == [at, told, *rest]
+
+
+def test_what_no_price_moves_ends_a_range() -> None:
+    """Memory, a limit without a range, and no run that was cut short."""
+    time, size = Limit("t", "<=", 10), Limit("m", "<=", 5)
+
+    def probe(value: int, t: float | None, m: float | None, status: str = "ok") -> Probe:
+        numbers = {"t": t, "m": m}
+        prices = {} if t is None else {"t": (0.5 * t, 1.5 * t)}
+        broke = tuple(one for one in (time, size) if not one.holds(numbers[one.metric]))
+        return Probe(value, str(value), status, numbers, broke, prices=prices)
+
+    def range_of(*probes: Probe) -> str:
+        return between(Found("x", (time, size), probes)).partition("anything ")[2]
+
+    few, more = probe(2, 6, 1), probe(4, 9, 2)
+    assert range_of(few, more, probe(8, 12, 6)) == "from 2 to 8, of what was run to its end"
+    assert range_of(few, more, probe(8, None, None, "out_of_memory")).startswith("from 2 to 8,")
+    assert range_of(few, more, probe(8, 12, 3), probe(16, None, None, CUT)).startswith(
+        "from 2 to more than 8, the most"
+    )
 
 
 def test_the_answer_is_played_again_where_its_range_takes_that(tmp_path: Path) -> None:
