@@ -453,13 +453,13 @@ def test_the_progress_counts_all_runs_of_an_advice(tmp_path: Path) -> None:
 def test_points_of_a_sweep_are_not_looked_at(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small.write_text(small.read_text() + "sweep: {experts.no_such_key: [1, 2]}\n")
+    small.write_text(small.read_text() + "sweep: {experts.capacity: [all, 9 walruses]}\n")
     for command in ("place", "fit"):
         assert main([command, str(small)]) == 0
     assert main(["advise", str(small), "--capacity", "8 turtles"]) == 2
-    assert "no_such_key" not in capsys.readouterr().err
+    assert "walruses" not in capsys.readouterr().err
     assert main(["check", str(small)]) == 2
-    assert "no_such_key" in capsys.readouterr().err
+    assert "walruses" in capsys.readouterr().err
 
 
 def test_what_fits_is_said_first_and_briefly(
