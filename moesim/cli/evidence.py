@@ -106,7 +106,7 @@ def add(
     from moesim.calibrate.published.pack import add_run
     from moesim.experiment.loading.resolve import load_experiment
 
-    found = measured_run(measured, "--measured")
+    found = measured_run(measured)
     experiment = load_experiment(file, alone=True).experiment
     about = {
         "engine": engine or experiment.software,

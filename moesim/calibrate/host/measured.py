@@ -12,7 +12,7 @@ from typing import Any
 from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import Dimension, QuantityError
 
-OPTION = "--from-run"
+OPTION = "--measured"
 SPEED = Dimension(
     "a speed", "17.8 tokens/s", dict.fromkeys(("tokens/s", "tok/s", "t/s"), Fraction(1)), {}
 )
@@ -33,11 +33,11 @@ class Measured:
     layers_on_cpu: int | None = None
 
 
-def measured_run(text: str, option: str = OPTION) -> Measured:
+def measured_run(text: str) -> Measured:
     """The run that ``text`` is: a speed, as in '17.8 tokens/s', or the path of llama-bench's JSON
     (``-o json`` or ``jsonl``), whose one row of decoding counts.
 
-    InputError, at ``option``, for anything else.
+    InputError, at ``OPTION``, for anything else.
     """
     path = Path(text)
     if path.is_file():
@@ -46,9 +46,9 @@ def measured_run(text: str, option: str = OPTION) -> Measured:
         speed = float(SPEED.parse(text))
     except QuantityError as error:
         what = f"{error}, or name a file of 'llama-bench -o json'"
-        raise InputError([Problem(option, "", what)]) from None
+        raise InputError([Problem(OPTION, "", what)]) from None
     if not speed:
-        raise InputError([Problem(option, "", f"'{text}' is no speed above 0")])
+        raise InputError([Problem(OPTION, "", f"'{text}' is no speed above 0")])
     return Measured(speed)
 
 

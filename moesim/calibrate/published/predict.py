@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit, fit_host, with_share
-from moesim.calibrate.host.measured import Measured
+from moesim.calibrate.host.measured import OPTION, Measured
 from moesim.calibrate.published.implied import implied
 from moesim.calibrate.published.pack import PublishedRun
 from moesim.config.errors import InputError
@@ -146,7 +146,7 @@ def fitted_hosts(runs: Sequence[PublishedRun]) -> FittedHosts:
         try:
             fits[run.run] = fit_host(_experiment(run), measured)
         except InputError as error:
-            refused[run.run] = str(error).removeprefix("--from-run: ")
+            refused[run.run] = str(error).removeprefix(f"{OPTION}: ")
     return FittedHosts(fits, refused)
 
 

@@ -9,25 +9,34 @@ import typer
 
 from moesim.cli.app import AsJson, ExperimentFile, Overrides, examples, print_json, warn
 from moesim.cli.calibrate.app import app
+from moesim.config.errors import InputError, Problem
+
+
+def _renamed(value: str | None) -> None:
+    if value is not None:
+        raise InputError([Problem("--from-run", "", "is '--measured' now")])
 
 
 @app.command(
     epilog=examples(
-        'moesim calibrate host experiments/qwen3-on-a-desktop.yaml --from-run "28 tokens/s"',
-        "moesim calibrate host run.yaml --from-run llama-bench.json -o my-host.yaml",
+        'moesim calibrate host experiments/qwen3-on-a-desktop.yaml --measured "28 tokens/s"',
+        "moesim calibrate host run.yaml --measured llama-bench.json -o my-host.yaml",
     )
 )
 def host(
     file: ExperimentFile,
     *,
-    run: Annotated[
+    measured: Annotated[
         str,
         typer.Option(
-            "--from-run",
             metavar="SPEED|FILE",
             help="What the run made, as in '17.8 tokens/s', or llama-bench's JSON.",
         ),
     ],
+    from_run: Annotated[
+        str | None,
+        typer.Option(hidden=True, is_eager=True, callback=_renamed, help="The earlier name."),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the run was, for the file.")
     ] = None,
@@ -53,13 +62,14 @@ def host(
     from moesim.experiment.schema.origins import placed
     from moesim.report.judged.host import lines
 
-    measured = measured_run(run)
+    del from_run
+    run = measured_run(measured)
     resolved = load_experiment(file, overrides or (), alone=True)
     if out is not None:
         check_profile(out)
-        check_apart(out, file, Path(run), *paths_of(inputs_of([resolved.experiment])))
+        check_apart(out, file, Path(measured), *paths_of(inputs_of([resolved.experiment])))
     with placed(resolved.origins, resolved.file):
-        found = fit_host(resolved.experiment, measured)
+        found = fit_host(resolved.experiment, run)
     warn(of_inputs([resolved.experiment]))
     if not as_json:
         typer.echo("\n".join(lines(found)))
@@ -71,7 +81,7 @@ def host(
         print_json(told_json)
         return
     title = f"Host of {found.profile.title}, fitted to one run"
-    told = source or measured.source or f"the run of {file.name}"
+    told = source or run.source or f"the run of {file.name}"
     write_profile(out, host_text(found, title, told))
     if as_json:
         print_json(told_json)

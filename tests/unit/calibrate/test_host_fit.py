@@ -80,7 +80,7 @@ def test_the_file_is_a_host_that_makes_the_run(tmp_path: Path) -> None:
 
 def test_speeds_that_no_share_gives_say_which_way(tmp_path: Path) -> None:
     fast = refusal(asked(), 1000)
-    assert "--from-run: 1000 tokens/s is too fast" in fast
+    assert "--measured: 1000 tokens/s is too fast" in fast
     assert "100 % of the DRAM peak (51.2 GB/s)" in fast
     assert "host.memory_bandwidth" in fast
     slow = refusal(asked(), 0.5)
@@ -173,14 +173,14 @@ def test_files_that_say_no_speed(tmp_path: Path, content: str, what: str) -> Non
 
 @pytest.mark.parametrize("text", ["17.8", "fast", "0 tokens/s", "missing.json", "3 GB/s"])
 def test_texts_that_are_no_speed(text: str) -> None:
-    with pytest.raises(InputError, match="--from-run"):
+    with pytest.raises(InputError, match="--measured"):
         measured_run(text)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = tmp_path / "run.yaml", tmp_path / "host.yaml"
     run.write_text(json.dumps(asked()))
-    asking = ["calibrate", "host", str(run), "--from-run", "30 tokens/s"]
+    asking = ["calibrate", "host", str(run), "--measured", "30 tokens/s"]
     assert main([*asking, "-o", str(out)]) == 0
     told = capsys.readouterr().out
     assert "of 51.2 GB/s (30 tokens/s measured)" in told
@@ -194,6 +194,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out.unlink()
     assert main(asking) == 0
     assert "nothing is written" in capsys.readouterr().out
+    assert main([*asking[:3], "--from-run", *asking[4:]]) == 2
+    assert capsys.readouterr().err == "--from-run: is '--measured' now\n"
 
 
 @pytest.mark.parametrize(
