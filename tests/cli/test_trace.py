@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from moesim.cli.main import main
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.traces import trace_of
 from moesim.trace import read_trace
+from moesim.trace.statistics import statistics
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "traces" / "quickstart.parquet")
@@ -144,3 +147,39 @@ def test_what_a_trace_lacks_is_shown_beside_it(command, capsys):
     assert main(["trace", command, "qwen3-30b-a3b"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("note: recorded with top-6: the model's own is top-8; one prompt; ")
+
+
+def test_the_trace_that_a_run_takes_is_looked_at_by_its_experiment_or_model(tmp_path, capsys):
+    path = tmp_path / "one.yaml"
+    path.write_text("model: deepseek-v2-lite@q4_k_m\nhardware: rtx-4090\n")
+    taken = trace_of(load_experiment(path).experiment)
+    for name in (str(path), "deepseek-v2-lite@q4_k_m"):
+        assert main(["trace", "stats", name, "--json"]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out) == json.loads(json.dumps(statistics(taken)))
+        assert told.err.startswith("warning: trace: 'stand-in:gemma-4-26b-a4b' is no recording")
+
+
+def test_a_model_with_a_recording_that_its_run_does_not_take_says_so(capsys):
+    assert main(["trace", "stats", "qwen3-30b-a3b"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("note: trace: a run of qwen3-30b-a3b that names no trace takes")
+    assert main(["trace", "stats", "gpt-oss-20b"]) == 0
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("qwen3-30", "qwen3-30: is no trace, experiment or model; "),
+        ("none.parquet", "none.parquet: no such file"),
+        ("none.yaml", "none.yaml: "),
+        ("none.json", "model 'none.json' is neither"),
+        ("llama-3.1-8b", "model: "),
+        ("nllb-moe-54b", "trace: "),
+    ],
+)
+def test_what_cannot_be_looked_at_is_one_line(name, what, capsys):
+    assert main(["trace", "stats", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(what)

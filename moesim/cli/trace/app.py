@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moesim.cli.app import AsJson, examples, print_json, terminal
+from moesim.cli.app import AsJson, examples, print_json, terminal, warn
 from moesim.cli.app import app as command_line
 
 if TYPE_CHECKING:
@@ -20,6 +20,12 @@ command_line.add_typer(app, name="trace")
 
 TraceFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A trace (.parquet), or a shipped one by name.")
+]
+Looked = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRACE", help="As FILE, or an experiment's file, or a model: what its run takes."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")]
 
@@ -106,20 +112,26 @@ def validate(file: TraceFile, *, as_json: AsJson = False) -> None:
         typer.echo(f"note: {trace.metadata.notes}")
 
 
-@app.command(epilog=examples("moesim trace stats traces/quickstart.parquet --layers"))
+@app.command(
+    epilog=examples(
+        "moesim trace stats traces/quickstart.parquet --layers",
+        "moesim trace stats deepseek-v3",
+    )
+)
 def stats(
-    file: TraceFile,
+    trace: Looked,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Show every MoE layer.")] = False,
 ) -> None:
     """Entropy, load, reuse and correlation of a trace's routing."""
     import json
 
-    from moesim.trace import read_trace
+    from moesim.experiment.loading.looked_at import look_at
     from moesim.trace.statistics import statistics
 
-    trace = read_trace(file)
-    result = statistics(trace)
+    found = look_at(trace)
+    warn(found.told)
+    result = statistics(found.trace)
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
@@ -128,8 +140,8 @@ def stats(
     console = terminal()
     for table in tables(result, layers=layers):
         console.print(table)
-    if trace.metadata.notes:
-        typer.echo(f"note: {trace.metadata.notes}")
+    if found.trace.metadata.notes:
+        typer.echo(f"note: {found.trace.metadata.notes}")
 
 
 @app.command(

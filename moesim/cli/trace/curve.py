@@ -7,17 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from moesim.cli.app import AsJson, examples, print_json, terminal
-from moesim.cli.trace.app import TraceFile, app
+from moesim.cli.app import AsJson, examples, print_json, terminal, warn
+from moesim.cli.trace.app import Looked, app
 
 
 @app.command(
     epilog=examples(
-        "moesim trace curve traces/quickstart.parquet --policy lru,min --out curve.parquet"
+        "moesim trace curve traces/quickstart.parquet --policy lru,min --out curve.parquet",
+        "moesim trace curve deepseek-v3 --policy lru --out curve.parquet",
     )
 )
 def curve(
-    file: TraceFile,
+    trace: Looked,
     *,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="The table to write (.parquet).")
@@ -49,19 +50,23 @@ def curve(
 ) -> None:
     """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
     from moesim.api import curve as curves_of
-    from moesim.config.errors import check_apart
+    from moesim.config.errors import check_apart, located
     from moesim.config.files import replacing
+    from moesim.experiment.loading.looked_at import look_at
     from moesim.report.curves.figure import draw
     from moesim.report.curves.table import rendered
     from moesim.results.folder import write_table
 
     picture = figure or out.with_suffix(".png")
-    check_apart(out, file)
+    check_apart(out, Path(trace))
     _check("--out", out, ".parquet")
     _check("--figure", picture, ".png", ".svg")
     names = [name.strip() for name in policy.split(",")]
-    curves = curves_of(file, policy=names, batch=batch, phase=phase, rule=rule)
-    title = f"{file.name}: {phase}, batch {batch}, {rule} rule"
+    found = look_at(trace)
+    warn(found.told)
+    with located(Path(trace)):
+        curves = curves_of(found.trace, policy=names, batch=batch, phase=phase, rule=rule)
+    title = f"{Path(trace).name}: {phase}, batch {batch}, {rule} rule"
     with replacing(out) as temporary:
         write_table(curves, temporary)
     draw(curves, picture, title, "--figure" if figure else "--out")

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
+from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import needed
 from moesim.model.routed import routed
 from moesim.trace.cards import find_trace, is_drawn, scaled_from
@@ -68,6 +69,13 @@ def transformed_of(experiment: Experiment) -> Transformed:
     model: ModelSpec = needed("model", experiment.model, experiment.folders)
     trace.check_fits(_with_room(model, trace.top_k))
     return _transformed(trace, tuple(experiment.routing), _experts(model))
+
+
+def default_trace_of(model: ModelSpec, phase: str) -> RoutingTrace:
+    """The trace of a run of ``model`` that names none."""
+    name = default_trace(model, phase).name
+    path = find_trace(name)
+    return _read(TraceSource(path, model if scaled_from(name) else None), stamp(path))[0]
 
 
 def recorded_trace_of(experiment: Experiment) -> RoutingTrace:

@@ -34,10 +34,9 @@ def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
     """A line for every stand-in, and for the shipped trace of an experiment that names none."""
     lines = []
     for one in experiments:
-        model, recorded = loaded("model", one.model, one.folders), scaled_from(one.trace)
-        if recorded is not None:
-            what = f"'{one.trace}' is no recording: drawn for {model.name}, scaled from {recorded}"
-            lines.append(f"warning: trace: {what}'s routing{_why_drawn(one, model)}")
+        if scaled_from(one.trace) is not None:
+            model = loaded("model", one.model, one.folders)
+            lines.append(drawn(one.trace, model, _why_drawn(one, model)))
         elif is_drawn(one.trace):
             lines.append(f"note: trace: '{one.trace}' is no recording: drawn from its parameters")
         elif "trace" not in one.model_fields_set:
@@ -49,8 +48,13 @@ def _why_drawn(experiment: Experiment, model: ModelSpec) -> str:
     """Why a trace that no file names is not the recording of the model, where there is one."""
     if "trace" in experiment.model_fields_set:
         return ""
-    why = default_trace(model, experiment.workload.phase).why
-    return f", as {why}" if why else ""
+    return default_trace(model, experiment.workload.phase).why
+
+
+def drawn(trace: str, model: ModelSpec, why: str) -> str:
+    """The line for a stand-in, and ``why`` it is not the recording of the model, "" for none."""
+    what = f"'{trace}' is no recording: drawn for {model.name}, scaled from {scaled_from(trace)}"
+    return f"warning: trace: {what}'s routing{why and f', as {why}'}"
 
 
 def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
