@@ -162,3 +162,25 @@ def test_requests_that_a_trace_has_not_are_told(capsys):
     """Of batches too: 1000 asked for had been the trace's one, without a word."""
     assert main(["run", "x.yaml", "--set", "workload.requests=1000"]) == 0
     assert "1000 are asked for, and the run has 1, as many" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (["experts.capacity=64 slots/layer"], "64 slots a layer are more than the 32 experts"),
+        (["experts.capacity=32 slots/layer"], ""),
+        (["experts.capacity=12 GiB"], ""),
+        (["experts.capacity=16 slots/layer", "parallelism={expert: 2}"], ""),
+        (["experts.capacity=17 slots/layer", "parallelism={expert: 2}"], "than the 16 experts"),
+        (
+            ["sweep={experts.capacity: [8 slots/layer, 40 slots/layer, 48 slots/layer]}"],
+            "40 and 48 slots a layer",
+        ),
+    ],
+)
+def test_slots_that_no_expert_is_there_for_are_told(sets, told, capsys):
+    words = [word for one in ["sweep={}", "hardware=h100-sxm", *sets] for word in ("--set", one)]
+    assert main(["check", "experiments/quickstart.yaml", *words]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if " experts.capacity:" in line]
+    assert len(lines) == bool(told)
+    assert all(told in line for line in lines)

@@ -9,6 +9,7 @@ from moesim.config.counted import counted
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
+from moesim.experiment.loading.rules.asked import most_local
 from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment, Serving
@@ -27,7 +28,8 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     choice of which there is none, and for clients that hardly ask again.
     """
     lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
-    return list(dict.fromkeys([*lines, *lone_routers(experiments), *few_a_client(experiments)]))
+    lines += [*lone_routers(experiments), *few_a_client(experiments), *spare_slots(experiments)]
+    return list(dict.fromkeys(lines))
 
 
 def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
@@ -79,6 +81,22 @@ def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
             what += f", the model {model.top_k}"
             lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
     return list(dict.fromkeys(lines))
+
+
+def spare_slots(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for slots of a GPU that no expert is there for."""
+    asked: dict[int, set[int]] = {}
+    for one in experiments:
+        model = loaded("model", one.model, one.folders)
+        if one.experts.capacity.kind == "slots" and model is not None and model.moe_layers:
+            local, slots = most_local(one, model), int(one.experts.capacity.amount)
+            if slots > local:
+                asked.setdefault(local, set()).add(slots)
+    return [
+        f"note: experts.capacity: {' and '.join(map(str, sorted(slots)))} slots a layer are more"
+        f" than the {counted(local, 'expert')} of a layer that a GPU holds; it has {local}"
+        for local, slots in asked.items()
+    ]
 
 
 def few_a_client(experiments: Iterable[Experiment]) -> list[str]:

@@ -20,9 +20,13 @@ def may_miss(experiment: Experiment, model: ModelSpec | None) -> bool:
         return False
     if model is None or not model.moe_layers or capacity.kind in ("fraction", "auto"):
         return True
+    return _slots(capacity, model) < most_local(experiment, model)
+
+
+def most_local(experiment: Experiment, model: ModelSpec) -> int:
+    """Experts of a MoE layer that a GPU holds, replicas among them, of the layer with the most."""
     spare = experiment.placement.spare(max(experts_of(model)), experiment.folders)
-    local = -(-(max(experts_of(model)) + spare) // holders(experiment))
-    return _slots(capacity, model) < local
+    return -(-(max(experts_of(model)) + spare) // holders(experiment))
 
 
 def in_place(experiment: Experiment, model: ModelSpec | None) -> bool:
