@@ -60,12 +60,12 @@ def fit(
 def _print(answer: dict[str, Any], asked: int | None) -> None:
     """``asked``: the context that the answer is at; None for the trace's own."""
     from moesim.config.counted import counted
+    from moesim.config.sizes import GIB
     from moesim.report.run.fit import batches, table
 
-    gib = 2**30
     at = "" if asked is None else f" at a context of {asked:,} tokens"
     typer.echo(f"fits{at}" if answer["fits"] else f"does not fit{at}: {answer['reason']}")
-    peak, limit = answer["peak_memory_bytes"] / gib, answer["limit_bytes"] / gib
+    peak, limit = answer["peak_memory_bytes"] / GIB, answer["limit_bytes"] / GIB
     own, local = answer["slots_per_layer"], answer["local_experts"]
     of = "a GPU:     " if answer["gpus"] == 1 else f"each GPU of {answer['gpus']}, the fullest: "
     typer.echo(f"peak memory of {of}{peak:.2f} of {limit:.2f} GiB, {_held(own, local)}")
@@ -74,7 +74,7 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
         f"largest batch:            {_or_none(batch)} requests of {counted(context, 'token')}"
     )
     slots = answer["largest_slots"]
-    room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
+    room = f" ({answer['capacity_bytes'] / GIB:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
     typer.echo(f"layers on the CPU:        {_on_cpu(answer['cpu_layers'], answer['moe_layers'])}")
     terminal().print(batches(answer["memory_by_batch"]))

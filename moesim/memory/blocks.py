@@ -10,9 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from functools import lru_cache
 
+from moesim.config.sizes import MIB
 from moesim.model.tensors import Tensors
 
-MIB = 2**20
 BLOCK = 512
 """Sizes of blocks are multiples of it."""
 SMALL = MIB

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.capacity import ExpertCapacity
+from moesim.config.sizes import GIB
 from moesim.memory.shares import Share
 from moesim.model.spec import ModelSpec
 
@@ -237,4 +238,4 @@ class Footprint:
 
 
 def _gib(amount: int) -> str:
-    return f"{amount / 2**30:.2f} GiB"
+    return f"{amount / GIB:.2f} GiB"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-GIB = 2**30
+from moesim.config.sizes import GIB
+
 UNITS = {
     "tokens_per_s": "tokens/s", "_percent": " %", "_ms": " ms", "_bytes": " bytes", "_": " ",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from rich.table import Table
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.plain import plain_data
 from moesim.config.registry import Registry
+from moesim.config.sizes import GIB
 
 REGISTRIES: Mapping[str, str] = {
     "policies": "moesim.memory.policies",
@@ -338,7 +339,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "hardware": (
         Column("name", "hardware"),
         Column("gpus", "GPUs"),
-        Column("memory_bytes", "memory\nGiB", 2**30, ",.1f"),
+        Column("memory_bytes", "memory\nGiB", GIB, ",.1f"),
         Column("memory_bandwidth_bytes_per_s", "memory\nGB/s", 1e9, ",.0f"),
         Column("fp16_flop_per_s", "fp16\nTFLOP/s", 1e12, ",.0f"),
         Column("h2d_bytes_per_s", "from host\nGB/s", 1e9, ",.1f"),
@@ -348,7 +349,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     ),
     "gpus": (
         Column("name", "gpu"),
-        Column("memory_bytes", "memory\nGiB", 2**30, ",.0f"),
+        Column("memory_bytes", "memory\nGiB", GIB, ",.0f"),
         Column("memory_bandwidth_bytes_per_s", "memory\nGB/s", 1e9, ",.0f"),
         Column("fp16_flop_per_s", "fp16\n1e12/s", 1e12, ",.0f"),
         Column("fp8_flop_per_s", "fp8\n1e12/s", 1e12, ",.0f"),
@@ -358,7 +359,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     ),
     "hosts": (
         Column("name", "host"),
-        Column("memory_bytes", "memory\nGiB", 2**30, ",.0f"),
+        Column("memory_bytes", "memory\nGiB", GIB, ",.0f"),
         Column("numa_nodes", "NUMA"),
         Column("memory_bandwidth_bytes_per_s", "peak\nGB/s", 1e9, ",.1f"),
         Column("expert_bytes_per_s", "experts\nGB/s", 1e9, ",.1f"),

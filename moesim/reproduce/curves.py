@@ -7,11 +7,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from moesim.config.sizes import GIB
 from moesim.model import load_model
 from moesim.reproduce.balance import METRICS, PLANNERS, planned
 from moesim.reproduce.memory import weights_bytes
 from moesim.reproduce.settings import MOST_SLOTS, Setting, Task
-from moesim.reproduce.study import GIB, Study
+from moesim.reproduce.study import Study
 
 Row = Mapping[str, Any]
 MIDDLE = 1

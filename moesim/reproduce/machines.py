@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from moesim.config.sizes import GIB
 from moesim.hardware import HardwareProfile, SoftwareProfile, load_hardware, load_software
 from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.reproduce.parameters import Assumptions, number
@@ -39,7 +40,7 @@ def hardware_of(values: Assumptions) -> HardwareProfile:
         "bandwidth_fraction": PRODUCT_GBPS / MEMORY_GBPS,
         "activation_bandwidth_fraction": number(values, "elementwise_gbps") / MEMORY_GBPS,
         "half_efficient_rows": round(number(values, "half_efficient_rows")),
-        "context_reserve": round(number(values, "cuda_context_gib") * 2**30),
+        "context_reserve": round(number(values, "cuda_context_gib") * GIB),
         "kernel_start": 1e3 * number(values, "kernel_start_us"),
     }
     changed = {name: _set(getattr(sheet, name), value) for name, value in shares.items()}

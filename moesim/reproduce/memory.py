@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from moesim.config.sizes import GIB
 from moesim.memory.footprint import Residence, replicated_bytes
 from moesim.memory.live import LIVE
 from moesim.model import load_model
 from moesim.model.spec import ModelSpec
 from moesim.reproduce.settings import GPUS, MOST_SLOTS, SLOTS, Setting, Task
-from moesim.reproduce.study import GIB, Answer, Study
+from moesim.reproduce.study import Answer, Study
 
 SAVED_AT = (1, SLOTS, MOST_SLOTS)
 

@@ -17,7 +17,6 @@ from moesim.reproduce.traces import domain_names
 
 LEVELS = ("mild", "middle", "strong")
 """The domains of a trace by how unevenly they use their experts."""
-GIB = 2**30
 INDEPENDENT = ("static", "tutel", "tutel_batched")
 """Gatings whose time and memory the routing does not change."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from moesim.config.sizes import GIB
 from moesim.hardware.choice import is_choice, words
 from moesim.results.shown import Shown
 
@@ -185,7 +186,7 @@ def _numbers_in_words(summary: Mapping[str, Any]) -> Iterator[str]:
     if get("skipped_share"):
         yield f"{100 * summary['skipped_share']:.2g} % of choices skipped{_weighed(summary)}"
     if get("peak_memory_bytes"):
-        yield f"peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"
+        yield f"peak memory {summary['peak_memory_bytes'] / GIB:.2f} GiB"
 
 
 def _weighed(summary: Mapping[str, Any]) -> str:

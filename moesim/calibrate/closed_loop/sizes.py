@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 
 from moesim.config.errors import InputError
+from moesim.config.sizes import GIB
 from moesim.model.spec import ModelSpec
 
 DTYPES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Formats of weights that the decoder has, and their bytes."""
 
-GIB = 2**30
 SHARE = 0.8
 """Of the host's memory, what the experts may take."""
 

@@ -15,6 +15,7 @@ from moesim.config.dimensions import (
     format_duration,
     format_percent,
 )
+from moesim.config.sizes import MIB
 from moesim.config.yaml import with_end_mark
 from moesim.hardware.bounds import PEAKS, RATES
 
@@ -45,7 +46,7 @@ UNMEASURED_COPY = CopyRate(2e3, 10e9, 0)
 LONGEST_LATENCY_NS, LEAST_RATE = 1e6, 1e6
 """What a profile's copies may have: no latency, or rate, of a table's few bytes is beyond."""
 DIGITS = 4
-CONTEXT_BYTES = 512 * 2**20
+CONTEXT_BYTES = 512 * MIB
 Value = tuple[str, str]
 """A number with its unit, and the key of its source."""
 

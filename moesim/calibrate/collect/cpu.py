@@ -10,10 +10,11 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from moesim.calibrate.collect.device import CACHES, Call, Pool, torch_library
+from moesim.config.sizes import GIB, KIB, MIB
 
 EMPTY_CALLS = 2000
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
-DEFAULT_CACHE_BYTES = 32 * 2**20
+DEFAULT_CACHE_BYTES = 32 * MIB
 """Assumed where the system does not tell its caches."""
 
 
@@ -116,7 +117,7 @@ def numa_nodes() -> int:
 
 def _size(path: Path) -> int:
     text = "".join(_lines(path)).strip()
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    units = {"K": KIB, "M": MIB, "G": GIB}
     number = text.rstrip("KMG")
     return int(number) * units.get(text[-1:], 1) if number.isdecimal() else 0
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from moesim.calibrate.collect.cpu import Cpu, physical_cores
 from moesim.calibrate.collect.device import CACHES, Call, Pool, torch_library
+from moesim.config.sizes import MIB
 
 HIDING_CYCLES = 10_000_000
 """A GPU sleeps this long, some milliseconds, while the host queues the calls to be timed."""
 NS_PER_MS = 1e6
-ASSUMED_CACHE_BYTES = 64 * 2**20
+ASSUMED_CACHE_BYTES = 64 * MIB
 """Where this torch does not tell the L2 cache."""
 QUERIED = (
     "driver_version",

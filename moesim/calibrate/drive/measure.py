@@ -13,8 +13,8 @@ from time import perf_counter_ns
 import numpy as np
 
 from moesim.config.errors import InputError
+from moesim.config.sizes import KIB, MIB
 
-KIB, MIB = 1 << 10, 1 << 20
 SIZES = (4 * KIB, 64 * KIB, MIB, 8 * MIB)
 DEPTHS = (1, 2, 4, 8, 16, 32)
 PATHS = ("direct", "buffered", "mmap")

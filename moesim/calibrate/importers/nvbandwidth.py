@@ -13,9 +13,10 @@ import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
 from moesim.config.json_text import parse_json
+from moesim.config.sizes import MIB
 from moesim.hardware.measurements.validate import LINE
 
-SIZE = 512 * 2**20
+SIZE = 512 * MIB
 TESTS = {
     "host_to_device_memcpy": "copy_h2d",
     "device_to_host_memcpy": "copy_d2h",

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.sizes import GIB
+
 Arrays = tuple[NDArray[Any], ...]
-MOST_BYTES = 1 << 30
+MOST_BYTES = GIB
 SHARE_OF_MEMORY = 8
 
 

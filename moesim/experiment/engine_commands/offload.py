@@ -11,11 +11,11 @@ import re
 from itertools import accumulate
 
 from moesim.config.errors import Problem
+from moesim.config.sizes import GIB
 from moesim.experiment.engine_commands.base import Configuration, Reading
 from moesim.model import ModelSpec
 
 OPTION = "--cpu-offload-gb"
-GIB = 1 << 30
 ZERO_COPY = {"kind": "zero_copy"}
 
 

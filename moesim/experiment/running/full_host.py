@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from moesim.config.sizes import GIB
 from moesim.experiment.building.build import Built
 from moesim.hardware.described.reached import FAULTS_BYTES_PER_S, SYSTEM_BYTES
 
-GIB = 1 << 30
 PRICED = "hardware: {storage: nvme-pcie4} and experts: {host: {capacity: auto}} price that"
 
 

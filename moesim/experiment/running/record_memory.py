@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.sizes import GIB
 from moesim.engine.case import Case
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
@@ -16,7 +17,7 @@ LAYER_BYTES, SPAN_BYTES = 270, 600
 """At the peak, for a row of the layers and an activation of the spans: measured over 974,784 and
 3.9 M of them (gpt-oss-20b, 24 layers, one GPU).
 """
-WORTH_SAYING = 1 << 30
+WORTH_SAYING = GIB
 
 
 def record_bytes(records: str, passes: int, layers: int, gpus: int, choices: int) -> int:
@@ -76,4 +77,4 @@ def _told(records: str, size: int) -> str:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    return f"{size / GIB:.1f} GiB"

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.sizes import GIB
 from moesim.experiment.questions.host_curve import STEP, Cliff
-from moesim.report.amounts import GIB
 from moesim.report.drawing.style import RC, save_figure, series_styles
 
 ROWS = 14

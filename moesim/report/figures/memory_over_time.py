@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moesim.config.errors import InputError
+from moesim.config.sizes import GIB
 from moesim.report.advice.chosen_run import run_of
 from moesim.report.drawing.labels import EndLabel, label_ends
 from moesim.report.drawing.style import face
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-GIB = 2**30
 MOST_INSTANTS = 1500
 LIMITS = ("capacity_bytes", "driver_bytes")
 """Columns of bytes that are no category."""

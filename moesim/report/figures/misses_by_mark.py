@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesim.config.sizes import GIB
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import fill
 from moesim.report.figures.base import Figure, axis_of, over
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKS = {"decode": "answers", "both": "both", "prompt": "prompts"}
-GIB = 2.0**30
 
 
 class MissesByMark(Figure):

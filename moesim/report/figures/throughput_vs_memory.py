@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from moesim.config.sizes import GIB
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import (
     LOGARITHMIC,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-GIB = 2**30
 MOST_SERIES = len(MARKERS)
 """Series that have a look of their own; of more, the front alone is named."""
 MOST_NAMED = 24

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from moesim.calibrate.drive.measure import KIB, MIB, Rate
+from moesim.calibrate.drive.measure import Rate
+from moesim.config.sizes import KIB, MIB
 
 
 def table(rates: Sequence[Rate]) -> Table:

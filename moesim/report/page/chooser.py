@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from moesim.config.sizes import GIB
 from moesim.experiment.loading.names import read_once
-from moesim.report.amounts import GIB
 from moesim.report.page.parts import command
 from moesim.report.run.components import cause_in_words
 from moesim.results.folder import read_experiment

@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.errors import InputError
-from moesim.report.amounts import GIB, number
+from moesim.config.sizes import GIB
+from moesim.report.amounts import number
 from moesim.report.drawing.style import RC, line_style, save_figure
 
 SUFFIXES = (".png", ".svg")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.sizes import GIB
 from moesim.runtime.memory import available_bytes
 from moesim.trace.routing import RoutingTrace
 from moesim.workload.arrivals.base import Arrivals, Arrived
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from moesim.workload.serving.tokens import Sources, Tokens
 
 
-REQUEST_BYTES, WORTH_SAYING = 1_900, 1 << 30
+REQUEST_BYTES, WORTH_SAYING = 1_900, GIB
 """Of a request of one token at a run's end, measured over 300,000 of them; and what is worth to
 look for.
 """
@@ -133,8 +134,8 @@ def refuse_too_many(count: int | None) -> None:
     """An InputError where so many requests take more memory than there is."""
     size = (count or 0) * REQUEST_BYTES
     if size > WORTH_SAYING and size > (there := available_bytes()):
-        what = f"{count:,} requests take {size / 2**30:,.0f} GiB of memory at least"
-        what += f", and {there / 2**30:,.1f} are free; write fewer"
+        what = f"{count:,} requests take {size / GIB:,.0f} GiB of memory at least"
+        what += f", and {there / GIB:,.1f} are free; write fewer"
         raise InputError([Problem("", "workload.requests", what)])
 
 

@@ -8,11 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from moesim.calibrate.drive import measure
-from moesim.calibrate.drive.measure import KIB, MIB, Rate, measured
+from moesim.calibrate.drive.measure import Rate, measured
 from moesim.calibrate.drive.part import Drive
 from moesim.cli.app import app
 from moesim.cli.main import load_commands
 from moesim.config.errors import InputError
+from moesim.config.sizes import KIB, MIB
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
 

@@ -10,6 +10,7 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.config.sizes import GIB
 from moesim.engine.des.run import run_des
 from moesim.engine.pricing.host_times import host_times
 from moesim.engine.program import Program
@@ -18,7 +19,6 @@ from moesim.experiment.questions.fit import largest_fit
 from moesim.trace import RoutingTrace, TraceMetadata, write_trace
 from moesim.trace.routing import Phase
 
-GIB = 2**30
 LAYERS = tuple(range(1, 24, 2))
 PADDED = ("gshard", "no_drop", "static", "tutel")
 

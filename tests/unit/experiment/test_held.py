@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import moesim
+from moesim.config.sizes import MIB
 from moesim.experiment.building.build import build
 from moesim.experiment.building.footprints import residences_of, scores_of
 from moesim.experiment.building.held import block_bytes, held_parts
@@ -19,7 +20,6 @@ from moesim.memory.live import LIVE
 from moesim.results.result import HELD_CATEGORIES, MEMORY_CATEGORIES, memory_categories
 from moesim.trace.routing import Phase
 
-MIB = 2**20
 ONE = {
     "model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "quickstart",
     "workload": {"requests": 2, "phase": "all", "batching": {"kind": "static", "batch_size": 2}},

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from moesim.config.sizes import MIB
 from moesim.model import load_model
 from moesim.model.tensors import of_network, tensors_of
-
-MIB = 2**20
 
 
 @pytest.mark.parametrize("name", ["lm-52b", "nllb-moe-54b", "gpt-oss-20b", "mixtral-8x7b"])

@@ -11,6 +11,7 @@ import pytest
 from moesim import run
 from moesim.config.errors import InputError
 from moesim.config.paths import shipped_folder
+from moesim.config.sizes import MIB
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
@@ -19,7 +20,6 @@ from moesim.memory.footprint import expert_bytes
 from moesim.trace import NO_EXPERT, Phase, read_trace
 from moesim.trace.cards import card_names, find_trace, trace_card
 
-MIB = 1 << 20
 COUNTED = {
     # trace: the engine's cache in MiB, bytes of an expert by layer, its hits, its accesses
     "qwen3-30b-a3b": (4000, [3059712, 2654208], 29597, 39526),
