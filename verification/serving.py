@@ -1,17 +1,25 @@
-"""Experiments whose requests are served: both engines against the slow reference."""
+"""Experiments whose requests are served, by one engine and by several: both engines against the
+slow reference.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from hypothesis import strategies as st
+
+from tests.reference.fleets import Judges, replicas_of
 from tests.reference.served_by_vllm import Seen, agree_on_served, served_by_vllm
 from tests.reference.serving_cases import ServingCase
 from tests.reference.strategies import Case
+from tests.reference.test_fleets import OF_REPLICAS, OF_ROLES, replicas_agree, roles_agree
 from verification.check import Measured, check
 from verification.drawn import Comparison, differing
 
-EXAMPLES = 10_000
+EXAMPLES, OF_FLEETS = 10_000, 2_000
 SHARE = 1 / 3
 """Of the experiments: so many are to preempt, and so many to need more experts than slots."""
 
@@ -60,3 +68,39 @@ def _shares(seen: list[Seen], examples: int) -> tuple[str, int]:
     both = sum(one.preempted > 0 and one.exceeds for one in seen)
     told += [f"{both} do both", f"{ends} never end, and say so"]
     return ", ".join(told), missing
+
+
+@check(
+    "Replicas behind a router, and prompts and answers on instances of their own: both engines say"
+    " what the reference does of each of them, led by a judge, to the nanosecond",
+    tolerance=0,
+    why="as above; the judge of docs/serving.md shares no code with what leads the engines",
+    unit="experiments that differ",
+)
+def fleets_agree() -> Measured:
+    """Half have prompts and answers apart."""
+    half = OF_FLEETS // 2
+    both = [
+        _fleets("replicas", OF_REPLICAS, replicas_agree, half),
+        _fleets("apart", OF_ROLES, roles_agree, half),
+    ]
+    deviation = sum(one.deviation for one in both)
+    return replace(both[0], deviation=deviation, detail="; ".join(one.detail for one in both))
+
+
+def _fleets(
+    name: str, drawn: tuple[st.SearchStrategy[Any], ...], agree: Callable[..., Judges], count: int
+) -> Measured:
+    seen: list[tuple[int, int]] = []
+
+    def play(one: tuple[Any, ...]) -> None:
+        every = replicas_of(agree(*one))
+        preempted = sum(r.preemptions for found in every for r in found.judge.requests)
+        seen.append((sum(bool(found.judge.steps) for found in every), preempted))
+
+    def compared(one: tuple[Any, ...]) -> Comparison:
+        return Comparison(name, f"{one}", partial(play, one))
+
+    found = differing(compared, st.tuples(*drawn), examples=count, start=2033)
+    several, preempt = (sum(one[k] > 1 - k for one in seen) for k in range(2))
+    return replace(found, detail=f"{found.detail}, {several} on several, {preempt} preempt")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .judge_replicas import NEVER, Chooser, Replica
+from .judge_replicas import NEVER, Chooser, Play, Replica
 from .judge_serving import Judge, Rank, Request, Settings, Step, Told
 
 
@@ -135,7 +134,7 @@ class Disaggregated:
             one.arrival, one.after = None, None
         return judge
 
-    def run(self, time_of: Callable[[list[Told]], int]) -> None:
+    def run(self, play: Play) -> None:
         every = [*self.prefill, *self.decode]
         while True:
             due = min(one.due for one in every)
@@ -158,7 +157,7 @@ class Disaggregated:
                     self.arrives(instant, request)
                 continue
             number = next(r for r, one in enumerate(every) if one.due == due)
-            self.decides(number, every[number], time_of)
+            self.decides(number, every[number], play)
 
     def wake(self, replica: Replica, now: int) -> None:
         if replica.waits:
@@ -206,27 +205,17 @@ class Disaggregated:
         self.leaving[self.source[request]].append(request)
         self.wake(self.prefill[self.source[request]], instant)
 
-    def decides(self, number: int, replica: Replica, time_of: Callable[[list[Told]], int]) -> None:
-        judge, now, late = replica.judge, replica.due, self.settings.late
+    def decides(self, number: int, replica: Replica, play: Play) -> None:
         for _ in range(replica.sees):
-            judge.see()
+            replica.judge.see()
         if number < len(self.prefill):
             self.free(number)
         else:
-            self.reserve(number - len(self.prefill), now)
-        replica.sees, replica.waits = 0, False
-        if not (batch := judge.schedule(now)):
-            replica.wait(now)
+            self.reserve(number - len(self.prefill), replica.due)
+        if not (batch := replica.turn()):
             return
-        judge.steps.append((now, batch))
-        before, host = judge.ends[-1] if judge.ends else 0, judge.host(judge.settings.before, batch)
-        start = max(before, now + host)
-        end = start + time_of(batch)
-        judge.ends.append(end)
-        self.order.append((number, now, batch))
-        replica.gone, seen = judge.gone(), max(judge.seen, len(judge.steps) - late)
-        replica.sees = seen - judge.seen
-        replica.due = max(judge.seen_at(seen - 1) if seen else 0, now + late * host)
+        self.order.append((number, replica.due, batch))
+        start, end = replica.start(play, number, batch)
         if number < len(self.prefill):
             self.prompts(number, batch, start, end)
             return
@@ -255,6 +244,9 @@ class Disaggregated:
             mine = judge.requests[request]
             if mine.rank < 0:
                 mine.rank = self.rank_of(judge, mine)
+                judge.seats[mine.number] = sum(
+                    judge.requests[one].rank == mine.rank for one in judge.seats
+                )
             rank = judge.ranks[mine.rank]
             hits = rank.hits(mine)
             free = len(rank.free) - sum(rank.users[block] == 0 for block in hits)

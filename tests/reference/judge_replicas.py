@@ -12,6 +12,9 @@ import numpy as np
 from .judge_serving import Judge, Request, Settings, Told
 
 NEVER = 1 << 62
+Play = Callable[[int, int, int, list[Told]], int]
+"""When a replica ends a step that starts no earlier than an instant, so long before which the host
+is at it, with its entries."""
 
 
 @dataclass
@@ -20,6 +23,7 @@ class Replica:
     due: int = 0
     sees: int = 0  # so many ends before it decides
     waits: bool = False  # for an arrival, from ``last`` on
+    idle: bool = True  # the host, before the step that it decides: it waited for what had not come
     last: int = 0
     gone: int = 0  # preemptions before it decided last
 
@@ -28,7 +32,7 @@ class Replica:
         judge, again = self.judge, self.judge.gone() > self.gone
         self.gone = judge.gone()
         if judge.seen < len(judge.steps):
-            self.due, self.sees = max(now, judge.seen_at(judge.seen)), 1
+            self.due, self.sees, self.idle = max(now, judge.seen_at(judge.seen)), 1, False
         elif not again:
             self.waits, self.last = True, now
             self.wait_for_arrival()
@@ -36,6 +40,27 @@ class Replica:
     def wait_for_arrival(self) -> None:
         instants = [r.arrival for r in self.judge.coming if r.arrival is not None]
         self.due = max(self.last, min(instants)) if instants else NEVER
+
+    def start(self, play: Play, number: int, batch: list[Told]) -> tuple[int, int]:
+        """The step that is decided as it is due: when it starts at the earliest, and its end."""
+        judge, now, late = self.judge, self.due, self.judge.settings.late
+        judge.steps.append((now, batch))
+        before, host = judge.ends[-1] if judge.ends else 0, judge.host(judge.settings.before, batch)
+        start = max(before, now + host)
+        end = play(number, start, start - (now if self.idle else before), batch)
+        judge.ends.append(end)
+        self.gone, seen = judge.gone(), max(judge.seen, len(judge.steps) - late)
+        self.sees, self.idle = seen - judge.seen, False
+        self.due = max(judge.seen_at(seen - 1) if seen else 0, now + late * host)
+        return start, end
+
+    def turn(self) -> list[Told]:
+        """What is scheduled as it is due."""
+        self.idle = self.idle or (self.waits and self.due > self.last)
+        self.sees, self.waits = 0, False
+        if not (batch := self.judge.schedule(self.due)):
+            self.wait(self.due)
+        return batch
 
     def counts(self) -> tuple[int, int]:
         waiting = sum(len(rank.waiting) for rank in self.judge.ranks) + len(self.judge.coming)
@@ -164,7 +189,7 @@ class Replicas:
         self.router = Chooser(self.replicas, choose, stream)
         self.order: list[tuple[int, int, list[Told]]] = []
 
-    def run(self, time_of: Callable[[list[Told]], int]) -> None:
+    def run(self, play: Play) -> None:
         while True:
             due = min(one.due for one in self.replicas)
             first = min(self.coming, default=(NEVER, 0))
@@ -177,7 +202,7 @@ class Replicas:
             else:
                 self.router.tell(due)
                 number = next(r for r, one in enumerate(self.replicas) if one.due == due)
-                self.decide(number, time_of)
+                self.decide(number, play)
 
     def route(self, instant: int, request: int) -> None:
         before = self.requests[request].after
@@ -195,24 +220,15 @@ class Replicas:
         if long or pool.need(tokens - 1 + settings.ahead) > pool.blocks:
             self.over(request, instant)
 
-    def decide(self, number: int, time_of: Callable[[list[Told]], int]) -> None:
-        replica, late = self.replicas[number], self.settings.late
-        judge, now = replica.judge, replica.due
+    def decide(self, number: int, play: Play) -> None:
+        replica = self.replicas[number]
         for _ in range(replica.sees):
-            judge.see()
-        replica.sees, replica.waits = 0, False
-        if not (batch := judge.schedule(now)):
-            replica.wait(now)
+            replica.judge.see()
+        if not (batch := replica.turn()):
             return
-        judge.steps.append((now, batch))
         self.router.uses(number, batch)
-        before, host = judge.ends[-1] if judge.ends else 0, judge.host(judge.settings.before, batch)
-        end = max(before, now + host) + time_of(batch)
-        judge.ends.append(end)
-        self.order.append((number, now, batch))
-        replica.gone, seen = judge.gone(), max(judge.seen, len(judge.steps) - late)
-        replica.sees = seen - judge.seen
-        replica.due = max(judge.seen_at(seen - 1) if seen else 0, now + late * host)
+        self.order.append((number, replica.due, batch))
+        _, end = replica.start(play, number, batch)
         for who, _, _, gives in batch:
             self.given[who] += gives
             if gives and self.given[who] == self.requests[who].answer:

@@ -18,7 +18,7 @@ from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.run import Serving
 
-from .judge_serving import Judge
+from .judge_serving import Judge, Told
 from .reference_batches import Part, Pass, Request, Scheduler
 from .reference_words import DECODE, MIXED, PREFILL
 from .serving_cases import (
@@ -33,6 +33,9 @@ from .serving_cases import (
 from .strategies import Case, cases, needs_exceed_slots
 from .test_scheduler import all_agree, without_foresight
 from .wiring import engine_case
+
+Decided = tuple[int, int, list[Told]]
+"""When a step starts at the earliest, how long before the host is at it, and its entries."""
 
 
 def serving_of(theirs: EngineCase, case: ServingCase) -> Serving:
@@ -61,28 +64,34 @@ def owner(case: ServingCase, number: int, token: int) -> int:
 
 def reference_scheduler(case: Case, serving: ServingCase, judge: Judge | None = None) -> Scheduler:
     """The steps of ``judge``, one of ``serving``, in the reference's words."""
-    judge, gpus = judge or judge_of(serving), case.config.gpus
+    judge = judge or judge_of(serving)
     requests = [Request(one.number) for one in judge.requests]
-    rows, each = len(case.trace["phase"]), gpus // serving.ranks
     steps, ended = judge.decide(), None
     while True:
         try:
-            start, host, batch = next(steps) if ended is None else steps.send(ended)
+            told = next(steps) if ended is None else steps.send(ended)
         except StopIteration:
             return
-        parts = []
-        for (number, first, count, gives), drafts in zip(batch, judge.drafted[-1], strict=True):
-            one = judge.requests[number]
-            decodes = count == 1 + drafts and gives > 0 and first >= one.prompt
-            wrong = drafts + 1 - gives if gives else 0
-            tokens = range(first, first + count)
-            places = [(owner(serving, number, k) + k) % rows for k in tokens]
-            gpu = one.rank * each + judge.seats[number] % each
-            parts.append(Part(requests[number], gpu, places, wrong, first, decodes, gives))
-        kinds = {part.decodes for part in parts}
-        phase = MIXED if len(kinds) > 1 else DECODE if True in kinds else PREFILL
-        told = yield [Pass(len(judge.steps) - 1, phase, parts, start, host)]
-        ended = max(told)
+        ended = max((yield [pass_of(case, serving, judge, requests, told)]))
+
+
+def pass_of(
+    case: Case, serving: ServingCase, judge: Judge, requests: list[Request], step: Decided
+) -> Pass:
+    """The last ``step`` of ``judge``, of ``requests``."""
+    (start, host, batch), rows = step, len(case.trace["phase"])
+    each, parts = case.config.gpus // serving.ranks, []
+    for (number, first, count, gives), drafts in zip(batch, judge.drafted[-1], strict=True):
+        one = judge.requests[number]
+        decodes = count == 1 + drafts and gives > 0 and first >= one.prompt
+        wrong = drafts + 1 - gives if gives else 0
+        tokens = range(first, first + count)
+        places = [(owner(serving, number, k) + k) % rows for k in tokens]
+        gpu = one.rank * each + judge.seats[number] % each
+        parts.append(Part(requests[number], gpu, places, wrong, first, decodes, gives))
+    kinds = {part.decodes for part in parts}
+    phase = MIXED if len(kinds) > 1 else DECODE if True in kinds else PREFILL
+    return Pass(len(judge.steps) - 1, phase, parts, start, host)
 
 
 @st.composite

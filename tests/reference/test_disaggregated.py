@@ -26,8 +26,7 @@ from .serving_cases import (
     times_of,
     vllm_of,
 )
-from .test_replicas import ROUTERS, Order, in_order, routed_of
-from .test_serving_scheduler import step_time
+from .test_replicas import ROUTERS, Order, in_order, routed_of, toy
 
 LAYERS = st.lists(
     st.tuples(st.integers(0, 5), st.none() | st.integers(1, 6)), min_size=1, max_size=4
@@ -67,7 +66,7 @@ def judged(
 ) -> judges.Disaggregated:
     judge = judge_of(case)
     found = judges.Disaggregated(judge.requests, judge.settings, apart, routers, seed)
-    found.run(lambda entries: step_time(sum(one[2] for one in entries)))
+    found.run(toy)
     return found
 
 

@@ -17,6 +17,7 @@ from moesim.workload.serving.steps import decided_with
 
 from . import judge_replicas as judges
 from .judge_replicas import Replicas
+from .judge_serving import Told
 from .serving_cases import ServingCase, asked_of, judge_of, of_vllm, room_of, times_of, vllm_of
 from .test_serving_scheduler import step_time, told
 
@@ -73,11 +74,17 @@ def in_order(fleet: Fleet) -> Order:
         ended = start + step_time(int(state.log[COUNT, low:high].sum()))
 
 
+def toy(replica: int, start: int, host: int, entries: list[Told]) -> int:
+    """Every step takes what its tokens do."""
+    del replica, host
+    return start + step_time(sum(one[2] for one in entries))
+
+
 def judged(case: ServingCase, choose: tuple[str, int], count: int, seed: int) -> Replicas:
     judge = judge_of(case)
     found = Replicas(judge.requests, judge.settings, count, choose, seed)
     found.router.experts = judges.Experts(choices, SLOTS)
-    found.run(lambda entries: step_time(sum(one[2] for one in entries)))
+    found.run(toy)
     return found
 
 
