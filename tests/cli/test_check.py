@@ -184,3 +184,21 @@ def test_slots_that_no_expert_is_there_for_are_told(sets, told, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if " experts.capacity:" in line]
     assert len(lines) == bool(told)
     assert all(told in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("batching", "told"),
+    [
+        ("{kind: static, batch_size: 12}", ["12 has 8 of the run's 20 requests"]),
+        ("{kind: static, batch_size: 10}", []),
+        ("{kind: static, batch_size: 24}", []),
+        ("{kind: refill, batch_size: 12}", []),
+    ],
+)
+def test_a_last_batch_of_fewer_requests_is_told(batching, told, capsys):
+    words = ["--set", "sweep={}", "--set", "figures=[]", "--set", f"workload.batching={batching}"]
+    assert main(["check", "experiments/quickstart.yaml", *words]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "the last batch of" in line]
+    assert len(lines) == len(told)
+    assert all(what in line for line, what in zip(lines, told, strict=True))
+    assert all(line.endswith("; write requests: 12") for line in lines)

@@ -15,10 +15,13 @@ from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment, Serving
 from moesim.model import ModelSpec
 from moesim.trace.cards import is_drawn, scaled_from
+from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests
 
 REQUESTS_A_CLIENT = 2
 """Of a closed loop; with fewer most of its requests come at the start, all at once."""
+FEW_BATCHES = 20
+"""With as many, a last one of fewer requests hardly changes what all are on average."""
 LEAST_RECORDED = 0.5
 """Share of the tokens with experts as recorded, below which a run says so."""
 
@@ -60,15 +63,17 @@ def drawn(trace: str, model: ModelSpec, why: str) -> str:
 
 
 def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
-    """A line for every workload whose batches are larger than all of its requests together."""
+    """A line for every workload whose batches are larger than all of its requests together, or the
+    last of which has fewer.
+    """
     sizes: dict[tuple[str, str, int | None], dict[int, Experiment]] = {}
     for experiment in experiments:
         workload = experiment.workload
         if (size := workload.batching.in_flight) > 1 and not workload.batching.serves:
             key = (experiment.trace, workload.phase, workload.requests)
             sizes.setdefault(key, {})[size] = experiment
-    lines = (_cut(phase, by_size) for (_, phase, _), by_size in sizes.items())
-    return list(dict.fromkeys(line for line in lines if line))
+    lines = (line for (_, phase, _), of in sizes.items() for line in _cut(phase, of))
+    return list(dict.fromkeys(lines))
 
 
 def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
@@ -195,14 +200,18 @@ def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]
     return [f"warning: experts.initial: {what}: {remedy}"]
 
 
-def _cut(phase: str, by_size: dict[int, Experiment]) -> str:
-    """The line for one workload under several batch sizes; "" where none is too large."""
+def _cut(phase: str, by_size: dict[int, Experiment]) -> Iterable[str]:
+    """The lines for one workload under several batch sizes."""
     one = next(iter(by_size.values()))
     count = Requests.of(trace_of(one), one.workload.phase, one.workload.requests).count
     beyond = sorted(size for size in by_size if size > count)
-    if not beyond:
-        return ""
     of_phase = "" if phase == "all" else f" in phase '{phase}'"
-    what = f"{' and '.join(map(str, beyond))} {'is' if len(beyond) == 1 else 'are'} more than"
-    what += f" the run's {counted(count, 'request')}{of_phase}"
-    return f"warning: workload.batching.batch_size: {what}; cut to {count}"
+    of_run = f"the run's {counted(count, 'request')}{of_phase}"
+    if beyond:
+        what = f"{' and '.join(map(str, beyond))} {'is' if len(beyond) == 1 else 'are'} more than"
+        yield f"warning: workload.batching.batch_size: {what} {of_run}; cut to {count}"
+    static = (size for size, of in by_size.items() if isinstance(of.workload.batching, Static))
+    for size in sorted(static):
+        if size < count < FEW_BATCHES * size and (last := count % size):
+            what = f"the last batch of {size} has {last} of {of_run}, and the throughput counts it"
+            yield f"note: workload.batching.batch_size: {what}; write requests: {count - last}"
