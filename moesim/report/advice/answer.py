@@ -58,8 +58,8 @@ def fit_line(fit: Fit) -> str:
     sizes += f" {gpu} has {_gb(memory.limit)}"
     if room.fits:
         return _fitting(fit, memory, sizes)
-    ways = []
-    if room.on_cpu:
+    ways, has = [], ENGINES.get(fit.program, ANY)
+    if room.on_cpu and (has.some_layers or room.fewest_on_cpu == room.layers):
         layers = (
             f"the experts of {room.fewest_on_cpu} of {counted(room.layers, 'layer')} on the CPU"
         )
@@ -68,7 +68,7 @@ def fit_line(fit: Fit) -> str:
         ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
     if room.on_host and not ways:
         ways.append(f"with {counted(room.on_host, 'whole layer')} on the CPU")
-    needs = "" if ENGINES.get(fit.program, ANY).ways else f" {_without_host(fit)}"
+    needs = "" if has.ways else f" {_without_host(fit)}"
     return f"Does not fit: {sizes}. It does {', or '.join(ways)}.{needs}"
 
 

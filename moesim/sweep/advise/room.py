@@ -87,15 +87,17 @@ class Room:
 
 
 def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
-    """So many requests that a run has no more than ``most`` choices: one full batch at least."""
+    """So many requests that a run has no more than ``most`` choices: full batches, one at least."""
     workload = experiment.workload
     trace = trace_of(experiment)
     requests = Requests.of(trace, workload.phase, workload.requests)
     if workload.requests is not None:
         return requests.count
     done = np.cumsum(np.bincount(requests.request)) * trace.moe_layers * trace.top_k
-    affordable = int(np.searchsorted(done, most, side="right"))
-    return min(max(affordable, workload.batching.in_flight, 1), requests.count)
+    affordable, batch = int(np.searchsorted(done, most, side="right")), workload.batching
+    if not batch.serves:  # a last batch of fewer would be slower than what is asked for
+        affordable = min(affordable, requests.count) // batch.in_flight * batch.in_flight
+    return min(max(affordable, batch.in_flight, 1), requests.count)
 
 
 def by_events(experiment: Experiment, *, offers: bool = False) -> tuple[str, ...]:
@@ -139,7 +141,7 @@ def room_of(experiment: Experiment, most: str) -> Room:
     if most == "auto" and whole.out_of_memory is None:
         return Room(local, local, layers, memory=memory)
     if most == "auto" and whole.hardware.unified:
-        raise _too_small(experiment, most, whole.out_of_memory or "", host=False)
+        raise too_small(experiment, most, whole.out_of_memory or "", host=False)
     least = fewest_on_cpu(experiment, whole) if most == "auto" else None
     counts = dict.fromkeys((least, layers)) if least else {}
     on_cpu = tuple(count for count in counts if count and _runs(experiment, _first(count)))
@@ -150,7 +152,7 @@ def room_of(experiment: Experiment, most: str) -> Room:
         return Room(slots, local, layers, on_cpu, memory, on_host=on_host)
     if not (on_cpu or on_host):
         if most == "auto":
-            raise _too_small(experiment, most, _least(whole, least))
+            raise too_small(experiment, most, _least(whole, least))
         raise InputError([_problem(experiment, f"{most}: {reason}; write auto, or less")])
     return Room(0, local, layers, on_cpu, memory, reason, on_host)
 
@@ -236,7 +238,10 @@ def _least(whole: Built, least: int | None) -> str:
     return f"{what} {layers}, the host needs {needed:.1f} GB for them, and has {has:.1f} GB"
 
 
-def _too_small(experiment: Experiment, most: str, reason: str, *, host: bool = True) -> InputError:
+def too_small(experiment: Experiment, most: str, reason: str, *, host: bool = True) -> InputError:
+    """The error that ``most`` room for experts is too little, for that ``reason``; a larger
+    ``host`` would help, too, or not.
+    """
     larger = "a larger GPU or host" if host else "a larger machine"
     remedy = f"take {larger}, fewer bits a weight (NAME@q4_k_m), a shorter context, a smaller batch"
     return InputError([_problem(experiment, f"{most}: {reason}; {remedy}")])

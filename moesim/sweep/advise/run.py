@@ -46,7 +46,14 @@ from moesim.sweep.advise.choices import (
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
-from moesim.sweep.advise.room import Room, by_events, first_requests, most_choices, room_of
+from moesim.sweep.advise.room import (
+    Room,
+    by_events,
+    first_requests,
+    most_choices,
+    room_of,
+    too_small,
+)
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
@@ -137,6 +144,7 @@ def advise(
     check_inputs([experiment])
     spread, not_spread, least = laid_out(experiment, of)
     asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
+    _choices(asked, most, of)
     if fit is not None:
         fit(_fit(asked, of, least))
     first, spread = spread[0], run_layouts(asked.base, spread, runs)
@@ -169,7 +177,7 @@ def advise(
         gains=gains(base, ones, wanted_upgrades, runs, before=len(made)),
         native=own,
         varied=varied(dict(made)[best.choice], best, runs),
-        notes=tuple(of_inputs([experiment])),
+        notes=tuple(of_inputs([_with_requests(experiment, asked.replayed)])),
         layouts=spread if len(spread) > 1 else (),
         layout=asked.layout,
     )
@@ -263,6 +271,12 @@ def _asked(experiment: Experiment, most: str, requests: int | None, of: Asks | N
     return _Asked(base, room, replayed, recorded, slow="load" in events)
 
 
+def _with_requests(experiment: Experiment, requests: int) -> Experiment:
+    """``experiment``, whose other keys are set or not as before, with as many ``requests``."""
+    workload = experiment.workload.model_copy(update={"requests": requests})
+    return experiment.model_copy(update={"workload": workload})
+
+
 def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
     base, room = asked.base, asked.room
     has = of.abilities if of else ENGINES.get(base.software, ANY)
@@ -272,6 +286,10 @@ def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
     on_cpu = [one for one in room.on_cpu if has.some_layers or one == room.layers]
     on_host = room.on_host if ON_HOST in has.ways else None
     found = choices_of(room.slots, most, beside, on_cpu, few=asked.slow, on_host=on_host)
+    if not found:
+        engine = (of and of.engine) or base.software
+        what = f"neither all experts fit, nor what {engine} does then: {room.without_slots}"
+        raise too_small(base, most, what)
     return offered(base.software, found) if of else found
 
 

@@ -359,10 +359,12 @@ def test_the_requests_make_a_full_batch_and_never_more_than_the_file_says() -> N
     assert first_requests(base) == 3
     assert first_requests(load_experiment(SMALL).experiment) == 32
     few = 64 * 8 * 4 * 3 + 1
-    for batch, requests in ((1, 3), (16, 16)):
+    for batch, requests in ((1, 3), (2, 2), (3, 3), (16, 16)):
         batching = {"kind": "static", "batch_size": batch}
         data = {"workload": {"phase": "decode", "batching": batching}}
         assert first_requests(load_experiment({**SMALL, **data}).experiment, few) == requests
+    data = {"workload": {"phase": "decode", "batching": {"kind": "static", "batch_size": 12}}}
+    assert first_requests(load_experiment({**SMALL, **data}).experiment) == 24
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.report.advice.answer import fit_line, place_of
-from moesim.sweep.advise.abilities import ENGINES, layout_settings
+from moesim.sweep.advise.abilities import ENGINES, Asks, layout_settings
 from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     RESIDENT,
@@ -29,6 +29,7 @@ from moesim.sweep.advise.choices import (
 )
 from moesim.sweep.advise.question import Question, asked, assembled
 from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
+from moesim.sweep.advise.run import Runs, advise
 
 TINY = {"hardware.gpu.memory": "520 MiB", "hardware.gpu.context_reserve": "500 MiB"}
 """20 MiB, in which small-moe's 27.0 MB do not fit."""
@@ -174,6 +175,23 @@ def test_a_host_without_room_for_slots_leaves_layers_and_one_without_any_is_told
         room_of(tiny(text), "auto")
 
 
+def test_an_engine_whose_ways_need_more_than_the_host_has_is_told(tmp_path: Path) -> None:
+    """It computes all experts that have no slot, and the host holds half of them."""
+    half = load_model("small-moe").bytes // 2
+    base = tiny(f"hardware.host={{base: ddr5-6000-2ch-64gb, memory: {half} B}}")
+    told: list[Fit] = []
+    for engine in ("ktransformers", "llama.cpp"):
+        asks, runs = Asks(engine, ENGINES[engine]), Runs(tmp_path / engine)
+        if engine == "llama.cpp":
+            assert advise(base, runs, of=asks, requests=1, fit=told.append).best.choice.layers
+            continue
+        with pytest.raises(
+            InputError, match="neither all experts fit, nor what ktransformers does"
+        ):
+            advise(base, runs, of=asks, requests=1, fit=told.append)
+    assert len(told) == 1
+
+
 def test_the_first_line_has_bytes_and_what_fits() -> None:
     memory = Memory(18_550_000_000, 17_553_000_000, 1_610_612_736, 9, 12_300_000_000, 1, 1)
     room = Room(71, 128, 48, (22, 48), memory)
@@ -183,6 +201,8 @@ def test_the_first_line_has_bytes_and_what_fits() -> None:
         " GPU has 12.3 GB. It does with the experts of 22 of 48 layers on the CPU, or with 71 of"
         " 128 experts a layer in slots."
     )
+    of_some = fit_line(Fit("m", "h", "vllm", 16384, room, "ktransformers"))
+    assert of_some.endswith(". It does with 71 of 128 experts a layer in slots.")
     whole = fit_line(Fit("m", "h", "llama.cpp", None, Room(128, 128, 48, (), memory)))
     assert whole.startswith("Fits: 18.6 GB of weights, 1.61 GB of KV cache; the GPU has 12.3 GB")
 
