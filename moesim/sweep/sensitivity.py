@@ -13,6 +13,7 @@ import yaml
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.yaml import with_end_mark
+from moesim.experiment.loading.warnings import paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.sweep.advise.choices import with_settings
@@ -118,13 +119,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The inputs of an experiment, the one that moves its speed most first."""
+    """The inputs of an experiment, the one that moves its speed most first; ``notes`` on it."""
 
     name: str
     folder: Path
     as_is: float
     factor: float
     inputs: tuple[Input, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def measure_first(self) -> Input | None:
@@ -150,7 +152,8 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     titles = dict.fromkeys(one.of for one in done)
     inputs = [Input(t, tuple(one for one in done if one.of == t), as_is) for t in titles]
     ordered = sorted(inputs, key=lambda one: -one.span)
-    return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered))
+    notes = tuple(paced(experiment))
+    return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered), notes)
 
 
 def _ran(moved: Moved, summary: Mapping[str, Any]) -> Moved:
@@ -249,7 +252,7 @@ def _times(by: float) -> str:
 
 def in_words(found: Sensitivity) -> Sequence[str]:
     """What moves the speed most, and what to measure first."""
-    lines = []
+    lines = [*found.notes]
     if found.inputs:
         first = found.inputs[0]
         low, high = (100 * (end / found.as_is - 1) for end in first.ends)

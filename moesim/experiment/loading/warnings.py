@@ -148,6 +148,16 @@ def _routed(experiment: Experiment) -> Iterable[tuple[str, Serving | Disaggregat
         yield "serving.disaggregation.router", apart, apart.decode
 
 
+def paced(experiment: Experiment) -> list[str]:
+    """A line, for what compares throughputs, where requests set them and not what is compared."""
+    workload = experiment.workload
+    if not (workload.batching.serves and workload.arrivals.timed):
+        return []
+    what = "requests come at times of their own, and tokens/s follow them as long as the service"
+    what += " keeps up, whatever is changed; write at_once or closed_loop, or search a rate under"
+    return [f"warning: workload.arrivals: {what} limits of latency ('moesim search')"]
+
+
 def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]:
     """A line for every figure that a sweep over ``axes`` cannot have."""
     lines = []

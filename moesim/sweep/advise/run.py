@@ -12,7 +12,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
 from moesim.experiment.loading.traces import trace_of
-from moesim.experiment.loading.warnings import of_inputs
+from moesim.experiment.loading.warnings import of_inputs, paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.metrics.blocks import Blocks
@@ -177,7 +177,10 @@ def advise(
         gains=gains(base, ones, wanted_upgrades, runs, before=len(made)),
         native=own,
         varied=varied(dict(made)[best.choice], best, runs),
-        notes=tuple(of_inputs([_with_requests(experiment, asked.replayed)])),
+        notes=(
+            *paced(experiment),
+            *of_inputs([_with_requests(experiment, asked.replayed)]),
+        ),
         layouts=spread if len(spread) > 1 else (),
         layout=asked.layout,
     )

@@ -106,3 +106,15 @@ def test_the_command_writes_bars_and_their_table(
 def test_a_share_that_is_none_is_refused(by: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--by: "):
         moesim.sensitivity(TINY, by=by, out=tmp_path / "out")
+
+
+def test_a_speed_that_arrivals_set_is_told(tmp_path: Path) -> None:
+    served: dict[str, Any] = {**TINY["workload"], "batching": {"kind": "continuous"}}
+    for arrivals, told in (
+        ({"kind": "poisson", "request_rate": "1 requests/s"}, True),
+        ({}, False),
+    ):
+        workload = {**served, **({"arrivals": arrivals} if arrivals else {})}
+        found = moesim.sensitivity({**TINY, "workload": workload}, out=tmp_path / str(told))
+        assert in_words(found)[0].startswith("warning: workload.arrivals: ") is told
+        assert (max(one.span for one in found.inputs) < 0.01) is told
