@@ -71,7 +71,8 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
     typer.echo(f"peak memory of {of}{peak:.2f} of {limit:.2f} GiB, {_held(own, local)}")
     batch, context = answer["largest_batch"], answer["longest_context_tokens"]
     typer.echo(
-        f"largest batch:            {_or_none(batch)} requests of {counted(context, 'token')}"
+        f"largest batch:            {_or_none(batch)} request{'s' * (batch != 1)} of"
+        f" {counted(context, 'token')}"
     )
     slots = answer["largest_slots"]
     room = f" ({answer['capacity_bytes'] / GIB:.2f} GiB)" if slots else ""

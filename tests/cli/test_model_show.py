@@ -74,7 +74,7 @@ def test_layers_that_are_alike_are_one_row(capsys: Any) -> None:
 def test_states_and_what_is_apart_are_said(capsys: Any) -> None:
     text = shown(capsys, "qwen3-next-80b-a3b")
     assert "a request keeps 77.86 MB of state in 36 layers" in text
-    assert "apart, in no total: 1 layer that predict" in text
+    assert "apart, in no total: 1 layer that predicts" in text
     assert "note: gated delta net keeps a constant state" in text
 
 

@@ -182,6 +182,7 @@ def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
     base, chosen = split_format(model)
     chosen, cache = split_cache(chosen) if chosen else (None, None)
     base = base.removesuffix("/config.json").rstrip("/").rpartition("/")[2] or base
+    base = base.removesuffix(".json")
     if chosen is None:
         name, said = f"{base}{GGUF}", "in the formats of its config.json"
     elif chosen.lower() in RECIPES or chosen.lower() in SAME:

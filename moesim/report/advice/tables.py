@@ -232,7 +232,9 @@ def upgrade(advice: Advice) -> Iterator[str]:
     ratio = None if first is None else advice.over_best(first)
     if first is None or ratio is None:
         return
-    what = f"{first.upgrade.title}, x {ratio:.2f} ({first.scored.choice.words})"
+    choice = first.scored.choice  # a larger GPU leaves fewer layers on the CPU than it has now
+    of = "now" if choice == advice.best.choice else "with"
+    what = f"{first.upgrade.title}, x {ratio:.2f} ({of}: {choice.words})"
     if ratio < 1 + NOTABLE:
         yield f"No single upgrade helps by more than a tenth; most: {what}."
     else:

@@ -25,8 +25,9 @@ def model_report(model: ModelSpec) -> Iterator[RenderableType]:
     yield _layers(told["layers"])
     yield from _cache(told)
     if (mtp := told["mtp"])["layers"]:
+        predict = "predicts" if mtp["layers"] == 1 else "predict"
         yield (
-            f"apart, in no total: {counted(mtp['layers'], 'layer')} that predict further tokens "
+            f"apart, in no total: {counted(mtp['layers'], 'layer')} that {predict} further tokens "
             f"(MTP), {mtp['parameters'] / 1e9:.2f} B, {_size(mtp['bytes'])}"
         )
     yield from (f"note: {note}" for note in told["notes"])

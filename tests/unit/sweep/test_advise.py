@@ -411,6 +411,7 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     advice = json.loads((folder / "advice.json").read_text())
     assert "Fits? No: 8 of 32" in told
     assert "Most useful upgrade" in told or "No single upgrade" in told
+    assert "(now: " in told or "(with: " in told
     assert (folder / "advice.png").stat().st_size > 0
     assert main(["plot", str(folder), "--format", "pdf", "--size", "3.5x2.8"]) == 0
     assert [Path(path).name for path in capsys.readouterr().out.split()] == [

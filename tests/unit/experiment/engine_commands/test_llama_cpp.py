@@ -14,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.engine_commands import ReadCommand, command_of, read_command
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.experiment import Experiment
+from moesim.model.loader import CARDS
 from tests.gguf_files import Row, write
 
 HIDDEN, INNER, COUNT, LAYERS = 256, 256, 8, 4
@@ -285,6 +286,14 @@ def test_the_line_of_an_experiment() -> None:
         " -b 4096 -ub 4096 -fa on"
     )
     assert any("stands for your GGUF file of gpt-oss-20b, in mxfp4_moe" in n for n in found.notes)
+
+
+def test_a_config_s_ending_is_no_part_of_the_file_s_name(tmp_path: Path) -> None:
+    config = tmp_path / "mine.json"
+    config.write_text((CARDS / "gpt-oss-20b.json").read_text())
+    line = command_of(experiment(model=f"{config}@q8_0", trace="stand-in:gpt-oss-20b")).text
+    assert line is not None
+    assert line.startswith("llama-server -m mine-q8_0.gguf ")
 
 
 def test_the_words_of_a_line_are_quoted(tmp_path: Path) -> None:
