@@ -50,8 +50,8 @@ from moesim.runtime.compiled import code_of, njit, specialised
 
 NONE, NO_PRICES = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
 NOT_BUSY = np.empty(0, np.bool_)
-_STEP = 1 << 20
-"""A next use is step * _STEP + id: a step's experts ascend."""
+STEP = 1 << 20
+"""A next use is step * STEP + id: a step's experts ascend."""
 
 
 def specialised_by(
@@ -62,6 +62,14 @@ def specialised_by(
     """
     functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
     constants = (miss.forms, miss.splits, reads_of(policy))
+    return made_of(make, signature, functions, constants)
+
+
+def made_of(
+    make: Callable[..., Any], signature: Any, functions: tuple[Callable[..., Any], ...],
+    constants: tuple[Any, ...],
+) -> Any:  # fmt: skip
+    """As ``specialised``, of functions of a policy among others, which seldom make arrays."""
     with contextlib.suppress(InputError):
         return specialised(make, signature, *functions, constants=constants, allocates=False)
     return specialised(make, signature, *functions, constants=constants)
@@ -98,7 +106,7 @@ def _next_uses(offsets: Any, experts: Any, count: int) -> Any:
         for i in range(offsets[step], offsets[step + 1]):
             after[i] = following[experts[i]]
         for i in range(offsets[step], offsets[step + 1]):
-            following[experts[i]] = step * _STEP + experts[i]
+            following[experts[i]] = step * STEP + experts[i]
     return after, following
 
 

@@ -32,6 +32,11 @@ def compiled_exceptions() -> Iterator[None]:
     finally:
         sys.unraisablehook = before
     if raised:
-        what = f"compiled code of one of them ended with {type(raised[0]).__name__}: {raised[0]};"
-        what += " mend it (a division: by zero?)"
-        raise InputError([Problem("", "experts.policy, experts.miss", what)])
+        raise ended_with(raised[0])
+
+
+def ended_with(error: BaseException) -> InputError:
+    """What the user reads where compiled code of a policy or of a way to handle misses raises."""
+    what = f"compiled code of one of them ended with {type(error).__name__}: {error};"
+    what += " mend it (a division: by zero?)"
+    return InputError([Problem("", "experts.policy, experts.miss", what)])

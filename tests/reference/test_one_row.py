@@ -17,9 +17,10 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
-from moesim.engine.replay.quick import made, shared
+from moesim.engine.replay.quick import ahead, shared
 from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick import one_row as rows
+from moesim.engine.replay.quick.any_rows import AnyRows
 from moesim.engine.replay.quick.one_launch import (
     ALIKE,
     ALL,
@@ -96,11 +97,13 @@ def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) ->
 def test_of_any_policy_a_layer_is_one_launch(
     case: Case, data: st.DataObject, policy: str, activations: int
 ) -> None:
-    """Launches and copies are not told one by one."""
+    """Launches and copies are not told one by one, but decided in slots."""
     theirs = replace(one_row(case, data.draw), policy=policies.get(policy)())
     theirs = replace(theirs, initial=data.draw(st.sampled_from(["empty", "lowest_ids", "random"])))
-    assume(quick.is_quick(theirs) and may_have_one_launch(theirs))
-    with patch.object(made, "works_of", None), patch.object(shared, "ACTIVATIONS", activations):
+    assume(quick.is_quick(theirs) and may_have_one_launch(theirs) and theirs.offloaded)
+    assert quick.maker_of(theirs, None) is (OneRow if policy == "lru" else AnyRows)
+    held = patch.object(ahead, "RUNS_HELD", 3)
+    with held, patch.object(shared, "ACTIVATIONS", activations):
         assert_same(run_replay(theirs), run_des(theirs))
 
 

@@ -49,9 +49,6 @@ class Decided(NamedTuple):
     the launch for which it waits, or -1. ``ends`` int64[1 + kinds, 4]: where the launches, copies,
     odd launches and their rows of a kind of layer end; ``counts`` int64[COUNTED_HERE, and MARKED
     where that is counted, passes, layers, gpus]; ``most_launches`` int64[1] of a step.
-
-    Where each step is one launch, of experts with a row each, whose copies wait for nothing, there
-    are ``misses`` uint16[passes, MoE layers] in place of launches and copies; else of no passes.
     """
 
     step_launches: Any
@@ -67,7 +64,6 @@ class Decided(NamedTuple):
     ends: Any
     counts: Any
     most_launches: Any
-    misses: Any
 
 
 class Order(NamedTuple):
@@ -86,7 +82,6 @@ NEEDED = record(Needed, _TABLE, _TABLE, _TABLE, types.int64[:, :, ::1])
 KNOWN = record(Known, _TABLE, _TABLE, types.uint16[:, ::1], _TABLE)
 DECIDED = record(
     Decided, _TABLE, _FLAT, _FLAT, _TABLE, *[_FLAT] * 6, _TABLE, types.int64[:, :, :, ::1], _FLAT,
-    types.uint16[:, ::1],
 )  # fmt: skip
 ORDER = record(Order, _FLAT, _FLAT, types.boolean)
 
@@ -152,19 +147,6 @@ def lay_whole(
         out.copy_launch[copy], out.copy_wait[copy] = 0, -1
     filled[0], filled[1], filled[2], filled[3] = launches, copies, odd, odd_members
     out.most_launches[0] = max(out.most_launches[0], launches > first_launch)
-
-
-@njit(types.void(_FLAT, ACTIVATIONS, DECIDED, _INT, _INT), cache=True, _nrt=False)
-def tell_misses(offsets: Any, activations: Any, out: Any, layer: int, row: int) -> None:
-    """What each step misses, and the counts, of a layer of one GPU; see ``Decided``."""
-    for step in range(len(offsets) - 1):
-        hits, number = 0, offsets[step + 1] - offsets[step]
-        for i in range(offsets[step], offsets[step + 1]):
-            hits += activations.hit[i]
-        out.misses[step, layer] = number - hits
-        out.counts[ACTIVATED, step, row, 0] += number
-        out.counts[HITS, step, row, 0] += hits
-        out.counts[ACCESS_HITS, step, row, 0] += hits
 
 
 @njit(
@@ -268,8 +250,8 @@ def _decide_all(
         np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
         np.empty(room, np.int64), np.empty(room if marks else 0, np.int64), nobody,
     )  # fmt: skip
-    told, one_launch = known.distances.shape[1] > 0, len(out.misses) > 0
-    whole = not (one_launch or rules.serial or marks or (rules.resident_first and told))
+    told = known.distances.shape[1] > 0
+    whole = not (rules.serial or marks or (rules.resident_first and told))
     for work in order.works:
         layer, gpu = work // gpus, work % gpus
         number, offsets, experts = kept.local[gpu], needed.offsets[work], needed.experts[work]
@@ -297,9 +279,7 @@ def _decide_all(
             else:
                 look_up(rules, offsets, experts, distances, slots, activations)
                 activations.victim[:] = -1
-        if one_launch:
-            tell_misses(offsets, activations, out, layer, row)
-        elif end > begin or not whole:
+        if end > begin or not whole:
             lay_out(
                 rules, order.overlap, needed, activations, of_expert, out, work, row, gpu, filled
             )

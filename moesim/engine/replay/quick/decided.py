@@ -26,13 +26,12 @@ from moesim.engine.residency.residencies import Residencies
 
 class Decider:
     """Decides a case, run of passes by run of passes; ``kinds`` int64[MoE layers] of layers, in
-    whose order ``works`` int64[MoE layers x gpus] are taken. Whether steps have ``one_launch``
-    (``Decided.misses``).
+    whose order ``works`` int64[MoE layers x gpus] are taken.
     """
 
-    def __init__(self, shared: Shared, kinds: Ints, works: Ints, *, one_launch: bool) -> None:
+    def __init__(self, shared: Shared, kinds: Ints, works: Ints) -> None:
         case, log = shared.case, shared.log
-        self.case, self.shared, self.one_launch = case, shared, one_launch
+        self.case, self.shared = case, shared
         self.order = Order(works, kinds, case.software.overlap)
         self.marked = is_marked(case)
         self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
@@ -124,9 +123,7 @@ class Decider:
         passes, _, gpus = found.executed.shape
         shape = self.shared.finder.layers, passes, gpus
         number, counted = int(found.offsets[:, -1].sum()), len(self.counted)
-        room = room_for_decided(shape, number, self.shared.finder.kept, self.order.kinds, counted)
-        misses = np.empty((passes if self.one_launch else 0, shape[0]), np.uint16)
-        return room._replace(misses=misses)
+        return room_for_decided(shape, number, self.shared.finder.kept, self.order.kinds, counted)
 
 
 def room_for_decided(
@@ -135,8 +132,8 @@ def room_for_decided(
     """Room for so many ``activations`` of MoE layers, passes and GPUs, of so many in ``shape``,
     where so many things are ``counted`` of ``kept`` layers.
     """
-    (layers, passes, gpus), works = shape, shape[0] * shape[2]
-    launch_base, copy_base = np.zeros((2, works), np.int64)  # one launch fills none
+    (_, passes, gpus), works = shape, shape[0] * shape[2]
+    launch_base, copy_base = np.zeros((2, works), np.int64)
     step_launches, step_copies = np.zeros((2, works, passes + 1), np.int64)
     launch_ones, copy_launch, copy_wait, odd_at, odd_starts, odd_rows = np.empty(
         (6, activations), np.int64
@@ -145,7 +142,6 @@ def room_for_decided(
         step_launches, launch_base, launch_ones, step_copies, copy_base, copy_launch, copy_wait,
         odd_at, odd_starts, odd_rows, np.zeros((2 + int(kinds.max()), 4), np.int64),
         np.zeros((counted, passes, kept, gpus), np.int64), np.zeros(1, np.int64),
-        np.empty((0, layers), np.uint16),
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class ForetoldRows(OneRow):
     def _first_of(self, step: int) -> int:
         """What the first layer of a pass misses, which is the next one."""
         ids, rows, _, _ = self.shared.finder.tokens(step, step + 1)
-        stacks = self._stacks
+        stacks = self._held
         ranks = stacks.lines[0].reshape(-1)[stacks.home[0, ids[rows[0], 0]]]
         return int((ranks >= stacks.slots[0, 0]).sum())
 

@@ -18,7 +18,6 @@ from moesim.engine.replay.flat import NO_READS, NO_ROWS, NO_TABLE, NONE, NONE_ST
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.quick.activations import COUNTED_HERE, Decided, decide_all_of
 from moesim.engine.replay.quick.decided import Decider
-from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.runtime.compiled import code_of
@@ -127,10 +126,7 @@ class Deciding(Loading):
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         super().__init__(shared, launches, provenance)
-        one_launch = have_one_launch(shared.case)
-        if one_launch:
-            shared.finder.know_all()
-        self.decider = Decider(shared, launches.kinds, launches.works, one_launch=one_launch)
+        self.decider = Decider(shared, launches.kinds, launches.works)
         self.counted = self.decider.counted
         self._found: dict[tuple[int, int], Needed] = {}
         """What was found since a mark, of passes first:last: some are played again."""
@@ -140,7 +136,7 @@ class Deciding(Loading):
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         decide_all_of(type(case.policy))
-        code_of(play_loaded if have_one_launch(case) else play_decided)
+        code_of(play_decided)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
@@ -149,19 +145,7 @@ class Deciding(Loading):
             found = self.shared.active_experts(first, last)
         if self._marked:
             self._found[first, last] = found
-        decided = self.decider.decide(first, found)
-        if self.decider.one_launch:
-            return self._launched(found, decided)
-        return self.laid(found.executed, decided)
-
-    def _launched(self, found: Needed, decided: Decided) -> Made:
-        """Passes of one row, whose layers have one launch."""
-        passes, top_k = len(decided.misses), self.shared.case.trace.top_k
-        copies = decided.misses.sum(axis=0, dtype=np.int64)
-        self.copies += copies
-        kernel_ns = self.launches.of_rows(passes, top_k)
-        works = launched(kernel_ns, decided.misses, int(copies.sum()))
-        return Made(found.executed, decided.counts, works, 1)
+        return self.laid(found.executed, self.decider.decide(first, found))
 
     def mark(self) -> Any:
         """As ``Maker`` says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from moesim.engine.case import Case
 from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.quick.any_rows import AnyRows
 from moesim.engine.replay.quick.handled import HandledRows, is_handled
 from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_launch import ALL, FEWER
@@ -16,10 +17,10 @@ from moesim.engine.replay.quick.stored import StoredRows, is_stored
 
 OF_ONE_ROW = ((loads_from_host, OneRow), (is_handled, HandledRows), (is_stored, StoredRows))
 """Who makes those that have one row."""
-Makes = type[OneRow] | type[SomeRows] | type[Deciding] | type[Resident]
+Makes = type[OneRow] | type[SomeRows] | type[Resident]
 
 
-def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
+def maker_of(case: Case, log: DecisionLog | None) -> Makes | type[Deciding] | None:
     """What makes the runs of ``case``; None where nothing does at once."""
     if case.variants is not None or not decides_alone(case):
         return None
@@ -30,10 +31,10 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | None:
         return HandledRows
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
-    if SpreadRows.takes(case):
-        return SpreadRows
-    alone: tuple[type[SomeRows | Resident], ...] = (SomeRows, Resident) if log is None else ()
-    return next((make for make in alone if make.takes(case)), Deciding)
+    alone: tuple[Makes, ...] = (SomeRows, Resident) if log is None else ()
+    makes: tuple[Makes, ...] = (SpreadRows, AnyRows, *alone)
+    other = None if case.policy.restarts else Deciding
+    return next((make for make in makes if make.takes(case)), other)
 
 
 def is_quick(case: Case) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
@@ -69,9 +70,9 @@ class OneRow(Loading):
             shared.finder.know_all()
         self.top_k = case.trace.top_k
         self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0, self.top_k)
-        self._stacks = self._as_they_are()
+        self._held = self._as_they_are()
 
-    def _as_they_are(self) -> Stacks:
+    def _as_they_are(self) -> Any:
         """Where experts are at the start."""
         return stacks_of(self.shared)
 
@@ -106,11 +107,16 @@ class OneRow(Loading):
         counts[ACTIVATED] = counts[HITS] = chosen
         swept = self._room(passes, counts)
         if self.shared.case.offloaded:
-            case, room = self.shared.case, room_for(self.top_k)
-            sweep = sweep_of(room, self.becomes_of(case), listed=is_listed(case))
-            sweep(ids, rows, self._stacks, self.rule, swept)
+            self._sweep(first, ids, rows, swept)
         counts[ACCESS_HITS] = counts[HITS]
         return Made(self._executed(counts), counts, self._launched(swept), 1)
+
+    def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
+        """Fill in what is swept of passes from ``first`` on, which have ``rows`` of ``ids``."""
+        del first
+        case, room = self.shared.case, room_for(self.top_k)
+        sweep = sweep_of(room, self.becomes_of(case), listed=is_listed(case))
+        sweep(ids, rows, self._held, self.rule, swept)
 
     def _executed(self, counts: Ints) -> Ints:
         """Rows that are computed."""

@@ -69,7 +69,7 @@ def decides_alone(case: Case) -> bool:
     """
     return (
         not case.exchanges
-        and not case.policy.restarts
+        and not (case.policy.restarts and case.serving is not None)
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
         and case.order != "least_makespan"

@@ -11,7 +11,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.replay.found import Finder, Needed
 from moesim.engine.replay.log import DecisionLog, Parts
-from moesim.engine.replay.quick.ahead import Ahead
+from moesim.engine.replay.quick.ahead import Ahead, Steps, look_back
 from moesim.engine.routing import Routing
 
 ACTIVATIONS = 1 << 17
@@ -65,10 +65,13 @@ class Shared:
             found: Ahead = known
             return found
         shape = (self.finder.layers * self.case.gpus, self.finder.width)
-        ahead = Ahead(*shape, list(self.runs()), self.active_experts)
+        ahead = Ahead(*shape, list(self.runs()), self._look_back)
         if self.log is not None and (size := ahead.held_bytes) is not None:
             self.log.put(key, ahead, size)
         return ahead
+
+    def _look_back(self, first: int, last: int, coming: Ints) -> Steps:
+        return look_back(first, self.active_experts(first, last), coming)
 
     @property
     def known(self) -> bool:

@@ -43,7 +43,7 @@ class SpreadRows(OneRow):
         self._kernel_ns = np.zeros_like(self.times)
         self._kernel_ns[:, : known.shape[1]] = known
 
-    def _as_they_are(self) -> Stacks:
+    def _as_they_are(self) -> Any:
         """See ``OneRow``."""
         case, finder = self.shared.case, self.shared.finder
         homes, layers = len(finder.gpu_of_home), finder.layers
@@ -101,7 +101,7 @@ class SpreadRows(OneRow):
         counts = np.zeros((len(self.counted), passes, finder.kept, case.gpus), np.int64)
         busiest, copies = np.empty((finder.layers, passes), np.int64), np.zeros_like(self.copies)
         out = Spread(needs, misses, counts, busiest, copies, self.times)
-        spread_of(room_for(self.top_k))(ids, rows, senders, self._stacks, out)
+        spread_of(room_for(self.top_k))(ids, rows, senders, self._held, out)
         counts[ACCESS_HITS] = counts[HITS]
         self.copies += copies
         works = Launched(self.clock, SpreadWorks(needs, misses, self._kernel_ns), int(copies.sum()))

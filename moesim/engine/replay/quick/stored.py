@@ -100,7 +100,7 @@ class StoredRows(OneRow):
             assert self._host.cache is not None, "it has slots"
             slots, resident = self._host.cache.slots, self._host.cache.resident
             listed = lru_list_of(np.empty(len(resident), np.uint16), slots, resident)
-            self._stacks = self._stacks._replace(host=listed)
+            self._held = self._held._replace(host=listed)
 
     @classmethod
     def becomes_of(cls, case: Case) -> int:

@@ -48,6 +48,7 @@ def is_varied(case: Case) -> bool:
     """Whether ``VariedProgram`` takes ``case``."""
     alike = len({len(case.local_experts(gpu)) for gpu in range(case.gpus)}) == 1
     by_layer = case.variants is not None and case.policy.scope == "layer" and alike
+    by_layer &= not case.policy.restarts
     return by_layer and loads_from_host(case) and decides_alone(case) and not is_marked(case)
 
 

@@ -1,0 +1,130 @@
+"""Runs of one GPU whose passes have a row each, as of ``one_row``, where no stack tells what layers
+miss: under any policy, decided in slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.replay.clock.one_gpu import play_loaded
+from moesim.engine.replay.quick.activations import HITS
+from moesim.engine.replay.quick.ahead import Ahead, Steps, look_back_rows
+from moesim.engine.replay.quick.one_launch import have_one_launch
+from moesim.engine.replay.quick.one_row import OneRow
+from moesim.engine.replay.quick.sweeps import Swept
+from moesim.engine.residency.pool_runs import request_starts
+from moesim.engine.residency.residencies import Residencies
+from moesim.engine.routing import units
+from moesim.memory.row_steps import WORD, RowPools, sweep_rows_of
+from moesim.runtime.compiled import code_of
+from moesim.runtime.raised import ended_with
+
+
+class AnyRows(OneRow):
+    """Makes the runs of a case that it ``takes``."""
+
+    @classmethod
+    def takes(cls, case: Case) -> bool:
+        """Whether ``case``, which is quick, and whose layers have slots of their own, is one."""
+        return (
+            case.offloaded
+            and case.serving is None
+            and not OneRow.takes(case)
+            and have_one_launch(case)
+        )
+
+    @classmethod
+    def compile(cls, case: Case) -> None:
+        """Have what it calls of ``case`` compiled."""
+        code_of(play_loaded)
+        sweep_rows_of(type(case.policy), _words_of(case))
+
+    def _as_they_are(self) -> RowPools:
+        """The slots at the start."""
+        case, finder = self.shared.case, self.shared.finder
+        self._home = finder.home.astype(np.uint16)
+        self._ahead = self._look_ahead() if case.policy.looks_ahead else None
+        layers, experts, words = finder.layers, finder.width, _words_of(case)
+        residencies = Residencies(case, self.shared.routing, self._first_uses())
+        caches = {layer: cache for (layer, _), cache in residencies.caches.items()}
+        one = next(iter(caches.values()))
+        slots, now = np.zeros((2, layers), np.int64)
+        there = np.zeros((layers, words * WORD), np.bool_)
+        state = np.zeros((layers, *one.state.shape), np.int64)
+        draws, of_experts = np.zeros((layers, len(one.draws))), np.zeros((2, experts), np.int64)
+        for layer, cache in caches.items():
+            slots[layer], state[layer], draws[layer] = cache.slots, cache.state, cache.draws
+            there[layer, :experts] = cache.resident
+        bits = np.packbits(there, axis=1, bitorder="little").view(np.uint64)
+        return RowPools(
+            slots, bits, state, now, draws, *_weights_of(case), np.zeros(0, np.int32),
+            np.zeros(words, np.uint64), *of_experts,
+        )  # fmt: skip
+
+    def _look_ahead(self) -> Ahead:
+        finder = self.shared.finder
+
+        def look_back(first: int, last: int, coming: Ints) -> Steps:
+            ids, rows, _, _ = finder.tokens(first, last)
+            after = np.empty(len(rows) * finder.layers * self.top_k, np.int32)
+            look_back_rows(first, ids, rows, self._home, coming, after)
+            return after
+
+        return Ahead(finder.layers, finder.width, list(self.shared.runs()), look_back)
+
+    def _first_uses(self) -> dict[tuple[int, int], Ints]:
+        if self._ahead is None:
+            return {}
+        return {(layer, 0): one for layer, one in enumerate(self._ahead.first_uses())}
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says: what comes again is held by run."""
+        of_all = super().runs_of(first, last)
+        return of_all if self._ahead is None else self.shared.runs_of(first, last)
+
+    def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
+        """See ``OneRow``."""
+        case, misses = self.shared.case, swept.misses
+        pools: RowPools = self._held
+        if self._ahead is not None:
+            pools = pools._replace(after=self._ahead.after(first))
+        sweep = sweep_rows_of(type(case.policy), _words_of(case))
+        for low, high in self._begin(first, len(rows)):
+            try:
+                sweep(ids, rows[low:high], self._home, first + low, pools, misses[low:high])
+            except ArithmeticError as error:
+                raise ended_with(error) from None
+        swept.copies[:] = misses.sum(axis=0)
+        hits = swept.counts[HITS, :, :, 0]
+        hits -= misses if hits.shape[1] > 1 else misses.sum(axis=1, keepdims=True, dtype=np.int64)
+
+    def _begin(self, first: int, passes: int) -> Iterator[tuple[int, int]]:
+        """What of so many passes from ``first`` on is swept at once: a policy that ``restarts`` is
+        told before it.
+        """
+        policy, schedule, starts = self.shared.case.policy, self.shared.case.schedule, []
+        if policy.restarts:
+            starts = np.flatnonzero(request_starts(schedule, first, first + passes)).tolist()
+        for low, high in pairwise([*sorted({0, *starts}), passes]):
+            for layer in np.flatnonzero(self._held.slots if low in starts else ()):
+                policy.start_request(self._held.state[layer], first + low)
+            yield low, high
+
+
+def _words_of(case: Case) -> int:
+    return -(-case.placement.physical // WORD)
+
+
+def _weights_of(case: Case) -> tuple[NDArray[np.uint16], Ints]:
+    """Gate weights as the trace has them, and what each is, where the policy reads them."""
+    weights, of_bits = np.zeros((0, 0, 0), np.uint16), np.zeros(0, np.int64)
+    if case.policy.weighs:
+        assert case.trace.gate_weights is not None, "the policy needs a trace with them"
+        weights, of_bits = np.ascontiguousarray(case.trace.gate_weights).view(np.uint16), units()
+    weights.flags.writeable = False
+    return weights, of_bits

@@ -1,0 +1,223 @@
+"""Slots and victims of steps whose experts all find room and have a row each, every miss of which
+is loaded: as ``decisions`` has them, with nothing told of each activation; compiled for each
+policy. Who is there and who is needed are bits of words, so that only those are looked at that may
+go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moesim.memory.decisions import CLOSED
+from moesim.memory.policy import (
+    FREQUENCY,
+    INSERTED,
+    LAST_PASS,
+    LAST_USE,
+    NEVER,
+    NEXT_USE,
+    ROWS,
+    THIS_LAYER,
+    THIS_PASS,
+    CachePolicy,
+)
+from moesim.memory.policy_reads import Reads, reads_of
+from moesim.memory.residency import STEP, made_of
+from moesim.runtime.compiled import built_in, record, types, whole_number
+from moesim.runtime.words import ones_of
+
+WORD = 64
+LATER = np.iinfo(np.int32).max
+"""The step of a choice that does not come again."""
+_NONE, _ONE, _WORD = np.uint64(0), np.uint64(1), np.uint64(WORD)
+
+
+class RowPools(NamedTuple):
+    """The slots of each MoE layer: how many, ``slots`` int64[layers], 0 where all experts are
+    resident; who is ``there`` uint64[layers, words]; the policy's ``state`` int64[layers, rows,
+    experts], its time ``now`` int64[layers], and ``draws`` float64[layers, activations], or empty.
+    Gate ``weights`` as the trace has them, uint16[rows, layers, k], and ``units`` int64[65536] what
+    each is, or empty; or when choices come again, ``after`` int32[passes x layers x k], LATER if
+    never. Of a step: who is ``needed`` uint64[words], and of each int64[experts] what it ``weighs``
+    and its next use, ``coming``.
+    """
+
+    slots: Any
+    there: Any
+    state: Any
+    now: Any
+    draws: Any
+    weights: Any
+    units: Any
+    after: Any
+    needed: Any
+    weighs: Any
+    coming: Any
+
+
+_FLAT, _IDS = types.int64[::1], types.Array(types.uint16, 3, "C", readonly=True)
+ROW_POOLS = record(
+    RowPools, _FLAT, types.uint64[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1],
+    _IDS, _FLAT, types.int32[::1], types.uint64[::1], _FLAT, _FLAT,
+)  # fmt: skip
+SWEEP_ROWS = types.void(
+    _IDS, _FLAT, types.uint16[:, ::1], types.int64, ROW_POOLS, types.uint16[:, ::1]
+)
+"""The signature of what ``sweep_rows_with`` makes."""
+
+
+@built_in
+def _ones(bits: Any) -> Any:
+    return np.int64(ones_of(bits))
+
+
+def evict_with(key: Any, words: int) -> Callable[..., int]:
+    """What evicts one of the experts in so many ``words``, by ``key``."""
+
+    def evict(pools: Any, layer: int, state: Any, now: int) -> int:
+        """The one of those that are there and not needed that goes, as ``decisions.first_by`` has
+        it.
+        """
+        there, needed = pools.there[layer], pools.needed
+        draw = pools.draws[layer, now] if pools.draws.shape[1] > 0 else 0.0
+        count = position = 0
+        least, victim = CLOSED, -1
+        for word in range(words):
+            count += _ones(there[word] & ~needed[word])
+        for word in range(words):
+            bits = there[word] & ~needed[word]
+            while bits != _NONE:
+                lowest = bits & (~bits + _ONE)
+                bits ^= lowest
+                expert = WORD * word + _ones(lowest - _ONE)
+                value = min(whole_number(key(expert, state, draw, position, count)), CLOSED - 1)
+                position += 1
+                less = value < least
+                least, victim = value if less else least, expert if less else victim
+        place = np.uint64(victim)
+        there[place // _WORD] ^= _ONE << (place % _WORD)
+        return victim
+
+    return evict
+
+
+@built_in
+def _need(ids: Any, row: int, home: Any, layer: int, pools: Any, at: int, words: int) -> None:
+    """Note who a row needs in a layer, what that weighs, and when it comes again; which is from
+    ``at`` on.
+    """
+    needed, units, after, bits = pools.needed, pools.units, pools.after, _NONE
+    for word in range(words):
+        needed[word] = _NONE
+    for i in range(ids.shape[2]):
+        expert = np.uint64(home[layer, ids[row, layer, i]])
+        bit = _ONE << (expert % _WORD)
+        bits |= bit
+        if words > 1:
+            needed[expert // _WORD] |= bit
+        if len(units) > 0:
+            pools.weighs[expert] = units[pools.weights[row, layer, i]]
+        if len(after) > 0:
+            step = np.int64(after[at + i])
+            pools.coming[expert] = NEVER if step == LATER else step * STEP + np.int64(expert)
+    if words == 1:  # which did not wait for itself
+        needed[0] = bits
+
+
+def count_with(reads: Reads) -> Callable[..., None]:
+    """What counts an activation in those rows of state that a policy ``reads``."""
+    counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
+    counts_use, counts_pass, counts_times = (
+        counted[row] for row in (LAST_USE, LAST_PASS, FREQUENCY)
+    )
+
+    def count(state: Any, expert: int, now: int, this_pass: int) -> None:
+        """Count activation ``now`` of an expert."""
+        if counts_use:
+            state[LAST_USE, expert] = now
+        if counts_pass:
+            state[LAST_PASS, expert] = this_pass
+        if counts_times:
+            state[FREQUENCY, expert] += 1
+
+    return count
+
+
+def row_step_with(
+    key: Any, before_activation: Any, after_activation: Any, reads: Reads, words: int
+) -> Callable[..., int]:
+    """What decides a step of a policy with these functions, which read what ``reads`` says."""
+    counts_load = reads.rows is None or INSERTED in reads.rows
+    count = built_in(count_with(reads))
+    evict = built_in(evict_with(key, words))
+
+    def decide_step(pools: Any, layer: int, this_pass: int, free: int) -> int:
+        """What a layer misses of what is needed, where so many of its slots are ``free``."""
+        there, needed, state = pools.there[layer], pools.needed, pools.state[layer]
+        now, misses = pools.now[layer], 0
+        for word in range(words):
+            bits = needed[word]
+            while bits != _NONE:
+                lowest = bits & (~bits + _ONE)
+                bits ^= lowest
+                expert = WORD * word + _ones(lowest - _ONE)
+                hit, victim = (there[word] & lowest) != _NONE, -1
+                weight = pools.weighs[expert] if len(pools.units) > 0 else 0
+                before_activation(expert, hit, this_pass, 0, weight, state)
+                if not hit:
+                    if misses >= free:
+                        victim = evict(pools, layer, state, now)
+                    misses += 1
+                    there[word] |= lowest
+                    if counts_load:
+                        state[INSERTED, expert] = now
+                count(state, expert, now, this_pass)
+                if len(pools.after) > 0:
+                    state[NEXT_USE, expert] = pools.coming[expert]
+                after_activation(expert, hit, victim, now, state)
+                now += 1
+        pools.now[layer] = now
+        return misses
+
+    return decide_step
+
+
+def sweep_rows_with(
+    key: Any, before_activation: Any, after_activation: Any, reads: Reads, words: int
+) -> Callable[..., None]:
+    """What sweeps passes of a row each, as ``row_step_with`` decides them."""
+    told = [row for row in (THIS_PASS, THIS_LAYER) if reads.rows is None or row in reads.rows]
+    tells_pass, tells_layer = THIS_PASS in told, THIS_LAYER in told
+    decide_step = built_in(row_step_with(key, before_activation, after_activation, reads, words))
+
+    def sweep_rows(ids: Any, rows: Any, home: Any, first: int, pools: Any, misses: Any) -> None:
+        """What each layer ``misses`` uint16[passes, layers] of passes from ``first`` on, that have
+        one of the ``rows`` of ``ids`` each.
+        """
+        for step in range(len(rows)):
+            for layer in range(len(pools.slots)):
+                free = pools.slots[layer]
+                if free == 0:
+                    continue
+                for word in range(words):
+                    free -= _ones(pools.there[layer, word])
+                if tells_pass:
+                    pools.state[layer, THIS_PASS, 0] = first + step
+                if tells_layer:
+                    pools.state[layer, THIS_LAYER, 0] = 0
+                at = (step * len(pools.slots) + layer) * ids.shape[2]
+                _need(ids, rows[step], home, layer, pools, at, words)
+                misses[step, layer] = decide_step(pools, layer, first + step, free)
+
+    return sweep_rows
+
+
+@lru_cache
+def sweep_rows_of(policy: type[CachePolicy], words: int) -> Any:
+    """``sweep_rows`` of ``policy``, compiled; kept on disk."""
+    functions = (policy.key, policy.before_activation, policy.after_activation)
+    return made_of(sweep_rows_with, SWEEP_ROWS, functions, (reads_of(policy), words))
