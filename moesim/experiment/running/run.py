@@ -218,7 +218,9 @@ def _alone(experiment: Experiment, case: Case) -> Outcome:
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
     """The same run without its prefetches, if it has any, for comparison."""
     served = case.serving
-    if not case.prefetches or (served is not None and served.routed is not None):
+    if served is not None and served.routed is not None:  # of all replicas, with the slots of one
+        return None
+    if not case.prefetches:
         return None
     alone = replace(case, prefetch=NO_PREFETCH)
     engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)

@@ -43,6 +43,16 @@ def test_both_engines_play_replicas_alike(arrivals):
         assert replay.requests[name].tolist() == des.requests[name].tolist()
 
 
+def test_replicas_that_prefetch_have_all_numbers_but_those_of_a_run_without():
+    experts = {"capacity": "8 slots/layer", "prefetch": {"kind": "oracle", "layers": 2}}
+    des, replay = (run(POISSON, check=check, experts=experts).summary for check in (True, False))
+    assert replay["prefetches"] > 0
+    keys = [*ADDED, "duration_ms", "prefetches", "prefetches_used", "prefetches_cancelled"]
+    assert [replay[key] for key in keys] == [des[key] for key in keys]
+    assert replay["stall_without_prefetch_ms"] is None
+    assert run(POISSON, 1, experts=experts).summary["stall_without_prefetch_ms"] > 0
+
+
 def test_all_replicas_together_are_one_result():
     """Each request ran on one replica, whose GPU it names; the sums are those of the steps; at any
     time a GPU has one pass.
