@@ -91,6 +91,10 @@ class Bill:
             *(COST_KEYS if cost is not None else ()),
         )
 
+    def by_layer(self, case: Case) -> bool:
+        """Whether its numbers are those of counts by layer: of experts that the CPU computes."""
+        return bool(self.keys) and case.miss.uses_host
+
     def notes(self) -> dict[str, list[str]]:
         """What the numbers rest on, and what they leave out."""
         counted = self.energy is not None or (self.cost and self.cost.electricity is not None)

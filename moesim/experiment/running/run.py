@@ -158,10 +158,10 @@ def _played(
     bill, cuts = bill_of(experiment, built), None
     if not (by_pass or bill.keys):
         cuts = cuts_of(built.case, experiment.warm_up)
-    begun = built
-    built, case, outcome, fullest = outcome_of(
-        built, partial(play, records=experiment.records, cuts=cuts)
-    )
+    begun, told = built, experiment.records
+    if told in ("summary", "step") and bill.by_layer(built.case):
+        told = "layer"
+    built, case, outcome, fullest = outcome_of(built, partial(play, records=told, cuts=cuts))
     numbers = summary(case, outcome, experiment.warm_up, bill)
     service = experiment.serving or NO_SERVICE
     run = None if case.serving is None else ServedRun.of(case, outcome, service)

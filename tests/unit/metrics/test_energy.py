@@ -177,6 +177,17 @@ def test_the_cpu_works_while_it_computes_experts(on_cpu: Any) -> None:
     assert found["energy_j"]["cpu"] == pytest.approx(seconds + 100 * busy)
 
 
+@pytest.mark.parametrize("records", ["summary", "step", "layer"])
+def test_what_the_cpu_takes_is_that_of_its_layers_whatever_is_recorded(records: str) -> None:
+    """Rows of a batch differ from layer to layer, and a price is of the mean of a layer's."""
+    batch = {"requests": 8, "batching": {"kind": "static", "batch_size": 8}}
+    experts = {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}
+    one = of(WATTS, workload=batch, experts=experts, records=records)
+    replay = run({**one, "engine": "replay"}, limit_steps=8).summary
+    des = run({**one, "engine": "des", "records": "layer"}, limit_steps=8).summary
+    assert replay["energy_j"] == des["energy_j"]
+
+
 def test_stages_wait_while_another_works() -> None:
     """Two GPUs of 100 W that work in turn are one of 100 W and one of 20 W."""
     hardware = "{gpu: rtx-3060-12gb, host: ddr4-3200-2ch-32gb}"
