@@ -136,9 +136,9 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
     if part != HOST:
         return Spread(part or "stated times")
     of = f"{ON_CPU}{machine.host}"
-    if not share_is_prior(hardware) or (share := hardware.host.expert_fraction) is None:
+    if not share_is_prior(hardware):
         return Spread(of)
-    least, most = REACHED
+    share, (least, most) = hardware.host.expert_share, REACHED
     return Spread(of, share.value / most, share.value / least)
 
 

@@ -15,10 +15,9 @@ def from_drive(built: Built) -> float | None:
     """
     needed, hardware = built.footprint.host, built.hardware
     left = max(0, hardware.host_memory_bytes - SYSTEM_BYTES)
-    share = hardware.host.expert_fraction
-    if needed <= left or built.footprint.pinned or hardware.host.storage or share is None:
+    if needed <= left or built.footprint.pinned or hardware.host.storage:
         return None
-    reached = share.value * hardware.host.expert_peak
+    reached = hardware.host.expert_share.value * hardware.host.expert_peak
     return 1 + (1 - left / needed) * reached / FAULTS_BYTES_PER_S
 
 

@@ -112,10 +112,15 @@ class Host(Params):
         return self.expert_threads * rate.value if rate else float("inf")
 
     @property
+    def expert_share(self) -> ExpertShare | Sourced[Fraction]:
+        """The share of the DRAM peak that experts on the CPU reach."""
+        return self.expert_fraction or self.memory_fraction
+
+    @property
     def expert_bytes_per_second(self) -> int:
         """What experts that the CPU computes read of the memory where they lie."""
-        fraction = self.expert_fraction or self.memory_fraction
-        return int(min(self.expert_peak * fraction.value, self.thread_bytes_per_second))
+        reached = self.expert_peak * self.expert_share.value
+        return int(min(reached, self.thread_bytes_per_second))
 
 
 class Switch(Params):

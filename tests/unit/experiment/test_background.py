@@ -21,7 +21,10 @@ from moesim.memory.misses.base import MissHandling
 
 SOURCE: dict[str, Any] = {
     "model": "gpt-oss-20b",
-    "hardware": "rtx-4060-8gb",
+    "hardware": {
+        "base": "rtx-4060-8gb",
+        "host": {"base": "ddr4-3200-2ch-64gb", "expert_fraction": "80 %"},
+    },
     "trace": "traces/quickstart.parquet",
     "workload": {"requests": 1, "phase": "decode"},
 }

@@ -147,11 +147,9 @@ def test_an_assumed_host_says_its_range_and_what_would_narrow_it() -> None:
     assert "real runs reached 25% to 88%, so they may take 0.6 to 2.0 times as long" in note
     assert f"note: host: {note}" in trust_lines(summary)
     measured = {**PARTS, "host": {"base": HOST, "expert_fraction": "61 %"}}
-    for hardware, experts in (
-        (measured, on_cpu),
-        ("rtx-4090", on_cpu),
-        (PARTS, {"capacity": "all"}),
-    ):
+    whole = simulate(load_experiment(asked("rtx-4090", experts=on_cpu)).experiment).summary
+    assert note.split(";")[0] in whole["host_notes"][0]
+    for hardware, experts in ((measured, on_cpu), (PARTS, {"capacity": "all"})):
         told = simulate(load_experiment(asked(hardware, experts=experts)).experiment).summary
         assert "host_notes" not in told
 

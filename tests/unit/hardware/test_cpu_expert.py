@@ -25,11 +25,17 @@ def costs(name, **choices):
 def test_few_rows_cost_their_weights_and_many_their_products(layer):
     host, expert = load_hardware("rtx-4090").host, layer.moe.expert
     one, many = costs("rtx-4090").cpu_expert_ns(layer, [1, 4096])
-    read = expert.bytes * 1e9 / host.node_bytes_per_second
-    assert one == pytest.approx(START_NS + read, abs=1)
+    assert one == pytest.approx(expert.bytes * 1e9 / (host.memory_bandwidth.value / 2), abs=1)
     cores = host.cores.value / host.numa_nodes.value
     elements = 3 * expert.hidden_size * expert.intermediate_size
-    assert many == pytest.approx(START_NS + 2 * elements * 4096 * 1e9 / (cores * CORE_RATE), abs=1)
+    assert many == pytest.approx(2 * elements * 4096 * 1e9 / (cores * CORE_RATE), abs=1)
+
+
+def test_a_host_that_says_less_starts_each_expert_and_reads_as_copies_do(layer):
+    named = {"memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "100 GB/s", "cores": 4}
+    parts = text_of({"gpu": "rtx-3090", "host": {**named, "memory_fraction": "80 %"}})
+    (one,) = costs(parts).cpu_expert_ns(layer, [1])
+    assert one == pytest.approx(START_NS + layer.moe.expert.bytes / 80, abs=1)
 
 
 def test_a_host_that_starts_once_a_layer_starts_no_expert(layer):
@@ -42,7 +48,7 @@ def test_a_host_that_starts_once_a_layer_starts_no_expert(layer):
 
 def test_gpus_of_a_node_share_its_cores_and_memory(layer):
     alone, shared = (costs("h100-sxm", gpus_per_node=n).cpu_expert_ns(layer, [1]) for n in (1, 4))
-    assert shared - START_NS == pytest.approx(4 * (alone - START_NS), abs=4)
+    assert shared == pytest.approx(4 * alone, abs=4)
 
 
 def test_more_rows_never_cost_less(layer):

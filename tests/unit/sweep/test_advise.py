@@ -367,12 +367,18 @@ def test_the_requests_make_a_full_batch_and_never_more_than_the_file_says() -> N
     assert first_requests(load_experiment({**SMALL, **data}).experiment) == 24
 
 
+SLOW_DRAM = {
+    "gpu": "rtx-4090", "host": {"base": "ddr4-3200-2ch-64gb", "expert_fraction": "80 %"}
+}  # fmt: skip
+"""Copies and experts on the CPU read more together than there is."""
+
+
 @pytest.mark.parametrize(
     ("source", "events", "most"),
     [
         ({}, (), MOST_CHOICES),
-        ({"hardware": "rtx-4060-8gb", "software": "llama.cpp"}, ("cheapest",), MOST_CHOICES),
-        ({"hardware": "rtx-4060-8gb", "software": "vllm"}, ("cheapest",), MOST_WITH_EVENTS),
+        ({"hardware": SLOW_DRAM, "software": "llama.cpp"}, ("cheapest",), MOST_CHOICES),
+        ({"hardware": SLOW_DRAM, "software": "vllm"}, ("cheapest",), MOST_WITH_EVENTS),
         (
             {"hardware": "dgx-h100", "parallelism": {"expert": 8}},
             ("load", "cheapest"),

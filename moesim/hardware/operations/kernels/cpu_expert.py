@@ -34,11 +34,11 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
     narrow it; of one that was fitted to a run, to which, and with which trace where that is not the
     ``trace`` of ``top_k`` experts a token that is run.
     """
-    share = profile.host.expert_fraction
-    if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
+    share = profile.host.expert_share
+    if kernel_fit_for(profile, CpuExpert.kind) is not None:
         return []
     source = profile.sources.get(share.source, "")
-    if source.startswith(FITTED):
+    if source.startswith(FITTED) and isinstance(share, ExpertShare):
         told = f"experts on the CPU reach {share.value:.0%} of the DRAM peak, {source}"
         return [told + _other_trace(share, trace, top_k)]
     if not source.startswith("prior"):
@@ -56,10 +56,10 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
 
 def share_is_prior(profile: HardwareProfile) -> bool:
     """Whether nobody measured what experts on the CPU of this host reach."""
-    share = profile.host.expert_fraction
-    if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
+    if kernel_fit_for(profile, CpuExpert.kind) is not None:
         return False
-    return profile.sources.get(share.source, "").startswith("prior")
+    source = profile.sources.get(profile.host.expert_share.source, "")
+    return source.startswith("prior")
 
 
 def _alike(host: Host) -> str:
@@ -76,9 +76,9 @@ def _fitted_hosts() -> tuple[tuple[str, tuple[float, int], float], ...]:
     """Of each its name, its memory, and the share that it reaches."""
     hosts = [(name, load_part("host", name)) for name in fitted_names(part_names("host"))]
     return tuple(
-        (name, (one.memory_bandwidth.value, one.numa_nodes.value), one.expert_fraction.value)
+        (name, (one.memory_bandwidth.value, one.numa_nodes.value), one.expert_share.value)
         for name, one in hosts
-        if isinstance(one, Host) and one.expert_fraction is not None
+        if isinstance(one, Host)
     )
 
 

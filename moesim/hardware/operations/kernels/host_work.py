@@ -27,7 +27,7 @@ def longest_on_host(
     computed = operations * NS / rate
 
     def both() -> Detail:
-        share = (host.expert_fraction or host.memory_fraction).value
+        share = host.expert_share.value
         dram, most = host.expert_peak * share, host.thread_bytes_per_second
         reads = _reads("reads", size, sharing, host.expert_peak, share)
         threads = [_reads("threads", size, sharing, most, 1.0)] if most < dram else []
