@@ -52,7 +52,7 @@ def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     }
     if schedule.kept is not None:
         step = schedule.pass_of_token()
-        kept = schedule.kept & schedule.in_phase(Phase.DECODE, np.arange(len(step)), step)
+        kept = schedule.kept & schedule.in_phase(Phase.DECODE, 0, schedule.passes)
         at_once = kept & (end[step] == found["first_ns"][schedule.request])
         found["first_tokens"] = np.bincount(schedule.request[at_once], minlength=len(ran))
     return found

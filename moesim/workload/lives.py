@@ -50,8 +50,7 @@ def _looked_through(schedule: Schedule, phase: Phase | None) -> Lives:
         here = slice(offsets[0], offsets[-1])
         counted = np.ones(offsets[-1] - offsets[0], np.bool_)
         if phase is not None:
-            step = np.repeat(np.arange(begin, begin + len(offsets) - 1), np.diff(offsets))
-            counted = schedule.in_phase(phase, np.arange(here.start, here.stop), step)
+            counted = schedule.in_phase(phase, begin, begin + len(offsets) - 1)
         kept = counted if schedule.kept is None else counted & schedule.kept[here]
         tokens = (offsets, schedule.request[here], schedule.rows[here], counted, kept)
         arrays: list[Any] = [np.ascontiguousarray(one) for one in tokens]

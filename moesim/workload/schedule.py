@@ -153,17 +153,21 @@ class Schedule:
 
     def _among(self, tokens: NDArray[np.bool_]) -> Ints:
         """By pass, how many are True."""
-        return np.diff(np.concatenate(([0], np.cumsum(tokens)))[self.offsets])
+        from moesim.workload.token_sums import count_tokens  # loads numba
 
-    def in_phase(self, phase: Phase, tokens: Ints, passes: Ints) -> NDArray[np.bool_]:
-        """Whether ``tokens`` int64[n], of ``passes``, are of ``phase``; those that a scheduler
-        serves decode where they give a token.
+        counts = np.zeros(self.passes, np.int64)
+        count_tokens(*map(np.ascontiguousarray, (self.offsets, tokens)), counts)
+        return counts
+
+    def in_phase(self, phase: Phase, first: int, last: int) -> NDArray[np.bool_]:
+        """Whether the tokens of passes first:last are of ``phase``; those that a scheduler serves
+        decode where they give a token.
         """
+        offsets = self.offsets[first : last + 1]
         if self.served is None:
-            return np.asarray(self.phase[passes] == phase)
-        if phase == Phase.DECODE:
-            return self.served.outputs[tokens]
-        return np.asarray(self.served.phases()[tokens] == phase)
+            return np.repeat(self.phase[first:last] == phase, np.diff(offsets))
+        own = self.served.at(slice(offsets[0], offsets[-1]))
+        return own.outputs if phase == Phase.DECODE else np.asarray(own.phases() == phase)
 
     def positions(self, trace: RoutingTrace) -> Ints:
         """Of each token int64[n] in its request."""
@@ -181,6 +185,8 @@ class Schedule:
         """Tokens with logits int64[passes, gpus], where a scheduler says it."""
         if self.served is None:
             return None
+        if gpus == 1:
+            return self._among(self.served.outputs)[:, None]
         place = (self.pass_of_token() * gpus + self.gpu)[self.served.outputs]
         return np.bincount(place, minlength=self.passes * gpus).reshape(self.passes, gpus)
 
@@ -225,9 +231,7 @@ class Schedule:
 
     def live_requests(self) -> Ints:
         """Requests int64[passes] that have a token in each pass."""
-        of_pass = self.pass_of_token()
-        ones = last_of_requests(of_pass, self.request)
-        return np.bincount(of_pass[ones], minlength=self.passes)
+        return self._among(last_of_requests(self.pass_of_token(), self.request))
 
     def pass_of_token(self) -> Ints:
         """Index int64[n] of each token's pass."""
@@ -323,7 +327,7 @@ def held_by_requests(schedule: Schedule, gpus: int, ends: Ints, held: Ints) -> I
 
 def last_of_requests(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:
     """True at the last token of each request in each pass."""
-    changes = (np.diff(token_pass) != 0) | (np.diff(request) != 0)
+    changes = (token_pass[1:] != token_pass[:-1]) | (request[1:] != request[:-1])
     return np.append(changes, True)
 
 

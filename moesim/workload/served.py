@@ -44,7 +44,7 @@ class Served(NamedTuple):
 
     def phases(self) -> NDArray[np.uint8]:
         """Of each token uint8[n]."""
-        return np.where(self.decodes, Phase.DECODE, Phase.PREFILL).astype(np.uint8)
+        return np.where(self.decodes, np.uint8(Phase.DECODE), np.uint8(Phase.PREFILL))
 
 
 def phases_of_passes(decodes: NDArray[np.bool_], offsets: Ints) -> NDArray[np.uint8]:

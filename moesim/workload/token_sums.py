@@ -52,7 +52,8 @@ def sum_tokens(
 ) -> None:  # fmt: skip
     """Add up what ``AttentionSums`` has, over the tokens of passes: ``gpu``, ``request``, ``phase``
     and ``position`` of each. ``mixed`` bool[passes]; a token sees ``window`` keys at most; ``sums``
-    int64[SUMS, passes + 1, gpus] and ``held`` int64[3, requests] begin as 0.
+    int64[SUMS, passes + 1, gpus] and ``held`` int64[3, requests] begin as 0. All tokens of a
+    request in a pass have its GPU and are of one phase.
     """
     passes = len(offsets) - 1
     for step in range(passes):
@@ -61,28 +62,37 @@ def sum_tokens(
             of, end = request[begin], begin + 1
             while end < last and request[end] == of:
                 end += 1
-            tokens, seen = end - begin, 0
+            tokens, context, longest = end - begin, 0, 0
             for token in range(begin, end):
-                reach, g = position[token] + 1, gpu[token]
-                seen = min(reach, window)
-                context = tokens if phase[token] == ENCODE else seen
-                sums[TOKENS, step, g] += 1
-                sums[CONTEXT, step, g] += context
-                if phase[token] == DECODE:
-                    sums[LONGEST, step, g] = max(sums[LONGEST, step, g], context)
-                if mixed[step] and phase[token] == DECODE:
-                    sums[DECODING, step, g] += 1
-                    sums[DECODING_CONTEXT, step, g] += context
-            reach, g, kind = position[end - 1] + 1, gpu[end - 1], phase[end - 1]
+                seen = min(position[token] + 1, window)
+                context, longest = context + seen, max(longest, seen)
+            reach, g, kind = position[end - 1] + 1, gpu[begin], phase[begin]
+            if kind == ENCODE:
+                context = tokens * tokens
             read = tokens if kind == ENCODE else reach
             if kind == DECODE:
                 read = min(reach, window + tokens - 1)
+                sums[LONGEST, step, g] = max(sums[LONGEST, step, g], longest)
+            sums[TOKENS, step, g] += tokens
+            sums[CONTEXT, step, g] += context
             sums[KV, step, g] += read
             if mixed[step] and kind == DECODE:
+                sums[DECODING, step, g] += tokens
+                sums[DECODING_CONTEXT, step, g] += context
                 sums[DECODING_KV, step, g] += read
-            _hold(sums[CACHED], held, of, step, g, 0 if kind == ENCODE else seen)
+            _hold(sums[CACHED], held, of, step, g, 0 if kind == ENCODE else min(reach, window))
             begin = end
     _run_up(sums[CACHED], held)
+
+
+@njit(types.void(_FLAT, types.boolean[::1], _FLAT), cache=True, _nrt=False)
+def count_tokens(offsets: Any, counted: Any, counts: Any) -> None:
+    """Fill in how many tokens of each pass are ``counted``."""
+    for step in range(len(counts)):
+        number = 0
+        for token in range(offsets[step], offsets[step + 1]):
+            number += counted[token]
+        counts[step] = number
 
 
 @njit(

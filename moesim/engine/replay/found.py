@@ -62,6 +62,7 @@ class Finder:
         held = routing.local[:: case.slices]
         local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(held)]
         self._chosen, self._all = np.zeros((0, 0), np.int64), False
+        self._chooses_all = np.zeros(0, np.bool_)
         self._counted = self._spanned = 0
         self.running = UNKNOWN
         self._find_homes(np.concatenate(local))
@@ -100,7 +101,7 @@ class Finder:
         active = self.routing.active(first, last)
         if not self._all:
             self._know_chosen(len(rows))
-        if self._all:
+        if self._all or (len(self._chooses_all) and self._chooses_all[rows].all()):
             choices = self._of_tokens(gpu // sharing, offsets)[:, None, :]
             if self.case.model.has_encoder:
                 choices = choices * active[:, :, None]
@@ -128,7 +129,8 @@ class Finder:
             ids = self.case.trace.expert_ids
             count_choices(ids, each[:-1], np.zeros_like(each[:-1]), each, every, chosen)
             self._chosen = np.ascontiguousarray(chosen[:, :, 0])
-            self._all = bool((self._chosen == self.case.trace.top_k).all())
+            self._chooses_all = (self._chosen == self.case.trace.top_k).all(axis=1)
+            self._all = bool(self._chooses_all.all())
 
     def _of_tokens(self, senders: Ints, offsets: Ints) -> Ints:
         """Choices int64[passes, senders] of tokens that make all of theirs, in a layer."""

@@ -11,13 +11,13 @@ import numpy as np
 from moesim.runtime.compiled import inlined, njit, record, types
 from moesim.runtime.words import ones_of
 from moesim.workload.serving.state import BEGIN, COUNT, START, WHO, State
-from moesim.workload.serving.tokens import SOURCES, Sources, row_of
+from moesim.workload.serving.tokens import SOURCES, Sources, rows_of
 
 
 class Chosen(NamedTuple):
     """What each row of the trace chooses, ``masks`` uint64[rows, words] with a bit for every expert
     of every layer, and ``some`` uint64[words], which is filled in; no words: that is not known. The
-    ``sources`` of requests' rows, and ``near`` int64[requests], as ``tokens.row_of`` has them.
+    ``sources`` of requests' rows, and ``near`` int64[requests], as ``tokens.rows_of`` has them.
     """
 
     masks: Any
@@ -39,7 +39,8 @@ NOT_KNOWN = Chosen(
 @njit(types.void(CHOSEN, _INT, _INT), cache=True, _nrt=False)
 def _add(chosen: Any, request: int, position: int) -> None:
     """Let ``some`` have what a token of a ``request`` chooses, too."""
-    own, some = chosen.masks[row_of(chosen.sources, chosen.near, request, position)], chosen.some
+    row, _ = rows_of(chosen.sources, chosen.near, request, position, position + 1)
+    own, some = chosen.masks[row], chosen.some
     for word in range(len(some)):
         some[word] |= own[word]
 

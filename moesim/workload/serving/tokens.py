@@ -72,16 +72,24 @@ def _run_of(sources: Any, token: int, near: int) -> int:
     return low
 
 
-@njit(types.int64(SOURCES, _FLAT, types.int64, types.int64), cache=True, _nrt=False)
-def row_of(sources: Any, runs_of: Any, request: int, position: int) -> int:
-    """The row of a token of a ``request``; ``runs_of`` as of ``spell_out``."""
-    own = request
+@njit(types.UniTuple(types.int64, 2)(SOURCES, _FLAT, *[types.int64] * 3), cache=True, _nrt=False)
+def rows_of(
+    sources: Any, runs_of: Any, request: int, position: int, end: int
+) -> tuple[int, int]:
+    """The row of a token of a ``request``, and how many before the one at ``end`` take that and the
+    rows behind it; ``runs_of`` as of ``spell_out``.
+    """
+    own, last = request, end
     while position < sources.shared[own]:
+        last = min(last, sources.shared[own])
         own = sources.follows[own]
     token = sources.first[own] + position
-    run = runs_of[request] = _run_of(sources, token, runs_of[request])
+    run = runs_of[own] = _run_of(sources, token, runs_of[own])
     inside = (sources.shift[run] + token - sources.begin[run]) % sources.rows[run]
-    return int(sources.row[run] + inside)
+    number = min(last - position, sources.rows[run] - inside)
+    if run + 1 < len(sources.begin):
+        number = min(number, sources.begin[run + 1] - token)
+    return sources.row[run] + inside, number
 
 
 @njit(types.void(SOURCES, ENTRY, _FLAT, TOKENS), cache=True, _nrt=False)
@@ -89,26 +97,20 @@ def spell_out(sources: Any, entries: Any, runs_of: Any, tokens: Any) -> None:
     """Fill in the ``tokens`` of ``entries``; ``runs_of`` int64[requests]: about where the runs of
     each are.
     """
-    at, run, inside, runs = 0, 0, 0, len(sources.begin)
+    at = 0
     for entry in range(len(entries.who)):
         who, start, count = entries.who[entry], entries.start[entry], entries.count[entry]
-        gives, drafts, before = entries.gives[entry], entries.drafts[entry], -2
+        gives, drafts, gpu = entries.gives[entry], entries.drafts[entry], entries.gpu[entry]
         decodes = count == 1 + drafts and gives > 0 and start >= entries.prompt[entry]
         rejected = drafts + 1 - gives if gives > 0 else 0
-        for position in range(start, start + count):
-            request = who
-            while position < sources.shared[request]:
-                request = sources.follows[request]
-            token = sources.first[request] + position
-            inside += 1
-            if token != before + 1 or (run + 1 < runs and sources.begin[run + 1] == token):
-                run = runs_of[request] = _run_of(sources, token, runs_of[request])
-                inside = (sources.shift[run] + token - sources.begin[run]) % sources.rows[run]
-            if inside == sources.rows[run]:
-                inside = 0
-            before, behind = token, start + count - 1 - position
-            tokens.row[at], tokens.gpu[at] = sources.row[run] + inside, entries.gpu[entry]
-            tokens.request[at], tokens.position[at] = who, position
-            tokens.decodes[at], tokens.outputs[at] = decodes, gives > 0 and behind <= drafts
-            tokens.kept[at] = behind >= rejected
-            at += 1
+        position, end = start, start + count
+        while position < end:
+            row, number = rows_of(sources, runs_of, who, position, end)
+            for i in range(number):
+                behind = end - 1 - position - i
+                tokens.row[at + i], tokens.gpu[at + i] = row + i, gpu
+                tokens.request[at + i], tokens.position[at + i] = who, position + i
+                tokens.decodes[at + i] = decodes
+                tokens.outputs[at + i] = gives > 0 and behind <= drafts
+                tokens.kept[at + i] = behind >= rejected
+            at, position = at + number, position + number

@@ -121,8 +121,9 @@ def _pack(prompts: Any, decoded: Any, first: int, last: int, rows: Any) -> int:
     """Fill in the ``rows`` of the experts of homes first:last that have some; how many."""
     experts = 0
     for at in range(first, last):
-        rows[experts] = prompts[at] + decoded[at]
-        experts += rows[experts] > 0
+        own = prompts[at] + decoded[at]
+        rows[experts] = own  # a sum that is read again would wait for memory
+        experts += own > 0
     return experts
 
 
