@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,8 @@ class ServedRun:
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries
         logits = schedule.served.outputs
         given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
-        given = given[np.lexsort((of_pass[given], schedule.request[given]))]
+        owner = schedule.request[given].astype(np.min_scalar_type(count))  # few bits sort fast
+        given = given[np.argsort(owner, kind="stable")]  # a request's in order of passes
         owner = schedule.request[given]
         visible = (ends + after + serving.times.frontend_ns)[of_pass[given]]
         outputs = np.bincount(owner, minlength=count)
@@ -132,7 +134,8 @@ class ServedRun:
         begins = _filled(lives.first, count, lives.last >= 0)
         tells = np.where(there, of_pass[given[first]], -1) if len(given) else begins * 0 - 1
         gpu = np.zeros(count, np.int64)
-        gpu[schedule.request] = schedule.gpu
+        if case.gpus > 1:
+            gpu[schedule.request] = schedule.gpu
         where = where_of(case, gpu, np.where(there, given[first], -1) if len(given) else tells)
         arrived = serving.arrival_ns(ends)
         came = (arrived >= 0) & (arrived != NEVER)
@@ -169,12 +172,13 @@ class ServedRun:
         taken: Ints = np.maximum(self.begins_ns, self.sent_ns + self.way_ns)
         return taken
 
+    @cached_property
     def times_ms(self) -> dict[str, Floats]:
         """Of each request in ms, NaN where it has none: ``TIMES`` without ``itl``, its longest gap
         in place of that.
         """
         gaps = np.full(len(self.gpu), np.nan)
-        between, owner, _ = self._gaps()
+        between, owner, _ = self._gaps
         longest = np.full(len(self.gpu), -1)
         np.maximum.at(longest, owner, between)
         gaps[longest >= 0] = longest[longest >= 0] / MS
@@ -190,13 +194,14 @@ class ServedRun:
             ),
         }
 
+    @cached_property
     def _gaps(self) -> tuple[Ints, Ints, Ints]:
         """Between tokens of one request in ns, whose they are, and the pass of the later one; those
         that drafts give at once come together.
         """
-        same = (np.diff(self.owner) == 0) & (np.diff(self.of_pass) > 0)
-        later = np.flatnonzero(same) + 1
-        return np.diff(self.visible_ns)[same], self.owner[later], self.of_pass[later]
+        owner, of_pass, visible = self.owner, self.of_pass, self.visible_ns
+        later = 1 + np.flatnonzero((owner[1:] == owner[:-1]) & (of_pass[1:] > of_pass[:-1]))
+        return visible[later] - visible[later - 1], owner[later], of_pass[later]
 
     def numbers(self) -> dict[str, Any]:
         """Those of the summary; times over requests that have their whole answer, without those of
@@ -210,8 +215,8 @@ class ServedRun:
         begin = int(sent.min()) if len(sent) else 0
         end = int(self.visible_ns.max(initial=begin))
         seconds = (end - begin) / SECOND
-        between, owner, of_pass = self._gaps()
-        every = self.times_ms()
+        between, owner, of_pass = self._gaps
+        every = self.times_ms
         times = {name.removesuffix("_ms"): of[done & counted] for name, of in every.items()}
         whole, with_prompts = (done & counted)[owner], self.prompts[of_pass]
         times["itl"] = between[whole] / MS
@@ -237,7 +242,7 @@ class ServedRun:
 
     def good(self) -> NDArray[np.bool_] | None:
         """Which requests keep all that the service promises; None where it promises nothing."""
-        found: NDArray[np.bool_] | None = good(self.service, self.times_ms(), self.done)
+        found: NDArray[np.bool_] | None = good(self.service, self.times_ms, self.done)
         return found
 
     def counts(self) -> NDArray[np.bool_]:
@@ -297,7 +302,7 @@ class ServedRun:
 
     def table(self) -> dict[str, Any]:
         """Columns of the table of requests."""
-        asked, times = self.state.requests, self.times_ms()
+        asked, times = self.state.requests, self.times_ms
         return {
             "request_id": np.arange(len(self.gpu)),
             "tokens": self.outputs,
@@ -321,7 +326,7 @@ class ServedRun:
 
     def gaps(self) -> dict[str, Any]:
         """Columns of the table of times between tokens: the later one's."""
-        between, owner, of_pass = self._gaps()
+        between, owner, of_pass = self._gaps
         return {
             "request_id": owner,
             "step": of_pass,

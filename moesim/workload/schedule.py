@@ -156,7 +156,8 @@ class Schedule:
         from moesim.workload.token_sums import count_tokens  # loads numba
 
         counts = np.zeros(self.passes, np.int64)
-        count_tokens(*map(np.ascontiguousarray, (self.offsets, tokens)), counts)
+        offsets, counted = map(np.ascontiguousarray, (self.offsets, tokens))
+        count_tokens(offsets, counted, counts)
         return counts
 
     def in_phase(self, phase: Phase, first: int, last: int) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ _NUMBERS = (int, float, str, np.generic)
 MULTIPLIER, BITS = 0x1E3779B9, 31
 LOW = (1 << BITS) - 1
 """Of a hash of so many bits, whose products never overflow: not every run is compiled."""
-CODES = 1 << 12
+CODES = 1 << 16
 """Shapes that are numbered by a code that is theirs alone are looked up by it."""
 
 Ask = Callable[[Ints, Ints], Ints]
@@ -188,9 +188,9 @@ class PriceCache:
     def _grow(self) -> None:
         """Twice the room."""
         old, known = self.kept, len(self)
-        self.kept = _room_for(2 * len(old.used), self._columns)
-        _find(self.kept, old.keys[:known], 0, 0, np.empty(known, np.int64))
-        self.kept.coded[:] = old.coded
+        room = _room_for(2 * len(old.used), self._columns)
+        _find(room, old.keys[:known], 0, 0, np.empty(known, np.int64))
+        self.kept = room._replace(coded=old.coded)
         for name in ("first", "used"):
             getattr(self.kept, name)[:known] = getattr(old, name)[:known]
         self._ns = np.concatenate((self._ns, np.zeros_like(self._ns)), axis=1)

@@ -27,8 +27,8 @@ NEVER = 1 << 62
 COLUMNS = 4
 """What is told of a launch."""
 
-FEW = 64
-"""Rows and experts of a launch up to which these alone tell it, where no expert has more than a
+FEW, EXPERTS = 1 << 9, 1 << 7
+"""Rows and experts of a launch below which these alone tell it, where no expert has more than a
 tile."""
 
 Members = Callable[[Ints], tuple[Ints, Ints]]
@@ -85,8 +85,8 @@ def _tell_apart(
 def number_of_launch(kept: Any, shape: Any, place: int, times: int) -> int:
     """As ``number_of``, of the ``shape`` of a launch."""
     rows, experts = shape[0], shape[1]
-    alone = rows < FEW and experts < FEW and shape[2] == experts
-    code = rows * FEW + experts if alone and shape[3] == 0 else -1
+    alone = rows < FEW and experts < EXPERTS and shape[2] == experts
+    code = rows * EXPERTS + experts if alone and shape[3] == 0 else -1
     return int(number_by(kept, code, shape, place, times))
 
 

@@ -35,14 +35,16 @@ def blocks_of(state: State, tokens: int) -> int:
 
 def lacking(state: State, request: int, tokens: int) -> int:
     """Blocks that ``request`` has to take before it holds ``tokens``."""
-    return int(max(0, blocks_of(state, tokens) - state.requests[HELD, request]))
+    held = state.requests[HELD, request]
+    if tokens <= held * state.numbers[BLOCK_SIZE]:  # mostly, and to divide takes long
+        return 0
+    return int(blocks_of(state, tokens) - held)
 
 
 def hold(state: State, request: int, tokens: int) -> None:
     """Take blocks until ``request`` holds ``tokens``; there are as many."""
     base, held = state.requests[TABLE, request], state.requests[HELD, request]
-    need = blocks_of(state, tokens)
-    while held < need:
+    while held * state.numbers[BLOCK_SIZE] < tokens:
         state.table[base + held] = _take(state, state.requests[RANK, request])
         held += 1
     state.requests[HELD, request] = held
@@ -64,15 +66,18 @@ def keep_content(state: State, request: int, before: int, after: int) -> None:
     found from now on.
     """
     base, size = state.requests[TABLE, request], state.numbers[BLOCK_SIZE]
+    last = (state.requests[HELD, request] - 1) * size
+    if last <= before and after < last + size:  # in its last block, which is not full
+        return
     for place in range(base + before // size, base + after // size):
         content, block = state.contents[place], state.table[place]
         if content != NONE and state.blocks[CONTENT, block] == NONE:
-            last = state.found[1, content]
-            state.blocks[CONTENT, block], state.blocks[SAME_BEFORE, block] = content, last
-            if last == NONE:
+            same = state.found[1, content]
+            state.blocks[CONTENT, block], state.blocks[SAME_BEFORE, block] = content, same
+            if same == NONE:
                 state.found[0, content] = block
             else:
-                state.blocks[SAME_AFTER, last] = block
+                state.blocks[SAME_AFTER, same] = block
             state.found[1, content] = block
 
 

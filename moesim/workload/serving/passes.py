@@ -31,8 +31,9 @@ def passes_of(
     bounds = state.steps[BEGIN, first : last + 1]
     who, start, count, gives, drafts = state.log[:, bounds[0] : bounds[-1]]
     ends = np.cumsum(count)
-    each = gpus // state.ranks.shape[1]
-    gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
+    each, gpu = gpus // state.ranks.shape[1], np.zeros_like(who)
+    if gpus > 1:
+        gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
     tokens = served.tokens((who, start, count, gives, drafts, gpu, state.requests[INPUT, who]))
     offsets = np.concatenate(([0], ends))[bounds - bounds[0]]
     given = np.repeat(state.units[:, first:last].T, each, axis=1)

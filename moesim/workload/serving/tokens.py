@@ -72,10 +72,11 @@ def _run_of(sources: Any, token: int, near: int) -> int:
     return low
 
 
-@njit(types.UniTuple(types.int64, 2)(SOURCES, _FLAT, *[types.int64] * 3), cache=True, _nrt=False)
-def rows_of(
-    sources: Any, runs_of: Any, request: int, position: int, end: int
-) -> tuple[int, int]:
+_TUPLE: Any = types.UniTuple
+
+
+@njit(_TUPLE(types.int64, 2)(SOURCES, _FLAT, *[types.int64] * 3), cache=True, _nrt=False)
+def rows_of(sources: Any, runs_of: Any, request: int, position: int, end: int) -> tuple[int, int]:
     """The row of a token of a ``request``, and how many before the one at ``end`` take that and the
     rows behind it; ``runs_of`` as of ``spell_out``.
     """
