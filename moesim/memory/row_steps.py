@@ -91,9 +91,8 @@ def evict_with(key: Any, words: int) -> Callable[..., int]:
         for word in range(words):
             bits = there[word] & ~needed[word]
             while bits != _NONE:
-                lowest = bits & (~bits + _ONE)
-                bits ^= lowest
-                expert = WORD * word + _ones(lowest - _ONE)
+                expert = WORD * word + _ones(~bits & (bits - _ONE))
+                bits &= bits - _ONE
                 value = min(whole_number(key(expert, state, draw, position, count)), CLOSED - 1)
                 position += 1
                 less = value < least
@@ -162,9 +161,8 @@ def row_step_with(
         for word in range(words):
             bits = needed[word]
             while bits != _NONE:
-                lowest = bits & (~bits + _ONE)
-                bits ^= lowest
-                expert = WORD * word + _ones(lowest - _ONE)
+                lowest, expert = bits & (~bits + _ONE), WORD * word + _ones(~bits & (bits - _ONE))
+                bits &= bits - _ONE
                 hit, victim = (there[word] & lowest) != _NONE, -1
                 weight = pools.weighs[expert] if len(pools.units) > 0 else 0
                 before_activation(expert, hit, this_pass, 0, weight, state)
