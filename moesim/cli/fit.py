@@ -80,6 +80,8 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
     typer.echo(f"layers on the CPU:        {_on_cpu(answer['cpu_layers'], answer['moe_layers'])}")
     terminal().print(batches(answer["memory_by_batch"]))
     terminal().print(table(answer["slots_by_context"], local))
+    for note in answer["notes"]:
+        typer.echo(f"note: memory: {note}")
 
 
 def _held(slots: int, local: int) -> str:

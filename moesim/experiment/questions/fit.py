@@ -22,6 +22,7 @@ from moesim.experiment.questions.fit_passes import (
     fullest_passes,
     layer_cache_bytes,
 )
+from moesim.experiment.questions.shares import share_notes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.experiment import Memory as ServedMemory
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
@@ -46,9 +47,9 @@ def largest_fit(
     longest in each phase; ``largest_slots`` a layer (None where not even one fits) and its
     ``capacity_bytes``; ``cpu_layers`` of the ``moe_layers``, as ``fewest_on_cpu`` has them;
     ``peak_memory_bytes`` and ``limit_bytes`` of the fullest of the ``gpus``; ``memory_by_batch``
-    and ``slots_by_context`` as these functions give them. Slots are those of layers that the
-    experiment does not leave on the CPU. Where requests are served, slots and layers are those
-    beside the blocks of one of the longest.
+    and ``slots_by_context`` as these functions give them, and ``notes`` of what is left out. Slots
+    are those of layers that the experiment does not leave on the CPU. Where requests are served,
+    slots and layers are those beside the blocks of one of the longest.
     """
     _check_variants(experiment)
     whole = build(experiment)
@@ -64,6 +65,7 @@ def largest_fit(
         lambda n: fullest_passes(built, n, lengths), _most_at_once(built, lengths), built
     )
     return {
+        "notes": share_notes(experiment),
         "fits": whole.out_of_memory is None,
         "reason": whole.out_of_memory,
         "peak_memory_bytes": int(whole.footprint.total.max()),

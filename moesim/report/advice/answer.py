@@ -12,7 +12,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.schema.experiment import Memory as Served
+from moesim.experiment.questions.shares import MEMORY_SHARES, share_of
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
@@ -36,8 +36,6 @@ BUFFERS = (
     "the software's own buffers (some hundred MB) are not counted: where it does not load, put a"
     " layer or two more on the CPU"
 )
-MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-static"}
-"""Of servers, the option that says which share of a GPU's memory they take."""
 SHARED = 1.1
 """Times the speed of a request from which that is said, too."""
 LEAST_WORK = 50_000_000
@@ -74,7 +72,7 @@ def fit_line(fit: Fit) -> str:
 
 def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     """What fits on the GPUs, which a server may not take all of."""
-    share, flag = _share(fit.program), MEMORY_SHARES.get(fit.program)
+    share, flag = share_of(fit.program), MEMORY_SHARES.get(fit.program)
     if flag is None or memory.needed <= share * memory.limit:
         return f"Fits: {sizes}."
     taken = f"of which {fit.program} is taken to use {100 * share:.0f} % ({flag}), so that it does"
@@ -84,19 +82,12 @@ def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     )
 
 
-def _share(program: str) -> float:
-    """Of a GPU's memory what ``program`` takes in a run that does not say: vLLM's default, which
-    also stands for SGLang's, whose own depends on the card.
-    """
-    return Served().gpu_memory_utilization if program in MEMORY_SHARES else 1.0
-
-
 def _without_host(fit: Fit) -> str:
     """What GPUs an engine needs that has all experts on them."""
     memory = fit.room.memory
     assert memory is not None, "a room that was measured"
     least = memory.needed if fit.least is None else fit.least
-    least = int(least / _share(fit.program))
+    least = int(least / share_of(fit.program))
     count = -(-least * memory.gpus // memory.limit)
     larger = f"{counted(memory.gpus, 'GPU')} with {_gb(least)}{' each' * (memory.gpus > 1)}"
     return f"With all experts on GPUs it takes {larger}, or {max(count, 2)} of these at least."

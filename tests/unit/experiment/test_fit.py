@@ -248,3 +248,14 @@ def test_numbers_of_one_of_several_gpus_say_so(
     shown = capsys.readouterr().out
     assert "tokens: GPU 0 of 2 at step" in shown
     assert "peak memory of each GPU of 2, the fullest: " in shown
+
+
+def test_what_a_server_does_not_take_is_told_where_no_scheduler_counts_it() -> None:
+    def notes(**choices: Any) -> Any:
+        one = load_experiment({**BASE, **choices}).experiment
+        return largest_fit(one, [1024], [1])["notes"]
+
+    (told,) = notes(software="vllm")
+    assert "of which vllm takes 90% at its default (--gpu-memory-utilization)" in told
+    assert notes() == notes(software="llama.cpp") == []
+    assert notes(software="vllm", workload={"batching": {"kind": "continuous"}}) == []

@@ -1,0 +1,26 @@
+"""What servers take of a GPU's memory."""
+
+from __future__ import annotations
+
+from moesim.experiment.schema.experiment import Experiment, Memory
+
+MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-static"}
+"""Servers, and their option for the share that they take."""
+
+
+def share_of(program: str) -> float:
+    """Of a GPU's memory what ``program`` takes in a run that does not say: vLLM's default, which
+    also stands for SGLang's, whose own depends on the card.
+    """
+    return Memory().gpu_memory_utilization if program in MEMORY_SHARES else 1.0
+
+
+def share_notes(experiment: Experiment) -> list[str]:
+    """What is left out where a server's batches are formed without its scheduler."""
+    program = str(experiment.software).partition("@")[0].partition("-")[0]
+    flag = MEMORY_SHARES.get(program)
+    if flag is None or experiment.workload.batching.serves:
+        return []
+    taken = f"all of a GPU's memory is counted, of which {program} takes {share_of(program):.0%}"
+    remedy = "workload.batching: {kind: continuous} counts that"
+    return [f"{taken} at its default ({flag}); {remedy}"]
