@@ -2,10 +2,10 @@
 
     python benchmarks/shared_decisions.py [--repeat 5]
 
-The case `lru` of replay_speed.py: alone, then after a run with other prices (decisions are taken
-over), after runs with other slots (one pass has decided for all sizes), and after a run under
-another policy (active experts are known). Whatever ran before, the outcome must be that of the run
-alone.
+The case `lru` of replay_speed.py, four rows a pass (those of one row each are decided anew): alone,
+then after a run with other prices (decisions are taken over), after runs with other slots (one pass
+has decided for all sizes), and after a run under another policy (active experts are known).
+Whatever ran before, the outcome must be that of the run alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
 
-SLOTS = (8, 10, 12, 14, 18, 20)
+SLOTS = (16, 17, 18, 19, 21, 22)
 """Enough runs for every policy's one pass to pay."""
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    base, result = case_of(Shape()), {}
+    base, result = case_of(Shape(batch=4, slots=20)), {}
     for policy in ("lru", "min"):
         result[policy] = measured(base, policy, options.repeat)
         for name, seconds in result[policy].items():
