@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from moesim.memory.live import LayerRows, Tokens, Widths, live_parts
 from moesim.memory.shares import Share
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
-from moesim.workload.schedule import AttentionSums, Schedule, last_of_requests, over_groups
+from moesim.workload.schedule import AttentionSums, last_of_requests, over_groups
 from moesim.workload.sources import SourceSums
 
 
@@ -114,20 +113,8 @@ def host_cache_bytes(case: Case) -> int | None:
 def sums_of(case: Case) -> dict[int | None, AttentionSums]:
     """By sliding window of the model's layers, what passes attend to on each GPU."""
     windows = dict.fromkeys(layer.attention.window for layer in case.model.layers)
-    return {window: _sums_of(case, window) for window in windows}
-
-
-_known: WeakKeyDictionary[Schedule, dict[tuple[int | None, int], AttentionSums]]
-_known = WeakKeyDictionary()
-
-
-def _sums_of(case: Case, window: int | None) -> AttentionSums:
-    """Those of a ``window``; of a schedule that does not grow they are added up once."""
-    schedule, key = case.schedule, (window, case.gpus)
-    known = {} if schedule.grows else _known.setdefault(schedule, {})
-    if key not in known:
-        known[key] = AttentionSums.of(schedule, case.trace, case.gpus, window)
-    return known[key]
+    schedule, trace = case.schedule, case.trace
+    return {window: AttentionSums.of(schedule, trace, case.gpus, window) for window in windows}
 
 
 def live_of(
