@@ -418,8 +418,9 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     which = ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))
     if not len(known):
         return {f"{one}_{name}_ms": None for one in which}
-    percentiles = np.percentile(known, PERCENTILES).tolist()
-    found = (float(known.mean()), float(np.median(known)), float(known.std()), *percentiles)
+    ordered = np.sort(known)  # once: each percentile would look for its place anew
+    percentiles = np.percentile(ordered, PERCENTILES).tolist()
+    found = (float(known.mean()), float(np.median(ordered)), float(known.std()), *percentiles)
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
 
 

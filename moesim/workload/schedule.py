@@ -170,6 +170,16 @@ class Schedule:
         own = self.served.at(slice(offsets[0], offsets[-1]))
         return own.outputs if phase == Phase.DECODE else np.asarray(own.phases() == phase)
 
+    def tokens(self, gpus: int) -> Ints:
+        """Tokens int64[passes, gpus]."""
+        if gpus == 1:
+            return np.diff(self.offsets)[:, None]
+        return self._by_gpu(gpus, slice(None))
+
+    def _by_gpu(self, gpus: int, which: slice | NDArray[np.bool_]) -> Ints:
+        place = (self.pass_of_token() * gpus + self.gpu)[which]
+        return np.bincount(place, minlength=self.passes * gpus).reshape(self.passes, gpus)
+
     def positions(self, trace: RoutingTrace) -> Ints:
         """Of each token int64[n] in its request."""
         if self.served is not None:
@@ -188,8 +198,7 @@ class Schedule:
             return None
         if gpus == 1:
             return self._among(self.served.outputs)[:, None]
-        place = (self.pass_of_token() * gpus + self.gpu)[self.served.outputs]
-        return np.bincount(place, minlength=self.passes * gpus).reshape(self.passes, gpus)
+        return self._by_gpu(gpus, self.served.outputs)
 
     def first(self, passes: int) -> Schedule:
         """The schedule's first ``passes`` forward passes."""

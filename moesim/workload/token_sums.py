@@ -110,9 +110,14 @@ def see_tokens(
     on, of whose tokens those that are ``counted`` are looked at, and those ``kept`` are tokens.
     """
     for number in range(len(offsets) - 1):
-        for token in range(offsets[number] - offsets[0], offsets[number + 1] - offsets[0]):
-            if counted[token]:
-                of = request[token]
+        token, end = offsets[number] - offsets[0], offsets[number + 1] - offsets[0]
+        while token < end:
+            of, seen, given, furthest = request[token], 0, 0, -1
+            while token < end and request[token] == of:
+                if counted[token]:
+                    seen, given = seen + 1, given + kept[token]
+                    furthest = max(furthest, rows[token])
+                token += 1
+            if seen > 0:
                 first[of], last[of] = min(first[of], step + number), max(last[of], step + number)
-                row[of] = max(row[of], rows[token])
-                tokens[of] += kept[token]
+                row[of], tokens[of] = max(row[of], furthest), tokens[of] + given

@@ -23,9 +23,8 @@ from moesim.workload.sources import SourceSums
 
 def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     """Bytes of every pass of ``case``."""
-    sums = sums_of(case)
-    of_gpus = next(iter(sums.values()))
-    tokens, present = of_gpus.tokens, of_gpus.of_groups(case.group).tokens
+    tokens = case.schedule.tokens(case.gpus)
+    present = over_groups(tokens, case.group)
     logits = logits_of(case.software, present, case.schedule.phase)
     if case.software.logits == "last" and (given := case.schedule.logits(case.gpus)) is not None:
         logits = over_groups(given, case.group)
@@ -34,8 +33,8 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     if case.kv_pool is not None:
         live = _fuller(live, _profiled(case, case.kv_pool, residences))
     return Footprint.of(
-        case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
-        pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case, sums),
+        case.shares, residences, kv_bytes=_kv_bytes(case), live=live,
+        pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case),
         host_cache_bytes=host_cache_bytes(case),
     )  # fmt: skip
 
@@ -52,11 +51,12 @@ def served_pass(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     )  # fmt: skip
 
 
-def _kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> Ints:
+def _kv_bytes(case: Case) -> Ints:
     """Bytes int64[passes, shares] of the caches."""
     if case.kv_pool is not None:
         pools = [case.kv_pool.bytes_of(share.model) for share in case.shares]
         return np.tile(pools, (case.schedule.passes, 1))
+    sums = sums_of(case)
     cached = {window: one.of_groups(case.group).cached_tokens for window, one in sums.items()}
     sources = None
     if case.model.source_bytes_per_token:
@@ -91,10 +91,13 @@ def _fuller(live: dict[str, Ints], other: dict[str, Ints]) -> dict[str, Ints]:
     return {name: np.where(mine >= its, live[name], other[name]) for name in live}
 
 
-def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
+def _host_kv_bytes(case: Case) -> int:
     """The most bytes that layers of the host cache."""
-    kv = np.zeros((case.schedule.passes, case.gpus), np.int64)
-    for block in (layer.attention for layer in case.model.layers if layer.on_host):
+    blocks = [layer.attention for layer in case.model.layers if layer.on_host]
+    if not blocks:
+        return 0
+    sums, kv = sums_of(case), np.zeros((case.schedule.passes, case.gpus), np.int64)
+    for block in blocks:
         kv += sums[block.window].cached_tokens * block.kv_bytes_per_token
     return int(kv.max(initial=0))
 

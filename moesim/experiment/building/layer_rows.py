@@ -12,7 +12,7 @@ from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.routing import Routing
 from moesim.gating.base import Routed
 from moesim.memory.live import LayerRows
-from moesim.workload.schedule import AttentionSums, Schedule
+from moesim.workload.schedule import Schedule
 
 
 def rows_of_run(case: Case, tokens: Ints) -> LayerRows:
@@ -26,7 +26,7 @@ def rows_alike(case: Case, tokens: Ints) -> LayerRows:
     """
     if not _depends(case):
         return _by_tokens(case, tokens)
-    of_run = AttentionSums.of(case.schedule, case.trace, case.gpus, None).tokens
+    of_run = case.schedule.tokens(case.gpus)
     fullest, run = int(of_run.sum(axis=1).argmax()), rows_of_run(case, of_run)
     one, of = run.of_pass(fullest), int(of_run[fullest].sum())
     return LayerRows.joined([one.times(more, of) for more in tokens.sum(axis=1).tolist()])
