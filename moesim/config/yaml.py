@@ -24,6 +24,8 @@ from moesim.config.text import decoded, mark_at
 
 _PARQUET = b"PAR1"
 """How every Parquet file begins."""
+_OTHERS = {_PARQUET: "a Parquet file", b"GGUF": "a GGUF file, which holds a model"}
+"""Files that are taken for YAML by mistake, by how they begin."""
 END_MARK = "end_mark"
 """The key by which a file says that its last line is ``...``, YAML's end of a document."""
 _SAYS_END = re.compile(rf"^{END_MARK}:", re.MULTILINE)
@@ -117,8 +119,11 @@ def compose(text: str, source: str) -> Document:
 
 def _text(path: Path | str) -> str:
     name, content = str(path), read_input(path, "YAML file")
-    if content.startswith(_PARQUET):
-        raise InputError([Problem(name, "", "is a Parquet file; a YAML file is expected here")])
+    other = next((what for start, what in _OTHERS.items() if content.startswith(start)), None)
+    if other is None and Path(path).suffix == ".csv":
+        other = "a table (CSV)"
+    if other is not None:
+        raise InputError([Problem(name, "", f"is {other}; a YAML file is expected here")])
     return decoded(content, name)
 
 

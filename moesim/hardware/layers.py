@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.file_kinds import PARTS, check_kind
 from moesim.config.names import known_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
@@ -137,6 +138,7 @@ def from_file(
     path = _path(kind, name, folders, place, names)
     layers = [priors()] if kind == "gpu" else []
     document = read_marked_document(path)
+    check_kind(document.data, PARTS[kind], str(path))
     if (base := document.get(("base",))) is not None:
         below = read_marked_document(_path(kind, str(base), (path.parent, *folders), place, ()))
         if below.has(("base",)):

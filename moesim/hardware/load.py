@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from moesim.config.document import Document, dotted
 from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.file_kinds import HARDWARE, SOFTWARE, check_kind
 from moesim.config.names import known_name, plain_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
@@ -174,6 +175,7 @@ def _software_file(name: str, folders: Sequence[Path]) -> Path:
 def _software(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> Document:
     """The file at ``path``, checked, with all that it leaves out and its base has."""
     own = read_marked_document(path)
+    check_kind(own.data, SOFTWARE, str(path))
     if path.resolve() in above:
         raise InputError([own.problem(("base",), f"'{path}' rests on itself; end the chain")])
     if not isinstance(base := own.get(("base",)), str):
@@ -217,6 +219,7 @@ def _load_hardware(
 
 def _hardware(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> HardwareProfile:
     document = read_marked_document(path)
+    check_kind(document.data, HARDWARE, str(path))
     inherited: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, parts in (("base", PARTS), ("topology", ("topology",)), ("network", ("network",))):

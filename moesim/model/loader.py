@@ -13,10 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.file_kinds import MODEL, check_kind
 from moesim.config.json_text import read_object
 from moesim.config.names import known_name, plain_name
 from moesim.config.paths import expanded
 from moesim.config.shipped import made_once, stems
+from moesim.config.yaml import compose_file
 from moesim.model.chosen import (
     SEPARATOR,
     chosen_formats,
@@ -60,6 +62,8 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     path = _find(name_or_path, folders)
     if is_gguf(path):
         return load_gguf(path)
+    if path.suffix in (".yaml", ".yml"):
+        check_kind(compose_file(path).data, MODEL, str(path))
     name = path.stem if path.name != _CONFIG else path.resolve().parent.name
     return _build(path, name)
 
@@ -109,11 +113,15 @@ def _with_weights(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
 
 def _in_folder(folder: Path) -> Path:
     config = folder / _CONFIG
-    return config if config.exists() else in_folder(folder) or config
+    if (found := config if config.exists() else in_folder(folder)) is not None:
+        return found
+    what = f"is a folder with neither a {_CONFIG} nor a GGUF file, so no model"
+    raise InputError([Problem(str(folder), "", what)])
 
 
 def _build(path: Path, name: str, formats: QuantizationConfig | None = None) -> ModelSpec:
     config = read_object(path, _CONFIG, strict=False)
+    check_kind(config, MODEL, str(path))
     beside = path.with_name(path.name.removesuffix(_CONFIG) + _QUANTIZATION)
     if path.name.endswith(_CONFIG) and not _quantization(config) and beside.is_file():
         config["quantization_config"] = from_quantization_file(read_object(beside, strict=False))

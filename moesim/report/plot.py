@@ -21,7 +21,7 @@ from moesim.report.drawing.sheet import drawn, frame
 from moesim.report.drawing.style import METADATA, save_figure
 from moesim.report.figures import Figure, registry
 from moesim.results import is_result
-from moesim.results.folder import read_experiment
+from moesim.results.folder import no_folder, read_experiment
 from moesim.results.result import setting_in_words
 from moesim.results.shape import Configuration, check_shape
 from moesim.sweep.found import read_sweep
@@ -152,7 +152,7 @@ def named_figures(folder: Path) -> list[Kind]:
 
 def _neither(folder: Path) -> str:
     """What to say of ``folder``; 'moesim advise' writes sweeps into folders of its own."""
-    what = "holds neither a run nor a sweep"
+    what = "holds neither a run nor a sweep" if folder.is_dir() else no_folder(folder)
     if below := [str(one) for one in sorted(folder.glob("*")) if is_sweep(one)]:
         return f"{what} itself; name one of the sweeps in it: {', '.join(below)}"
     return f"{what}; 'moesim run' and 'moesim sweep' write them"

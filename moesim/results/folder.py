@@ -107,7 +107,7 @@ def read_result(folder: Path | str) -> Result:
     if is_stored(source):
         return read_stored(source)
     if not source.is_dir():
-        raise _unusable(source, "no such folder")
+        raise _unusable(source, no_folder(source))
     provenance = _checked_json(source, PROVENANCE)
     if (found := provenance.get("format")) != FORMAT:
         raise _unusable(source, f"its format is {found!r}, this moesim reads {FORMAT}")
@@ -118,6 +118,15 @@ def read_result(folder: Path | str) -> Result:
     digests = provenance.get("tables", {})
     tables = {name: _read_columns(source, name, digests) for name in TABLES}
     return Result(summary, read_experiment(source), provenance, **tables)
+
+
+def no_folder(path: Path) -> str:
+    """What to say of a ``path`` that is given for the folder of a result and is no folder."""
+    if not path.is_file():
+        return "no such folder"
+    if is_result(path.parent) or (path.parent / PACKS).is_dir():
+        return f"is a file of a result; name its folder, '{path.parent}'"
+    return "is a file, and the folder of a result is expected here"
 
 
 def files_read(folder: Path) -> list[Path]:

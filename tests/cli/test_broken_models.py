@@ -150,7 +150,7 @@ def test_a_described_model_that_contradicts_itself_is_one_clear_line(
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
-    assert "config.json: there is no such file" in only_line(tmp_path)
+    assert "neither a config.json nor a GGUF file" in only_line(tmp_path)
 
 
 def test_a_path_that_is_no_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from moesim.config.arguments import check_list
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
+from moesim.config.file_kinds import EXPERIMENT, check_kind
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up, lookup_folders
 from moesim.config.plain import plain_data
@@ -23,6 +24,8 @@ from moesim.experiment.schema.origins import origins_of
 from moesim.experiment.schema.setting import with_setting
 
 Source = Path | str | Mapping[str, Any] | Experiment
+RESOLVED = "experiment.yaml"
+"""The file of a result's folder that is the experiment of its run."""
 PYTHON = "experiment"
 """What messages call an experiment that comes from Python, not from a file."""
 
@@ -100,13 +103,21 @@ def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:
         return Document(plain_data(source), Mark(PYTHON)), lookup_folders()
     path = look_up(source) or Path(source)
     shown = source if Path(source).exists() else path
+    _check_no_result(path)
     document = compose_file(shown)
     if not isinstance(document.data, dict):
         what = "an experiment is keys with values, as in 'model: gpt-oss-20b'"
         raise InputError([document.problem((), what)])
+    check_kind(document.data, EXPERIMENT, document.start.source)
     if "name" not in document.data:
         document = document.with_value(("name",), path.stem, Mark("default"))
     return document, lookup_folders(path)
+
+
+def _check_no_result(path: Path) -> None:
+    if (path / RESOLVED).is_file():
+        what = f"is the folder of a result; its experiment is '{path / RESOLVED}'"
+        raise InputError([Problem(str(path), "", what)])
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:

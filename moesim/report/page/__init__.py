@@ -81,9 +81,11 @@ def page_of(folder: Path) -> Page:
 
         return page_of_run(folder)
     from moesim.report.page.told import is_told, page_of_told
+    from moesim.results.folder import no_folder
 
     if is_told(folder):
         return page_of_told(folder)
-    what = "holds nothing that a page is made of; 'moesim run', 'sweep', 'advise', 'search',"
-    what += " 'sensitivity', 'evidence' and 'reproduce' write such folders"
+    what = "holds nothing that a page is made of" if folder.is_dir() else no_folder(folder)
+    what += "; 'moesim run', 'sweep', 'advise', 'search', 'sensitivity', 'evidence' and"
+    what += " 'reproduce' write such folders"
     raise InputError([Problem(str(folder), "", what)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.file_kinds import SYSTEM, check_kind
 from moesim.config.paths import shipped_folder
 from moesim.config.validation import validate
 from moesim.config.yaml import read_document
@@ -35,4 +36,7 @@ def record_of(name: str) -> Path:
 
 def load_system(name: str) -> System:
     """The record of ``name``; an InputError for an unknown one, and for mistakes in it."""
-    return validate(read_document(record_of(name)), System)
+    path = record_of(name)
+    document = read_document(path)
+    check_kind(document.data, SYSTEM, str(path))
+    return validate(document, System)

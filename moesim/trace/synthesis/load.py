@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, in_order
+from moesim.config.file_kinds import TRACE, check_kind
 from moesim.config.paths import find
 from moesim.config.validation import validate
 from moesim.config.yaml import is_parquet, read_document
@@ -23,6 +24,7 @@ def load_parameters(path: Path | str, folders: Sequence[Path] = ()) -> Synthetic
         what = "is a Parquet file; parameters are YAML, as 'moesim trace fit' makes them of a trace"
         raise InputError([Problem(str(path), "", what)])
     document: Document = read_document(found)
+    check_kind(document.data, TRACE, str(found))
     parameters = validate(document, SyntheticTrace)
     problems = [document.problem(place, what) for place, what in findings(parameters)]
     if problems:
