@@ -28,10 +28,17 @@ class Blocks:
     warm_up: int = 0
     trace: str = ""
 
-    @property
-    def width(self) -> int:
-        """Rows of one block."""
-        return 1 if self.kind == "batch" else OVERLAP
+    def width(self, rows: int) -> int:
+        """Of so many ``rows`` those that are resampled together: of steps a block; of batches the
+        cube root of how many there are (Hall, Horowitz and Jing, "On blocking rules for the
+        bootstrap with dependent data", Biometrika 82, 1995), since a batch finds the cache that the
+        one before it left, and the next request is often of the same domain.
+        """
+        return max(1, round(rows ** (1 / 3))) if self.kind == "batch" else OVERLAP
+
+    def apart(self, rows: int) -> float:
+        """How many of what is resampled ``rows`` hold side by side."""
+        return rows / self.width(rows)
 
     @property
     def kept(self) -> pd.DataFrame:
@@ -40,4 +47,5 @@ class Blocks:
 
     def count(self, rows: int) -> int:
         """Blocks that ``rows`` rows hold side by side."""
-        return max(1, round(rows / self.width)) if rows else 0
+        width = 1 if self.kind == "batch" else OVERLAP
+        return max(1, round(rows / width)) if rows else 0

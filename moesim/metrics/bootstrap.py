@@ -35,8 +35,9 @@ def weights(rows: int, width: int = 1, stream: int = 0) -> Floats:
     return found
 
 
-def limits(values: Floats, blocks: int) -> tuple[float, float]:
-    """The interval of ``CONFIDENCE`` from resampled ``values`` of a statistic of ``blocks`` blocks.
+def limits(values: Floats, blocks: float) -> tuple[float, float]:
+    """The interval of ``CONFIDENCE`` from resampled ``values`` of a statistic of so many
+    ``blocks`` side by side.
 
     Percentiles are too narrow for few blocks; here they lie as far out as Student's t does
     (Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69,

@@ -57,7 +57,8 @@ def intervals(blocks: Blocks) -> dict[str, Any]:
     kept, total = blocks.kept, int(blocks.sums["steps"].sum())
     steps = int(kept["steps"].sum())
     count = blocks.count(len(kept))
-    weight = weights(len(kept), blocks.width)
+    weight, apart = weights(len(kept), blocks.width(len(kept))), blocks.apart(len(kept))
+    none = too_few(count)
     return {
         "confidence": CONFIDENCE,
         "block": blocks.kind,
@@ -65,8 +66,11 @@ def intervals(blocks: Blocks) -> dict[str, Any]:
         "steps_per_block": steps / count,
         "warm_up_steps": total - steps,
         "warm_up_share": (total - steps) / total,
-        "reason": too_few(count),
-        **{name: _interval(ratio, kept, weight, count) for name, ratio in RATIOS.items()},
+        "reason": none,
+        **{
+            name: _interval(ratio, kept, weight, None if none else apart)
+            for name, ratio in RATIOS.items()
+        },
     }
 
 
@@ -77,11 +81,13 @@ def too_few(count: int) -> str | None:
     return f"{count} block{'s' * (count != 1)} after the warm-up; an interval needs {FEWEST}"
 
 
-def _interval(ratio: Ratio, sums: pd.DataFrame, weight: Floats, count: int) -> dict[str, Any]:
+def _interval(
+    ratio: Ratio, sums: pd.DataFrame, weight: Floats, apart: float | None
+) -> dict[str, Any]:
     value = float(ratio.of(sums, np.ones((1, len(sums))))[0])
     if not np.isfinite(value):
         return dict.fromkeys(("value", "low", "high"))
-    low, high = (None, None) if too_few(count) else limits(ratio.of(sums, weight), count)
+    low, high = (None, None) if apart is None else limits(ratio.of(sums, weight), apart)
     return {"value": value, "low": low, "high": high}
 
 
@@ -140,17 +146,18 @@ def difference(
     value = _apart(ratio, *(ratio.of(side, np.ones((1, len(side)))) for side in sides))[0]
     if not np.isfinite(value):
         return None
-    count = min(b.count(len(side)) for b, side in zip((first, second), sides, strict=True))
+    rows = [(b, len(side)) for b, side in zip((first, second), sides, strict=True)]
+    count = min(b.count(many) for b, many in rows)
     kind = first.kind if first.kind == second.kind else "steps"
     of_speed = prices if name in SPEEDS else (None, None)
     by_prices = speed_apart(float(value), *of_speed) or (None, None)
     if reason := speed_reason(*of_speed) or too_few(count):
         return Difference(float(value), None, None, paired, kind, count, reason, *by_prices)
     drawn = [
-        ratio.of(side, weights(len(side), b.width, 0 if paired else stream))
-        for stream, (b, side) in enumerate(zip((first, second), sides, strict=True))
+        ratio.of(side, weights(many, b.width(many), 0 if paired else stream))
+        for stream, (side, (b, many)) in enumerate(zip(sides, rows, strict=True))
     ]
-    low, high = limits(_apart(ratio, *drawn), count)
+    low, high = limits(_apart(ratio, *drawn), min(b.apart(many) for b, many in rows))
     return Difference(float(value), low, high, paired, kind, count, None, *by_prices)
 
 

@@ -106,6 +106,19 @@ def test_the_interval_holds_the_mean_of_its_resamples(count, seed):
         assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
 
 
+def test_neighbours_that_are_alike_leave_more_doubt():
+    """The same batches, sorted by their speed and shuffled."""
+    shuffled = made(60)
+    sums = shuffled.sums
+    by_speed = (sums["duration_ns"] / sums["decode_tokens"]).argsort()
+    alike = replace(shuffled, sums=sums.iloc[by_speed].reset_index(drop=True))
+    widths = []
+    for blocks in (alike, shuffled):
+        found = intervals(blocks)["output_throughput"]
+        widths.append(found["high"] - found["low"])
+    assert widths[0] > 1.25 * widths[1], widths
+
+
 def test_blocks_that_are_all_alike_leave_no_doubt():
     one = made(1).sums
     same = Blocks(pd.concat([one] * 20, ignore_index=True), "batch")
