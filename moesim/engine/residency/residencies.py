@@ -84,7 +84,8 @@ class Residencies:
 
     def _open(self) -> None:
         """Make the caches, and draw for what is known."""
-        self._streams = {(pool[0], gpu): self._stream((pool[0], gpu)) for pool, gpu in self._cached}
+        drawn = self._cached if self.case.policy.draws else ()
+        self._streams = {(pool[0], gpu): self._stream((pool[0], gpu)) for pool, gpu in drawn}
         self.caches = {
             (pool[0], gpu): self._make_cache(pool, gpu, int(self.case.slots[gpu, list(pool)].sum()))
             for pool, gpu in self._cached
@@ -387,7 +388,7 @@ class Residencies:
         if case.initial == "most_used" or reads_usage(type(case.policy)):
             usage = np.concatenate([self._usage(layer)[local] for layer in pool])
         key, whole = (pool[0], gpu), slots >= len(usage)
-        stream = self._stream(key, b"initial")
+        stream = self._stream(key, b"initial") if case.initial == "random" else None
         room, first = case.room(gpu), in_order(case.initial, usage, len(pool), stream)[before:]
         first = first[:slots] if room is None else room.first_of(first)
         return LayerCache(

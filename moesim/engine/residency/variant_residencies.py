@@ -126,7 +126,8 @@ class VariantResidencies(Residencies):
         }
         """The slots of all variants, by pool and GPU."""
         layers, numbers = len(self.routing.moe_layers), range(len(self.variants.names))
-        self._draws = {key: [self._stream(key, variant=one) for one in numbers] for key in keys}
+        drawn = keys if self.case.policy.draws else []
+        self._draws = {key: [self._stream(key, variant=one) for one in numbers] for key in drawn}
         for (layer, gpu), cache in self.of_pools.items():
             for variant, of_variant in enumerate(cache.caches):
                 self.caches[variant * layers + layer, gpu] = of_variant
