@@ -13,8 +13,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.marks import marks_of
 from moesim.engine.placed import Replicas, place_choices
 from moesim.memory.activations import ActiveExperts, steps_of
-from moesim.memory.policy import WEIGHT_UNIT
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.compiled import built_in, njit, types
 from moesim.trace.routing import NO_EXPERT, Phase
 
 Key = tuple[int, int]
@@ -144,12 +143,13 @@ class Routing:
             case, offsets = self.case, self.case.schedule.offsets[first : last + 1]
             rows = case.schedule.routing_rows[offsets[0] : offsets[-1]]
             trace, shape = case.trace, (len(rows), *case.trace.expert_ids.shape[1:])
-            ids, weights = np.empty(shape, np.uint16), np.zeros(shape, np.int64)
+            ids, weights = np.empty(shape, np.uint16), np.empty(shape, np.int64)
             if trace.gate_weights is None:
+                weights[:] = 0
                 np.take(trace.expert_ids, rows, axis=0, out=ids)
             else:
                 bits = np.ascontiguousarray(trace.gate_weights).view(np.uint16)
-                _take(trace.expert_ids, bits, units(), rows, ids, weights)
+                _take(trace.expert_ids, bits, rows, ids, weights)
             of_pass = steps_of(offsets)
             self._chosen = (first, last), (ids, weights, of_pass)
         return self._chosen[1]
@@ -275,11 +275,22 @@ def _count(ids: Any, of_pass: Any, sender: Any, counts: Any) -> None:
                     of_layer[expert] += 1
 
 
+@built_in
+def unit_of(bits: Any) -> Any:
+    """What the fp16 of these ``bits`` int64 is in units of 1 / WEIGHT_UNIT, which is that of the
+    smallest; 0 where it is no number.
+    """
+    exponent, sign = (bits >> 10) & 31, bits >> 15
+    normal = exponent > 0
+    size = ((bits & 1023) + (normal << 10)) << (exponent - normal)
+    return ((size ^ -sign) + sign) * (exponent < 31)  # noqa: PLR2004
+
+
 @cache
 def units() -> Ints:
-    """What each fp16 is in units of 1 / WEIGHT_UNIT, by its bits; 0 where it is no number."""
-    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
-    return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
+    """What each fp16 is, by its bits: see ``unit_of``."""
+    found: Ints = unit_of(np.arange(1 << 16))
+    return found
 
 
 _IDS = types.Array(types.uint16, 3, "C", readonly=True)
@@ -287,23 +298,21 @@ _IDS = types.Array(types.uint16, 3, "C", readonly=True)
 
 @njit(
     types.void(
-        _IDS, _IDS, types.int64[::1], types.int64[::1], types.uint16[:, :, ::1],
-        types.int64[:, :, ::1],
+        _IDS, _IDS, types.int64[::1], types.uint16[:, :, ::1], types.int64[:, :, ::1],
     ),
-    cache=True,
+    cache=True, _nrt=False,
 )  # fmt: skip
-def _take(ids: Any, bits: Any, of_bits: Any, rows: Any, chosen: Any, weights: Any) -> None:
+def _take(ids: Any, bits: Any, rows: Any, chosen: Any, weights: Any) -> None:
     """Fill in the choices of ``rows`` of a trace, ``chosen`` [tokens, MoE layers, k], and their
-    gate ``weights``, of such ``bits`` as ``units`` tells.
+    gate ``weights``, of such ``bits``.
     """
+    choices = ids.shape[1] * ids.shape[2]
     for token in range(len(rows)):
-        row = rows[token]
-        for layer in range(ids.shape[1]):
-            for rank in range(ids.shape[2]):
-                expert = ids[row, layer, rank]
-                chosen[token, layer, rank] = expert
-                if expert != NO_EXPERT:
-                    weights[token, layer, rank] = of_bits[bits[row, layer, rank]]
+        own, of_row = ids[rows[token]].reshape(choices), bits[rows[token]].reshape(choices)
+        here, weighed = chosen[token].reshape(choices), weights[token].reshape(choices)
+        for i in range(choices):
+            here[i] = own[i]
+            weighed[i] = unit_of(np.int64(of_row[i])) if own[i] != NO_EXPERT else 0
 
 
 def of_all(counts: Ints) -> Ints:
