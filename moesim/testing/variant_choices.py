@@ -12,7 +12,8 @@ NAMES = {2: VARIANTS[::2], 3: VARIANTS}
 
 def scores_are_of_choices(choice: VariantChoice, seen: Seen) -> None:
     """A score from 0 to SCORE_UNIT for each choice, the same for the same token whatever else is
-    there, and of gate weights only where it says so; what it is given stays as it is.
+    there, and of gate weights only where it says so; what it is given stays as it is. What is
+    wanted follows from scores and limits.
     """
     name, used = type(choice).__name__, seen.ids != NO_EXPERT
     given = Seen(seen.ids.copy(), seen.weights.copy(), seen.usage.copy())
@@ -20,6 +21,10 @@ def scores_are_of_choices(choice: VariantChoice, seen: Seen) -> None:
     assert scores.shape == seen.ids.shape, f"{name} gives {scores.shape} scores"
     assert scores.dtype == np.int64, f"{name} gives {scores.dtype}, no int64"
     assert ((scores >= 0) & (scores <= SCORE_UNIT))[used].all(), f"{name} leaves 0 to SCORE_UNIT"
+    limits = np.array(choice.limits(NAMES[2]), np.int64)
+    beyond = (scores[..., None] > limits).sum(axis=3)
+    wanted = choice.wanted(seen, limits)
+    assert np.array_equal(wanted[used], beyond[used]), f"{name} wants other than its limits say"
     kept = (np.array_equal(getattr(given, part), getattr(seen, part)) for part in Seen._fields)
     assert all(kept), f"{name} writes what it reads"
     for token in range(len(seen.ids)):

@@ -22,18 +22,17 @@ from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
 NONE_WANTED = np.zeros((0, 0, 0), np.int8)
-_TABLE = types.int64[:, :, ::1]
 
 
 @njit(
     types.void(
-        types.uint16[:, :, ::1], _TABLE, types.int64[::1], types.int64[::1], types.int8[:, :, ::1]
+        types.uint16[:, :, ::1], types.uint8[:, :, ::1], types.int64[::1], types.int8[:, :, ::1]
     ),
     cache=True,
 )
-def least_wanted(ids: Any, scores: Any, of_pass: Any, limits: Any, wanted: Any) -> None:
-    """Lower ``wanted`` [passes, MoE layers, experts] to the variants, by the ``limits`` of these,
-    that tokens want whose choices ``ids`` [tokens, MoE layers, k] have ``scores``.
+def least_wanted(ids: Any, wants: Any, of_pass: Any, wanted: Any) -> None:
+    """Lower ``wanted`` [passes, MoE layers, experts] to the variants that tokens want of their
+    choices ``ids`` [tokens, MoE layers, k], ``wants`` likewise.
     """
     for token in range(ids.shape[0]):
         for layer in range(ids.shape[1]):
@@ -41,10 +40,7 @@ def least_wanted(ids: Any, scores: Any, of_pass: Any, limits: Any, wanted: Any) 
             for rank in range(ids.shape[2]):
                 expert = ids[token, layer, rank]
                 if expert != NO_EXPERT:
-                    variant = 0
-                    while variant < len(limits) and scores[token, layer, rank] > limits[variant]:
-                        variant += 1
-                    of_layer[expert] = min(of_layer[expert], variant)
+                    of_layer[expert] = min(of_layer[expert], wants[token, layer, rank])
 
 
 class VariantResidencies(Residencies):
@@ -65,12 +61,18 @@ class VariantResidencies(Residencies):
         they want none.
         """
         ids, weights, of_pass = self.routing.chosen_weights(first, last)
-        scores = self.variants.choice.scores(Seen(ids, weights, self.usage))
+        wants = self.wants_of(ids, weights)
         shape = (last - first, ids.shape[1], self.routing.numbers)
         wanted = np.full(shape, len(self.limits), np.int8)
         numbered = self.routing.numbered(first, last)
-        least_wanted(numbered, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
+        least_wanted(numbered, wants, of_pass, wanted)
         return wanted
+
+    def wants_of(self, ids: NDArray[np.uint16], weights: Ints) -> NDArray[np.uint8]:
+        """The variant that tokens want of each of their choices ``ids``, which have such gate
+        ``weights``, uint8[tokens, MoE layers, k]; the number of variants where they want none.
+        """
+        return self.variants.choice.wanted(Seen(ids, weights, self.usage), self.limits)
 
     def fetched(self, first: int, last: int) -> Fetched:
         """See ``Residencies``."""

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from moesim.config.params import Params
 from moesim.config.units import Percent
+from moesim.runtime.compiled import njit, types
 
 Ints = NDArray[np.int64]
 SCORE_UNIT = 1 << 24
@@ -31,6 +32,19 @@ class Seen(NamedTuple):
     ids: NDArray[np.uint16]
     weights: Ints
     usage: Ints
+
+
+@njit(types.void(types.int64[:, :, ::1], types.int64[::1], types.uint8[:, :, ::1]), cache=True)
+def _want(scores: Any, limits: Any, wanted: Any) -> None:
+    """Fill in which variants choices of such ``scores`` want, by the ``limits`` of these."""
+    places = scores.shape[1] * scores.shape[2]
+    for token in range(len(scores)):
+        own, wants = scores[token].reshape(places), wanted[token].reshape(places)
+        for place in range(places):
+            wants[place] = 0
+        for limit in limits:
+            for place in range(places):
+                wants[place] += own[place] > limit
 
 
 class VariantChoice(Params):
@@ -68,6 +82,15 @@ class VariantChoice(Params):
         Scores beyond the last want none.
         """
         raise NotImplementedError
+
+    def wanted(self, seen: Seen, limits: Ints) -> NDArray[np.uint8]:
+        """Which variant each choice wants, uint8[tokens, MoE layers, k]: how many of the ``limits``
+        int64[variants] its score is beyond; of no meaning where there is no expert.
+        """
+        scores = np.ascontiguousarray(self.scores(seen))
+        found = np.empty(scores.shape, np.uint8)
+        _want(scores, limits, found)
+        return found
 
     def loaded(self, variants: int) -> tuple[int, ...]:
         """Which of so many ``variants`` is loaded where none that serves is resident, by the wanted
