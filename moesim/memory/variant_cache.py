@@ -171,7 +171,7 @@ def some_served(served: Any, variants: int, instead: int) -> None:
 
 
 @built_in
-def _form_of(upgraded: Any, slot_of: Any, expert: int, variant: int) -> int:
+def form_of(upgraded: Any, slot_of: Any, expert: int, variant: int) -> int:
     """How a missing ``variant`` is loaded: as its difference from the best slice that is there."""
     for worse in range(variant + 1, len(slot_of)):
         if upgraded[variant, worse] != variant and slot_of[worse, expert] >= 0:
@@ -193,7 +193,7 @@ def _renumber(
         if form != IN_SLOT:
             out.form[i] = serving.beside + (form - 1) * len(slot_of) + variant
         elif not out.hit[i]:
-            out.form[i] = _form_of(serving.upgraded, slot_of, out.expert[i], variant)
+            out.form[i] = form_of(serving.upgraded, slot_of, out.expert[i], variant)
         if out.launch[i] >= 0:
             out.launch[i] += launches
             last = max(last, out.launch[i] + 1)

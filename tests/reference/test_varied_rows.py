@@ -75,3 +75,21 @@ def test_passes_of_a_row_are_added_up_as_they_come(
             for one in (None, cuts_of(theirs, 0.1))
         )
     assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
+
+
+@few
+@given(variant_cases(), st.data())
+def test_copies_that_differ_are_told_apart_where_the_host_takes_longer(
+    case: Case, data: st.DataObject
+) -> None:
+    """Whose order then matters."""
+    rest = [replace(one, nested=True) for one in case.config.variants]
+    rest.sort(key=lambda one: -one.expert_bytes)
+    nested = replace(case, config=replace(case.config, variants=tuple(rest)))
+    theirs = varied(nested, data.draw)
+    update = {"host_per_copy_ns": 1e6, "blocking": False}
+    slower = replace(theirs, software=theirs.software.model_copy(update=update))
+    assert not has_varied_rows(slower)
+    assert_same(run_replay(slower), run_des(slower))
+    blocked = slower.software.model_copy(update={"blocking": True})
+    assert has_varied_rows(replace(slower, software=blocked))

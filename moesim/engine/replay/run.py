@@ -16,7 +16,6 @@ from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.replay.clock.loop import play_decided
-from moesim.engine.replay.clock.varied import play_varied
 from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
@@ -27,6 +26,7 @@ from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
 from moesim.engine.replay.quick.varied_rows import (
     VariedRowsProgram,
+    clock_of,
     has_varied_rows,
     vary_rows_of,
 )
@@ -120,7 +120,7 @@ def _compile(case: Case, program: Any) -> None:
     if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
         return
-    code_of(play_varied if program is VariedRowsProgram else play_decided)
+    code_of(clock_of(case) if program is VariedRowsProgram else play_decided)
     if program is VariedRowsProgram:
         vary_rows_of(case)
     elif program is VariedProgram:

@@ -33,6 +33,12 @@ def _make_way(ranks: Any, number: int, one: int, two: int, three: int, four: int
 
 
 @built_in
+def make_way(ranks: Any, tops: Any) -> None:
+    """As ``_make_way``, of LANES ``ranks``, for experts that have the ranks ``tops`` uint16[4]."""
+    _make_way(ranks, LANES, tops[0], tops[1], tops[2], tops[3])
+
+
+@built_in
 def _rank_of(ranks: Any, experts: Any, at: int, end: int) -> Any:
     """The rank of an expert, 0 from the ``end`` of ``experts`` on."""
     return ranks[experts[at]] if at < end else np.uint16(0)

@@ -4,19 +4,18 @@ and what is missed, follows from where they stand in a stack for each variant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from moesim.engine.case import Case
+from moesim.engine.case import Case, Ints
 from moesim.engine.fates import Ledger
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched
-from moesim.engine.replay.clock.varied import VariedLaunches, play_varied
+from moesim.engine.replay.clock.varied import VariedLaunches, play_varied_of
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import (
     MORE_THAN_ANY,
@@ -25,234 +24,191 @@ from moesim.engine.replay.quick.one_row import (
 )
 from moesim.engine.replay.quick.program import has_one_row
 from moesim.engine.replay.quick.shared import Shared
-from moesim.engine.replay.quick.varied import (
-    ACCESS_HITS,
-    ACTIVATED,
-    HITS,
-    MISSED,
-    SKIPPED_ROWS,
-    SKIPPED_WEIGHT,
-    TABLE,
-    WEIGHT,
-)
+from moesim.engine.replay.quick.varied import ACCESS_HITS, ACTIVATED, HITS
+from moesim.engine.replay.quick.varied_counts import Chosen, Prices, Sums, count_rows
 from moesim.engine.replay.quick.varied_program import Varied, VariedProgram, is_varied
-from moesim.memory.choices.base import Seen
-from moesim.memory.curves.recency import LANES, move_up
-from moesim.memory.variant_cache import SERVING
+from moesim.memory.curves.recency import LANES, TOGETHER, make_way
+from moesim.memory.variant_cache import form_of, serving, serving_of
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import built_in, record, specialised, types
 
+TOGETHER_PASSES = 512
+"""Passes whose weights are held at once: they stay in a core's cache."""
+FIELD = 8
+"""Bits in which what a row needs of a variant, or loads in a form, is counted."""
+MOST = (1 << FIELD) - 1
+"""Experts that a row may choose."""
+
 
 class Rows(NamedTuple):
-    """The choices ``ids`` uint16[passes, MoE layers, k] of passes of a row each, their ``scores``
-    and gate ``weights`` int64, the ``limits`` int64[variants] of scores, and the ``request`` of
-    each row.
+    """The choices ``ids`` uint16[passes, MoE layers, k] of passes of a row each, the variants that
+    they want, ``wants`` uint8 likewise, and filled in, which one each is ``served`` as.
     """
 
     ids: Any
-    scores: Any
-    weights: Any
-    limits: Any
-    request: Any
+    wants: Any
+    served: Any
+
+
+class Served(NamedTuple):
+    """What follows from the variant that a choice wants and those that are there, a bit each, by
+    both numbers, the wanted one above the bits: the ``variant`` that serves, uint8[n]; which ranks
+    that moves, ``masks`` uint16[variants, n]; and 1 in the field of what is ``needed`` then, by
+    variant, and of what is ``loaded``, by copied form, uint64[n]. Nothing serves as the variant
+    behind all.
+    """
+
+    variant: Any
+    masks: Any
+    needed: Any
+    loaded: Any
+
+    @classmethod
+    def of(cls, variants: Variants) -> Served:
+        """How ``variants`` serve."""
+        how, number = serving(variants), len(variants.names)
+        wanted, there = np.divmod(np.arange((number + 1) << number), 1 << number)
+        slots = (there >> np.arange(number)[:, None] & 1) - 1
+        found, loaded = np.zeros((2, len(there)), np.int64)
+        copies = copied_forms(variants).tolist()
+        for at, wants in enumerate(wanted.tolist()):
+            found[at] = best = serving_of(how, slots, 0, at, wants)
+            if best < number and slots[best, at] < 0:
+                form = form_of(how.upgraded, slots, at, best)
+                loaded[at] = 1 << FIELD * copies.index(form)
+        masks = np.where(found == np.arange(number)[:, None], np.iinfo(np.uint16).max, 0)
+        needed = np.left_shift(1, FIELD * found).astype(np.uint64)
+        return cls(
+            found.astype(np.uint8), masks.astype(np.uint16), needed, loaded.astype(np.uint64)
+        )
 
 
 class Stacks(NamedTuple):
     """Of each MoE layer and variant the ``slots`` uint16[MoE layers, variants], and as ``move_up``
-    has them ``lines`` uint16[MoE layers, variants, experts / LANES, LANES]; and room for what a
-    pass chose, ``served`` int64[k] and ``needed`` uint16[2, room].
+    has them ``lines`` uint16[MoE layers, variants, experts], a multiple of LANES; behind the
+    variants there is one more, of what nothing serves. Room for a row: its ``pairs`` uint8[k], of
+    what is wanted and there, ``keys`` uint32[k], by which choices come in the order of variants,
+    then of experts, and the ranks that move, ``tops`` uint16[variants, room].
     """
 
     slots: Any
     lines: Any
-    served: Any
-    needed: Any
+    pairs: Any
+    keys: Any
+    tops: Any
 
 
 class Filled(NamedTuple):
-    """What is filled in: ``needs``, ``misses``, ``copy_at`` and ``copy_ns`` as of
-    ``VariedLaunches``, ``rows`` int64[passes, layers, 1] that are executed, and ``counts`` as of
-    ``Laid``; and what is added to: how many launches ``used`` so many experts, int64[MoE layers,
-    variants, 1 + k], how many copies of each form were made, ``copied`` int64[MoE layers, forms],
-    the fates ``by_layer`` and ``by_request`` as a ``Ledger`` has them, and what unpacking takes,
-    ``unpacking`` int64[passes, 1].
+    """What is filled in, ``needs`` and ``misses`` as of ``VariedLaunches``, and what is added to:
+    how many launches ``used`` so many experts, int64[MoE layers, variants, 1 + k].
     """
 
     needs: Any
     misses: Any
-    copy_at: Any
-    copy_ns: Any
-    rows: Any
-    counts: Any
     used: Any
-    copied: Any
-    by_layer: Any
-    by_request: Any
-    unpacking: Any
 
 
-_CUBE, _FLAT, _TABLE = types.int64[:, :, ::1], types.int64[::1], types.int64[:, ::1]
-_NUMBERS = types.uint16[:, :, ::1]
-ROWS = record(Rows, _NUMBERS, _CUBE, _CUBE, _FLAT, _FLAT)
+_CUBE = types.int64[:, :, ::1]
+_NUMBERS, _BYTES = types.uint16[:, :, ::1], types.uint8[:, :, ::1]
+_LINE, _WORDS = types.uint8[::1], types.uint64[::1]
+ROWS = record(Rows, _NUMBERS, _BYTES, _BYTES)
+SERVED = record(Served, _LINE, types.uint16[:, ::1], _WORDS, _WORDS)
 STACKS = record(
-    Stacks, types.uint16[:, ::1], types.uint16[:, :, :, ::1], _FLAT, types.uint16[:, ::1]
+    Stacks, types.uint16[:, ::1], _NUMBERS, _LINE, types.uint32[::1], types.uint16[:, ::1]
 )
-FILLED = record(
-    Filled, _NUMBERS, _NUMBERS, _TABLE, _FLAT, _CUBE, types.int64[:, :, :, ::1], _CUBE, _TABLE,
-    _CUBE, _CUBE, _TABLE,
-)  # fmt: skip
-VARY_ROWS = types.int64(TABLE, SERVING, ROWS, STACKS, FILLED)
+FILLED = record(Filled, _BYTES, _BYTES, _CUBE)
+VARY_ROWS = types.void(ROWS, SERVED, STACKS, types.int64, FILLED)
 """The signature of what ``vary_rows_with`` makes."""
 
 
 class Sizes(NamedTuple):
     """What is known when the code is compiled, so that loops over it are none: how many experts a
-    row chooses, ``top_k``, how many ``variants`` they have, and whether copies of one may
-    ``differ``, by the worse ones that are there.
+    row chooses, ``top_k``, how many ``variants`` they have, in how many ``forms`` copies of these
+    come, and how many ``blocks`` of LANES hold all experts.
     """
 
     top_k: int
     variants: int
-    differ: bool
+    forms: int
+    blocks: int
 
 
 @built_in
-def _serve(sizes: Any, serving: Any, rows: Any, stacks: Any, at: Any, served: Any) -> None:
-    """Fill in which variant serves each choice of a row: see ``variant_cache.serving_of``."""
-    step, layer = at
-    limits, slots, lines = rows.limits, stacks.slots[layer], stacks.lines[layer]
+def _field(word: Any, number: int) -> Any:
+    """The field of this ``number``."""
+    return (word >> np.uint64(FIELD * number)) & np.uint64(MOST)
+
+
+@built_in
+def _serve(sizes: Any, rows: Any, how: Any, stacks: Any, at: Any) -> Any:
+    """Fill in which variant serves each choice of a row, and what moves; returns what is needed,
+    and what is loaded. It follows from tables: what is branched on would be guessed wrong.
+    """
+    (step, layer), needed, loaded = at, np.uint64(0), np.uint64(0)
     for i in range(sizes[0]):
-        expert, wants = rows.ids[step, layer, i], 0
+        expert, there = rows.ids[step, layer, i], 0
         for variant in range(sizes[1]):
-            wants += rows.scores[step, layer, i] > limits[variant]
-        best = serving.loaded[wants]
-        for variant in range(sizes[1] - 1, -1, -1):
-            there = lines[variant, expert // LANES, expert % LANES] < slots[variant]
-            best = variant if there and (variant <= wants or serving.worse) else best
-        served[i] = best
+            resident = stacks.lines[layer, variant, expert] < stacks.slots[layer, variant]
+            there |= resident << variant
+        pair = (rows.wants[step, layer, i] << sizes[1]) | there
+        for variant in range(sizes[1]):
+            rank = stacks.lines[layer, variant, expert]
+            stacks.tops[variant, i] = rank & how.masks[variant, pair]
+        needed += how.needed[pair]
+        loaded += how.loaded[pair]
+        served = rows.served[step, layer, i] = how.variant[pair]
+        stacks.pairs[i], stacks.keys[i] = pair, (np.int64(served) << 16) | expert
+    return needed, loaded
 
 
 @built_in
-def _form_of(sizes: Any, serving: Any, stacks: Any, layer: int, expert: int, variant: int) -> int:
-    """How a missing ``variant`` is loaded: see ``variant_cache``."""
-    slots, lines, found = stacks.slots[layer], stacks.lines[layer], variant
-    for worse in range(sizes[1] - 1, variant, -1):
-        there = lines[worse, expert // LANES, expert % LANES] < slots[worse]
-        upgraded = serving.upgraded[variant, worse]
-        found = upgraded if there and upgraded != variant else found
-    return int(found)
+def _make_way(sizes: Any, ids: Any, how: Any, stacks: Any, layer: int, variant: int) -> None:
+    """Let what a row, which chooses ``ids``, needs of a ``variant`` leave its place."""
+    ranks, tops = stacks.lines[layer, variant], stacks.tops[variant]
+    for first in range(0, sizes[4], TOGETHER):
+        for i in range(first, min(first + TOGETHER, sizes[0]) if first > 0 else 0):
+            tops[i] = ranks[ids[i]] & how.masks[variant, stacks.pairs[i]]  # those before have moved
+        for block in range(sizes[3]):
+            make_way(ranks[block * LANES : (block + 1) * LANES], tops[first : first + TOGETHER])
 
 
 @built_in
-def _add_fates(top_k: int, rows: Any, served: Any, at: Any, fate: int, out: Any) -> Any:
-    """Count the choices of a row that had such a ``fate``, and their weight; returns both."""
-    step, layer = at
-    number, weight, request = 0, 0, rows.request[step]
-    for i in range(top_k):
-        here, own = served[i] == fate, rows.weights[step, layer, i]
-        number += here
-        weight += own if here else 0
-    out.by_layer[0, layer, fate] += number
-    out.by_layer[1, layer, fate] += weight
-    out.by_request[0, request, fate] += number
-    out.by_request[1, request, fate] += weight
-    return number, weight
-
-
-@built_in
-def _leave_out(top_k: int, rows: Any, out_as: int, served: Any, at: Any, out: Any) -> None:
-    """Count what of a row nothing serves, and whose weight is lost."""
-    step, layer = at
-    row, weight = layer if out.counts.shape[2] > 1 else 0, 0
-    skipped, lost = _add_fates(top_k, rows, served, at, out_as, out)
-    for i in range(top_k):
-        weight += rows.weights[step, layer, i]
-    out.counts[WEIGHT, step, row, 0] += weight
-    out.counts[HITS, step, row, 0] -= skipped
-    out.counts[MISSED + out_as, step, row, 0] += skipped
-    out.counts[SKIPPED_ROWS, step, row, 0] += skipped
-    out.counts[SKIPPED_WEIGHT, step, row, 0] += lost
-    out.rows[step, row, 0] -= skipped
-
-
-@built_in
-def _choose(sizes: Any, ids: Any, served: Any, variant: int, lines: Any, needed: Any) -> None:
-    """Fill in the experts of a row that a ``variant`` ``served``, ascending where copies of them
-    may differ, and where they stand in its ``lines``.
+def _use(sizes: Any, rows: Any, stacks: Any, at: Any, needed: Any) -> None:
+    """Let what a row needs be what was used last of its variant, in ascending order: before an
+    expert in that order are those of its variant that have higher numbers.
     """
-    number = 0
+    (step, layer), keys = at, stacks.keys
+    up_to = needed  # of each variant and of all better ones
+    for _ in range(sizes[1]):
+        up_to = (up_to << np.uint64(FIELD)) + needed
     for i in range(sizes[0]):
-        expert, place = ids[i], number
-        here = served[i] == variant
-        while sizes[2] and here and place > 0 and needed[0, place - 1] > expert:
-            needed[0, place] = needed[0, place - 1]
-            place -= 1
-        needed[0, place] = expert
-        number += here
-    for i in range(sizes[3]):
-        expert = needed[0, i]
-        needed[0, i] = expert = expert if i < number else 0
-        rank = lines[expert // LANES, expert % LANES]
-        needed[1, i] = rank if i < number else 0
+        served, key = rows.served[step, layer, i], keys[i]
+        newer = np.int64(_field(up_to, served)) - sizes[0]
+        for j in range(sizes[0]):
+            newer += keys[j] > key
+        stacks.lines[layer, served, rows.ids[step, layer, i]] = newer
 
 
-@built_in
-def _launch(
-    sizes: Any, table: Any, serving: Any, stacks: Any, at: Any, number: int, copies: int, out: Any
-) -> int:
-    """A launch of a ``number`` of needed experts, and its copies behind so many ``copies``; returns
-    how many there are then. ``at``: the step, the MoE layer and the variant.
-    """
-    step, layer, variant = at
-    row, first, unpacking = layer if out.counts.shape[2] > 1 else 0, copies, 0
-    for i in range(sizes[0]):
-        form, missed = variant, stacks.needed[1, i] >= stacks.slots[layer, variant]
-        if sizes[2] and missed:
-            form = _form_of(sizes, serving, stacks, layer, stacks.needed[0, i], variant)
-        out.copy_ns[copies] = table.copy_ns[layer, form]
-        if sizes[2]:
-            out.copied[layer, form] += missed
-            out.counts[MISSED + form, step, row, 0] += missed
-        copies += missed
-        own_ns = table.unpacking_ns[layer, form]
-        unpacking += own_ns if i < number else 0
-    if not sizes[2]:
-        out.copied[layer, variant] += copies - first
-        out.counts[MISSED + variant, step, row, 0] += copies - first
-    out.unpacking[step, 0] += unpacking
-    out.needs[step, layer, variant], out.misses[step, layer, variant] = number, copies - first
-    out.used[layer, variant, number] += 1
-    return copies
-
-
-def vary_rows_with(top_k: int, variants: int, differ: bool) -> Callable[..., int]:
+def vary_rows_with(top_k: int, variants: int, forms: int, blocks: int) -> Callable[..., None]:
     """What decides passes of a row each, of such ``Sizes``: compiled code has them in this order,
     and behind them the room for what a row chooses.
     """
-    sizes = top_k, variants, differ, room_for(top_k)
+    sizes = top_k, variants, forms, blocks, room_for(top_k)
 
-    def vary_rows(table: Any, serving: Any, rows: Any, stacks: Any, out: Any) -> int:
-        """Every layer of the passes, which have all of what is ``Filled``; how many copies."""
+    def vary_rows(rows: Any, how: Any, stacks: Any, first: int, out: Any) -> None:
+        """Every layer of passes that are ``first`` and the next ones of those that are filled."""
         passes, layers, _ = rows.ids.shape
-        served, needed, copies = stacks.served, stacks.needed, 0
         for step in range(passes):
             for layer in range(layers):
-                row, first = layer if out.counts.shape[2] > 1 else 0, copies
-                out.copy_at[step, layer] = copies
-                _serve(sizes, serving, rows, stacks, (step, layer), served)
-                if table.out >= 0:
-                    _leave_out(top_k, rows, table.out, served, (step, layer), out)
+                needed, loaded = _serve(sizes, rows, how, stacks, (step, layer))
                 for variant in range(variants):
-                    number, _ = _add_fates(top_k, rows, served, (step, layer), variant, out)
-                    out.needs[step, layer, variant] = 0
-                    if number == 0:
-                        continue
-                    lines = stacks.lines[layer, variant]
-                    _choose(sizes, rows.ids[step, layer], served, variant, lines, needed)
-                    at = step, layer, variant
-                    copies = _launch(sizes, table, serving, stacks, at, number, copies, out)
-                    move_up(lines, needed[0], needed[1], number, sizes[3])
-                out.counts[HITS, step, row, 0] -= copies - first
-        return copies
+                    number = _field(needed, variant)
+                    out.needs[first + step, variant, layer] = number
+                    out.used[layer, variant, number] += 1
+                    _make_way(sizes, rows.ids[step, layer], how, stacks, layer, variant)
+                for form in range(forms):
+                    out.misses[first + step, form, layer] = _field(loaded, form)
+                _use(sizes, rows, stacks, (step, layer), needed)
 
     return vary_rows
 
@@ -265,8 +221,21 @@ def _compiled(sizes: Sizes) -> Any:
 def vary_rows_of(case: Case) -> Any:
     """``vary_rows`` of what ``case`` has, compiled; kept on disk."""
     assert case.variants is not None, "experts have variants"
-    number, forms = len(case.variants.names), len(case.forms)
-    return _compiled(Sizes(case.trace.top_k, number, forms > number + case.variants.leaves_out))
+    number, forms = len(case.variants.names), len(copied_forms(case.variants))
+    blocks = -(-len(case.local_experts(0)) // LANES)
+    return _compiled(Sizes(case.trace.top_k, number, forms, blocks))
+
+
+def clock_of(case: Case) -> Any:
+    """The clock of ``case``."""
+    assert case.variants is not None, "experts have variants"
+    of_copies = case.variants.variant_of[copied_forms(case.variants)]
+    return play_varied_of(len(case.variants.names), *of_copies.tolist())
+
+
+def copied_forms(variants: Variants) -> Ints:
+    """The forms that are copies."""
+    return np.flatnonzero([bool(experts) for experts in variants.copied])
 
 
 class VariedRows(Varied):
@@ -277,55 +246,80 @@ class VariedRows(Varied):
     ) -> None:
         super().__init__(shared, variants, provenance, ledger)
         shared.finder.know_all()
-        top_k, (layers, count) = self.case.trace.top_k, self.shelves.slots.shape
-        self._vary_rows = vary_rows_of(self.case)
-        width = self.shelves.resident.shape[2]
-        lines = np.full((layers, count, -(-width // LANES), LANES), width, np.uint16)
+        self._stacks, self._served = self._as_they_are(), Served.of(variants)
+        self._clock, self._vary_rows = clock_of(self.case), vary_rows_of(self.case)
+        (layers, count), top_k = self.shelves.slots.shape, self.case.trace.top_k
+        self._used = np.zeros((layers, count, 1 + top_k), np.int64)
+        self._kernel_ns = self.launches.ones_ns[self.launches.of_variants, : 1 + top_k]
+        forms, table = copied_forms(variants), self.how.table
+        self._copy_ns = np.ascontiguousarray(table.copy_ns[:, forms])
+        unpacking_ns = np.ascontiguousarray(table.unpacking_ns[:, :count].T)
+        self._prices = Prices(forms, unpacking_ns, table.out)
+        self._copies = np.zeros((len(forms), layers), np.int64)
+        of_fates = len(ledger.names), layers * top_k
+        self._kept = np.zeros(of_fates, np.uint16), np.zeros(of_fates, np.int64)
+        self._serves = np.empty((TOGETHER_PASSES, layers, top_k), np.uint8)
+
+    def _as_they_are(self) -> Stacks:
+        """Where experts are at the start."""
+        (layers, count), width = self.shelves.slots.shape, self.shelves.resident.shape[2]
+        room = room_for(self.case.trace.top_k)
+        lines = np.full((layers, count + 1, -(-width // LANES) * LANES), width, np.uint16)
         slots = np.where(self.shelves.cached[:, None], self.shelves.slots, MORE_THAN_ANY)
         for work, variant in np.argwhere(self.shelves.resident.any(axis=2)).tolist():
             there = np.flatnonzero(self.shelves.resident[work, variant])
-            lines[work, variant].reshape(-1)[there] = np.arange(len(there))[::-1]
-        self._stacks = Stacks(
-            slots.astype(np.uint16), lines, np.zeros(top_k, np.int64),
-            np.zeros((2, room_for(top_k)), np.uint16),
+            lines[work, variant, there] = np.arange(len(there))[::-1]
+        return Stacks(
+            slots.astype(np.uint16), lines, np.zeros(room, np.uint8), np.zeros(room, np.uint32),
+            np.zeros((count, room), np.uint16),
         )  # fmt: skip
-        self._used = np.zeros((layers, count, 1 + top_k), np.int64)
-        self._kernel_ns = self.launches.ones_ns[self.launches.of_variants, : 1 + top_k]
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says: nothing is held by expert, so that all are one run."""
+        yield first, last
 
     def made(self, first: int, last: int) -> Made:
         """See ``Varied``."""
-        ids, weights, _ = self.shared.routing.chosen_weights(first, last)
-        scores = self.variants.choice.scores(Seen(ids, weights, self.residencies.usage))
+        out, sums = self._filled(last - first), self._sums(first, last)
         request = self.ledger.requests(first, last)
-        rows = Rows(
-            np.ascontiguousarray(ids), np.ascontiguousarray(scores),
-            np.ascontiguousarray(weights), self.residencies.limits, request,
-        )  # fmt: skip
-        out = self._filled(first, ids)
-        copies = self._vary_rows(self.how.table, self.how.serving, rows, self._stacks, out)
-        out.counts[ACCESS_HITS] = out.counts[HITS]
-        works = VariedLaunches(*out[:3], out.copy_ns[:copies], self._kernel_ns)
-        return Made(out.rows, out.counts, Launched(play_varied, works, copies), 1)
+        for low in range(first, last, TOGETHER_PASSES):
+            high = min(last, low + TOGETHER_PASSES)
+            ids, weights, _ = self.shared.routing.chosen_weights(low, high)
+            rows = Rows(ids, self.residencies.wants_of(ids, weights), self._serves)
+            self._vary_rows(rows, self._served, self._stacks, low - first, out)
+            own = Chosen(weights, rows.served, out.needs, out.misses, request)
+            count_rows(own, self._prices, low - first, sums)
+        sums.counts[ACCESS_HITS] = sums.counts[HITS]
+        works = VariedLaunches(out.needs, out.misses, self._copy_ns, self._kernel_ns)
+        copies = int(out.misses.sum(dtype=np.int64))
+        return Made(sums.rows, sums.counts, Launched(self._clock, works, copies), 1)
 
-    def _filled(self, first: int, ids: NDArray[np.uint16]) -> Filled:
-        """What passes from ``first`` on begin with, which choose ``ids``."""
-        (passes, layers, top_k), finder = ids.shape, self.shared.finder
-        of_all = np.int64(top_k * layers // finder.kept)
+    def _filled(self, passes: int) -> Filled:
+        """What is filled in of so many ``passes``."""
+        layers, count, _ = self._used.shape
+        needs = np.empty((passes, count, layers), np.uint8)
+        misses = np.empty((passes, len(self._copies), layers), np.uint8)
+        return Filled(needs, misses, self._used)
+
+    def _sums(self, first: int, last: int) -> Sums:
+        """What passes first:last are counted in."""
+        passes, finder, ledger = last - first, self.shared.finder, self.ledger
+        of_all = np.int64(self.case.trace.top_k * finder.layers // finder.kept)
         counts = np.zeros((len(self.counted), passes, finder.kept, 1), np.int64)
         counts[ACTIVATED] = counts[HITS] = of_all
-        needs, misses = np.empty((2, passes, layers, self._used.shape[1]), np.uint16)
-        unpacking = self.ledger.unpacked(np.zeros((passes, 1), np.int64))
-        return Filled(
-            needs, misses, np.empty((passes, layers), np.int64), np.empty(ids.size + 1, np.int64),
-            np.full((passes, finder.kept_rows, 1), of_all), counts, self._used, self.copied,
-            self.ledger.by_layer, self.ledger.by_request, unpacking,
-        )  # fmt: skip
+        rows = np.full((passes, finder.kept_rows, 1), of_all)
+        unpacking = ledger.unpacked(np.zeros((passes, 1), np.int64))
+        ledger.requests(first, last)  # there is room for them then
+        return Sums(
+            ledger.by_layer, ledger.by_request, *self._kept, counts, rows, self._copies, unpacking
+        )
 
     def settle(self, work: LayerWork) -> None:
         """See ``Varied``."""
         np.add.at(
             self.launches.ones[:, : self._used.shape[2]], self.launches.of_variants, self._used
         )
+        self.copied[:, self._prices.forms] += self._copies.T
         super().settle(work)
 
 
@@ -335,14 +329,27 @@ class VariedRowsProgram(VariedProgram):
     decided_by = VariedRows
 
 
+def _come_in_any_order(case: Case, variants: Variants) -> bool:
+    """Whether it takes as long in whatever order a launch copies what it misses: all of it takes
+    as long, or none takes less than the host does to issue it.
+    """
+    software, copied = case.software, [one for one in variants.copied if one]
+    if len(copied) == len(variants.names) or software.blocking:
+        return True
+    experts = {expert for of_form in copied for expert in of_form}
+    issued_ns = software.host_per_copy_ns * max(map(software.copies_per_expert, experts)) + 1
+    return all(case.expert_copy_ns(expert) >= issued_ns for expert in experts)
+
+
 def has_varied_rows(case: Case) -> bool:
     """Whether ``VariedRowsProgram`` takes ``case``."""
-    if case.variants is None or case.variants.choice.substitutes:
+    if case.variants is None or case.variants.choice.substitutes or case.trace.top_k > MOST:
         return False
     slots = case.variants.slots[:, 0, ~case.resident(0)]
     return (
         is_varied(case)
         and numbered_as_they_are(case)
         and int(slots.min(initial=MORE_THAN_ANY)) >= case.trace.top_k
+        and _come_in_any_order(case, case.variants)
         and has_one_row(case)
     )
