@@ -135,3 +135,9 @@ def kind_of(component: type) -> str | None:
         return str(values[0]) if values else None
     kind = getattr(component, "kind", None)
     return kind if isinstance(kind, str) else None
+
+
+def wrong_answer(key: str, component: object, what: str) -> InputError:
+    """An InputError for a component, an experiment's ``key``, that gives what no run can be of."""
+    name = kind_of(type(component)) or type(component).__name__
+    return InputError([Problem("", key, f"'{name}' {what}")])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.workload.arrivals.base import Arrivals, Arrived
-from moesim.workload.serving.state import NEVER
+from moesim.workload.arrivals.base import Arrivals, Arrived, fault_of_arrived
 
 
 def come_in_order(arrivals: Arrivals, count: int, seed: int = 0) -> Arrived:
@@ -14,24 +13,14 @@ def come_in_order(arrivals: Arrivals, count: int, seed: int = 0) -> Arrived:
     """
     name = type(arrivals).__name__
     arrived = arrivals.arrive(count, np.random.default_rng(seed), ())
-    instants, number = arrived.arrival_ns, len(arrived.arrival_ns)
-    assert 1 <= number <= count, f"{name}: {number} requests of {count}"
-    assert instants.dtype == np.int64, f"{name}: instants are {instants.dtype}"
-    timed = instants[instants != NEVER]
-    assert len(timed), f"{name}: no request has an instant"
-    assert (timed >= 0).all(), f"{name}: instants before the start"
-    assert (np.diff(timed) >= 0).all(), f"{name}: instants do not ascend"
-    follows = np.full(number, -1) if arrived.follows is None else arrived.follows
-    waits = (follows >= 0) | (arrivals.concurrency is not None)
-    assert waits[instants == NEVER].all(), f"{name}: a request never comes"
-    for lengths in (arrived.input_tokens, arrived.output_tokens):
-        assert lengths is None or (lengths >= 1).all(), f"{name}: a length below 1"
+    fault = fault_of_arrived(arrivals, arrived, count)
+    assert not fault, f"{name} {fault}"
     return arrived
 
 
 def are_the_same_again(arrivals: Arrivals, count: int, seed: int = 0) -> None:
-    """The same stream gives the same instants, and fewer requests are the first of more, unless
-    their number scales them.
-    """
-    one, other = (come_in_order(arrivals, count, seed).arrival_ns for _ in range(2))
-    assert (one == other).all(), f"{type(arrivals).__name__}: drawn from another stream"
+    """The same stream gives the same instants and lengths."""
+    one, other = (come_in_order(arrivals, count, seed) for _ in range(2))
+    for column in ("arrival_ns", "input_tokens", "output_tokens"):
+        same = np.array_equal(getattr(one, column), getattr(other, column))
+        assert same, f"{type(arrivals).__name__}: {column} drawn from another stream"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.workload.arrivals.base import Arrived
-from moesim.workload.lengths.base import Lengths, Pair
+from moesim.workload.lengths.base import Lengths, Pair, fault_of_lengths
 
 
 def are_one_or_more(lengths: Lengths, arrived: Arrived, bound: Pair | None, seed: int = 0) -> Pair:
@@ -14,9 +14,8 @@ def are_one_or_more(lengths: Lengths, arrived: Arrived, bound: Pair | None, seed
     """
     name, count = type(lengths).__name__, len(arrived.arrival_ns)
     pair, again = (lengths.lengths(arrived, np.random.default_rng(seed), bound) for _ in range(2))
+    fault = fault_of_lengths(pair, count)
+    assert not fault, f"{name} {fault}"
     for one, other in zip(pair, again, strict=True):
-        assert one.shape == (count,), f"{name}: {one.shape} lengths of {count} requests"
-        assert np.issubdtype(one.dtype, np.integer), f"{name}: lengths are {one.dtype}"
-        assert (one >= 1).all(), f"{name}: a length below 1"
         assert (one == other).all(), f"{name}: drawn from another stream"
     return pair

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
 from moesim.workload.schedule import Ints
+from moesim.workload.serving.state import NEVER
 
 SECOND = 1_000_000_000
 MOST_NS = 10**18
@@ -86,6 +87,50 @@ class Arrivals(Params):
         Raises InputError where a file cannot be read.
         """
         raise NotImplementedError
+
+
+def fault_of_arrived(arrivals: Arrivals, arrived: Arrived, count: int) -> str:
+    """What is wrong with what ``arrivals`` gave of ``count`` requests; "" where nothing is."""
+    instants, number = arrived.arrival_ns, len(arrived.arrival_ns)
+    if not 1 <= number <= count:
+        return f"gives {number} requests of {count}"
+    if not np.issubdtype(instants.dtype, np.integer):
+        return f"gives instants that are {instants.dtype}, not whole nanoseconds"
+    timed = instants[instants != NEVER]
+    if not len(timed):
+        return "gives no request an instant"
+    if timed.min() < 0 or timed.max() > MOST_NS:
+        return f"gives an instant outside 0..{MOST_NS:.0e} ns"
+    if (np.diff(timed) < 0).any():
+        return "gives instants that do not ascend"
+    return _fault_of_columns(arrived) or _fault_of_order(arrivals, arrived)
+
+
+def _fault_of_columns(arrived: Arrived) -> str:
+    least = {"input_tokens": 1, "output_tokens": 1, "priority": None, "follows": -1, "think_ns": 0}
+    for name, low in least.items():
+        column: Ints | None = getattr(arrived, name)
+        if column is not None and (fault := fault_of_whole(column, len(arrived.arrival_ns), low)):
+            return f"gives {name} {fault}"
+    return ""
+
+
+def _fault_of_order(arrivals: Arrivals, arrived: Arrived) -> str:
+    number = np.arange(len(arrived.arrival_ns))
+    follows = np.full(len(number), -1) if arrived.follows is None else arrived.follows
+    if (follows >= number).any():
+        return "gives a request that follows itself or a later one"
+    waits = (follows >= 0) | (arrivals.concurrency is not None)
+    return "" if waits[arrived.arrival_ns == NEVER].all() else "gives a request that never comes"
+
+
+def fault_of_whole(column: NDArray[Any], number: int, low: int | None) -> str:
+    """What is wrong with a ``column`` of ``number`` whole numbers from ``low`` on; "": nothing."""
+    if column.shape != (number,):
+        return f"of shape {column.shape} for {number} requests"
+    if not np.issubdtype(column.dtype, np.integer):
+        return f"that are {column.dtype}, not whole numbers"
+    return "" if low is None or (column >= low).all() else f"below {low}"
 
 
 def whole(instants: NDArray[np.floating[Any]]) -> Ints:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from numpy.random import Generator
 
 from moesim.config.params import Params
-from moesim.workload.arrivals.base import Arrived
+from moesim.workload.arrivals.base import Arrived, fault_of_whole
 from moesim.workload.schedule import Ints
 
 Pair = tuple[Ints, Ints]
@@ -28,3 +28,11 @@ class Lengths(Params):
         Raises InputError where the arrivals do not say what is asked of them.
         """
         raise NotImplementedError
+
+
+def fault_of_lengths(lengths: Pair, number: int) -> str:
+    """What is wrong with ``lengths`` of ``number`` requests; "" where nothing is."""
+    for name, column in zip(("prompts", "answers"), lengths, strict=True):
+        if fault := fault_of_whole(column, number, 1):
+            return f"gives lengths of {name} {fault}"
+    return ""

@@ -57,6 +57,13 @@ class Router(Params):
         raise NotImplementedError
 
 
+def fault_of_choice(chosen: object, replicas: int) -> str:
+    """What is wrong with the replica that was ``chosen`` of so many; "" where nothing is."""
+    if not isinstance(chosen, int | np.integer):
+        return f"chose {chosen!r}, which is no whole number"
+    return "" if 0 <= chosen < replicas else f"chose replica {chosen} of {replicas}"
+
+
 def least(values: Any) -> int:
     """The first of those with the least."""
     return int(np.argmin(values))

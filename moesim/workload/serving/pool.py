@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from moesim.config.errors import InputError
-from moesim.config.registry import kind_of
-from moesim.workload.routers.base import Router, Seen
+from moesim.config.registry import wrong_answer
+from moesim.workload.routers.base import Router, Seen, fault_of_choice
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.blocks import hits_of
 from moesim.workload.serving.clock import Server
@@ -67,9 +66,8 @@ class Pool:
             overlap=self._overlap(request),
         )
         chosen = self._router.choose(seen, self._stream)
-        if not 0 <= chosen < len(self.servers):
-            what = f"'{kind_of(type(self._router))}' chose replica {chosen} of {len(self.servers)}"
-            raise InputError(f"{self._key}: {what}")
+        if fault := fault_of_choice(chosen, len(self.servers)):
+            raise wrong_answer(self._key, self._router, fault)
         self._number += 1
         self._told[0, chosen] += 1
         return chosen

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.registry import wrong_answer
 from moesim.config.sizes import GIB
 from moesim.runtime.memory import available_bytes
 from moesim.trace.routing import RoutingTrace
-from moesim.workload.arrivals.base import Arrivals, Arrived
+from moesim.workload.arrivals.base import Arrivals, Arrived, fault_of_arrived
 from moesim.workload.binding import Binding, Nearest, Recorded, nearest_of, with_rows
-from moesim.workload.lengths.base import Lengths, Pair
+from moesim.workload.lengths.base import Lengths, Pair, fault_of_lengths
 from moesim.workload.rows import (
     Part,
     Runs,
@@ -123,6 +124,8 @@ def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedR
     if count is None:
         count = np.iinfo(np.int64).max if load.arrivals.reads else len(there)
     arrived = load.arrivals.arrive(count, load.stream("arrivals"), load.folders)
+    if fault := fault_of_arrived(load.arrivals, arrived, count):
+        raise wrong_answer("workload.arrivals", load.arrivals, fault)
     bound, lengths = _bound(load, recorded, there, arrived)
     lengths = _shortened(load, recorded, bound, lengths)
     asked = _asked(arrived, lengths, block_size)
@@ -144,9 +147,17 @@ def _bound(load: Load, recorded: Recorded, there: Ints, arrived: Arrived) -> tup
     count, stream = len(arrived.arrival_ns), load.stream("lengths")
     bound = load.binding.bind(count, there, load.stream("routing"))
     if isinstance(load.binding, Nearest):
-        lengths = load.lengths.lengths(arrived, stream, None)
+        lengths = _lengths(load, arrived, stream, None)
         return nearest_of(bound, recorded, lengths), lengths
-    return bound, load.lengths.lengths(arrived, stream, recorded.lengths(bound))
+    return bound, _lengths(load, arrived, stream, recorded.lengths(bound))
+
+
+def _lengths(load: Load, arrived: Arrived, stream: np.random.Generator, bound: Pair | None) -> Pair:
+    """Those that ``load`` asks for, as an int64[n] each."""
+    lengths = load.lengths.lengths(arrived, stream, bound)
+    if fault := fault_of_lengths(lengths, len(arrived.arrival_ns)):
+        raise wrong_answer("workload.lengths", load.lengths, fault)
+    return lengths
 
 
 def _shortened(load: Load, recorded: Recorded, bound: Ints, lengths: Pair) -> Pair:

@@ -1,0 +1,84 @@
+"""A component that gives what no run can be of ends the run with one line that names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+from moesim.testing.arrivals import come_in_order
+from moesim.testing.lengths import are_one_or_more
+from moesim.testing.routers import chooses_a_replica
+from moesim.workload.arrivals.base import Arrived
+from moesim.workload.arrivals.poisson import Poisson
+from moesim.workload.lengths.fixed import Fixed
+from moesim.workload.routers.base import Seen
+from moesim.workload.routers.round_robin import RoundRobin
+from moesim.workload.serving.state import NEVER
+
+SERVED = {
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "workload": {
+        "requests": 6,
+        "arrivals": {"kind": "poisson", "request_rate": "50 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 20, "output_len": 5},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": {"kind": "vllm"}},
+    },
+}
+AT: Any = np.arange(6) * 1_000_000
+LATER = np.where(np.arange(6), NEVER, 0)
+TEN: Any = np.full(6, 10)
+ARRIVED = [
+    (Arrived(AT + 0.5), "instants that are float64"),
+    (Arrived(AT - 1), "an instant outside"),
+    (Arrived(AT[::-1]), "instants that do not ascend"),
+    (Arrived(np.arange(12)), "gives 12 requests of 6"),
+    (Arrived(AT, input_tokens=TEN[1:]), r"input_tokens of shape \(5,\) for 6 requests"),
+    (Arrived(AT, output_tokens=TEN + 0.5), "output_tokens that are float64"),
+    (Arrived(AT, output_tokens=0 * TEN), "output_tokens below 1"),
+    (Arrived(LATER), "a request that never comes"),
+    (Arrived(LATER, follows=np.arange(6)), "follows itself or a later one"),
+    (Arrived(LATER, follows=np.arange(6) - 1, think_ns=-TEN), "think_ns below 0"),
+]
+LENGTHS = [
+    ((TEN + 0.5, TEN), "prompts that are float64"),
+    ((TEN, 0 * TEN), "answers below 1"),
+    ((TEN, np.full(9, 1)), r"answers of shape \(9,\) for 6 requests"),
+]
+CHOSEN = [(0.7, "chose 0.7, which is no whole number"), (-1, "chose replica -1 of 2")]
+
+
+@pytest.mark.parametrize(("arrived", "what"), ARRIVED)
+def test_arrivals(monkeypatch, arrived, what):
+    monkeypatch.setattr(Poisson, "arrive", lambda *_: arrived)
+    with pytest.raises(InputError, match=rf"workload\.arrivals: 'poisson' .*{what}"):
+        moesim.run(SERVED)
+    with pytest.raises(AssertionError, match=what):
+        come_in_order(Poisson.model_validate({"request_rate": "50 requests/s"}), 6)
+
+
+@pytest.mark.parametrize(("lengths", "what"), LENGTHS)
+def test_lengths(monkeypatch, lengths, what):
+    monkeypatch.setattr(Fixed, "lengths", lambda *_: lengths)
+    with pytest.raises(InputError, match=rf"workload\.lengths: 'fixed' .*{what}"):
+        moesim.run(SERVED)
+    with pytest.raises(AssertionError, match=what):
+        are_one_or_more(Fixed(input_len=1, output_len=1), Arrived(AT), None)
+
+
+@pytest.mark.parametrize(("chosen", "what"), CHOSEN)
+def test_routers(monkeypatch, chosen, what):
+    monkeypatch.setattr(RoundRobin, "choose", lambda *_: chosen)
+    serving = {"replicas": 2, "router": {"kind": "round_robin"}}
+    with pytest.raises(InputError, match=rf"serving\.router: 'round_robin' {what}"):
+        moesim.run({**SERVED, "serving": serving})
+    none = np.zeros(2, np.int64)
+    seen = Seen(0, none, none, none, -1)
+    with pytest.raises(AssertionError, match=what):
+        chooses_a_replica(RoundRobin(), seen)
