@@ -40,9 +40,9 @@ class LeastStale(CachePolicy):
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """Used in this pass?, then the layers to go, most first, then the last pass."""
+        """Used in this pass?, then the layers since its own, fewest first, then the last pass."""
         touched, layers = state[LAST_PASS, expert], state[LAYERS, 0]
-        fresh = 1 if touched == state[THIS_PASS, 0] else 0
-        to_go = state[LAYER, expert] - state[THIS_LAYER, 0] - 1
-        to_go += layers if to_go < 0 else 0  # a division would take longer than all the rest
-        return ((fresh * layers + layers - 1 - to_go) << 32) + touched
+        behind = state[THIS_LAYER, 0] - state[LAYER, expert]
+        behind += layers if behind < 0 else 0  # a division would take longer than all the rest
+        behind += layers if touched == state[THIS_PASS, 0] else 0
+        return (behind << 32) + touched

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from moesim.memory.policy import ROWS, CachePolicy
 
-COUNT, HALF_LIFE = ROWS, ROWS + 1
+COUNT, HALF_LIFE, DUE = range(ROWS, ROWS + 3)
 
 
 class LfuDecay(CachePolicy):
@@ -25,20 +25,23 @@ class LfuDecay(CachePolicy):
     half_life: int | None = Field(
         default=None, ge=1, description="Activations between two halvings; else ten for each slot."
     )
-    memory: ClassVar[int] = 2
+    memory: ClassVar[int] = 3
 
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
     ) -> None:
-        """Note the half-life."""
+        """Note the half-life, and when it is over first."""
         del resident, layers
-        state[HALF_LIFE] = self.half_life or 10 * slots
+        state[HALF_LIFE] = state[DUE] = self.half_life or 10 * slots
 
     @staticmethod
     def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Count the activation; halve all counts when it is time."""
         state[COUNT, expert] += 1
-        if (now + 1) % state[HALF_LIFE, 0] == 0:
+        while state[DUE, 0] <= now:  # whose activation was not told
+            state[DUE, 0] += state[HALF_LIFE, 0]
+        if state[DUE, 0] == now + 1:
+            state[DUE, 0] += state[HALF_LIFE, 0]
             for e in range(state.shape[1]):
                 state[COUNT, e] //= 2
 
