@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.memory.policy_functions import check_functions
-from moesim.memory.policy_reads import check_reads, reads_of
+from moesim.memory.policy_reads import check_reads, reads_of, rows_of
 
 (
     LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
@@ -122,7 +123,11 @@ class CachePolicy(Params):
         """
 
 
+@lru_cache
 def reads_usage(policy: type[CachePolicy]) -> bool:
     """Whether a function of ``policy`` may read USAGE, which takes a look at the trace."""
     rows = reads_of(policy).rows
-    return rows is None or USAGE in rows or policy.start is not CachePolicy.start
+    told = set[int | None]((None,) if rows is None else rows)
+    for function in (policy.start, policy.take_turns, policy.start_request):
+        told |= rows_of(function, 1)  # behind ``self``
+    return not told.isdisjoint((USAGE, None))

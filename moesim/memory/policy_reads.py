@@ -54,6 +54,11 @@ def reads_of(policy: Any) -> Reads:
     return Reads(None, own=False) if None in rows else Reads(known, own)
 
 
+def rows_of(function: Callable[..., Any], state: int) -> set[int | None]:
+    """The rows that ``function`` uses of its argument number ``state``; None among them: any."""
+    return {use.row for use in _uses_of(function, state, set())}
+
+
 def _own_name(function: Callable[..., Any]) -> str | None:
     """What ``function`` calls the expert, its first argument; None where that changes."""
     node = _node_of(function)

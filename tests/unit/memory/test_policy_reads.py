@@ -11,7 +11,15 @@ import pytest
 
 from moesim.config.errors import InputError, Problem
 from moesim.memory import policy as words
-from moesim.memory.policy import LAST_USE, NEXT_USE, ROWS, CachePolicy
+from moesim.memory.policies import registry as policies
+from moesim.memory.policy import (
+    LAST_USE,
+    NEXT_USE,
+    ROWS,
+    USAGE,
+    CachePolicy,
+    reads_usage,
+)
 from moesim.memory.policy_reads import Reads, reads_of
 from moesim.runtime.compiled import inlined, njit
 
@@ -231,3 +239,15 @@ def test_what_the_decisions_may_leave_out_is_known(key: Any, after: Any, reads: 
     if after is not None:
         Probe.after_activation = staticmethod(after)  # type: ignore[method-assign]
     assert reads_of(Probe) == reads
+
+
+class _Learns(CachePolicy):
+    """Looks at what was used in the trace's first part before it begins."""
+
+    def start(self, state: Any, slots: Any, resident: Any, layers: Any) -> None:
+        state[OWN] = state[USAGE] // slots
+
+
+def test_the_trace_is_looked_at_for_who_reads_it() -> None:
+    assert [reads_usage(type(policies.get(kind)())) for kind in ("static", "lfru")] == [True, False]
+    assert reads_usage(_Learns)
