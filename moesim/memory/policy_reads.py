@@ -42,21 +42,49 @@ class Reads(NamedTuple):
 @lru_cache
 def reads_of(policy: Any) -> Reads:
     """What the functions of ``policy`` may read, as far as their code says it."""
-    uses = {name: list(_uses_by(policy, name)) for name in ARGUMENTS}
-    rows = {use.row for of_one in uses.values() for use in of_one}
+    uses = _all_uses(policy)
+    rows = {use.row for _, use, _ in uses}
     known = tuple(sorted(row for row in rows if row is not None))
-    given = ARGUMENTS["key"]
-    elsewhere = [given.index(name) for name in ("draw", "position", "candidates")]
-    own = not any(True for place in elsewhere for _ in _reads(policy.key, place))
-    for name, of_one in uses.items():
-        expert = _own_name(getattr(policy, name))
-        own &= all(use.column == expert for use in of_one if use.written or name == "key")
+    of_its_own = all(own for name, use, own in uses if use.written or name == "key")
+    own = of_its_own and not _reads_more(policy)
     return Reads(None, own=False) if None in rows else Reads(known, own)
+
+
+def keys_stay(policy: Any, counted: tuple[int, ...], inserted: int) -> bool:
+    """Whether keys stay as they are while other experts are activated and loaded, of which the
+    cache writes the rows ``counted``; and nothing but the key looks at ``inserted``, so that the
+    loads of a step can be noted before its activations.
+    """
+    uses = _all_uses(policy)
+    if _reads_more(policy) or any(use.row is None for _, use, _ in uses):
+        return False
+    stored = [(use.row, own) for _, use, own in uses if use.written]
+    written = {*counted, *(row for row, _ in stored)}
+    of_others = {row for row, own in stored if not own}
+    looks = any(use.row == inserted for name, use, _ in uses if name != "key")
+    keys = ((use.row, own) for name, use, own in uses if name == "key")
+    return not looks and all(row not in (of_others if own else written) for row, own in keys)
 
 
 def rows_of(function: Callable[..., Any], state: int) -> set[int | None]:
     """The rows that ``function`` uses of its argument number ``state``; None among them: any."""
     return {use.row for use in _uses_of(function, state, set())}
+
+
+def _all_uses(policy: Any) -> list[tuple[str, Use, bool]]:
+    """Where each function of ``policy`` uses state, and whether that of its own expert."""
+    found = []
+    for name in ARGUMENTS:
+        expert = _own_name(getattr(policy, name))
+        found += [(name, use, use.column == expert) for use in _uses_by(policy, name)]
+    return found
+
+
+def _reads_more(policy: Any) -> bool:
+    """Whether the key of ``policy`` reads more than state."""
+    given = ARGUMENTS["key"]
+    beside = [given.index(name) for name in ("draw", "position", "candidates")]
+    return any(True for place in beside for _ in _reads(policy.key, place))
 
 
 def _own_name(function: Callable[..., Any]) -> str | None:

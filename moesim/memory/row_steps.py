@@ -20,12 +20,11 @@ from moesim.memory.policy import (
     LAST_USE,
     NEVER,
     NEXT_USE,
-    ROWS,
     THIS_LAYER,
     THIS_PASS,
     CachePolicy,
 )
-from moesim.memory.policy_reads import Reads, reads_of
+from moesim.memory.policy_reads import Reads, keys_stay, reads_of
 from moesim.memory.residency import STEP, made_of
 from moesim.runtime.compiled import built_in, record, types, whole_number
 from moesim.runtime.words import ones_of
@@ -33,6 +32,8 @@ from moesim.runtime.words import ones_of
 WORD = 64
 LATER = np.iinfo(np.int32).max
 """The step of a choice that does not come again."""
+COUNTED = (LAST_USE, INSERTED, FREQUENCY, NEXT_USE, LAST_PASS)
+"""Rows of state that are written of an expert while its step is decided."""
 _NONE, _ONE, _WORD = np.uint64(0), np.uint64(1), np.uint64(WORD)
 
 
@@ -42,8 +43,8 @@ class RowPools(NamedTuple):
     experts], its time ``now`` int64[layers], and ``draws`` float64[layers, activations], or empty.
     Gate ``weights`` as the trace has them, uint16[rows, layers, k], and ``units`` int64[65536] what
     each is, or empty; or when choices come again, ``after`` int32[passes x layers x k], LATER if
-    never. Of a step: who is ``needed`` uint64[words], and of each int64[experts] what it ``weighs``
-    and its next use, ``coming``.
+    never. Of a step: who is ``needed`` uint64[words], and of each int64[experts] what it
+    ``weighs``, its next use, ``coming``, and of the ``victims`` the one that goes for it.
     """
 
     slots: Any
@@ -57,22 +58,29 @@ class RowPools(NamedTuple):
     needed: Any
     weighs: Any
     coming: Any
+    victims: Any
 
 
 _FLAT, _IDS = types.int64[::1], types.Array(types.uint16, 3, "C", readonly=True)
 ROW_POOLS = record(
     RowPools, _FLAT, types.uint64[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1],
-    _IDS, _FLAT, types.int32[::1], types.uint64[::1], _FLAT, _FLAT,
+    _IDS, _FLAT, types.int32[::1], types.uint64[::1], *[_FLAT] * 3,
 )  # fmt: skip
 SWEEP_ROWS = types.void(
-    _IDS, _FLAT, types.uint16[:, ::1], types.int64, ROW_POOLS, types.uint16[:, ::1]
-)
+    _IDS, _FLAT, types.uint16[:, ::1], types.int64, ROW_POOLS, types.uint16[:, ::1],
+    types.int64[:, ::1], _FLAT,
+)  # fmt: skip
 """The signature of what ``sweep_rows_with`` makes."""
 
 
 @built_in
 def _ones(bits: Any) -> Any:
     return np.int64(ones_of(bits))
+
+
+@built_in
+def _lowest(bits: Any) -> Any:
+    return _ones(~bits & (bits - _ONE))
 
 
 def evict_with(key: Any, words: int) -> Callable[..., int]:
@@ -86,14 +94,16 @@ def evict_with(key: Any, words: int) -> Callable[..., int]:
         draw = pools.draws[layer, now] if pools.draws.shape[1] > 0 else 0.0
         count = position = 0
         least, victim = CLOSED, -1
-        for word in range(words):
-            count += _ones(there[word] & ~needed[word])
+        for word in range(words - 1, -1, -1):
+            bits = there[word] & ~needed[word]
+            count += _ones(bits)
+            victim = WORD * word + _lowest(bits) if bits != _NONE else victim
         for word in range(words):
             bits = there[word] & ~needed[word]
             while bits != _NONE:
-                expert = WORD * word + _ones(~bits & (bits - _ONE))
+                expert = WORD * word + _lowest(bits)
                 bits &= bits - _ONE
-                value = min(whole_number(key(expert, state, draw, position, count)), CLOSED - 1)
+                value = whole_number(key(expert, state, draw, position, count))
                 position += 1
                 less = value < least
                 least, victim = value if less else least, expert if less else victim
@@ -127,11 +137,15 @@ def _need(ids: Any, row: int, home: Any, layer: int, pools: Any, at: int, words:
         needed[0] = bits
 
 
+def counts_in(reads: Reads, row: int) -> bool:
+    """Whether a ``row`` of state is filled in for a policy that ``reads`` so much."""
+    return reads.rows is None or row in reads.rows
+
+
 def count_with(reads: Reads) -> Callable[..., None]:
     """What counts an activation in those rows of state that a policy ``reads``."""
-    counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
     counts_use, counts_pass, counts_times = (
-        counted[row] for row in (LAST_USE, LAST_PASS, FREQUENCY)
+        counts_in(reads, row) for row in (LAST_USE, LAST_PASS, FREQUENCY)
     )
 
     def count(state: Any, expert: int, now: int, this_pass: int) -> None:
@@ -146,38 +160,68 @@ def count_with(reads: Reads) -> Callable[..., None]:
     return count
 
 
-def row_step_with(
-    key: Any, before_activation: Any, after_activation: Any, reads: Reads, words: int
-) -> Callable[..., int]:
-    """What decides a step of a policy with these functions, which read what ``reads`` says."""
-    counts_load = reads.rows is None or INSERTED in reads.rows
-    count = built_in(count_with(reads))
+def load_with(key: Any, reads: Reads, words: int) -> Callable[..., int]:
+    """What loads all that a step misses, where ``keys_stay``: who goes does not wait for who comes
+    before it.
+    """
+    counts_load = counts_in(reads, INSERTED)
     evict = built_in(evict_with(key, words))
+
+    def load(pools: Any, layer: int, free: int) -> int:
+        """How many a layer misses, of which so many have ``free`` slots; note who goes for each."""
+        there, needed, state = pools.there[layer], pools.needed, pools.state[layer]
+        now, misses = pools.now[layer], 0
+        for word in range(words):
+            bits = needed[word] & ~there[word]
+            while bits != _NONE:
+                lowest, expert = bits & (~bits + _ONE), WORD * word + _lowest(bits)
+                bits &= bits - _ONE
+                pools.victims[expert] = evict(pools, layer, state, now) if misses >= free else -1
+                misses += 1
+                if counts_load:
+                    state[INSERTED, expert] = now + _ones(needed[word] & (lowest - _ONE))
+            now += _ones(needed[word])
+        return misses
+
+    return load
+
+
+def row_step_with(
+    key: Any, before_activation: Any, after_activation: Any, reads: Reads, at_once: bool,
+    words: int,
+) -> Callable[..., int]:  # fmt: skip
+    """What decides a step of a policy with these functions, which read what ``reads`` says;
+    ``at_once``: all that is missed is loaded first.
+    """
+    counts_load, counts_next = counts_in(reads, INSERTED), counts_in(reads, NEXT_USE)
+    count = built_in(count_with(reads))
+    evict, load = built_in(evict_with(key, words)), built_in(load_with(key, reads, words))
 
     def decide_step(pools: Any, layer: int, this_pass: int, free: int) -> int:
         """What a layer misses of what is needed, where so many of its slots are ``free``."""
         there, needed, state = pools.there[layer], pools.needed, pools.state[layer]
-        now, misses = pools.now[layer], 0
+        now, misses = pools.now[layer], load(pools, layer, free) if at_once else 0
         for word in range(words):
-            bits = needed[word]
+            bits, here = needed[word], there[word]
             while bits != _NONE:
-                lowest, expert = bits & (~bits + _ONE), WORD * word + _ones(~bits & (bits - _ONE))
+                lowest, expert = bits & (~bits + _ONE), WORD * word + _lowest(bits)
                 bits &= bits - _ONE
-                hit, victim = (there[word] & lowest) != _NONE, -1
+                hit = (here & lowest) != _NONE
+                victim = pools.victims[expert] if at_once and not hit else -1
                 weight = pools.weighs[expert] if len(pools.units) > 0 else 0
                 before_activation(expert, hit, this_pass, 0, weight, state)
-                if not hit:
+                if not (at_once or hit):
                     if misses >= free:
                         victim = evict(pools, layer, state, now)
                     misses += 1
-                    there[word] |= lowest
                     if counts_load:
                         state[INSERTED, expert] = now
                 count(state, expert, now, this_pass)
-                if len(pools.after) > 0:
+                if counts_next and len(pools.after) > 0:
                     state[NEXT_USE, expert] = pools.coming[expert]
                 after_activation(expert, hit, victim, now, state)
                 now += 1
+            there[word] |= needed[word]
         pools.now[layer] = now
         return misses
 
@@ -185,16 +229,21 @@ def row_step_with(
 
 
 def sweep_rows_with(
-    key: Any, before_activation: Any, after_activation: Any, reads: Reads, words: int
-) -> Callable[..., None]:
+    key: Any, before_activation: Any, after_activation: Any, reads: Reads, at_once: bool,
+    words: int,
+) -> Callable[..., None]:  # fmt: skip
     """What sweeps passes of a row each, as ``row_step_with`` decides them."""
-    told = [row for row in (THIS_PASS, THIS_LAYER) if reads.rows is None or row in reads.rows]
-    tells_pass, tells_layer = THIS_PASS in told, THIS_LAYER in told
-    decide_step = built_in(row_step_with(key, before_activation, after_activation, reads, words))
+    tells_pass, tells_layer = counts_in(reads, THIS_PASS), counts_in(reads, THIS_LAYER)
+    decide_step = built_in(
+        row_step_with(key, before_activation, after_activation, reads, at_once, words)
+    )
 
-    def sweep_rows(ids: Any, rows: Any, home: Any, first: int, pools: Any, misses: Any) -> None:
+    def sweep_rows(
+        ids: Any, rows: Any, home: Any, first: int, pools: Any, misses: Any, hits: Any, copies: Any
+    ) -> None:
         """What each layer ``misses`` uint16[passes, layers] of passes from ``first`` on, that have
-        one of the ``rows`` of ``ids`` each.
+        one of the ``rows`` of ``ids`` each; that is taken from ``hits`` int64[passes, layers, or
+        one for all], and added to ``copies`` int64[layers].
         """
         for step in range(len(rows)):
             for layer in range(len(pools.slots)):
@@ -209,7 +258,10 @@ def sweep_rows_with(
                     pools.state[layer, THIS_LAYER, 0] = 0
                 at = (step * len(pools.slots) + layer) * ids.shape[2]
                 _need(ids, rows[step], home, layer, pools, at, words)
-                misses[step, layer] = decide_step(pools, layer, first + step, free)
+                missed = decide_step(pools, layer, first + step, free)
+                misses[step, layer] = missed
+                hits[step, layer if hits.shape[1] > 1 else 0] -= missed
+                copies[layer] += missed
 
     return sweep_rows
 
@@ -218,4 +270,5 @@ def sweep_rows_with(
 def sweep_rows_of(policy: type[CachePolicy], words: int) -> Any:
     """``sweep_rows`` of ``policy``, compiled; kept on disk."""
     functions = (policy.key, policy.before_activation, policy.after_activation)
-    return made_of(sweep_rows_with, SWEEP_ROWS, functions, (reads_of(policy), words))
+    constants = (reads_of(policy), keys_stay(policy, COUNTED, INSERTED), words)
+    return made_of(sweep_rows_with, SWEEP_ROWS, functions, constants)

@@ -13,6 +13,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.memory import policy as words
 from moesim.memory.policies import registry as policies
 from moesim.memory.policy import (
+    INSERTED,
     LAST_USE,
     NEXT_USE,
     ROWS,
@@ -20,7 +21,7 @@ from moesim.memory.policy import (
     CachePolicy,
     reads_usage,
 )
-from moesim.memory.policy_reads import Reads, reads_of
+from moesim.memory.policy_reads import Reads, keys_stay, reads_of
 from moesim.runtime.compiled import inlined, njit
 
 OWN, MORE = ROWS, ROWS + 1
@@ -216,6 +217,20 @@ def counts(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
     state[OWN, expert] += state[MORE, 0]
 
 
+def looks_at_loads(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    state[OWN, expert] = state[INSERTED, expert]
+
+
+def probe_with(key: Any, after: Any) -> type[CachePolicy]:
+    class Probe(CachePolicy):
+        memory: ClassVar[int] = 2
+
+    Probe.key = staticmethod(key)  # type: ignore[method-assign]
+    if after is not None:
+        Probe.after_activation = staticmethod(after)  # type: ignore[method-assign]
+    return Probe
+
+
 @pytest.mark.parametrize(
     ("key", "after", "reads"),
     [
@@ -231,14 +246,29 @@ def counts(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
 )
 def test_what_the_decisions_may_leave_out_is_known(key: Any, after: Any, reads: Reads) -> None:
     """A row that is read is counted; a key that others change is worked out anew."""
+    assert reads_of(probe_with(key, after)) == reads
 
-    class Probe(CachePolicy):
-        memory: ClassVar[int] = 2
 
-    Probe.key = staticmethod(key)  # type: ignore[method-assign]
-    if after is not None:
-        Probe.after_activation = staticmethod(after)  # type: ignore[method-assign]
-    assert reads_of(Probe) == reads
+@pytest.mark.parametrize(
+    ("key", "after", "stays"),
+    [
+        (of_its_own, None, True),
+        (of_its_own, counts, True),
+        (of_its_own, fades, False),
+        (of_its_own, looks_at_loads, False),
+        (of_another, None, True),
+        (of_another, counts, False),
+        (through_a_helper, None, True),
+        (through_a_helper, counts, False),
+        (of_its_place, None, False),
+        (of_any_row, None, False),
+        (of_a_view, None, False),
+    ],
+)
+def test_victims_go_at_once_where_no_activation_changes_who_goes(
+    key: Any, after: Any, stays: bool
+) -> None:
+    assert keys_stay(probe_with(key, after), (LAST_USE, INSERTED), INSERTED) == stays
 
 
 class _Learns(CachePolicy):

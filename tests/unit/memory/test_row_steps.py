@@ -15,7 +15,9 @@ from moesim.memory.row_steps import WORD, RowPools, sweep_rows_of
 PASSES, EXPERTS, TOP_K, SLOTS = 60, 130, 5, 24
 
 
-@pytest.mark.parametrize("kind", ["lfu", "random", "arc"])
+@pytest.mark.parametrize(
+    "kind", ["lfu", "fifo", "lfru", "lfu_decay", "least_stale", "random", "arc"]
+)
 def test_experts_in_several_words_are_those_of_a_cache(kind: str) -> None:
     rng = np.random.default_rng(0)
     ids = np.argsort(rng.gumbel(size=(PASSES, 1, EXPERTS)) - np.arange(EXPERTS) / 40)[..., :TOP_K]
@@ -31,16 +33,19 @@ def test_experts_in_several_words_are_those_of_a_cache(kind: str) -> None:
     ids = np.ascontiguousarray(ids, np.uint16)
     for one in (ids, weights):
         one.flags.writeable = False
-    none, room = np.zeros(0, np.int64), np.zeros((2, EXPERTS), np.int64)
+    none, room = np.zeros(0, np.int64), np.zeros((3, EXPERTS), np.int64)
     pools = RowPools(
         np.array([SLOTS]), there[None], cache.state[None].copy(), np.zeros(1, np.int64),
         drawn[None], weights, none, np.zeros(0, np.int32), np.zeros(words, np.uint64), *room,
     )  # fmt: skip
     misses, home = np.zeros((PASSES, 1), np.uint16), np.arange(EXPERTS, dtype=np.uint16)[None]
+    hits, copies = np.full((PASSES, 1), TOP_K), np.zeros(1, np.int64)
     sweep = sweep_rows_of(type(policy), words)
-    sweep(ids, np.arange(PASSES), home, 0, pools, misses)
+    sweep(ids, np.arange(PASSES), home, 0, pools, misses, hits, copies)
     offsets = np.arange(PASSES + 1) * TOP_K
     decided = cache.decide(ActiveExperts(offsets, np.sort(ids.astype(np.int64)).ravel()))
     assert misses[:, 0].tolist() == (~decided.hit).reshape(PASSES, TOP_K).sum(axis=1).tolist()
+    assert (hits + misses == TOP_K).all()
+    assert copies[0] == misses.sum()
     assert (pools.state[0] == cache.state).all()
     assert 0 < misses.sum() < misses.size * TOP_K

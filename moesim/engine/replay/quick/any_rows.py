@@ -56,7 +56,7 @@ class AnyRows(OneRow):
         slots, now = np.zeros((2, layers), np.int64)
         there = np.zeros((layers, words * WORD), np.bool_)
         state = np.zeros((layers, *one.state.shape), np.int64)
-        draws, of_experts = np.zeros((layers, len(one.draws))), np.zeros((2, experts), np.int64)
+        draws, of_experts = np.zeros((layers, len(one.draws))), np.zeros((3, experts), np.int64)
         for layer, cache in caches.items():
             slots[layer], state[layer], draws[layer] = cache.slots, cache.state, cache.draws
             there[layer, :experts] = cache.resident
@@ -89,19 +89,19 @@ class AnyRows(OneRow):
 
     def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
         """See ``OneRow``."""
-        case, misses = self.shared.case, swept.misses
+        case, misses, hits = self.shared.case, swept.misses, swept.counts[HITS, :, :, 0]
         pools: RowPools = self._held
         if self._ahead is not None:
             pools = pools._replace(after=self._ahead.after(first))
         sweep = sweep_rows_of(type(case.policy), _words_of(case))
         for low, high in self._begin(first, len(rows)):
             try:
-                sweep(ids, rows[low:high], self._home, first + low, pools, misses[low:high])
+                sweep(
+                    ids, rows[low:high], self._home, first + low, pools, misses[low:high],
+                    hits[low:high], swept.copies,
+                )  # fmt: skip
             except ArithmeticError as error:
                 raise ended_with(error) from None
-        swept.copies[:] = misses.sum(axis=0)
-        hits = swept.counts[HITS, :, :, 0]
-        hits -= misses if hits.shape[1] > 1 else misses.sum(axis=1, keepdims=True, dtype=np.int64)
 
     def _begin(self, first: int, passes: int) -> Iterator[tuple[int, int]]:
         """What of so many passes from ``first`` on is swept at once: a policy that ``restarts`` is
