@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from moesim.memory.counting import count_with
 from moesim.memory.decisions import ACTIVATIONS, DEMAND, RULES, Demand, Rules, first_by
 from moesim.memory.forms import IN_SLOT
-from moesim.memory.policy import FREQUENCY, INSERTED, LAST_PASS, LAST_USE, CachePolicy
+from moesim.memory.policy import INSERTED, CachePolicy
+from moesim.memory.policy_reads import Reads
 from moesim.memory.room import Room
 from moesim.runtime.compiled import inlined, record, specialised, types
 
@@ -115,6 +117,7 @@ def _launch_of(expert: int, low: int, high: int, out: Any) -> int:
 
 def decide_with(key: Any) -> Callable[..., int]:
     """The decisions of a policy with this ``key``."""
+    count = inlined(count_with(Reads(rows=None, own=False)))
 
     def decide(
         rules: Any, pool: Any, demand: Any, first_step: int, now: int, out: Any, victims: Any
@@ -150,8 +153,7 @@ def decide_with(key: Any) -> Callable[..., int]:
                 if not hit:
                     resident[e], state[INSERTED, e] = True, now
                     held += sizes[e]
-                state[LAST_USE, e], state[LAST_PASS, e] = now, (first_step + number) // rules.layers
-                state[FREQUENCY, e] += 1
+                count(state, e, now, (first_step + number) // rules.layers)
                 (step.over if rules.protects else step.idle)[e] = True
                 now += 1
                 members += 1

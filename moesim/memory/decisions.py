@@ -10,17 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.memory.activations import Activations
+from moesim.memory.counting import count_with, counts_in
 from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
 from moesim.memory.policy import (
     ARRIVING,
-    FREQUENCY,
     INSERTED,
-    LAST_PASS,
-    LAST_USE,
     NEXT_USE,
     PINNED,
-    ROWS,
     THIS_LAYER,
     THIS_PASS,
     WANTED,
@@ -352,11 +349,9 @@ def steps_with(
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
     loads_all, alone = len(forms) == 1, without_room(tuple(forms))
     behind = any(form.in_background for form in forms)
-    counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
-    counts_use, counts_pass = counted[LAST_USE], counted[LAST_PASS]
-    counts_load, counts_times = counted[INSERTED], counted[FREQUENCY]
-    tells_pass, tells_layer = counted[THIS_PASS], counted[THIS_LAYER]
-    own, wants = is_own(reads), counted[WANTED]
+    count, counts_load = inlined(count_with(reads)), counts_in(reads, INSERTED)
+    tells_pass, tells_layer = counts_in(reads, THIS_PASS), counts_in(reads, THIS_LAYER)
+    own, wants = is_own(reads), counts_in(reads, WANTED)
     plan_step = _divided if splits else _as_it_comes
 
     def decide_steps(
@@ -484,12 +479,7 @@ def steps_with(
                             expert_at[slot], ranks[slot] = e, CLOSED
                         if counts_load:
                             state[INSERTED, e] = now
-                if counts_use:
-                    state[LAST_USE, e] = now
-                if counts_pass:
-                    state[LAST_PASS, e] = this_pass
-                if counts_times:
-                    state[FREQUENCY, e] += 1
+                count(state, e, now, this_pass)
                 if len(next_use) > 0:
                     state[NEXT_USE, e] = next_use[at]
                 if loads_all or in_slot[form]:

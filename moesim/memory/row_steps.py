@@ -12,18 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from moesim.memory.counting import COUNTED, count_with, counts_in
 from moesim.memory.decisions import CLOSED
-from moesim.memory.policy import (
-    FREQUENCY,
-    INSERTED,
-    LAST_PASS,
-    LAST_USE,
-    NEVER,
-    NEXT_USE,
-    THIS_LAYER,
-    THIS_PASS,
-    CachePolicy,
-)
+from moesim.memory.policy import INSERTED, NEVER, NEXT_USE, THIS_LAYER, THIS_PASS, CachePolicy
 from moesim.memory.policy_reads import Reads, keys_stay, reads_of
 from moesim.memory.residency import STEP, made_of
 from moesim.runtime.compiled import built_in, record, types, whole_number
@@ -32,8 +23,6 @@ from moesim.runtime.words import ones_of
 WORD = 64
 LATER = np.iinfo(np.int32).max
 """The step of a choice that does not come again."""
-COUNTED = (LAST_USE, INSERTED, FREQUENCY, NEXT_USE, LAST_PASS)
-"""Rows of state that are written of an expert while its step is decided."""
 _NONE, _ONE, _WORD = np.uint64(0), np.uint64(1), np.uint64(WORD)
 
 
@@ -135,29 +124,6 @@ def _need(ids: Any, row: int, home: Any, layer: int, pools: Any, at: int, words:
             pools.coming[expert] = NEVER if step == LATER else step * STEP + np.int64(expert)
     if words == 1:  # which did not wait for itself
         needed[0] = bits
-
-
-def counts_in(reads: Reads, row: int) -> bool:
-    """Whether a ``row`` of state is filled in for a policy that ``reads`` so much."""
-    return reads.rows is None or row in reads.rows
-
-
-def count_with(reads: Reads) -> Callable[..., None]:
-    """What counts an activation in those rows of state that a policy ``reads``."""
-    counts_use, counts_pass, counts_times = (
-        counts_in(reads, row) for row in (LAST_USE, LAST_PASS, FREQUENCY)
-    )
-
-    def count(state: Any, expert: int, now: int, this_pass: int) -> None:
-        """Count activation ``now`` of an expert."""
-        if counts_use:
-            state[LAST_USE, expert] = now
-        if counts_pass:
-            state[LAST_PASS, expert] = this_pass
-        if counts_times:
-            state[FREQUENCY, expert] += 1
-
-    return count
 
 
 def load_with(key: Any, reads: Reads, words: int) -> Callable[..., int]:
