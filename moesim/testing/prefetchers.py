@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import Key, Prefetcher, View
+from moesim.memory.prefetch.base import Key, Prefetcher, View, fault_of_predicted
 
 Mask = NDArray[np.bool_]
 """Which experts are needed: bool[passes, layers, experts]."""
@@ -50,12 +50,9 @@ def predicts_experts_of_the_gpu(
     prefetcher: Prefetcher, view: View, source: int, target: int, gpu: int = 0
 ) -> None:
     """A list for each pass: numbers of the GPU's experts, each once."""
-    found, name = predictions(prefetcher, view, source, target, gpu), type(prefetcher).__name__
-    assert len(found) == view.passes, f"{name}: {len(found)} lists for {view.passes} passes"
-    known = set(range(len(view.local[gpu])))
-    for number, experts in enumerate(found):
-        assert len(set(experts)) == len(experts), f"{name}: pass {number} has an expert twice"
-        assert set(experts) <= known, f"{name}: pass {number} has experts that the GPU does not"
+    found = prefetcher.predict(view, source, target, gpu)
+    fault = fault_of_predicted(found, view.passes, len(view.local[gpu]))
+    assert not fault, f"{type(prefetcher).__name__} {fault}"
 
 
 def predicts_the_same_from_any_pass_on(

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes, Duration
-from moesim.memory.activations import ActiveExperts, Ints
+from moesim.memory.activations import ActiveExperts, Ints, steps_of
 from moesim.runtime.compiled import inlined
 
 Key = tuple[int, int]
@@ -166,3 +166,19 @@ def take_least(keys: Any, number: int, taken: Any) -> int:
             return count
         keys[place], taken[count] = LAST, place
     return min(number, len(keys))
+
+
+def fault_of_predicted(found: ActiveExperts, passes: int, experts: int) -> str:
+    """What is wrong with what was ``found`` for ``passes`` of a GPU of ``experts``; "": nothing."""
+    offsets, predicted = found.offsets, found.experts
+    for name, column in (("offsets", offsets), ("experts", predicted)):
+        if not np.issubdtype(column.dtype, np.integer):
+            return f"predicts {name} that are {column.dtype}, not whole numbers"
+    ends = offsets.shape == (passes + 1,) and (offsets[0], offsets[-1]) == (0, len(predicted))
+    if not ends or (np.diff(offsets) < 0).any():
+        return f"gives offsets that do not divide {len(predicted)} experts over {passes} passes"
+    if predicted.min(initial=0) < 0 or predicted.max(initial=0) >= experts:
+        return f"predicts an expert outside 0..{experts - 1}"
+    taken = np.zeros(passes * experts, np.bool_)
+    taken[steps_of(offsets) * experts + predicted] = True
+    return "" if np.count_nonzero(taken) == len(predicted) else "predicts an expert twice in a pass"

@@ -9,8 +9,11 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.prefetch.next_layer import NextLayer
 from moesim.testing.arrivals import come_in_order
 from moesim.testing.lengths import are_one_or_more
+from moesim.testing.prefetchers import predicts_experts_of_the_gpu, view_of
 from moesim.testing.routers import chooses_a_replica
 from moesim.workload.arrivals.base import Arrived
 from moesim.workload.arrivals.poisson import Poisson
@@ -51,6 +54,22 @@ LENGTHS = [
     ((TEN, 0 * TEN), "answers below 1"),
     ((TEN, np.full(9, 1)), r"answers of shape \(9,\) for 6 requests"),
 ]
+OFFLOADED = {
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "workload": {"requests": 1},
+}
+PREDICTED = [
+    ((lambda one: one.offsets, lambda one: one.experts * 1.0), "predicts experts that are float64"),
+    ((lambda one: one.offsets[1:], lambda one: one.experts), "gives offsets that do not divide"),
+    ((lambda one: one.offsets, lambda one: one.experts + 1000), "predicts an expert outside 0"),
+    ((lambda one: one.offsets, lambda one: -1 - one.experts), "predicts an expert outside 0"),
+    (
+        (lambda one: 2 * one.offsets, lambda one: one.experts.repeat(2)),
+        "predicts an expert twice in a pass",
+    ),
+]
 CHOSEN = [(0.7, "chose 0.7, which is no whole number"), (-1, "chose replica -1 of 2")]
 
 
@@ -82,3 +101,22 @@ def test_routers(monkeypatch, chosen, what):
     seen = Seen(0, none, none, none, -1)
     with pytest.raises(AssertionError, match=what):
         chooses_a_replica(RoundRobin(), seen)
+
+
+def predicted(offsets, experts):
+    """A prediction made of the active experts of a layer."""
+    return lambda _, view, source, target, gpu: ActiveExperts(
+        offsets(view.active_experts[target, gpu]), experts(view.active_experts[target, gpu])
+    )
+
+
+@pytest.mark.parametrize("engine", ["des", "replay"])
+@pytest.mark.parametrize(("predict", "what"), PREDICTED)
+def test_prefetchers(monkeypatch, predict, what, engine):
+    monkeypatch.setattr(NextLayer, "predict", predicted(*predict))
+    prefetch = {"capacity": "8 slots/layer", "prefetch": {"kind": "next_layer"}}
+    with pytest.raises(InputError, match=rf"experts\.prefetch: 'next_layer' {what}"):
+        moesim.run({**OFFLOADED, "experts": prefetch, "engine": engine})
+    needed = np.random.default_rng(0).random((5, 3, 8)) < 0.5
+    with pytest.raises(AssertionError, match=what):
+        predicts_experts_of_the_gpu(NextLayer(), view_of(needed), 0, 1)
