@@ -122,11 +122,18 @@ class PriceCache:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.kept = _room_for(ROOM, self._columns)
+        self._kept: Kept | None = None
         self._ns = np.zeros((self._ways, ROOM), np.int64)
 
+    @property
+    def kept(self) -> Kept:
+        """What is kept; room for it is made when it is first asked for, as many have no shapes."""
+        if self._kept is None:
+            self._kept = _room_for(ROOM, self._columns)
+        return self._kept
+
     def __len__(self) -> int:
-        return int(self.kept.filled[0])
+        return 0 if self._kept is None else int(self._kept.filled[0])
 
     def prices(self, shapes: Ints, ask: Ask, times: int = 1) -> Ints:
         """Prices int64[n], or [ways, n], of ``shapes``, as ``numbers`` has them."""
@@ -169,6 +176,9 @@ class PriceCache:
         uses took, int64[m] (or [ways, m]); none of them is used any more. In the shapes' own order,
         so that sums of them do not depend on which came first.
         """
+        if not len(self):
+            none = np.empty(0, np.int64)
+            return none, np.empty((0, self._columns), np.int64), self.of(none)
         used = self.kept.used[: len(self)]
         numbers = np.flatnonzero(used)
         numbers = numbers[np.lexsort(self.kept.keys[numbers].T)]
@@ -190,7 +200,7 @@ class PriceCache:
         old, known = self.kept, len(self)
         room = _room_for(2 * len(old.used), self._columns)
         _find(room, old.keys[:known], 0, 0, np.empty(known, np.int64))
-        self.kept = room._replace(coded=old.coded)
+        self._kept = room._replace(coded=old.coded)
         for name in ("first", "used"):
             getattr(self.kept, name)[:known] = getattr(old, name)[:known]
         self._ns = np.concatenate((self._ns, np.zeros_like(self._ns)), axis=1)
