@@ -28,6 +28,8 @@ from moesim.workload.schedule import AttentionSums, over_groups, requests_of_ste
 from moesim.workload.sources import SourceSums
 
 Placed = tuple[str, Charge]
+BEGINNING = 64
+"""Passes by which layers that differ are told apart at first."""
 
 
 class Shaped(NamedTuple):
@@ -124,6 +126,7 @@ class Pricing:
         from each GPU, ``capacity`` int64[passes, MoE layers]. Equal layers are priced once.
         """
         self._reach(first, last)
+        rows, capacity = _by_layer(rows), _by_layer(capacity)
         span, layers = slice(first - self.first, last - self.first), self.case.model.layers
         alike: list[tuple[Term, ...]] = []
         of_layer = np.empty(len(layers), np.int64)
@@ -134,9 +137,11 @@ class Pricing:
                 of_layer[places] = len(alike)
                 alike.append(joined(known))
                 continue
+            shapes = self._shapes(layer, span)
             for group in _equal_layers(self.moe_place[places], rows, capacity):
                 own = self.moe_place[places[group[0]]]
-                routed = self._shapes(layer, span, rows[:, own], capacity[:, own])
+                per_gpu = np.repeat(capacity[own], self.case.gpus)
+                routed = replace(shapes, rows=rows[own].ravel(), capacity=per_gpu)
                 found = self._shaped(self.routed[kind], layer, routed)
                 priced = self._used(found, slice(None), len(group))
                 of_layer[places[group]] = len(alike)
@@ -206,11 +211,9 @@ class Pricing:
             return Term(Stage.GATE, charge.category, "", ns)
         return Term(charge.stage, charge.category, charge.name, ns)
 
-    def _shapes(
-        self, layer: LayerSpec, span: slice, rows: Ints | None = None, capacity: Ints | None = None
-    ) -> Shapes:
-        """What the prices of ``layer`` depend on in passes ``span`` of those summed up; ``rows``
-        int64[passes, gpus], ``capacity`` int64[passes].
+    def _shapes(self, layer: LayerSpec, span: slice) -> Shapes:
+        """What the prices of ``layer`` depend on in passes ``span`` of those summed up, but for its
+        routing.
         """
         case, tokens = self.case, self.sums[None].tokens[span]
         group = self.shared_sums[layer.attention.window]
@@ -237,8 +240,6 @@ class Pricing:
             sources=tuple(one[span].ravel() for one in sources),
             drafting=None if self.drafting is None else self.drafting[span].ravel(),
             read=read.ravel(),
-            rows=None if rows is None else rows.ravel(),
-            capacity=None if capacity is None else np.repeat(capacity, case.gpus),
         )
 
     def _padded(self, tokens: Ints, span: slice, here: bool) -> Ints:
@@ -265,16 +266,26 @@ def _beside_experts(layer: LayerSpec) -> LayerSpec:
     return replace(layer, moe=replace(layer.moe, mean_choices=float(layer.moe.top_k)))
 
 
+def _by_layer(values: Ints) -> Ints:
+    """``values`` [passes, MoE layers, ...] as [MoE layers, passes, ...]."""
+    by_layer = np.moveaxis(values, 1, 0)
+    return np.ascontiguousarray(by_layer) if values.strides[1] else by_layer
+
+
 def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
-    """Which of the MoE layers ``places``, all alike, have the same ``rows`` and ``capacity``: all
-    their terms cost the same.
+    """Which of the MoE layers ``places``, all alike, have the same ``rows`` and ``capacity``, which
+    are by layer: all their terms cost the same.
     """
-    first = places[:1]
-    told = [one for one in (rows, capacity) if one.strides[1]]  # else all layers are one
-    if all((one[:, places] == one[:, first]).all() for one in told):
-        return [list(range(len(places)))]
-    groups: dict[bytes, list[int]] = {}
+    told = [one for one in (rows, capacity) if one.strides[0]]  # else all layers are one
+    groups: dict[bytes, list[list[int]]] = {}
     for number, place in enumerate(places.tolist()):
-        own = rows[:, place].tobytes() + capacity[:, place].tobytes()
-        groups.setdefault(own, []).append(number)
-    return list(groups.values())
+        begins = b"".join(one[place, :BEGINNING].tobytes() for one in told)
+        known = groups.setdefault(begins, [])
+        for group in known:
+            other = places[group[0]]
+            if all(np.array_equal(one[place], one[other]) for one in told):
+                group.append(number)
+                break
+        else:
+            known.append([number])
+    return sorted(group for known in groups.values() for group in known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,14 +59,21 @@ class Terms:
         """What passes are charged, int64[passes, gpus, categories]; ``runs`` bool[passes, model
         layers].
         """
-        categories = self.categories
-        charged = np.zeros((*self.head[0].ns.shape, len(categories)), np.int64)
+        every, sums = bool(runs.all()), dict[str, Ints]()
+        times_of = dict[tuple[str, int], tuple[Any, Ints]]()
         for number, terms in enumerate(self.alike):
-            times = runs[:, self.of_layer == number].sum(axis=1)[:, None]
-            for term in terms:
-                charged[:, :, categories.index(term.category)] += times * term.ns
+            own = self.of_layer == number
+            times = own.sum() if every else runs[:, own].sum(axis=1)[:, None]
+            for term in terms:  # layers have those in common that know nothing of their routing
+                before, _ = times_of.get((term.category, id(term.ns)), (0, term.ns))
+                times_of[term.category, id(term.ns)] = before + times, term.ns
+        for (category, _), (times, ns) in times_of.items():
+            sums[category] = sums.get(category, 0) + times * ns
         for term in self.head:
-            charged[:, :, categories.index(term.category)] += term.ns
+            sums[term.category] = sums.get(term.category, 0) + term.ns
+        charged = np.zeros((*self.head[0].ns.shape, len(self.categories)), np.int64)
+        for category, ns in sums.items():
+            charged[:, :, self.categories.index(category)] = ns
         return charged
 
 
