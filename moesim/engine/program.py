@@ -26,6 +26,7 @@ from moesim.engine.residency.storage import Storage
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.engine.routing import Key, Routing, of_all
 from moesim.engine.views import Views
+from moesim.gating.base import checked
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
 from moesim.placement.base import bytes_between_gpus
@@ -173,7 +174,8 @@ class Program:
         tokens, active = self.pricing.tokens(first, last), self.routing.active(first, last)
         counts = self.routing.counts(first, last)
         senders = self.case.of_senders(tokens)
-        routed = self.case.gating.route(counts, senders, self.case.trace.top_k)
+        gating = self.case.gating
+        routed = checked(gating, gating.route(counts, senders, self.case.trace.top_k), counts)
         lost, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
         tables = Tables(routed.rows, of_all(routed.kept), kept_weight)
         works = {key: self._active(key, tables, active) for key in self.keys()}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.params import Params
+from moesim.config.registry import wrong_answer
 
 Ints = NDArray[np.int64]
 Drop = Literal["first_come", "random", "highest_gate_first", "batch_prioritised"]
@@ -85,6 +86,34 @@ class Gating(Params):
         """
         del experts, top_k
         return None
+
+
+def checked(gating: Gating, routed: Routed, counts: Ints) -> Routed:
+    """``routed``, which ``gating`` made of ``counts``; an InputError where it is of another shape,
+    or no whole rows.
+    """
+    if fault := fault_of_routed(routed, counts):
+        raise wrong_answer("gating", gating, fault)
+    return routed
+
+
+def fault_of_routed(routed: Routed, counts: Ints) -> str:
+    """What is wrong with the form of ``routed``, made of ``counts``; "" where nothing is."""
+    passes = counts.shape[:2]
+    shapes = {
+        "rows": (*passes, counts.shape[3]),
+        "kept": counts.shape,
+        "sent": counts.shape,
+        "dropped": passes,
+        "capacity": passes,
+    }
+    for name, shape in shapes.items():
+        column: NDArray[Any] = getattr(routed, name)
+        if column.shape != shape:
+            return f"gives {name} of shape {column.shape}, not {shape}"
+        if not np.issubdtype(column.dtype, np.integer):
+            return f"gives {name} that are {column.dtype}, not whole rows"
+    return ""
 
 
 def padded_to(capacity: Ints, counts: Ints) -> Routed:

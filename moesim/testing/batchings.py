@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.trace.routing import Phase, RoutingTrace
-from moesim.workload.batching.base import Batching
+from moesim.workload.batching.base import Batching, fault_of_seats
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
@@ -39,6 +39,8 @@ def keeps_within_the_batch(
 ) -> None:
     """At most ``batch_size`` requests live at any pass, and a request keeps its GPU, slot mod G."""
     seats, name = batching.seats(requests), type(batching).__name__
+    fault = fault_of_seats(seats, requests, batching.batch_size)
+    assert not fault, f"{name} {fault}"
     schedule = Schedule.of(requests, seats, trace, gpus)
     at = schedule.pass_of_token()
     live = np.zeros(schedule.passes, np.int64)
@@ -47,8 +49,6 @@ def keeps_within_the_batch(
         live[at[own].min() : at[own].max() + 1] += 1
         on, seat = schedule.gpu[own], int(seats.slot[number])
         assert (on == seat % gpus).all(), f"{name}: request {number} of slot {seat} is on GPUs {on}"
-    assert (seats.slot >= 0).all(), f"{name}: a slot below 0"
-    assert (seats.slot < batching.batch_size).all(), f"{name}: a slot beyond the batch"
     assert (live <= batching.batch_size).all(), f"{name}: {live.max()} requests live at once"
 
 

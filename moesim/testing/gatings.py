@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.gating.base import Gating
+from moesim.gating.base import Gating, fault_of_routed
 
 Ints = NDArray[np.int64]
 
@@ -17,9 +17,8 @@ def conserves_choices(gating: Gating, counts: Ints, tokens: Ints, top_k: int) ->
     ``counts`` int64[passes, layers, senders, experts]; ``tokens`` int64[passes, senders].
     """
     routed, name = gating.route(counts, tokens, top_k), type(gating).__name__
-    assert routed.rows.shape == (*counts.shape[:2], counts.shape[3]), f"{name}: shape of rows"
-    assert routed.kept.shape == routed.sent.shape == counts.shape, f"{name}: shape of kept, sent"
-    assert routed.capacity.shape == counts.shape[:2], f"{name}: shape of capacity"
+    fault = fault_of_routed(routed, counts)
+    assert not fault, f"{name} {fault}"
     assert (routed.kept >= 0).all(), f"{name}: keeps fewer than no choices"
     assert (routed.kept <= counts).all(), f"{name}: keeps choices that were not made"
     kept = routed.kept.sum(axis=(2, 3))

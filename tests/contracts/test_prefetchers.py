@@ -59,7 +59,7 @@ class Counting(Prefetcher):
 
 def test_one_that_breaks_the_rules_is_named() -> None:
     needed = np.ones((PASSES, LAYERS, EXPERTS), np.bool_)
-    with pytest.raises(AssertionError, match="Psychic: pass 0 has an expert twice"):
+    with pytest.raises(AssertionError, match="Psychic predicts an expert twice in a pass"):
         predicts_experts_of_the_gpu(Psychic(), view_of(needed), 0, 1)
     with pytest.raises(AssertionError, match="Psychic reads what is not known yet"):
         knows_no_more_than_it_says(Psychic(), needed, 0, 1, 2)

@@ -10,7 +10,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.routing import Routing
-from moesim.gating.base import Routed
+from moesim.gating.base import Routed, checked
 from moesim.memory.live import LayerRows
 from moesim.workload.schedule import Schedule
 
@@ -63,7 +63,7 @@ def _counted(case: Case, tokens: Ints) -> LayerRows:
         for first, last in routing.pieces():
             held, counts = tokens[first:last], routing.counts(first, last)
             routed = case.gating.route(counts, case.of_senders(held), case.trace.top_k)
-            parts.append(_held(case, held, routed))
+            parts.append(_held(case, held, checked(case.gating, routed, counts)))
         of_run[key] = LayerRows.joined(parts)
     return of_run[key]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
+from moesim.config.registry import wrong_answer
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
 from moesim.experiment.building.speculation import requests_of
@@ -21,6 +22,7 @@ from moesim.memory.footprint import Footprint
 from moesim.memory.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
+from moesim.workload.batching.base import fault_of_seats
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import RequestScheduler
@@ -64,6 +66,8 @@ def passes_of_run(experiment: Experiment, trace: RoutingTrace, engine: Engine) -
     layout = engine.layout
     requests = requests_of(experiment, trace)
     seats = batching.seats(requests)
+    if fault := fault_of_seats(seats, requests, batching.in_flight):
+        raise wrong_answer("workload.batching", batching, fault)
     passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)
     schedule = Schedule.of(requests, seats, trace, layout.gpus, prefill.chunk)
     return Planned(schedule, passes if batching.reads_clock else None)

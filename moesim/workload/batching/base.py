@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from moesim.config.params import Params
@@ -55,3 +56,21 @@ class Batching(AnyBatching):
     def in_flight(self) -> int:
         """See ``AnyBatching``."""
         return self.batch_size
+
+
+def fault_of_seats(seats: Seats, requests: Requests, slots: int) -> str:
+    """What is wrong with ``seats`` of ``requests`` in a batch of so many ``slots``; "": nothing."""
+    for name, column in vars(seats).items():
+        if column.shape != (requests.count,):
+            return f"gives a {name} of shape {column.shape} for {requests.count} requests"
+        if not np.issubdtype(column.dtype, np.integer):
+            return f"gives a {name} that is {column.dtype}, no whole number"
+    if seats.slot.min() < 0 or seats.slot.max() >= slots:
+        return f"gives a slot outside 0..{slots - 1}"
+    if seats.step.min() < 0:
+        return "begins a request before step 0"
+    order = np.lexsort((requests.decode_tokens, seats.step, seats.slot))
+    slot, step = seats.slot[order], seats.step[order]
+    ends = step + requests.decode_tokens[order]
+    overlap = (slot[1:] == slot[:-1]) & (step[1:] < ends[:-1])
+    return "gives a slot to two requests at once" if overlap.any() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,21 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.gating.dynamic import Dynamic
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.next_layer import NextLayer
 from moesim.testing.arrivals import come_in_order
+from moesim.testing.batchings import keeps_within_the_batch
+from moesim.testing.gatings import conserves_choices
 from moesim.testing.lengths import are_one_or_more
 from moesim.testing.prefetchers import predicts_experts_of_the_gpu, view_of
 from moesim.testing.routers import chooses_a_replica
+from moesim.trace import read_trace
 from moesim.workload.arrivals.base import Arrived
 from moesim.workload.arrivals.poisson import Poisson
+from moesim.workload.batching.static import Static
 from moesim.workload.lengths.fixed import Fixed
+from moesim.workload.requests import Requests
 from moesim.workload.routers.base import Seen
 from moesim.workload.routers.round_robin import RoundRobin
 from moesim.workload.serving.state import NEVER
@@ -60,6 +67,14 @@ OFFLOADED = {
     "trace": "traces/small-moe.parquet",
     "workload": {"requests": 1},
 }
+ZERO: Any = np.zeros(2, np.int64)
+SEATS = [
+    ({"slot": ZERO * 1.0}, "a slot that is float64"),
+    ({"step": ZERO[1:]}, r"a step of shape \(1,\) for 2 requests"),
+    ({"slot": ZERO + 1}, "a slot outside 0..0"),
+    ({"step": ZERO - 1}, "before step 0"),
+    ({"step": ZERO}, "a slot to two requests at once"),
+]
 PREDICTED = [
     ((lambda one: one.offsets, lambda one: one.experts * 1.0), "predicts experts that are float64"),
     ((lambda one: one.offsets[1:], lambda one: one.experts), "gives offsets that do not divide"),
@@ -120,3 +135,30 @@ def test_prefetchers(monkeypatch, predict, what, engine):
     needed = np.random.default_rng(0).random((5, 3, 8)) < 0.5
     with pytest.raises(AssertionError, match=what):
         predicts_experts_of_the_gpu(NextLayer(), view_of(needed), 0, 1)
+
+
+@pytest.mark.parametrize(("change", "what"), SEATS)
+def test_batchings(monkeypatch, change, what):
+    seats = Static.seats
+    monkeypatch.setattr(Static, "seats", lambda *given: replace(seats(*given), **change))
+    with pytest.raises(InputError, match=rf"workload\.batching: 'static' .*{what}"):
+        moesim.run({**OFFLOADED, "workload": {"requests": 2}})
+    trace = read_trace("traces/small-moe.parquet")
+    requests = Requests.of(trace, "decode", 2)
+    with pytest.raises(AssertionError, match=what):
+        keeps_within_the_batch(Static(batch_size=1), requests, trace, 1)
+
+
+def test_gatings(monkeypatch):
+    route = Dynamic.route
+
+    def more(*given: Any) -> Any:
+        routed: Any = route(*given)
+        return replace(routed, rows=1.5 * routed.rows)
+
+    monkeypatch.setattr(Dynamic, "route", more)
+    with pytest.raises(InputError, match="gating: 'dynamic' gives rows that are float64"):
+        moesim.run({**OFFLOADED, "engine": "des"})
+    counts = np.ones((1, 1, 1, 4), np.int64)
+    with pytest.raises(AssertionError, match="gives rows that are float64"):
+        conserves_choices(Dynamic(), counts, np.ones((1, 1), np.int64), 4)
