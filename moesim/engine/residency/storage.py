@@ -21,6 +21,7 @@ from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.initial import in_order
+from moesim.memory.policy import reads_usage
 from moesim.model.spec import FfnSpec
 from moesim.runtime.compiled import njit, record, types
 
@@ -72,9 +73,11 @@ def hosts_of(case: Case, routing: Routing, cache: HostCache) -> list[HostResiden
     """The host of each node."""
     layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
     variants = case.stored.shape[1]
-    usage = np.concatenate(
-        [np.tile(usage_of(case, routing, one, part), variants) for one in layers]
-    )
+    usage = np.zeros(len(layers) * variants * routing.logical, np.int64)
+    if case.initial != "empty" or reads_usage(type(cache.policy)):
+        usage = np.concatenate(
+            [np.tile(usage_of(case, routing, one, part), variants) for one in layers]
+        )
     usage, steps = np.repeat(usage, case.slices), (len(layers), case.gpus // case.nodes)
     sizes = np.repeat(case.stored.ravel(), len(usage) // case.stored.size)
     hosts = []
