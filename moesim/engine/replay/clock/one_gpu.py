@@ -40,6 +40,7 @@ from moesim.engine.replay.clock.steps import (
     wait_for_counts,
 )
 from moesim.runtime.compiled import BUILT_IN, record, types
+from moesim.runtime.words import ones_of
 
 
 class OneLaunch(NamedTuple):
@@ -123,14 +124,16 @@ def _from_storage(
     """The drive turns to what a layer reads when its counts are ``known``; its launch waits for
     that, and each copy for its own read.
     """
-    mask, number, arrived = int(np.int64(works.read[p, moe])), 0, -1
-    for copy in range(copies):
-        number += (mask >> copy) & 1
+    mask, arrived, read = int(np.int64(works.read[p, moe])), -1, 0
+    number = int(np.int64(ones_of(np.uint64(mask))))
     begun = turn_to(fixed, gpus, ONE, known, number * fixed.read_busy[moe])
-    if number > 0:
-        there = alike_read_end(fixed, moe, begun, number - 1)
-        time, cursor = max(time, there), charge(charged, ONE, STORAGE, cursor, there)
-    read = 0
+    if number == 0:
+        each_ns = fixed.copy_ns[moe]
+        there = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
+        copied = there if copies > 0 else copied
+        return time, cursor, copied, there if copies > 0 else -1
+    there = alike_read_end(fixed, moe, begun, number - 1)
+    time, cursor = max(time, there), charge(charged, ONE, STORAGE, cursor, there)
     for copy in range(copies):
         issued = known + (copy + 1) * fixed.copy
         start = copy_start(fixed.blocking, fixed.copy, known, issued, copied)

@@ -14,7 +14,12 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, play_stored
 from moesim.engine.replay.quick.activations import COUNTED_HERE
-from moesim.engine.replay.quick.one_row import MORE_THAN_ANY, OneRow, numbered_as_they_are
+from moesim.engine.replay.quick.one_row import (
+    MORE_THAN_ANY,
+    OneRow,
+    numbered_as_they_are,
+    room_for,
+)
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.sweeps import HOST_HITS, READ, READS, WANT, Swept
@@ -108,8 +113,8 @@ class StoredRows(OneRow):
         return READ if _has_list(case) else WANT
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """As ``Maker`` says: what is missed is held by expert."""
-        return self.shared.runs_of(first, last)
+        """As ``Maker`` says: what is missed is held by expert, where no list is asked at once."""
+        return super().runs_of(first, last) if self._listed else self.shared.runs_of(first, last)
 
     def _room(self, passes: int, counts: Ints) -> Swept:
         """See ``OneRow``."""
@@ -118,7 +123,7 @@ class StoredRows(OneRow):
         if self._listed:
             return swept._replace(read=read, reads=reads)
         offsets = np.zeros(swept.misses.size + 1, np.int64)
-        experts = np.empty(len(offsets) * self.top_k, np.int64)
+        experts = np.empty(len(offsets) * room_for(self.top_k), np.int64)
         return swept._replace(offsets=offsets, experts=experts, read=read, reads=reads)
 
     def _launched(self, swept: Swept) -> Launched:

@@ -133,19 +133,21 @@ def _stay(stacks: Any, rule: Any, layer: int, chosen: int, missed: int, at: int)
 
 
 @built_in
-def _wanted(stacks: Any, top_k: int, layer: int, wanted: Any, first: int) -> int:
-    """Fill in which experts of a layer are missed, ascending, from ``first`` on; where they end."""
-    chooses, own, number = stacks.chooses, stacks.slots[layer, 0], first
+def _wanted(stacks: Any, room: int, layer: int, wanted: Any, first: int) -> int:
+    """Fill in which experts of a layer are missed, ascending, from ``first`` on; where they end.
+    Nothing is branched on, as it would be guessed wrong: one that is there is written behind them.
+    """
+    chooses, own, number = stacks.chooses, stacks.slots[layer, 0], 0
     numbered_from = layer * stacks.home.shape[1] if len(stacks.lines) > 1 else 0
-    for i in range(top_k):
-        if chooses[1, i] >= own:
-            expert, place = chooses[0, i] + numbered_from, number
-            while place > first and wanted[place - 1] > expert:
-                wanted[place] = wanted[place - 1]
-                place -= 1
-            wanted[place] = expert
-            number += 1
-    return number
+    for i in range(room):
+        number += chooses[1, i] >= own
+    for i in range(room):
+        missed, place = chooses[1, i] >= own, 0
+        for j in range(room):
+            place += (chooses[1, j] >= own) & (chooses[0, j] < chooses[0, i])
+        place += (number - place) * (1 - missed)
+        wanted[first + place] = chooses[0, i] + numbered_from
+    return first + number
 
 
 @built_in
@@ -165,14 +167,14 @@ def _read(stacks: Any, out: Any, step: int, layer: int, number: int) -> None:
 
 
 @built_in
-def _ask(stacks: Any, top_k: int, out: Any, at: Any, missed: int, becomes: int) -> None:
+def _ask(stacks: Any, room: int, out: Any, at: Any, missed: int, becomes: int) -> None:
     """What a layer of a step, ``at`` these, misses is told, or asked of the host."""
     step, layer = at
-    place, chosen = step * len(out.copies) + layer, top_k if missed > 0 else 0
+    place = step * len(out.copies) + layer
     if becomes == WANT:
-        out.offsets[place + 1] = _wanted(stacks, chosen, layer, out.experts, out.offsets[place])
+        out.offsets[place + 1] = _wanted(stacks, room, layer, out.experts, out.offsets[place])
     else:
-        _wanted(stacks, chosen, layer, stacks.ascending, 0)
+        _wanted(stacks, room, layer, stacks.ascending, 0)
         _read(stacks, out, step, layer, missed)
 
 
@@ -252,7 +254,7 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
                 out.counts[HITS, step, layer if apart else 0, 0] -= missed
                 out.copies[layer] += missed
                 if becomes in (WANT, READ):
-                    _ask(stacks, top_k, out, (step, layer), missed, becomes)
+                    _ask(stacks, room, out, (step, layer), missed, becomes)
                 _use(stacks, lines, chooses, top_k, room, listed)
 
     return sweep
