@@ -42,9 +42,9 @@ def variants(draw: st.DrawFn, first: EngineCase) -> list[EngineCase]:
     for _ in range(draw(st.integers(2, 6))):
         policy = policies.get(draw(st.sampled_from(QUICK)))()
         slots = np.full_like(first.slots, draw(st.integers(1, 8)))
-        host_per_copy_ns = draw(st.sampled_from([0.0, 70.0]))
+        host_per_copy_ns, seed = draw(st.sampled_from([0.0, 70.0])), draw(st.integers(0, 1))
         dearer = first.software.model_copy(update={"host_per_copy_ns": host_per_copy_ns})
-        several.append(replace(first, policy=policy, slots=slots, software=dearer))
+        several.append(replace(first, policy=policy, slots=slots, software=dearer, seed=seed))
     return several + draw(st.lists(st.sampled_from(several), max_size=3))
 
 
@@ -116,6 +116,16 @@ def test_layers_that_are_resident_miss_nothing(policy: str) -> None:
         assert_same(shared_run, run_replay(run))
         resident = run.slots[0] == everything
         assert (shared_run.counts.hits == shared_run.counts.activations)[:, resident].all()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_another_seed_is_other_luck(batch: int) -> None:
+    batching = {"batching": {"kind": "static", "batch_size": batch}}
+    case = build(load_experiment(QUICKSTART | {"workload": batching}).experiment, 60).case
+    (case,), log = runs_of(case, "random", [18]), DecisionLog(decisions=True)
+    for seed in (0, 1, 0):
+        run = replace(case, seed=seed)
+        assert_same(run_replay(run, log=log), run_replay(run))
 
 
 @pytest.mark.parametrize("policy", ["lru", "lfu", "min"])

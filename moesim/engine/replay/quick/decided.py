@@ -9,7 +9,6 @@ import numpy as np
 from moesim.engine.case import Ints
 from moesim.engine.marks import MARKED, is_marked
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.log import Parts
 from moesim.engine.replay.quick.activations import (
     COUNTED_HERE,
     Decided,
@@ -30,17 +29,15 @@ class Decider:
     """
 
     def __init__(self, shared: Shared, kinds: Ints, works: Ints) -> None:
-        case, log = shared.case, shared.log
+        case = shared.case
         self.case, self.shared = case, shared
         self.order = Order(works, kinds, case.software.overlap)
         self.marked = is_marked(case)
         self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
-        of_case = (
-            *shared.key, type(case.policy), case.policy.model_dump_json(), case.slots.tobytes(),
-            case.initial, case.order, case.protect, case.kernels == "serial", case.software.overlap,
+        self._parts = shared.decisions(
+            case.order, case.protect, case.kernels == "serial", case.software.overlap,
             kinds.tobytes(), self._decodes(),
         )  # fmt: skip
-        self._parts = Parts(log if log and log.decisions else None, of_case)
         if not self._parts.known:
             self._begin()
 

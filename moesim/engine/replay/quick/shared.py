@@ -58,6 +58,13 @@ class Shared:
             *self._active_experts.arrays(first, lambda: self.finder.active_experts(first, last))
         )
 
+    def decisions(self, *by: object) -> Parts:
+        """What is decided of the case, ``by`` these, too: for runs in which only prices differ."""
+        case, log = self.case, self.log
+        policy = (type(case.policy), case.policy.model_dump_json())
+        key = (*self.key, *policy, case.slots.tobytes(), case.initial, case.seed, *by)
+        return Parts(log if log and log.decisions else None, key)
+
     def ahead(self) -> Ahead:
         """All next uses, found from the last pass to the first."""
         key = (*self.key, "next uses")
