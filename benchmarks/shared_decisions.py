@@ -2,10 +2,10 @@
 
     python benchmarks/shared_decisions.py [--repeat 5]
 
-The case `lru` of replay_speed.py, four rows a pass (those of one row each are decided anew): alone,
-then after a run with other prices (decisions are taken over), after runs with other slots (one pass
-has decided for all sizes), and after a run under another policy (active experts are known).
-Whatever ran before, the outcome must be that of the run alone.
+The case `lru` of replay_speed.py, four rows a pass, or one (where LRU decides anew): alone, then
+after a run with other prices (decisions are taken over); of four rows also after runs with other
+slots (one pass has decided for all sizes), and after a run under another policy (active experts are
+known). Whatever ran before, the outcome must be that of the run alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from moesim.memory.policies import registry as policies
 
 SLOTS = (16, 17, 18, 19, 21, 22)
 """Enough runs for every policy's one pass to pay."""
+CASES = ((4, "lru"), (4, "min"), (1, "lru"), (1, "min"), (1, "lfru"))
+"""Rows of a pass, and policies."""
 
 
 def with_slots(case: Case, slots: int) -> Case:
@@ -47,16 +49,15 @@ def played(case: Case, before: Sequence[Case], *, decisions: bool) -> tuple[floa
     return process_time() - begun, outcome
 
 
-def measured(base: Case, policy: str, repeat: int) -> dict[str, float]:
-    """Medians for ``policy``."""
-    case = replace(base, policy=policies.get(policy)())
-    under_fifo = replace(case, policy=policies.get("fifo")())
-    runs: dict[str, tuple[Sequence[Case], bool]] = {
-        "alone": ([], False),
-        "other policies before": ([under_fifo], False),
-        "other slots before": ([with_slots(case, slots) for slots in SLOTS], False),
-        "other prices before": ([case], True),
-    }
+def measured(batch: int, policy: str, repeat: int) -> dict[str, float]:
+    """Medians for ``policy`` where passes have so many rows."""
+    case = case_of(Shape(batch=batch, slots=20, policy=policy))
+    runs: dict[str, tuple[Sequence[Case], bool]] = {"alone": ([], False)}
+    if batch > 1:
+        under_fifo = replace(case, policy=policies.get("fifo")())
+        runs["other policies before"] = [under_fifo], False
+        runs["other slots before"] = [with_slots(case, slots) for slots in SLOTS], False
+    runs["other prices before"] = [case], True
     found: dict[str, list[float]] = {name: [] for name in runs}
     alone = run_replay(case, records="summary")
     for turn in range(repeat + 1):
@@ -73,12 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    base, result = case_of(Shape(batch=4, slots=20)), {}
-    for policy in ("lru", "min"):
-        result[policy] = measured(base, policy, options.repeat)
-        for name, seconds in result[policy].items():
-            times = result[policy]["alone"] / seconds
-            print(f"{policy:4} {name:22} {seconds:6.3f} s, {times:4.1f} x")
+    result = {}
+    for batch, policy in CASES:
+        case = f"{policy}, {batch} a pass"
+        result[case] = measured(batch, policy, options.repeat)
+        for name, seconds in result[case].items():
+            times = result[case]["alone"] / seconds
+            print(f"{case:16} {name:22} {seconds:6.3f} s, {times:4.1f} x")
     target = Path(__file__).parent / "results" / "shared_decisions.json"
     target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -56,9 +56,8 @@ ROW_POOLS = record(
     _IDS, _FLAT, types.int32[::1], types.uint64[::1], *[_FLAT] * 3,
 )  # fmt: skip
 SWEEP_ROWS = types.void(
-    _IDS, _FLAT, types.uint16[:, ::1], types.int64, ROW_POOLS, types.uint16[:, ::1],
-    types.int64[:, ::1], _FLAT,
-)  # fmt: skip
+    _IDS, _FLAT, types.uint16[:, ::1], types.int64, ROW_POOLS, types.uint16[:, ::1]
+)
 """The signature of what ``sweep_rows_with`` makes."""
 
 
@@ -204,12 +203,9 @@ def sweep_rows_with(
         row_step_with(key, before_activation, after_activation, reads, at_once, words)
     )
 
-    def sweep_rows(
-        ids: Any, rows: Any, home: Any, first: int, pools: Any, misses: Any, hits: Any, copies: Any
-    ) -> None:
+    def sweep_rows(ids: Any, rows: Any, home: Any, first: int, pools: Any, misses: Any) -> None:
         """What each layer ``misses`` uint16[passes, layers] of passes from ``first`` on, that have
-        one of the ``rows`` of ``ids`` each; that is taken from ``hits`` int64[passes, layers, or
-        one for all], and added to ``copies`` int64[layers].
+        one of the ``rows`` of ``ids`` each.
         """
         for step in range(len(rows)):
             for layer in range(len(pools.slots)):
@@ -224,10 +220,7 @@ def sweep_rows_with(
                     pools.state[layer, THIS_LAYER, 0] = 0
                 at = (step * len(pools.slots) + layer) * ids.shape[2]
                 _need(ids, rows[step], home, layer, pools, at, words)
-                missed = decide_step(pools, layer, first + step, free)
-                misses[step, layer] = missed
-                hits[step, layer if hits.shape[1] > 1 else 0] -= missed
-                copies[layer] += missed
+                misses[step, layer] = decide_step(pools, layer, first + step, free)
 
     return sweep_rows
 

@@ -19,6 +19,7 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.replay.log import DecisionLog, Parts
 from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick import shared, stack_distances
+from moesim.engine.replay.quick.any_rows import AnyRows
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.run import run_replay
 from moesim.engine.routing import Routing
@@ -116,6 +117,22 @@ def test_layers_that_are_resident_miss_nothing(policy: str) -> None:
         assert_same(shared_run, run_replay(run))
         resident = run.slots[0] == everything
         assert (shared_run.counts.hits == shared_run.counts.activations)[:, resident].all()
+
+
+@pytest.mark.parametrize("policy", ["min", "lfru", "hobbit"])
+def test_a_row_a_pass_is_decided_once_for_all_prices(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = runs_of(build(load_experiment(QUICKSTART).experiment, 60).case, policy, [9])
+    dearer = case.software.model_copy(update={"host_per_copy_ns": 70.0})
+    runs = [case, replace(case, software=dearer), *runs_of(case, policy, [12])]
+    alone, decided = [run_replay(run) for run in runs], list[int]()
+    monkeypatch.setattr(AnyRows, "_begin", spied(AnyRows._begin, decided))
+    log, asked = DecisionLog(decisions=True), []
+    for run, of_one in zip(runs, alone, strict=True):
+        assert_same(run_replay(run, log=log), of_one)
+        asked.append(len(decided))
+    assert asked[0] == asked[1] < asked[2]
 
 
 @pytest.mark.parametrize("batch", [1, 4])

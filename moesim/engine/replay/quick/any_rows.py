@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,17 @@ from moesim.engine.residency.pool_runs import request_starts
 from moesim.engine.residency.residencies import Residencies
 from moesim.engine.routing import units
 from moesim.memory.row_steps import WORD, RowPools, sweep_rows_of
-from moesim.runtime.compiled import code_of
+from moesim.runtime.compiled import code_of, njit, types
 from moesim.runtime.raised import ended_with
+
+
+@njit(types.void(types.uint16[:, ::1], types.int64[:, ::1], types.int64[::1]), cache=True)
+def _count(misses: Any, hits: Any, copies: Any) -> None:
+    """Take what layers miss from the ``hits`` of each, or of all, and add it to their copies."""
+    for step in range(len(misses)):
+        for layer in range(len(copies)):
+            hits[step, layer if hits.shape[1] > 1 else 0] -= misses[step, layer]
+            copies[layer] += misses[step, layer]
 
 
 class AnyRows(OneRow):
@@ -42,9 +52,22 @@ class AnyRows(OneRow):
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         code_of(play_loaded)
+        code_of(_count)
         sweep_rows_of(type(case.policy), _words_of(case))
 
-    def _as_they_are(self) -> RowPools:
+    def _as_they_are(self) -> RowPools | None:
+        """The slots at the start; none where an earlier run has decided what is missed."""
+        self._decided = self.shared.decisions("misses of rows", self._told())
+        return None if self._decided.known else self._pools()
+
+    def _told(self) -> bytes:
+        """Where the policy is told that a request begins, if it is to be told."""
+        schedule = self.shared.case.schedule
+        if not self.shared.case.policy.restarts or self.shared.log is None:
+            return b""
+        return request_starts(schedule, 0, schedule.passes).tobytes()
+
+    def _pools(self) -> RowPools:
         """The slots at the start."""
         case, finder = self.shared.case, self.shared.finder
         self._home = finder.home.astype(np.uint16)
@@ -85,23 +108,31 @@ class AnyRows(OneRow):
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: what comes again is held by run."""
         of_all = super().runs_of(first, last)
-        return of_all if self._ahead is None else self.shared.runs_of(first, last)
+        return self.shared.runs_of(first, last) if self.shared.case.policy.looks_ahead else of_all
 
     def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
         """See ``OneRow``."""
-        case, misses, hits = self.shared.case, swept.misses, swept.counts[HITS, :, :, 0]
-        pools: RowPools = self._held
+        (misses,) = self._decided.arrays(first, lambda: (self._missed(first, ids, rows),))
+        swept.misses[:] = misses
+        _count(swept.misses, swept.counts[HITS, :, :, 0], swept.copies)
+
+    def _missed(self, first: int, ids: NDArray[np.uint16], rows: Ints) -> NDArray[np.uint16]:
+        """What each layer misses of passes from ``first`` on, which have ``rows`` of ``ids``."""
+        case, pools = self.shared.case, self._held
+        misses = np.zeros((len(rows), len(pools.slots)), np.uint16)
         if self._ahead is not None:
             pools = pools._replace(after=self._ahead.after(first))
         sweep = sweep_rows_of(type(case.policy), _words_of(case))
         for low, high in self._begin(first, len(rows)):
             try:
-                sweep(
-                    ids, rows[low:high], self._home, first + low, pools, misses[low:high],
-                    hits[low:high], swept.copies,
-                )  # fmt: skip
+                sweep(ids, rows[low:high], self._home, first + low, pools, misses[low:high])
             except ArithmeticError as error:
                 raise ended_with(error) from None
+        return misses
+
+    def end(self) -> None:
+        """As ``Maker`` says."""
+        self._decided.end()
 
     def _begin(self, first: int, passes: int) -> Iterator[tuple[int, int]]:
         """What of so many passes from ``first`` on is swept at once: a policy that ``restarts`` is
