@@ -8,6 +8,10 @@ MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-s
 """Servers, and their option for the share that they take."""
 
 
+OWN_BUFFERS = "the software's own buffers (some hundred MB) are not counted"
+"""What a profile does not say of software without such a share."""
+
+
 def share_of(program: str) -> float:
     """Of a GPU's memory what ``program`` takes in a run that does not say: vLLM's default, which
     also stands for SGLang's, whose own depends on the card.
@@ -16,11 +20,15 @@ def share_of(program: str) -> float:
 
 
 def share_notes(experiment: Experiment) -> list[str]:
-    """What is left out where a server's batches are formed without its scheduler."""
+    """What is left out: of software its own buffers, of a server whose batches are formed without
+    its scheduler what it does not take.
+    """
     program = str(experiment.software).partition("@")[0].partition("-")[0]
     flag = MEMORY_SHARES.get(program)
-    if flag is None or experiment.workload.batching.serves:
+    if experiment.workload.batching.serves or program == "ideal":
         return []
+    if flag is None:
+        return [f"{OWN_BUFFERS}: what leaves less than that free may not load"]
     taken = f"all of a GPU's memory is counted, of which {program} takes {share_of(program):.0%}"
     remedy = "workload.batching: {kind: continuous} counts that"
     return [f"{taken} at its default ({flag}); {remedy}"]

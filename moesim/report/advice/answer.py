@@ -12,7 +12,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.questions.shares import MEMORY_SHARES, share_of
+from moesim.experiment.questions.shares import MEMORY_SHARES, OWN_BUFFERS, share_of
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
@@ -32,10 +32,9 @@ from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
 from moesim.sweep.advise.room import Memory
 
-BUFFERS = (
-    "the software's own buffers (some hundred MB) are not counted: where it does not load, put a"
-    " layer or two more on the CPU"
-)
+BUFFERS = f"{OWN_BUFFERS}: where it does not load, put a layer or two more on the CPU"
+SPARE = 10**9
+"""Bytes that such buffers hardly take."""
 SHARED = 1.1
 """Times the speed of a request from which that is said, too."""
 LEAST_WORK = 50_000_000
@@ -186,9 +185,17 @@ def place_of(one: Scored, fit: Fit) -> str:
 def _evidence(advice: Advice) -> Iterator[str]:
     for line in advice.assumed:
         yield f"assumed: {line}"
-    if advice.best.choice.layers:
+    if advice.best.choice.layers or is_tight(advice.fit):
         yield f"note: memory: {BUFFERS}"
     yield from trust(advice)
+
+
+def is_tight(fit: Fit) -> bool:
+    """Whether all fits, but may not beside buffers of software that says no share of memory."""
+    memory = fit.room.memory
+    if memory is None or not fit.room.fits or fit.program in MEMORY_SHARES:
+        return False
+    return memory.limit - memory.needed < SPARE
 
 
 def command_lines(advice: Advice) -> Iterator[str]:

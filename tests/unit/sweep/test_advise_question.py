@@ -16,7 +16,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
-from moesim.report.advice.answer import fit_line, place_of
+from moesim.report.advice.answer import fit_line, is_tight, place_of
 from moesim.sweep.advise.abilities import ENGINES, Asks, layout_settings
 from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
@@ -222,6 +222,16 @@ def test_a_server_has_a_share_of_the_memory(program: str, gigabytes: int, said: 
     line = fit_line(Fit("m", "h", program, None, room, program))
     assert line.startswith(f"Fits{' ' * bool(said)}{said}: on the fullest GPU {gigabytes} GB")
     assert ("is taken to use 90 % (--" in line) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("program", "spare", "tight"),
+    [("llama.cpp", 0.2, True), ("llama.cpp", 2, False), ("vllm", 0.2, False)],
+)
+def test_what_fits_with_little_to_spare_is_told(program: str, spare: float, tight: bool) -> None:
+    memory = Memory(20 * 10**9, 0, 0, 0, int((20 + spare) * 1e9), 1, 1)
+    room = Room(128, 128, 48, (), memory)
+    assert is_tight(Fit("m", "h", program, None, room, program)) is tight
 
 
 def test_llama_cpp_is_told_whose_formats_are_priced() -> None:
