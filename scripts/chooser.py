@@ -21,8 +21,8 @@ from moesim.model import load_model
 
 FILE = Path(__file__).resolve().parents[1] / "experiments" / "chooser.yaml"
 MODELS = (
-    "gpt-oss-20b", "gemma-4-26b-a4b@q4_k_m", "qwen3-30b-a3b@q4_k_m", "qwen3-next-80b-a3b@q4_k_m",
-    "gpt-oss-120b", "minimax-m2.5@q4_k_m", "qwen3-235b-a22b@q4_k_m", "deepseek-v3@q4_k_m",
+    "gpt-oss-20b@mxfp4_moe", "gemma-4-26b-a4b@q4_k_m", "qwen3-30b-a3b@q4_k_m", "qwen3-next-80b-a3b@q4_k_m",
+    "gpt-oss-120b@mxfp4_moe", "minimax-m2.5@q4_k_m", "qwen3-235b-a22b@q4_k_m", "deepseek-v3@q4_k_m",
 )  # fmt: skip
 GPUS: Mapping[str, tuple[str, int]] = {
     "rtx-3060-12gb": ("pcie4-x16", 280),
@@ -69,7 +69,7 @@ HEAD = """\
 # and open results/chooser/report.html. Prices are from memory, of 2025: write your own.
 # Written by scripts/chooser.py.
 name: chooser
-model: gpt-oss-20b
+model: gpt-oss-20b@mxfp4_moe
 hardware: {gpu: rtx-3090, host: ddr5-5600-2ch-64gb, link: pcie4-x16}
 software: llama.cpp
 workload: {requests: 1, context: 4k, batching: {kind: static, batch_size: 1}, phase: decode}

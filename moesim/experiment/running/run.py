@@ -41,6 +41,7 @@ from moesim.metrics.served import served_keys
 from moesim.metrics.service_level import NO_SERVICE
 from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
+from moesim.model.gguf.usual import plain_note
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
 from moesim.runtime.raised import compiled_exceptions
@@ -297,6 +298,8 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         built.hardware, built.case.model, serial=serial, framework=built.case.software.framework
     )
     notes = list(built.case.model.notes)
+    if built.case.software.mapped and (plain := plain_note(built.case.model)):
+        notes.append(f"weights are {plain}")
     hosts = built.case.miss.uses_host and built.case.offloaded
     top_k, cache = built.case.trace.top_k, built.case.host_cache
     if built.near_memory_bytes:

@@ -27,6 +27,7 @@ from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.model.gguf.usual import NATIVE, plain_note, usual_recipe
 from moesim.sweep.advise.abilities import (
     ANY,
     ENGINES,
@@ -90,21 +91,20 @@ def assembled(question: Question) -> Assembled:
     machine, assumed = _machine(question, model)
     program, reason = _software(question, model, machine)
     engine = known_name(program, ENGINES)
+    name, formats = _formats(question.model, model) if engine in STOCK else (question.model, "")
     has = ANY if engine is None else ENGINES[engine]
     data: dict[str, Any] = {
         "name": _name(question),
-        "model": _written(question.model),
+        "model": _written(name),
         "hardware": machine,
         "software": has.software or program,
     }
-    lines = [assumed, reason]
+    lines = [assumed, reason, formats]
     if engine not in (None, data["software"]):
         what = (
             f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
         )
         lines.append(what)
-    if engine in STOCK and not _is_gguf(question.model):
-        lines.append(_unquantised(question.model, model))
     if (trace := _trace(model)) is not None:
         data["trace"], why = trace
         lines.append(why)
@@ -226,13 +226,16 @@ def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, 
     return VLLM, f"software: {VLLM}, {why} (--software)"
 
 
-def _unquantised(name: str, model: ModelSpec) -> str:
-    """That a model's own formats are priced, not those of the GGUF files that most have."""
-    first = next((layer.moe for layer in model.layers if layer.moe), None)
-    usual = "mxfp4_moe" if first is not None and first.expert.dtype == "mxfp4" else "q4_k_m"
-    base, size = split_format(name)[0], model.bytes / 1e9
-    what = f"format: as MODEL has it, {size:,.1f} GB; most GGUF files have fewer bits a weight"
-    return f"{what}, as {base}@{usual} has"
+def _formats(name: str, model: ModelSpec) -> tuple[str, str]:
+    """The model as GGUF files have it whose experts are as they were published, else as it is
+    named; and what is to be told of its formats.
+    """
+    if (plain := plain_note(model)) is None:
+        return name, ""
+    if usual_recipe(model) != NATIVE:
+        return name, f"format: {plain}"
+    what = f"format: {NATIVE}, as its GGUF files have it: Q8_0 beside its MXFP4 experts"
+    return f"{name}@{NATIVE}", f"{what} ({name}@experts=mxfp4: as published)"
 
 
 def _too_large(question: Question, model: ModelSpec, machine: Any) -> str:

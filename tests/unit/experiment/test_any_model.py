@@ -77,6 +77,19 @@ def test_advice_on_a_gguf_file_alone(
     assert main(["run", str(tmp_path / "out/experiment.yaml"), "-o", str(tmp_path / "r")]) == 0
 
 
+def test_software_that_maps_gguf_files_says_what_formats_it_was_given() -> None:
+    def notes(model: str, software: str) -> list[str]:
+        asked = {"model": model, "software": software, "workload": {"requests": 1}}
+        machine = {"hardware": "rtx-4060-8gb", "trace": "traces/quickstart.parquet"}
+        summary = moesim.run({**asked, **machine, "experts": {"capacity": "4 slots/layer"}}).summary
+        return [note for note in summary.get("model_notes", ()) if "GGUF" in note]
+
+    (line,) = notes("gpt-oss-20b", "llama.cpp")
+    assert "13.8 GB; most GGUF files have fewer bits a weight, as gpt-oss-20b@mxfp4_moe" in line
+    assert not notes("gpt-oss-20b@mxfp4_moe", "llama.cpp")
+    assert not notes("gpt-oss-20b", "vllm")
+
+
 @pytest.mark.parametrize("engine", ["des", "replay"])
 def test_what_is_not_known_of_a_model_is_in_its_result(
     tmp_path: Path, experiment: Any, engine: str

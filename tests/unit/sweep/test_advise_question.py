@@ -239,12 +239,22 @@ def test_llama_cpp_is_told_whose_formats_are_priced() -> None:
         made = assembled(Question(model, "rtx-4060-ti-16gb", **options))
         return [line for line in made.assumed if line.startswith("format: ")]
 
-    (line,) = formats("gpt-oss-20b")
-    assert "13.8 GB" in line
-    assert line.endswith("as gpt-oss-20b@mxfp4_moe has")
-    assert formats("qwen3-30b-a3b")[0].endswith("as qwen3-30b-a3b@q4_k_m has")
+    (line,) = formats("qwen3-30b-a3b")
+    assert "61.1 GB" in line
+    assert line.endswith("as qwen3-30b-a3b@q4_k_m has")
+    assert not formats("qwen3-30b-a3b@f16")
     assert not formats("gpt-oss-20b@mxfp4_moe")
     assert not formats("gpt-oss-20b", software="vllm")
+
+
+def test_llama_cpp_has_experts_as_published_and_q8_0_beside_them() -> None:
+    made = assembled(Question("gpt-oss-20b", "rtx-4060-ti-16gb"))
+    assert made.data["model"] == {"base": "gpt-oss-20b", "format": "mxfp4_moe"}
+    assert any(line.startswith("format: mxfp4_moe, as its GGUF") for line in made.assumed)
+    assert data_of("gpt-oss-20b", gpu="rtx-4090", software="vllm")["model"] == "gpt-oss-20b"
+    asked = "gpt-oss-20b@experts=mxfp4"
+    whole = {"base": "gpt-oss-20b", "format": "experts=mxfp4"}
+    assert data_of(asked, gpu="rtx-4090", software="llama.cpp")["model"] == whole
 
 
 @pytest.mark.parametrize(
