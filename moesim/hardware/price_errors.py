@@ -19,7 +19,7 @@ from moesim.hardware.profile import HardwareProfile
 CONFIDENCE = 0.9
 """Of a spread: as much lies below it as above."""
 GPU, HOST, LINK, SOFTWARE = "gpu", "host", "link", "software"
-EXPERTS, ON_CPU = "experts", "experts on the CPU of "
+EXPERTS, ON_CPU, DATASHEET_OF = "experts", "experts on the CPU of ", "datasheet of "
 FRAMEWORKS = frozenset({"vllm", "sglang", "trtllm"})
 """Whose kernels the tables of engines have."""
 PCIE, GIVEN = "PCIe", "given"
@@ -129,7 +129,8 @@ def _of_cards() -> float:
 def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread:
     """Of prices from the numbers of a ``part`` of the machine."""
     if part == GPU:
-        return Spread(f"datasheet of {machine.gpu}", *_both_ways(_of_cards()))
+        own = () if hardware.datasheet.maker else _both_ways(_of_cards())  # all cards are NVIDIA's
+        return Spread(f"{DATASHEET_OF}{machine.gpu}", *own)
     if part == LINK:
         of = f"link of {machine.gpu} and {machine.host}"
         return Spread(of, *_link(hardware, pinned=machine.pinned))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from moesim.hardware.price_errors import CONFIDENCE, SOFTWARE, Spread
+from moesim.hardware.price_errors import CONFIDENCE, DATASHEET_OF, SOFTWARE, Spread
 from moesim.hardware.prices.provenance import Source
 from moesim.metrics.priced_time import PricedTime
 
@@ -28,6 +28,10 @@ Limits = tuple[float, float]
 UNKNOWN = Spread(SOFTWARE)
 TIMED = "with timed arrivals throughput follows what arrives, as long as the service keeps up"
 """Why neither faster nor slower prices need to change a throughput."""
+GUESSED = "no kernel of such a GPU was measured, and launches are counted under CUDA"
+"""Why what the rest is off by says nothing of the whole."""
+MOST = 0.5
+"""Of the time."""
 STAND_IN = "misses of a stand-in trace"
 STAND_IN_MISSES = (0.65, 1.7)
 """Misses an access of the four recorded traces over those of the stand-ins that are scaled from the
@@ -93,22 +97,23 @@ def price_interval(
 ) -> dict[str, Any]:
     """The key ``price_interval`` of a summary: ``factors`` (``rows``), the ``unknown_share`` of the
     time, whose prices have no error that is known, and of each of ``SPEEDS`` ``low`` and ``high``,
-    between which the real one lies in ``confidence`` of all cases; None where all is unknown, and
-    where requests are ``timed``, for that ``reason``. ``times``: between which multiples of it
-    each time of requests lies, by name.
+    between which the real one lies in ``confidence`` of all cases; None where all is unknown, and,
+    for a ``reason``, where requests are ``timed``, or most is by a GPU's datasheet whose error is
+    unknown. ``times``: between which multiples of it each time of requests lies, by name.
     """
     unknown = sum(row["share"] for row in rows if row["low"] is None)
-    known = any(row["low"] is not None for row in rows)
+    guessed = sum(row["share"] for row in _guessed(rows)) > MOST
+    known = any(row["low"] is not None for row in rows) and not guessed
     limits = time_limits(rows) if known and not timed else None
     speeds = [name for name in SPEEDS if name in summary or name != SERVED_SPEED]
-    of = (times or {}).items()
+    of = {} if guessed else times or {}
     return {
         "confidence": CONFIDENCE,
         "unknown_share": unknown,
-        "reason": TIMED if timed else None,
+        "reason": TIMED if timed else GUESSED if guessed else None,
         "factors": rows,
         **{name: _interval(summary.get(name), limits) for name in speeds},
-        **{name: _interval(summary[name], (1 / high, 1 / low)) for name, (low, high) in of},
+        **{name: _interval(summary[name], (1 / high, 1 / low)) for name, (low, high) in of.items()},
     }
 
 
@@ -155,7 +160,16 @@ def speed_apart(
 
 def speed_reason(*prices: Mapping[str, Any] | None) -> str | None:
     """Why runs with these ``price_interval`` are not told apart by their throughputs."""
-    return next((reason for one in prices if one and (reason := one.get("reason"))), None)
+    made = [one for one in prices if one]
+    if any(one.get("reason") == TIMED for one in made):
+        return TIMED
+    unknown = [{row["of"] for row in _guessed(one["factors"])} for one in made]
+    return GUESSED if any(names != unknown[0] for names in unknown) else None
+
+
+def _guessed(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What rests on a GPU's datasheet, and nobody knows how wrong that is."""
+    return [row for row in rows if row["low"] is None and row["of"].startswith(DATASHEET_OF)]
 
 
 def _factors(of: str, low: float, high: float) -> Floats:

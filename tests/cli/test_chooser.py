@@ -14,7 +14,7 @@ from moesim.report.page.chooser import chooser_of
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "experiments" / "chooser.yaml"
-MODEL, CARDS = "gpt-oss-20b", ("rtx-3060-12gb", "rtx-3090")
+MODEL, CARDS = "gpt-oss-20b@mxfp4_moe", ("rtx-3060-12gb", "rtx-3090")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_file_is_what_the_script_finds(script: Any) -> None:
 def test_its_answers_are_those_of_single_runs(script: Any, tmp_path: Path) -> None:
     written = yaml.safe_load(FILE.read_text())
     key, host = ", ".join(script.AXES), "ddr5-5600-2ch-64gb"
-    kept = [row for row in written["sweep"][key] if row[:2] == [MODEL, CARDS[0]]][:4]
+    kept = [row for row in written["sweep"][key] if row[:2] + row[3:4] == [MODEL, CARDS[0], "32k"]]
     small = written | {"sweep": {"hardware.host": [host, "ddr4-3200-2ch-64gb"], key: kept}}
     sweep = moesim.sweep(small, tmp_path / "sweep", warn=lambda _: None)
     assert chooser_of(sweep) is None  # a host alone is one thing that one has

@@ -131,6 +131,9 @@ class GpuNumbers(Params):
     )
     compute: Compute
     link: str | None = Field(None, description="The fastest link that it takes, by name.")
+    maker: str | None = Field(
+        None, description="Whose it is, if not NVIDIA's: what its datasheet is off by is not known."
+    )
     power: Sourced[Power] | None = Field(
         None, description="Of the whole board while it computes, memory included: its TDP."
     )

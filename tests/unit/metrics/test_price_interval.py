@@ -28,6 +28,7 @@ from moesim.metrics.intervals import Difference
 from moesim.metrics.price_interval import (
     DRAWS,
     FROM_DRIVE,
+    GUESSED,
     STAND_IN,
     STAND_IN_MISSES,
     TAILS,
@@ -35,6 +36,7 @@ from moesim.metrics.price_interval import (
     factors,
     price_interval,
     speed_apart,
+    speed_reason,
     time_drawn,
     time_limits,
 )
@@ -42,7 +44,8 @@ from moesim.metrics.priced_time import PricedTime, calls_of_copies, with_calls
 from moesim.metrics.served_interval import _limits_of_places
 from moesim.report.comparison.intervals import BY_PRICES, sentence, verdict
 from moesim.report.comparison.sides import compare
-from moesim.report.run.trust import price_interval_line
+from moesim.report.run.trust import price_interval_line, trust_lines
+from moesim.results.result import Result
 
 TIMES, NEAR = 1.2, 1e-4
 
@@ -447,3 +450,22 @@ def test_the_softwares_own_range_is_that_of_what_it_does():
     assert load_software("ideal").range_of(serves=False) is None
     with pytest.raises(ValueError, match="do not ascend"):
         Ranged[float](value=3.0, low=4.0, source="a")
+
+
+def test_a_card_of_a_maker_of_whom_nothing_was_measured_has_no_interval() -> None:
+    def run(gpu: str, slots: int = 8) -> Result:
+        machine = {"hardware": {"gpu": gpu, "host": "ddr5-6000-2ch-64gb"}}
+        source = {"model": "small-moe", "trace": "traces/small-moe.parquet", "software": "ideal"}
+        return moesim.run(source | machine | {"experts": {"capacity": f"{slots} slots/layer"}})
+
+    amd, slower, nvidia = run("rx-7900-xtx", 32), run("rx-7900-xtx", 31), run("rtx-3090", 32)
+    made = amd.summary["price_interval"]
+    assert made["reason"] == GUESSED
+    assert made["output_throughput"]["low"] is None
+    assert made["unknown_share"] > 0.9
+    assert nvidia.summary["price_interval"]["output_throughput"]["low"] is not None
+    told = "\n".join(trust_lines(amd.summary))
+    assert "warning: datasheet prices; kernels of AMD's GPUs: too few" in told
+    prices = [one.summary["price_interval"] for one in (amd, slower, nvidia)]
+    assert speed_reason(prices[0], prices[1]) is None  # both are off by as much
+    assert speed_reason(prices[0], prices[2]) == GUESSED

@@ -73,6 +73,8 @@ def price_error(
         medians, tails = zip(*LEFT_OUT.values(), strict=True)
         others = sorted({str(fit.dtype) for fit in _experts(profile)})
         why = f" for {expert.dtype} (fits are of {', '.join(others)})" if others else ""
+        if maker := profile.datasheet.maker:
+            return PriceError(f"warning: datasheet prices{why}; kernels of {maker}'s GPUs")
         of = f"datasheet prices{why}; expert kernels of GPUs that no fit had seen"
         return PriceError(of, median(medians), median(tails), max(medians))
     alone = fits[0].serial
