@@ -21,8 +21,9 @@ from moesim.model import load_model
 
 FILE = Path(__file__).resolve().parents[1] / "experiments" / "chooser.yaml"
 MODELS = (
-    "gpt-oss-20b@mxfp4_moe", "gemma-4-26b-a4b@q4_k_m", "qwen3-30b-a3b@q4_k_m", "qwen3-next-80b-a3b@q4_k_m",
-    "gpt-oss-120b@mxfp4_moe", "minimax-m2.5@q4_k_m", "qwen3-235b-a22b@q4_k_m", "deepseek-v3@q4_k_m",
+    "gpt-oss-20b@mxfp4_moe", "gemma-4-26b-a4b@q4_k_m", "qwen3-30b-a3b@q4_k_m",
+    "qwen3-next-80b-a3b@q4_k_m", "gpt-oss-120b@mxfp4_moe", "minimax-m2.5@q4_k_m",
+    "qwen3-235b-a22b@q4_k_m", "deepseek-v3@q4_k_m",
 )  # fmt: skip
 GPUS: Mapping[str, tuple[str, int]] = {
     "rtx-3060-12gb": ("pcie4-x16", 280),
