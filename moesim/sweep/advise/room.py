@@ -16,6 +16,7 @@ from moesim.experiment.running.engines import outside_replay
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
+from moesim.model.chosen import SEPARATOR
 from moesim.sweep.advise.choices import (
     ALL,
     OFFERED,
@@ -243,8 +244,10 @@ def too_small(experiment: Experiment, most: str, reason: str, *, host: bool = Tr
     ``host`` would help, too, or not.
     """
     larger = "a larger GPU or host" if host else "a larger machine"
-    remedy = f"take {larger}, fewer bits a weight (NAME@q4_k_m), a shorter context, a smaller batch"
-    return InputError([_problem(experiment, f"{most}: {reason}; {remedy}")])
+    example = "" if SEPARATOR in experiment.model else " (NAME@q4_k_m)"
+    remedy = f"take {larger}, fewer bits a weight{example}, a shorter context, a smaller batch"
+    drive = ", or experts from a drive (experts.host, docs/storage.md)" if host else ""
+    return InputError([_problem(experiment, f"{most}: {reason}; {remedy}{drive}")])
 
 
 def _problem(experiment: Experiment, what: str) -> Problem:

@@ -73,7 +73,10 @@ def test_prompts_keep_their_lengths_and_a_trace_has_one_copy() -> None:
 @pytest.mark.parametrize(
     ("workload", "told"),
     [
-        ({"context": "1M"}, "1,048,576 tokens are more than the 131,072 of gpt-oss-20b"),
+        (
+            {"context": "1M"},
+            "131,072 of gpt-oss-20b; write 131072 or less, or name a config.json with more",
+        ),
         ({"context": "16k", "phase": "prefill"}, "phase 'prefill' has none"),
         ({"context": "16 tokens"}, "16384 or 16k"),
     ],

@@ -28,7 +28,7 @@ from moesim.sweep.advise.choices import (
     with_settings,
 )
 from moesim.sweep.advise.question import Question, asked, assembled
-from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
+from moesim.sweep.advise.room import Memory, Room, room_of, too_small, with_layers_on_cpu
 from moesim.sweep.advise.run import Runs, advise
 
 TINY = {"hardware.gpu.memory": "520 MiB", "hardware.gpu.context_reserve": "500 MiB"}
@@ -538,3 +538,11 @@ def test_the_fastest_layout_of_gpus_is_the_answer(
     assert main(["run", "out/experiment.yaml", "--out", "again"]) == 0
     summary = json.loads(Path("again/summary.json").read_text())
     assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
+
+
+@pytest.mark.parametrize(("model", "named"), [("gpt-oss-20b", True), ("gpt-oss-20b@q4_k_m", False)])
+def test_what_is_too_large_is_told_what_else_there_is(model: str, named: bool) -> None:
+    one = load_experiment({"model": model, "hardware": "rtx-4060-8gb"}).experiment
+    (problem,) = too_small(one, "auto", "the host needs 117.1 GB").problems
+    assert ("fewer bits a weight (NAME@q4_k_m)" in problem.what) is named
+    assert problem.what.endswith("or experts from a drive (experts.host, docs/storage.md)")

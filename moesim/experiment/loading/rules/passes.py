@@ -35,7 +35,8 @@ def context_of_decode_steps(experiment: Experiment, model: ModelSpec | None) -> 
         return None
     longest = model.longest_context
     what = f"{context:,} tokens are more than the {longest:,} of {model.name}"
-    return Conflict(("workload.context", "model"), f"{what}; write {longest} or less")
+    remedy = f"write {longest} or less, or name a config.json with more max_position_embeddings"
+    return Conflict(("workload.context", "model"), f"{what}; {remedy}, as YaRN stretches them")
 
 
 def experts_to_route_to(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
