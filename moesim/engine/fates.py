@@ -149,9 +149,10 @@ class Ledger:
 
 def unpacking_of_forms(case: Case, variants: Variants) -> Ints:
     """What unpacking one expert takes, int64[MoE layers, forms]; nothing where it is left out."""
-    layers, one = len(variants.layers[0]), np.ones(1, np.int64)
-    each = np.zeros((layers, len(variants.forms)), np.int64)
+    (specs, kinds), one = case.moe_kinds, np.ones(1, np.int64)
+    prices = np.array([case.prices.price("unpacking", spec, one)[0] for spec in specs])
+    each = np.zeros((len(kinds), len(variants.forms)), np.int64)
     for form, variant in enumerate(variants.variant_of.tolist()):
-        for layer, spec in enumerate(variants.layers[variant] if variants.copied[form] else ()):
-            each[layer, form] = case.prices.price("unpacking", spec, one)[0]
+        if variants.copied[form]:
+            each[:, form] = prices[kinds[:, variant]]
     return each
