@@ -387,10 +387,11 @@ class Residencies:
         usage = np.zeros(len(pool) * len(local), np.int64)
         if case.initial == "most_used" or reads_usage(type(case.policy)):
             usage = np.concatenate([self._usage(layer)[local] for layer in pool])
-        key, whole = (pool[0], gpu), slots >= len(usage)
-        stream = self._stream(key, b"initial") if case.initial == "random" else None
-        room, first = case.room(gpu), in_order(case.initial, usage, len(pool), stream)[before:]
-        first = first[:slots] if room is None else room.first_of(first)
+        key, room, first = (pool[0], gpu), case.room(gpu), None
+        if case.initial != "empty" or slots >= len(usage):
+            stream = self._stream(key, b"initial") if case.initial == "random" else None
+            first = in_order(case.initial, usage, len(pool), stream)[before:]
+            first = first[:slots] if room is None else room.first_of(first)
         return LayerCache(
             case.policy,
             slots,
@@ -402,7 +403,7 @@ class Residencies:
             given=Given(
                 prefetch_draws=self._stream(key, OF_PREFETCHES) if case.policy.draws else None,
                 first_use=self._future[key][1] if key in self._future else None,
-                resident=first if case.initial != "empty" or whole else None,
+                resident=first,
                 bandwidths=case.bandwidths,
                 protects=case.protect == "step",
                 room=room,
