@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from moesim.memory.forms import IN_SLOT
-from moesim.memory.misses.base import MissHandling, Missing
+from moesim.memory.misses.base import MissHandling, Missing, fault_of_answer
 
 Asked = tuple[int, int, int, int, int, int]
 """The members of ``Missing`` before the last: nanoseconds given to copies and to the host so far,
 loads made, and the missing expert's copy, kernel and host prices."""
-
-
-def allowed_by(miss: MissHandling) -> set[int]:
-    """The numbers of forms that ``miss`` may answer: those of its table, LOADED only where it
-    ``loads``.
-    """
-    return set(range(0 if miss.loads else 1, len(miss.forms)))
 
 
 @cache
@@ -36,10 +28,8 @@ def answers_as_it_says(miss: MissHandling, asked: Asked, planned: int = 0) -> No
     name, most = type(miss).__name__, miss.most_loads()
     missing = Missing(*asked, most, planned)
     answer = miss.place(missing)
-    allowed = allowed_by(miss)
-    assert answer in allowed, f"{name} answers {answer}, and its forms allow {allowed}"
-    loads = asked[2]
-    assert answer != IN_SLOT or loads < most, f"{name} loads after {loads} of {most} loads"
+    fault = fault_of_answer(miss, missing, answer)
+    assert not fault, f"{name} {fault}"
     assert _compiled(miss.place)(missing) == answer, f"{name}: compiled, it answers otherwise"
     if not miss.compares:
         free = miss.place(missing._replace(copy_ns=0, kernel_ns=0, host_ns=0))

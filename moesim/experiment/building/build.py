@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import Inputs, recording
-from moesim.config.registry import kind_of
+from moesim.config.registry import kind_of, wrong_answer
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.execution import captured_of, execution_of
@@ -33,6 +33,7 @@ from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.hardware.engine_fits import with_engine
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.host_cache import HostCache
+from moesim.memory.misses.base import MissHandling, fault_of_way
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
 from moesim.model.drafting import with_drafter
@@ -230,7 +231,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         reduces=layout.reduces,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
-        miss=experiment.experts.miss.resolved(),
+        miss=_way(experiment),
         kernels=experiment.experts.kernels,
         order=experiment.experts.order,
         protect=experiment.experts.protect,
@@ -244,6 +245,14 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         bandwidths=_bandwidths(hardware, software, layout, near=near),
         drafter=drafter,
     )
+
+
+def _way(experiment: Experiment) -> MissHandling:
+    """How misses are handled; an InputError where that is no form of it."""
+    way = experiment.experts.miss.resolved()
+    if fault := fault_of_way(way):
+        raise wrong_answer("experts.miss", way, fault)
+    return way
 
 
 def _bandwidths(

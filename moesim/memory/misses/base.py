@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from itertools import product
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
-from moesim.memory.forms import LOADED, ON_HOST, Flags, Form, flags_of
+from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, Flags, Form, flags_of
 
 NO_LIMIT = 1 << 62
 
@@ -119,6 +121,30 @@ class MissHandling(Params):
     def place(missing: Any) -> Any:
         """The number of one of ``forms``; ``missing`` as ``Missing``."""
         raise NotImplementedError
+
+
+def fault_of_answer(miss: MissHandling, missing: Missing, answer: object) -> str:
+    """What is wrong with the ``answer`` of ``miss`` where so much is ``missing``; "": nothing."""
+    if not isinstance(answer, int | np.integer | np.bool_):
+        return f"answers {answer!r}, which is no whole number"
+    if not int(not miss.loads) <= int(answer) < len(miss.forms):
+        return f"answers form {int(answer)}, of {len(miss.forms)} that it has"
+    if int(answer) == IN_SLOT and missing.loads >= missing.most_loads:
+        return f"loads after {missing.loads} of {missing.most_loads} loads"
+    return ""
+
+
+def fault_of_way(miss: MissHandling) -> str:
+    """What is wrong with what ``miss`` answers in some cases, early and late in a step, with each
+    price the largest; "" where nothing is. Compiled decisions do not look at an answer.
+    """
+    most, longer = miss.most_loads(), (0, 1_000_000)
+    loads = (0, 1, min(most, 100))
+    for one in product(longer, longer, loads, longer, longer, longer, (most,), (0, 1)):
+        missing = Missing(*one)
+        if fault := fault_of_answer(miss, missing, miss.place(missing)):
+            return fault
+    return ""
 
 
 class Beside(MissHandling):

@@ -12,11 +12,14 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.activations import ActiveExperts
+from moesim.memory.misses.base import Missing
+from moesim.memory.misses.cheapest import Cheapest
 from moesim.memory.prefetch.next_layer import NextLayer
 from moesim.testing.arrivals import come_in_order
 from moesim.testing.batchings import keeps_within_the_batch
 from moesim.testing.gatings import conserves_choices
 from moesim.testing.lengths import are_one_or_more
+from moesim.testing.misses import answers_as_it_says
 from moesim.testing.prefetchers import predicts_experts_of_the_gpu, view_of
 from moesim.testing.routers import chooses_a_replica
 from moesim.trace import read_trace
@@ -162,3 +165,19 @@ def test_gatings(monkeypatch):
     counts = np.ones((1, 1, 1, 4), np.int64)
     with pytest.raises(AssertionError, match="gives rows that are float64"):
         conserves_choices(Dynamic(), counts, np.ones((1, 1), np.int64), 4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [(7, "answers form 7, of 2"), (-1, "answers form -1, of 2"), (1.0, "answers 1.0, which is no")],
+)
+def test_ways_to_handle_misses(monkeypatch, answer, what):
+    def place(missing: Missing) -> Any:
+        return answer if missing.loads else 1
+
+    monkeypatch.setattr(Cheapest, "place", staticmethod(place))
+    experts = {"capacity": "8 slots/layer", "miss": {"kind": "cheapest"}}
+    with pytest.raises(InputError, match=rf"experts\.miss: 'cheapest' {what}"):
+        moesim.run({**OFFLOADED, "experts": experts})
+    with pytest.raises(AssertionError, match=what):
+        answers_as_it_says(Cheapest(), (0, 0, 1, 1, 1, 1))
