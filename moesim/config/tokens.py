@@ -12,12 +12,12 @@ from moesim.config.quantity import QuantityError
 from moesim.config.units import reads
 
 _SIZES = {"": 1, "k": 1024, "m": 1024**2}
-_WRITTEN = re.compile(r"\s*([0-9]{1,12})\s*([kKmM]?)\s*")
+_WRITTEN = re.compile(r"\s*([0-9]{1,12})\s*([kKmM]?)(?:\s*tokens?)?\s*")
 
 
 def parse_tokens(value: Any) -> int:
-    """``16384``, ``"16384"`` or ``"16k"`` as a number, 1 or more; k is 1,024 and M 1,024 k, as in
-    the names of contexts. A QuantityError for anything else.
+    """``16384``, ``"16384"``, ``"16k"`` or ``"512 tokens"`` as a number, 1 or more; k is 1,024 and
+    M 1,024 k, as in the names of contexts. A QuantityError for anything else.
     """
     text = str(value) if type(value) is int else value
     found = _WRITTEN.fullmatch(text) if isinstance(text, str) else None
@@ -50,9 +50,13 @@ Tokens = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1},
-                {"type": "string", "pattern": r"^\s*[0-9]{1,12}\s*[kKmM]\s*$", "examples": ["16k"]},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*[0-9]{1,12}\s*([kKmM]\s*|[kKmM]?\s*tokens?\s*)$",
+                    "examples": ["16k", "512 tokens"],
+                },
             ]
         }
     ),
 ]
-"""Tokens as an int, from ``16384`` or ``16k``."""
+"""Tokens as an int, from ``16384``, ``16k`` or ``512 tokens``."""

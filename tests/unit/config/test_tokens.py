@@ -13,8 +13,9 @@ from moesim.config.tokens import many_tokens_of, parse_tokens, tokens_of
 
 @pytest.mark.parametrize(
     ("written", "tokens"),
-    [(16384, 16384), ("16384", 16384), ("16k", 16384), (" 128 K ", 131_072), ("1M", 1 << 20)],
-)
+    [(16384, 16384), ("16384", 16384), ("16k", 16384), (" 128 K ", 131_072), ("1M", 1 << 20),
+     ("512 tokens", 512), ("16k tokens", 16384), ("1 token", 1)],
+)  # fmt: skip
 def test_a_number_or_thousands_of_1024(written: Any, tokens: int) -> None:
     assert parse_tokens(written) == tokens
 
