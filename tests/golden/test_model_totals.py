@@ -36,6 +36,18 @@ PARAMETERS = {
     "qwen3.5-35b-a3b": 34_660_610_688,
     "qwen3.6-35b-a3b": 34_660_610_688,
     "qwen3.5-122b-a10b": 122_111_526_912,
+    "deepseek-r1": 671_026_419_200,
+    "deepseek-v4.1-flash": 748_224_409_461,
+    "glm-4.5-air": 106_852_251_264,
+    "glm-4.6": 352_797_805_472,
+    "glm-5.3": 743_377_019_904,
+    "kimi-k2.5": 1_026_408_232_448,
+    "kimi-k3": 2_779_481_465_440,
+    "mimo-v2-flash": 308_778_780_864,
+    "minimax-m3": 426_174_572_928,
+    "qwen3-vl-30b-a3b": 30_532_122_624,
+    "qwen3.8-2.4t-a95b": 2_419_804_697_984,
+    "step-3.7-flash": 195_832_712_256,
 }
 BILLIONS = {
     "gpt-oss-20b": 20.9,
@@ -76,6 +88,9 @@ ACTIVE = {
     "phi-3.5-moe": (6.6, True),
     "qwen3-coder-480b": (35, True),
     "qwen3-next-80b-a3b": (3.9, True),
+    "deepseek-r1": (37, False),
+    "mimo-v2-flash": (15, False),
+    "qwen3.8-2.4t-a95b": (95, True),
 }
 # bytes of the weights in the published checkpoint
 CHECKPOINT_BYTES = {
@@ -99,6 +114,14 @@ def test_parameters_are_exact(name: str) -> None:
 @pytest.mark.parametrize("name", BILLIONS)
 def test_parameters_are_the_published_billions(name: str) -> None:
     assert round(load_model(name).parameters / 1e9, 1) == BILLIONS[name]
+
+
+@pytest.mark.parametrize(("name", "billions"), [("glm-4.5-air", 110), ("glm-4.6", 357)])
+def test_parameters_with_the_layer_that_predicts_are_those_of_the_files(
+    name: str, billions: int
+) -> None:
+    model = load_model(name)
+    assert (model.parameters + model.mtp_parameters) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 def test_the_study_rounds_its_model_to_52_billion() -> None:
