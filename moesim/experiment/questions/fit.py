@@ -14,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.building.footprints import footprint_of, residences_of
+from moesim.experiment.building.formats import format_notes
 from moesim.experiment.building.serving import most_bytes
 from moesim.experiment.building.slots import slots_beside
 from moesim.experiment.questions.fit_passes import (
@@ -65,7 +66,7 @@ def largest_fit(
         lambda n: fullest_passes(built, n, lengths), _most_at_once(built, lengths), built
     )
     return {
-        "notes": share_notes(experiment),
+        "notes": [*share_notes(experiment), *format_notes(whole.case)],
         "fits": whole.out_of_memory is None,
         "reason": whole.out_of_memory,
         "peak_memory_bytes": int(whole.footprint.total.max()),

@@ -16,6 +16,7 @@ from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.formats import format_notes
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.quality import quality_of
@@ -41,7 +42,6 @@ from moesim.metrics.served import served_keys
 from moesim.metrics.service_level import NO_SERVICE
 from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
-from moesim.model.gguf.usual import plain_note
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
 from moesim.runtime.raised import compiled_exceptions
@@ -297,9 +297,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     error = price_error(
         built.hardware, built.case.model, serial=serial, framework=built.case.software.framework
     )
-    notes = list(built.case.model.notes)
-    if built.case.software.mapped and (plain := plain_note(built.case.model)):
-        notes.append(f"weights are {plain}")
+    notes = [*built.case.model.notes, *format_notes(built.case)]
     hosts = built.case.miss.uses_host and built.case.offloaded
     top_k, cache = built.case.trace.top_k, built.case.host_cache
     if built.near_memory_bytes:
