@@ -21,7 +21,7 @@ from moesim.report.drawing.sheet import drawn, frame
 from moesim.report.drawing.style import METADATA, save_figure
 from moesim.report.figures import Figure, registry
 from moesim.results import is_result
-from moesim.results.folder import no_folder, read_experiment
+from moesim.results.folder import check_format, no_folder, read_experiment
 from moesim.results.result import setting_in_words
 from moesim.results.shape import Configuration, check_shape
 from moesim.sweep.found import read_sweep
@@ -144,6 +144,8 @@ def named_figures(folder: Path) -> list[Kind]:
         experiment = read_sweep_file(folder).get("experiment", {})
     elif is_result(folder):
         experiment = read_experiment(folder)
+        if folder.is_dir():
+            check_format(folder)
     else:
         raise InputError([Problem(str(folder), "", _neither(folder))])
     check_shape(experiment, Configuration, str(folder))

@@ -108,9 +108,7 @@ def read_result(folder: Path | str) -> Result:
         return read_stored(source)
     if not source.is_dir():
         raise _unusable(source, no_folder(source))
-    provenance = _checked_json(source, PROVENANCE)
-    if (found := provenance.get("format")) != FORMAT:
-        raise _unusable(source, f"its format is {found!r}, this moesim reads {FORMAT}")
+    provenance = check_format(source)
     check_shape(provenance, Provenance, str(source / PROVENANCE))
     summary = _checked_json(source, SUMMARY)
     check_names(str(source / SUMMARY), summary)
@@ -118,6 +116,18 @@ def read_result(folder: Path | str) -> Result:
     digests = provenance.get("tables", {})
     tables = {name: _read_columns(source, name, digests) for name in TABLES}
     return Result(summary, read_experiment(source), provenance, **tables)
+
+
+def check_format(folder: Path) -> dict[str, Any]:
+    """The provenance of the run in ``folder``; an InputError where it is of another format."""
+    provenance = _checked_json(folder, PROVENANCE)
+    if (found := provenance.get("format")) == FORMAT:
+        return provenance
+    what = f"its format is {found!r}, this moesim reads {FORMAT}"
+    what += f"; run its {EXPERIMENT} anew, or read it with the moesim that wrote it"
+    if writer := provenance.get("moesim"):
+        what += f", {writer}"
+    raise InputError([Problem(str(folder), "", what)])
 
 
 def no_folder(path: Path) -> str:

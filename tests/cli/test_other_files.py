@@ -73,6 +73,8 @@ def test_others(capsys, tmp_path):
     assert "is a hardware profile" in line
     (tmp_path / "model.yaml").write_bytes(b"GGUF\x03\x00\x00\x00")
     assert "is a GGUF file, which holds a model" in told(capsys, "run", tmp_path / "model.yaml")
+    software = ["--hardware", "rtx-4090", "--model", "gpt-oss-20b", "-o", tmp_path / "s.yaml"]
+    assert "is no CSV table" in told(capsys, "calibrate", "software", EXPERIMENT, *software)
     (tmp_path / "points.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert "is a table (CSV)" in told(capsys, "run", tmp_path / "points.csv")
     assert "neither a config.json nor a GGUF file" in told(capsys, "model", "show", tmp_path)
@@ -91,6 +93,11 @@ def test_a_result_for_an_experiment_and_back(capsys, tmp_path):
         assert f"is a file of a result; name its folder, '{folder}'" in inside
         assert "is a file, and the folder of a result" in told(capsys, *command, EXPERIMENT)
         assert "no such folder" in told(capsys, *command, tmp_path / "none")
+    again = folder / "provenance.json"
+    text = again.read_text(encoding="utf-8")
+    again.write_text(text.replace('"format": 1', '"format": 2'), encoding="utf-8")
+    for command in takers:
+        assert "its format is 2, this moesim reads 1; run its exp" in told(capsys, *command, folder)
 
 
 def test_every_shipped_part_is_what_it_is():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.results.files import first_line
 
 COLUMNS = ("slots", "hits", "tokens_per_s")
 RESIDENT = "all"
@@ -57,7 +58,9 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, skip_blank_lines=False, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
+        raise InputError(
+            [Problem(str(path), "", f"is no CSV table: {first_line(error)}")]
+        ) from None
     for name in COLUMNS:
         if name not in table.columns:
             what = f"has no column '{name}'; it needs {', '.join(COLUMNS)}"

@@ -166,7 +166,7 @@ HEADER = "slots,hits,tokens_per_s\n"
         (f"{HEADER}8,.5,3\n4,.3,2\n", ("--link", "9 Gb/s"), "--link: '9 Gb/s' is in bits"),
         (f"{HEADER}8,.5,3\n4,.3,2\n", ("--copied", "x"), "--copied: 'x' is no copy"),
         (f"{HEADER}8,.5,3\n4,.3,2\n", ("--model", "llama-3.1-8b"), "has no experts"),
-        ("", (), "cannot be read"),
+        ("", (), "is no CSV table"),
     ],
 )
 def test_mistakes_are_one_line(
