@@ -117,7 +117,8 @@ class Residencies:
             cache = self.caches[key]
             if most > (known := len(cache.draws)):
                 more = self._streams[key].random(max(most, 2 * known) - known)
-                cache.draws, drawn = np.concatenate((cache.draws, more)), True
+                cache.draws = np.concatenate((cache.draws, more)) if known else more
+                drawn = True
         return drawn
 
     def activations(
