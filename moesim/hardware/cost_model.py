@@ -284,13 +284,17 @@ class CostModel:
     def whole(self, kind: str, price_ns: ArrayLike) -> Ints:
         """Prices of the operation ``kind`` as whole nanoseconds, rounded up or to the nearest."""
         price = np.asarray(price_ns)
-        return _whole(np.ceil(price) if self.operations[kind].rounds_up else price + 0.5)
+        return _whole(kind, np.ceil(price) if self.operations[kind].rounds_up else price + 0.5)
 
 
-def _whole(price_ns: ArrayLike) -> Ints:
-    """Prices without their fractions, int64; an InputError where one is beyond ``LONGEST_NS``."""
+def _whole(kind: str, price_ns: ArrayLike) -> Ints:
+    """Prices of ``kind`` without their fractions, int64; an InputError where one is beyond
+    ``LONGEST_NS``, or below zero.
+    """
     prices = np.asarray(price_ns)
     if prices.size and not prices.max() <= LONGEST_NS:
-        what = f"an operation takes {float(prices.max()) / 1e9:.3g} s by the hardware profile"
+        what = f"'{kind}' takes {float(prices.max()) / 1e9:.3g} s by the hardware profile"
         raise InputError(f"{what}: no operation takes an hour; is the unit of a rate right?")
+    if prices.size and prices.min() < 0:
+        raise InputError(f"'{kind}' takes {float(prices.min()) / 1e9:.3g} s: less than none")
     return prices.astype(np.int64)

@@ -219,3 +219,10 @@ def test_a_price_beyond_every_operation_is_refused_before_it_wraps() -> None:
     with pytest.raises(InputError, match=r"takes .* s by the hardware profile: no operation takes"):
         costs.head_ns([1 << 40])
     assert costs.head_ns([1]).dtype == np.int64
+
+
+@pytest.mark.parametrize("price", [-5.0, -1e9, float("nan"), float("inf")])
+def test_a_price_that_is_none_names_its_operation(costs: CostModel, price: float) -> None:
+    with pytest.raises(InputError, match=r"^'head' takes "):
+        costs.whole("head", [price, 1.0])
+    assert costs.whole("head", []).tolist() == []
