@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from moesim.engine.replay import run
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.quick.varied_rows import has_varied_rows
 from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 
@@ -93,3 +96,21 @@ def test_copies_that_differ_are_told_apart_where_the_host_takes_longer(
     assert_same(run_replay(slower), run_des(slower))
     blocked = slower.software.model_copy(update={"blocking": True})
     assert has_varied_rows(replace(slower, software=blocked))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_many_choices_of_many_experts(nested: bool) -> None:
+    """Eight of 128: more than are moved up at once, in several lines."""
+    low = {"format": "int4", "group": 64, "nested": nested}
+    experts = {"variants": {"high": {"capacity": "60 %"}, "low": low}, "capacity": "30 slots/layer"}
+    given = {
+        "model": {"base": "qwen3-30b-a3b", "format": {"experts": "bf16"}},
+        "hardware": "h100-sxm",
+        "trace": "auto",
+        "workload": {"phase": "decode"},
+        "experts": experts | {"choose": {"kind": "gate_cumulative", "high": "50 %"}},
+    }
+    whole = build(load_experiment(given).experiment).case
+    case = replace(whole, schedule=whole.schedule.first(12))
+    assert has_varied_rows(case)
+    assert_same(run_replay(case), run_des(case))

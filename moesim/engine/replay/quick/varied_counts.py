@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from moesim.engine.replay.quick.varied import HITS, MISSED, SKIPPED_ROWS, SKIPPED_WEIGHT, WEIGHT
 from moesim.runtime.compiled import built_in, njit, record, types
 
@@ -125,7 +127,7 @@ def _count_copies(chosen: Any, prices: Any, step: int, sums: Any) -> None:
         misses, copies, form = chosen.misses[step, at], sums.copies[at], prices.forms[at]
         missed = 0
         for layer in range(layers):
-            missed += misses[layer]
+            missed += int(np.int64(misses[layer]))
             copies[layer] += misses[layer]
         if not apart:
             counts[MISSED + form, step, 0, 0] += missed
