@@ -152,13 +152,13 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
         document = _software(path, tuple(folders), ())
         return validate(document, SoftwareFile).profile(path.stem)
 
-    return _once(path, profile)
+    return _once(SoftwareProfile, path, profile)
 
 
-def _once(path: Path, make: Callable[[], Profile]) -> Profile:
-    """What ``make`` makes of the profile at ``path``: a shipped one, which rests on such, once."""
+def _once(of: type[Profile], path: Path, make: Callable[[], Profile]) -> Profile:
+    """What ``make`` makes ``of`` the profile at ``path``: a shipped one, that rests on such, once."""
     shipped = shipped_folder() / PROFILES
-    return made_once(path, make) if path.is_relative_to(shipped) else make()
+    return made_once((of, path), make) if path.is_relative_to(shipped) else make()
 
 
 def _software_file(name: str, folders: Sequence[Path]) -> Path:
@@ -214,7 +214,7 @@ def _load_hardware(
     if path.resolve() in above:
         what = f"'{path}' rests on itself; end the chain"
         raise InputError([read_marked_document(path).problem(("base",), what)])
-    return _once(path, partial(_hardware, path, folders, (*above, path.resolve())))
+    return _once(HardwareProfile, path, partial(_hardware, path, folders, (*above, path.resolve())))
 
 
 def _hardware(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> HardwareProfile:

@@ -67,6 +67,14 @@ def test_named_in_an_experiment(capsys, key, file, name):
     assert f"is {name}, and " in line
 
 
+def test_a_profile_that_was_read_is_none_of_the_other_kind(capsys):
+    assert main(["check", str(EXPERIMENT), "--set", f"software={SOFTWARE}"]) == 0
+    assert main(["check", str(EXPERIMENT), "--set", f"hardware={MACHINE}"]) == 0
+    capsys.readouterr()
+    for key, file in (("hardware", SOFTWARE), ("software", MACHINE)):
+        assert "is expected here" in told(capsys, "check", EXPERIMENT, "--set", f"{key}={file}")
+
+
 def test_others(capsys, tmp_path):
     assert "is an experiment" in told(capsys, "reproduce", EXPERIMENT, "--out", tmp_path / "r")
     line = told(capsys, "trace", "synthesize", MACHINE, "-o", tmp_path / "t.parquet")
