@@ -37,7 +37,6 @@ PARAMETERS = {
     "qwen3.6-35b-a3b": 34_660_610_688,
     "qwen3.5-122b-a10b": 122_111_526_912,
     "deepseek-r1": 671_026_419_200,
-    "deepseek-v4.1-flash": 748_224_409_461,
     "glm-4.5-air": 106_852_251_264,
     "glm-4.6": 352_797_805_472,
     "glm-5.3": 743_377_019_904,
@@ -46,7 +45,6 @@ PARAMETERS = {
     "mimo-v2-flash": 308_778_780_864,
     "minimax-m3": 426_174_572_928,
     "qwen3-vl-30b-a3b": 30_532_122_624,
-    "qwen3.8-2.4t-a95b": 2_419_804_697_984,
     "step-3.7-flash": 195_832_712_256,
 }
 BILLIONS = {
@@ -90,7 +88,6 @@ ACTIVE = {
     "qwen3-next-80b-a3b": (3.9, True),
     "deepseek-r1": (37, False),
     "mimo-v2-flash": (15, False),
-    "qwen3.8-2.4t-a95b": (95, True),
 }
 # bytes of the weights in the published checkpoint
 CHECKPOINT_BYTES = {

@@ -78,7 +78,7 @@ def test_prompts_keep_their_lengths_and_a_trace_has_one_copy() -> None:
             "131,072 of gpt-oss-20b; write 131072 or less, or name a config.json with more",
         ),
         ({"context": "16k", "phase": "prefill"}, "phase 'prefill' has none"),
-        ({"context": "16 tokens"}, "16384 or 16k"),
+        ({"context": "16 words"}, "16384 or 16k"),
     ],
 )
 def test_what_is_no_context_is_refused(workload: dict[str, Any], told: str) -> None:

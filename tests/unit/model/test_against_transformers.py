@@ -237,4 +237,6 @@ def test_a_described_card_has_the_total_of_transformers(name: str) -> None:
     keys = json.loads((CARDS / f"{name}.json").read_text(encoding="utf-8"))
     dropped = {"source", "model_type", "quantization_config", "architectures", "expert_dtype"}
     config = configuration(TYPES[name], {k: keys[k] for k in keys if k not in dropped})
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        pytest.skip(f"this transformers has {TYPES[name]} with its other senses alone")
     assert load_model(name).parameters == pytest.approx(total(config), rel=1e-4)
