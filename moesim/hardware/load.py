@@ -156,7 +156,7 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
 
 
 def _once(of: type[Profile], path: Path, make: Callable[[], Profile]) -> Profile:
-    """What ``make`` makes ``of`` the profile at ``path``: a shipped one, that rests on such, once."""
+    """What ``make`` makes ``of`` the profile at ``path``; of a shipped one, on such alone, once."""
     shipped = shipped_folder() / PROFILES
     return made_once((of, path), make) if path.is_relative_to(shipped) else make()
 
