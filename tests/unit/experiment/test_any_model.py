@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import moesim
 from moesim.cli.main import main
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
+from moesim.model.gguf.usual import plain_note
 from moesim.sweep.table import read_points
 from tests.gguf_files import Row, write
 
@@ -60,6 +62,15 @@ def test_a_gguf_file_beside_the_experiment(tmp_path: Path, experiment: Any) -> N
     assert slots == LAYERS * half * (36864 + 53760)
     assert result.provenance["inputs"]["model"]["path"] == str(path)
     assert "model_notes" not in result.summary
+
+
+def test_a_gguf_file_in_16_bits_is_what_it_is(tmp_path: Path) -> None:
+    """Its formats were chosen by whoever wrote it, and it takes no other (``NAME@FORMAT``)."""
+    rows = [(n, shape, 1, 2 * math.prod(shape)) if "attn" in n else (n, shape, kind, size)
+            for n, shape, kind, size in gguf_rows()]  # fmt: skip
+    model = load_model(str(write(tmp_path / "mine.gguf", METADATA, rows)))
+    assert {layer.attention.dtype for layer in model.layers} == {"fp16"}
+    assert plain_note(model) is None
 
 
 def test_advice_on_a_gguf_file_alone(
