@@ -51,7 +51,7 @@ class ChangedError(InputError):
     """An input is no longer what it was at the start: no result may be made of it, nor kept."""
 
 
-MOST_LISTED, FEW_LISTED = 80, 8
+MOST_LISTED, FEW_LISTED = 30, 8
 """Of more names than the first a message has only so many, the most alike."""
 
 

@@ -1,6 +1,7 @@
 """Models: parameters and bytes of every part, from a Hugging Face config.json or a shipped card."""
 
-from moesim.model.loader import load_model, model_names
+from moesim.model.loader import model_names
+from moesim.model.named import load_model, named
 from moesim.model.parts import by_layer, describe
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
@@ -14,4 +15,5 @@ __all__ = [
     "describe",
     "load_model",
     "model_names",
+    "named",
 ]

@@ -78,10 +78,13 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
                 return folder / relative
         except (OSError, ValueError):
             continue
-    raise InputError(
-        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG} or GGUF file; "
-        f"{nearest(plain_name(name_or_path), model_names())}"
+    what = (
+        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG} or GGUF file"
     )
+    if relative.suffix in (".json", ".gguf"):
+        raise InputError(f"{what}: there is no such file")
+    known = nearest(plain_name(name_or_path), model_names())
+    raise InputError(f"{what}, nor a repository or a name in Ollama's library of a card; {known}")
 
 
 def _is_there(path: str, folders: Sequence[Path]) -> bool:

@@ -17,7 +17,6 @@ from moesim.experiment.engine_commands.base import (
     Reading,
 )
 from moesim.experiment.engine_commands.expert_tensors import on_cpu_key
-from moesim.experiment.engine_commands.model_names import from_checkpoint, from_gguf, opened
 from moesim.experiment.engine_commands.offload import put_offload
 from moesim.experiment.engine_commands.serving import (
     batch_note,
@@ -38,6 +37,7 @@ from moesim.experiment.engine_commands.words import Option
 from moesim.experiment.loading.names import needed
 from moesim.hardware import HardwareProfile
 from moesim.model import ModelSpec
+from moesim.model.named import from_checkpoint, from_gguf, opened
 
 _METHODS: Mapping[str, str] = {
     "AMXINT4": "int4", "AMXINT8": "int8", "RAWINT4": "int4_g32", "FP8": "fp8_block", "BF16": "bf16",

@@ -31,13 +31,6 @@ from moesim.experiment.engine_commands.expert_tensors import (
     words_of,
 )
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
-from moesim.experiment.engine_commands.model_names import (
-    GGUF,
-    Named,
-    from_gguf,
-    opened,
-    usual_mix,
-)
 from moesim.experiment.engine_commands.serving import put_named
 from moesim.experiment.engine_commands.words import Given, Line, Option
 from moesim.memory.on_cpu import OnCpu
@@ -45,6 +38,8 @@ from moesim.memory.shares import stages
 from moesim.model import ModelSpec
 from moesim.model.chosen import split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.model.named import Named, from_gguf, opened, usual_mix
+from moesim.model.repositories import GGUF
 
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
@@ -176,7 +171,7 @@ def _split(asked: Configuration) -> list[str]:
 
 def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
     """The GGUF file of the line, and what is to be said of it."""
-    model = asked.experiment.model
+    model = asked.experiment.named.model
     if model.lower().endswith(GGUF):
         return model, []
     base, chosen = split_format(model)

@@ -9,14 +9,11 @@ from moesim.config.errors import Problem
 from moesim.config.names import plain_name
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
-from moesim.experiment.engine_commands.model_names import (
-    Named,
-    from_checkpoint,
-    repositories,
-)
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.layout import Layout
 from moesim.model.chosen import FORMATS, split_cache, split_format, with_cache_in
+from moesim.model.named import Named, from_checkpoint
+from moesim.model.repositories import repositories
 from moesim.placement.eplb import Eplb
 
 GPUS_OF_A_NODE = 8
@@ -59,7 +56,7 @@ def put_model(
 
 def cache_words(asked: Configuration) -> list[str]:
     """The option of a KV cache in another format than the activations'."""
-    chosen = split_format(asked.experiment.model)[1]
+    chosen = split_format(asked.experiment.named.model)[1]
     cache = split_cache(chosen)[1] if chosen else None
     return ["--kv-cache-dtype", cache] if cache else []
 
@@ -169,7 +166,7 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
 
 def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
     """The repository of an experiment's model, its format, and what is to be said of the two."""
-    base, chosen = split_format(asked.experiment.model)
+    base, chosen = split_format(asked.experiment.named.model)
     chosen = split_cache(chosen)[0] if chosen else None
     if base.endswith("config.json"):
         return str(Path(base).parent), chosen, []

@@ -16,7 +16,6 @@ from moesim.experiment.engine_commands.base import (
     Folders,
     Reading,
 )
-from moesim.experiment.engine_commands.model_names import opened
 from moesim.experiment.engine_commands.offload import (
     offload_words,
     put_offload,
@@ -39,6 +38,7 @@ from moesim.experiment.engine_commands.serving import (
 )
 from moesim.experiment.engine_commands.sglang_options import SGLANG
 from moesim.experiment.engine_commands.words import Option
+from moesim.model.named import opened
 
 SERVER = ("python", "-m", "sglang.launch_server")
 KT = "--kt-"

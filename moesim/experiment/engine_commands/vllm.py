@@ -23,7 +23,6 @@ from moesim.experiment.engine_commands.base import (
     Folders,
     Reading,
 )
-from moesim.experiment.engine_commands.model_names import opened
 from moesim.experiment.engine_commands.offload import (
     offload_words,
     put_offload,
@@ -45,6 +44,7 @@ from moesim.experiment.engine_commands.serving import (
     why_not_served,
 )
 from moesim.experiment.engine_commands.words import Effect, Line, Option, Takes
+from moesim.model.named import opened
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _PLACEMENTS = {"contiguous": "linear", "round_robin": "round_robin"}

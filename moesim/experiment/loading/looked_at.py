@@ -11,7 +11,7 @@ from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import default_trace_of, trace_of
 from moesim.experiment.loading.warnings import drawn, unnamed_traces
-from moesim.model import load_model, model_names
+from moesim.model import load_model, model_names, named
 from moesim.model.chosen import split_format
 from moesim.trace.cards import card_names, is_drawn, scaled_from, trace_card
 
@@ -54,7 +54,7 @@ def look_at(name: str) -> LookedAt:
 
 def _is_model(name: str) -> bool:
     """Whether ``name`` is meant as a model: a card, in any formats, or what models are kept in."""
-    if known_name(split_format(name)[0], model_names()) is not None:
+    if known_name(split_format(named(name).model)[0], model_names()) is not None:
         return True
     path = Path(name)
     return path.suffix in (".json", ".gguf") or (path / "config.json").is_file()

@@ -19,7 +19,7 @@ def smaller_format(experiment: Experiment) -> str:
     a file says what they are.
     """
     model: ModelSpec = needed("model", experiment.model, experiment.folders)
-    base, _ = split_format(experiment.model)
+    base, _ = split_format(experiment.named.model)
     experts = [layer.moe.expert for layer in model.moe_layers if layer.moe]
     if known_name(base, model_names()) is None or not experts:
         return ""

@@ -97,7 +97,8 @@ def key_of(experiment: Experiment, inputs: Inputs) -> str:
     content = {
         "code": code_digest(),
         "experiment": experiment.model_dump(mode="json", exclude=UNSAID),
-        "formats": split_format(experiment.model)[1],
+        "formats": split_format(experiment.named.model)[1],
+        "named": experiment.named.assumed,
         "machine": experiment.hardware if is_choice(experiment.hardware) else None,
         "inputs": {key: [file.sha256 for file in files] for (key, _), files in inputs.items()},
     }

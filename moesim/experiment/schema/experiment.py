@@ -37,6 +37,7 @@ from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.slots import EqualSlots, SlotsByLayer
 from moesim.metrics.service_level import Service
 from moesim.model.chosen import text_of
+from moesim.model.named import Named, named
 from moesim.placement import registry as planners
 from moesim.placement.base import Planner
 from moesim.trace.transforms import registry as transforms
@@ -508,6 +509,11 @@ class Experiment(Params):
         data.
         """
         return self._folders or lookup_folders()
+
+    @property
+    def named(self) -> Named:
+        """The model in moesim's own words, where a repository or Ollama's library has the name."""
+        return named(self.model, self.folders)
 
     def looked_up_in(self, folders: tuple[Path, ...]) -> Experiment:
         """The experiment with its relative paths looked up in ``folders``."""

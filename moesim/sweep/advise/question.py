@@ -20,14 +20,21 @@ from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.experiment.schema.setting import with_setting
-from moesim.hardware import gpu_names, load_hardware, machine_named, near_machine, software_names
+from moesim.hardware import (
+    HardwareProfile,
+    gpu_names,
+    load_hardware,
+    machine_named,
+    near_machine,
+    software_names,
+)
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
-from moesim.model import ModelSpec, load_model, model_names
+from moesim.model import ModelSpec, load_model, model_names, named
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
-from moesim.model.gguf.usual import NATIVE, plain_note, usual_recipe
+from moesim.model.gguf.usual import NATIVE, nearest_mix, plain_note, usual_recipe
 from moesim.sweep.advise.abilities import (
     ANY,
     ENGINES,
@@ -87,7 +94,8 @@ def assembled(question: Question) -> Assembled:
     """The experiment that ``question`` stands for. Raises InputError where no machine is named, or
     the model or the machine is unknown.
     """
-    model = _model(question.model)
+    found = named(question.model)
+    question, model = replace(question, model=found.model), _model(found.model)
     machine, assumed = _machine(question, model)
     program, reason = _software(question, model, machine)
     engine = known_name(program, ENGINES)
@@ -99,7 +107,7 @@ def assembled(question: Question) -> Assembled:
         "hardware": machine,
         "software": has.software or program,
     }
-    lines = [assumed, reason, formats]
+    lines = [*(f"model: {what}" for what in found.assumed), assumed, reason, formats]
     if engine not in (None, data["software"]):
         what = (
             f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
@@ -218,6 +226,9 @@ def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, 
         return asked, ""
     if _is_gguf(question.model):
         return LLAMA_CPP, f"software: {LLAMA_CPP}, as the weights are GGUF's (--software)"
+    chosen = split_format(question.model)[1]
+    if nearest_mix(chosen) and _holds(question, model, _profile(machine)):
+        return VLLM, f"software: {VLLM}, as no GGUF file has {chosen} (--software)"
     if question.gpus == 1 and question.batch <= FEW:
         return LLAMA_CPP, f"software: {LLAMA_CPP}, for few requests on one GPU (--software)"
     if question.batch <= FEW and (why := _too_large(question, model, machine)):
@@ -232,6 +243,10 @@ def _formats(name: str, model: ModelSpec) -> tuple[str, str]:
     """
     if (plain := plain_note(model)) is None:
         return name, ""
+    card, chosen = split_format(name)
+    if (mix := nearest_mix(chosen)) is not None:
+        what = f"format: {mix}, as {LLAMA_CPP} reads GGUF files alone, and none has {chosen}"
+        return f"{card}@{mix}", f"{what} (--software {VLLM}: as named)"
     if usual_recipe(model) != NATIVE:
         return name, f"format: {plain}"
     what = f"format: {NATIVE}, as its GGUF files have it: Q8_0 beside its MXFP4 experts"
@@ -240,11 +255,19 @@ def _formats(name: str, model: ModelSpec) -> tuple[str, str]:
 
 def _too_large(question: Question, model: ModelSpec, machine: Any) -> str:
     """Why a server of cards without NVLink cannot hold the model; nothing where it can."""
-    found = load_hardware(machine if isinstance(machine, str) else machine_text(machine))
-    if found.datasheet.peers.kind == "nvlink" or model.bytes <= question.gpus * found.memory_bytes:
+    found = _profile(machine)
+    if found.datasheet.peers.kind == "nvlink" or _holds(question, model, found):
         return ""
     size = f"{model.bytes / 1e9:.1f} GB of weights"
     return f"{size} are more than {question.gpus} such GPUs have"
+
+
+def _profile(machine: Any) -> HardwareProfile:
+    return load_hardware(machine if isinstance(machine, str) else machine_text(machine))
+
+
+def _holds(question: Question, model: ModelSpec, machine: HardwareProfile) -> bool:
+    return model.bytes <= question.gpus * machine.memory_bytes
 
 
 def _is_gguf(model: str) -> bool:

@@ -92,7 +92,7 @@ WRONG = [
     ("qwen3-30b-a3b@q4km", "'q4km' is no format.*did you mean 'q4_k_m'"),
     ("qwen3-30b-a3b@expert=q4_k", "'expert' is no class of tensors.*did you mean 'experts'"),
     ("qwen3-30b-a3b@experts=q4_k_m", "'q4_k_m' is no format of one class"),
-    ("qwen3-30b@q4_k_m", "neither a shipped card nor a path"),
+    ("qwen3-31b@q4_k_m", "neither a shipped card nor a path"),
 ]
 
 

@@ -60,7 +60,7 @@ PUBLISHED = [
     ("llama-server -m /models/gpt-oss-120b-F16.gguf --n-cpu-moe 25 -ub 4096 -fa on -t 8",
      "llama.cpp", "gpt-oss-120b", 25, []),
     ("llama-cli -m Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf -ngl 99 --n-cpu-moe 36",
-     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 36, []),
+     "llama.cpp", "qwen3-30b-a3b-2507@q4_k_m", 36, []),
     ("llama-bench -m Qwen3-30B-A3B-UD-Q4_K_XL.gguf -ngl 99 --n-cpu-moe 99 -p 512 -n 128 -fa 1",
      "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["'ud-q4_k_xl' is its publisher's own mix"]),
     (("llama-sweep-bench -m Qwen3-30B-A3B-Q8_0.gguf -ngl 99 -ot exps=CPU -ser 6,1 -fmoe --no-mmap"

@@ -106,7 +106,7 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B-Instruct-2507 --kt-method BF16 "
      "--kt-num-gpu-experts 28 --kt-cpuinfer 16 --kt-weight-path /w --max-running-requests 1 "
      "--kt-max-deferred-experts-per-token 2"),
-     {"software": "vllm", "model": "qwen3-30b-a3b", "workload": {"batching": refill(1)},
+     {"software": "vllm", "model": "qwen3-30b-a3b-2507", "workload": {"batching": refill(1)},
       "experts": {"capacity": "28 slots/layer", "miss": {"kind": "cpu"},
                   "initial": "lowest_ids"}},
      ["--kt-max-deferred-experts-per-token 2"]),

@@ -1,31 +1,25 @@
-"""Models by the names that engines' command lines have: repositories and files, as cards."""
+"""Models by the names that people have for them: cards, repositories, files, Ollama's library."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from moesim.config.errors import InputError
+from moesim.config.names import known_name
 from moesim.config.paths import look_up
-from moesim.model import ModelSpec, load_model, model_names
-from moesim.model.chosen import FORMATS, SEPARATOR
+from moesim.model import loader
+from moesim.model.chosen import FORMATS, SEPARATOR, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
-from moesim.model.loader import CARDS
+from moesim.model.loader import model_names
+from moesim.model.repositories import GGUF, REPOSITORY, card_of, format_in, is_card
+from moesim.model.spec import ModelSpec
 
-GGUF = ".gguf"
-_REPOSITORY = re.compile(r"huggingface\.co/([\w.-]+/[\w.-]+)")
-_PART = re.compile(r"-\d{5}-of-\d{5}$")
-_FORMAT = re.compile(
-    r"[-_.](?P<format>(?:ud-)?(?:i?q\d\w*|tq\d_\d|mxfp4(?:_moe)?|bf16|f16|fp16|f32)"
-    r"|fp8(?:-block|-dynamic)?|nvfp4|mxfp4|awq(?:-4bit)?|gptq(?:-int4)?|int4|int8)$"
-)
-_TRAINED = re.compile(r"-(instruct|thinking|chat|base|it|hf|exp|preview|original|\d{4})$")
-_VERSION = re.compile(r"-v\d(\.\d)?$")
-"""Words behind a model's name that say how it was trained, not what shape it has."""
+_PUBLIC = re.compile(rf"(?P<name>{REPOSITORY}|[\w.-]+)(:(?P<tag>[\w.-]+))?")
+_SITE = re.compile(r"^(https?://)?(www\.)?(hf\.co|huggingface\.co)/")
 _UNSLOTH: Mapping[str, str] = {
     "q2_k_xl": "q2_k", "q3_k_xl": "q3_k_m", "q4_k_xl": "q4_k_m", "q5_k_xl": "q5_k_m",
     "q6_k_xl": "q6_k", "q8_k_xl": "q8_0",
@@ -40,17 +34,18 @@ converter repacks it, and llama-quantize does not quantise again.
 _PLAIN = ("f32", "f16", "bf16")
 _OF_NATIVE = "mxfp4_moe"
 _CHECKPOINTS: Mapping[str, str] = {
-    "fp8": "fp8_block", "fp8-block": "fp8_block", "fp8-dynamic": "fp8", "nvfp4": "nvfp4",
-    "awq": "int4", "awq-4bit": "int4", "gptq": "int4", "gptq-int4": "int4", "int4": "int4",
-    "int8": "int8",
+    "fp8": "fp8_block", "fp8_block": "fp8_block", "fp16": "bf16", "f16": "bf16",
 }  # fmt: skip
-"""Names of checkpoints, and their formats of one class; groups of 128 where a name has none."""
-_QUANTIZATIONS: Mapping[str, str] = {
-    "fp8": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8", "modelopt_fp8": "fp8",
-    "modelopt_fp4": "nvfp4", "w8a8_int8": "int8", "awq": "int4", "awq_marlin": "int4",
-    "gptq": "int4", "gptq_marlin": "int4",
+"""Names of checkpoints that mean another format than the same word elsewhere."""
+_WORDS: Mapping[str, str] = {
+    "fp8_dynamic": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8", "modelopt_fp8": "fp8",
+    "modelopt_fp4": "nvfp4", "fp4": "nvfp4", "w8a8_int8": "int8", "w8a8": "int8", "w8a16": "int8",
+    "awq": "int4", "awq_4bit": "int4", "awq_marlin": "int4", "gptq": "int4", "gptq_int4": "int4",
+    "gptq_marlin": "int4", "w4a16": "int4", "4bit": "int4_g64", "8bit": "int8_g64",
 }  # fmt: skip
-"""Values of ``--quantization``, of vLLM and of SGLang."""
+"""Words of checkpoints and of ``--quantization`` (vLLM, SGLang), and their formats; groups of 128
+where a word has none, of 64 in those of MLX.
+"""
 _BY_NAME = ("compressed-tensors", "auto", "none")
 """Values that say only that the checkpoint says it."""
 
@@ -63,65 +58,72 @@ class Named(NamedTuple):
     wrong: tuple[str, ...] = ()
 
 
-@cache
-def repositories() -> Mapping[str, str]:
-    """The Hugging Face repository of every card that names one in its source."""
-    found = {}
-    for name in model_names():
-        source = json.loads((CARDS / f"{name}.json").read_text(encoding="utf-8")).get("source", "")
-        if match := _REPOSITORY.search(source):
-            found[name] = match[1]
-    return found
+def load_model(name: str, folders: Sequence[Path] = ()) -> ModelSpec:
+    """The model of a card, of a Hugging Face ``config.json``, or of a GGUF file (any part of a
+    split one); a folder stands for the one that it holds. ``NAME@FORMAT`` is the same model in
+    other formats (``moesim.model.chosen``).
 
-
-def card_of(name: str) -> str | None:
-    """The card of a repository, or of the last part of one, in any variant of training and format;
-    None where no card has it.
+    A card's name is read as ``config.names`` says; a repository of Hugging Face or a name of
+    Ollama's is its card, in the format that it names (``named``), which the model's notes say. A
+    relative path is looked up in ``folders``, then in the working directory. InputError says what
+    is wrong with the name or the file.
     """
-    known = _cards()
-    shapes = (shape for one in _both(name) for shape in _shorter(one, _TRAINED, _VERSION))
-    return next((known[shape] for shape in shapes if shape in known), None)
+    found = named(name, folders)
+    model = loader.load_model(found.model, folders)
+    return replace(model, notes=(*model.notes, *found.assumed)) if found.assumed else model
 
 
-@cache
-def _cards() -> Mapping[str, str]:
-    """Cards by their own names, by those of their repositories, and by these without training."""
-    found = {name: name for name in model_names()}
-    for name, repository in repositories().items():
-        for shape in _shorter(_plain(repository), _TRAINED):
-            found.setdefault(shape, name)
-    return found
+def named(name: str, folders: Sequence[Path] = ()) -> Named:
+    """The model ``name`` in moesim's own words: a card's or a file's is itself; what a repository
+    or Ollama's library has is its card in the format that the name says. What nobody knows is
+    itself too.
+    """
+    if _is_own(name, folders):
+        return Named(name)
+    base, chosen = split_format(name)
+    found = Named(base) if _is_own(base, folders) else _public(base)
+    if chosen is None:
+        return found
+    card, own = split_format(found.model)
+    weights, cache = split_cache(chosen)
+    if weights is None:
+        chosen = f"{own},{chosen}" if own else chosen
+    elif cache is None:
+        chosen = _in_words(chosen)
+    return found._replace(model=f"{card}{SEPARATOR}{chosen}")
 
 
-def _shorter(name: str, *endings: re.Pattern[str]) -> Iterator[str]:
-    """``name``, then without one more of the ``endings`` each time."""
-    yield name
-    for ending in endings:
-        if (shorter := ending.sub("", name)) != name:
-            yield from _shorter(shorter, *endings)
-            return
+def _is_own(name: str, folders: Sequence[Path]) -> bool:
+    return known_name(name, model_names()) is not None or _is_here(name, folders)
 
 
-def _plain(name: str) -> str:
-    """The last part of a path or repository, without formats."""
-    return list(_shorter(_last(name), _FORMAT))[-1]
+def _is_here(name: str, folders: Sequence[Path]) -> bool:
+    return any(look_up(name, places) is not None for places in (folders, (Path(),)))
 
 
-def _both(name: str) -> tuple[str, str]:
-    """The plain name, and that without a publisher, as files may have it: openai_gpt-oss-20b."""
-    return _plain(name), _plain(name).partition("_")[2]
+def _public(name: str) -> Named:
+    """The card of a repository (``publisher/model``, a mix of a GGUF one behind a colon) or of a
+    name of Ollama's (``model:size``); ``name`` itself where there is none.
+    """
+    found = _PUBLIC.fullmatch(plain := _SITE.sub("", name))
+    if found is None or plain.lower().endswith((GGUF, ".json", ".yaml", ".yml")):
+        return Named(name)
+    repository, tag = found["name"], found["tag"]
+    library = "/" not in repository
+    whole = f"{repository}-{tag}" if library and tag else repository
+    if (card := card_of(whole)) is None:
+        return Named(name)
+    files = bool(tag) or "gguf" in repository.lower()
+    mix = (None if library else tag) or format_in(whole) or usual_mix(whole)
+    read = from_gguf(whole, (), mix) if files else from_checkpoint(whole, ())
+    shape = "" if is_card(whole, card) else ", a model of its shape"
+    told = f"'{name}' is read as {read.model}{shape}"
+    return Named(read.model, (told, *read.wrong))
 
 
-def _last(name: str) -> str:
-    """The last part of a path or repository, without what files and repositories add to it."""
-    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
-    return _PART.sub("", last.removesuffix(GGUF)).removesuffix("-gguf")
-
-
-def format_in(name: str) -> str | None:
-    """The format that a file's or a repository's name ends with, in lower case."""
-    found = _FORMAT.search(_last(name))
-    return found["format"] if found else None
+def _in_words(chosen: str) -> str:
+    """A format in moesim's words."""
+    return _WORDS.get(chosen.strip().lower().replace("-", "_"), chosen)
 
 
 def from_gguf(name: str, folders: Sequence[Path], mix: str | None = None) -> Named:
@@ -160,10 +162,10 @@ def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None
     if (card := card_of(name)) is None:
         return _unknown(name)
     asked, text = (quantization or "").lower(), format_in(name) or ""
-    found = _CHECKPOINTS.get(text, text)
+    found = _in_words(_CHECKPOINTS.get(text.replace("-", "_"), text))
     if asked and asked not in _BY_NAME:
-        found = _QUANTIZATIONS.get(asked, asked)
-    if found in ("", "bf16", "fp16", experts_format(card)):
+        found = _in_words(asked)
+    if found in ("", experts_format(card)):
         return Named(card, _assumed(name, card))
     if found not in FORMATS:
         wrong = f"'{asked or text}' is no format that moesim knows: read as {card} has it"
@@ -181,7 +183,7 @@ def opened(name: str, folders: Sequence[Path]) -> ModelSpec | None:
 
 def experts_format(card: str) -> str:
     """The format of a card's own experts."""
-    first = load_model(card).moe_layers[:1]
+    first = loader.load_model(card).moe_layers[:1]
     return next((layer.moe.expert.dtype for layer in first if layer.moe), "")
 
 
@@ -212,8 +214,7 @@ def _unknown(name: str) -> Named:
 
 def _assumed(name: str, card: str) -> tuple[str, ...]:
     """What is assumed where the name is of a variant of the card."""
-    own = {card, _plain(repositories().get(card, card))}
-    return () if own.intersection(_both(name)) else (f"'{name}' is taken for the shape of {card}",)
+    return () if is_card(name, card) else (f"'{name}' is taken for the shape of {card}",)
 
 
 def _in_format(card: str, chosen: str | None) -> str:

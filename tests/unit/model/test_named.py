@@ -1,0 +1,147 @@
+"""Models by the names that files and repositories have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+from moesim.model import load_model, model_names
+from moesim.model.loader import CARDS
+from moesim.model.named import Named, from_checkpoint, from_gguf, named
+from moesim.model.repositories import card_of, repositories
+
+
+@pytest.mark.parametrize("card", model_names())
+def test_a_card_is_known_by_its_own_name_in_any_format(card: str) -> None:
+    names = [card, card.upper(), f"/models/{card}-Q4_K_M-00001-of-00003.gguf", f"org/{card}-GGUF"]
+    assert {card_of(name) for name in names} == {card}
+
+
+@pytest.mark.parametrize(("card", "repository"), repositories().items())
+def test_a_card_is_known_by_its_repository(card: str, repository: str) -> None:
+    last = repository.rpartition("/")[2]
+    names = [repository, f"unsloth/{last}-GGUF", f"{last}-UD-Q4_K_XL.gguf", f"{repository}-FP8"]
+    assert {card_of(name) for name in names} == {card}
+    assert load_model(from_checkpoint(repository, ()).model).name == card
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "told"),
+    [
+        ("Qwen3-30B-A3B-Thinking-2507-IQ4_XS.gguf", "qwen3-30b-a3b-2507@iq4_xs", "the shape of"),
+        ("openai_gpt-oss-20b-MXFP4.gguf", "gpt-oss-20b@mxfp4_moe", ""),
+        ("gpt-oss-20b-BF16.gguf", "gpt-oss-20b", ""),
+        ("Mixtral-8x7B-Instruct-v0.1.Q5_K_M.gguf", "mixtral-8x7b@q5_k_m", "the shape of"),
+        ("DeepSeek-V3.2-Exp-Q2_K.gguf", "deepseek-v3.2@q2_k", "the shape of"),
+        ("Kimi-K2-Thinking-UD-Q2_K_XL-00001-of-00008.gguf", "kimi-k2.5@q2_k", "own mix"),
+        ("Qwen3-30B-A3B.gguf", "qwen3-30b-a3b", "names no format"),
+        ("Qwen3-30B-A3B-IQ9_XX.gguf", "qwen3-30b-a3b", "no mix that moesim knows"),
+        ("DeepSeek-V2.5-Q4_K_M.gguf", "DeepSeek-V2.5-Q4_K_M.gguf", "of no card"),
+    ],
+)
+def test_a_files_name_says_model_and_format(name: str, model: str, told: str) -> None:
+    found = from_gguf(name, ())
+    assert found.model == model
+    assert told in " ".join((*found.assumed, *found.wrong))
+    assert bool(told) == bool(found.assumed + found.wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization", "model"),
+    [
+        ("Qwen/Qwen3-30B-A3B-FP8", None, "qwen3-30b-a3b@fp8_block"),
+        ("Qwen/Qwen3-30B-A3B", "fp8", "qwen3-30b-a3b@fp8"),
+        ("Qwen/Qwen3-30B-A3B-GPTQ-Int4", "gptq_marlin", "qwen3-30b-a3b@int4"),
+        ("nvidia/Qwen3-30B-A3B-NVFP4", "modelopt_fp4", "qwen3-30b-a3b@nvfp4"),
+        ("nvidia/Qwen3-30B-A3B-NVFP4", "compressed-tensors", "qwen3-30b-a3b@nvfp4"),
+        ("deepseek-ai/DeepSeek-V3", "fp8", "deepseek-v3"),
+        ("openai/gpt-oss-120b", "mxfp4", "gpt-oss-120b"),
+        ("Qwen/Qwen3-30B-A3B", "bitsandbytes", "qwen3-30b-a3b"),
+    ],
+)
+def test_a_checkpoints_name_or_its_quantisation_says_the_format(
+    name: str, quantization: str | None, model: str
+) -> None:
+    found = from_checkpoint(name, (), quantization)
+    assert found.model == model
+    assert bool(found.wrong) == (quantization == "bitsandbytes")
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("openai/gpt-oss-120b", "gpt-oss-120b"),
+        ("https://huggingface.co/openai/gpt-oss-120b", "gpt-oss-120b"),
+        ("Qwen/Qwen3-30B-A3B-FP8", "qwen3-30b-a3b@fp8_block"),
+        ("RedHatAI/Qwen3-30B-A3B-quantized.w4a16", "qwen3-30b-a3b@int4"),
+        ("mlx-community/Qwen3-30B-A3B-4bit", "qwen3-30b-a3b@int4_g64"),
+        ("nvidia/DeepSeek-R1-0528-FP4", "deepseek-r1@nvfp4"),
+        ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20b@bf16"),
+        ("hf.co/unsloth/Qwen3-30B-A3B-GGUF:IQ4_XS", "qwen3-30b-a3b@iq4_xs"),
+        ("unsloth/Qwen3-30B-A3B-GGUF", "qwen3-30b-a3b@q4_k_m"),
+        ("ggml-org/gpt-oss-120b-GGUF", "gpt-oss-120b@mxfp4_moe"),
+        ("gpt-oss:20b", "gpt-oss-20b@mxfp4_moe"),
+        ("qwen3:30b", "qwen3-30b-a3b@q4_k_m"),
+        ("qwen3:30b-a3b-instruct-2507-q8_0", "qwen3-30b-a3b-2507@q8_0"),
+        ("qwen3-30b", "qwen3-30b-a3b"),
+        ("moonshotai/Kimi-K2-Thinking", "kimi-k2.5"),
+        ("Qwen/Qwen3-30B-A3B@q4_k_m", "qwen3-30b-a3b@q4_k_m"),
+        ("Qwen/Qwen3-30B-A3B-FP8@kv_cache=fp8", "qwen3-30b-a3b@fp8_block,kv_cache=fp8"),
+    ],
+)
+def test_what_others_call_a_model_is_its_card_and_the_model_says_so(name: str, model: str) -> None:
+    found = named(name)
+    assert found.model == model
+    assert load_model(name).notes == (*load_model(model).notes, *found.assumed)
+    assert found.assumed[0].startswith(f"'{name.partition('@')[0]}' is read as ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deepseek-r1:8b",
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B",
+        "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
+        "Qwen3-30B-A3B-Q4_K_M.gguf",
+        "models/qwen3-30b-a3b/config.json",
+        "qwen3",
+        "",
+    ],
+)
+def test_other_models_and_files_that_are_not_here_are_no_card(name: str) -> None:
+    assert named(name) == Named(name)
+    with pytest.raises(InputError):
+        load_model(name)
+
+
+def test_a_folder_of_that_name_is_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "Qwen" / "Qwen3-30B-A3B-FP8"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text((CARDS / "olmoe-1b-7b.json").read_text("utf-8"), "utf-8")
+    name = "Qwen/Qwen3-30B-A3B-FP8"
+    assert named(name, (tmp_path,)) == Named(name)
+    assert load_model(name, (tmp_path,)).parameters == load_model("olmoe-1b-7b").parameters
+
+
+@pytest.mark.parametrize(
+    ("word", "format_name"), [("awq", "int4"), ("GPTQ-Int4", "int4"), ("fp4", "nvfp4")]
+)
+def test_formats_have_the_names_of_checkpoints_too(word: str, format_name: str) -> None:
+    assert named(f"qwen3-30b-a3b@{word}").model == f"qwen3-30b-a3b@{format_name}"
+
+
+def test_a_run_says_what_its_model_was_read_as() -> None:
+    run = moesim.run(
+        {
+            "model": "unsloth/gpt-oss-20b-GGUF",
+            "hardware": "rtx-4090",
+            "trace": "gpt-oss-20b",
+            "workload": {"requests": 1, "phase": "decode"},
+        }
+    )
+    assert (
+        "'unsloth/gpt-oss-20b-GGUF' is read as gpt-oss-20b@mxfp4_moe" in run.summary["model_notes"]
+    )
