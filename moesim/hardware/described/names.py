@@ -92,7 +92,19 @@ def _meant(name: str, known: Collection[str]) -> list[str]:
     asked = _read(name)
     if not asked.words and not asked.states:
         return []
-    return sorted(one for one in known if asked.words in _words_of(one) and _agree(asked, one))
+    found = [one for one in known if asked.words in _words_of(one) and _agree(asked, one)]
+    return sorted(found if "form" in asked.states else _without_slots(found))
+
+
+def _without_slots(found: Collection[str]) -> Iterator[str]:
+    """Those of ``found`` that are no PCIe card of a module that is among them, with as much memory:
+    of such a card drivers and people say it.
+    """
+    states = {one: _states_of(one) for one in found}
+    modules = {own.get("memory") for own in states.values() if own.get("form") == "sxm"}
+    for one, own in states.items():
+        if own.get("form") != "pcie" or own.get("memory") not in modules:
+            yield one
 
 
 def _agree(asked: Meant, one: str) -> bool:

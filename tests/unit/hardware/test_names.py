@@ -16,11 +16,20 @@ SMI = {
     "b200-sxm": "NVIDIA B200", "b300-sxm": "NVIDIA B300 SXM6 AC", "gb10": "NVIDIA GB10",
     "gb200": "NVIDIA GB200", "gb300": "NVIDIA GB300", "h100-sxm": "NVIDIA H100 80GB HBM3",
     "h20": "NVIDIA H20", "h200-sxm": "NVIDIA H200", "l4": "NVIDIA L4", "l40s": "NVIDIA L40S",
-    "jetson-agx-orin-32gb": "NVIDIA Jetson AGX Orin",  # of the system; the driver says Orin (nvgpu)
+    "jetson-agx-orin-32gb": "NVIDIA Jetson AGX Orin 32GB",  # driver: Orin (nvgpu)
     "m2-ultra-192gb": "Apple M2 Ultra", "m3-ultra-512gb": "Apple M3 Ultra",
     "m4-max-128gb": "Apple M4 Max", "mi300x": "AMD Instinct MI300X OAM",
     "mi355x": "AMD Instinct MI355X", "quadro-rtx-6000": "Quadro RTX 6000",
-    "phone-12gb": "phone-12gb",
+    "phone-12gb": "phone-12gb", "a10": "NVIDIA A10", "a10g": "NVIDIA A10G", "a40": "NVIDIA A40",
+    "arc-b580": "Intel(R) Arc(TM) B580 Graphics", "gh200": "NVIDIA GH200",
+    "h100-nvl": "NVIDIA H100 NVL", "h100-pcie": "NVIDIA H100 PCIe", "h800-sxm": "NVIDIA H800",
+    "jetson-agx-orin-64gb": "NVIDIA Jetson AGX Orin 64GB", "l40": "NVIDIA L40",
+    "m1-max-64gb": "Apple M1 Max", "m1-ultra-128gb": "Apple M1 Ultra",
+    "m2-max-96gb": "Apple M2 Max", "m3-max-128gb": "Apple M3 Max", "m4-pro-64gb": "Apple M4 Pro",
+    "mi325x": "AMD Instinct MI325X", "mi50-32gb": "AMD Instinct MI50",
+    "rtx-5000-ada": "NVIDIA RTX 5000 Ada Generation",
+    "rtx-6000-ada": "NVIDIA RTX 6000 Ada Generation", "rx-7900-xt": "AMD Radeon RX 7900 XT",
+    "rx-9070-xt": "AMD Radeon RX 9070 XT",
     "radeon-ai-pro-r9700": "AMD Radeon AI PRO R9700", "rtx-a5000": "NVIDIA RTX A5000",
     "rtx-a6000": "NVIDIA RTX A6000", "rx-6900-xt": "AMD Radeon RX 6900 XT",
     "rtx-pro-6000": "NVIDIA RTX PRO 6000 Blackwell Workstation Edition",
@@ -29,7 +38,9 @@ SMI = {
     "v100-sxm2-32gb": "Tesla V100-SXM2-32GB", "rtx-4090d": "NVIDIA GeForce RTX 4090 D",
     "rtx-3060-12gb": "NVIDIA GeForce RTX 3060", "rtx-4060-8gb": "NVIDIA GeForce RTX 4060",
 }  # fmt: skip
-"""What the driver calls each (nvidia-smi, rocm-smi, the system), as far as it is remembered."""
+"""What the driver calls each (nvidia-smi, rocm-smi, the system), as far as it is remembered; of a
+GH200 with the gigabytes of its host behind.
+"""
 TWICE = ("rtx-4060-ti", "rtx-5060-ti")
 """Cards of two sizes and one name."""
 
@@ -59,15 +70,14 @@ def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
 @pytest.mark.parametrize(
     ("written", "near"),
     [
-        ("NVIDIA H100 PCIe", "h100-sxm"),
-        ("NVIDIA H100 NVL", "h100-sxm"),
+        ("NVIDIA H100 MIG", "h100"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "rtx-4090"),
         ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "rtx-pro-6000"),
         ("NVIDIA RTX 4000 Ada Generation", ""),
-        ("RTX 3080 12GB", "rtx-3080"),
+        ("RTX 3080 16GB", "rtx-3080"),
         ("Tesla V100-SXM2-16GB", "v100-sxm2-32gb"),
-        ("Apple M3 Max", "m4-max-128gb"),
-        ("A100", "a100-pcie-40gb"),
+        ("Apple M5 Max", "max"),
+        ("A100", "a100-sxm-40gb"),
         ("", ""),
     ],
 )
@@ -109,3 +119,10 @@ def test_every_door_reads_them() -> None:
         load_hardware("NVIDIA GeForce RTX 3090")
     question = Question("gpt-oss-20b", gpu="Apple M4 Max", context=4096)
     assert assembled(question).data["hardware"] == "Apple M4 Max"
+
+
+def test_a_card_without_its_form_is_the_module() -> None:
+    written = ("H100", "NVIDIA H100 80GB HBM3", "H100 PCIe", "A100 80GB", "NVIDIA A100 80GB PCIe")
+    assert [machine_named(one) for one in written] == [
+        "h100-sxm", "h100-sxm", "h100-pcie", "a100-sxm-80gb", "a100-pcie-80gb",
+    ]  # fmt: skip
