@@ -39,8 +39,8 @@ def advise(
         str,
         typer.Argument(
             metavar="MODEL|FILE",
-            help="A model (a card, NAME@FORMAT, a GGUF file, a config.json), or an experiment's "
-            "YAML file.",
+            help="A model (a card, NAME@FORMAT, a repository, a GGUF file, a config.json), or an "
+            "experiment's YAML file.",
         ),
     ],
     *,

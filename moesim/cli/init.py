@@ -20,7 +20,11 @@ from moesim.cli.app import AsJson, app, examples, print_json
 def init(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="A card, NAME@FORMAT, a GGUF file, a config.json."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A card, NAME@FORMAT, a repository (Qwen/Qwen3-30B-A3B-FP8), a tag of Ollama's "
+            "(gpt-oss:20b), a GGUF file, a config.json.",
+        ),
     ] = None,
     *,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="The GPU.")] = None,

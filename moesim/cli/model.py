@@ -23,8 +23,9 @@ def show(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A card ('moesim list models'), a config.json (with a quantisation file beside "
-            "it), a GGUF file (any part of a split one), or the folder that holds one of them.",
+            help="A card ('moesim list models') or its repository, a config.json (with a "
+            "quantisation file beside it), a GGUF file (any part of a split one), or the folder "
+            "that holds one of them.",
         ),
     ],
     *,
