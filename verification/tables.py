@@ -28,7 +28,6 @@ from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
-from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -171,19 +170,9 @@ def rows_today(table: Table) -> list[str]:
 
 
 def differences(table: Table) -> list[str]:
-    """The lines of ``table`` that are not those of today, and by how much at most."""
-    found = []
-    for old, new in zip(table.rows, rows_today(table), strict=True):
-        if cells(old) != cells(new):
-            found.append(f"{old.strip()} now {new.strip()} ({behind(old, new):.1%})")
-    return found
-
-
-def behind(old: str, new: str) -> float:
-    """The most by which a number of a line is off, of what it is today."""
-    pairs = zip_longest(NUMBER.findall(old), NUMBER.findall(new), fillvalue="0")
-    both = [(float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs]
-    return max((abs(a / b - 1) if b else float(a != b) for a, b in both), default=0.0)
+    """The lines of ``table`` that are not those of today."""
+    both = zip(table.rows, rows_today(table), strict=True)
+    return [f"{old.strip()} now {new.strip()}" for old, new in both if old != new]
 
 
 def write(page: Path) -> list[str]:
