@@ -93,8 +93,6 @@ def _not_allowed(value: Any, expected: str) -> str:
 
 
 def _not_keys(value: Any, shape: Shape) -> str:
-    if isinstance(value, str) and value in shape.kinds:
-        return f"{shown(value)} stands where keys are expected; write {{kind: {value}}}"
     what = f"{wrong_type(value)}; keys with values are expected"
     if (example := _with_keys(value, shape)) is not None:
         return f"{what}, as in {example}"

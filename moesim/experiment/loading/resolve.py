@@ -14,6 +14,7 @@ from moesim.config.file_kinds import EXPERIMENT, check_kind
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up, lookup_folders
 from moesim.config.plain import plain_data
+from moesim.config.words import spelled_out
 from moesim.config.yaml import compose_file
 from moesim.experiment.loading.assess import assess
 from moesim.experiment.loading.names import read_once
@@ -65,6 +66,7 @@ def load_experiment(
     """
     check_list("overrides", overrides)
     document, folders = _opened(source)
+    document = spelled_out(document, Experiment)
     document, problems = _overridden(document, overrides)
     experiment, findings = assess(document, folders)
     axes, axis_problems = read_axes(document)

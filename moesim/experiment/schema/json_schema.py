@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
@@ -32,7 +33,26 @@ def json_schema() -> dict[str, Any]:
     schema = Experiment.model_json_schema(schema_generator=_WithTextDefaults)
     for component in schema["$defs"].values():
         _describe_kind(component)
+    for part in _choices(schema):
+        part["oneOf"].append(_words_of(part, schema["$defs"]))
     return {"$schema": DRAFT, "title": "moesim experiment", **without_titles(schema)}
+
+
+def _choices(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every part of ``schema`` that is one of several components."""
+    if isinstance(schema, dict) and {"oneOf", "discriminator"} <= schema.keys():
+        yield schema
+    for entry in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(entry, dict | list):
+            yield from _choices(entry)
+
+
+def _words_of(choice: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The components that need no more than their kind, by that word alone."""
+    references: dict[str, str] = choice["discriminator"]["mapping"]
+    names = {kind: reference.rpartition("/")[2] for kind, reference in references.items()}
+    words = (kind for kind, name in names.items() if definitions[name]["required"] == ["kind"])
+    return {"enum": sorted(words)}
 
 
 def _describe_kind(component: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.shape import Shape, WrittenAs, shape_at
+from moesim.config.words import component
 from moesim.experiment.schema.experiment import Experiment
 
 
@@ -13,9 +14,11 @@ def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Doc
     """``document`` with ``value`` at ``path``.
 
     A mapping that is made on the way to a component's parameter gets the default kind; a new
-    ``kind`` drops the parameters of the old kind that the new one does not have.
+    ``kind`` drops the parameters of the old kind that the new one does not have; a word where a
+    component stands is its kind, without any.
     """
     document = _with_default_kinds(_with_base(document, path), path, mark)
+    value = component(shape_at(Experiment, path), value)
     if path[-1] == "kind":
         document = _without_old_parameters(document, path[:-1], value)
     return document.with_value(path, value, mark)
@@ -51,11 +54,11 @@ def _default_kind(shape: Shape) -> Any:
 
 def _without_old_parameters(document: Document, path: Steps, kind: Any) -> Document:
     shape = shape_at(Experiment, path)
-    component = shape.kinds.get(kind) if shape and isinstance(kind, str) else None
+    chosen = shape.kinds.get(kind) if shape and isinstance(kind, str) else None
     parameters = document.get(path)
-    if component is None or not isinstance(parameters, dict):
+    if chosen is None or not isinstance(parameters, dict):
         return document
-    known = Shape(component).fields
+    known = Shape(chosen).fields
     for key in [key for key in parameters if key not in known]:
         document = document.without((*path, key))
     return document

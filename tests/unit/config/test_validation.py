@@ -74,7 +74,7 @@ def test_a_valid_document():
         ("street: x\ndoors: {a: 1}", "2:8", "doors", "a list is expected, as in [a, b]"),
         ("street: x\ncolours: [red, bleu]", "2:16", "colours.1", "did you mean 'blue'?"),
         ("street: x\nrooms: {a: b}", "2:12", "rooms.a", "a whole number is expected"),
-        ("street: x\npet: cat", "2:6", "pet", "write {kind: cat}"),
+        ("street: x\npet: cow", "2:6", "pet.kind", "'cow' is not known; allowed: cat"),
         ("street: x\npet: [cat]", "2:6", "pet", "is a list; keys with values are expected"),
         ("street: x\npet: {}", "2:6", "pet.kind", "is missing; allowed: cat, dog"),
         ("street: x\npet: {kind: }", "2:7", "pet.kind", "is missing; allowed: cat, dog"),

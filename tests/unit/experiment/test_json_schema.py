@@ -28,7 +28,8 @@ def everywhere(value):
 
 def kinds(schema, section, key):
     choices = schema["$defs"][section]["properties"][key] if section else schema["properties"][key]
-    names = [choice["$ref"].removeprefix("#/$defs/") for choice in choices["oneOf"]]
+    *named, _words = choices["oneOf"]
+    names = [choice["$ref"].removeprefix("#/$defs/") for choice in named]
     return {schema["$defs"][name]["properties"]["kind"]["const"] for name in names}
 
 
@@ -37,6 +38,13 @@ def test_it_lists_every_registered_component(schema):
     assert kinds(schema, None, "gating") == set(gatings.components)
     assert kinds(schema, None, "placement") == set(planners.components)
     assert kinds(schema, "Workload", "batching") == set(batchings.components)
+
+
+def test_a_kind_alone_stands_for_a_component_that_needs_no_more(schema):
+    assert {"dynamic", "static"} <= set(schema["properties"]["gating"]["oneOf"][-1]["enum"])
+    words = schema["$defs"]["Workload"]["properties"]["arrivals"]["oneOf"][-1]["enum"]
+    assert "at_once" in words
+    assert "poisson" not in words  # it needs a rate
 
 
 def test_every_key_is_described(schema):
