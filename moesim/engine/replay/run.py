@@ -20,7 +20,7 @@ from moesim.engine.replay.flat import played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.padded_program import program_of
 from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
-from moesim.engine.replay.quick.foretold import ForetoldRows, is_foretold
+from moesim.engine.replay.quick.foretold import rows_ahead_of
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
@@ -103,7 +103,8 @@ def _program_of(case: Case, log: DecisionLog | None) -> Callable[..., QuickProgr
     nothing does.
     """
     if case.prefetches:
-        return partial(QuickProgram, make=ForetoldRows) if is_foretold(case) else None
+        ahead = rows_ahead_of(case)
+        return None if ahead is None else partial(QuickProgram, make=ahead)
     if is_varied(case):
         return VariedRowsProgram if has_varied_rows(case) else VariedProgram
     make = maker_of(case, log)
@@ -138,7 +139,10 @@ def _play(
         quick = program_at_once(case, keep, log=log)
         for first, one in quick.chunks():
             clock.play(one, first)
-        return _OfRun(quick.total(), quick.provenance.totals(), quick.fates)
+        counts = quick.total()
+        if case.prefetches:
+            clock.copies = int(counts.copies.sum())
+        return _OfRun(counts, quick.provenance.totals(), quick.fates)
     if case.prefetches:
         counts, program = _play_prefetching(case, clock, keep)
         return _OfRun(counts, program.provenance_totals(), program.fates)

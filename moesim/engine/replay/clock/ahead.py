@@ -37,24 +37,20 @@ FORETOLD = record(Foretold, MISSES, FLAT, FLAT, MISSES, MISSES, MISSES)
 
 @inlined(WORK(FORETOLD, types.int64, types.int64))
 def _foretold_work(works: Any, p: int, moe: int) -> Any:
-    """What a layer has to do; the host issues its own copies, and those of the next layer."""
-    behind = moe + 1 == len(works.asked)
-    issues = np.int64(works.misses[p + behind, 0 if behind else moe + 1])
-    if works.asked[moe] < 0:
-        issues += np.int64(works.misses[p, moe])
-    return issues, 1, works.kernel_ns[moe], 0, 0
+    """What a layer has to do."""
+    return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe], 0, 0
 
 
 @inlined(BROUGHT(FIXED, FORETOLD, GPUS, TABLE, *[types.int64] * 7))
 def _ahead(
-    fixed: Any, works: Any, _gpus: Any, _charged: Any, p: int, moe: int, _issues: int, known: int,
+    fixed: Any, works: Any, _gpus: Any, _charged: Any, p: int, moe: int, misses: int, known: int,
     copied: int, time: int, cursor: int,
 ) -> Any:  # fmt: skip
     """The prefetches of a layer that could begin before it is ``known`` have; the others become its
-    own copies. Those of the next layer are asked for.
+    own copies. Those of the next layer are asked for, and issued by the host behind its own copies.
     """
-    misses, each, asked = np.int64(works.misses[p, moe]), fixed.copy_ns[moe], works.asked[moe]
-    begun, there, behind = 0, -1, moe + 1 == len(works.asked)
+    each, asked, behind = fixed.copy_ns[moe], works.asked[moe], moe + 1 == len(works.asked)
+    begun, there = 0, -1
     while asked >= 0 and begun < misses:
         start = max(copied, asked + (begun + 1) * fixed.copy)
         if start >= known:
@@ -71,7 +67,8 @@ def _ahead(
     works.taken[p, moe], works.demanded[p, moe] = late - demanded, demanded
     works.late[p, moe] = works.taken[p, moe] + (there > known)
     works.asked[0 if behind else moe + 1] = known + demanded * fixed.copy
-    return time, cursor, copied, arrived
+    issues = demanded + np.int64(works.misses[p + behind, 0 if behind else moe + 1])
+    return time, cursor, copied, arrived, issues
 
 
 play_foretold = compiled_clock(types.void(FIXED, PASSES, FORETOLD, GPUS, FILLED))(

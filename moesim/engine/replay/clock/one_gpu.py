@@ -62,7 +62,7 @@ class OneLaunch(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """``works`` that a ``clock`` plays, with all their ``copies``."""
+    """``works`` that a ``clock`` plays, with all their ``copies``, where it does not count them."""
 
     clock: Any
     works: Any
@@ -73,9 +73,9 @@ _INT = types.int64
 MISSES = types.uint16[:, ::1]
 ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 4)
 _TUPLE: Any = types.UniTuple
-BROUGHT = _TUPLE(_INT, 4)
+BROUGHT = _TUPLE(_INT, 5)
 """The time and cursor of a GPU, when its copy engine is free, and when a launch's copies are there,
--1 without one.
+-1 without one; and how many copies the host issues.
 """
 WORK = _TUPLE(_INT, 5)
 """Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""
@@ -110,10 +110,10 @@ def _from_host(
 ) -> Any:  # fmt: skip
     """Copies wait for one another alone."""
     if copies == 0:
-        return time, cursor, copied, -1
+        return time, cursor, copied, -1, copies
     each_ns = fixed.copy_ns[moe]
     copied = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
-    return time, cursor, copied, copied
+    return time, cursor, copied, copied, copies
 
 
 @inlined(_BRING)
@@ -131,7 +131,7 @@ def _from_storage(
         each_ns = fixed.copy_ns[moe]
         there = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
         copied = there if copies > 0 else copied
-        return time, cursor, copied, there if copies > 0 else -1
+        return time, cursor, copied, there if copies > 0 else -1, copies
     there = alike_read_end(fixed, moe, begun, number - 1)
     time, cursor = max(time, there), charge(charged, ONE, STORAGE, cursor, there)
     for copy in range(copies):
@@ -141,7 +141,7 @@ def _from_storage(
             start = max(start, alike_read_end(fixed, moe, begun, read) - fixed.read_lead[moe])
             read += 1
         arrived = copied = start + fixed.copy_ns[moe]
-    return time, cursor, copied, arrived
+    return time, cursor, copied, arrived, copies
 
 
 def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
@@ -166,7 +166,7 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
                     fixed, passes, charged, p, m, ONE, ready, free, host, known, free
                 )
                 copies, launches, kernel_ns, read_ns, hosted_ns = work_of(works, p, moe)
-                time, cursor, copied, arrived = bring(
+                time, cursor, copied, arrived, issues = bring(
                     fixed, works, gpus, charged, p, moe, copies, known, copied, max(ready, free),
                     cursor,
                 )  # fmt: skip
@@ -177,7 +177,7 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
                 if hosted_ns > 0:
                     time = max(time, ready + hosted_ns)
                     charge(charged, ONE, CPU, cursor, time)
-                host = host_behind(fixed, m, moe, host, known, copied, copies, launches)
+                host = host_behind(fixed, m, moe, host, known, copied, issues, launches)
                 time = unpermuted(passes, p, m, ONE, time)
                 end_record(filled, charged, p, moe, ONE, time)
             time = host = filled.ends[p, ONE] = head(fixed, passes, charged, p, ONE, time, host)

@@ -84,7 +84,7 @@ def _bring_with(of_copies: tuple[int, ...]) -> Any:
 
     @inlined(BROUGHT(FIXED, VARIED, GPUS, TABLE, *[types.int64] * 7))
     def bring(
-        fixed: Any, works: Any, _gpus: Any, charged: Any, p: int, moe: int, _copies: int,
+        fixed: Any, works: Any, _gpus: Any, charged: Any, p: int, moe: int, issues: int,
         known: int, copied: int, time: int, cursor: int,
     ) -> Any:  # fmt: skip
         """Where copies do not run beside kernels, those of a launch wait for the one before it. All
@@ -114,7 +114,7 @@ def _bring_with(of_copies: tuple[int, ...]) -> Any:
             before = time if number > 0 and not fixed.overlaps else before
         charged[ONE, WEIGHTS] += waited
         charged[ONE, EXPERTS] += cursor - charged_to - waited
-        return time, cursor, copied, -1
+        return time, cursor, copied, -1, issues
 
     return _named(bring, of_copies)
 

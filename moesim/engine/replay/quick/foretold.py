@@ -18,7 +18,7 @@ from moesim.engine.replay.quick.activations import ACCESS_HITS, COUNTED_HERE, HI
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import OneRow
 from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
+from moesim.engine.replay.quick.predicted import PredictedRows, is_predicted
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.sweeps import Swept
 from moesim.memory.prefetch.oracle import Oracle
@@ -26,29 +26,18 @@ from moesim.memory.prefetch.oracle import Oracle
 AHEAD = ("late", "prefetched", "prefetches_used", "prefetches_promoted")
 
 
-def is_foretold(case: Case) -> bool:
-    """Whether ``ForetoldRows`` takes ``case``."""
-    oracle = case.prefetch
-    return (
-        case.prefetches
-        and isinstance(oracle, Oracle)
-        and bool(np.all(np.array([*np.ravel(oracle.recall), *np.ravel(oracle.precision)]) == 1))
-        and (oracle.layers, oracle.when, oracle.budget) == (1, "layer", None)
-        and case.prediction_ns == 0
-        and case.software.overlap
-        and not case.software.blocking
-        and case.variants is None
-        and case.offloaded
-        and case.policy.scope == "layer"
-        and len(case.model.moe_layers) > 1
-        and loads_from_host(case)
-        and decides_alone(case)
-        and has_one_row(case)
-    )
+def rows_ahead_of(case: Case) -> type[OneRow] | None:
+    """What makes the runs of ``case``, which prefetches, where they are decided at once."""
+    if not is_predicted(case):
+        return None
+    right, oracle = False, case.prefetch
+    if isinstance(oracle, Oracle):
+        right = bool(np.all(np.array([*np.ravel(oracle.recall), *np.ravel(oracle.precision)]) == 1))
+    return ForetoldRows if right else PredictedRows
 
 
 class ForetoldRows(OneRow):
-    """Makes the runs of a case that ``is_foretold``."""
+    """Makes the runs of a case that ``is_predicted``, by an oracle that is always right."""
 
     clock: ClassVar[Any] = staticmethod(play_foretold)
 

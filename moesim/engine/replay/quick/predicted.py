@@ -1,0 +1,147 @@
+"""Passes of a row each on one GPU under LRU whose experts are prefetched one layer ahead by
+predictions that may be wrong. What is predicted does not depend on the clock; who has a slot does,
+and is decided by it, layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.replay.clock.one_gpu import Launched
+from moesim.engine.replay.clock.predicted import AHEAD, TOLD, Told, play_predicted
+from moesim.engine.replay.prefetch.tables import predicted_of
+from moesim.engine.replay.quick.activations import COUNTED_HERE, HITS
+from moesim.engine.replay.quick.made import Made
+from moesim.engine.replay.quick.one_row import OneRow, room_of, stacks_of
+from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
+from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.spans import IDS
+from moesim.engine.views import Views
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.curves.recency import LANES
+from moesim.memory.prefetch.base import Key
+from moesim.runtime.by_address import placed
+from moesim.runtime.compiled import code_of, njit, types
+
+NONE, NOBODY = np.zeros(0, np.int64), np.zeros(0, np.int16)
+NO_OFFSETS, NO_COUNTS = np.zeros((0, 0), np.int32), np.zeros((0, 0, 0), np.int64)
+ACTIVATIONS = 1 << 19
+"""Activations of which is predicted at a time."""
+
+
+@njit(types.void(IDS, types.int64[::1], types.uint16[:, ::1], types.int64[:, :, ::1]), cache=True)
+def _sort(ids: Any, rows: Any, home: Any, ascending: Any) -> None:
+    """Fill in where the experts are that ``rows`` of ``ids`` choose, ``ascending`` int64[MoE
+    layers, rows, k].
+    """
+    for step in range(len(rows)):
+        for layer in range(len(ascending)):
+            line = ascending[layer, step]
+            for i in range(len(line)):
+                expert, at = np.int64(home[layer, ids[rows[step], layer, i]]), i
+                while at > 0 and line[at - 1] > expert:
+                    line[at] = line[at - 1]
+                    at -= 1
+                line[at] = expert
+
+
+def is_predicted(case: Case) -> bool:
+    """Whether ``PredictedRows`` takes ``case``, or what knows that predictions are right."""
+    prefetcher = case.prefetch
+    return (
+        case.prefetches
+        and (prefetcher.layers, prefetcher.when, prefetcher.budget) == (1, "layer", None)
+        and case.software.overlap
+        and not case.software.blocking
+        and case.variants is None
+        and case.offloaded
+        and case.policy.scope == "layer"
+        and len(case.model.moe_layers) > 1
+        and loads_from_host(case)
+        and decides_alone(case)
+        and has_one_row(case)
+    )
+
+
+class PredictedRows(OneRow):
+    """Makes the runs of a case that ``is_predicted``, by any predictions."""
+
+    clock: ClassVar[Any] = staticmethod(play_predicted)
+
+    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
+        super().__init__(shared, launches, provenance)
+        (form,) = shared.case.forms
+        self.counted = (*COUNTED_HERE, form.counted, *AHEAD)
+        self._views = Views(shared.case, shared.routing, lambda _first, _last: None)
+
+    @classmethod
+    def compile(cls, case: Case) -> None:
+        """Have what it calls of ``case`` compiled."""
+        del case
+        code_of(cls.clock)
+        code_of(_sort)
+
+    def _as_they_are(self) -> Told:
+        """Who is in slots at the start, none of whom has been used: of those the lowest goes first;
+        nothing is queued.
+        """
+        stacks, experts = stacks_of(self.shared), self.shared.finder.width
+        layers, number, _ = stacks.lines.shape
+        there = np.zeros((layers, number), np.int64)
+        slots = stacks.slots[:, 0].astype(np.int64)
+        here = (stacks.lines < experts) | (slots >= experts)[:, None, None]
+        for lane in range(LANES):
+            there |= here[:, :, lane].astype(np.int64) << lane
+        lines = np.full_like(stacks.lines, experts)
+        lines.reshape(layers, -1)[:, :experts] = np.arange(experts)[::-1]
+        values: list[Any] = [
+            self.shared.case.trace.expert_ids, NONE, stacks.home, *[NONE] * 3, NO_OFFSETS, NOBODY,
+            lines, slots, there, np.zeros_like(there), np.zeros(experts, np.int64),
+            np.array([0, 0, -1, 0]), *np.zeros((3, number), np.int64),
+            room_of(self.shared.case)[0], np.zeros(experts, np.int64), NO_COUNTS, self.copies,
+        ]  # fmt: skip
+        return Told(*values)
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """As ``Maker`` says: what is predicted is held."""
+        return self.shared.finder.runs(first, last, ACTIVATIONS)
+
+    def made(self, first: int, last: int) -> Made:
+        """As ``Maker`` says."""
+        finder = self.shared.finder
+        shape = (len(self.counted), last - first, finder.kept, 1)
+        counts = np.zeros(shape, np.int64)
+        counts[: len(COUNTED_HERE)] = self.top_k * (finder.layers // finder.kept)
+        told = self._told(first, last, counts[HITS:].reshape(-1, *shape[1:3]))
+        works = Launched(code_of(self.clock), placed(told, TOLD), 0)
+        return Made(self._executed(counts), counts, works, 1, told=lambda: None)
+
+    def _told(self, first: int, last: int, counts: Ints) -> Told:
+        """What the clock takes of passes first:last."""
+        case, (_, rows, _, _) = self.shared.case, self.shared.finder.tokens(first, last)
+        found = predicted_of(case, self._views.predictions(first, last, self._needed))
+        layers = np.arange(len(self.copies))
+        sources = np.roll(layers, 1) if case.prefetch.by_source else np.zeros_like(layers)
+        place = found.index[sources, layers, 0]
+        place[0] *= case.prefetch.across_passes
+        told: Told = self._held._replace(
+            rows=rows, kernel_ns=self.launches.of_rows(len(rows), self.top_k), place=place,
+            base=found.base, offsets=found.offsets, experts=found.experts, counts=counts,
+        )  # fmt: skip
+        return told
+
+    def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
+        """The active experts of passes first:last."""
+        ids, rows, _, _ = self.shared.finder.tokens(first, last)
+        ascending = np.empty((len(self.copies), len(rows), self.top_k), np.int64)
+        _sort(ids, rows, self._held.home, ascending)
+        offsets = self.top_k * np.arange(len(rows) + 1)
+        return {
+            (layer, 0): ActiveExperts(offsets, own.ravel()) for layer, own in enumerate(ascending)
+        }
