@@ -227,16 +227,6 @@ class Routing:
         mask[*(np.broadcast_to(place, ids.shape)[known] for place in places), ids[known]] = True
         return mask
 
-    def chosen(self, tokens: int, layer: int) -> Ints:
-        """0 or 1, int64[tokens, experts], by logical expert: whether each of the trace's first
-        tokens chooses it in a MoE layer.
-        """
-        ids = self.case.trace.expert_ids[:tokens, layer].astype(np.int64)
-        cells = np.arange(len(ids))[:, None] * self.logical + ids
-        chosen = np.zeros(len(ids) * self.logical, np.int64)
-        chosen[cells[ids < self.logical]] = 1
-        return chosen.reshape(-1, self.logical)
-
 
 @njit(
     types.void(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing, of_all
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Key, View
+from moesim.runtime.compiled import inlined, njit, types
+from moesim.trace.routing import NO_EXPERT
+
+IDS = types.Array(types.uint16, 3, "C", readonly=True)
 
 
 class Views:
@@ -29,10 +34,11 @@ class Views:
         self._counted: dict[tuple[int, int, float], Ints] = {}
 
     def predictions(
-        self, first: int, last: int, needed: Callable[[int, int], dict[Key, ActiveExperts]]
-    ) -> Predictions:
+        self, first: int, last: int, needed: Callable[[int, int], dict[Key, ActiveExperts]],
+        *, apart: bool = False,
+    ) -> Predictions:  # fmt: skip
         """Of passes first:last, and those after them that are predicted in these, if there are;
-        ``needed`` finds the active experts of passes.
+        ``needed`` finds the active experts of passes; ``apart`` as in ``View``.
         """
         routing = self.routing
         end = min(last + self.case.prefetch.every, self.case.schedule.passes)
@@ -48,6 +54,7 @@ class Views:
             followers=self._followers,
             seed=self.case.seed,
             slices=self.case.slices,
+            apart=apart,
         )
         self._remember(view, last - first)
         return Predictions(self.case.prefetch, view, self.fetched(first, end))
@@ -68,12 +75,28 @@ class Views:
 
     def _count_followers(self, source: int, target: int, part: float) -> Ints:
         tokens = ceil(Fraction(str(part)) * self.case.trace.tokens)
-        first, second = (self.routing.chosen(tokens, layer) for layer in (source, target))
-        (token, chosen), (_, following) = np.nonzero(first), np.nonzero(second)
-        ends = np.concatenate(([0], np.cumsum(second.sum(axis=1))))
-        lengths = np.diff(ends)[token]
-        before = np.cumsum(lengths) - lengths
-        places = np.arange(lengths.sum()) + np.repeat(ends[token] - before, lengths)
-        pairs = np.repeat(chosen, lengths) * second.shape[1] + following[places]
-        size = first.shape[1] * second.shape[1]
-        return np.bincount(pairs, minlength=size).reshape(first.shape[1], -1)
+        counts = np.zeros((self.routing.logical, self.routing.logical), np.int64)
+        _count_pairs(self.case.trace.expert_ids[:tokens], source, target, counts)
+        return counts
+
+
+@njit(types.void(IDS, types.int64, types.int64, types.int64[:, ::1]), cache=True)
+def _count_pairs(ids: Any, source: int, target: int, counts: Any) -> None:
+    """Add to ``counts`` how many tokens of ``ids`` choose one expert in the MoE layer ``source``
+    and another in ``target``.
+    """
+    for token in range(len(ids)):
+        first, second = ids[token, source], ids[token, target]
+        for i in range(len(first)):
+            for j in range(len(second) if _is_new(first, i) else 0):
+                if _is_new(second, j):
+                    counts[first[i], second[j]] += 1
+
+
+@inlined
+def _is_new(chosen: Any, i: int) -> bool:
+    """Whether choice ``i`` is an expert, and none of those before it."""
+    new = chosen[i] != NO_EXPERT
+    for j in range(i):
+        new &= chosen[j] != chosen[i]
+    return bool(new)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from moesim.config.params import Params
 from moesim.config.units import Bytes, Duration
 from moesim.memory.activations import ActiveExperts, Ints, steps_of
-from moesim.runtime.compiled import inlined
+from moesim.runtime.compiled import njit, types
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
@@ -35,6 +35,7 @@ class View:
     ``target``.
     ``slices``: neighbouring GPUs that hold parts of the same experts, and predict the same.
     ``distance``: over how many MoE layers is predicted, at most the prefetcher's ``distances``.
+    ``apart``: each pass is one token, whose experts differ, on one GPU that has all experts.
     """
 
     first: int
@@ -49,6 +50,7 @@ class View:
     seed: int = 0
     slices: int = 1
     distance: int = 1
+    apart: bool = False
 
     @property
     def choices(self) -> Ints:
@@ -59,6 +61,18 @@ class View:
     def passes(self) -> int:
         """Number of forward passes."""
         return len(self.active)
+
+    def chosen_in(self, layer: int) -> tuple[ActiveExperts, Ints]:
+        """The logical experts that all GPUs' tokens choose in ``layer``, and aligned with them how
+        often.
+        """
+        if self.apart:
+            active = self.active_experts[layer, 0]
+            experts = self.logical[layer, active.experts]
+            return ActiveExperts(active.offsets, experts), np.ones_like(experts)
+        chosen = self.choices[:, layer]
+        active = ActiveExperts.of(chosen > 0)
+        return active, chosen[steps_of(active.offsets), active.experts]
 
     def of_local(self, values: NDArray[Any], layer: int, gpu: int) -> NDArray[Any]:
         """Values [passes, logical] of ``layer`` for each expert of ``gpu``, [passes, local]."""
@@ -151,34 +165,37 @@ class Prefetcher(Params):
         raise NotImplementedError
 
 
-@inlined
-def take_least(keys: Any, number: int, taken: Any) -> int:
-    """Of the experts with ``keys`` below LAST so many, or all, into ``taken``, the least key first,
-    of equals the lowest id; how many there are. Their ``keys`` become LAST. Done in vectors.
-    """
-    for count in range(min(number, len(keys))):
-        least, place = LAST, LAST
-        for e in range(len(keys)):
-            least = min(least, keys[e])
-        for e in range(len(keys)):
-            place = min(place, e if keys[e] == least else LAST)
-        if least == LAST:
-            return count
-        keys[place], taken[count] = LAST, place
-    return min(number, len(keys))
-
-
 def fault_of_predicted(found: ActiveExperts, passes: int, experts: int) -> str:
     """What is wrong with what was ``found`` for ``passes`` of a GPU of ``experts``; "": nothing."""
     offsets, predicted = found.offsets, found.experts
     for name, column in (("offsets", offsets), ("experts", predicted)):
         if not np.issubdtype(column.dtype, np.integer):
             return f"predicts {name} that are {column.dtype}, not whole numbers"
-    ends = offsets.shape == (passes + 1,) and (offsets[0], offsets[-1]) == (0, len(predicted))
-    if not ends or (np.diff(offsets) < 0).any():
-        return f"gives offsets that do not divide {len(predicted)} experts over {passes} passes"
-    if predicted.min(initial=0) < 0 or predicted.max(initial=0) >= experts:
-        return f"predicts an expert outside 0..{experts - 1}"
-    taken = np.zeros(passes * experts, np.bool_)
-    taken[steps_of(offsets) * experts + predicted] = True
-    return "" if np.count_nonzero(taken) == len(predicted) else "predicts an expert twice in a pass"
+    faults = (
+        "", f"gives offsets that do not divide {len(predicted)} experts over {passes} passes",
+        f"predicts an expert outside 0..{experts - 1}", "predicts an expert twice in a pass",
+    )  # fmt: skip
+    if offsets.shape != (passes + 1,):
+        return faults[1]
+    one, other = (np.ascontiguousarray(column, np.int64) for column in (offsets, predicted))
+    return faults[_fault_in(one, other, np.full(experts, -1))]
+
+
+@njit(types.int64(*[types.int64[::1]] * 3), cache=True)
+def _fault_in(offsets: Any, predicted: Any, taken: Any) -> int:
+    """Which fault there is: 1, the offsets; 2, an expert that is none; 3, one twice in a pass; 0,
+    none. ``taken`` int64[experts] says which pass predicted each last: none did.
+    """
+    divides, twice = offsets[0] == 0 and offsets[-1] == len(predicted), False
+    for step in range(len(offsets) - 1):
+        divides &= offsets[step] <= offsets[step + 1]
+    if not divides:
+        return 1
+    for i in range(len(predicted)):
+        if not 0 <= predicted[i] < len(taken):
+            return 2
+    for step in range(len(offsets) - 1):
+        for i in range(offsets[step], offsets[step + 1]):
+            twice |= taken[predicted[i]] == step
+            taken[predicted[i]] = step
+    return 3 if twice else 0

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moesim.config.units import Percent
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import LAST, Prefetcher, View, take_least
+from moesim.memory.prefetch.base import LAST, Prefetcher, View
 from moesim.runtime.compiled import njit, types
 
 
@@ -30,41 +30,52 @@ class NextLayer(Prefetcher):
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
         followers = np.ascontiguousarray(view.followers(source, target, self.first_part), np.int64)
-        chosen = np.ascontiguousarray(view.choices[:, source], np.int64)
-        offsets, best = np.zeros(view.passes + 1, np.int64), np.empty(chosen.size, np.int64)
-        _take_best(chosen, followers, offsets, best)
+        chosen, times = view.chosen_in(source)
+        offsets, best = np.zeros(view.passes + 1, np.int64), np.empty(len(times), np.int64)
+        _take_best(chosen.offsets, chosen.experts, times, followers, offsets, best)
         found = ActiveExperts(offsets, best[: offsets[-1]].copy())
-        return _of_gpu(view, found, target, gpu)
+        return _of_gpu(view, found, target, gpu, followers.shape[1])
 
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.void(_TABLE, _TABLE, _FLAT, _FLAT), cache=True)
-def _take_best(chosen: Any, followers: Any, offsets: Any, best: Any) -> None:
-    """In each pass as many of the next experts as it has ``chosen`` int64[passes, experts], those
-    with most ``followers`` int64[experts, next experts], into ``best``, from ``offsets`` on.
+@njit(types.void(_FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT), cache=True)
+def _take_best(
+    starts: Any, chosen: Any, times: Any, followers: Any, offsets: Any, best: Any
+) -> None:
+    """In each pass as many of the next experts as it has ``chosen``, from ``starts`` on, so many
+    ``times``, those with most ``followers`` int64[experts, next experts], into ``best``, from
+    ``offsets`` on.
     """
-    keys, number = np.empty(followers.shape[1], np.int64), 0
-    for step in range(len(chosen)):
-        most, keys[:] = 0, 0
-        for e in range(len(followers)):
-            if chosen[step, e] > 0:
-                most += 1
-                for f in range(len(keys)):
-                    keys[f] -= chosen[step, e] * followers[e, f]
+    keys, size, number = np.empty(followers.shape[1], np.int64), 1, 0
+    while size < len(keys):
+        size *= 2  # the low bits of a key are its expert: all differ, and the lowest comes first
+    scores = followers * size
+    for step in range(len(starts) - 1):
         for f in range(len(keys)):
-            keys[f] = keys[f] if keys[f] < 0 else LAST
-        number += take_least(keys, most, best[number:])
+            keys[f] = f
+        for i in range(starts[step], starts[step + 1]):
+            for f in range(len(keys)):
+                keys[f] -= times[i] * scores[chosen[i], f]
+        before = -LAST
+        for _ in range(starts[step], starts[step + 1]):
+            least = 0
+            for f in range(len(keys)):
+                least = min(least, keys[f] if keys[f] > before else 0)
+            if least == 0:
+                break
+            best[number], before = least & (size - 1), least
+            number += 1
         offsets[step + 1] = number
 
 
-def _of_gpu(view: View, found: ActiveExperts, target: int, gpu: int) -> ActiveExperts:
-    """Of the logical experts ``found`` in MoE layer ``target`` those on ``gpu``, as it numbers
-    them.
+def _of_gpu(view: View, found: ActiveExperts, target: int, gpu: int, experts: int) -> ActiveExperts:
+    """Of so many logical ``experts`` those ``found`` in MoE layer ``target`` that are on ``gpu``,
+    as it numbers them.
     """
     logical = view.logical[target, view.local[gpu]]
-    if np.array_equal(logical, np.arange(view.choices.shape[2])):
+    if np.array_equal(logical, np.arange(experts)):
         return found
     order = np.argsort(logical, kind="stable")
     first = np.searchsorted(logical[order], found.experts)

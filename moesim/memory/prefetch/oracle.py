@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from moesim.config.units import Percents
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import LAST, Prefetcher, View, take_least
-from moesim.runtime.compiled import njit, types
+from moesim.memory.prefetch.base import LAST, Prefetcher, View
+from moesim.runtime.compiled import inlined, njit, types
+from moesim.runtime.pcg64 import UNIT, draw_at, jumps_of, moved_by, state_of, steps_of
 
 
 class Oracle(Prefetcher):
@@ -65,46 +66,75 @@ class Oracle(Prefetcher):
         stream = [view.seed, zlib.crc32(b"prefetch.oracle"), gpu // view.slices, target]
         generator = np.random.PCG64(np.random.SeedSequence(stream))
         generator.advance(view.first * (experts + 1))
-        draws = np.random.Generator(generator).random((view.passes, experts + 1))
-        offsets, found = np.zeros(view.passes + 1, np.int64), np.empty(draws.size, np.int64)
+        offsets = np.zeros(view.passes + 1, np.int64)
+        found = np.empty(view.passes * experts, np.int64)
         active = np.ascontiguousarray(needed.experts, np.int64)
-        _foretell(recall, precision, needed.offsets, active, draws, offsets, found)
+        state, steps = state_of(generator), steps_of(experts + 1)
+        _foretell(recall, precision, needed.offsets, active, state, steps, offsets, found)
         return ActiveExperts(offsets, found[: offsets[-1]].copy())
 
 
 _FLAT, _FLOAT = types.int64[::1], types.float64
+_STATE, _STEPS = types.uint64[::1], types.Array(types.uint64, 2, "C", readonly=True)
 
 
-@njit(types.void(_FLOAT, _FLOAT, _FLAT, _FLAT, types.float64[:, ::1], _FLAT, _FLAT), cache=True)
+@njit(types.void(_FLOAT, _FLOAT, _FLAT, _FLAT, _STATE, _STEPS, _FLAT, _FLAT), cache=True)
 def _foretell(
-    recall: float, precision: float, needed: Any, active: Any, draws: Any, offsets: Any, found: Any
-) -> None:
+    recall: float, precision: float, needed: Any, active: Any, state: Any, steps: Any,
+    offsets: Any, found: Any,
+) -> None:  # fmt: skip
     """What is predicted in each pass that needs the ``active`` experts from ``needed`` int64[passes
-    + 1] on, by ``draws`` float64[passes, experts + 1]: the experts ``found``, from ``offsets`` on.
+    + 1] on, by what the stream of this ``state`` draws, found by ``steps_of`` experts and 1:
+    the experts ``found``, from ``offsets`` on.
     """
-    experts, number, order = draws.shape[1] - 1, 0, draws.view(np.int64)  # of numbers above 0
-    told, (keys, taken) = np.zeros(experts, np.bool_), np.empty((2, experts), np.int64)
-    for step in range(len(draws)):
-        drawn, before = draws[step], number
+    experts, number, jumps = len(steps) - 2, 0, jumps_of(state, steps)
+    high, low = state[0], state[1]
+    keys, taken = np.empty((2, experts), np.int64)
+    for step in range(len(needed) - 1):
+        before, extra = number, 0
         for i in range(needed[step], needed[step + 1]):
             found[number] = active[i]
-            number += drawn[active[i]] < recall
-        right, extra = number - before, 0
+            number += draw_at(high, low, jumps, active[i]) * UNIT < recall
+        right = number - before
         if right > 0:
-            extra = int(np.floor(right * (1 - precision) / precision + drawn[experts]))
+            last = draw_at(high, low, jumps, experts) * UNIT
+            extra = int(np.floor(right * (1 - precision) / precision + last))
         if extra > 0:
-            keys[:], told[:] = order[step, :experts], False
+            for e in range(experts):
+                keys[e] = draw_at(high, low, jumps, e)
             for i in range(needed[step], needed[step + 1]):
                 keys[active[i]] = LAST
-            for i in range(before, number):
-                told[found[i]] = True
-            for i in range(take_least(keys, extra, taken)):
-                told[taken[i]] = True
-            number = before
-            for e in range(experts):
-                found[number] = e
-                number += told[e]
+            for i in range(_take_least(keys, extra, taken)):
+                _put_in(found, before, number, taken[i])
+                number += 1
+        high, low = moved_by(high, low, jumps, experts + 1)
         offsets[step + 1] = number
+
+
+@inlined
+def _take_least(keys: Any, number: int, taken: Any) -> int:
+    """Of the experts with ``keys`` below LAST so many, or all, into ``taken``, the least key first,
+    of equals the lowest id; how many there are. Their ``keys`` become LAST. Done in vectors.
+    """
+    for count in range(min(number, len(keys))):
+        least, place = LAST, 0
+        for e in range(len(keys)):
+            least = min(least, keys[e])
+        if least == LAST:
+            return count
+        while keys[place] != least:
+            place += 1
+        keys[place], taken[count] = LAST, place
+    return min(number, len(keys))
+
+
+@inlined
+def _put_in(found: Any, first: int, last: int, expert: int) -> None:
+    """Let ``expert`` be one of those ``found`` first:last, which ascend."""
+    while last > first and found[last - 1] > expert:
+        found[last] = found[last - 1]
+        last -= 1
+    found[last] = expert
 
 
 def _at(shares: float | tuple[float, ...], distance: int) -> float:

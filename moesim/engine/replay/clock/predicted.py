@@ -305,7 +305,7 @@ def _decide(
     return time, cursor, copied, copied if loads + waiting > 0 else there, issues
 
 
-play_predicted = compiled_clock(types.void(FIXED, PASSES, TOLD, GPUS, FILLED))(
+play_predicted = compiled_clock(types.void(FIXED, PASSES, TOLD, GPUS, FILLED), vectors=True)(
     one_gpu_with(_predicted_work, _decide)
 )
 """The clock of layers whose experts are predicted."""

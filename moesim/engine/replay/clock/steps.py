@@ -47,12 +47,14 @@ _TUPLE: Any = types.UniTuple
 _PAIR = _TUPLE(_INT, 2)
 
 
-def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Function], Function]:
+def compiled_clock(
+    signature: Any, *, inline: bool = False, vectors: bool = False
+) -> Callable[[Function], Function]:
     """Compile a function that makes no array, so that references to those that it is given need no
     count; ``inline``: into those that call it. Its loops are over few GPUs: vectors would cost more
     than they save.
     """
-    options = {"cache": not inline, "inner": inline, "vectors": False}
+    options = {"cache": not inline, "inner": inline, "vectors": vectors}
     return njit(signature, **options, _nrt=False, forceinline=inline)
 
 

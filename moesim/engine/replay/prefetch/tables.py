@@ -227,7 +227,7 @@ def _pairs(case: Case, predictions: Predictions) -> Iterator[tuple[int, int, int
         pairs = set(product(range(predictions.origins), range(active.shape[1])))
     else:
         pairs = set()
-        for runs in np.unique(active, axis=0):
+        for runs in active[:1] if active.all() else np.unique(active, axis=0):
             running = np.flatnonzero(runs).tolist()
             for place, source in enumerate(running):
                 targets = running[place + 1 : place + 1 + case.prefetch.layers]

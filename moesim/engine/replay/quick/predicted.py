@@ -40,15 +40,16 @@ def _sort(ids: Any, rows: Any, home: Any, ascending: Any) -> None:
     """Fill in where the experts are that ``rows`` of ``ids`` choose, ``ascending`` int64[MoE
     layers, rows, k].
     """
+    own = np.empty(ascending.shape[2], np.int64)
     for step in range(len(rows)):
         for layer in range(len(ascending)):
-            line = ascending[layer, step]
-            for i in range(len(line)):
-                expert, at = np.int64(home[layer, ids[rows[step], layer, i]]), i
-                while at > 0 and line[at - 1] > expert:
-                    line[at] = line[at - 1]
-                    at -= 1
-                line[at] = expert
+            for i in range(len(own)):
+                own[i] = home[layer, ids[rows[step], layer, i]]
+            for i in range(len(own)):
+                place = 0
+                for j in range(len(own)):
+                    place += own[j] < own[i]  # a branch would be guessed wrong
+                ascending[layer, step, place] = own[i]
 
 
 def is_predicted(case: Case) -> bool:
@@ -125,7 +126,8 @@ class PredictedRows(OneRow):
     def _told(self, first: int, last: int, counts: Ints) -> Told:
         """What the clock takes of passes first:last."""
         case, (_, rows, _, _) = self.shared.case, self.shared.finder.tokens(first, last)
-        found = predicted_of(case, self._views.predictions(first, last, self._needed))
+        predictions = self._views.predictions(first, last, self._needed, apart=True)
+        found = predicted_of(case, predictions)
         layers = np.arange(len(self.copies))
         sources = np.roll(layers, 1) if case.prefetch.by_source else np.zeros_like(layers)
         place = found.index[sources, layers, 0]

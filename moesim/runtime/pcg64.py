@@ -1,0 +1,106 @@
+"""numpy's PCG64 in compiled code, for who looks at few draws of a stream: each is found from where
+the stream is, without those before it.
+
+The state is a number below 2^128, here its two words. A step is times MULTIPLIER, plus a number of
+the stream's own (O'Neill 2014: PCG XSL RR 128/64).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
+from numba import types
+from numba.core import cgutils as untyped
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin
+from numpy.typing import NDArray
+
+from moesim.runtime.compiled import built_in
+
+cgutils: Any = untyped
+
+__all__ = ["UNIT", "draw_at", "jumps_of", "moved_by", "state_of", "steps_of"]
+
+MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
+WORD, ALL = 1 << 64, (1 << 128) - 1
+UNIT = 2.0**-53
+"""What a draw is a multiple of."""
+Words = NDArray[np.uint64]
+
+
+def state_of(generator: np.random.PCG64) -> Words:
+    """Where ``generator`` is and what it adds, uint64[4]."""
+    state: Any = generator.state["state"]
+    return np.array([*divmod(state["state"], WORD), *divmod(state["inc"], WORD)], np.uint64)
+
+
+@lru_cache
+def steps_of(most: int) -> Words:
+    """What takes any stream 0, 1, ... up to ``most`` steps further, uint64[most + 1, 4]: MULTIPLIER
+    to that power, and the sum of those before it.
+    """
+    steps = [(1, 0)]
+    for _ in range(most):
+        times, plus = steps[-1]
+        steps.append((times * MULTIPLIER & ALL, (plus + times) & ALL))
+    words = [(*divmod(times, WORD), *divmod(plus, WORD)) for times, plus in steps]
+    found = np.array(words, np.uint64)
+    found.flags.writeable = False
+    return found
+
+
+def moved(high: Any, low: Any, *jump: Any) -> Any:
+    """The words of a state after a jump, of four words."""
+    state, times, plus = ((int(a) * WORD) | int(b) for a, b in ((high, low), jump[:2], jump[2:]))
+    return tuple(map(np.uint64, divmod((state * times + plus) & ALL, WORD)))
+
+
+@infer_global(moved)  # type: ignore[no-untyped-call,unused-ignore]
+class _Moved(AbstractTemplate):  # type: ignore[misc,unused-ignore]
+    def generic(self, args: Any, _named: Any) -> Any:
+        known = args == (types.uint64,) * 6
+        pair = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call,unused-ignore]
+        return signature(pair, *args) if known else None  # type: ignore[no-untyped-call,unused-ignore]
+
+
+@lower_builtin(moved, *[types.uint64] * 6)  # type: ignore[misc,no-untyped-call,untyped-decorator,unused-ignore]
+def _move(context: Any, builder: Any, signed: Any, given: Any) -> Any:
+    wide, word = ir.IntType(128), ir.IntType(64)
+    half = ir.Constant(wide, 64)
+    state, times, plus = (
+        builder.or_(builder.shl(builder.zext(high, wide), half), builder.zext(low, wide))
+        for high, low in zip(given[::2], given[1::2], strict=True)
+    )
+    found = builder.add(builder.mul(state, times), plus)
+    words = [builder.trunc(builder.lshr(found, half), word), builder.trunc(found, word)]
+    return context.make_tuple(builder, signed.return_type, words)
+
+
+@built_in
+def jumps_of(state: Any, steps: Any) -> Any:
+    """What takes the stream of this ``state`` further, as ``steps`` do any."""
+    jumps, none = np.empty(steps.shape, np.uint64), np.uint64(0)
+    for i in range(len(steps)):
+        jumps[i, 0], jumps[i, 1] = steps[i, 0], steps[i, 1]
+        jumps[i, 2], jumps[i, 3] = moved(state[2], state[3], steps[i, 2], steps[i, 3], none, none)
+    return jumps
+
+
+@built_in
+def moved_by(high: Any, low: Any, jumps: Any, steps: int) -> Any:
+    """The words of a state so many ``steps`` later."""
+    return moved(high, low, jumps[steps, 0], jumps[steps, 1], jumps[steps, 2], jumps[steps, 3])
+
+
+@built_in
+def draw_at(high: Any, low: Any, jumps: Any, at: int) -> Any:
+    """What a stream in this state draws next, or so many draws later: 2^53 times a number that is
+    uniform from 0 up to 1.
+    """
+    high, low = moved_by(high, low, jumps, at + 1)
+    folded, turn = high ^ low, high >> np.uint64(58)
+    back = (np.uint64(64) - turn) & np.uint64(63)
+    return np.int64(((folded >> turn) | (folded << back)) >> np.uint64(11))

@@ -1,0 +1,29 @@
+"""Draws of numpy's PCG64, one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.runtime.compiled import njit
+from moesim.runtime.pcg64 import UNIT, draw_at, jumps_of, moved_by, state_of, steps_of
+
+
+@njit()
+def _draw(state: Any, steps: Any, found: Any) -> None:
+    """Fill in ``found`` [turns, draws], each turn from where the one before it ended."""
+    high, low, jumps = state[0], state[1], jumps_of(state, steps)
+    for turn in range(len(found)):
+        for i in range(found.shape[1]):
+            found[turn, i] = draw_at(high, low, jumps, i)
+        high, low = moved_by(high, low, jumps, found.shape[1])
+
+
+def test_any_draw_is_numpys() -> None:
+    generator = np.random.PCG64(np.random.SeedSequence([7, 11]))
+    generator.advance(3)
+    found = np.zeros((40, 33), np.int64)
+    _draw(state_of(generator), steps_of(33), found)
+    drawn = np.random.Generator(generator).random(found.shape)
+    assert (found * UNIT == drawn).all()
