@@ -247,7 +247,8 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
         held = footprint_of(replace(case, kv_pool=empty), residences_of(case))
         blocks = _left(held, memory.gpu_memory_utilization, hardware, scheduler) // each
     if blocks < 1:
-        what = "leaves no room for a block of keys and values; write fewer slots for experts, a"
-        what += " larger memory.gpu_memory_utilization, or fewer max_num_batched_tokens"
+        what = "leaves no room for a block of keys and values; write more GPUs"
+        what += " (parallelism.expert), fewer bits a weight, fewer slots for experts, a larger"
+        what += " memory.gpu_memory_utilization, or fewer max_num_batched_tokens"
         raise InputError(f"memory.kv: '{memory.kv}' {what}")
     return replace(empty, blocks=blocks)

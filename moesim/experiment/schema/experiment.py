@@ -94,7 +94,8 @@ class Workload(Params):
     routing: BindingChoice = Field(
         default=Own(),
         discriminator="kind",
-        description="Which requests of the trace give the routing of those that are served.",
+        description="Which requests of the trace give the routing of those that are served: own, "
+        "or draw where lengths are not the trace's.",
     )
     context: Tokens | None = Field(
         default=None,
@@ -112,14 +113,24 @@ class Workload(Params):
 
     @model_validator(mode="before")
     @classmethod
-    def _serves_whole_requests(cls, data: Any) -> Any:
-        """What serves requests runs prompts and answers, if nothing else is said."""
-        if not isinstance(data, Mapping) or "phase" in data:
+    def _with_what_serving_takes(cls, data: Any) -> Any:
+        """If nothing else is said, what serves requests runs prompts and answers, and requests
+        whose lengths are not the trace's are drawn from it.
+        """
+        if not isinstance(data, Mapping):
             return data
-        batching = data.get("batching")
-        kind = batching.get("kind") if isinstance(batching, Mapping) else None
-        component = batchings.components.get(kind) if isinstance(kind, str) else type(batching)
-        return {**data, "phase": "all"} if getattr(component, "serves", False) else data
+        told: dict[str, Any] = {}
+        if getattr(_component(batchings, data.get("batching")), "serves", False):
+            told["phase"] = "all"
+        if not getattr(_component(length_kinds, data.get("lengths")), "of_trace", True):
+            told["routing"] = {"kind": "draw"}
+        return {**told, **data}
+
+
+def _component(registry: Registry[Any], value: Any) -> Any:
+    """The class of a component that is written as keys, or is made."""
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    return registry.components.get(kind) if isinstance(kind, str) else type(value)
 
 
 class Parallelism(Params):

@@ -169,6 +169,13 @@ def test_what_does_not_go_together_is_one_line(more, said):
     assert said in problem(SMALL, **drawn(**more))
 
 
+def test_requests_whose_lengths_are_not_the_traces_are_drawn_from_it():
+    workload = {key: value for key, value in drawn().items() if key != "routing"}
+    assert experiment_of(SMALL, **workload) == experiment_of(SMALL, **drawn())
+    own = experiment_of(SMALL, requests=2, arrivals=workload["arrivals"])
+    assert own.workload.routing.kind == "own"
+
+
 def test_requests_beyond_those_of_the_trace_are_drawn():
     assert "the trace has 1" in problem(SMALL, requests=2)
 
