@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.machinery import FileFinder
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -135,6 +138,24 @@ def kind_of(component: type) -> str | None:
         return str(values[0]) if values else None
     kind = getattr(component, "kind", None)
     return kind if isinstance(kind, str) else None
+
+
+@contextmanager
+def answering(key: str, component: object) -> Iterator[None]:
+    """An InputError, with the place, for what the code of ``component``, an experiment's ``key``,
+    raises inside.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        module = getattr(sys.modules[type(component).__module__], "__file__", None)
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next((one for one in reversed(frames) if one.filename == module), frames[-1])
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        what = f"raises {reason} ({place.filename}:{place.lineno})"
+        raise wrong_answer(key, component, what) from error
 
 
 def wrong_answer(key: str, component: object, what: str) -> InputError:

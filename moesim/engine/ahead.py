@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 from moesim.engine.case import Ints
 from moesim.engine.layout import Active
 from moesim.memory.activations import ActiveExperts, steps_of
@@ -106,7 +106,8 @@ class Predictions:
         view = self.view
         if self.distances > 1:
             view = replace(view, distance=origin + 1)
-        found = self.prefetcher.predict(view, origin, layer, gpu)
+        with answering("experts.prefetch", self.prefetcher):
+            found = self.prefetcher.predict(view, origin, layer, gpu)
         if fault := fault_of_predicted(found, view.passes, len(view.local[gpu])):
             raise wrong_answer("experts.prefetch", self.prefetcher, fault)
         return found if self.fetched is None else self.fetched.of(view, found, layer, gpu)

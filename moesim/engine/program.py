@@ -26,7 +26,7 @@ from moesim.engine.residency.storage import Storage
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.engine.routing import Key, Routing, of_all
 from moesim.engine.views import Views
-from moesim.gating.base import checked
+from moesim.gating.base import routed_by
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
 from moesim.placement.base import bytes_between_gpus
@@ -175,7 +175,7 @@ class Program:
         counts = self.routing.counts(first, last)
         senders = self.case.of_senders(tokens)
         gating = self.case.gating
-        routed = checked(gating, gating.route(counts, senders, self.case.trace.top_k), counts)
+        routed = routed_by(gating, counts, senders, self.case.trace.top_k)
         lost, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
         tables = Tables(routed.rows, of_all(routed.kept), kept_weight)
         works = {key: self._active(key, tables, active) for key in self.keys()}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.params import Params
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 
 Ints = NDArray[np.int64]
 Drop = Literal["first_come", "random", "highest_gate_first", "batch_prioritised"]
@@ -88,10 +88,12 @@ class Gating(Params):
         return None
 
 
-def checked(gating: Gating, routed: Routed, counts: Ints) -> Routed:
-    """``routed``, which ``gating`` made of ``counts``; an InputError where it is of another shape,
-    or no whole rows.
+def routed_by(gating: Gating, counts: Ints, tokens: Ints, top_k: int) -> Routed:
+    """What ``gating`` makes of ``counts``, see ``Gating.route``; an InputError where it is of
+    another shape, or no whole rows.
     """
+    with answering("gating", gating):
+        routed = gating.route(counts, tokens, top_k)
     if fault := fault_of_routed(routed, counts):
         raise wrong_answer("gating", gating, fault)
     return routed
@@ -99,6 +101,8 @@ def checked(gating: Gating, routed: Routed, counts: Ints) -> Routed:
 
 def fault_of_routed(routed: Routed, counts: Ints) -> str:
     """What is wrong with the form of ``routed``, made of ``counts``; "" where nothing is."""
+    if not isinstance(routed, Routed):
+        return f"gives {type(routed).__name__}, not a Routed"
     passes = counts.shape[:2]
     shapes = {
         "rows": (*passes, counts.shape[3]),
@@ -108,7 +112,7 @@ def fault_of_routed(routed: Routed, counts: Ints) -> str:
         "capacity": passes,
     }
     for name, shape in shapes.items():
-        column: NDArray[Any] = getattr(routed, name)
+        column: NDArray[Any] = np.asarray(getattr(routed, name))
         if column.shape != shape:
             return f"gives {name} of shape {column.shape}, not {shape}"
         if not np.issubdtype(column.dtype, np.integer):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.trace.routing import NO_EXPERT, RoutingTrace
+from moesim.trace.routing import RoutingTrace
 from moesim.trace.transforming import transform
 from moesim.trace.transforms.base import Transform
 from moesim.trace.transforms.choices import Choices
+from moesim.trace.transforms.faults import fault_of_choices
 from moesim.trace.validate import findings
 
 
@@ -33,22 +34,8 @@ def chooses_what_there_was(one: Transform, choices: Choices) -> None:
     for old, new in zip(before, _arrays(choices), strict=True):
         same = old is None or new is None or np.array_equal(old, new)
         assert same, f"{name} changes its input"
-    assert not (after.living & ~choices.living).any(), f"{name}: an expert comes back to life"
-    chosen = after.chosen
-    assert not (np.diff(chosen.astype(np.int8), axis=2) > 0).any(), f"{name}: unused places first"
-    known = choices.recorded
-    for token, layer in np.ndindex(*after.ids.shape[:2]):
-        weight = {} if known is None else _by_expert(choices.ids, known, token, layer)
-        allowed = set(choices.ids[token, layer].tolist())
-        if choices.predicted is not None:
-            allowed |= set(choices.predicted[token, layer].tolist())
-        for place in np.flatnonzero(chosen[token, layer]):
-            expert = int(after.ids[token, layer, place])
-            assert expert in allowed, f"{name}: expert {expert} was no choice"
-            assert after.living[layer, expert], f"{name}: expert {expert} is dead"
-            if after.recorded is not None:
-                same = after.recorded[token, layer, place] == weight.get(expert, 0.0)
-                assert same, f"{name}: another recorded weight of expert {expert}"
+    fault = fault_of_choices(choices, after)
+    assert not fault, f"{name} {fault}"
 
 
 def _arrays(choices: Choices) -> list[NDArray[np.generic] | None]:
@@ -57,10 +44,3 @@ def _arrays(choices: Choices) -> list[NDArray[np.generic] | None]:
 
 def _copy(values: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
     return None if values is None else values.copy()
-
-
-def _by_expert(
-    ids: NDArray[np.uint16], weights: NDArray[np.float64], token: int, layer: int
-) -> dict[int, float]:
-    pairs = zip(ids[token, layer].tolist(), weights[token, layer].tolist(), strict=True)
-    return {expert: weight for expert, weight in pairs if expert != NO_EXPERT}

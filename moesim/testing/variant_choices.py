@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.memory.choices.base import SCORE_UNIT, VARIANTS, Seen, VariantChoice
+from moesim.memory.choices.base import (
+    VARIANTS,
+    Seen,
+    VariantChoice,
+    fault_of_rule,
+    fault_of_scores,
+)
 from moesim.trace.routing import NO_EXPERT
 
 NAMES = {2: VARIANTS[::2], 3: VARIANTS}
@@ -18,9 +24,8 @@ def scores_are_of_choices(choice: VariantChoice, seen: Seen) -> None:
     name, used = type(choice).__name__, seen.ids != NO_EXPERT
     given = Seen(seen.ids.copy(), seen.weights.copy(), seen.usage.copy())
     scores = choice.scores(seen)
-    assert scores.shape == seen.ids.shape, f"{name} gives {scores.shape} scores"
-    assert scores.dtype == np.int64, f"{name} gives {scores.dtype}, no int64"
-    assert ((scores >= 0) & (scores <= SCORE_UNIT))[used].all(), f"{name} leaves 0 to SCORE_UNIT"
+    fault = fault_of_scores(scores, seen)
+    assert not fault, f"{name} {fault}"
     limits = np.array(choice.limits(NAMES[2]), np.int64)
     beyond = (scores[..., None] > limits).sum(axis=3)
     wanted = choice.wanted(seen, limits)
@@ -41,9 +46,5 @@ def limits_ascend(choice: VariantChoice, variants: int) -> None:
     """One for each of so many variants, and a variant, or none, to load for each that is wanted:
     what is wanted at all is wanted at least as good as what is loaded is never skipped unasked.
     """
-    name, limits = type(choice).__name__, choice.limits(NAMES[variants])
-    assert len(limits) == variants, f"{name} has {len(limits)} limits for {variants} variants"
-    assert list(limits) == sorted(limits), f"{name}: limits {limits} do not ascend"
-    loaded = choice.loaded(variants)
-    assert len(loaded) == variants + 1, f"{name} says of {len(loaded)} what is loaded"
-    assert all(0 <= one <= variants for one in loaded), f"{name} loads {loaded} of {variants}"
+    fault = fault_of_rule(choice, NAMES[variants])
+    assert not fault, f"{type(choice).__name__} {fault}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from moesim.config.errors import InputError, Problem, located
 from moesim.config.files import check_regular
+from moesim.config.registry import answering, wrong_answer
 from moesim.trace.importers import registry
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import Lengths
@@ -40,7 +41,11 @@ def import_trace(
     recording = Recording(Path(path), model, top_k, prompt_tokens, request_tokens)
     with located(recording.path):
         _refuse(recording)
-        trace = _importer(recording, importer).read(recording)
+        reader = _importer(recording, importer)
+        with answering("", reader):
+            trace = reader.read(recording)
+        if not isinstance(trace, RoutingTrace):
+            raise wrong_answer("", reader, f"gives {type(trace).__name__}, not a RoutingTrace")
         _check(trace, model)
     said = replace(
         trace.metadata,
@@ -73,7 +78,7 @@ def _importer(recording: Recording, kind: str | None) -> Importer:
     if kind is not None:
         return registry.get(kind, "--importer")()
     importers = [component() for component in registry.components.values()]
-    fitting = [importer for importer in importers if importer.recognises(recording)]
+    fitting = [importer for importer in importers if _recognises(importer, recording)]
     if len(fitting) == 1:
         return fitting[0]
     kinds = ", ".join(str(kind) for kind in registry.components)
@@ -82,6 +87,11 @@ def _importer(recording: Recording, kind: str | None) -> Importer:
         raise InputError(f"{what}not a known format; importers: {kinds}{PLAINEST}")
     names = ", ".join(type(importer).__name__ for importer in fitting)
     raise InputError(f"fits several formats ({names}); name one with --importer: {kinds}")
+
+
+def _recognises(importer: Importer, recording: Recording) -> bool:
+    with answering("", importer):
+        return importer.recognises(recording)
 
 
 def _check(trace: RoutingTrace, model: ModelSpec | None) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.registry import kind_of
+from moesim.config.registry import answering, kind_of, wrong_answer
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 from moesim.trace.transforms.base import Transform
 from moesim.trace.transforms.choices import Choices, Floats
+from moesim.trace.transforms.faults import fault_of_choices
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def transform(
     )
     after = before
     for one in transforms:
-        after = one.apply(after)
+        after = _applied(one, after)
     if not after.chosen.any():
         what = "leaves no token a choice; keep more"
         raise InputError([Problem("", "routing", what)])
@@ -100,6 +101,28 @@ def transform(
         notes=after.notes,
         changed=changed,
     )
+
+
+def _applied(one: Transform, choices: Choices) -> Choices:
+    """``choices`` by ``one``, which may not write what it is given: a sweep's runs share it."""
+    arrays = {one: getattr(choices, one) for one in ("ids", "weights", "living", "predicted")}
+    given = replace(choices, **{name: read_only(array) for name, array in arrays.items()})
+    same = choices.recorded is choices.weights
+    given = replace(given, recorded=given.weights if same else read_only(choices.recorded))
+    with answering("routing", one):
+        after = one.apply(given)
+    if fault := fault_of_choices(given, after):
+        raise wrong_answer("routing", one, fault)
+    return after
+
+
+def read_only(array: NDArray[Any] | None) -> Any:
+    """``array``, not to be written."""
+    if array is None:
+        return None
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _lost(total: Floats | None, kept: Floats | None, axes: Any) -> Floats | None:

@@ -10,7 +10,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.routing import Routing
-from moesim.gating.base import Routed, checked
+from moesim.gating.base import Routed, routed_by
 from moesim.memory.live import LayerRows
 from moesim.workload.schedule import Schedule
 
@@ -47,7 +47,7 @@ def _by_tokens(case: Case, tokens: Ints) -> LayerRows:
         nothing = np.zeros_like(rows)
         return LayerRows(moved, rows, rows, nothing, nothing, nothing, padded=False)
     nothing = np.zeros((len(tokens), 1, case.senders, case.placement.physical), np.int64)
-    return _held(case, tokens, case.gating.route(nothing, case.of_senders(tokens), top_k))
+    return _held(case, tokens, routed_by(case.gating, nothing, case.of_senders(tokens), top_k))
 
 
 _kept: WeakKeyDictionary[Schedule, dict[Hashable, LayerRows]] = WeakKeyDictionary()
@@ -62,8 +62,8 @@ def _counted(case: Case, tokens: Ints) -> LayerRows:
         routing, parts = Routing(case), []
         for first, last in routing.pieces():
             held, counts = tokens[first:last], routing.counts(first, last)
-            routed = case.gating.route(counts, case.of_senders(held), case.trace.top_k)
-            parts.append(_held(case, held, checked(case.gating, routed, counts)))
+            routed = routed_by(case.gating, counts, case.of_senders(held), case.trace.top_k)
+            parts.append(_held(case, held, routed))
         of_run[key] = LayerRows.joined(parts)
     return of_run[key]
 

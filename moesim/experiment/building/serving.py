@@ -10,7 +10,7 @@ import numpy as np
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
 from moesim.experiment.building.speculation import requests_of
@@ -65,7 +65,8 @@ def passes_of_run(experiment: Experiment, trace: RoutingTrace, engine: Engine) -
         return _served(experiment, trace, engine, batching)
     layout = engine.layout
     requests = requests_of(experiment, trace)
-    seats = batching.seats(requests)
+    with answering("workload.batching", batching):
+        seats = batching.seats(requests)
     if fault := fault_of_seats(seats, requests, batching.in_flight):
         raise wrong_answer("workload.batching", batching, fault)
     passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)

@@ -13,6 +13,7 @@ from moesim.engine.case import Case, Ints
 from moesim.experiment.building.slots import bytes_beside, check_on_cpu
 from moesim.experiment.loading.pieces import in_piece
 from moesim.experiment.schema.experiment import Experiment, Experts
+from moesim.memory.choices.base import check_rule
 from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.footprint import expert_bytes
 from moesim.memory.variants import Variants
@@ -39,11 +40,13 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
             for capacity, model in zip(room.variants.capacities, models, strict=True)
         ]
     )
+    names, choice = tuple(name for name, _ in room.variants.named), room.choose or GateCumulative()
+    check_rule(choice, names)
     variants = Variants(
-        names=tuple(name for name, _ in room.variants.named),
+        names=names,
         layers=tuple(model.moe_layers for model in models),
         slots=slots,
-        choice=room.choose or GateCumulative(),
+        choice=choice,
         nested=tuple(one.nested for _, one in room.variants.named),
         elsewhere=case.miss.forms[1:],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from fractions import Fraction
 from math import floor
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,12 +13,16 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from moesim.config.params import Params
+from moesim.config.registry import answering, wrong_answer
 from moesim.config.units import Percent
 from moesim.runtime.compiled import njit, types
+from moesim.trace.routing import NO_EXPERT
 
 Ints = NDArray[np.int64]
 SCORE_UNIT = 1 << 24
 """Scores are whole multiples of 1 / SCORE_UNIT, so that both engines compare the same numbers."""
+OURS = "moesim."
+KEY = "experts.choose"
 VARIANTS = ("high", "middle", "low")
 """The names that variants may have, the best first."""
 
@@ -87,7 +92,7 @@ class VariantChoice(Params):
         """Which variant each choice wants, uint8[tokens, MoE layers, k]: how many of the ``limits``
         int64[variants] its score is beyond; of no meaning where there is no expert.
         """
-        scores = np.ascontiguousarray(self.scores(seen))
+        scores = scores_of(self, seen)
         found = np.empty(scores.shape, np.uint8)
         _want(scores, limits, found)
         return found
@@ -97,6 +102,51 @@ class VariantChoice(Params):
         one, and last where none is wanted; ``variants``: none, the expert is skipped.
         """
         raise NotImplementedError
+
+
+def scores_of(choice: VariantChoice, seen: Seen) -> Ints:
+    """The scores that ``choice`` gives, by which variants are wanted; an InputError where they are
+    none. One that others wrote has what it looks at to itself.
+    """
+    ours = type(choice).__module__.startswith(OURS)
+    given = seen if ours else deepcopy(seen)
+    with answering(KEY, choice):
+        scores = choice.scores(given)
+    if fault := fault_of_scores(scores, seen):
+        raise wrong_answer(KEY, choice, fault)
+    return np.ascontiguousarray(scores)
+
+
+def fault_of_scores(scores: object, seen: Seen) -> str:
+    """What is wrong with ``scores`` of the choices in ``seen``; "" where nothing is."""
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.int64:
+        of = scores.dtype if isinstance(scores, np.ndarray) else type(scores).__name__
+        return f"gives scores as {of}, not as an array of int64"
+    if scores.shape != seen.ids.shape:
+        return f"gives scores of shape {scores.shape}, not {seen.ids.shape}"
+    inside = (scores >= 0) & (scores <= SCORE_UNIT) | (seen.ids == NO_EXPERT)
+    return "" if inside.all() else f"gives a score outside 0..{SCORE_UNIT}"
+
+
+def check_rule(choice: VariantChoice, names: Sequence[str]) -> None:
+    """InputError where ``choice`` says of variants ``names`` what no run can be of."""
+    with answering(KEY, choice):
+        fault = fault_of_rule(choice, names)
+    if fault:
+        raise wrong_answer(KEY, choice, fault)
+
+
+def fault_of_rule(choice: VariantChoice, names: Sequence[str]) -> str:
+    """What is wrong with the limits and loads of ``choice``; "" where nothing is."""
+    limits, loaded, count = choice.limits(names), choice.loaded(len(names)), len(names)
+    if not all(isinstance(one, int) for one in (*limits, *loaded)):
+        return "gives limits or what is loaded not as whole numbers"
+    if len(limits) != count or [*limits] != sorted(limits):
+        return f"gives limits {limits}, not {count} that ascend"
+    if len(loaded) != count + 1 or not all(0 <= one <= count for one in loaded):
+        return f"loads {loaded}, not {count + 1} of 0..{count}"
+    part = choice.learning_part()
+    return "" if 0 <= part <= 1 else f"learns from {part} of the trace"
 
 
 class ByLimits(VariantChoice):

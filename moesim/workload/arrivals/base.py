@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,8 @@ from moesim.workload.serving.state import NEVER
 SECOND = 1_000_000_000
 MOST_NS = 10**18
 """The latest instant: the clock counts nanoseconds in 64 bits, and needs room beyond it."""
+LEAST = {"input_tokens": 1, "output_tokens": 1, "priority": None, "follows": -1, "think_ns": 0}
+"""The columns of ``Arrived`` beside the instants, and the least that each may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +93,21 @@ class Arrivals(Params):
 
 def fault_of_arrived(arrivals: Arrivals, arrived: Arrived, count: int) -> str:
     """What is wrong with what ``arrivals`` gave of ``count`` requests; "" where nothing is."""
+    if not isinstance(arrived, Arrived):
+        return f"gives {type(arrived).__name__}, not an Arrived"
     instants, number = arrived.arrival_ns, len(arrived.arrival_ns)
     if not 1 <= number <= count:
         return f"gives {number} requests of {count}"
-    if not np.issubdtype(instants.dtype, np.integer):
-        return f"gives instants that are {instants.dtype}, not whole nanoseconds"
+    if fault := fault_of_whole(instants, number, None):
+        return f"gives instants {fault}"
+    return (
+        _fault_of_instants(instants)
+        or _fault_of_columns(arrived)
+        or _fault_of_order(arrivals, arrived)
+    )
+
+
+def _fault_of_instants(instants: Ints) -> str:
     timed = instants[instants != NEVER]
     if not len(timed):
         return "gives no request an instant"
@@ -103,12 +115,23 @@ def fault_of_arrived(arrivals: Arrivals, arrived: Arrived, count: int) -> str:
         return f"gives an instant outside 0..{MOST_NS:.0e} ns"
     if (np.diff(timed) < 0).any():
         return "gives instants that do not ascend"
-    return _fault_of_columns(arrived) or _fault_of_order(arrivals, arrived)
+    return ""
+
+
+def in_int64(arrived: Arrived) -> Arrived:
+    """``arrived``, which has no fault, as compiled code takes it."""
+    columns = {name: getattr(arrived, name) for name in ("arrival_ns", *LEAST)}
+    there: Any = {name: whole_column(one) for name, one in columns.items() if one is not None}
+    return replace(arrived, **there)
+
+
+def whole_column(column: NDArray[Any]) -> Ints:
+    """A ``column`` of whole numbers of any width, as int64."""
+    return np.ascontiguousarray(column, np.int64)
 
 
 def _fault_of_columns(arrived: Arrived) -> str:
-    least = {"input_tokens": 1, "output_tokens": 1, "priority": None, "follows": -1, "think_ns": 0}
-    for name, low in least.items():
+    for name, low in LEAST.items():
         column: Ints | None = getattr(arrived, name)
         if column is not None and (fault := fault_of_whole(column, len(arrived.arrival_ns), low)):
             return f"gives {name} {fault}"
@@ -124,8 +147,10 @@ def _fault_of_order(arrivals: Arrivals, arrived: Arrived) -> str:
     return "" if waits[arrived.arrival_ns == NEVER].all() else "gives a request that never comes"
 
 
-def fault_of_whole(column: NDArray[Any], number: int, low: int | None) -> str:
+def fault_of_whole(column: Any, number: int, low: int | None) -> str:
     """What is wrong with a ``column`` of ``number`` whole numbers from ``low`` on; "": nothing."""
+    if not isinstance(column, np.ndarray):
+        return f"as {type(column).__name__}, not as an array"
     if column.shape != (number,):
         return f"of shape {column.shape} for {number} requests"
     if not np.issubdtype(column.dtype, np.integer):

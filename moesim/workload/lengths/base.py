@@ -12,6 +12,9 @@ from moesim.workload.schedule import Ints
 
 Pair = tuple[Ints, Ints]
 """Input and output tokens int64[n]."""
+PARTS = ("prompts", "answers")
+MOST_TOKENS = 1 << 31
+"""Of a prompt or an answer: sums of them are counted in 64 bits, and blocks are kept for each."""
 
 
 class Lengths(Params):
@@ -32,7 +35,11 @@ class Lengths(Params):
 
 def fault_of_lengths(lengths: Pair, number: int) -> str:
     """What is wrong with ``lengths`` of ``number`` requests; "" where nothing is."""
-    for name, column in zip(("prompts", "answers"), lengths, strict=True):
+    if not isinstance(lengths, tuple) or len(lengths) != len(PARTS):
+        return f"gives {type(lengths).__name__}, not two arrays: lengths of prompts and of answers"
+    for name, column in zip(PARTS, lengths, strict=True):
         if fault := fault_of_whole(column, number, 1):
             return f"gives lengths of {name} {fault}"
+        if (column > MOST_TOKENS).any():
+            return f"gives lengths of {name} above {MOST_TOKENS:,} tokens"
     return ""

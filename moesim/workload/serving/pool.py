@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 from moesim.workload.routers.base import Router, Seen, fault_of_choice
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.blocks import hits_of
@@ -65,7 +65,8 @@ class Pool:
             before=before,
             overlap=self._overlap(request),
         )
-        chosen = self._router.choose(seen, self._stream)
+        with answering(self._key, self._router):
+            chosen = self._router.choose(seen, self._stream)
         if fault := fault_of_choice(chosen, len(self.servers)):
             raise wrong_answer(self._key, self._router, fault)
         self._number += 1

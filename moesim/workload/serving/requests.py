@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 from moesim.config.sizes import GIB
 from moesim.runtime.memory import available_bytes
 from moesim.trace.routing import RoutingTrace
-from moesim.workload.arrivals.base import Arrivals, Arrived, fault_of_arrived
+from moesim.workload.arrivals.base import (
+    Arrivals,
+    Arrived,
+    fault_of_arrived,
+    in_int64,
+    whole_column,
+)
 from moesim.workload.binding import Binding, Nearest, Recorded, nearest_of, with_rows
 from moesim.workload.lengths.base import Lengths, Pair, fault_of_lengths
 from moesim.workload.rows import (
@@ -123,9 +130,11 @@ def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedR
     count = load.count
     if count is None:
         count = np.iinfo(np.int64).max if load.arrivals.reads else len(there)
-    arrived = load.arrivals.arrive(count, load.stream("arrivals"), load.folders)
+    with answering("workload.arrivals", load.arrivals):
+        arrived = load.arrivals.arrive(count, load.stream("arrivals"), load.folders)
     if fault := fault_of_arrived(load.arrivals, arrived, count):
         raise wrong_answer("workload.arrivals", load.arrivals, fault)
+    arrived = in_int64(arrived)
     bound, lengths = _bound(load, recorded, there, arrived)
     lengths = _shortened(load, recorded, bound, lengths)
     asked = _asked(arrived, lengths, block_size)
@@ -153,11 +162,13 @@ def _bound(load: Load, recorded: Recorded, there: Ints, arrived: Arrived) -> tup
 
 
 def _lengths(load: Load, arrived: Arrived, stream: np.random.Generator, bound: Pair | None) -> Pair:
-    """Those that ``load`` asks for, as an int64[n] each."""
-    lengths = load.lengths.lengths(arrived, stream, bound)
+    """Those that ``load`` asks for, as an int64[n] each; what it is given to look at is its own."""
+    seen = deepcopy(arrived)
+    with answering("workload.lengths", load.lengths):
+        lengths = load.lengths.lengths(seen, stream, bound)
     if fault := fault_of_lengths(lengths, len(arrived.arrival_ns)):
         raise wrong_answer("workload.lengths", load.lengths, fault)
-    return lengths
+    return whole_column(lengths[0]), whole_column(lengths[1])
 
 
 def _shortened(load: Load, recorded: Recorded, bound: Ints, lengths: Pair) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.activations import ActiveExperts
+from moesim.memory.choices.base import Seen as Choice
+from moesim.memory.choices.gate_ratio import GateRatio
 from moesim.memory.misses.base import Missing
 from moesim.memory.misses.cheapest import Cheapest
 from moesim.memory.prefetch.next_layer import NextLayer
@@ -22,7 +24,14 @@ from moesim.testing.lengths import are_one_or_more
 from moesim.testing.misses import answers_as_it_says
 from moesim.testing.prefetchers import predicts_experts_of_the_gpu, view_of
 from moesim.testing.routers import chooses_a_replica
+from moesim.testing.variant_choices import limits_ascend, scores_are_of_choices
 from moesim.trace import read_trace
+from moesim.trace.importers import registry as importers
+from moesim.trace.importers.base import Importer
+from moesim.trace.importing import import_trace
+from moesim.trace.routing import NO_EXPERT
+from moesim.trace.transforms.choices import Choices
+from moesim.trace.transforms.top_k import TopK
 from moesim.workload.arrivals.base import Arrived
 from moesim.workload.arrivals.poisson import Poisson
 from moesim.workload.batching.static import Static
@@ -63,6 +72,10 @@ LENGTHS = [
     ((TEN + 0.5, TEN), "prompts that are float64"),
     ((TEN, 0 * TEN), "answers below 1"),
     ((TEN, np.full(9, 1)), r"answers of shape \(9,\) for 6 requests"),
+    ((TEN, [10] * 6), "answers as list, not as an array"),
+    ((TEN, 10**12 * TEN), "answers above 2,147,483,648 tokens"),
+    ((TEN, TEN, TEN), "gives tuple, not two arrays"),
+    (None, "gives NoneType, not two arrays"),
 ]
 OFFLOADED = {
     "model": "small-moe",
@@ -109,6 +122,26 @@ def test_lengths(monkeypatch, lengths, what):
         are_one_or_more(Fixed(input_len=1, output_len=1), Arrived(AT), None)
 
 
+def test_whole_numbers_of_any_width(monkeypatch):
+    usual = moesim.run(SERVED).summary["duration_ms"]
+    lengths = Fixed.lengths
+    monkeypatch.setattr(
+        Fixed, "lengths", lambda *given: tuple(one.astype(np.int32) for one in lengths(*given))
+    )
+    assert moesim.run(SERVED).summary["duration_ms"] == usual
+
+
+def test_what_lengths_write_into_the_arrivals_is_not_read(monkeypatch):
+    usual, lengths = moesim.run(SERVED).summary["duration_ms"], Fixed.lengths
+
+    def writes(one: Fixed, arrived: Arrived, *given: Any) -> Any:
+        arrived.arrival_ns[:] = 0
+        return lengths(one, arrived, *given)
+
+    monkeypatch.setattr(Fixed, "lengths", writes)
+    assert moesim.run(SERVED).summary["duration_ms"] == usual
+
+
 @pytest.mark.parametrize(("chosen", "what"), CHOSEN)
 def test_routers(monkeypatch, chosen, what):
     monkeypatch.setattr(RoundRobin, "choose", lambda *_: chosen)
@@ -119,6 +152,153 @@ def test_routers(monkeypatch, chosen, what):
     seen = Seen(0, none, none, none, -1)
     with pytest.raises(AssertionError, match=what):
         chooses_a_replica(RoundRobin(), seen)
+
+
+@pytest.mark.parametrize(
+    ("component", "function", "key"),
+    [(Poisson, "arrive", "workload.arrivals"), (Fixed, "lengths", "workload.lengths")],
+)
+def test_what_a_component_raises(monkeypatch, component, function, key):
+    def fails(*_: Any) -> None:
+        raise KeyError("nothing there")
+
+    monkeypatch.setattr(component, function, fails)
+    said = rf"^{key}: '\w+' raises KeyError: 'nothing there' \(.*test_wrong_answers\.py:\d+\)$"
+    with pytest.raises(InputError, match=said):
+        moesim.run(SERVED)
+
+
+SCORES = [
+    (lambda one: one * 1.0, "gives scores as float64, not as an array of int64"),
+    (lambda one: one.tolist(), "gives scores as list"),
+    (lambda one: one[1:], "gives scores of shape"),
+    (lambda one: -1 - one, "gives a score outside 0..16777216"),
+    (lambda one: one + (1 << 30), "gives a score outside 0..16777216"),
+]
+RULES = [
+    ("limits", (1,), "gives limits .1,., not 2 that ascend"),
+    ("limits", (1, 2, 3), "gives limits .1, 2, 3., not 2 that ascend"),
+    ("limits", (2, 1), "gives limits .2, 1., not 2 that ascend"),
+    ("limits", (0.5, 1.0), "gives limits or what is loaded not as whole numbers"),
+    ("loaded", (0,), "loads .0,., not 3 of 0..2"),
+    ("loaded", (0, 1, 77), "loads .0, 1, 77., not 3 of 0..2"),
+    ("loaded", (-5, -5, -5), "loads .-5, -5, -5., not 3 of 0..2"),
+    ("learning_part", 7.5, "learns from 7.5 of the trace"),
+]
+VARIED = {
+    **OFFLOADED,
+    "experts": {
+        "capacity": "8 slots/layer",
+        "variants": {"high": {"capacity": "70 %"}, "low": {"format": "int4", "group": 64}},
+        "choose": {"kind": "gate_ratio"},
+    },
+}
+SEEN = Choice(
+    np.arange(8, dtype=np.uint16).reshape(2, 1, 4), np.full((2, 1, 4), 9), np.zeros((0, 0), int)
+)
+
+
+@pytest.mark.parametrize("engine", ["des", "replay"])
+@pytest.mark.parametrize(("change", "what"), SCORES)
+def test_scores_of_variants(monkeypatch, change, what, engine):
+    scores = GateRatio.scores
+    monkeypatch.setattr(GateRatio, "scores", lambda *given: change(scores(*given)))
+    with pytest.raises(InputError, match=rf"experts\.choose: 'gate_ratio' {what}"):
+        moesim.run({**VARIED, "engine": engine})
+    with pytest.raises(AssertionError, match=what):
+        scores_are_of_choices(GateRatio(), SEEN)
+
+
+@pytest.mark.parametrize(("function", "answer", "what"), RULES)
+def test_rules_of_variants(monkeypatch, function, answer, what):
+    monkeypatch.setattr(GateRatio, function, lambda *_: answer)
+    with pytest.raises(InputError, match=rf"experts\.choose: 'gate_ratio' {what}"):
+        moesim.run(VARIED)
+    with pytest.raises(AssertionError, match=what):
+        limits_ascend(GateRatio(), 2)
+
+
+def test_what_others_write_into_what_they_see_is_not_read(monkeypatch):
+    usual, scores = moesim.run(VARIED).summary, GateRatio.scores
+
+    def writes(one: GateRatio, seen: Choice) -> Any:
+        found = scores(one, seen)
+        seen.ids[:], seen.weights[:] = 0, 0
+        return found
+
+    monkeypatch.setattr(GateRatio, "scores", writes)
+    monkeypatch.setattr(GateRatio, "__module__", __name__)
+    for engine in ("des", "replay"):
+        assert moesim.run({**VARIED, "engine": engine}).summary["misses"] == usual["misses"]
+
+
+def changed(name: str, change: Any) -> Any:
+    """A transform that gives one column otherwise."""
+    return lambda _, choices: replace(choices, **{name: change(getattr(choices, name))})
+
+
+TRANSFORMED = [
+    (lambda *_: None, "gives NoneType, not Choices"),
+    (changed("ids", lambda one: one * 1.0), "gives ids that are float64 of shape"),
+    (changed("ids", lambda one: one[1:]), "gives ids that are uint16 of shape"),
+    (changed("ids", lambda one: one[:, :, :2]), "gives weights that are float64 of shape"),
+    (changed("ids", np.zeros_like), "chooses an expert twice"),
+    (changed("ids", lambda one: one + np.uint16(900)), "an expert that does not live"),
+    (changed("ids", lambda one: (one + np.uint16(1)) % np.uint16(32)), "was no choice"),
+    (changed("weights", lambda one: one * np.nan), "gives a weight below 0, or none"),
+    (changed("weights", lambda _: None), "gives no weights, unlike before"),
+    (changed("recorded", lambda one: one * 5), "another recorded weight than it had"),
+    (changed("living", lambda one: one[:, :-5]), "gives living that are bool of shape"),
+    (changed("living", lambda one: one * 3), "gives living that are int64 of shape"),
+    (changed("living", np.zeros_like), "an expert that does not live"),
+    (changed("learnt", lambda _: 10**9), "has learnt of 1000000000 of"),
+    (changed("notes", lambda _: (5,)), "gives notes that are no text"),
+    (changed("predicted", lambda _: 7), "gives another prediction than was recorded"),
+]
+
+
+def unused_first(_: Any, choices: Choices) -> Choices:
+    """Every first place is unused."""
+    ids = choices.ids.copy()
+    ids[:, :, 0] = NO_EXPERT
+    return replace(choices, ids=ids)
+
+
+def brought_back(_: Any, choices: Choices) -> Choices:
+    """Writes what it is given."""
+    choices.ids[:, :, 1:] = NO_EXPERT
+    return choices
+
+
+@pytest.mark.parametrize(
+    ("apply", "what"),
+    [
+        *TRANSFORMED,
+        (unused_first, "puts an unused place before a choice"),
+        (brought_back, "raises ValueError: assignment destination is read-only"),
+    ],
+)
+def test_transforms(monkeypatch, apply, what):
+    monkeypatch.setattr(TopK, "apply", apply)
+    with pytest.raises(InputError, match=rf"routing: 'top_k' .*{what}"):
+        moesim.run({**OFFLOADED, "routing": [{"kind": "top_k", "k": 2}]})
+
+
+@pytest.mark.parametrize(
+    ("read", "what"),
+    [
+        (lambda *_: None, "'plain_json' gives NoneType, not a RoutingTrace"),
+        (lambda *_: dict[str, int]()["ids"], r"'plain_json' raises KeyError: 'ids' \(.*\.py:\d+\)"),
+    ],
+)
+def test_importers(monkeypatch, tmp_path, read, what):
+    (tmp_path / "some.txt").write_text("some routing")
+    made = {"read": read, "recognises": lambda *_: True, "kind": "plain_json"}
+    named = {"__module__": __name__, "__annotations__": {"kind": Literal["plain_json"]}}
+    importer = type("PlainJson", (Importer,), {**made, **named})
+    monkeypatch.setitem(importers.components, "plain_json", importer)
+    with pytest.raises(InputError, match=what):
+        import_trace(tmp_path / "some.txt", importer="plain_json")
 
 
 def predicted(offsets, experts):
