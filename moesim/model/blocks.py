@@ -79,6 +79,7 @@ def feed_forward(
     size = extra + weights.linear(down, hidden_size, intermediate_size, bias=bias)
     for name in names[:-1]:
         size += weights.linear(f"{module}.{name}", intermediate_size, hidden_size, bias=bias)
+    written = weights.format_of(down, hidden_size, intermediate_size)
     return FfnSpec(
         hidden_size=hidden_size,
         intermediate_size=intermediate_size,
@@ -86,7 +87,8 @@ def feed_forward(
         parameters=size.parameters,
         bytes=size.bytes,
         dtype=weights.format_of(f"{module}.{names[0]}", intermediate_size, hidden_size).name,
-        block=weights.format_of(down, hidden_size, intermediate_size).inputs_block,
+        block=written.inputs_block,
+        static_input=written.static_input,
     )
 
 

@@ -18,6 +18,8 @@ class WeightFormat(ABC):
     """How a weight matrix is stored."""
 
     name: str
+    static_input: bool = False
+    """Whether the input of a matrix has a scale that was set before."""
 
     @property
     def inputs_block(self) -> int:

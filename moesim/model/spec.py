@@ -14,7 +14,8 @@ class FfnSpec:
     ``gated`` networks have three matrices (gate, up, down), others two. ``parameters`` counts
     biases; ``bytes`` also counts the scales and zero points of quantised weights. ``dtype`` is the
     number format of the matrices: bf16, fp16, fp32, fp8, mxfp4, nvfp4, int4, ... ``block``: inner
-    channels that share a scale, which no GPU has a part of. ``unpacking_bytes`` are written and
+    channels that share a scale, which no GPU has a part of. ``static_input``: inputs have a scale
+    that was set before, and none of their own. ``unpacking_bytes`` are written and
     read before each product, where software unpacks the matrices first. Matrices of a ``rank`` are
     products of two of that inner size (0: they are not). An expert may be the sum of ``parts``, of
     which ``resident_bytes`` stay on the GPU; its ``bytes`` are then the others. Host memory has
@@ -28,6 +29,7 @@ class FfnSpec:
     bytes: int
     dtype: str
     block: int = 1
+    static_input: bool = False
     unpacking_bytes: int = 0
     rank: int = 0
     parts: tuple[FfnSpec, ...] = ()

@@ -225,8 +225,7 @@ def engine_model(model: Model, config: Config) -> ModelSpec:
             1,
             model.bytes_in(m),
             "bf16",
-            1,
-            unpacking,
+            unpacking_bytes=unpacking,
             reused_bytes=model.reused_bytes,
         )
         for m in range(len(model.moe_layers))

@@ -23,7 +23,7 @@ from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.operations.experts.fit_shapes import expert_shapes
 from moesim.hardware.operations.products.calibrated import Weights, product_parts
 from moesim.hardware.prices.arrays import Ints
-from moesim.hardware.prices.calibrated import Fit
+from moesim.hardware.prices.calibrated import Fit, static_input
 from moesim.hardware.prices.parts import Part
 from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
@@ -73,7 +73,7 @@ class Alike(NamedTuple):
         size, router = round(elements * self.width), self.hidden * self.experts
         block = BLOCK if self.block_scaled else 1
         shape = (self.hidden, self.inter, self.gated, elements, size, self.dtype)
-        expert = FfnSpec(*shape, block=block)
+        expert = FfnSpec(*shape, block=block, static_input=static_input(self.kernel))
         moe = MoeSpec(self.experts, self.top_k, expert, None, router, round(router * self.width))
         return LayerSpec(0, "decoder", NO_ATTENTION, None, None, moe, 0, 0)
 

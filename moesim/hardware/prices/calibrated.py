@@ -133,6 +133,13 @@ class Ratios(Shape):
         return self
 
 
+def static_input(kernel: str | None) -> bool:
+    """Whether a kernel takes inputs whose scale was set before, and no others: vLLM's of
+    checkpoints that ModelOpt made, by their names.
+    """
+    return "modelopt" in (kernel or "").lower()
+
+
 class ExpertFit(Fit):
     """The grouped expert kernel's numbers: see ``operations/experts/kernel.py``."""
 
@@ -150,6 +157,11 @@ class ExpertFit(Fit):
     slow: Estimate[Positive]
     l2_bandwidth: Estimate[Rate] | None = Field(None, description="None: without bound.")
     ratios: Annotated[tuple[Ratios, ...], Field(strict=False)] = ()
+
+    @property
+    def static_input(self) -> bool:
+        """See ``static_input``."""
+        return static_input(self.kernel)
 
     @property
     def serial(self) -> bool:

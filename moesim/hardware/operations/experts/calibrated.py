@@ -40,7 +40,8 @@ def fits_for(
     profile: HardwareProfile, expert: FfnSpec, *, serial: bool = False
 ) -> tuple[ExpertFit, ...]:
     """The fits of the format of ``expert``, the first preferred; bf16 stands for fp16 and the other
-    way round, scales of blocks and of whole matrices for each other.
+    way round. Scales of blocks and of whole matrices stand for each other where the framework of
+    the first has no others, and kernels of inputs whose scale was set before only for such.
 
     ``serial``: those of experts that run one by one, else those of grouped kernels.
     """
@@ -48,8 +49,11 @@ def fits_for(
     kind = tuple(fit for fit in fits if fit.serial == serial)
     own = tuple(fit for fit in kind if fit.dtype == expert.dtype)
     own = own or tuple(fit for fit in kind if fit.dtype == SAME_UNITS.get(expert.dtype))
+    if not expert.static_input:
+        own = tuple(fit for fit in own if not fit.static_input) or own
     alike = tuple(fit for fit in own if fit.block_scaled in (None, expert.block > 1))
-    return alike or own
+    framework = own[0].framework if own else None
+    return alike if any(fit.framework == framework for fit in alike) else own
 
 
 def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
