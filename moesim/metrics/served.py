@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.errors import InputError, Problem
+from moesim.config.registry import wrong_answer
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
 from moesim.metrics.roles import Where, where_of
 from moesim.metrics.service_level import NO_SERVICE, Service, attainment, good
 from moesim.metrics.steady import Line, grows, latency_intervals
 from moesim.workload.lives import lives_of
+from moesim.workload.serving.base import KEY, fault_of_served
 from moesim.workload.serving.state import (
     BEGIN,
     CACHED,
@@ -42,6 +45,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
+from moesim.workload.splits.base import fault_of_units
 
 Floats = NDArray[np.float64]
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -118,6 +122,10 @@ class ServedRun:
         assert serving.state is not None, "they were"
         assert schedule.served is not None, "their scheduler says where tokens stand"
         state, way, count = serving.state, serving.way_ns, serving.served.asked.count
+        if fault := fault_of_served(state):
+            raise wrong_answer(KEY, serving.scheduler, fault)
+        if serving.room.exchange is not None and (fault := fault_of_units(state)):
+            raise InputError([Problem("", "memory.split", f"it {fault}; keep some")])
         ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
         entries = schedule.live_requests()
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries

@@ -8,8 +8,8 @@ import numpy as np
 
 from moesim.testing.schedulers import keeps_the_laws as scheduler_keeps
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.state import LEAST, MEMORY, STEPS, Asked, Room, State
-from moesim.workload.splits.base import Shared, Split
+from moesim.workload.serving.state import STEPS, Asked, Room, State
+from moesim.workload.splits.base import Shared, Split, fault_of_units
 
 
 def keeps_the_laws(
@@ -30,8 +30,8 @@ def keeps_the_laws(
     given = state.units[:, : state.numbers[STEPS]]
     assert (given < shared.slots).all(), f"{name}: experts without a slot"
     assert (shared.slots - given <= shared.most).all(), f"{name}: more slots than experts"
-    pool = state.ranks[MEMORY][:, None] + given * shared.unit
-    assert (pool >= state.numbers[LEAST]).all(), f"{name}: fewer blocks than it promises"
+    fault = fault_of_units(state)
+    assert not fault, f"{name} {fault}"
     changes = np.diff(given, axis=1, prepend=0)
     assert not split.reads_misses or (np.abs(changes) <= 1).all(), f"{name}: units at once"
     return state

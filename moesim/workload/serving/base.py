@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.workload.serving.state import BY_LOAD, BY_PREFIX, NEVER, ROUND_ROBIN
+from moesim.config.registry import answering, wrong_answer
+from moesim.workload.serving.state import (
+    BY_LOAD,
+    BY_PREFIX,
+    ENDED,
+    GIVEN,
+    NEVER,
+    OUTPUT,
+    REJECTED,
+    ROUND_ROBIN,
+    STATUS,
+    State,
+)
 
 Rule = Callable[..., None]
 """``rule(state, knobs, rank)`` adds the tokens of a rank to the step, by the functions of
 ``blocks.py`` and ``lists.py``; plain, in words that numba compiles."""
 
 
+KEY = "workload.batching.scheduler"
 BALANCES = {"least_loaded": BY_LOAD, "round_robin": ROUND_ROBIN, "prefix": BY_PREFIX}
 
 
@@ -86,3 +101,40 @@ class RequestScheduler(Params):
     def knobs(self, blocks: int) -> Any:
         """The numbers of the rule, a named tuple of int; a rank has ``blocks``."""
         raise NotImplementedError
+
+
+def knobs_of(scheduler: RequestScheduler, blocks: int) -> Any:
+    """The numbers of the rule of ``scheduler`` where a rank has so many ``blocks``; an InputError
+    where they are none, or the rule is no function.
+    """
+    with answering(KEY, scheduler):
+        knobs, rule = scheduler.knobs(blocks), scheduler.rule()
+    if fault := fault_of_rule(rule, knobs):
+        raise wrong_answer(KEY, scheduler, fault)
+    return knobs
+
+
+def fault_of_rule(rule: object, knobs: object) -> str:
+    """What is wrong with a ``rule`` and its ``knobs``; "" where nothing is."""
+    if not isinstance(rule, FunctionType):
+        return f"gives {rule!r} as a rule, not a function"
+    if not isinstance(knobs, tuple) or not hasattr(knobs, "_fields"):
+        return f"gives {knobs!r} as knobs, not a named tuple"
+    whole = all(isinstance(one, int | np.integer) for one in knobs)
+    return "" if whole else f"gives knobs {[*knobs]}, not whole numbers"
+
+
+def fault_of_served(state: State) -> str:
+    """What is wrong with the ``state`` at the end of all steps; "" where nothing is: every request
+    is rejected, or has its answer, and not more.
+    """
+    asked = state.requests
+    ended = asked[STATUS] == ENDED
+    left = int((~ended & (asked[STATUS] != REJECTED)).sum())
+    if left:
+        return f"leaves {left} of {len(ended)} requests without their answers"
+    wrong = ended & (asked[GIVEN] != asked[OUTPUT])
+    if not wrong.any():
+        return ""
+    first = int(wrong.argmax())
+    return f"gives request {first} {asked[GIVEN, first]} tokens of {asked[OUTPUT, first]}"

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from moesim.workload.serving.base import RequestScheduler
+from moesim.config.registry import answering
+from moesim.workload.serving.base import KEY, RequestScheduler, knobs_of
 from moesim.workload.serving.host import (
     DUE,
     HOST_NUMBERS,
@@ -49,7 +50,7 @@ def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State
     longest = min(room.longest, scheduler.longest)
     room = replace(room, longest=longest, longest_prompt=scheduler.longest_prompt)
     state = new_state(asked, room, scheduler.max_num_seqs, scheduler.orders)
-    knobs = scheduler.knobs(int(state.ranks[MEMORY, 0]))
+    knobs = knobs_of(scheduler, int(state.ranks[MEMORY, 0]))
     return state, knobs if room.exchange is None else Both(knobs, room.exchange.knobs)
 
 
@@ -58,7 +59,8 @@ def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
     from moesim.workload.serving.loop import play  # loads numba
 
     state, knobs = opened(asked, replace(room, visible_ns=0), scheduler)
-    return play(rules_of(scheduler, room), state, knobs, int(scheduler.async_scheduling))
+    with answering(KEY, scheduler):
+        return play(rules_of(scheduler, room), state, knobs, int(scheduler.async_scheduling))
 
 
 def rules_of(scheduler: RequestScheduler, room: Room) -> tuple[Callable[..., Any], ...]:
@@ -82,6 +84,7 @@ class Server:
     ) -> None:
         self.state, self.knobs = opened(asked, room, scheduler)
         self.rules, self.times, self.host = rules_of(scheduler, room), times, host_of(scheduler)
+        self.scheduler = scheduler
         if decide is None:
             from moesim.workload.serving.loop import compiled  # loads numba
 
@@ -110,7 +113,8 @@ class Server:
         if self.follows is not None and self.due < until:
             decided = self.follows(until)
         else:
-            decided = bool(self._turn(self.state, self.knobs, self.host, self.times))
+            with answering(KEY, self.scheduler):
+                decided = bool(self._turn(self.state, self.knobs, self.host, self.times))
         if not decided:
             return None
         return self.state, int(self.host[START]), int(self.host[TAKES])

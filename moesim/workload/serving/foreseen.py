@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.config.registry import answering
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.ahead import (
     BACK,
@@ -22,6 +23,7 @@ from moesim.workload.serving.ahead import (
     Past,
     open_pace,
 )
+from moesim.workload.serving.base import KEY
 from moesim.workload.serving.clock import Server, roomy
 from moesim.workload.serving.cycles import must_end
 from moesim.workload.serving.host import LAG, TAKES, is_over
@@ -92,7 +94,8 @@ class Foresight:
         open_pace(server.state, self.pace, server.times)
         most = min(most, AHEAD, self._most + self.past.before.shape[1])
         asked = (server.times, self.past, self.pace, most)
-        return int(self._compiled.decide(self.ahead, server.knobs, self._host_ahead, *asked))
+        with answering(KEY, server.scheduler):
+            return int(self._compiled.decide(self.ahead, server.knobs, self._host_ahead, *asked))
 
     def _must_end(self) -> None:
         must_end(self.state)
@@ -130,7 +133,8 @@ class Foresight:
         """
         server, span = self.server, np.array([number, until])
         asked = (server.times, self.ahead, self.pace, told, span)
-        return int(self._compiled.follow(server.state, server.knobs, self._host, *asked))
+        with answering(KEY, server.scheduler):
+            return int(self._compiled.follow(server.state, server.knobs, self._host, *asked))
 
     def _play(self, ends: Ints) -> int:
         """The steps from the last one on, which this is, are played, and end so."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.workload.serving.state import Exchange
+from moesim.config.registry import answering, wrong_answer
+from moesim.workload.serving.base import fault_of_rule
+from moesim.workload.serving.state import LEAST, MEMORY, STEPS, UNIT, Exchange, State
 
+KEY = "memory.split"
 Rule = Callable[..., int]
 """``rule(state, knobs, rank)`` counts units; plain, in words that numba compiles, and by counters
 alone: it never reads the clock."""
@@ -68,14 +72,13 @@ class Split(Params):
         """What a scheduler needs to know; None where nothing moves."""
         if not self.moves:
             return None
-        return Exchange(
-            offer=self.offer(),
-            move=self.move(),
-            knobs=self.knobs(shared),
-            unit=shared.unit,
-            gives=shared.slots - 1,
-            least_blocks=self.least_blocks(shared),
-        )
+        with answering(KEY, self):
+            offer, move, knobs = self.offer(), self.move(), self.knobs(shared)
+            least = self.least_blocks(shared)
+        if fault := _fault_of(offer, move, knobs) or _fault_of_least(least, shared.blocks):
+            raise wrong_answer(KEY, self, fault)
+        gives = shared.slots - 1
+        return Exchange(offer, move, knobs, unit=shared.unit, gives=gives, least_blocks=least)
 
 
 class KeepsSlots(Split):
@@ -107,6 +110,27 @@ class KeepsBlocks(Split):
         """See ``Split``."""
         asked = shared.longest if self.min_blocks is None else self.min_blocks
         return min(asked, shared.blocks)
+
+
+def _fault_of(offer: object, move: object, knobs: object) -> str:
+    return fault_of_rule(offer, knobs) or fault_of_rule(move, knobs)
+
+
+def _fault_of_least(least: object, blocks: int) -> str:
+    if isinstance(least, int | np.integer) and 1 <= least <= blocks:
+        return ""
+    return f"promises {least!r} blocks of {blocks}"
+
+
+def fault_of_units(state: State) -> str:
+    """What is wrong with the ``state`` at the end of all steps, of which units changed places; "":
+    nothing, the pool had as many blocks as were promised.
+    """
+    pool = (
+        state.ranks[MEMORY][:, None] + state.units[:, : state.numbers[STEPS]] * state.numbers[UNIT]
+    )
+    least = int(state.numbers[LEAST])
+    return "" if (pool >= least).all() else f"leaves {pool.min()} blocks, and promises {least}"
 
 
 def nothing(state: Any, knobs: Any, rank: int) -> int:  # noqa: ARG001 (what a rule is given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -39,7 +39,10 @@ from moesim.workload.lengths.fixed import Fixed
 from moesim.workload.requests import Requests
 from moesim.workload.routers.base import Seen
 from moesim.workload.routers.round_robin import RoundRobin
-from moesim.workload.serving.state import NEVER
+from moesim.workload.serving.lists import add, due, run
+from moesim.workload.serving.state import NEVER, RUN, WAIT, WAIT_FIRST, State
+from moesim.workload.serving.vllm import Vllm
+from moesim.workload.splits.kv_first import KvFirst
 
 SERVED = {
     "model": "small-moe",
@@ -166,6 +169,91 @@ def test_what_a_component_raises(monkeypatch, component, function, key):
     said = rf"^{key}: '\w+' raises KeyError: 'nothing there' \(.*test_wrong_answers\.py:\d+\)$"
     with pytest.raises(InputError, match=said):
         moesim.run(SERVED)
+
+
+class Chunk(NamedTuple):
+    """The knobs of a rule."""
+
+    size: int
+
+
+def first_runs(state: State, rank: int) -> None:
+    """The first that waits runs, if nobody does."""
+    if state.ranks[RUN, rank] == 0 and state.ranks[WAIT, rank] > 0:
+        run(state, state.ranks[WAIT_FIRST, rank])
+
+
+def too_many_tokens(state: State, knobs: Chunk, rank: int) -> None:
+    """A request has more tokens in a step than are due."""
+    first_runs(state, rank)
+    if state.ranks[RUN, rank] > 0 and due(state, state.running[rank, 0]) > 0:
+        add(state, state.running[rank, 0], due(state, state.running[rank, 0]) + knobs.size)
+
+
+def first_alone(state: State, knobs: Chunk, rank: int) -> None:
+    """Who comes after the first is never served."""
+    first_runs(state, rank)
+    if state.ranks[RUN, rank] > 0 and state.running[rank, 0] == 0:
+        count = min(due(state, 0), knobs.size)
+        if count > 0:
+            add(state, 0, count)
+
+
+def one_too_many(state: State, knobs: Chunk, rank: int) -> None:
+    """A request is twice in a step."""
+    first_runs(state, rank)
+    if state.ranks[RUN, rank] > 0:
+        for _ in range(2):
+            add(state, state.running[rank, 0], knobs.size)
+
+
+def by_zero(state: State, knobs: Chunk, rank: int) -> None:
+    """A mistake in compiled code."""
+    first_runs(state, rank)
+    add(state, state.running[rank, 0], 1 // (state.ranks[RUN, rank] * 0 * knobs.size))
+
+
+RULES_OF_STEPS = [
+    (lambda _: too_many_tokens, lambda *_: Chunk(7), "leaves 6 of 6 requests without their answer"),
+    (lambda _: first_alone, lambda *_: Chunk(512), "leaves 5 of 6 requests without their answer"),
+    (lambda _: one_too_many, lambda *_: Chunk(1), r"gives request \d 7 tokens of 5"),
+    (lambda _: by_zero, lambda *_: Chunk(1), "raises ZeroDivisionError: .*by zero"),
+    (lambda _: None, lambda *_: Chunk(1), "gives None as a rule, not a function"),
+    (lambda _: first_alone, lambda *_: None, "gives None as knobs, not a named tuple"),
+    (lambda _: first_alone, lambda *_: {"size": 1}, "gives {'size': 1} as knobs"),
+    (lambda _: first_alone, lambda *_: Chunk(0.5), r"gives knobs \[0.5\], not whole numbers"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("rule", "knobs", "what"), RULES_OF_STEPS)
+def test_schedulers(monkeypatch, rule, knobs, what):
+    monkeypatch.setattr(Vllm, "rule", rule)
+    monkeypatch.setattr(Vllm, "knobs", knobs)
+    with pytest.raises(InputError, match=rf"workload\.batching\.scheduler: 'vllm' {what}"):
+        moesim.run(SERVED)
+
+
+SPLIT = {
+    **SERVED,
+    "experts": {"capacity": "12 slots/layer"},
+    "memory": {"kv": "30 blocks", "split": {"kind": "kv_first"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "answer", "what"),
+    [
+        ("knobs", None, "gives None as knobs, not a named tuple"),
+        ("least_blocks", -3, "promises -3 blocks of 30"),
+        ("least_blocks", 10**9, "promises 1000000000 blocks of 30"),
+        ("least_blocks", 2.5, "promises 2.5 blocks of 30"),
+        ("move", None, "gives None as a rule, not a function"),
+    ],
+)
+def test_splits(monkeypatch, function, answer, what):
+    monkeypatch.setattr(KvFirst, function, lambda *_: answer)
+    with pytest.raises(InputError, match=rf"memory\.split: 'kv_first' {what}"):
+        moesim.run(SPLIT)
 
 
 SCORES = [
