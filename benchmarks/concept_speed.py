@@ -68,6 +68,10 @@ ROWS: dict[str, dict[str, Any]] = {
         }
     },
     "predictions": {"experts.prefetch": {"kind": "oracle"}},
+    "predictions, 90 % right": {
+        "experts.prefetch": {"kind": "oracle", "recall": "90 %", "precision": "90 %"}
+    },
+    "next_layer": {"experts.prefetch": {"kind": "next_layer"}},
     "static gating": {"gating": {"kind": "static"}},
     "4 GPUs, batch 16": {"parallelism": {"expert": 4}, "workload": BATCH_OF_16},
     "4 GPUs, batch 16, replicas": {

@@ -17,8 +17,6 @@ from moesim.runtime.compiled import njit, types
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
-LAST = np.iinfo(np.int64).max
-"""The key of an expert that is not taken."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moesim.config.units import Percent
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import LAST, Prefetcher, View
+from moesim.memory.prefetch.base import Prefetcher, View
 from moesim.runtime.compiled import njit, types
 
 
@@ -38,6 +38,7 @@ class NextLayer(Prefetcher):
 
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+LOWEST = np.iinfo(np.int64).min
 
 
 @njit(types.void(_FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT), cache=True)
@@ -58,7 +59,7 @@ def _take_best(
         for i in range(starts[step], starts[step + 1]):
             for f in range(len(keys)):
                 keys[f] -= times[i] * scores[chosen[i], f]
-        before = -LAST
+        before = LOWEST
         for _ in range(starts[step], starts[step + 1]):
             least = 0
             for f in range(len(keys)):

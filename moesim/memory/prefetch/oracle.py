@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from moesim.config.units import Percents
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.prefetch.base import LAST, Prefetcher, View
+from moesim.memory.prefetch.base import Prefetcher, View
 from moesim.runtime.compiled import inlined, njit, types
 from moesim.runtime.pcg64 import UNIT, draw_at, jumps_of, moved_by, state_of, steps_of
 
@@ -75,6 +75,8 @@ class Oracle(Prefetcher):
 
 
 _FLAT, _FLOAT = types.int64[::1], types.float64
+LAST = np.iinfo(np.int64).max
+"""The key of an expert that is not taken."""
 _STATE, _STEPS = types.uint64[::1], types.Array(types.uint64, 2, "C", readonly=True)
 
 

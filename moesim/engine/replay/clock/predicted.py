@@ -24,6 +24,8 @@ AHEAD = (
 HITS, ACCESS_HITS, MISSED = range(3)
 LATE, STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED = range(3, 3 + len(AHEAD))
 """Where is counted what layers hit and miss, and behind it AHEAD."""
+SHIFT, LANE = LANES.bit_length() - 1, LANES - 1
+"""What takes an expert to its word, and to its bit in it."""
 EXPERTS = 1 << 16
 """More than a layer has."""
 QUEUED, ASKED, FLYING, LANDS = range(4)
@@ -116,8 +118,8 @@ def _evict(told: Any, moe: int, stays: Any) -> int:
             oldest = max(oldest, rank * EXPERTS + at * LANES + lane)
     if oldest < 0:
         return -1
-    expert = oldest % EXPERTS
-    told.there[moe, expert // LANES] ^= 1 << (expert % LANES)
+    expert = oldest & (EXPERTS - 1)
+    told.there[moe, expert >> SHIFT] ^= 1 << (expert & LANE)
     if told.state[FLYING] == moe * EXPERTS + expert:
         told.state[FLYING] = -1
     return int(expert)
@@ -148,7 +150,7 @@ def _need(told: Any, p: int, moe: int) -> None:
         needed[at] = told.waits[at] = 0
     for i in range(told.ids.shape[2]):
         expert = np.int64(told.home[moe, told.ids[row, moe, i]])
-        word, lane = expert // LANES, expert % LANES
+        word, lane = expert >> SHIFT, expert & LANE
         chooses[0, i], chooses[1, i] = expert, told.lines[moe, word, lane]
         needed[word] |= 1 << lane
 
@@ -161,14 +163,14 @@ def _end_queue(told: Any, moe: int, begun: int) -> Any:
     used = waiting = 0
     for turn in range(told.state[QUEUED]):
         expert = told.queue[turn]
-        at, lane = expert // LANES, expert % LANES
+        at, lane = expert >> SHIFT, expert & LANE
         needed = (told.needed[at] >> lane) & 1
         used += needed
         told.turn[expert] = turn
-        if turn >= begun:
-            waiting += needed
-            told.waits[at] |= needed << lane
-            told.there[moe, at] &= ~((1 - needed) << lane)
+        waits = turn >= begun
+        waiting += needed * waits
+        told.waits[at] |= (needed * waits) << lane
+        told.there[moe, at] &= ~(((1 - needed) * waits) << lane)
     return used, waiting
 
 
@@ -182,7 +184,7 @@ def _make_room(told: Any, moe: int) -> Any:
         caused += _ones(missing & told.caused[moe, at])
     for _ in range(misses - free):
         victim = _evict(told, moe, told.needed)
-        told.caused[moe, victim // LANES] &= ~(1 << (victim % LANES))
+        told.caused[moe, victim >> SHIFT] &= ~(1 << (victim & LANE))
     return caused
 
 
@@ -192,7 +194,7 @@ def _landing(told: Any, moe: int, known: int) -> int:
     expert = told.state[FLYING] - moe * EXPERTS
     if not 0 <= expert < EXPERTS or told.state[LANDS] <= known:
         return -1
-    needed = (told.needed[expert // LANES] >> (expert % LANES)) & 1
+    needed = (told.needed[expert >> SHIFT] >> (expert & LANE)) & 1
     return int(told.state[LANDS]) if needed > 0 else -1
 
 
@@ -208,14 +210,28 @@ def _copy(told: Any, moe: int, known: int, copied: int, to_copy: int, each: int)
         while bits != 0:
             lane = _lowest(bits)
             bits &= bits - 1
-            if (waits >> lane) & 1 > 0:
-                issued = state[ASKED] + (told.turn[at * LANES + lane] + 1) * to_copy
-            else:
-                loads += 1
-                issued = known + loads * to_copy
+            late = (waits >> lane) & 1
+            loads += 1 - late
+            ahead = state[ASKED] + (told.turn[at * LANES + lane] + 1) * to_copy
+            issued = ahead if late > 0 else known + loads * to_copy
             copied = max(issued, known, copied) + each
         told.there[moe, at] |= told.needed[at]
     return copied, loads
+
+
+@built_in
+def _admit(told: Any, moe: int, number: int) -> int:
+    """Give the experts in the queue, so many, slots of a layer; returns how many get one."""
+    free = _free(told, moe)
+    for turn in range(number):
+        if turn >= free:
+            victim = _evict(told, moe, told.stays)
+            if victim < 0:
+                return turn
+            told.caused[moe, victim >> SHIFT] |= 1 << (victim & LANE)
+        expert = told.queue[turn]
+        told.there[moe, expert >> SHIFT] |= 1 << (expert & LANE)
+    return number
 
 
 @built_in
@@ -232,24 +248,14 @@ def _prefetch(told: Any, p: int, moe: int, asked: int) -> int:
         told.stays[at] = 0
     for i in range(low, high):
         expert = np.int64(told.experts[i])
-        told.stays[expert // LANES] |= 1 << (expert % LANES)
-    free = _free(told, moe)
+        told.stays[expert >> SHIFT] |= 1 << (expert & LANE)
     for i in range(low, high):
         expert = np.int64(told.experts[i])
-        word, lane = expert // LANES, expert % LANES
-        if (told.there[moe, word] >> lane) & 1 > 0:
-            continue
-        if free <= 0:
-            victim = _evict(told, moe, told.stays)
-            if victim < 0:
-                break
-            told.caused[moe, victim // LANES] |= 1 << (victim % LANES)
-        free -= 1
-        told.there[moe, word] |= 1 << lane
         told.queue[number] = expert
-        number += 1
+        number += 1 - ((told.there[moe, expert >> SHIFT] >> (expert & LANE)) & 1)
+    number = _admit(told, moe, number)
     told.state[QUEUED] = number
-    return number
+    return int(number)
 
 
 @built_in
