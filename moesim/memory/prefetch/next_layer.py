@@ -57,13 +57,15 @@ def _take_best(
         for f in range(len(keys)):
             keys[f] = f
         for i in range(starts[step], starts[step + 1]):
+            own, each = scores[chosen[i]], times[i]  # read once, for vectors
             for f in range(len(keys)):
-                keys[f] -= times[i] * scores[chosen[i], f]
+                keys[f] -= each * own[f]
         before = LOWEST
         for _ in range(starts[step], starts[step + 1]):
             least = 0
             for f in range(len(keys)):
-                least = min(least, keys[f] if keys[f] > before else 0)
+                key = keys[f]
+                least = min(least, key if key > before else 0)
             if least == 0:
                 break
             best[number], before = least & (size - 1), least
