@@ -29,6 +29,7 @@ from moesim.workload.serving.state import (
     TABLE,
     TURNS,
     UNIT,
+    UNSOUND,
     USERS,
     WAIT,
     State,
@@ -45,6 +46,10 @@ and again, though no state may have come again where slots and blocks change pla
 ENDLESS_RUN = (
     "workload: requests preempt each other for ever: of one instant and one priority, in few blocks"
     " and small chunks; write arrivals that differ, policy: fcfs, or more memory.kv"
+)
+UNSOUND_STEP = (
+    "workload.batching.scheduler: its rule runs a request that does not wait, or more than may, or"
+    " adds tokens of one that does not run, that are not due, or for which there are no blocks"
 )
 
 
@@ -120,6 +125,8 @@ def never_ends(state: State) -> bool:
 
 def must_end(state: State) -> None:
     """InputError where the steps of ``state`` go on for ever."""
+    if state.numbers[ENDLESS] == UNSOUND:
+        raise InputError(UNSOUND_STEP)
     if never_ends(state):
         raise InputError(ENDLESS_RUN)
 

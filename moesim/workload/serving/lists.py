@@ -4,7 +4,7 @@ compiles them.
 
 from __future__ import annotations
 
-from moesim.workload.serving.blocks import hold, keep_content, let_go, pin
+from moesim.workload.serving.blocks import hold, keep_content, lacking, let_go, pin
 from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.state import (
     AFTER,
@@ -18,7 +18,9 @@ from moesim.workload.serving.state import (
     COMPUTED,
     COUNT,
     DRAFTS,
+    ENDLESS,
     ENTRIES,
+    FREE,
     GIVEN,
     GIVES,
     HANDS_OVER,
@@ -42,6 +44,7 @@ from moesim.workload.serving.state import (
     START,
     STATUS,
     STEPS,
+    UNSOUND,
     VERIFIES,
     WAIT,
     WAIT_FIRST,
@@ -91,12 +94,25 @@ def stop_waiting(state: State, request: int) -> None:
 
 
 def run(state: State, request: int) -> None:
-    """``request``, which waits, runs, behind all that do."""
+    """``request``, which waits, runs, behind all that do, of which there is room for one more; else
+    the run ends with an error.
+    """
+    if not is_waiting(state, request):
+        state.numbers[ENDLESS] = UNSOUND
+        return
     rank = state.requests[RANK, request]
     stop_waiting(state, request)
     state.running[rank, state.ranks[RUN, rank]] = request
     state.ranks[RUN, rank] += 1
     state.requests[STATUS, request] = RUNNING
+
+
+def is_waiting(state: State, request: int) -> bool:
+    """Whether ``request`` waits, and may run."""
+    asked = state.requests
+    if not 0 <= request < asked.shape[1] or asked[STATUS, request] != WAITING:
+        return False
+    return bool(state.ranks[RUN, asked[RANK, request]] < state.running.shape[1])
 
 
 def stop_running(state: State, rank: int, place: int) -> None:
@@ -121,8 +137,23 @@ def due(state: State, request: int) -> int:
     return int(rest)
 
 
+def is_sound(state: State, request: int, count: int) -> bool:
+    """Whether ``request`` runs, so many of its tokens are due, and there are blocks for them."""
+    asked = state.requests
+    if not 0 <= request < asked.shape[1] or asked[STATUS, request] != RUNNING:
+        return False
+    tokens = asked[COMPUTED, request] + count + state.numbers[LOOK_AHEAD]
+    free = state.ranks[FREE, asked[RANK, request]]
+    return bool(0 < count <= due(state, request) and lacking(state, request, tokens) <= free)
+
+
 def add(state: State, request: int, count: int) -> None:
-    """The step has the next ``count`` tokens of ``request``, for which there are blocks."""
+    """The step has the next ``count`` tokens of ``request``, which are due, and for which there are
+    blocks; else it has none of them, and the run ends with an error.
+    """
+    if not is_sound(state, request, count):
+        state.numbers[ENDLESS] = UNSOUND
+        return
     asked, entry = state.requests, state.numbers[ENTRIES]
     start = asked[COMPUTED, request]
     hold(state, request, start + count + state.numbers[LOOK_AHEAD])

@@ -50,6 +50,8 @@ STEP_ROWS = 8
 ) = range(33)  # fmt: skip
 NUMBERS = 33
 BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
+UNSOUND = 2
+"""``ENDLESS`` where a step was to have what it cannot."""
 
 
 AHEAD = 1024
