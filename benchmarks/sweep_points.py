@@ -19,7 +19,8 @@ import pandas as pd
 from agreement import must_equal
 
 from moesim.experiment.loading.inputs import check_inputs
-from moesim.experiment.loading.resolve import SweepPoints, load_experiment
+from moesim.experiment.loading.points import SweepPoints
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.sweep import SweepOptions, run_sweep
 

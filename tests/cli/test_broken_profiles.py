@@ -61,7 +61,7 @@ HARDWARE = {  # what stands there, what is written instead, what is said
     "tab": (CARD, "  l2:", "\tl2:", "a tab cannot indent YAML"),
     "fitted among datasheet": (CARD, "host:\n", "calibrated: {moe: 1}\nhost:\n", "calibrated.moe"),
     "no base, no datasheet": (NODE, "base: h100-sxm\n", "", "datasheet: is missing.*'base'"),
-    "unknown base": (NODE, "base: h100-sxm", "base: h100-x", "base: .*did you mean 'h100-sxm'"),
+    "unknown base": (NODE, "base: h100-sxm", "base: h100-x", "base: .*near it: h100-pcie"),
     "base is itself": (NODE, "base: h100-sxm", "base: broken.yaml", "base: .*rests on itself"),
     "unknown wiring": (NODE, WIRING, "topology: dgx-h10", "topology: .*'dgx-h100'"),
     "GPU on two switches": (NODE, SWITCH, "{gpus: [0, 2], uplink", "switches.1.gpus: .*2 again"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from moesim.config.overrides import parse_override
 from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
 from moesim.experiment.loading.default_trace import DefaultTrace, default_trace
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experiment import Experiment, Workload
 from moesim.experiment.schema.setting import with_setting
 from moesim.experiment.schema.text import mapping_text
 from moesim.hardware import hardware_names, machine_named
@@ -52,12 +53,13 @@ def with_settings(
 
 def _default(experiment: Mapping[str, Any]) -> DefaultTrace | None:
     """What ``experiment`` takes where it names no trace; None where that is not to be told."""
-    workload, name = experiment.get("workload"), experiment.get("model", "")
-    phase = workload.get("phase") if isinstance(workload, Mapping) else None
+    name = experiment.get("model", "")
     with suppress(ValueError):  # which is told as a wrong value
+        workload = Workload.model_validate_json(json.dumps(experiment.get("workload") or {}))
         model = opened(text_of(name) if isinstance(name, Mapping) else str(name), ())
         with suppress(InputError):  # which is told as an obstacle
-            return default_trace(model, phase or "decode") if model and model.moe_layers else None
+            if model and model.moe_layers:
+                return default_trace(model, workload.phase, workload.at_once)
     return None
 
 

@@ -38,7 +38,8 @@ def assess(
     model = loaded("model", experiment.model, folders)
     if experiment.trace == NO_TRACE and model is not None and model.moe_layers:
         try:
-            name = default_trace(model, experiment.workload.phase).name
+            workload = experiment.workload
+            name = default_trace(model, workload.phase, workload.at_once).name
             experiment = experiment.with_default_trace(name)
         except InputError as error:
             problem = document.problem(("trace",), error.problems[0].what)

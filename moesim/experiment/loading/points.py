@@ -16,8 +16,10 @@ from moesim.experiment.loading.assess import Finding, assess
 from moesim.experiment.schema.axes import SWEEP, Axis
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
+from moesim.trace.cards import scaled_from
 
 MOST_POINTS = 100_000
+SweepPoints = list[tuple[dict[str, Any], Experiment]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def point_document(base: Document, point: Point) -> Document:
 
 def assess_points(
     base: Document, axes: Sequence[Axis], folders: tuple[Path, ...], known: Sequence[Finding]
-) -> tuple[list[tuple[dict[str, Any], Experiment]], list[Problem]]:
+) -> tuple[SweepPoints, list[Problem]]:
     """Axes and experiment of every point, and the problems that the axes' values bring.
 
     ``known`` are the base's own findings, which are not repeated.
@@ -77,7 +79,24 @@ def assess_points(
         ]
         if experiment is not None:
             points.append((point.settings, experiment))
-    return points, problems
+    return _of_one_trace(points), problems
+
+
+def _of_one_trace(points: SweepPoints) -> SweepPoints:
+    """The points of a model that names no trace with one for all: a stand-in where one of them
+    takes it.
+    """
+    drawn = {_routed(one): one.trace for _, one in points if scaled_from(one.trace) is not None}
+    return [
+        (settings, one.with_default_trace(drawn.get(_routed(one), one.trace)))
+        if "trace" not in one.model_fields_set
+        else (settings, one)
+        for settings, one in points
+    ]
+
+
+def _routed(experiment: Experiment) -> tuple[str, str]:
+    return experiment.model, experiment.workload.phase
 
 
 def _is_known(problem: Problem, old: set[tuple[str, str]]) -> bool:

@@ -18,7 +18,7 @@ from moesim.config.words import spelled_out
 from moesim.config.yaml import compose_file
 from moesim.experiment.loading.assess import assess
 from moesim.experiment.loading.names import read_once
-from moesim.experiment.loading.points import assess_points
+from moesim.experiment.loading.points import SweepPoints, assess_points
 from moesim.experiment.schema.axes import read_axes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.origins import origins_of
@@ -29,8 +29,6 @@ RESOLVED = "experiment.yaml"
 """The file of a result's folder that is the experiment of its run."""
 PYTHON = "experiment"
 """What messages call an experiment that comes from Python, not from a file."""
-
-SweepPoints = list[tuple[dict[str, Any], Experiment]]
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,13 @@ class SharedTrace(NamedTuple):
 
 
 class TraceSource(NamedTuple):
-    """The file of a trace; of a stand-in that which it is scaled from, and the model it is for."""
+    """The file of a trace; of a stand-in that which it is scaled from, the model it is for, and how
+    many requests it needs.
+    """
 
     path: Path
     model: ModelSpec | None
+    requests: int = 0
 
 
 _shared: ContextVar[Mapping[TraceSource, SharedTrace]] = ContextVar(
@@ -47,7 +50,8 @@ def _source(experiment: Experiment) -> TraceSource:
     path = find_trace(experiment.trace, experiment.folders)
     if scaled_from(experiment.trace) is None:
         return TraceSource(path, None)
-    return TraceSource(path, needed("model", experiment.model, experiment.folders))
+    model: ModelSpec = needed("model", experiment.model, experiment.folders)
+    return TraceSource(path, model, experiment.workload.told_apart)
 
 
 def trace_of(experiment: Experiment) -> RoutingTrace:
@@ -143,7 +147,8 @@ def _read(source: TraceSource, stamp: tuple[int, ...]) -> tuple[RoutingTrace, Fi
     if source.model is not None:
         from moesim.trace.synthesis.stand_in import stand_in
 
-        trace = stand_in(source.model, trace, trace.metadata.model or source.path.stem)
+        name = trace.metadata.model or source.path.stem
+        trace = stand_in(source.model, trace, name, source.requests)
     return trace, tuple(files)
 
 

@@ -53,7 +53,8 @@ def _why_drawn(experiment: Experiment, model: ModelSpec) -> str:
     """Why a trace that no file names is not the recording of the model, where there is one."""
     if "trace" in experiment.model_fields_set:
         return ""
-    return default_trace(model, experiment.workload.phase).why
+    workload = experiment.workload
+    return default_trace(model, workload.phase, workload.at_once).why
 
 
 def drawn(trace: str, model: ModelSpec, why: str) -> str:

@@ -111,6 +111,19 @@ class Workload(Params):
         description="Drafts that decode steps verify (docs/speculation.md).",
     )
 
+    @property
+    def at_once(self) -> int:
+        """Requests that run at the same time, as far as is said; two where they come in time."""
+        most = self.arrivals.concurrency or 2 if self.batching.serves else self.batching.in_flight
+        return min(most, self.requests or most)
+
+    @property
+    def told_apart(self) -> int:
+        """Requests that have a routing of their own; 0 where they take those that there are."""
+        if self.batching.serves and not isinstance(self.routing, Own):
+            return 0
+        return max(self.at_once, self.requests or 0)
+
     @model_validator(mode="before")
     @classmethod
     def _with_what_serving_takes(cls, data: Any) -> Any:

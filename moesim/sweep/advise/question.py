@@ -113,7 +113,7 @@ def assembled(question: Question) -> Assembled:
             f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
         )
         lines.append(what)
-    if (trace := _trace(model)) is not None:
+    if (trace := _trace(model, question.batch)) is not None:
         data["trace"], why = trace
         lines.append(why)
     workload: dict[str, Any] = {
@@ -275,14 +275,14 @@ def _is_gguf(model: str) -> bool:
     return model.lower().endswith(".gguf") or chosen in SAME or chosen in RECIPES
 
 
-def _trace(model: ModelSpec) -> tuple[str, str] | None:
+def _trace(model: ModelSpec, batch: int) -> tuple[str, str] | None:
     """A stand-in where the recording of the model does not serve, and why; None where none is to be
     told.
     """
     if not model.moe_layers:
         return None
     with at_options("model"):
-        name, why = default_trace(model, "decode")
+        name, why = default_trace(model, "decode", batch)
     return (name, f"trace: {name}, as {why}") if why else None
 
 

@@ -28,7 +28,7 @@ CONCENTRATION = 1.8
 """Of the popularity of experts over many requests: that of gpt-oss-20b's trace, which alone has
 many.
 """
-REQUESTS, PROMPT_TOKENS, DECODE_TOKENS = 32, 32, 64
+REQUESTS, MOST, PROMPT_TOKENS, DECODE_TOKENS = 32, 1024, 32, 64
 _SAMPLES, _WEIGHT_CONCENTRATION, _MOST_SPREAD = 40, 20.0, 5.0
 
 
@@ -49,8 +49,11 @@ def _recorded(name: str) -> tuple[int, int, int]:
     return trace.moe_layers, trace.experts, trace.top_k
 
 
-def stand_in(model: ModelSpec, recorded: RoutingTrace, name: str) -> RoutingTrace:
+def stand_in(
+    model: ModelSpec, recorded: RoutingTrace, name: str, requests: int = 0
+) -> RoutingTrace:
     """A trace drawn for ``model`` with what ``recorded``, called ``name``, shows; its notes say so.
+    It has as many ``requests`` as are needed, from ``REQUESTS`` to ``MOST``.
 
     The share of a token's experts that the one before it had, layer by layer at the same depth; how
     unevenly one request uses the experts; the mean gate weights by rank. InputError for a model
@@ -67,7 +70,7 @@ def stand_in(model: ModelSpec, recorded: RoutingTrace, name: str) -> RoutingTrac
             source=f"stand-in scaled from {name} ({recorded.metadata.source})",
             licence=recorded.metadata.licence,
             requests=Requests(
-                count=REQUESTS,
+                count=min(max(requests, REQUESTS), MOST),
                 prefill_tokens=Fixed(tokens=PROMPT_TOKENS),
                 decode_tokens=Fixed(tokens=DECODE_TOKENS),
             ),

@@ -134,3 +134,44 @@ def test_every_recorded_trace_is_the_nearest_of_its_own_shape():
     shapes = {name: read_trace(name) for name in RECORDED}
     assert nearest_trace(load_model("gpt-oss-20b")) == "gpt-oss-20b"
     assert {trace.metadata.model for trace in shapes.values()} == set(RECORDED)
+
+
+@pytest.mark.parametrize(("batch", "requests"), [(1, 32), (64, 64), (5_000, 1_024)])
+def test_a_stand_in_has_as_many_requests_as_a_batch(batch, requests):
+    found = loaded("mixtral-8x7b", workload={"batching": {"kind": "static", "batch_size": batch}})
+    trace = trace_of(found.experiment)
+    assert len(trace.request_offsets()) - 1 == requests
+    first = trace_of(loaded("mixtral-8x7b").experiment)
+    assert np.array_equal(trace.expert_ids[: first.tokens], first.expert_ids)
+
+
+def test_a_recording_of_fewer_requests_than_run_at_once_is_scaled():
+    batching = {"kind": "static", "batch_size": 24}
+    found = loaded("gpt-oss-20b", workload={"batching": batching}).experiment
+    assert found.trace == "stand-in:gpt-oss-20b"
+    told = of_inputs([found])[0]
+    assert told.endswith("as the recording of gpt-oss-20b has 20 requests, and 24 run at once")
+    few = loaded("gpt-oss-20b", workload={"batching": batching, "requests": 3}).experiment
+    assert few.trace == "gpt-oss-20b"
+
+
+@pytest.mark.parametrize(
+    ("workload", "at_once"),
+    [
+        ({"batching": {"kind": "refill", "batch_size": 8}}, 8),
+        ({"batching": {"kind": "static", "batch_size": 8}, "requests": 3}, 3),
+        ({"batching": "continuous"}, 2),
+        ({"batching": "continuous", "requests": 1}, 1),
+        ({"batching": "continuous", "arrivals": {"kind": "closed_loop", "max_concurrency": 8}}, 8),
+    ],
+)
+def test_how_many_requests_run_at_once_as_far_as_is_said(workload, at_once):
+    assert loaded("mixtral-8x7b", workload=workload).experiment.workload.at_once == at_once
+
+
+def test_all_points_of_a_sweep_have_one_trace():
+    sweep = {"workload.batching.batch_size": [1, 8, 24]}
+    points = loaded("gpt-oss-20b", sweep=sweep).points
+    assert {one.trace for _, one in points} == {"stand-in:gpt-oss-20b"}
+    fewer = loaded("gpt-oss-20b", sweep={"workload.batching.batch_size": [1, 8]}).points
+    assert {one.trace for _, one in fewer} == {"gpt-oss-20b"}

@@ -96,7 +96,7 @@ def test_each_bad_value_is_reported_once(required):
 
 
 def test_a_mistake_of_the_base_is_not_repeated_for_every_point(required):
-    given = {**required, "records": "all", "gating": "dynamic"}
+    given = {**required, "records": "all", "gating": 3}
     given["sweep"] = {"seed": [1, 2], "gating.kind": ["static", "dynamic"]}
     with pytest.raises(InputError) as error:
         load_experiment(given)
