@@ -95,7 +95,8 @@ def assembled(question: Question) -> Assembled:
     the model or the machine is unknown.
     """
     found = named(question.model)
-    question, model = replace(question, model=found.model), _model(found.model)
+    question = replace(_with_gpu(question), model=found.model)
+    model = _model(question.model)
     machine, assumed = _machine(question, model)
     program, reason = _software(question, model, machine)
     engine = known_name(program, ENGINES)
@@ -163,6 +164,14 @@ def _at_option(problem: Problem, key: str) -> Problem:
     if option is None or problem.where not in ("", PYTHON):
         return problem
     return Problem(option, "", problem.what)
+
+
+def _with_gpu(question: Question) -> Question:
+    """The question with the GPU that its ``hardware`` is, where that is no whole machine."""
+    asked = question.hardware
+    if asked is None or question.gpu is not None or machine_named(asked) not in part_names("gpu"):
+        return question
+    return replace(question, hardware=None, gpu=asked)
 
 
 def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:

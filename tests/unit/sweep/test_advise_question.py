@@ -40,6 +40,29 @@ def data_of(model: str, **options: Any) -> dict[str, Any]:
     return dict(assembled(Question(model, **options)).data)
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "written", "software"),
+    [
+        ("Qwen/Qwen3-30B-A3B-FP8", "rtx-pro-6000", "fp8_block", "vllm"),
+        ("qwen3-30b-a3b@awq", "rtx-4090", "int4", "vllm"),
+        ("Qwen/Qwen3-30B-A3B-FP8", "rtx-4090", "q8_0", "llama.cpp"),
+        ("qwen3:30b", "rtx-4090", "q4_k_m", "llama.cpp"),
+    ],
+)
+def test_who_runs_a_checkpoint_and_in_what(
+    model: str, gpu: str, written: str, software: str
+) -> None:
+    """llama.cpp loads GGUF files alone, and none has fp8 or groups of integers."""
+    made = assembled(Question(model, hardware=gpu))
+    assert made.data["model"] == {"base": "qwen3-30b-a3b", "format": written}
+    assert made.data["software"] == software
+    assert ("format: " in " ".join(made.assumed)) == (written == "q8_0")
+
+
+def test_a_gpu_may_be_asked_for_as_the_hardware() -> None:
+    assert data_of("gpt-oss-20b", hardware="RTX 3090") == data_of("gpt-oss-20b", gpu="RTX 3090")
+
+
 def test_a_question_is_an_experiment() -> None:
     question = Question("qwen3-30b-a3b@q4_k_m", "rtx-5070", "ddr5-5600-2ch-64gb", context=16384)
     made = assembled(question)
