@@ -13,7 +13,6 @@ from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, in_order, nearest
 from moesim.config.sentences import sentence
 from moesim.config.shape import Shape, locate
-from moesim.config.words import spelled_out
 
 Model = TypeVar("Model", bound=BaseModel)
 UNKNOWN_KEY = "is not a known key"
@@ -23,7 +22,6 @@ DEEPEST, MOST_HOMES = 4, 2
 
 def validate(document: Document, model: type[Model]) -> Model:
     """``document`` as a ``model``; all mistakes, sorted by line, as one InputError."""
-    document = spelled_out(document, model)
     instance, problems = examine(document, model)
     if instance is None or problems:
         raise InputError(in_order(problems))
@@ -31,9 +29,7 @@ def validate(document: Document, model: type[Model]) -> Model:
 
 
 def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[Problem]]:
-    """Like ``validate`` of what is spelled out, but returns the problems; the model is None where
-    it could not be made.
-    """
+    """Like ``validate``, but returns the problems; the model is None where it could not be made."""
     problems = list(document.problems)
     try:
         instance = model.model_validate_json(json.dumps(document.data))

@@ -45,15 +45,9 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
-    """The model of a card, of a Hugging Face ``config.json``, or of a GGUF file (any part of a
-    split one); a folder stands for the one that it holds. ``NAME@FORMAT`` is the same model in
-    other formats (``moesim.model.chosen``).
-
-    A card's name is read as ``config.names`` says. A relative path is looked up in ``folders``,
-    then in the working directory. InputError says what is wrong with the name or the file.
-    """
+    """As ``named.load_model``, of cards by their own names alone."""
     base, chosen = split_format(name_or_path)
-    if chosen is not None and not _is_there(name_or_path, folders):
+    if chosen is not None and not is_there(name_or_path, folders):
         if (known := known_name(base, model_names())) is None:
             return _with_format(base, chosen, folders)
         return made_once((CARDS, known, chosen), partial(_with_format, known, chosen, ()))
@@ -87,7 +81,8 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
     raise InputError(f"{what}, nor a repository or a name in Ollama's library of a card; {known}")
 
 
-def _is_there(path: str, folders: Sequence[Path]) -> bool:
+def is_there(path: str, folders: Sequence[Path]) -> bool:
+    """Whether ``path`` is in one of ``folders`` or in the working directory."""
     with suppress(OSError, ValueError):
         return any((folder / expanded(path)).exists() for folder in (*folders, Path()))
     return False

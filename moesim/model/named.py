@@ -14,6 +14,8 @@ from moesim.config.paths import look_up
 from moesim.model import loader
 from moesim.model.chosen import FORMATS, SEPARATOR, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.model.gguf.usual import NATIVE as OF_NATIVE
+from moesim.model.gguf.usual import USUAL, usual_recipe
 from moesim.model.loader import model_names
 from moesim.model.repositories import GGUF, REPOSITORY, card_of, format_in, is_card
 from moesim.model.spec import ModelSpec
@@ -32,7 +34,6 @@ _NATIVE = "mxfp4"
 converter repacks it, and llama-quantize does not quantise again.
 """
 _PLAIN = ("f32", "f16", "bf16")
-_OF_NATIVE = "mxfp4_moe"
 _CHECKPOINTS: Mapping[str, str] = {
     "fp8": "fp8_block", "fp8_block": "fp8_block", "fp16": "bf16", "f16": "bf16",
 }  # fmt: skip
@@ -94,11 +95,7 @@ def named(name: str, folders: Sequence[Path] = ()) -> Named:
 
 
 def _is_own(name: str, folders: Sequence[Path]) -> bool:
-    return known_name(name, model_names()) is not None or _is_here(name, folders)
-
-
-def _is_here(name: str, folders: Sequence[Path]) -> bool:
-    return any(look_up(name, places) is not None for places in (folders, (Path(),)))
+    return known_name(name, model_names()) is not None or loader.is_there(name, folders)
 
 
 def _public(name: str) -> Named:
@@ -149,7 +146,7 @@ def usual_mix(repository: str) -> str:
     one that there is, as of a model that is published in MXFP4.
     """
     card = card_of(repository)
-    return _OF_NATIVE if card and experts_format(card) == _NATIVE else "q4_k_m"
+    return usual_recipe(loader.load_model(card)) if card else USUAL
 
 
 def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None = None) -> Named:
@@ -203,9 +200,9 @@ def _of_native(mix: str) -> tuple[str | None, str]:
     """What a ``mix`` is of a model whose experts are in MXFP4: they stay so, the rest is in it."""
     if mix in _PLAIN:
         return None, ""
-    if mix in (_OF_NATIVE, "q8_0"):
-        return _OF_NATIVE, ""
-    return _OF_NATIVE, f"experts stay in {_NATIVE} in files of {mix}: taken for {_OF_NATIVE}"
+    if mix in (OF_NATIVE, "q8_0"):
+        return OF_NATIVE, ""
+    return OF_NATIVE, f"experts stay in {_NATIVE} in files of {mix}: taken for {OF_NATIVE}"
 
 
 def _unknown(name: str) -> Named:

@@ -7,10 +7,12 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
 from moesim.config.validation import validate
+from moesim.config.words import spelled_out
 from moesim.config.yaml import parse_document, read_document
 from moesim.trace.transforms import registry
 from moesim.trace.transforms.base import Transform
@@ -32,8 +34,12 @@ def read_rules(text: str) -> list[Transform]:
     start = text.lstrip()[:1]
     if start in {"[", "{"}:
         rules = text if start == "[" else f"[{text}]"
-        return list(validate(parse_document(f"routing: {rules}", OPTION), Rules).routing)
+        return _validated(parse_document(f"routing: {rules}", OPTION))
     if not Path(text).is_file():
         what = f"'{text:.60}' is no file and no rule; write {{kind: top_k, k: 2}}, or a file's path"
         raise InputError([Problem(OPTION, "", what)])
-    return list(validate(read_document(text), Rules).routing)
+    return _validated(read_document(text))
+
+
+def _validated(document: Document) -> list[Transform]:
+    return list(validate(spelled_out(document, Rules), Rules).routing)

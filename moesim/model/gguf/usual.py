@@ -12,6 +12,8 @@ NATIVE = "mxfp4_moe"
 """The mix of files of models whose experts are published in MXFP4: those as they are, Q8_0 else."""
 
 
+USUAL = "q4_k_m"
+"""The mix of files of all others."""
 _OF_CHECKPOINTS = re.compile(r"(?:^|=)(fp8|int[2348])\w*")
 """Formats of checkpoints that GGUF has no type for."""
 _NEAREST: Mapping[str, str] = {
@@ -35,7 +37,7 @@ def _of_weights(chosen: str | None) -> str:
 def usual_recipe(model: ModelSpec) -> str:
     """The mix of ``llama-quantize`` that most files of ``model`` have."""
     native = any(layer.moe and layer.moe.expert.dtype == "mxfp4" for layer in model.layers)
-    return NATIVE if native else "q4_k_m"
+    return NATIVE if native else USUAL
 
 
 def plain_note(model: ModelSpec) -> str | None:

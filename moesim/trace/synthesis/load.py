@@ -10,6 +10,7 @@ from moesim.config.errors import InputError, Problem, in_order
 from moesim.config.file_kinds import TRACE, check_kind
 from moesim.config.paths import find
 from moesim.config.validation import validate
+from moesim.config.words import spelled_out
 from moesim.config.yaml import is_parquet, read_document
 from moesim.trace.synthesis.checks import findings
 from moesim.trace.synthesis.parameters import SyntheticTrace
@@ -25,7 +26,7 @@ def load_parameters(path: Path | str, folders: Sequence[Path] = ()) -> Synthetic
         raise InputError([Problem(str(path), "", what)])
     document: Document = read_document(found)
     check_kind(document.data, TRACE, str(found))
-    parameters = validate(document, SyntheticTrace)
+    parameters = validate(spelled_out(document, SyntheticTrace), SyntheticTrace)
     problems = [document.problem(place, what) for place, what in findings(parameters)]
     if problems:
         raise InputError(in_order(problems))

@@ -7,6 +7,7 @@ from moesim.config.errors import InputError
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
 from moesim.config.validation import validate
+from moesim.config.words import spelled_out
 from moesim.config.yaml import compose
 
 
@@ -43,7 +44,7 @@ class House(Params):
 
 
 def read(text):
-    return validate(compose(text, "h.yaml"), House)
+    return validate(spelled_out(compose(text, "h.yaml"), House), House)
 
 
 def test_a_valid_document():
