@@ -119,7 +119,7 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
 
 def _parts_of(name: str) -> dict[str, Any] | None:
     """The parts of a machine that ``name`` stands for; None for a whole one."""
-    if (known := machine_named(name)) in unified_names():
+    if (known := machine_named(name)) in part_names("gpu"):
         return {"gpu": known}
     if not is_choice(name):
         return None
@@ -306,15 +306,7 @@ def _path(
         return shipped / f"{meant}.yaml"
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
-    if meant is not None:
-        raise InputError(gpu_alone(meant))
     near = near_machine(name) if what == "hardware" else nearest(plain_name(name), names)
     raise InputError(
         f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; {near}"
     )
-
-
-def gpu_alone(name: str) -> str:
-    """What is said of a GPU where a machine is expected."""
-    told = f"'{name}' is a GPU, not a machine; write its host too, as in"
-    return f"{told} hardware: {{gpu: {plain_name(name)}, host: ddr5-6000-2ch-64gb}}"

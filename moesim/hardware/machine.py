@@ -63,7 +63,9 @@ def compose(
         gpu = find("gpu", data.get("gpu"))
     except InputError as error:
         raise InputError([*error.problems, *_wrong_others(data, find)]) from None
-    return _Machine(words(text), gpu, base, data).profile(find)
+    if base is None and data.get("host") is None:
+        base = gpu.whole
+    return _Machine(words(text), gpu, base, data).profile(partial(find, base=base))
 
 
 def _wrong_others(data: Mapping[str, Any], find: Callable[[str, Any], Chosen]) -> list[Problem]:
@@ -104,7 +106,8 @@ class _Machine:
             return self._unified(card, card.host, find)
         if problems := _wrong_others(self.data, find):
             raise InputError(problems)
-        chosen = find("host", self.data.get("host"))
+        assumed = self._assumed_host(card)
+        chosen = find("host", self.data.get("host") or assumed)
         host, drive = self._with_storage(chosen.part(Host), find)
         link, sources = None, self.gpu.sources | chosen.sources | drive
         if self.data.get("link") is not None or isinstance(card, Gpu):
@@ -123,7 +126,16 @@ class _Machine:
             network=self.base.network if wiring and self.base else None,
             calibrated=self._fits(),
             near_memory=near,
+            assumed_host=assumed,
         )
+
+    def _assumed_host(self, card: Gpu | Datasheet) -> str | None:
+        """The host's name where none is named."""
+        if self.data.get("host") is not None:
+            return None
+        if self.base is not None:
+            return self.base.assumed_host
+        return card.usual_host if isinstance(card, Gpu) else None
 
     def _with_storage(
         self, host: Host, find: Callable[[str, Any], Chosen]

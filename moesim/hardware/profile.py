@@ -39,6 +39,8 @@ class HardwareProfile(Params):
     near_memory: NearMemory | None = None
     unified: bool = False
     """Whether CPU and GPU share one memory, that of the GPU: nothing is copied between them."""
+    assumed_host: str | None = None
+    """The host's name where none was named."""
     mixed_attention: MixedAttention = "joint"
     """How the software on it attends in steps of prompts and answers."""
 

@@ -30,7 +30,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.described.near_memory import near_note
 from moesim.hardware.operations.experts.error import price_error
-from moesim.hardware.operations.kernels.cpu_expert import host_notes
+from moesim.hardware.operations.kernels.cpu_expert import assumed_host_notes, host_notes
 from moesim.metrics.energy import Bill
 from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.marks import MARK_KEYS
@@ -300,10 +300,11 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     notes = [*built.case.model.notes, *format_notes(built.case)]
     hosts = built.case.miss.uses_host and built.case.offloaded
     top_k, cache = built.case.trace.top_k, built.case.host_cache
+    assumed = assumed_host_notes(built.hardware) if built.case.offloaded else []
     if built.near_memory_bytes:
-        assumed = [near_note(built.near_memory_bytes)]
+        assumed.append(near_note(built.near_memory_bytes))
     else:
-        assumed = host_notes(built.hardware, experiment.trace, top_k) if hosts else []
+        assumed += host_notes(built.hardware, experiment.trace, top_k) if hosts else []
         assumed += full_host_notes(built)
     return {
         **({"model_notes": notes} if notes else {}),

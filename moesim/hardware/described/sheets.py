@@ -49,3 +49,4 @@ class Gpu(GpuNumbers):
     host: Host | None = Field(
         None, description="The CPU that shares this GPU's memory: unified memory."
     )
+    usual_host: str = Field(description="The host that it is assumed in where none is named.")

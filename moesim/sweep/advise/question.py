@@ -190,9 +190,11 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         return _checked(question.gpu, "hardware.gpu"), ""
     if question.host is not None:
         return _checked(given, "hardware"), ""
-    host = _host_for(model)
-    whole = {"gpu": question.gpu, "host": host, **given}
-    return _checked(whole, "hardware"), f"host: {host} (--host names yours)"
+    alone = _profile(_checked(given, "hardware"))
+    host = _host_for(model, alone)
+    whole = {"gpu": question.gpu, **({"host": host} if host else {}), **given}
+    told = host or f"that of {alone.name}"
+    return _checked(whole, "hardware"), f"host: {told} (--host names yours)"
 
 
 def _checked(machine: Any, key: str) -> Any:
@@ -217,10 +219,14 @@ def _no_machine() -> str:
     )
 
 
-def _host_for(model: ModelSpec) -> str:
-    """The first of ``HOSTS`` that holds the model's weights."""
+def _host_for(model: ModelSpec, alone: HardwareProfile) -> str | None:
+    """A server's own (None: that of its profile), for a GPU of servers ``alone``; else the first of
+    ``HOSTS`` that holds the model's weights.
+    """
     shipped = [host for host in HOSTS if host in part_names("host")]
-    sizes = (int(host.rpartition("-")[2].removesuffix("gb")) << 30 for host in shipped)
+    sizes = [int(host.rpartition("-")[2].removesuffix("gb")) << 30 for host in shipped]
+    if alone.host_memory_bytes > sizes[-1]:
+        return alone.assumed_host
     enough = (host for host, size in zip(shipped, sizes, strict=True) if model.bytes <= size)
     return next(enough, shipped[-1])
 

@@ -102,10 +102,13 @@ def test_mistakes_are_told_at_their_lines(tmp_path: Path) -> None:
     assert ["hardware.gpu" in found[0], "hardware.host.memory" in found[1]] == [True, True]
 
 
-def test_a_gpu_alone_says_what_is_missing() -> None:
-    assert (
-        "'rtx-3090' is a GPU, not a machine; write its host too" in problems(asked("rtx-3090"))[0]
-    )
+def test_a_gpu_alone_says_which_host_is_assumed_where_one_is_used() -> None:
+    notes = {}
+    for capacity in ("8 slots/layer", "all"):
+        experiment = load_experiment(asked("rtx-3090", experts={"capacity": capacity})).experiment
+        notes[capacity] = simulate(experiment).summary.get("host_notes")
+    told = "ddr5-6000-2ch-64gb is assumed, as none is named; hardware.host names yours"
+    assert notes == {"8 slots/layer": [f"{told} ('moesim list hosts')"], "all": None}
 
 
 def test_the_cache_tells_numbers_apart() -> None:

@@ -129,19 +129,39 @@ def test_wrong_names_and_numbers_each_at_their_place() -> None:
         f"gpus: is not a known key; allowed: {allowed}; did you mean 'gpu'?"
     ]
     assert wrong(gpu=["rtx-3090"])[0].endswith("a name, or keys with numbers, is expected")
-    assert wrong(gpu="rtx-3090")[0].startswith("host: is missing; write one ('moesim list hosts')")
     assert wrong(host=HOST)[0].startswith("gpu: is missing; write one")
     for kind, list_ in (("gpu", "gpus"), ("link", "links"), ("storage", "storage")):
         empty = {"gpu": "rtx-3090", "host": HOST, kind: {}}
         assert wrong(**empty)[0].startswith(f"{kind}: is empty; write one ('moesim list {list_}')")
-    assert wrong(base="rtx-3090", host=HOST)[0].startswith("base: 'rtx-3090' is a GPU, not a mach")
     over = wrong(gpu="rtx-3090", host=HOST, link={"base": "pcie4-x16", "pcie": "20 GB/s"})
     assert over[0].startswith("datasheet.copies.h2d.pinned.bandwidth.value: is above the slot's")
 
 
-def test_a_gpu_alone_is_no_machine() -> None:
-    with pytest.raises(InputError, match=r"'rtx-3090' is a GPU, not a machine; write its host too"):
-        load_hardware("rtx-3090")
+@pytest.mark.parametrize(
+    ("gpu", "host"), [("rtx-3090", "ddr5-6000-2ch-64gb"), ("mi300x", "epyc-9004-1s")]
+)
+def test_a_gpu_alone_stands_in_its_usual_host(gpu: str, host: str) -> None:
+    alone, named = load_hardware(gpu), machine(gpu=gpu, host=host)
+    assert (alone.name, alone.assumed_host, named.assumed_host) == (gpu, host, None)
+    own = {"name", "title", "assumed_host"}
+    assert alone.model_dump(exclude=own) == named.model_dump(exclude=own)
+    assert machine(gpu=gpu) == machine(base=gpu) == alone
+    other = machine(base=gpu, host="xeon-4th-1s")
+    assert other.assumed_host is None
+    assert other.host == machine(gpu=gpu, host="xeon-4th-1s").host
+
+
+def test_a_whole_machines_gpu_alone_is_the_machine() -> None:
+    whole, alone = load_hardware("h100-sxm"), machine(gpu="h100-sxm")
+    assert alone.calibrated == whole.calibrated
+    assert (alone.network, alone.assumed_host) == (whole.network, None)
+    assert alone.host.memory.value == whole.host.memory.value
+    assert machine(gpu={"base": "h100-sxm", "memory": "40 GB"}).host_memory_bytes == (
+        whole.host_memory_bytes
+    )
+
+
+def test_which_gpus_there_are() -> None:
     assert {"rtx-3090", "rtx-4090", "gb10"} <= set(gpu_names())
     assert "dgx-h100" not in gpu_names()
 

@@ -54,6 +54,13 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
     return [f"{reach} {span} {remedy} ('moesim calibrate host'){_alike(profile.host)}"]
 
 
+def assumed_host_notes(profile: HardwareProfile) -> list[str]:
+    """The host that is taken where none was named, for runs that need one."""
+    if (host := profile.assumed_host) is None:
+        return []
+    return [f"{host} is assumed, as none is named; hardware.host names yours ('moesim list hosts')"]
+
+
 def share_is_prior(profile: HardwareProfile) -> bool:
     """Whether nobody measured what experts on the CPU of this host reach."""
     if kernel_fit_for(profile, CpuExpert.kind) is not None:
