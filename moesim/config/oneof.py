@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from moesim.config.registry import Registry
@@ -33,3 +33,12 @@ class OneOf:
         """The union of the registered components, tagged by ``kind``."""
         schemas = {kind: handler.generate_schema(cls) for kind, cls in self.choices.items()}
         return core_schema.tagged_union_schema(schemas, discriminator="kind")
+
+
+def component(registry: Registry[Any], kind: str, description: str) -> Any:
+    """A field whose default is the component ``kind`` of ``registry`` with its own defaults."""
+    return Field(
+        default_factory=lambda: registry.get(kind)(),  # noqa: PLW0108 (found when it is used)
+        description=description,
+        json_schema_extra={"default": {"kind": kind}},
+    )

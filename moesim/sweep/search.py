@@ -15,7 +15,8 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import split
 from moesim.config.validation import UNKNOWN_KEY
 from moesim.experiment.running.run import simulate
-from moesim.experiment.schema.experiment import Experiment, Serving
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.serving import Serving
 from moesim.metrics.service_level import NO_SERVICE
 from moesim.results.result import plain_experiment
 from moesim.sweep.advise.choices import with_settings

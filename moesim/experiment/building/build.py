@@ -27,8 +27,9 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.pieces import with_pieces
 from moesim.experiment.loading.quality import QualityTable, read_quality
 from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
-from moesim.experiment.schema.experiment import Experiment, Memory
+from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
+from moesim.experiment.schema.serving import Memory
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.hardware.engine_fits import with_engine
 from moesim.memory.footprint import Footprint, Residence, expert_bytes

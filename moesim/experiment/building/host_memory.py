@@ -7,7 +7,7 @@ from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.residency.host_window import fixed_layers
 from moesim.experiment.building.storage_path import path_of
-from moesim.experiment.schema.experiment import HostMemory
+from moesim.experiment.schema.experts import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.reached import SYSTEM_BYTES
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE

@@ -15,8 +15,9 @@ from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
 from moesim.experiment.building.speculation import requests_of
 from moesim.experiment.schema.disaggregation import Disaggregation
-from moesim.experiment.schema.experiment import Experiment, Memory
+from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout
+from moesim.experiment.schema.serving import Memory
 from moesim.hardware import HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint
 from moesim.memory.kv_pool import KvPool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import sums_of
-from moesim.experiment.schema.experiment import Experts
+from moesim.experiment.schema.experts import Experts
 from moesim.memory.footprint import expert_bytes, slots_of
 from moesim.memory.shares import Share, stages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from moesim.experiment.schema.experiment import HostMemory
+from moesim.experiment.schema.experts import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.software import SoftwareProfile
 

@@ -12,7 +12,8 @@ from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.slots import bytes_beside, check_on_cpu
 from moesim.experiment.loading.pieces import in_piece
-from moesim.experiment.schema.experiment import Experiment, Experts
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experts import Experts
 from moesim.memory.choices.base import check_rule
 from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.footprint import expert_bytes

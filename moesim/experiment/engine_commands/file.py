@@ -15,9 +15,10 @@ from moesim.config.overrides import parse_override
 from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
 from moesim.experiment.loading.default_trace import DefaultTrace, default_trace
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.schema.experiment import Experiment, Workload
+from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
 from moesim.experiment.schema.text import mapping_text
+from moesim.experiment.schema.workload import Workload
 from moesim.hardware import hardware_names, machine_named
 from moesim.model.chosen import text_of
 from moesim.model.named import opened

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from moesim.config.errors import InputError
 from moesim.experiment.loading.names import needed
-from moesim.experiment.schema.experiment import Experiment, Experts
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experts import Experts
 from moesim.experiment.schema.parts import rows_of
 from moesim.experiment.schema.variants import Piece
 from moesim.model import ModelSpec

@@ -12,7 +12,8 @@ from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.rules.asked import most_local
 from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
-from moesim.experiment.schema.experiment import Experiment, Serving
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.serving import Serving
 from moesim.model import ModelSpec
 from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.batching.static import Static

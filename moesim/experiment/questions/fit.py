@@ -25,7 +25,7 @@ from moesim.experiment.questions.fit_passes import (
 )
 from moesim.experiment.questions.shares import share_notes
 from moesim.experiment.schema.experiment import Experiment
-from moesim.experiment.schema.experiment import Memory as ServedMemory
+from moesim.experiment.schema.serving import Memory as ServedMemory
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.shares import stages
 from moesim.workload.batching.base import LARGEST_BATCH

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from moesim.experiment.schema.experiment import Experiment, Memory
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.serving import Memory
 
 MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-static"}
 """Servers, and their option for the share that they take."""

@@ -14,7 +14,8 @@ from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built
 from moesim.experiment.running.full_host import from_drive
 from moesim.experiment.running.replicas import outcome_of
-from moesim.experiment.schema.experiment import Experiment, Serving
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.serving import Serving
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.cost_model import CostModel
 from moesim.hardware.price_errors import (

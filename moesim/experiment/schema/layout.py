@@ -10,7 +10,8 @@ from moesim.config.errors import InputError
 from moesim.model.slicing import head_counts
 
 if TYPE_CHECKING:
-    from moesim.experiment.schema.experiment import Experiment, Parallelism
+    from moesim.experiment.schema.experiment import Experiment
+    from moesim.experiment.schema.parallelism import Parallelism
     from moesim.hardware import HardwareProfile
     from moesim.model import ModelSpec
 

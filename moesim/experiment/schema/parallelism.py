@@ -1,0 +1,45 @@
+"""How many GPUs there are, and what each has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from moesim.config.params import Params
+
+
+class Parallelism(Params):
+    """How many GPUs share the work, and how."""
+
+    expert: int = Field(
+        default=1, ge=1, description="GPUs that share the experts, those of all nodes together."
+    )
+    pipeline: int = Field(
+        default=1,
+        ge=1,
+        description="GPUs that hold consecutive layers each, and work one after the other.",
+    )
+    nodes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Nodes that the GPUs are spread over evenly; else as few as hold them.",
+    )
+    dense: Literal["data", "tensor"] = Field(
+        default="data",
+        description="Attention, dense networks and shared experts: whole on every GPU, each for "
+        "its own requests (data), or split over the GPUs of a node (tensor).",
+    )
+    experts: Literal["expert", "tensor"] = Field(
+        default="expert",
+        description="Experts: whole, each on one of the GPUs (expert), or sliced, a part of each on"
+        " every GPU of one node (tensor).",
+    )
+    exchange: Literal["all_to_all", "all_reduce", "all_gather"] | None = Field(
+        default=None,
+        description="How tokens and whole experts of several GPUs meet: rows are dispatched and "
+        "combined (all_to_all), or every GPU has all tokens and an all-reduce adds up what their "
+        "experts make of them (all_reduce), as engines do under dense: tensor on one node; that is "
+        "the default there, with dynamic gating. Under dense: data every GPU may gather all "
+        "tokens, and a reduce-scatter adds up (all_gather).",
+    )

@@ -1,0 +1,68 @@
+"""What serving requests takes: memory for their keys and values, and engines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moesim.config.oneof import OneOf, component
+from moesim.config.params import Params
+from moesim.config.units import KvCapacity, KvRoom, Percent
+from moesim.experiment.schema.disaggregation import Disaggregation
+from moesim.metrics.service_level import Service
+from moesim.workload.routers import registry as routers
+from moesim.workload.routers.base import Router
+from moesim.workload.splits import registry as splits
+from moesim.workload.splits.base import Split
+
+
+class Memory(Params):
+    """A GPU's memory where requests are served: what is set aside for keys and values."""
+
+    gpu_memory_utilization: Percent = Field(
+        default=0.9, description="The share of a GPU's memory that the engine takes."
+    )
+    block_size: int = Field(default=16, ge=1, le=4096, description="Tokens of a block.")
+    kv: KvRoom = Field(
+        default=KvCapacity("auto"),
+        description="Room for keys and values on each GPU: what all else leaves (auto), blocks "
+        "('2588 blocks', as the engine prints them), or bytes ('12 GiB').",
+    )
+    prefix_caching: bool = Field(
+        default=True,
+        description="Full blocks are found again by their content, as long as nothing else took "
+        "their place.",
+    )
+    split: Annotated[Split, OneOf(splits)] = component(
+        splits, "static", "Whether slots of experts and blocks change places as the run goes."
+    )
+
+
+class Serving(Service):
+    """What clients are promised, and the engines that share their requests."""
+
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Engines like this one, each on machines of its own, that share the requests.",
+    )
+    router: Annotated[Router, OneOf(routers)] = component(
+        routers, "round_robin", "Which of the replicas gets a request."
+    )
+    disaggregation: Disaggregation | None = Field(
+        default=None,
+        description="Prompts and answers on engines of their own, as in {prefill: 1, decode: 1}.",
+    )
+    price_interval: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether times of requests that come by the clock have an interval by what "
+        "prices may be off by, for which the run is played twice more: of runs of up to half a "
+        "million tokens, always, or never.",
+    )
+
+    @property
+    def alone(self) -> bool:
+        """Whether one engine serves all."""
+        return self.replicas == 1 and self.disaggregation is None
