@@ -59,13 +59,32 @@ def compose(
     if base is not None and base.unified:
         data, base = _of_unified(data), None
     find = partial(_chosen, base=base, folders=folders, whole=whole, cards=cards)
+    lacks_host = _lacks_host(data.get("host"))
     try:
         gpu = find("gpu", data.get("gpu"))
     except InputError as error:
-        raise InputError([*error.problems, *_wrong_others(data, find)]) from None
-    if base is None and data.get("host") is None:
-        base = gpu.whole
-    return _Machine(words(text), gpu, base, data).profile(partial(find, base=base))
+        others = {**data, "host": None} if lacks_host else data
+        raise InputError([*error.problems, *_wrong_others(others, find)]) from None
+    assumed = None
+    if lacks_host:
+        base = base or gpu.whole
+        assumed = base.assumed_host if base else _usual_host(gpu)
+    if assumed is not None:
+        data = {**data, "host": {"base": assumed, **(data.get("host") or {})}}
+    return _Machine(words(text), gpu, base, data, assumed).profile(partial(find, base=base))
+
+
+def _lacks_host(host: Any) -> bool:
+    """Whether ``host`` is nothing, or numbers that are too few for one and over none."""
+    if host is None:
+        return True
+    needed = (name for name, field in Host.model_fields.items() if field.is_required())
+    return isinstance(host, Mapping) and "base" not in host and not host.keys() >= set(needed)
+
+
+def _usual_host(gpu: Chosen) -> str | None:
+    card = gpu.part(Gpu)
+    return None if card.host else card.usual_host
 
 
 def _wrong_others(data: Mapping[str, Any], find: Callable[[str, Any], Chosen]) -> list[Problem]:
@@ -97,6 +116,7 @@ class _Machine:
     gpu: Chosen
     base: HardwareProfile | None
     data: Mapping[str, Any]
+    assumed_host: str | None
 
     def profile(self, find: Callable[[str, Any], Chosen]) -> HardwareProfile:
         """The profile; ``find`` finds the other parts."""
@@ -106,8 +126,7 @@ class _Machine:
             return self._unified(card, card.host, find)
         if problems := _wrong_others(self.data, find):
             raise InputError(problems)
-        assumed = self._assumed_host(card)
-        chosen = find("host", self.data.get("host") or assumed)
+        chosen = find("host", self.data.get("host"))
         host, drive = self._with_storage(chosen.part(Host), find)
         link, sources = None, self.gpu.sources | chosen.sources | drive
         if self.data.get("link") is not None or isinstance(card, Gpu):
@@ -126,16 +145,8 @@ class _Machine:
             network=self.base.network if wiring and self.base else None,
             calibrated=self._fits(),
             near_memory=near,
-            assumed_host=assumed,
+            assumed_host=self.assumed_host,
         )
-
-    def _assumed_host(self, card: Gpu | Datasheet) -> str | None:
-        """The host's name where none is named."""
-        if self.data.get("host") is not None:
-            return None
-        if self.base is not None:
-            return self.base.assumed_host
-        return card.usual_host if isinstance(card, Gpu) else None
 
     def _with_storage(
         self, host: Host, find: Callable[[str, Any], Chosen]

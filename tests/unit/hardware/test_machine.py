@@ -151,6 +151,19 @@ def test_a_gpu_alone_stands_in_its_usual_host(gpu: str, host: str) -> None:
     assert other.host == machine(gpu=gpu, host="xeon-4th-1s").host
 
 
+def test_some_numbers_of_a_host_stand_over_the_usual_one() -> None:
+    some = machine(gpu="rtx-3090", host={"cores": 4})
+    assert some.assumed_host == "ddr5-6000-2ch-64gb"
+    assert some.host.cores.value == 4
+    assert some.host == machine(gpu="rtx-3090", host={"base": some.assumed_host, "cores": 4}).host
+    assert machine(gpu="rtx-4090", host={"cores": 4}).host == (
+        machine(base="rtx-4090", host={"cores": 4}).host
+    )
+    assert wrong(gpu="rtx-3090", host={"corez": 4})[0].startswith("host.corez: is not a known key")
+    (what,) = wrong(gpu="rtx-309", host={"cores": 4})
+    assert what.startswith("gpu: 'rtx-309'")
+
+
 def test_a_whole_machines_gpu_alone_is_the_machine() -> None:
     whole, alone = load_hardware("h100-sxm"), machine(gpu="h100-sxm")
     assert alone.calibrated == whole.calibrated
