@@ -45,6 +45,8 @@ _STATED: Mapping[str, re.Pattern[str]] = {
 }  # fmt: skip
 """What a name may say or leave open."""
 _SLOT = re.compile(r"pcie\d")
+_SEVERAL = re.compile(r"(?P<number>\d+)\s*[x*]\s*(?P<part>.+)", re.IGNORECASE)
+"""Several of a GPU, as in '8x H100'."""
 
 
 class Meant(NamedTuple):
@@ -66,6 +68,9 @@ def known_part(name: str, known: Collection[str]) -> str | None:
 
 def near_parts(name: str, known: Collection[str]) -> str:
     """What to write for a ``name`` that is none of ``known``, for the end of a sentence."""
+    if (several := _SEVERAL.fullmatch(name)) and (one := known_part(several["part"], known)):
+        number = several["number"]
+        return f"write '{one}', and parallelism: {{expert: {number}}} or --gpus {number}"
     if len(found := _meant(name, known)) > 1:
         more = ", ..." if len(found) > FEW else ""
         return f"it may be any of {', '.join(found[:FEW])}{more}; write which"

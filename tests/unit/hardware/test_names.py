@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from moesim.config.errors import InputError
@@ -24,6 +26,7 @@ SMI = {
     "arc-b580": "Intel(R) Arc(TM) B580 Graphics", "gh200": "NVIDIA GH200",
     "h100-nvl": "NVIDIA H100 NVL", "h100-pcie": "NVIDIA H100 PCIe", "h800-sxm": "NVIDIA H800",
     "jetson-agx-orin-64gb": "NVIDIA Jetson AGX Orin 64GB", "l40": "NVIDIA L40",
+    "p40": "Tesla P40",
     "m1-max-64gb": "Apple M1 Max", "m1-ultra-128gb": "Apple M1 Ultra",
     "m2-max-96gb": "Apple M2 Max", "m3-max-128gb": "Apple M3 Max", "m4-pro-64gb": "Apple M4 Pro",
     "mi325x": "AMD Instinct MI325X", "mi50-32gb": "AMD Instinct MI50",
@@ -71,7 +74,7 @@ def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
     ("written", "near"),
     [
         ("NVIDIA H100 MIG", "h100"),
-        ("NVIDIA GeForce RTX 4090 Laptop GPU", "rtx-4090"),
+        ("NVIDIA GeForce RTX 4050 Laptop GPU", "rtx-4070-laptop"),
         ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "rtx-pro-6000"),
         ("NVIDIA RTX 4000 Ada Generation", ""),
         ("RTX 3080 16GB", "rtx-3080"),
@@ -84,6 +87,14 @@ def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
 def test_other_cards_are_not_taken_for_it(written: str, near: str) -> None:
     assert machine_named(written) is None
     assert near in near_parts(written, gpu_names())
+
+
+@pytest.mark.parametrize("written", ["2x RTX 3090", "2 x NVIDIA GeForce RTX 3090", "2*rtx-3090"])
+def test_several_of_a_gpu_are_asked_for_beside_it(written: str) -> None:
+    told = "write 'rtx-3090', and parallelism: {expert: 2} or --gpus 2"
+    for name in (written, f"{{gpu: {written}}}"):
+        with pytest.raises(InputError, match=re.escape(told)):
+            load_hardware(name)
 
 
 @pytest.mark.parametrize(
