@@ -220,12 +220,12 @@ def _no_machine() -> str:
 
 
 def _host_for(model: ModelSpec, alone: HardwareProfile) -> str | None:
-    """A server's own (None: that of its profile), for a GPU of servers ``alone``; else the first of
-    ``HOSTS`` that holds the model's weights.
+    """The usual one of a GPU ``alone`` (None: its profile's own) where it holds the model's weights
+    or is a server; else the first of ``HOSTS`` that holds them.
     """
     shipped = [host for host in HOSTS if host in part_names("host")]
     sizes = [int(host.rpartition("-")[2].removesuffix("gb")) << 30 for host in shipped]
-    if alone.host_memory_bytes > sizes[-1]:
+    if alone.host_memory_bytes >= min(model.bytes, sizes[-1]):
         return alone.assumed_host
     enough = (host for host, size in zip(shipped, sizes, strict=True) if model.bytes <= size)
     return next(enough, shipped[-1])

@@ -107,8 +107,21 @@ def test_the_assumed_host_holds_the_model() -> None:
     assert small["hardware"]["host"] == "ddr5-6000-2ch-64gb"
     assert large["hardware"]["host"] == "ddr5-6000-2ch-128gb"
     assert load_model("gpt-oss-120b@q8_0").bytes > 96 << 30
-    (host, *_) = assembled(Question("gpt-oss-20b", gpu="rtx-3090")).assumed
-    assert host == "host: ddr5-6000-2ch-64gb (--host names yours)"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "host"),
+    [
+        ("rtx-3090", "ddr5-6000-2ch-64gb"),
+        ("rtx-4060-laptop", "ddr5-5600-2ch-32gb"),
+        ("mi300x", "epyc-9004-1s"),
+        ("rtx-4090", "that of rtx-4090"),
+        ("h100-sxm", "that of h100-sxm"),
+    ],
+)
+def test_the_usual_host_of_a_gpu_is_assumed(gpu: str, host: str) -> None:
+    made = assembled(Question("gpt-oss-20b", gpu=gpu))
+    assert made.assumed[0] == f"host: {host} (--host names yours)"
 
 
 def test_whole_machines_keep_their_hosts() -> None:
