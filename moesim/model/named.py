@@ -29,6 +29,10 @@ _UNSLOTH: Mapping[str, str] = {
 """Mixes that are not llama-quantize's, and the nearest of its own."""
 _ALIASES: Mapping[str, str] = {"mxfp4": "mxfp4_moe", "fp16": "f16"}
 """Names of files for mixes of llama-quantize."""
+_BITS: Mapping[str, str] = {
+    "q2": "q2_k", "q3": "q3_k_m", "q4": "q4_k_m", "q5": "q5_k_m", "q6": "q6_k", "q8": "q8_0",
+}  # fmt: skip
+"""Words that say only how many bits, and the mix that most files of so many have."""
 _NATIVE = "mxfp4"
 """A format of experts that published GGUF files keep of a model that is published in it: the
 converter repacks it, and llama-quantize does not quantise again.
@@ -39,7 +43,7 @@ _CHECKPOINTS: Mapping[str, str] = {
 }  # fmt: skip
 """Names of checkpoints that mean another format than the same word elsewhere."""
 _WORDS: Mapping[str, str] = {
-    "fp8_dynamic": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8", "modelopt_fp8": "fp8",
+    **_BITS, "fp8_dynamic": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8", "modelopt_fp8": "fp8",
     "modelopt_fp4": "nvfp4", "fp4": "nvfp4", "w8a8_int8": "int8", "w8a8": "int8", "w8a16": "int8",
     "awq": "int4", "awq_4bit": "int4", "awq_marlin": "int4", "gptq": "int4", "gptq_int4": "int4",
     "gptq_marlin": "int4", "w4a16": "int4", "4bit": "int4_g64", "8bit": "int8_g64",
@@ -70,7 +74,10 @@ def load_model(name: str, folders: Sequence[Path] = ()) -> ModelSpec:
     is wrong with the name or the file.
     """
     found = named(name, folders)
-    model = loader.load_model(found.model, folders)
+    try:
+        model = loader.load_model(found.model, folders)
+    except InputError as error:
+        raise InputError(f"{error}{_without_file(name)}") from None
     return replace(model, notes=(*model.notes, *found.assumed)) if found.assumed else model
 
 
@@ -92,6 +99,13 @@ def named(name: str, folders: Sequence[Path] = ()) -> Named:
     elif cache is None:
         chosen = _in_words(chosen)
     return found._replace(model=f"{card}{SEPARATOR}{chosen}")
+
+
+def _without_file(name: str) -> str:
+    """What stands for a GGUF file that is not here, by its name."""
+    if not name.lower().endswith(GGUF) or card_of(name) is None:
+        return ""
+    return f"; '{from_gguf(name, ()).model}' is such a model without the file"
 
 
 def _is_own(name: str, folders: Sequence[Path]) -> bool:
@@ -188,9 +202,11 @@ def _gguf_format(text: str) -> tuple[str | None, str]:
     """A mix of ``llama-quantize`` by the name that files give it, and what is wrong with it."""
     word = text.lower().replace("-", "_")
     plain = word.removeprefix("ud_")
-    nearest = _ALIASES.get(plain, _UNSLOTH.get(plain, plain))
+    nearest = {**_ALIASES, **_UNSLOTH, **_BITS}.get(plain, plain)
     if nearest not in RECIPES and nearest not in SAME:
         return None, f"'{text}' is no mix that moesim knows, so weights are as config.json has them"
+    if plain in _BITS:
+        return nearest, f"'{text}' says only how many bits: taken for {nearest}"
     own = word.startswith("ud_") or plain in _UNSLOTH
     remedy = "name the file for exact bytes"
     return nearest, f"'{text}' is its publisher's own mix, taken for {nearest}; {remedy}" * own

@@ -37,6 +37,7 @@ def test_a_card_is_known_by_its_repository(card: str, repository: str) -> None:
         ("Mixtral-8x7B-Instruct-v0.1.Q5_K_M.gguf", "mixtral-8x7b@q5_k_m", "the shape of"),
         ("DeepSeek-V3.2-Exp-Q2_K.gguf", "deepseek-v3.2@q2_k", "the shape of"),
         ("Kimi-K2-Thinking-UD-Q2_K_XL-00001-of-00008.gguf", "kimi-k2.5@q2_k", "own mix"),
+        ("Qwen3-30B-A3B-Q4.gguf", "qwen3-30b-a3b@q4_k_m", "says only how many bits"),
         ("Qwen3-30B-A3B.gguf", "qwen3-30b-a3b", "names no format"),
         ("Qwen3-30B-A3B-IQ9_XX.gguf", "qwen3-30b-a3b", "no mix that moesim knows"),
         ("DeepSeek-V2.5-Q4_K_M.gguf", "DeepSeek-V2.5-Q4_K_M.gguf", "of no card"),
@@ -117,6 +118,11 @@ def test_other_models_and_files_that_are_not_here_are_no_card(name: str) -> None
         load_model(name)
 
 
+def test_a_gguf_file_that_is_not_here_has_a_name_without_it() -> None:
+    with pytest.raises(InputError, match="no such file; 'qwen3-30b-a3b@q4_k_m' is such a model"):
+        load_model("Qwen3-30B-A3B-Q4_K_M.gguf")
+
+
 def test_a_folder_of_that_name_is_itself(tmp_path: Path) -> None:
     folder = tmp_path / "Qwen" / "Qwen3-30B-A3B-FP8"
     folder.mkdir(parents=True)
@@ -127,7 +133,8 @@ def test_a_folder_of_that_name_is_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "format_name"), [("awq", "int4"), ("GPTQ-Int4", "int4"), ("fp4", "nvfp4")]
+    ("word", "format_name"),
+    [("awq", "int4"), ("GPTQ-Int4", "int4"), ("fp4", "nvfp4"), ("Q4", "q4_k_m"), ("q8", "q8_0")],
 )
 def test_formats_have_the_names_of_checkpoints_too(word: str, format_name: str) -> None:
     assert named(f"qwen3-30b-a3b@{word}").model == f"qwen3-30b-a3b@{format_name}"
