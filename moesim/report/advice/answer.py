@@ -46,12 +46,14 @@ def fit_line(fit: Fit) -> str:
     """Whether all weights and the caches fit on the GPUs, in bytes, and what does if not."""
     room, memory = fit.room, fit.room.memory
     assert memory is not None, "a room that was measured"
-    context = "" if fit.context is None else f" at a context of {fit.context:,} tokens"
+    context = f"a context of {fit.context:,} tokens" if fit.context else "the trace's own lengths"
     work = f", {_gb(memory.work)} of work space" if memory.work > LEAST_WORK else ""
     several = memory.gpus > 1
     gpu = f"each of {memory.gpus} GPUs" if several else "the GPU"
     where = "on the fullest GPU " if several else ""
-    sizes = f"{where}{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context}{work};"
+    sizes = (
+        f"{where}{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache at {context}{work};"
+    )
     sizes += f" {gpu} has {_gb(memory.limit)}"
     if room.fits:
         return _fitting(fit, memory, sizes)
