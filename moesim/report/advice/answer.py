@@ -143,7 +143,7 @@ def _placement(advice: Advice) -> Iterator[str]:
         several = advice.room.memory is not None and advice.room.memory.gpus > 1
         yield f"Placement: everything on the GPU{'s' * several}."
         return
-    yield f"Placement: {place_of(best, fit)}."
+    yield f"Placement: {place_of(best, fit)}{_in_host(advice)}."
     native = not fit.engine or best.choice.miss in ENGINES[fit.engine].ways
     if (beyond := advice.beyond) is not None and best.throughput:
         what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} tokens/s"
@@ -167,6 +167,12 @@ def _change(advice: Advice) -> Iterator[str]:
         f"With pull request 27861 of llama.cpp, in no release: {one.slots} slots a layer, misses on"
         f" the CPU and copied behind it, {number(one.throughput)} tokens/s, x {ratio:.2f}."
     )
+
+
+def _in_host(advice: Advice) -> str:
+    """What the best choice takes of the host's memory, all of which may not be free."""
+    memory, taken = advice.room.memory, advice.best.summary.get("host_memory_bytes")
+    return f", in {_gb(taken)} of the host's {_gb(memory.host)}" if memory and taken else ""
 
 
 def place_of(one: Scored, fit: Fit) -> str:

@@ -379,6 +379,9 @@ def test_the_answer_and_the_experiment_that_repeats_it(
     best, whole = advice["best"], advice["fewest_whole_layers_on_cpu"]
     flag = f"-ngl {9 - whole}" if best["miss"] == "on_host" else "--n-cpu-moe 3"
     assert sum(flag in line for line in told) == 2
+    placement = " ".join(told[heads.index("Placement") : heads.index("Limited by")])
+    assert ", in 0.0" in placement
+    assert "GB of the host's " in placement
     line = next(line for line in told if line.startswith("engine: "))
     assert line.startswith("engine: llama-server -m small-moe.gguf ")
     assert flag in line
