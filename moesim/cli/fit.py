@@ -67,19 +67,20 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
     typer.echo(f"fits{at}" if answer["fits"] else f"does not fit{at}: {answer['reason']}")
     peak, limit = answer["peak_memory_bytes"] / GIB, answer["limit_bytes"] / GIB
     own, local = answer["slots_per_layer"], answer["local_experts"]
+    some = _of_some(answer["slot_layers"], answer["moe_layers"])
     of = "a GPU:     " if answer["gpus"] == 1 else f"each GPU of {answer['gpus']}, the fullest: "
-    typer.echo(f"peak memory of {of}{peak:.2f} of {limit:.2f} GiB, {_held(own, local)}")
+    typer.echo(f"peak memory of {of}{peak:.2f} of {limit:.2f} GiB, {_held(own, local)}{some}")
     batch, context = answer["largest_batch"], answer["longest_context_tokens"]
     typer.echo(
-        f"largest batch:            {_or_none(batch)} request{'s' * (batch != 1)} of"
+        f"largest batch:            {_or_none(batch)} request{'s' * ((batch or 1) != 1)} of"
         f" {counted(context, 'token')}"
     )
     slots = answer["largest_slots"]
     room = f" ({answer['capacity_bytes'] / GIB:.2f} GiB)" if slots else ""
-    typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
+    typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}{some}")
     typer.echo(f"layers on the CPU:        {_on_cpu(answer['cpu_layers'], answer['moe_layers'])}")
     terminal().print(batches(answer["memory_by_batch"]))
-    terminal().print(table(answer["slots_by_context"], local))
+    terminal().print(table(answer["slots_by_context"], local, some))
     for note in answer["notes"]:
         typer.echo(f"note: memory: {note}")
 
@@ -87,6 +88,11 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
 def _held(slots: int, local: int) -> str:
     """What of a layer's experts that memory is for."""
     return "with all experts" if slots >= local else f"with {slots} of {local} slots/layer"
+
+
+def _of_some(slotted: int, layers: int) -> str:
+    """Which layers slots are of, where the experiment leaves some on the CPU."""
+    return f", in the {slotted} of {layers} layers that are not on the CPU" * (slotted < layers)
 
 
 def _on_cpu(least: int | None, layers: int) -> str:

@@ -23,6 +23,7 @@ from moesim.experiment.schema.axes import read_axes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.origins import origins_of
 from moesim.experiment.schema.setting import with_setting
+from moesim.model.named import opened
 
 Source = Path | str | Mapping[str, Any] | Experiment
 RESOLVED = "experiment.yaml"
@@ -104,6 +105,7 @@ def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:
     path = look_up(source) or Path(source)
     shown = source if Path(source).exists() else path
     _check_no_result(path)
+    _check_no_model(path, source)
     document = compose_file(shown)
     if not isinstance(document.data, dict):
         what = "an experiment is keys with values, as in 'model: gpt-oss-20b'"
@@ -118,6 +120,12 @@ def _check_no_result(path: Path) -> None:
     if (path / RESOLVED).is_file():
         what = f"is the folder of a result; its experiment is '{path / RESOLVED}'"
         raise InputError([Problem(str(path), "", what)])
+
+
+def _check_no_model(path: Path, source: Path | str) -> None:
+    if not path.exists() and opened(str(source), ()) is not None:
+        remedy = f"'moesim init {source} -o FILE' writes one of it"
+        raise InputError([Problem(str(source), "", f"is a model, not an experiment; {remedy}")])
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:

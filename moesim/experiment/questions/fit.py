@@ -47,6 +47,7 @@ def largest_fit(
     it stands and ``reason`` if not; ``largest_batch`` with every request as long as the run's
     longest in each phase; ``largest_slots`` a layer (None where not even one fits) and its
     ``capacity_bytes``; ``cpu_layers`` of the ``moe_layers``, as ``fewest_on_cpu`` has them;
+    ``slot_layers`` of them have slots, the others' experts are the host's;
     ``peak_memory_bytes`` and ``limit_bytes`` of the fullest of the ``gpus``; ``memory_by_batch``
     and ``slots_by_context`` as these functions give them, and ``notes`` of what is left out. Slots
     are those of layers that the experiment does not leave on the CPU. Where requests are served,
@@ -80,6 +81,7 @@ def largest_fit(
         "capacity_bytes": slots * max(map(sum, _sizes(built.case))) if slots else None,
         "gpus": len(built.case.shares),
         "moe_layers": len(built.case.model.moe_layers),
+        "slot_layers": int(_with_room(built.case).sum()),
         "cpu_layers": _fewest_on_cpu(built, _in_flight(experiment, built), lengths),
         "slots_by_context": rows,
     }

@@ -19,10 +19,12 @@ SUFFIXES = (".png", ".svg")
 Rows = Sequence[Mapping[str, int]]
 
 
-def table(rows: Rows, local: int) -> Table:
-    """The rows of ``experiment.questions.fit.slots_by_context``; ``local`` experts a layer."""
+def table(rows: Rows, local: int, of: str = "") -> Table:
+    """The rows of ``experiment.questions.fit.slots_by_context``; ``local`` experts a layer; ``of``
+    which layers, behind the title.
+    """
     shown = Table(
-        title="slots beside the KV cache",
+        title=f"slots beside the KV cache{of}",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )

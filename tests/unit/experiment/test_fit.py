@@ -195,8 +195,30 @@ def test_layers_on_the_cpu_have_no_slots_to_fit(given, own, largest, cpu_layers)
     answer = largest_fit(load_experiment(source | given).experiment, [1024], [1])
     assert answer["fits"]
     assert (answer["slots_per_layer"], answer["largest_slots"]) == (own, largest)
+    left = given.get("host_layers") or given["experts"]["on_cpu"]["layers"]
+    assert answer["slot_layers"] == 24 - left
     (row,) = answer["slots_by_context"]
     assert (row["slots_per_layer"], row["cpu_layers"]) == (32, cpu_layers)
+
+
+def test_slots_of_some_layers_say_of_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """99 slots of 9 MB in 48 layers would be thrice the card; they are of 11 layers."""
+    path = tmp_path / "one.yaml"
+    path.write_text(json.dumps({**BASE, "experts": {"on_cpu": {"layers": 14}}}))
+    assert main(["fit", str(path), "--context", "1k", "--batch", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    said = told.count(", in the 10 of 24 layers that are not on the CPU")
+    assert said == len(["peak memory", "largest capacity", "the table's title"])
+
+
+def test_a_model_in_place_of_an_experiment_is_told_what_writes_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["fit", "gpt-oss:20b"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("not an experiment; 'moesim init gpt-oss:20b -o FILE' writes one of it")
 
 
 def test_the_verdict_is_at_the_longest_context_asked_for(
