@@ -78,7 +78,8 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
     if relative.suffix in (".json", ".gguf"):
         raise InputError(f"{what}: there is no such file")
     known = nearest(plain_name(name_or_path), model_names())
-    raise InputError(f"{what}, nor a repository or a name in Ollama's library of a card; {known}")
+    what += ", nor a repository or a name in Ollama's library of a card"
+    raise InputError(f"{what}; write the path of its {_CONFIG} (a small file), or a card: {known}")
 
 
 def is_there(path: str, folders: Sequence[Path]) -> bool:

@@ -77,7 +77,9 @@ def load_model(name: str, folders: Sequence[Path] = ()) -> ModelSpec:
     try:
         model = loader.load_model(found.model, folders)
     except InputError as error:
-        raise InputError(f"{error}{_without_file(name)}") from None
+        if not (instead := _without_file(name)):
+            raise
+        raise InputError(f"{error}{instead}") from None
     return replace(model, notes=(*model.notes, *found.assumed)) if found.assumed else model
 
 

@@ -20,7 +20,7 @@ _FORMAT = re.compile(
     r"|w4a16|w8a8|w8a16|[2-8]bit)$"
 )
 _TRAINED = re.compile(
-    r"-(instruct|thinking|chat|base|it|hf|exp|preview|original|latest|quantized|mlx|\d{4})$"
+    r"-(instruct|thinking|chat|base|it|pt|hf|exp|preview|original|latest|quantized|mlx|\d{4})$"
 )
 _VERSION = re.compile(r"-v\d(\.\d)?$")
 """Words behind a model's name that say how it was trained, not what shape it has."""
@@ -28,6 +28,16 @@ _ACTIVE = re.compile(r"-a\d+(\.\d+)?b$")
 """The active parameters, which short names leave out: qwen3-30b."""
 _SHAPES: Mapping[str, str] = {
     "deepseek-r1-671b": "deepseek-r1", "deepseek-v3-671b": "deepseek-v3",
+    "deepseek-v2.5": "deepseek-v2", "deepseek-v2-236b": "deepseek-v2",
+    "deepseek-v2-16b": "deepseek-v2-lite", "deepseek-coder-v2": "deepseek-v2",
+    "deepseek-coder-v2-236b": "deepseek-v2", "deepseek-coder-v2-16b": "deepseek-v2-lite",
+    "deepseek-coder-v2-lite": "deepseek-v2-lite", "dots.llm1.inst": "dots-llm1",
+    "gpt-oss": "gpt-oss-20b", "gpt-oss-safeguard-20b": "gpt-oss-20b",
+    "gpt-oss-safeguard-120b": "gpt-oss-120b", "llama4": "llama-4-scout",
+    "llama4-16x17b": "llama-4-scout", "llama4-128x17b": "llama-4-maverick",
+    "llama4-maverick": "llama-4-maverick", "mixtral": "mixtral-8x7b",
+    "qwen3-coder": "qwen3-coder-30b-a3b", "ring-1t": "ling-1t", "ring-flash-2.0": "ling-flash-2.0",
+    "step-3.5-flash": "step-3.7-flash",
     "deepseek-v3.1": "deepseek-v3", "deepseek-v3.1-terminus": "deepseek-v3",
     "deepseek-v3.1-671b": "deepseek-v3", "glm-4.7": "glm-4.6", "kimi-k2-thinking": "kimi-k2.5",
     "llama4-scout": "llama-4-scout", "minimax-m2": "minimax-m2.5", "minimax-m2.1": "minimax-m2.5",

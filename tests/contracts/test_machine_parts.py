@@ -30,7 +30,6 @@ BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
     "p40": (384, 7.2, 24),
     "rtx-3080": (320, 19, 10),
     "rtx-3090": (384, 19.5, 24),
-    "rtx-4060-laptop-8gb": (128, 16, 8),
     "rtx-4060-ti-8gb": (128, 18, 8),
     "rtx-4060-ti-16gb": (128, 18, 16),
     "rtx-4070": (192, 21, 12),

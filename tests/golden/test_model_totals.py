@@ -49,6 +49,22 @@ PARAMETERS = {
     "qwen3-30b-a3b-2507": 30_532_122_624,
     "qwen3-235b-a22b-2507": 235_093_634_560,
     "qwen3-coder-30b-a3b": 30_532_122_624,
+    "ernie-4.5-21b-a3b": 21_825_437_888,
+    "ernie-4.5-300b-a47b": 299_484_163_264,
+    "hunyuan-a13b": 80_393_183_232,
+    "qwen1.5-moe-a2.7b": 14_315_784_192,
+    "qwen2-57b-a14b": 57_408_658_944,
+    "deepseek-v2": 235_741_434_880,
+    "moonlight-16b-a3b": 15_960_110_208,
+    "mistral-large-3": 673_421_097_216,
+    "mistral-small-4": 118_972_826_624,
+    "dots-llm1": 142_774_381_696,
+    "solar-open-100b": 102_651_799_552,
+    "ling-flash-2.0": 102_889_697_280,
+    "ling-1t": 999_705_309_184,
+    "qwen3.5-397b-a17b": 396_346_350_336,
+    "llama-4-maverick": 400_711_848_960,
+    "dbrx": 131_596_523_520,
 }
 BILLIONS = {
     "gpt-oss-20b": 20.9,
@@ -68,6 +84,10 @@ BILLIONS = {
     "nemotron-3-nano": 31.6,
     "phi-3.5-moe": 41.9,
     "qwen3-next-80b-a3b": 79.7,
+    "deepseek-v2": 235.7,
+    "moonlight-16b-a3b": 16.0,
+    "qwen1.5-moe-a2.7b": 14.3,
+    "qwen2-57b-a14b": 57.4,
 }
 # billions, and whether the publisher counts the embedding table
 ACTIVE = {
@@ -91,6 +111,20 @@ ACTIVE = {
     "qwen3-next-80b-a3b": (3.9, True),
     "deepseek-r1": (37, False),
     "mimo-v2-flash": (15, False),
+    "dbrx": (36, False),
+    "deepseek-v2": (21, False),
+    "dots-llm1": (14, True),
+    "ernie-4.5-300b-a47b": (47, False),
+    "hunyuan-a13b": (13, False),
+    "ling-1t": (50, False),
+    "ling-flash-2.0": (6.1, True),
+    "llama-4-maverick": (17.2, True),
+    "mistral-large-3": (39, False),
+    "mistral-small-4": (6, False),
+    "qwen1.5-moe-a2.7b": (2.7, True),
+    "qwen2-57b-a14b": (14, True),
+    "qwen3.5-397b-a17b": (17.3, True),
+    "solar-open-100b": (12, True),
 }
 # bytes of the weights in the published checkpoint
 CHECKPOINT_BYTES = {

@@ -40,7 +40,7 @@ def test_a_card_is_known_by_its_repository(card: str, repository: str) -> None:
         ("Qwen3-30B-A3B-Q4.gguf", "qwen3-30b-a3b@q4_k_m", "says only how many bits"),
         ("Qwen3-30B-A3B.gguf", "qwen3-30b-a3b", "names no format"),
         ("Qwen3-30B-A3B-IQ9_XX.gguf", "qwen3-30b-a3b", "no mix that moesim knows"),
-        ("DeepSeek-V2.5-Q4_K_M.gguf", "DeepSeek-V2.5-Q4_K_M.gguf", "of no card"),
+        ("Jamba-1.5-Q4_K_M.gguf", "Jamba-1.5-Q4_K_M.gguf", "of no card"),
     ],
 )
 def test_a_files_name_says_model_and_format(name: str, model: str, told: str) -> None:
@@ -88,6 +88,10 @@ def test_a_checkpoints_name_or_its_quantisation_says_the_format(
         ("qwen3:30b", "qwen3-30b-a3b@q4_k_m"),
         ("qwen3:30b-a3b-instruct-2507-q8_0", "qwen3-30b-a3b-2507@q8_0"),
         ("qwen3-30b", "qwen3-30b-a3b"),
+        ("llama4:128x17b", "llama-4-maverick@q4_k_m"),
+        ("deepseek-coder-v2:16b", "deepseek-v2-lite@q4_k_m"),
+        ("baidu/ERNIE-4.5-21B-A3B-PT", "ernie-4.5-21b-a3b"),
+        ("rednote-hilab/dots.llm1.inst", "dots-llm1"),
         ("moonshotai/Kimi-K2-Thinking", "kimi-k2.5"),
         ("Qwen/Qwen3-30B-A3B@q4_k_m", "qwen3-30b-a3b@q4_k_m"),
         ("Qwen/Qwen3-30B-A3B-FP8@kv_cache=fp8", "qwen3-30b-a3b@fp8_block,kv_cache=fp8"),
@@ -105,7 +109,7 @@ def test_what_others_call_a_model_is_its_card_and_the_model_says_so(name: str, m
     [
         "deepseek-r1:8b",
         "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B",
-        "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
+        "xai-org/grok-2",
         "Qwen3-30B-A3B-Q4_K_M.gguf",
         "models/qwen3-30b-a3b/config.json",
         "qwen3",
