@@ -49,6 +49,8 @@ class Choices:
         order of the trace.
         """
         values = np.where(self.chosen, 0.0 if self.weights is None else self.weights, -1.0)
+        if (values[:, :, 1:] <= values[:, :, :-1]).all():  # as most traces record them
+            return np.broadcast_to(np.arange(values.shape[2]), values.shape)
         order = np.argsort(-values, axis=2, kind="stable")
         ranks = np.empty_like(order)
         np.put_along_axis(ranks, order, np.arange(order.shape[2])[None, None], axis=2)
@@ -66,15 +68,17 @@ class Choices:
     def keep(self, mask: Mask) -> Choices:
         """The choices where ``mask`` bool[T, L, k] holds, moved to the front in their order."""
         kept = mask & self.chosen
-        order = np.argsort(~kept, axis=2, kind="stable")
+        in_front = not (kept[:, :, 1:] & ~kept[:, :, :-1]).any()
+        order = None if in_front else np.argsort(~kept, axis=2, kind="stable")
 
         def moved(values: Floats | None) -> Floats | None:
             if values is None:
                 return None
-            return np.take_along_axis(np.where(kept, values, 0.0), order, axis=2)
+            left = np.where(kept, values, 0.0)
+            return left if order is None else np.take_along_axis(left, order, axis=2)
 
         ids = np.where(kept, self.ids, np.uint16(NO_EXPERT))
-        ids = np.take_along_axis(ids, order, axis=2)
+        ids = ids if order is None else np.take_along_axis(ids, order, axis=2)
         weights = moved(self.weights)
         recorded = weights if self.recorded is self.weights else moved(self.recorded)
         return replace(self, ids=ids, weights=weights, recorded=recorded)

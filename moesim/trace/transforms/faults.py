@@ -81,15 +81,36 @@ def _fault_of_part(before: Choices, after: Choices, part: slice) -> str:
 
 
 def _had(before: Choices, part: slice, ids: Ids) -> tuple[Mask, Floats]:
-    """Which of ``ids`` were choices before, or predicted, and the recorded weight of each."""
+    """Which of ``ids`` were choices before, or predicted, and the recorded weight of each.
+
+    Most transforms leave most choices where they were: only rows in which one moved are searched.
+    """
+    had, recorded = _unmoved(before, part, ids)
+    rows: Mask = np.asarray(~had.all(axis=2))
+    had[rows], recorded[rows] = _searched(before, part, ids[rows], rows)
+    return had, recorded
+
+
+def _unmoved(before: Choices, part: slice, ids: Ids) -> tuple[Mask, Floats]:
+    """As ``_had``, of those that are where they were; a place that is not used needs nothing."""
+    had, recorded = ids == NO_EXPERT, np.zeros(ids.shape)
+    width = min(ids.shape[2], before.ids.shape[2])
+    had[:, :, :width] |= ids[:, :, :width] == before.ids[part, :, :width]
+    if before.recorded is not None:
+        recorded[:, :, :width] = before.recorded[part, :, :width]
+    return had, recorded
+
+
+def _searched(before: Choices, part: slice, ids: Ids, rows: Mask) -> tuple[Mask, Floats]:
+    """As ``_had``, of the ``rows`` bool[T, L], one by one."""
     had, recorded = np.zeros(ids.shape, np.bool_), np.zeros(ids.shape)
     for place in range(before.ids.shape[2]):
-        same = ids == before.ids[part, :, place, None]
+        same = ids == before.ids[part, :, place][rows][:, None]
         had |= same
         if before.recorded is not None:
-            np.copyto(recorded, before.recorded[part, :, place, None], where=same)
+            np.copyto(recorded, before.recorded[part, :, place][rows][:, None], where=same)
     for predicted in _predicted(before):
-        had |= ids == predicted[part, :, None]
+        had |= ids == predicted[part][rows][:, None]
     return had, recorded
 
 
