@@ -142,8 +142,10 @@ class Pricing:
                 own = self.moe_place[places[group[0]]]
                 per_gpu = np.repeat(capacity[own], self.case.gpus)
                 routed = replace(shapes, rows=rows[own].ravel(), capacity=per_gpu)
-                found = self._shaped(self.routed[kind], layer, routed)
-                priced = self._used(found, slice(None), len(group))
+                found = self._shaped(self.routed[kind], layer, routed, len(group))
+                priced = [
+                    self._placed(one.charge, one.operation.cache.of(one.numbers)) for one in found
+                ]
                 of_layer[places[group]] = len(alike)
                 alike.append(joined([*known, *priced]))
         head = joined(self._of_passes(len(self.kinds), span, 1))
@@ -178,13 +180,15 @@ class Pricing:
             self._of_block[kind] = self._shaped(self.charges[kind], layer, shapes)
         return self._used(self._of_block[kind], span, times)
 
-    def _shaped(self, charges: Sequence[Placed], layer: LayerSpec, shapes: Shapes) -> list[Shaped]:
-        """The prices of a layer, or of the end of a pass, not counted yet."""
+    def _shaped(
+        self, charges: Sequence[Placed], layer: LayerSpec, shapes: Shapes, times: int = 0
+    ) -> list[Shaped]:
+        """The prices of a layer, or of the end of a pass, used so many ``times``."""
         found = []
         for kind, charge in charges:
             shape = charge.of(layer, shapes)
             operation = self._operation(kind, charge.category, shape)
-            numbers = operation.numbers(self.case.prices, shape, len(shapes.tokens), 0)
+            numbers = operation.numbers(self.case.prices, shape, len(shapes.tokens), times)
             found.append(Shaped(charge, operation, numbers.reshape(-1, self.case.gpus)))
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +88,7 @@ def joined(terms: list[Term]) -> tuple[Term, ...]:
     found = []
     for (stage, category), one in groups.items():
         names = dict.fromkeys(term.name for term in one if term.name)
-        ns = one[0].ns if len(one) == 1 else np.sum([term.ns for term in one], axis=0)
+        ns = reduce(np.add, [term.ns for term in one])
         found.append(Term(stage, category, " and ".join(names) or category, ns))
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -210,10 +211,10 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
             key = tuple(map(id, of_stage))
             if of_stage and key not in known:
                 known[key] = len(rows)
-                rows.append(of_stage[0] if len(of_stage) == 1 else np.sum(of_stage, axis=0))
+                rows.append(reduce(np.add, of_stage))
             of_alike[number, stage] = known.get(key, 0)
     plan = np.empty((len(terms.of_layer), FIRST_STAGE + Stage.HEAD), np.int64)
     plan[:, MOE], plan[:, FIRST_STAGE:] = case.moe_places, of_alike[terms.of_layer]
-    head: Ints = np.sum([term.ns for term in terms.head], axis=0)
+    head: Ints = reduce(np.add, [term.ns for term in terms.head])
     runs = case.runs_in[phase]
     return Priced(plan, np.stack(rows), head, terms.charges(runs), runs)
