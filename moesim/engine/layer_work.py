@@ -275,28 +275,25 @@ class LayerWork:
         """
         if not self.reads:
             return np.broadcast_to(np.int64(0), len(kernel_ns))
-        read, beyond = _joined([one.read for one in parts]), np.zeros_like(kernel_ns)
-        here = read > 0
-        beyond[here] = self._beyond(spec, read[here], kernel_ns[here], times)
-        return beyond
+        return self._beyond(spec, _joined([one.read for one in parts]), kernel_ns, times)
 
     def _beyond(self, spec: LayerSpec, read: Ints, kernel_ns: Ints, times: int) -> Ints:
-        """As ``_reading``, of launches that ``read`` some."""
+        """As ``_reading``, of launches that ``read`` so many experts."""
+        here, beyond = read > 0, np.zeros_like(kernel_ns)
 
         def ask(new: Ints, _first: Ints) -> Ints:
             sizes = new[:, 0].tolist()
             return np.array([self.case.prices.copy_ns(size, "h2d", True, 1) for size in sizes])
 
-        price = self._reads.prices(read[:, None] * _expert(spec).bytes, ask, times)
-        beyond: Ints = np.maximum(price - kernel_ns, 0)
+        price = self._reads.prices(read[here, None] * _expert(spec).bytes, ask, times)
+        beyond[here] = np.maximum(price - kernel_ns[here], 0)
         return beyond
 
-    def beyond(self, layer: int, read: int, kernel_ns: int, times: int = 0) -> int:
-        """What reading so many experts of MoE ``layer`` over the link takes beyond the kernel of
-        their launch, used so many ``times``.
+    def beyond(self, layer: int, read: Ints, kernel_ns: Ints, times: int = 0) -> Ints:
+        """What launches of MoE ``layer`` take beyond their kernels that ``read`` so many experts
+        over the link, used so many ``times``.
         """
-        spec = self.launches[self.kinds[layer]].spec
-        return int(self._beyond(spec, np.array([read]), np.array([kernel_ns]), times)[0])
+        return self._beyond(self.launches[self.kinds[layer]].spec, read, kernel_ns, times)
 
     def beside(self, layer: int, times: int = 0) -> int:
         """What an expert of MoE ``layer`` with one row takes beside the GPU, used so many

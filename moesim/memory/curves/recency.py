@@ -70,6 +70,34 @@ def move_up(lines: Any, needed: Any, ranks: Any, number: int, room: int) -> None
 
 
 @built_in
+def put_in_order(experts: Any, room: int) -> None:
+    """Let the first ``room`` of ``experts`` ascend, without a branch, which would be guessed wrong:
+    each two neighbours in turn, so that they stay in registers.
+    """
+    for end in range(room - 1, 0, -1):
+        for i in range(end):
+            one, two = experts[i], experts[i + 1]
+            experts[i], experts[i + 1] = min(one, two), max(one, two)
+
+
+@built_in
+def move_up_where(lines: Any, needed: Any, ranks: Any, stays: Any, room: int) -> None:
+    """As ``move_up`` of those ``needed``, ascending, that ``stays`` uint16[room] says, 1 or 0, of
+    which the ``ranks`` are told; others are then behind all. Nothing is branched on.
+    """
+    for i in range(0, room, TOGETHER):
+        for j in range(i, room if i > 0 else 0):  # those before have moved
+            ranks[j] = lines[needed[j] // LANES, needed[j] % LANES] * stays[j]
+        for at in range(len(lines)):
+            _make_way(lines[at], LANES, ranks[i], ranks[i + 1], ranks[i + 2], ranks[i + 3])
+    newer = np.int64(0)
+    for i in range(room - 1, -1, -1):
+        stay = np.int64(stays[i])
+        lines[needed[i] // LANES, needed[i] % LANES] = newer | (stay - 1)
+        newer += stay
+
+
+@built_in
 def move_up_some(lines: Any, needed: Any, number: int) -> None:
     """As ``move_up``, of any ``number``."""
     for i in range(0, number, TOGETHER):

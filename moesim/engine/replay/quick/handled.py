@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
@@ -16,7 +17,7 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_handled
 from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE
-from moesim.engine.replay.quick.one_row import MORE_THAN_ANY, OneRow, rule_of
+from moesim.engine.replay.quick.one_row import OneRow, rule_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.sweeps import HANDLE, LEAVE, LOADED, OTHERWISE, WEIGHT, Rule, Swept
@@ -27,6 +28,8 @@ from moesim.memory.split import COPY, HOST, divide
 
 SKIPPED_ROWS = WEIGHT + 1
 """Where rows are counted that nothing computes."""
+MOST = 63
+"""Choices of a row at most, less one: of which are loaded, a bit each is told."""
 
 
 def is_handled(case: Case) -> bool:
@@ -39,7 +42,7 @@ def is_handled(case: Case) -> bool:
         case.host_cache is None
         and case.offloaded
         and len(forms) <= OTHERWISE - LOADED + 1
-        and (1 + case.trace.top_k) ** 2 < MORE_THAN_ANY
+        and case.trace.top_k < MOST
         and not case.miss.copies_behind
         and not any(layer.on_host for layer in case.model.moe_layers)
     )
@@ -87,7 +90,7 @@ class HandledRows(OneRow):
         case, layers = shared.case, shared.finder.layers
         self.counted = (*COUNTED_HERE, *(form.counted for form in case.forms))
         numbers = (1 + self.top_k) ** (2 if self.fewer else 1)
-        self.rule = rule_of(layers, numbers, self.top_k)
+        self.rule = rule_of(layers, numbers)
         if case.skips:
             self.counted += ("skipped_weight", "weight", "skipped_rows")
             self.rule = _weighing(case, self.rule)
@@ -95,32 +98,38 @@ class HandledRows(OneRow):
         self.times, self._on_gpu, self._read, self._hosted, *times_ns = tables
         self._kernel_ns, self._read_ns, self._hosted_ns = times_ns
         work = LayerWork(case, shared.routing, Provenance(case.prices))
-        for layer in range(layers):
-            self._tell(work, layer)
+        kinds = launches.kinds * (case.miss.compares or case.miss.splits)
+        for layer in np.unique(kinds, return_index=True)[1].tolist():
+            self._tell(work, layer, kinds == kinds[layer])
+        self._price(work)
 
-    def _tell(self, work: LayerWork, layer: int) -> None:
-        """What follows from each number of misses of a MoE layer."""
-        case, flags = self.shared.case, self.shared.case.flags
+    def _tell(self, work: LayerWork, layer: int, alike: NDArray[np.bool_]) -> None:
+        """What becomes of each number of misses of a MoE layer, and of all that are ``alike``."""
+        case, flags, most = self.shared.case, self.shared.case.flags, self.top_k
         one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
         offer = np.zeros((HOST + 1, 1), np.int64)
         if case.miss.compares:
             offer = work.offers((layer, 0), Active(np.array([0, 1]), none, one, one, NONE))
-        moved, most = work.moved(self.top_k), self.top_k
-        prices = self.launches.ones_ns[self.launches.kinds[layer]]
         for misses in range(most + 1):
-            forms = np.array(_forms_of(case, offer, moved, misses), np.int64)
-            read, hosted = int(flags.over_link[forms].sum()), int(flags.on_host[forms].sum())
-            for chosen in range(misses if self.fewer else most, most + 1):
-                at = layer, (most - chosen) * (1 + most) + misses
-                self.rule.loaded[at][:misses] = flags.in_slot[forms]
-                self.rule.loads[at] = flags.in_slot[forms].sum()
-                self._hosted[at], self._read[at] = hosted, read
-                self._on_gpu[at] = chosen - hosted - flags.nowhere[forms].sum()
-                self._kernel_ns[at] = prices[self._on_gpu[at]]
-                if read:
-                    self._read_ns[at] = work.beyond(layer, read, int(self._kernel_ns[at]))
-                if hosted:
-                    self._hosted_ns[at] = moved[hosted] + hosted * work.beside(layer)
+            forms = np.array(_forms_of(case, offer, work.moved(most), misses), np.int64)
+            loaded, hosted = flags.in_slot[forms], flags.on_host[forms].sum()
+            chosen = np.arange(misses if self.fewer else most, most + 1)
+            at = np.ix_(alike, (most - chosen) * (1 + most) + misses)
+            self.rule.loaded[at] = loaded @ (1 << np.arange(misses))
+            self.rule.loads[at] = loaded.sum()
+            self._hosted[at], self._read[at] = hosted, flags.over_link[forms].sum()
+            self._on_gpu[at] = chosen - hosted - flags.nowhere[forms].sum()
+
+    def _price(self, work: LayerWork) -> None:
+        """What that takes."""
+        moved = work.moved(self.top_k)
+        self._kernel_ns[:] = self.launches.ones_ns[self.launches.kinds[:, None], self._on_gpu]
+        for layer, (read, hosted) in enumerate(zip(self._read, self._hosted, strict=True)):
+            if read.any():
+                self._read_ns[layer] = work.beyond(layer, read, self._kernel_ns[layer])
+            if hosted.any():
+                hosted_ns = moved[hosted] + hosted * work.beside(layer)
+                self._hosted_ns[layer] = np.where(hosted > 0, hosted_ns, 0)
 
     @classmethod
     def becomes_of(cls, case: Case) -> int:
@@ -151,11 +160,11 @@ class HandledRows(OneRow):
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
         self.copies[:] = (self.times * self.rule.loads).sum(axis=1)
-        for layer, misses in np.argwhere(self.times).tolist():
-            at, times = (layer, misses), int(self.times[layer, misses])
-            self.launches.ones[self.launches.kinds[layer], self._on_gpu[at]] += times
-            if self._read[at]:
-                work.beyond(layer, int(self._read[at]), int(self._kernel_ns[at]), times)
-            if self._hosted[at]:
-                work.beside(layer, int(self._hosted[at]) * times)
+        kinds = np.broadcast_to(self.launches.kinds[:, None], self.times.shape)
+        np.add.at(self.launches.ones, (kinds, self._on_gpu), self.times)
+        for layer, hosted in enumerate((self.times * self._hosted).sum(axis=1).tolist()):
+            work.beside(layer, hosted)
+        for layer, number in np.argwhere(self.times * self._read).tolist():
+            read, kernel_ns = (of[layer, [number]] for of in (self._read, self._kernel_ns))
+            work.beyond(layer, read, kernel_ns, int(self.times[layer, number]))
         super().settle(work)

@@ -69,7 +69,7 @@ class OneRow(Loading):
         if not self.fewer:
             shared.finder.know_all()
         self.top_k = case.trace.top_k
-        self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0, self.top_k)
+        self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0)
         self._held = self._as_they_are()
 
     def _as_they_are(self) -> Any:
@@ -174,8 +174,8 @@ def has_stacks(case: Case) -> bool:
     )
 
 
-def rule_of(layers: int, numbers: int, top_k: int) -> Rule:
+def rule_of(layers: int, numbers: int) -> Rule:
     """A rule that is to be filled in."""
     loads, none = np.zeros((layers, numbers), np.int64), np.zeros((0, 0, 0), np.uint16)
     none.flags.writeable = False
-    return Rule(np.zeros((*loads.shape, top_k), np.bool_), loads, none, np.zeros(0, np.int64))
+    return Rule(np.zeros_like(loads), loads, none, np.zeros(0, np.int64))

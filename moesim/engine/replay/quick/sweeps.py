@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS, MARKED_FROM
 from moesim.engine.replay.spans import IDS
-from moesim.memory.curves.recency import LANES, move_up, move_up_apart
+from moesim.memory.curves.recency import LANES, move_up, move_up_apart, move_up_where, put_in_order
 from moesim.memory.lru_list import LRU_LIST, NO_LIST, use
 from moesim.runtime.compiled import built_in, record, specialised, types
 from moesim.trace.routing import NO_EXPERT
@@ -49,9 +51,9 @@ class Stacks(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """By MoE layer and how many experts miss, which of them are ``loaded``, in ascending order,
-    bool[MoE layers, numbers, k], and how many, ``loads`` int64[MoE layers, numbers]; where rows
-    choose fewer, 1 + k such numbers follow for each expert less. Gate ``weights`` as the trace has
+    """By MoE layer and how many experts miss, which of them are ``loaded``, in ascending order, a
+    bit each, and how many, ``loads``, int64[MoE layers, numbers]; where rows choose fewer, 1 + k
+    such numbers follow for each expert less. Gate ``weights`` as the trace has
     them, uint16[rows, MoE layers, k], and ``units`` int64[65536] what each is, where they are read.
     """
 
@@ -86,7 +88,7 @@ class Swept(NamedTuple):
 
 _FLAT, _TABLE, _CUBE = types.uint16[::1], types.uint16[:, ::1], types.uint16[:, :, ::1]
 _INTS, _COUNTS = types.int64[::1], types.int64[:, :, :, ::1]
-_RULE = record(Rule, types.boolean[:, :, ::1], types.int64[:, ::1], IDS, _INTS)
+_RULE = record(Rule, *[types.int64[:, ::1]] * 2, IDS, _INTS)
 _SWEPT = record(
     Swept, _TABLE, _TABLE, _COUNTS, _INTS, types.int64[:, ::1], _INTS, _INTS, _TABLE, _INTS
 )  # fmt: skip
@@ -95,10 +97,12 @@ _SWEEP = types.void(IDS, _INTS, _STACKS, _RULE, _SWEPT)
 
 
 @built_in
-def _number(rule: Any, out: Any, step: int, layer: int, chosen: int, missed: int) -> int:
-    """Count that so many miss of an expert less than others choose, or more; their number."""
-    top_k, row = rule.loaded.shape[2], layer if out.counts.shape[2] > 1 else 0
-    number = (top_k - chosen) * (1 + top_k) + missed
+def _number(rule: Any, out: Any, at: Any, top_k: int, chosen: int, missed: int) -> int:
+    """Count that so many miss of an expert less than others choose, or more, in a layer of a step,
+    ``at`` these; their number.
+    """
+    step, layer = at
+    row, number = layer if out.counts.shape[2] > 1 else 0, (top_k - chosen) * (1 + top_k) + missed
     out.misses[step, layer] = number
     out.times[layer, number] += 1
     loads = rule.loads[layer, number]
@@ -106,30 +110,24 @@ def _number(rule: Any, out: Any, step: int, layer: int, chosen: int, missed: int
     out.counts[ACTIVATED, step, row, 0] -= top_k - chosen
     out.counts[HITS, step, row, 0] -= top_k - chosen + missed
     out.counts[LOADED, step, row, 0] += loads
-    if missed > loads:
+    if len(out.counts) > OTHERWISE:
         out.counts[OTHERWISE, step, row, 0] += missed - loads
     return int(number)
 
 
 @built_in
-def _stay(stacks: Any, rule: Any, layer: int, chosen: int, missed: int, at: int) -> int:
-    """What of a layer's ``chosen`` experts is in slots then, by the rule of the number ``at``; how
-    many that are.
+def _stay(stacks: Any, rule: Any, room: int, layer: int, chosen: int, number: int) -> None:
+    """Fill in which of a layer's ``chosen`` experts are in slots then, by the rule of the
+    ``number``, and the ranks of these.
     """
-    chooses, stays, own = stacks.chooses, stacks.stays, stacks.slots[layer, 0]
-    loads, number = rule.loads[layer, at], 0
-    for i in range(chosen):
-        expert, rank = chooses[0, i], chooses[1, i]
-        there, place = rank < own or loads == missed, 0
-        if not there and loads > 0:
-            for j in range(chosen):
-                place += chooses[1, j] >= own and chooses[0, j] < expert
-            there = rule.loaded[layer, at, place]
-        stays[0, number], stays[1, number] = expert, rank
-        number += there
-    for i in range(number, stays.shape[1]):
-        stays[0, i] = stays[1, i] = 0
-    return number
+    chooses, stays, own, place = stacks.chooses, stacks.stays, stacks.slots[layer, 0], 0
+    loaded = rule.loaded[layer, number]
+    for i in range(room):
+        rank = chooses[1, i]
+        hit = rank < own
+        there = (hit | ((loaded >> place) & 1)) & (i < chosen)
+        place += 1 - hit
+        stays[0, i], stays[1, i] = there, rank * there
 
 
 @built_in
@@ -137,17 +135,12 @@ def _wanted(stacks: Any, room: int, layer: int, wanted: Any, first: int) -> int:
     """Fill in which experts of a layer are missed, ascending, from ``first`` on; where they end.
     Nothing is branched on, as it would be guessed wrong: one that is there is written behind them.
     """
-    chooses, own, number = stacks.chooses, stacks.slots[layer, 0], 0
+    chooses, end = stacks.chooses, first
     numbered_from = layer * stacks.home.shape[1] if len(stacks.lines) > 1 else 0
     for i in range(room):
-        number += chooses[1, i] >= own
-    for i in range(room):
-        missed, place = chooses[1, i] >= own, 0
-        for j in range(room):
-            place += (chooses[1, j] >= own) & (chooses[0, j] < chooses[0, i])
-        place += (number - place) * (1 - missed)
-        wanted[first + place] = chooses[0, i] + numbered_from
-    return first + number
+        wanted[end] = chooses[0, i] + numbered_from
+        end += chooses[1, i] >= stacks.slots[layer, 0]
+    return end
 
 
 @built_in
@@ -180,47 +173,64 @@ def _ask(stacks: Any, room: int, out: Any, at: Any, missed: int, becomes: int) -
 
 @built_in
 def _choose(
-    ids: Any, row: int, stacks: Any, rule: Any, out: Any, step: int, layer: int, becomes: int
+    ids: Any, row: int, stacks: Any, layer: int, room: int, becomes: int, listed: bool
 ) -> Any:
-    """Fill in what a row chooses; how many experts, and how many of them miss."""
-    chooses, own, weight, lost = stacks.chooses, stacks.slots[layer, 0], 0, 0
+    """Fill in what a row chooses, in ascending order where that matters, and in place of what more
+    it may choose the first one again, or 0; how many experts, and how many of them miss.
+    """
+    chooses, own, top_k = stacks.chooses, stacks.slots[layer, 0], ids.shape[2]
     lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
+    fewer, ascend = becomes in (HANDLE, LEAVE), becomes != LEAVE and (becomes != LOAD or listed)
     chosen = missed = 0
-    for i in range(ids.shape[2]):
-        here = ids[row, layer, i] != NO_EXPERT
-        expert = stacks.home[layer, ids[row, layer, i] if here else 0]
-        rank = lines[expert // LANES, expert % LANES]
-        misses = here & (rank >= own)
-        chooses[0, chosen], chooses[1, chosen] = expert, rank
-        if becomes == LEAVE and len(rule.units) > 0:
-            own_weight = rule.units[rule.weights[row, layer, i]]
-            weight += own_weight if here else 0
-            lost += own_weight if misses else 0
-        chosen += here
-        missed += misses
-    if becomes == LEAVE:
-        at = layer if out.counts.shape[2] > 1 else 0
-        out.counts[WEIGHT, step, at, 0] += weight
-        out.counts[LOST, step, at, 0] += lost
+    for i in range(room):
+        if i < top_k:
+            which = ids[row, layer, i]
+            here = not fewer or which != NO_EXPERT
+            chooses[0, i] = np.int64(stacks.home[layer, which * here]) | (here - 1)
+            chosen += here
+        elif fewer or ascend:
+            chooses[0, i] = NO_EXPERT
+    if ascend:
+        put_in_order(chooses[0], room)
+    for i in range(room):
+        if fewer or i < top_k:
+            one, here = np.int64(chooses[0, i]), not fewer or chooses[0, i] != NO_EXPERT
+            again = np.int64(chooses[0, 0]) * (chosen > 0) if becomes == HANDLE else 0
+            expert = chooses[0, i] = np.uint16(again + (one - again) * here if fewer else one)
+            rank = chooses[1, i] = lines[expert // LANES, expert % LANES]
+            missed += here & (rank >= own)
+        elif ascend:
+            chooses[0, i] = 0
     return chosen, missed
 
 
 @built_in
-def _use(stacks: Any, lines: Any, chosen: Any, number: int, room: int, listed: bool) -> None:
-    """Let a ``number`` of ``chosen`` experts of a layer, with their ranks, be those used last, in
-    ascending order; ``listed``: of a pool that is a list.
+def _weigh(ids: Any, row: int, stacks: Any, rule: Any, out: Any, at: Any) -> None:
+    """Count the gate weight of what a row chooses in a layer of a step, ``at`` these, and of what
+    of it misses.
     """
-    ascending = stacks.ascending
+    (step, layer), weight, lost = at, 0, 0
+    for i in range(ids.shape[2]):
+        here = ids[row, layer, i] != NO_EXPERT
+        own_weight = rule.units[rule.weights[row, layer, i]] * here
+        weight += own_weight
+        lost += own_weight * (stacks.chooses[1, i] >= stacks.slots[layer, 0])
+    place = layer if out.counts.shape[2] > 1 else 0
+    out.counts[WEIGHT, step, place, 0] += weight
+    out.counts[LOST, step, place, 0] += lost
+
+
+@built_in
+def _use_where(stacks: Any, lines: Any, room: int, listed: bool) -> None:
+    """Let those chosen experts that stay be used last; ``listed``: of a pool that is a list."""
+    chosen, (stays, ranks), number = stacks.chooses[0], (stacks.stays[0], stacks.stays[1]), 0
     if not listed:
-        move_up(lines, chosen[0], chosen[1], number, room)
+        move_up_where(lines, chosen, ranks, stays, room)
         return
     for i in range(room):
-        if i < number:
-            place = 0
-            for j in range(room):
-                place += (j < number) & (chosen[0, j] < chosen[0, i])
-            ascending[place] = chosen[0, i]
-    use(stacks.pool, ascending, number)
+        stacks.ascending[number] = chosen[i]
+        number += stays[i]
+    use(stacks.pool, stacks.ascending, number)
 
 
 def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
@@ -232,30 +242,30 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
     def sweep(ids: Any, rows: Any, stacks: Any, rule: Any, out: Any) -> None:
         """What is ``Swept`` by passes that have one of the ``rows`` of ``ids`` each."""
         _, layers, top_k = ids.shape
-        chooses, apart = stacks.chooses, out.counts.shape[2] > 1
+        apart = out.counts.shape[2] > 1
         for step in range(len(rows)):
             row = rows[step]
             for layer in range(layers):
-                missed, own = 0, stacks.slots[layer, 0]
                 lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
+                at, chosen = (step, layer), stacks.chooses[0]
+                number, missed = _choose(ids, row, stacks, layer, room, becomes, listed)
                 if becomes in (HANDLE, LEAVE):
-                    chosen, missed = _choose(ids, row, stacks, rule, out, step, layer, becomes)
-                    number = _number(rule, out, step, layer, chosen, missed)
-                    if becomes == HANDLE:
-                        staying = _stay(stacks, rule, layer, chosen, missed, number)
-                        _use(stacks, lines, stacks.stays, staying, room, listed)
+                    place = _number(rule, out, at, top_k, number, missed)
+                    if becomes == LEAVE and len(rule.units) > 0:
+                        _weigh(ids, row, stacks, rule, out, at)
+                    if becomes == HANDLE and number > 0:
+                        _stay(stacks, rule, room, layer, number, place)
+                        _use_where(stacks, lines, room, listed)
                     continue
-                for i in range(room):
-                    if i < top_k:
-                        expert = chooses[0, i] = stacks.home[layer, ids[row, layer, i]]
-                        rank = chooses[1, i] = lines[expert // LANES, expert % LANES]
-                        missed += rank >= own
                 out.misses[step, layer] = missed
                 out.counts[HITS, step, layer if apart else 0, 0] -= missed
                 out.copies[layer] += missed
                 if becomes in (WANT, READ):
-                    _ask(stacks, room, out, (step, layer), missed, becomes)
-                _use(stacks, lines, chooses, top_k, room, listed)
+                    _ask(stacks, room, out, at, missed, becomes)
+                if listed:
+                    use(stacks.pool, chosen, top_k)
+                else:
+                    move_up(lines, chosen, stacks.chooses[1], top_k, room)
 
     return sweep
 
