@@ -75,8 +75,9 @@ class Experiment(Params):
     )
     hardware: Annotated[str, WrittenAs(Choice)] = Field(
         min_length=1,
-        description="A shipped profile ('moesim list hardware'), the path of a profile, or a GPU, a"
-        " host and a link: {gpu: rtx-3090, host: ddr4-3200-2ch-64gb, link: pcie4-x16}.",
+        description="A shipped profile ('moesim list hardware'), a GPU in its usual host ('moesim "
+        "list gpus'), the path of a profile, or a GPU, a host and a link: {gpu: rtx-3090, host: "
+        "ddr4-3200-2ch-64gb, link: pcie4-x16}.",
         json_schema_extra=_name_or_parts,
     )
     trace: str = Field(
