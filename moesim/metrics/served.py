@@ -63,7 +63,7 @@ COUNTS = (
 )  # fmt: skip
 
 
-STEADY = ("slo_attainment", "saturated", "latency_intervals")
+STEADY = ("slo_attainment", "saturated", "after_first_end_share", "latency_intervals")
 
 
 def served_keys() -> tuple[str, ...]:
@@ -279,9 +279,16 @@ class ServedRun:
         found = (
             attainment(self.service, times_ms, self.done, ended & counted),
             not self.room.loop and grows(self.line, *span),
+            self._after_first_end(counted) if span[1] > span[0] and not self.room.loop else None,
             latency_intervals(times, self.service.warm_up),
         )
         return dict(zip(STEADY, found, strict=True))
+
+    def _after_first_end(self, counted: NDArray[np.bool_]) -> float | None:
+        """Of the ``counted`` requests the share that came once another one had left."""
+        if not self.done.any() or not (came := counted & (self.sent_ns >= 0)).any():
+            return None
+        return float((self.sent_ns[came] >= self.last_ns[self.done].min()).mean())
 
     def _blocks(self) -> tuple[int | None, int | None, float | None, float | None]:
         """Of a rank its blocks at the start and the tokens that they hold; the share of all that is

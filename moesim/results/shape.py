@@ -121,6 +121,7 @@ class Summary(Shape):
     latency_intervals: LatencyIntervals | None = None
     slo_attainment: Numbers | None = None
     saturated: bool | None = None
+    after_first_end_share: Number | None = None
     steps_by_role: Numbers | None = None
     busy_by_role: Numbers | None = None
     hit_ratio_by_role: Numbers | None = None

@@ -10,6 +10,8 @@ from moesim.report.amounts import gib, number, percent
 from moesim.sweep.speeds import SKIPPED, SKIPPED_WEIGHT, share_in_words
 
 Row = tuple[str, str]
+LEAST_AFTER_FIRST_END = 0.75
+"""Share of the requests that came once others left, below which times are those of a start."""
 
 
 def rejected(summary: Mapping[str, Any]) -> list[Row]:
@@ -23,12 +25,23 @@ def rejected(summary: Mapping[str, Any]) -> list[Row]:
     return [("requests served, rejected", f"{served}, {number(summary['rejected'])} ({why})")]
 
 
+def start_of_a_service(summary: Mapping[str, Any]) -> str:
+    """That most requests of a run came before any had left; nothing where they did not."""
+    share = summary.get("after_first_end_share")
+    if share is None or share >= LEAST_AFTER_FIRST_END:
+        return ""
+    came = f"{percent(share)} of the requests came after the first answer had ended"
+    return f"only {came}: times are those of a start, longer in a longer run; write more requests"
+
+
 def promises(summary: Mapping[str, Any]) -> list[Row]:
     """Whether a service keeps up, and what of its promises it keeps, by the limit that binds."""
     rows: list[Row] = []
     if summary.get("saturated"):
         what = "the waiting line grows to the end: times are those of so many requests"
         rows.append(("saturated", what))
+    if what := start_of_a_service(summary):
+        rows.append(("a start", what))
     kept = dict(summary.get("slo_attainment") or {})
     if not kept:
         return rows

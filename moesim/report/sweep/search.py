@@ -19,6 +19,7 @@ from moesim.report.amounts import number
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.report.page.parts import experiment_text
 from moesim.report.page.told import Told, ToldTable, write_told
+from moesim.report.run.rows import start_of_a_service
 from moesim.report.sweep.search_range import trust_of
 from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
@@ -109,7 +110,7 @@ def _aside(found: Found) -> str:
     best, less = found.best, found.too_small
     assert best is not None, "there is one"
     short = "" if less is None else f" Too little breaks one, too: at {less.text} {_binds(less)}."
-    return short + _rejected(best) + _saturated(best)
+    return short + _rejected(best) + _saturated(best) + _started(best)
 
 
 def _saturated(best: Probe) -> str:
@@ -117,6 +118,12 @@ def _saturated(best: Probe) -> str:
     if not best.every.get("saturated"):
         return ""
     return " Its waiting line grows to the end: a longer run has longer times; write more requests."
+
+
+def _started(best: Probe) -> str:
+    """That its requests came before it was a service."""
+    what = start_of_a_service(best.every)
+    return f" O{what[1:]}." if what else ""
 
 
 def _rejected(best: Probe) -> str:

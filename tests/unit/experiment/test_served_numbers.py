@@ -129,6 +129,19 @@ def test_good_requests_keep_all_that_is_promised() -> None:
     assert plain.summary["request_goodput"] is plain.summary["slo_attainment"] is None
 
 
+@pytest.mark.parametrize("warm_up", [0, 5])
+def test_the_share_of_requests_that_came_once_others_left(warm_up: int) -> None:
+    one = simulate(experiment_of(POISSON, serving={"warm_up": warm_up}))
+    table = one.requests.sort_values("arrival_ns")[warm_up:]
+    share = (table.arrival_ns >= one.requests.last_ns.min()).mean()
+    assert one.summary["after_first_end_share"] == share
+    slow = {"kind": "poisson", "request_rate": "0.1 requests/s"}
+    apart = simulate(experiment_of(slow)).summary
+    assert apart["after_first_end_share"] == 1 - 1 / apart["completed"]
+    at_once = simulate(experiment_of({"kind": "at_once"})).summary
+    assert at_once["after_first_end_share"] is None
+
+
 def test_a_line_that_grows_is_told_and_one_that_is_served_is_not() -> None:
     slow = {"kind": "poisson", "request_rate": "0.1 requests/s"}
     assert not simulate(experiment_of(slow)).summary["saturated"]
@@ -298,7 +311,7 @@ def test_statistics() -> None:
     assert found["mean_ttft_ms"] == found["median_ttft_ms"] == found["p50_ttft_ms"] == 2
     assert found["p90_ttft_ms"] == pytest.approx(2.8)
     assert set(statistics_of("ttft", np.zeros(0)).values()) == {None}
-    assert len(served_keys()) == 18 + 3 + 7 * len(TIMES)
+    assert len(served_keys()) == 18 + 4 + 7 * len(TIMES)
 
 
 WAYS = """\

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console, RenderableType
 
 from moesim.report.amounts import number
-from moesim.report.run.rows import apart, promises
+from moesim.report.run.rows import apart, promises, start_of_a_service
 from moesim.report.run.table import lacks_memory, remedy, summary_table
 from moesim.report.sweep.table import sweep_table
 from moesim.sweep import read_points
@@ -130,11 +131,18 @@ def test_where_nothing_is_broken_nothing_binds() -> None:
 def test_promises_and_what_binds_stand_beside_the_speed() -> None:
     kept = {"all": 0.5, "ttft": 0.6, "tpot": 0.9}
     served = {"slo_attainment": kept, "request_goodput": 2.0, "saturated": True}
+    served |= {"after_first_end_share": 0.25}
     told = text_of(summary_table({**factory.summary(), **served}))
     assert "good requests" in told
     assert "ttft binds" in told
     assert "saturated" in told
+    assert "only 25.0 % of the requests came after the first answer had ended" in told
     assert "good requests" not in text_of(summary_table(factory.summary()))
+
+
+@pytest.mark.parametrize("share", [None, 0.75, 1.0])
+def test_a_service_is_no_start(share: float | None) -> None:
+    assert not start_of_a_service({"after_first_end_share": share})
 
 
 def test_prompts_and_answers_apart_are_told_by_role() -> None:
