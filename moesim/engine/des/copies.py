@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from math import ceil
 
 import simpy
 
@@ -74,7 +73,8 @@ class SharedWay:
 
     def latency_ns(self, group: CopyGroup) -> int:
         """What a copy that is alone takes beyond its bytes over the GPU's own link."""
-        alone = ceil(group.amount / self.fair.capacity[self.links[0]])
+        rate = self.fair.capacity[self.links[0]]
+        alone = -(-group.amount * rate.denominator // rate.numerator)
         return max(group.copy_ns - alone, 0)
 
 

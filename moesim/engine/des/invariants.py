@@ -40,8 +40,9 @@ class Invariants:
         """No engine does two things at once."""
         for (gpu, engine), spans in self.engines.items():
             for before, after in pairwise(sorted(spans, key=lambda s: (s.start_ns, s.end_ns))):
-                said = f"GPU {gpu} {engine}: {before} overlaps {after}"
-                assert before.end_ns <= after.start_ns, said
+                assert before.end_ns <= after.start_ns, (
+                    f"GPU {gpu} {engine}: {before} overlaps {after}"
+                )
         return len(self.outcome.spans)
 
     def bytes_conserved(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,10 +34,14 @@ class FairLinks:
         self.env = env
         self.capacity = {link: Fraction(rate, SECOND) for link, rate in capacity.items()}
         self.transfers: list[Transfer] = []
+        self._crowd: dict[frozenset[str], int] = {}
+        """How many transfers go over the same links."""
         self._rates: dict[
             frozenset[tuple[frozenset[str], int]], dict[frozenset[str], Fraction]
         ] = {}
         self._since = Fraction(0)
+        self._arrival: Fraction | None = None
+        """When the next transfer arrives, which moves when what shares the links changes."""
         self._alarm: simpy.Event | None = None
 
     def transfer(self, amount: int, links: Iterable[str]) -> simpy.Event:
@@ -48,6 +51,7 @@ class FairLinks:
         transfer = Transfer(frozenset(links), Fraction(amount), self.env.event())
         self._advance()
         self.transfers.append(transfer)
+        self._crowd[transfer.links] = self._crowd.get(transfer.links, 0) + 1
         self._share()
         self._set_alarm()
         return transfer.done
@@ -55,13 +59,11 @@ class FairLinks:
     def _advance(self) -> None:
         """Move every transfer to now, from arrival to arrival."""
         now = int(self.env.now)
-        while self.transfers and (arrival := self._since + self._until_arrival()) <= now:
-            self._move(arrival)
+        while self._arrival is not None and self._arrival <= now:
+            self._move(self._arrival)
             self._share()
-        self._move(Fraction(now))
-
-    def _until_arrival(self) -> Fraction:
-        return min(transfer.remaining / transfer.rate for transfer in self.transfers)
+        if self._since != now:
+            self._move(Fraction(now))
 
     def _move(self, until: Fraction) -> None:
         """Move every transfer at its rate, and end those that have arrived."""
@@ -70,16 +72,19 @@ class FairLinks:
             transfer.remaining -= transfer.rate * passed
         for transfer in [t for t in self.transfers if not t.remaining]:
             self.transfers.remove(transfer)
+            self._crowd[transfer.links] -= 1
             transfer.done.succeed()
 
     def _share(self) -> None:
         """Give every transfer its rate; what shares alike was worked out before."""
-        crowd = frozenset(Counter(transfer.links for transfer in self.transfers).items())
+        crowd = frozenset(self._crowd.items())
         if crowd not in self._rates:
             self._rates[crowd] = self._filled()
         rates = self._rates[crowd]
         for transfer in self.transfers:
             transfer.rate = rates[transfer.links]
+        left = [transfer.remaining / transfer.rate for transfer in self.transfers]
+        self._arrival = self._since + min(left) if left else None
 
     def _filled(self) -> dict[frozenset[str], Fraction]:
         """Rates by links from progressive filling: the tightest link fixes the rate of its
@@ -101,10 +106,9 @@ class FairLinks:
         return rates
 
     def _set_alarm(self) -> None:
-        if not self.transfers:
+        if self._arrival is None:
             return
-        after = ceil(self._until_arrival())
-        alarm = self._alarm = self.env.timeout(after)
+        alarm = self._alarm = self.env.timeout(ceil(self._arrival) - int(self.env.now))
 
         def ring(_: simpy.Event) -> None:
             if self._alarm is alarm:
