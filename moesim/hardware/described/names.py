@@ -48,6 +48,18 @@ _SLOT = re.compile(r"pcie\d")
 _SEVERAL = re.compile(r"(?P<number>\d+)\s*[x*]\s*(?P<part>.+)", re.IGNORECASE)
 """Several of a GPU, as in '8x H100'."""
 
+_RENTED: Mapping[str, str] = {
+    "p4d.24xlarge": "a100-sxm-40gb", "p4de.24xlarge": "dgx-a100", "p5.48xlarge": "dgx-h100",
+    "p5.4xlarge": "h100-sxm", "p5e.48xlarge": "dgx-h200", "p5en.48xlarge": "dgx-h200",
+    "p6-b200.48xlarge": "dgx-b200", "g4dn.xlarge": "t4", "g5.xlarge": "a10g", "g6.xlarge": "l4",
+    "g6e.xlarge": "l40s", "a2-highgpu-8g": "a100-sxm-40gb", "a2-ultragpu-8g": "dgx-a100",
+    "a3-highgpu-8g": "dgx-h100", "a3-megagpu-8g": "dgx-h100", "a3-ultragpu-8g": "dgx-h200",
+    "a4-highgpu-8g": "dgx-b200", "g2-standard-4": "l4", "nd96isr_h100_v5": "dgx-h100",
+    "nd96isr_h200_v5": "dgx-h200", "nd96amsr_a100_v4": "dgx-a100",
+    "nc24ads_a100_v4": "a100-pcie-80gb", "nc40ads_h100_v5": "h100-nvl",
+}  # fmt: skip
+"""Machines that clouds rent, and what has their GPUs (from memory)."""
+
 
 class Meant(NamedTuple):
     """What a name says: the ``words`` that are left, as one, and what else it ``states``."""
@@ -71,6 +83,8 @@ def near_parts(name: str, known: Collection[str]) -> str:
     if (several := _SEVERAL.fullmatch(name)) and (one := known_part(several["part"], known)):
         number = several["number"]
         return f"write '{one}', and parallelism: {{expert: {number}}} or --gpus {number}"
+    if rented := _RENTED.get(name.lower().strip()):
+        return f"its GPUs are those of '{rented}': write that, and its host where you know it"
     if len(found := _meant(name, known)) > 1:
         more = ", ..." if len(found) > FEW else ""
         return f"it may be any of {', '.join(found[:FEW])}{more}; write which"

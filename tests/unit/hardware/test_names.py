@@ -8,7 +8,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
-from moesim.hardware.described.names import known_part, near_parts
+from moesim.hardware.described.names import _RENTED, known_part, near_parts
 from moesim.hardware.layers import part_names
 from moesim.sweep.advise.question import Question, assembled
 
@@ -95,6 +95,13 @@ def test_several_of_a_gpu_are_asked_for_beside_it(written: str) -> None:
     for name in (written, f"{{gpu: {written}}}"):
         with pytest.raises(InputError, match=re.escape(told)):
             load_hardware(name)
+
+
+@pytest.mark.parametrize("machine", _RENTED)
+def test_a_rented_machine_is_told_by_its_gpus(machine: str) -> None:
+    told = f"its GPUs are those of '{_RENTED[machine]}': write that, and its host where you know it"
+    with pytest.raises(InputError, match=re.escape(told)):
+        load_hardware(machine.upper())
 
 
 @pytest.mark.parametrize(
