@@ -180,7 +180,7 @@ def _choose(
     """
     chooses, own, top_k = stacks.chooses, stacks.slots[layer, 0], ids.shape[2]
     lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
-    fewer, ascend = becomes in (HANDLE, LEAVE), becomes != LEAVE and (becomes != LOAD or listed)
+    fewer, ascend = becomes == HANDLE, becomes != LOAD or listed
     chosen = missed = 0
     for i in range(room):
         if i < top_k:
@@ -188,14 +188,14 @@ def _choose(
             here = not fewer or which != NO_EXPERT
             chooses[0, i] = np.int64(stacks.home[layer, which * here]) | (here - 1)
             chosen += here
-        elif fewer or ascend:
+        elif ascend:
             chooses[0, i] = NO_EXPERT
     if ascend:
         put_in_order(chooses[0], room)
     for i in range(room):
         if fewer or i < top_k:
-            one, here = np.int64(chooses[0, i]), not fewer or chooses[0, i] != NO_EXPERT
-            again = np.int64(chooses[0, 0]) * (chosen > 0) if becomes == HANDLE else 0
+            one, here = np.int64(chooses[0, i]), not fewer or i < chosen
+            again = np.int64(chooses[0, 0]) * (chosen > 0) if fewer else 0
             expert = chooses[0, i] = np.uint16(again + (one - again) * here if fewer else one)
             rank = chooses[1, i] = lines[expert // LANES, expert % LANES]
             missed += here & (rank >= own)
@@ -205,19 +205,25 @@ def _choose(
 
 
 @built_in
-def _weigh(ids: Any, row: int, stacks: Any, rule: Any, out: Any, at: Any) -> None:
+def _leave(ids: Any, row: int, stacks: Any, rule: Any, out: Any, at: Any) -> Any:
     """Count the gate weight of what a row chooses in a layer of a step, ``at`` these, and of what
-    of it misses.
+    of it misses; how many experts it chooses, and how many of them miss.
     """
-    (step, layer), weight, lost = at, 0, 0
+    (step, layer), chosen, missed, weight, lost = at, 0, 0, 0, 0
+    lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
     for i in range(ids.shape[2]):
         here = ids[row, layer, i] != NO_EXPERT
-        own_weight = rule.units[rule.weights[row, layer, i]] * here
-        weight += own_weight
-        lost += own_weight * (stacks.chooses[1, i] >= stacks.slots[layer, 0])
+        expert = stacks.home[layer, ids[row, layer, i] if here else 0]
+        misses = here & (lines[expert // LANES, expert % LANES] >= stacks.slots[layer, 0])
+        if len(rule.units) > 0:
+            own_weight = rule.units[rule.weights[row, layer, i]]
+            weight += own_weight if here else 0
+            lost += own_weight if misses else 0
+        chosen, missed = chosen + here, missed + misses
     place = layer if out.counts.shape[2] > 1 else 0
     out.counts[WEIGHT, step, place, 0] += weight
     out.counts[LOST, step, place, 0] += lost
+    return chosen, missed
 
 
 @built_in
@@ -248,11 +254,12 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
             for layer in range(layers):
                 lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
                 at, chosen = (step, layer), stacks.chooses[0]
-                number, missed = _choose(ids, row, stacks, layer, room, becomes, listed)
+                if becomes == LEAVE:
+                    number, missed = _leave(ids, row, stacks, rule, out, at)
+                else:
+                    number, missed = _choose(ids, row, stacks, layer, room, becomes, listed)
                 if becomes in (HANDLE, LEAVE):
                     place = _number(rule, out, at, top_k, number, missed)
-                    if becomes == LEAVE and len(rule.units) > 0:
-                        _weigh(ids, row, stacks, rule, out, at)
                     if becomes == HANDLE and number > 0:
                         _stay(stacks, rule, room, layer, number, place)
                         _use_where(stacks, lines, room, listed)
