@@ -47,24 +47,21 @@ def shape_of(
     ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a launch, or its average
     rows; returns whether it has fewer rows than that, and each expert some.
     """
-    total, least, power, more, further = 0, 1, 0, 0, 0
+    total, least, most, power, more, further = 0, 1, 0, 0, 0, 0
     for i in range(begin, end):
         total += rows[i]
-        least = min(least, rows[i])
+        least, most = min(least, rows[i]), max(most, rows[i])
     if total >= len(tile) or least == 0:
         return False
     at = -(-total // (end - begin)) if by_average and total else total
     size, together = tile[at], group[at]
-    while 1 << power < size:
-        power += 1
-    if 1 << power == size and together == 1:  # nearly always, and divisions take long
-        for i in range(begin, end):
-            more += (rows[i] - 1) >> power
-        further = more
-    else:
-        for i in range(begin, end):
-            beyond = (rows[i] - 1) // size
-            more, further = more + beyond, further + beyond // together
+    if most > size:  # seldom where tokens are few
+        while 1 << power < size:
+            power += 1
+        for i in range(begin, end):  # divisions take long
+            beyond = (rows[i] - 1) >> power if 1 << power == size else (rows[i] - 1) // size
+            more += beyond
+            further += beyond if together == 1 else beyond // together
     shape[0], shape[1], shape[2], shape[3] = total, end - begin, end - begin + more, further
     return True
 

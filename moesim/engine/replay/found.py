@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from moesim.engine.replay.active_experts import (
 from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
 from moesim.engine.routing import Routing, units
 from moesim.memory.activations import steps_of
+from moesim.trace.routing import NO_EXPERT
 
 FEWEST, LARGEST = 16, 4
 """Passes that a run has at least, where they need no more than so many times what it may: what each
@@ -61,7 +63,7 @@ class Finder:
         self.kept_rows = self.layers if case.gpus > 1 else self.kept
         held = routing.local[:: case.slices]
         local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(held)]
-        self._chosen, self._all = np.zeros((0, 0), np.int64), False
+        self._chosen = np.zeros((0, 0), np.int64)
         self._chooses_all = np.zeros(0, np.bool_)
         self._counted = self._spanned = 0
         self.running = UNKNOWN
@@ -99,9 +101,9 @@ class Finder:
         sharing = self.case.sharing
         ids, rows, gpu, offsets = self.tokens(first, last)
         active = self.routing.active(first, last)
-        if not self._all:
+        if not self.chooses_all:
             self._know_chosen(len(rows))
-        if self._all or (len(self._chooses_all) and self._chooses_all[rows].all()):
+        if self.chooses_all or (len(self._chooses_all) and self._chooses_all[rows].all()):
             choices = self._of_tokens(gpu // sharing, offsets)[:, None, :]
             if self.case.model.has_encoder:
                 choices = choices * active[:, :, None]
@@ -113,9 +115,10 @@ class Finder:
             count(by, rows, gpu // sharing, offsets, active, choices)
         return on_each(choices, sharing, axis=2)
 
-    def know_all(self) -> None:
-        """Every row of the trace that tokens have chooses as many experts as it may."""
-        self._all = True
+    @cached_property
+    def chooses_all(self) -> bool:
+        """Whether every row of the trace chooses as many experts as it may."""
+        return not (self.case.trace.expert_ids == NO_EXPERT).any()
 
     def _know_chosen(self, tokens: int) -> None:
         """Know how many experts each row of the trace chooses, asked for so many tokens more: they
@@ -130,7 +133,6 @@ class Finder:
             count_choices(ids, each[:-1], np.zeros_like(each[:-1]), each, every, chosen)
             self._chosen = np.ascontiguousarray(chosen[:, :, 0])
             self._chooses_all = (self._chosen == self.case.trace.top_k).all(axis=1)
-            self._all = bool(self._chooses_all.all())
 
     def _of_tokens(self, senders: Ints, offsets: Ints) -> Ints:
         """Choices int64[passes, senders] of tokens that make all of theirs, in a layer."""

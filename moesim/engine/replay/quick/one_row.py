@@ -26,7 +26,6 @@ from moesim.memory.curves.recency import LANES, TOGETHER
 from moesim.memory.lru_list import lru_list_of
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import code_of
-from moesim.trace.routing import NO_EXPERT
 
 MANY = 8 * LANES
 """Experts in the order of their use that are not kept as a list, at most."""
@@ -65,9 +64,7 @@ class OneRow(Loading):
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         super().__init__(shared, launches, provenance)
         case = shared.case
-        self.fewer = bool((case.trace.expert_ids == NO_EXPERT).any())
-        if not self.fewer:
-            shared.finder.know_all()
+        self.fewer = not shared.finder.chooses_all
         self.top_k = case.trace.top_k
         self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0)
         self._held = self._as_they_are()

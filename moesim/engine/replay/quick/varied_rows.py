@@ -245,7 +245,6 @@ class VariedRows(Varied):
         self, shared: Shared, variants: Variants, provenance: Provenance, ledger: Ledger
     ) -> None:
         super().__init__(shared, variants, provenance, ledger)
-        shared.finder.know_all()
         self._stacks, self._served = self._as_they_are(), Served.of(variants)
         self._clock, self._vary_rows = clock_of(self.case), vary_rows_of(self.case)
         (layers, count), top_k = self.shelves.slots.shape, self.case.trace.top_k
