@@ -65,7 +65,10 @@ def _refuse(recording: Recording) -> None:
         raise InputError("is empty (0 bytes): record it again, or copy it again")
     recording.refuse_pickles()
     if recording.head.startswith(b"PAR1"):
-        raise InputError("is Parquet already: look at it with 'moesim trace validate'")
+        what = (
+            "a trace already, which 'moesim trace validate' looks at, or a table of another program"
+        )
+        raise InputError(f"is Parquet: {what}{PLAINEST}")
 
 
 PLAINEST = (

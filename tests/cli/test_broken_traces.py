@@ -213,7 +213,7 @@ RECORDINGS: dict[str, tuple[Any, ...]] = {
         "moe-cache-lab, npz, route-trace",
     ),
     "an empty folder": (lambda folder: folder, "not a known format"),
-    "a trace already": (written("r.parquet", WHOLE), "is Parquet already", "trace validate"),
+    "a trace already": (written("r.parquet", WHOLE), "a trace already", "trace validate", "npz"),
     "a pickle by name": (written("r.pkl", pickle.dumps(1)), "never opened", "numpy.savez"),
     "a torch file": (written("r.pt", b"PK\3\4"), "never opened"),
     "a pickle by content": (written("r.dat", pickle.dumps([1])), "never opened"),
