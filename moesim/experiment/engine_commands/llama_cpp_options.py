@@ -8,12 +8,11 @@ else a line has is said to be not understood.
 
 from __future__ import annotations
 
-from moesim.experiment.engine_commands.words import Effect, Option, Takes
+from moesim.experiment.engine_commands.words import DRAFTS, Effect, Option, Takes
 
 READ, NOT_MODELLED = Effect.READ, Effect.NOT_MODELLED
 NOTHING, SWITCH = Takes.NOTHING, Takes.SWITCH
 _KV = "the KV cache is in fp16, as moesim has it for every GGUF model"
-_DRAFT = "speculative decoding; each pass is of one token a request"
 LLAMA_CPP = (
     Option("-m --model", READ),
     Option("-hf -hfr --hf-repo", READ),
@@ -58,13 +57,13 @@ LLAMA_CPP = (
     Option("--override-kv", NOT_MODELLED, why="another model than the file's"),
     Option("--lora --lora-scaled", NOT_MODELLED, why="an adapter's weights"),
     Option("-mm --mmproj", NOT_MODELLED, why="a projector for images, in the GPU's memory"),
-    Option("-md --model-draft --spec-draft-model", NOT_MODELLED, why=_DRAFT),
-    Option("-hfd -hfrd --hf-repo-draft --spec-draft-hf", NOT_MODELLED, why=_DRAFT),
-    Option("--draft --draft-n --draft-max --spec-draft-n-max", NOT_MODELLED, why=_DRAFT),
-    Option("--draft-min --draft-n-min --spec-draft-n-min", NOT_MODELLED, why=_DRAFT),
-    Option("--spec-type", NOT_MODELLED, why=_DRAFT, harmless=("none",)),
+    Option("-md --model-draft --spec-draft-model", NOT_MODELLED, why=DRAFTS),
+    Option("-hfd -hfrd --hf-repo-draft --spec-draft-hf", NOT_MODELLED, why=DRAFTS),
+    Option("--draft --draft-n --draft-max --spec-draft-n-max", NOT_MODELLED, why=DRAFTS),
+    Option("--draft-min --draft-n-min --spec-draft-n-min", NOT_MODELLED, why=DRAFTS),
+    Option("--spec-type", NOT_MODELLED, why=DRAFTS, harmless=("none",)),
     Option("-ngld --gpu-layers-draft --n-gpu-layers-draft --spec-draft-ngl", NOT_MODELLED,
-           why=_DRAFT),
+           why=DRAFTS),
     Option("--swa-full", NOT_MODELLED, NOTHING, "keys outside of sliding windows are kept too"),
     Option("-mg --main-gpu"),
     Option("--mlock", takes=NOTHING),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders,
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.layout import Layout
 from moesim.model.chosen import FORMATS, split_cache, split_format, with_cache_in
-from moesim.model.named import Named, from_checkpoint
-from moesim.model.repositories import repositories
+from moesim.model.named import Named, from_checkpoint, named
+from moesim.model.repositories import REPOSITORY, repositories
 from moesim.placement.eplb import Eplb
 
 GPUS_OF_A_NODE = 8
@@ -170,7 +171,12 @@ def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
     chosen = split_cache(chosen)[0] if chosen else None
     if base.endswith("config.json"):
         return str(Path(base).parent), chosen, []
-    name = repositories().get(plain_name(base), base)
+    name, own = repositories().get(plain_name(base), base), None
+    written = split_format(asked.experiment.model)[0]
+    if re.fullmatch(REPOSITORY, written) and "gguf" not in written.lower():
+        name, own = written, split_format(named(written).model)[1]
+    if chosen == own:
+        return name, None, []
     if chosen is None or chosen in FORMATS or "=" in chosen:
         return name, chosen, []
     said = f"{chosen} is a mix of GGUF files; name a checkpoint of {name} in the nearest format"

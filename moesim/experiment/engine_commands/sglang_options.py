@@ -6,14 +6,13 @@ Names and meanings are those of sglang/srt/server_args.py (Apache-2.0) of 0.5.23
 
 from __future__ import annotations
 
-from moesim.experiment.engine_commands.words import Effect, Option, Takes
+from moesim.experiment.engine_commands.words import DRAFTS, Effect, Option, Takes
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _COPIED_AHEAD = (
     "layers on the host, copied beside the kernels of others; all are read as on the GPU"
 )
 _KERNELS = "which kernels are taken; prices are those of the hardware's fits or datasheet"
-_DRAFT = "speculative decoding; each pass is of one token a request"
 SGLANG = (
     Option("--model-path --model", READ),
     Option("--quantization", READ),
@@ -33,11 +32,11 @@ SGLANG = (
     Option("--cpu-offload-gb", READ),
     Option("--offload-group-size", NOT_MODELLED, why=_COPIED_AHEAD),
     Option("--kv-cache-dtype", READ),
-    Option("--speculative-algorithm --speculative-algo", NOT_MODELLED, why=_DRAFT),
-    Option("--speculative-draft-model-path", NOT_MODELLED, why=_DRAFT),
-    Option("--speculative-num-steps", NOT_MODELLED, why=_DRAFT),
-    Option("--speculative-eagle-topk", NOT_MODELLED, why=_DRAFT),
-    Option("--speculative-num-draft-tokens", NOT_MODELLED, why=_DRAFT),
+    Option("--speculative-algorithm --speculative-algo", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-draft-model-path", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-num-steps", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-eagle-topk", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-num-draft-tokens", NOT_MODELLED, why=DRAFTS),
     Option("--mem-fraction-static", NOT_MODELLED, why="a run has the GPU's whole memory"),
     Option("--moe-a2a-backend", NOT_MODELLED, why=_KERNELS, harmless=("none",)),
     Option("--moe-runner-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),

@@ -43,7 +43,7 @@ from moesim.experiment.engine_commands.serving import (
     stages_note,
     why_not_served,
 )
-from moesim.experiment.engine_commands.words import Effect, Line, Option, Takes
+from moesim.experiment.engine_commands.words import DRAFTS, Effect, Line, Option, Takes
 from moesim.model.named import opened
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
@@ -81,7 +81,7 @@ OPTIONS = (
     Option("--kv-cache-dtype", READ),
     Option("--kv-offloading-size", NOT_MODELLED, why="a KV cache on the host"),
     Option("--speculative-config -sc", NOT_MODELLED,
-           why="speculative decoding; each pass is of one token a request"),
+           why=DRAFTS),
     Option("--enable-prefix-caching", NOT_MODELLED, NOTHING, "every prompt is computed whole"),
     Option("--decode-context-parallel-size", NOT_MODELLED, why="a KV cache over several GPUs",
            harmless=("1",)),

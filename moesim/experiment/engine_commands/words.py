@@ -38,6 +38,10 @@ class Effect(Enum):
     NONE = "it changes neither time nor memory, or nothing that moesim looks at"
 
 
+DRAFTS = (
+    "speculative decoding, of which no line says how many drafts are right; each pass is of one"
+    " token a request; write workload.speculative with the acceptance of yours"
+)
 SWITCHED = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
 
 

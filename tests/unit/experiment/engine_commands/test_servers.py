@@ -44,6 +44,24 @@ def test_attention_over_some_of_a_node_s_gpus_is_refused(line: str, where: str) 
     assert "groups of 2 GPUs, each with requests of its own" in problem.what
 
 
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        ("deepseek-ai/DeepSeek-V3.1", "deepseek-ai/DeepSeek-V3.1 --"),
+        ("Qwen/Qwen3-30B-A3B-FP8", "Qwen/Qwen3-30B-A3B-FP8 --"),
+        ("Qwen/Qwen3-30B-A3B@fp8", "Qwen/Qwen3-30B-A3B --quantization fp8 --"),
+        ("unsloth/gpt-oss-20b-GGUF", "openai/gpt-oss-20b --"),
+        ("deepseek-v3", "deepseek-ai/DeepSeek-V3 --"),
+    ],
+)
+def test_the_repository_of_an_experiment_is_that_of_its_line(model: str, written: str) -> None:
+    """deepseek-v3 is the card of V3.1, and another checkpoint."""
+    source = {"model": model, "hardware": "dgx-h200", "parallelism": {"expert": 8}}
+    made = command_of(load_experiment(source | {"software": "vllm"}).experiment)
+    assert made.text is not None
+    assert made.text.startswith(f"vllm serve {written}")
+
+
 def test_vllm_with_whole_experts() -> None:
     found = read_command(
         "vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --enable-expert-parallel"
@@ -81,7 +99,7 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      "--expert-placement-strategy round_robin"),
      {"software": "vllm", "model": "qwen3-30b-a3b", "placement": {"kind": "round_robin"},
       "parallelism": {"expert": 4, "dense": "tensor"}, "workload": {"batching": refill(1)}},
-     ["--speculative-config {}"]),
+     ["--speculative-config {}", "write workload.speculative"]),
     ("""vllm serve some/model --compilation-config '{"cudagraph_mode": "PIECEWISE"}'""",
      {"software": "vllm", "model": "some/model", "execution": "piecewise"},
      ["'some/model' is not here, and its name is of no card"]),
