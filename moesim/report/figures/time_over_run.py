@@ -40,8 +40,8 @@ class TimeOverRun(Figure):
     chart = Chart("area", "start_s", "value", "series", r".*_ms", "GPU time of a pass (ms)")
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """``start_s`` of a pass, its ``hit_share`` (copies that were on their way included) and the
-        GPUs' time by cause, in ms; means of neighbours where there are more passes than 96.
+        """``start_s`` of a pass, its ``hit_share`` (hits over activations) and the GPUs' time by
+        cause, in ms; means of neighbours where there are more passes than 96.
         """
         import pandas as pd
 
@@ -60,10 +60,10 @@ class TimeOverRun(Figure):
             for cause in causes
             if cause not in INSTANTS and steps[f"{cause}_ns"].sum() > LEAST_SHARE * spent
         }
-        had = (steps["hits"] + steps["late"]).to_numpy(float)
+        wanted = np.maximum(steps["activations"].to_numpy(float), 1)
         table = pd.DataFrame({
             "start_s": steps["start_ns"] / 1e9,
-            "hit_share": had / np.maximum(steps["activations"].to_numpy(float), 1),
+            "hit_share": steps["hits"].to_numpy(float) / wanted,
             **found,
         })  # fmt: skip
         if len(table) > MOST:
