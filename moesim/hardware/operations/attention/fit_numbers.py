@@ -16,7 +16,7 @@ from moesim.hardware.fitting.ratio_tables import Half
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import Mask, flag, number
 from moesim.hardware.operations.attention.calibrated import DECODE, PREFILL
-from moesim.hardware.operations.attention.kernel import AttentionNumbers, attention_ns
+from moesim.hardware.operations.attention.kernel import AttentionNumbers, laid_out, terms_of
 from moesim.hardware.operations.attention.tiles import LAYOUTS, AttentionShape
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Layout
@@ -59,11 +59,11 @@ class AttentionTable(NamedTuple):
     def pricing(self, layout: Layout, places: NDArray[np.int64]) -> Callable[[Floats], Floats]:
         """From numbers in the order of ``names`` to the prices of the rows at ``places``."""
         shape, card = shapes(self.rows.iloc[places], self.profile), card_of(self.profile)
-        names = self.names(layout)
+        names, laid = self.names(layout), laid_out(layout, shape, card)
 
         def price(found: Floats) -> Floats:
             numbers = AttentionNumbers(**dict(zip(names, found.tolist(), strict=True)))
-            return attention_ns(numbers, layout, shape, card)
+            return terms_of(numbers, laid, card).total
 
         return price
 

@@ -82,24 +82,55 @@ class AttentionTerms(NamedTuple):
     total: Floats
 
 
+class Calls(NamedTuple):
+    """Calls of this ``shape`` on a card, as far as no fitted number says: their ``tiles``, which
+    are ``split``, and how many keys the busiest multiprocessor has ``walked`` in ``waves``.
+    """
+
+    shape: AttentionShape
+    tiles: QueryTiles
+    split: Mask
+    waves: Floats
+    walked: Floats
+
+
+def laid_out(layout: Layout, shape: AttentionShape, card: Card) -> tuple[Calls, ...]:
+    """The calls, and those of smaller batches that may be dearer, as they are split."""
+    tiles = query_tiles(layout, shape)
+    if card.multiprocessors < FEWEST:
+        tiles = tiles._replace(rows=shape.queries * shape.heads / tiles.tiles)
+    if not tiles.splits.any():
+        return (_calls(shape, tiles, card),)
+    full = np.maximum(np.floor(FULL * card.multiprocessors / tiles.tiles), 1)
+    dear = np.maximum(card.multiprocessors * tiles.block / (shape.context * tiles.tiles), 1)
+    smaller = (np.minimum(shape.batch, limit) for limit in (full, dear))
+    shapes = (shape, *(shape._replace(batch=batch) for batch in smaller))
+    return tuple(_calls(one, tiles, card) for one in shapes)
+
+
+def _calls(shape: AttentionShape, tiles: QueryTiles, card: Card) -> Calls:
+    items = shape.batch * tiles.tiles
+    split = tiles.splits & (items <= FULL * card.multiprocessors * (1 + ROUNDING))
+    waves = np.where(split, 1.0, np.ceil(items / card.multiprocessors - ROUNDING))
+    return Calls(shape, tiles, split, waves, _walked(shape, tiles, split, waves, card))
+
+
+def terms_of(numbers: AttentionNumbers, laid: tuple[Calls, ...], card: Card) -> AttentionTerms:
+    """The terms of each call that is ``laid_out``; the dearest of its own batch and of smaller
+    ones.
+    """
+    own, *others = (_terms(numbers, calls, card) for calls in laid)
+    for other in others:
+        more = other.total > own.total
+        own = AttentionTerms(*(np.where(more, b, a) for a, b in zip(own, other, strict=True)))
+    return own
+
+
 def attention_terms(
     numbers: AttentionNumbers, layout: Layout, shape: AttentionShape, card: Card
 ) -> AttentionTerms:
     """The terms of each call; the dearest of its own batch and of smaller ones that are split."""
-    tiles = query_tiles(layout, shape)
-    if card.multiprocessors < FEWEST:
-        tiles = tiles._replace(rows=shape.queries * shape.heads / tiles.tiles)
-    own = _terms(numbers, shape, tiles, card)
-    if not tiles.splits.any():
-        return own
-    full = np.maximum(np.floor(FULL * card.multiprocessors / tiles.tiles), 1)
-    dear = np.maximum(card.multiprocessors * tiles.block / (shape.context * tiles.tiles), 1)
-    for limit in (full, dear):
-        smaller = shape._replace(batch=np.minimum(shape.batch, limit))
-        other = _terms(numbers, smaller, tiles, card)
-        more = other.total > own.total
-        own = AttentionTerms(*(np.where(more, b, a) for a, b in zip(own, other, strict=True)))
-    return own
+    return terms_of(numbers, laid_out(layout, shape, card), card)
 
 
 def attention_ns(
@@ -109,19 +140,14 @@ def attention_ns(
     return attention_terms(numbers, layout, shape, card).total
 
 
-def _terms(
-    numbers: AttentionNumbers, shape: AttentionShape, tiles: QueryTiles, card: Card
-) -> AttentionTerms:
-    items = shape.batch * tiles.tiles
-    split = tiles.splits & (items <= FULL * card.multiprocessors * (1 + ROUNDING))
-    waves = np.where(split, 1.0, np.ceil(items / card.multiprocessors - ROUNDING))
-    walked = _walked(shape, tiles, split, waves, card)
+def _terms(numbers: AttentionNumbers, calls: Calls, card: Card) -> AttentionTerms:
+    shape, tiles, split, waves, walked = calls
     busy = walked * _key_ns(numbers, shape, tiles, card) + numbers.item_ns * waves
     memory, write = _moved(numbers, shape, card)
     together = _overlapped(memory, busy, numbers.overlap)
     extra = split * (numbers.combine_ns + numbers.merge_ns * shape.context / walked)
     extra = extra + numbers.reorder_ns * (tiles.reorders & (shape.batch > 1))
-    start = np.full(len(items), numbers.start_ns)
+    start = np.full(len(walked), numbers.start_ns)
     return AttentionTerms(start, extra, write, memory, busy, start + extra + write + together)
 
 
@@ -138,7 +164,7 @@ def joint_ns(
     which know better how fast cached keys are read.
     """
     prompts, single = shapes
-    alone = _terms(numbers, prompts, query_tiles(layout, prompts), card)
+    alone = _terms(numbers, _calls(prompts, query_tiles(layout, prompts), card), card)
     busy = sum(_evenly(numbers, layout, shape, card) for shape in shapes)
     memory, write = _moved(decoding, single, card)
     memory, busy = alone.memory + memory, np.maximum(alone.busy, busy)
