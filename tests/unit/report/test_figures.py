@@ -231,8 +231,14 @@ def test_a_run_of_a_file_with_a_sweep_gets_those_that_apply(tmp_path: Path) -> N
     assert {path.stem for path in plot(only)} == {"memory_over_time", "time_breakdown"}
 
 
-def test_a_figure_is_drawn_from_the_table_beside_it(sweep: Path, tmp_path: Path) -> None:
-    for csv in [p for p in plot(sweep, out=tmp_path / "figures") if p.suffix == ".csv"]:
+@pytest.fixture(scope="module")
+def plotted(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The files of all figures of the sweep; not to be written."""
+    return plot(sweep, out=tmp_path_factory.mktemp("figures"))
+
+
+def test_a_figure_is_drawn_from_the_table_beside_it(plotted: list[Path], tmp_path: Path) -> None:
+    for csv in [path for path in plotted if path.suffix == ".csv"]:
         figure = registry.get(csv.stem)()
         again = tmp_path / "again.svg"
         with drawn(figure, pd.read_csv(csv, keep_default_na=True)) as sheet:
@@ -240,9 +246,10 @@ def test_a_figure_is_drawn_from_the_table_beside_it(sweep: Path, tmp_path: Path)
         assert again.read_bytes() == csv.with_suffix(".svg").read_bytes()
 
 
-def test_the_same_result_gives_the_same_svg(sweep: Path, tmp_path: Path) -> None:
-    first, second = (plot(sweep, out=tmp_path / name) for name in ("one", "two"))
-    for a, b in zip(first, second, strict=True):
+def test_the_same_result_gives_the_same_svg(
+    sweep: Path, plotted: list[Path], tmp_path: Path
+) -> None:
+    for a, b in zip(plotted, plot(sweep, out=tmp_path), strict=True):
         assert a.read_bytes() == b.read_bytes()
 
 
