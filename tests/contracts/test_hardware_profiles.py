@@ -75,7 +75,12 @@ SOFTWARE = [
     "vllm@0.19",
 ]
 SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75, 450.0)  # GB/s: PCIe 3, 4, 5 x16, 4 x8; C2C
-NUMBERS_WITHOUT_SOURCE = {"numa", "gpus", "link"}  # wiring: one source for all of it; a name
+NUMBERS_WITHOUT_SOURCE = {
+    "numa",
+    "gpus",
+    "link",
+    "usual_host",
+}  # wiring: one source for all of it; names
 
 
 def unsourced(value: object, path: str = "") -> list[str]:

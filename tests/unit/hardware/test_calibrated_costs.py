@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,33 @@ def rest_ns(profile: HardwareProfile, starts: int, elements: int) -> float:
     """Starts, and activations of two bytes, at the datasheet's rate."""
     gpu = Roofline(profile)
     return starts * gpu.start_ns + float(gpu.activations_ns(2 * elements))
+
+
+def scores_ns(costs: CostModel, only: LayerSpec, batch: int, queries: int, context: int) -> float:
+    """The scores of requests whose last ``queries`` tokens of ``context`` attend at once."""
+    operation, tokens = costs.operations["attention"], batch * queries
+    keys = tokens * context - batch * queries * (queries - 1) // 2
+    cache = operation.cache(only.attention)
+    parts = operation.scores(only.attention, cache, tokens, keys, batch * context)
+    return float(sum(part.time_ns for part in parts))
+
+
+@pytest.mark.parametrize("queries", [1, 2, 4])
+def test_drafts_are_verified_by_the_kernel_of_decodes(
+    costs: CostModel, only: LayerSpec, fitted: HardwareProfile, queries: int
+) -> None:
+    found = scores_ns(costs, only, 16, queries, 4096)
+    decode_ns = table_ns(
+        fitted, "attention_decode", batch=16, context=4096, heads=16 * queries, kv_heads=4,
+        head_dim=64, l2_warm=False,
+    )  # fmt: skip
+    assert found == pytest.approx(decode_ns, abs=2)
+
+
+@pytest.mark.parametrize("context", [64, 1024, 65_536])
+def test_more_drafts_cost_no_less(costs: CostModel, only: LayerSpec, context: int) -> None:
+    times = [scores_ns(costs, only, 16, queries, context) for queries in range(1, 33)]
+    assert all(later >= 0.97 * sooner for sooner, later in pairwise(times))
 
 
 def test_scores_of_a_mixed_pass_are_two_kernels(

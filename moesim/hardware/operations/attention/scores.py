@@ -48,6 +48,9 @@ class Scores(NamedTuple):
 
 
 NO_TERMS: Callable[[], Detail] = Detail
+FEW_QUERIES = 16
+"""The most queries of a request that kernels of decodes take (from memory: vLLM's FlashMLA takes
+128, all verify their drafts with them)."""
 
 
 class Cache(NamedTuple):
@@ -94,36 +97,59 @@ def fitted_scores(
 
     Nothing is fitted where the cache is not of whole keys and values: encoders, other formats.
     Decodes over a latent read one head whose key and value are half of it each; its prompts have
-    keys and values of all heads.
+    keys and values of all heads. A few queries of a request, as drafts are verified, are a prompt
+    or, where the kernel of decodes packs heads, a decode of so many times as many heads: whichever
+    is cheaper.
     """
     time = np.zeros(np.shape(requests.queries))
     found = Scores(
         time, np.full_like(time, Source.DATASHEET, np.int64), np.zeros_like(time, bool), NO_TERMS
     )
-    for op in (DECODE, PREFILL):
+    for op in (PREFILL, DECODE):
         head_dim = _cached_head(block, cache, op)
         fit = _fit_for(profile, op, block, cache.dtype, head_dim) if head_dim else None
-        mine = (requests.queries == 1) == (op == DECODE)
-        if fit is None or not mine.any():
+        if fit is None:
+            continue
+        mine = _taken(op, requests, packs=block.latent or fit.layout == PACKED)
+        if not mine.any():
             continue
         part = Uniform(*(values[mine] for values in requests))
         alone = block.latent and op == DECODE
         heads = replace(block, kv_heads=1) if alone else block
         call = _call(part, heads, cache, head_dim, profile.peak(cache.dtype))
+        if op == DECODE:
+            call = _packed(call)
         numbers, card = attention_numbers(fit, profile), card_of(profile)
         columns = call._asdict()
         ratios = fit.table.at(columns) if fit.table else None
         if ratios is not None:
             ratios = ratios._replace(measured=ratios.measured & call.warm)
         ratio = 1.0 if ratios is None else ratios.ratio
-        found.time_ns[mine] = attention_ns(numbers, fit.layout, call, card) * ratio
+        priced = attention_ns(numbers, fit.layout, call, card) * ratio
         if op == DECODE and np.any(longest):
             last = np.broadcast_to(longest, mine.shape)[mine]
-            found.time_ns[mine] += waiting_ns(numbers, fit.layout, call, last, card)
-        found.source[mine] = tabled_source(fit.measured, columns, ratios)
+            priced += waiting_ns(numbers, fit.layout, call, last, card)
+        taken = ~found.fitted[mine] | (priced < found.time_ns[mine])
+        mine[mine] = taken
+        found.time_ns[mine] = priced[taken]
+        found.source[mine] = tabled_source(fit.measured, columns, ratios)[taken]
         found.fitted[mine] = True
-        found = found._replace(of=partial(_terms, fit, numbers, call, card, ratio))
+        if taken.any():
+            found = found._replace(of=partial(_terms, fit, numbers, call, card, ratio))
     return found
+
+
+def _taken(op: str, requests: Uniform, *, packs: bool) -> NDArray[np.bool_]:
+    """The calls that kernels of ``op`` may have; ``packs``: that of decodes, all heads' queries."""
+    if op == PREFILL:
+        return np.asarray(requests.queries != 1)
+    return np.asarray(requests.queries <= (FEW_QUERIES if packs else 1))
+
+
+def _packed(call: AttentionShape) -> AttentionShape:
+    """``call`` as one of single queries: those of a request are heads more."""
+    alone = np.ones_like(call.queries)
+    return call._replace(queries=alone, heads=call.heads * call.queries, keys=call.context)
 
 
 def joint_scores(
