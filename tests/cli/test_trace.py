@@ -30,6 +30,16 @@ def test_import_then_validate_then_slice(tmp_path, capsys):
     assert read_trace(part).expert_ids.tolist() == [[[3, 1]], [[1, 0]]]
 
 
+def test_an_import_says_how_many_tokens_chose_fewer_experts(tmp_path, capsys):
+    *lines, last = (SAMPLES / "vllm-jsonl.jsonl").read_text(encoding="utf-8").splitlines()
+    fewer = json.loads(last)
+    fewer |= {key: fewer[key][:1] for key in ("topk_ids", "topk_weights")}
+    recorded = tmp_path / "fewer.jsonl"
+    recorded.write_text("\n".join([*lines, json.dumps(fewer)]), encoding="utf-8")
+    assert main(["trace", "import", str(recorded), "-o", str(tmp_path / "t.parquet")]) == 0
+    assert "note: in some layer 1 token chose fewer than 2 experts" in capsys.readouterr().out
+
+
 def test_validate_lists_everything_and_leaves_with_1(tmp_path, capsys):
     from dataclasses import replace
 

@@ -55,13 +55,15 @@ def kinds() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path, Path]:
-    """A sweep, a run of requests that are served, a sweep with costs, and one of loads."""
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """A sweep, a run of requests that are served, sweeps with costs, of loads and with drops."""
     folder = tmp_path_factory.mktemp("golden")
     served = write_result(moesim.run(SERVED, records="expert"), folder / "served")
     costly = folder / "costly"
     run_sweep({"name": "made"}, sweeps.capacity_points(), costly, evaluate=costed)
-    return sweeps.make(folder / "sweep"), served, costly, loaded(folder / "loads")
+    drops = folder / "drops"
+    run_sweep({"name": "made"}, sweeps.capacity_points(), drops, evaluate=dropping)
+    return sweeps.make(folder / "sweep"), served, costly, loaded(folder / "loads"), drops
 
 
 def loaded(folder: Path) -> Path:
@@ -85,11 +87,17 @@ def costed(experiment: dict[str, Any]) -> Result:
     return replace(result, summary=summary)
 
 
+def dropping(experiment: dict[str, Any]) -> Result:
+    """A point of the sweep that drops a tenth of its choices."""
+    result = sweeps.evaluate(experiment)
+    return replace(result, summary=result.summary | {"dropped_share": 0.1})
+
+
 @pytest.fixture
-def golden(folders: tuple[Path, Path, Path, Path], figure: Any) -> Path:
-    if figure.kind in OF_LOADS:
-        return folders[3]
-    return folders[2 if figure.kind == "throughput_vs_cost" else figure.kind in OF_REQUESTS]
+def golden(folders: tuple[Path, ...], figure: Any) -> Path:
+    own = dict.fromkeys(OF_REQUESTS, 1) | dict.fromkeys(OF_LOADS, 3)
+    own |= {"throughput_vs_cost": 2, "speed_against_quality": 4}
+    return folders[own.get(figure.kind, 0)]
 
 
 @pytest.fixture

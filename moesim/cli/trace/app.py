@@ -87,8 +87,19 @@ def import_(
     typer.echo(f"{out}: {described(trace)}")
     if trace.metadata.notes:
         typer.echo(f"note: {trace.metadata.notes}")
+    if fewer := _with_fewer(trace):
+        typer.echo(f"note: in some layer {fewer} chose fewer than {trace.top_k} experts")
     if model is None and trace.metadata.model is None:
         typer.echo(f"note: no --model; experts taken from the ids as {trace.experts}")
+
+
+def _with_fewer(trace: RoutingTrace) -> str:
+    """How many tokens choose fewer experts in a layer than others do; nothing where none does."""
+    from moesim.config.counted import counted
+    from moesim.trace import NO_EXPERT
+
+    tokens = int((trace.expert_ids == NO_EXPERT).any(axis=(1, 2)).sum())
+    return counted(tokens, "token") if tokens else ""
 
 
 @app.command(epilog=examples("moesim trace validate traces/quickstart.parquet"))

@@ -18,14 +18,14 @@ class SpeedAgainstQuality(Figure):
     """
 
     kind = "speed_against_quality"
-    needs = "a sweep with a point that ran to its end"
+    needs = "a sweep with a point that lowers, skips or drops gate weight"
     chart = Chart("point", "not_in_full_share", "_tokens_per_s", "series")
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Series, the first axis' value, policy, status, losses, the share not served in full, and
         throughput; the quality too, where all points have one.
         """
-        from moesim.report.run.quality import quality_table
+        from moesim.report.run.quality import SHARE, quality_table
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
 
@@ -34,7 +34,10 @@ class SpeedAgainstQuality(Figure):
         sweep = read_sweep(folder)
         if sweep.ok().empty:
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
-        return quality_table(sweep)
+        table = quality_table(sweep)
+        if not (table[SHARE] > 0).any():
+            raise self.unsuitable(folder, "every point serves all gate weight in the best format")
+        return table
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines in the order of the first axis; hollow points skip, drop or cut choices."""
