@@ -110,6 +110,11 @@ def format_in(name: str) -> str | None:
     return found["format"] if found else None
 
 
+def is_checkpoint(name: str) -> bool:
+    """Whether ``name`` is a repository, and not one of GGUF files."""
+    return re.fullmatch(REPOSITORY, name) is not None and GGUF[1:] not in name.lower()
+
+
 def is_card(name: str, card: str) -> bool:
     """Whether ``name`` is of the very model of ``card``, not of another one of its shape."""
     own = {card, _plain(repositories().get(card, card))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.layout import Layout
 from moesim.model.chosen import FORMATS, split_cache, split_format, with_cache_in
 from moesim.model.named import Named, from_checkpoint, named
-from moesim.model.repositories import REPOSITORY, repositories
+from moesim.model.repositories import is_checkpoint, repositories
 from moesim.placement.eplb import Eplb
 
 GPUS_OF_A_NODE = 8
@@ -173,7 +172,7 @@ def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
         return str(Path(base).parent), chosen, []
     name, own = repositories().get(plain_name(base), base), None
     written = split_format(asked.experiment.model)[0]
-    if re.fullmatch(REPOSITORY, written) and "gguf" not in written.lower():
+    if is_checkpoint(written):
         name, own = written, split_format(named(written).model)[1]
     if chosen == own:
         return name, None, []

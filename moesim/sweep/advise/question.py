@@ -35,6 +35,7 @@ from moesim.model import ModelSpec, load_model, model_names, named
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.gguf.usual import NATIVE, nearest_mix, plain_note, usual_recipe
+from moesim.model.repositories import is_checkpoint
 from moesim.sweep.advise.abilities import (
     ANY,
     ENGINES,
@@ -94,7 +95,7 @@ def assembled(question: Question) -> Assembled:
     """The experiment that ``question`` stands for. Raises InputError where no machine is named, or
     the model or the machine is unknown.
     """
-    found = named(question.model)
+    written, found = question.model, named(question.model)
     question = replace(_with_gpu(question), model=found.model)
     model = _model(question.model)
     machine, assumed = _machine(question, model)
@@ -102,13 +103,15 @@ def assembled(question: Question) -> Assembled:
     engine = known_name(program, ENGINES)
     name, formats = _formats(question.model, model) if engine in STOCK else (question.model, "")
     has = ANY if engine is None else ENGINES[engine]
+    as_named = bool(found.assumed) and name == found.model and is_checkpoint(written)
     data: dict[str, Any] = {
         "name": _name(question),
-        "model": _written(name),
+        "model": written if as_named else _written(name),
         "hardware": machine,
         "software": has.software or program,
     }
-    lines = [*(f"model: {what}" for what in found.assumed), assumed, reason, formats]
+    told = () if as_named else found.assumed  # whose result's notes say it
+    lines = [*(f"model: {what}" for what in told), assumed, reason, formats]
     if engine not in (None, data["software"]):
         what = (
             f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
