@@ -75,7 +75,8 @@ def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     """What fits on the GPUs, which a server may not take all of."""
     share, flag = share_of(fit.program), MEMORY_SHARES.get(fit.program)
     if flag is None or memory.needed <= share * memory.limit:
-        return f"Fits: {sizes}."
+        way = f", with {fit.laid_out}" if fit.laid_out else ""
+        return f"Fits{way}: {sizes}."
     taken = f"of which {fit.program} is taken to use {100 * share:.0f} % ({flag}), so that it does"
     taken += " not load"
     return (

@@ -67,7 +67,7 @@ class Fit:
     """The question, and whether everything fits: known before any run. ``context`` in tokens, None
     where it is the trace's; ``engine``: whose command line the answer is, None where that is the
     software's own; ``least``: bytes of the fullest GPU in the layout that needs the fewest there,
-    None where one was tried.
+    None where one was tried; ``laid_out``: in which way, of several.
     """
 
     model: str
@@ -77,6 +77,7 @@ class Fit:
     room: Room
     engine: str | None = None
     least: int | None = None
+    laid_out: str = ""
 
     @property
     def program(self) -> str:

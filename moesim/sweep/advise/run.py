@@ -146,7 +146,7 @@ def advise(
     asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
     _choices(asked, most, of)
     if fit is not None:
-        fit(_fit(asked, of, least))
+        fit(_fit(asked, of, least, spread))
     first, spread = spread[0], run_layouts(asked.base, spread, runs)
     if spread[0].settings != first.settings:
         asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
@@ -168,7 +168,7 @@ def advise(
     return Advice(
         name=experiment.name,
         folder=runs.out,
-        fit=_fit(asked, of, least),
+        fit=_fit(asked, of, least, spread),
         requests=asked.replayed,
         recorded=asked.recorded,
         scored=scored,
@@ -186,10 +186,10 @@ def advise(
     )
 
 
-def _fit(asked: _Asked, of: Asks | None, least: int | None) -> Fit:
-    base = asked.base
+def _fit(asked: _Asked, of: Asks | None, least: int | None, spread: tuple[LaidOut, ...]) -> Fit:
+    base, words = asked.base, spread[0].words if len(spread) > 1 else ""
     context, engine = base.workload.context, of.engine if of else None
-    return Fit(base.model, base.hardware, base.software, context, asked.room, engine, least)
+    return Fit(base.model, base.hardware, base.software, context, asked.room, engine, least, words)
 
 
 def laid_out(

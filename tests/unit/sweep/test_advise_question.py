@@ -242,7 +242,9 @@ def test_the_first_line_has_bytes_and_what_fits() -> None:
     )
     of_some = fit_line(Fit("m", "h", "vllm", 16384, room, "ktransformers"))
     assert of_some.endswith(". It does with 71 of 128 experts a layer in slots.")
-    whole = fit_line(Fit("m", "h", "llama.cpp", None, Room(128, 128, 48, (), memory)))
+    whole = fit_line(Fit("m", "h", "s", None, Room(128, 128, 48, (), memory)))
+    spread = replace(Fit("m", "h", "s", None, Room(128, 128, 48, (), memory)), laid_out="all")
+    assert fit_line(spread) == whole.replace("Fits", "Fits, with all")
     assert whole.startswith(
         "Fits: 18.6 GB of weights, 1.61 GB of KV cache at the trace's own lengths;"
     )
