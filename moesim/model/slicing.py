@@ -41,7 +41,8 @@ def unsliced_experts(model: ModelSpec, gpus: int) -> str | None:
         width, block = expert.intermediate_size, expert.block
         if expert.dtype == PADDED or width % (gpus * block) == 0:
             continue
-        most = max(n for n in range(1, gpus) if width % (n * block) == 0 or n == 1)
+        parts = (n for n in range(1, gpus) if gpus % n == 0)  # as heads are divided too
+        most = max(n for n in parts if width % (n * block) == 0 or n == 1)
         blocks = f" in blocks of {block} ({expert.dtype})" if block > 1 else ""
         what = f"{gpus} GPUs cannot share the {width} inner channels of an expert of {model.name}"
         return f"{what}{blocks} evenly; {most} can"

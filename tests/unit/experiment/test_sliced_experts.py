@@ -59,7 +59,7 @@ def test_a_part_in_mxfp4_is_whole_blocks() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"model": "qwen3-30b-a3b@fp8_block", "trace": "auto"}, "768 inner channels .*of 128"),
+        ({"model": "qwen3-30b-a3b@fp8_block", "trace": "auto"}, "768 .*of 128.*; 2 can"),
         ({"placement": {"kind": "round_robin"}}, "has nothing to place"),
         ({"hardware": "dgx-h100", "parallelism": {"expert": 16, "experts": "tensor"}}, "one node"),
         (
