@@ -99,7 +99,7 @@ def test_a_line_without_a_machine_says_what_is_missing(capsys: pytest.CaptureFix
     assert main(["command", "--from", LINE]) == 0
     assert "# warning: hardware: no line names it; add --gpu and --host" in capsys.readouterr().out
     assert main(["command", "--from", LINE, "--gpu", "rtx-3090"]) == 0
-    assert "does not load yet: hardware.host: is missing" in capsys.readouterr().out
+    assert "# note: hardware: ddr5-6000-2ch-64gb is assumed, as none" in capsys.readouterr().out
 
 
 def test_json_has_the_keys_and_what_they_leave_out(capsys: pytest.CaptureFixture[str]) -> None:

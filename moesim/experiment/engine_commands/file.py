@@ -19,7 +19,8 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
 from moesim.experiment.schema.text import mapping_text
 from moesim.experiment.schema.workload import Workload
-from moesim.hardware import hardware_names, machine_named
+from moesim.hardware import hardware_names, load_hardware, machine_named
+from moesim.hardware.operations.kernels.cpu_expert import assumed_host_notes
 from moesim.model.chosen import text_of
 from moesim.model.named import opened
 
@@ -91,15 +92,16 @@ def experiment_text(found: ReadCommand, experiment: Mapping[str, Any], line: str
 
 
 def obstacles(experiment: Mapping[str, Any]) -> list[str]:
-    """What keeps an experiment from being loaded, a note each."""
+    """What keeps an experiment from being loaded, or which host it assumes, a note each."""
     if "hardware" not in experiment:
         return [f"{WARNING}hardware: no line names it; add --gpu and --host"]
     try:
-        load_experiment(dict(experiment))
+        loaded = load_experiment(dict(experiment)).experiment
     except InputError as error:
         whys = [f"{problem.path}: {problem.what}" for problem in error.problems]
         return [f"{WARNING}does not load yet: {why}" for why in whys]
-    return []
+    machine = load_hardware(loaded.hardware, loaded.folders)
+    return [f"{NOTE}hardware: {what}" for what in assumed_host_notes(machine)]
 
 
 def _comment(text: str) -> list[str]:
