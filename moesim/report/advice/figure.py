@@ -183,6 +183,7 @@ def draw_choices(table: pd.DataFrame, axes: Axes) -> None:
     prefetches and settings reach as points.
     """
     table, whole = table.fillna({"beside": ""}), table["layers_on_cpu"] > 0
+    top = 1.06 * float(table[SPEED].max())  # a star is whole
     for place, one in enumerate(table[whole].to_dict("records")):
         style = line_style(len(EVICTING) + place)
         whole_layers = "whole layers" if one["miss"] == ON_HOST else "layers"
@@ -206,7 +207,7 @@ def draw_choices(table: pd.DataFrame, axes: Axes) -> None:
                      edgecolors="#333333", label="small, open: other policies")  # fmt: skip
     ticks = sorted(set(table["slots_per_layer"]))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, top)
     axes.set_xlabel(f"Expert slots per MoE layer (of {table['local_experts'].iloc[0]})")
     axes.set_ylabel("Throughput (tokens/s)")
     axes.set_title("What to do about a miss")
