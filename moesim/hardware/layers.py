@@ -18,7 +18,7 @@ from moesim.config.shipped import stems
 from moesim.config.validation import examine
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.described.host import Host
-from moesim.hardware.described.names import near_parts
+from moesim.hardware.described.names import near_gpus, near_parts
 from moesim.hardware.described.near_memory import NearMemory
 from moesim.hardware.described.sheets import Gpu, Link
 from moesim.hardware.described.sourced import Sourced
@@ -158,7 +158,8 @@ def _path(
     if found is not None and not found.is_dir():
         return found
     what = f"'{name}' is neither a known {kind} nor the path of its file; "
-    what += f"'moesim list {plural(kind)}' has all; {near_parts(name, {*known, *others})}"
+    near = near_gpus if kind == "gpu" else near_parts
+    what += f"'moesim list {plural(kind)}' has all; {near(name, {*known, *others})}"
     if kind == "link" and name.lower().startswith("nvlink"):
         what = f"'{name}' joins GPUs, not a GPU and its host; write peers: nvlink"
     raise InputError([Mark("").problem(place, what)])

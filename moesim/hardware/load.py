@@ -23,7 +23,7 @@ from moesim.hardware.bounds import breaches
 from moesim.hardware.choice import choice_in, is_choice, text_of
 from moesim.hardware.described.datasheet import Datasheet
 from moesim.hardware.described.host import Host, Topology
-from moesim.hardware.described.names import known_part, near_parts
+from moesim.hardware.described.names import known_part, near_gpus
 from moesim.hardware.described.network import Network
 from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwareProfile
 from moesim.hardware.described.sourced import sources_used
@@ -81,7 +81,7 @@ def machine_named(name: str) -> str | None:
 def near_machine(name: str) -> str:
     """What to write for a ``name`` of no machine, for the end of a sentence."""
     have = "'moesim list hardware' and 'moesim list gpus' have all"
-    return f"{have}; {near_parts(name, _machines())}"
+    return f"{have}; {near_gpus(name, _machines())}"
 
 
 def _machines() -> set[str]:

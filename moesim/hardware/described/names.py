@@ -48,7 +48,7 @@ _SLOT = re.compile(r"pcie\d")
 _SEVERAL = re.compile(r"(?P<number>\d+)\s*[x*]\s*(?P<part>.+)", re.IGNORECASE)
 """Several of a GPU, as in '8x H100'."""
 
-_RENTED: Mapping[str, str] = {
+RENTED: Mapping[str, str] = {
     "p4d.24xlarge": "a100-sxm-40gb", "p4de.24xlarge": "dgx-a100", "p5.48xlarge": "dgx-h100",
     "p5.4xlarge": "h100-sxm", "p5e.48xlarge": "dgx-h200", "p5en.48xlarge": "dgx-h200",
     "p6-b200.48xlarge": "dgx-b200", "g4dn.xlarge": "t4", "g5.xlarge": "a10g", "g6.xlarge": "l4",
@@ -80,11 +80,6 @@ def known_part(name: str, known: Collection[str]) -> str | None:
 
 def near_parts(name: str, known: Collection[str]) -> str:
     """What to write for a ``name`` that is none of ``known``, for the end of a sentence."""
-    if (several := _SEVERAL.fullmatch(name)) and (one := known_part(several["part"], known)):
-        number = several["number"]
-        return f"write '{one}', and parallelism: {{expert: {number}}} or --gpus {number}"
-    if rented := _RENTED.get(name.lower().strip()):
-        return f"its GPUs are those of '{rented}': write that, and its host where you know it"
     if len(found := _meant(name, known)) > 1:
         more = ", ..." if len(found) > FEW else ""
         return f"it may be any of {', '.join(found[:FEW])}{more}; write which"
@@ -99,6 +94,16 @@ def near_parts(name: str, known: Collection[str]) -> str:
     if len(close) == 1:
         return f"did you mean '{close[0]}'?"
     return f"near it: {', '.join(close[:FEW])}" if close else f"for example {min(known)}"
+
+
+def near_gpus(name: str, known: Collection[str]) -> str:
+    """As ``near_parts``, of GPUs and machines, which may be several or rented."""
+    if (several := _SEVERAL.fullmatch(name)) and (one := known_part(several["part"], known)):
+        number = several["number"]
+        return f"write '{one}', and parallelism: {{expert: {number}}} or --gpus {number}"
+    if rented := RENTED.get(name.lower().strip()):
+        return f"its GPUs are those of '{rented}': write that, and its host where you know it"
+    return near_parts(name, known)
 
 
 def fitted_names(known: Collection[str]) -> list[str]:

@@ -74,14 +74,13 @@ def fit_line(fit: Fit) -> str:
 def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
     """What fits on the GPUs, which a server may not take all of."""
     share, flag = share_of(fit.program), MEMORY_SHARES.get(fit.program)
+    way = f", with {fit.laid_out}" if fit.laid_out else ""
     if flag is None or memory.needed <= share * memory.limit:
-        way = f", with {fit.laid_out}" if fit.laid_out else ""
         return f"Fits{way}: {sizes}."
     taken = f"of which {fit.program} is taken to use {100 * share:.0f} % ({flag}), so that it does"
     taken += " not load"
-    return (
-        f"Fits hardly: {sizes}, {taken}; take one GPU more, fewer bits a weight, or less context."
-    )
+    remedy = "take one GPU more, fewer bits a weight, or less context"
+    return f"Fits hardly{way}: {sizes}, {taken}; {remedy}."
 
 
 def _without_host(fit: Fit) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
-from moesim.hardware.described.names import _RENTED, known_part, near_parts
+from moesim.hardware.described.names import RENTED, known_part, near_parts
 from moesim.hardware.layers import part_names
 from moesim.sweep.advise.question import Question, assembled
 
@@ -97,9 +97,16 @@ def test_several_of_a_gpu_are_asked_for_beside_it(written: str) -> None:
             load_hardware(name)
 
 
-@pytest.mark.parametrize("machine", _RENTED)
+def test_several_hosts_are_not_told_to_be_gpus() -> None:
+    with pytest.raises(InputError) as caught:
+        load_hardware("{gpu: rtx-3090, host: 2x xeon-4th-1s}")
+    assert "parallelism" not in str(caught.value)
+
+
+@pytest.mark.parametrize("machine", RENTED)
 def test_a_rented_machine_is_told_by_its_gpus(machine: str) -> None:
-    told = f"its GPUs are those of '{_RENTED[machine]}': write that, and its host where you know it"
+    assert RENTED[machine] in {*gpu_names(), *hardware_names()}
+    told = f"its GPUs are those of '{RENTED[machine]}': write that, and its host where you know it"
     with pytest.raises(InputError, match=re.escape(told)):
         load_hardware(machine.upper())
 
