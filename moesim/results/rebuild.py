@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.hardware.described.names import known_part
 from moesim.results.folder import read_experiment, read_provenance
 from moesim.results.provenance import digest
+
+ENDINGS = (".gguf", ".json", ".parquet", ".yaml", ".yml")
+"""Of files that an experiment names."""
+CHOICE = "@"
+"""Between a model and its format."""
 
 
 def rebuild(folder: Path | str) -> dict[str, Any]:
@@ -26,18 +30,28 @@ def paths(folder: Path) -> dict[str, Any]:
     """The inputs that the experiment in ``folder`` names by path, as absolute paths."""
     experiment, inputs = read_experiment(folder), read_provenance(folder).get("inputs", {})
     found: dict[str, Any] = {
-        name: entry["path"]
-        for name, entry in inputs.items()
-        if name in experiment and _is_path(str(experiment[name]), Path(entry["path"]))
+        key: whole
+        for key, entry in inputs.items()
+        if key in experiment and (whole := whole_path(str(experiment[key]), Path(entry["path"])))
     }
     if "plan" in inputs:
         found["placement"] = experiment["placement"] | {"file": inputs["plan"]["path"]}
     return found
 
 
-def _is_path(name: str, path: Path) -> bool:
-    """Whether ``name`` is no shipped thing, whose file is called like it."""
-    return bool(Path(name).suffix) or known_part(name, [path.stem]) is None
+def whole_path(name: str, path: Path) -> str | None:
+    """``name`` with the whole ``path`` of the file that it names, and what it chooses behind it (a
+    model's format); None where it names none: a shipped thing, a part, a stand-in scaled from it.
+    """
+    base, mark, chosen = name.rpartition(CHOICE)
+    if _names(name, path):
+        return str(path)
+    return f"{path}{mark}{chosen}" if mark and _names(base, path) else None
+
+
+def _names(name: str, path: Path) -> bool:
+    """Whether ``name`` is that of a file, or of the folder of the file ``path``."""
+    return Path(name).suffix.lower() in ENDINGS or Path(name).name == path.parent.name
 
 
 def changed_inputs(folder: Path) -> list[Problem]:

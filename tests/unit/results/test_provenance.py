@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
 from moesim.config.inputs import Inputs, file_of
 from moesim.results import provenance, rebuild, write_result
+from moesim.results.rebuild import whole_path
 from tests.unit.results import factory
 
 
@@ -36,6 +38,41 @@ def test_it_records_digests_seed_versions_and_command(tmp_path: Path) -> None:
 def test_a_run_is_rebuilt_from_its_folder(run: Path) -> None:
     expected = {**factory.result().configuration, "trace": str(run.parent / "trace.parquet")}
     assert rebuild(run) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("qwen3-30b-a3b@q4_k_m", "cards/qwen3-30b-a3b.json"),
+        ("qwen3.5-35b-a3b@q4_k_m", "cards/qwen3.5-35b-a3b.json"),
+        ("stand-in:gpt-oss-20b", "traces/quickstart.parquet"),
+        ("rtx-5070", "priors/gpu.yaml"),
+        ("{gpu: mine.yaml, link: pcie4-x16}", "priors/gpu.yaml"),
+    ],
+)
+def test_what_is_no_path_keeps_its_name(name: str, file: str) -> None:
+    assert whole_path(name, Path("/shipped") / file) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("mine/config.json", "/there/mine/config.json"),
+        ("mine", "/there/mine/config.json"),
+        ("mine@q4_k_m", "/there/mine/config.json@q4_k_m"),
+        ("mine/config.json@fp8,kv_cache=fp8", "/there/mine/config.json@fp8,kv_cache=fp8"),
+    ],
+)
+def test_a_path_is_whole_and_keeps_its_format(name: str, whole: str) -> None:
+    assert whole_path(name, Path("/there/mine/config.json")) == whole
+
+
+def test_a_run_by_names_alone_is_repeated(tmp_path: Path) -> None:
+    """A model in a format, a GPU alone and a stand-in: none is the file that it is read from."""
+    named = {"model": "gpt-oss-20b@mxfp4_moe", "hardware": "rtx-5070"}
+    asked = {**named, "trace": "stand-in:gpt-oss-20b", "workload": {"requests": 1}}
+    first = moesim.run(asked, out=tmp_path / "run")
+    assert moesim.run(rebuild(tmp_path / "run")).steps.equals(first.steps)
 
 
 def test_a_changed_trace_is_named(run: Path) -> None:
