@@ -49,7 +49,7 @@ class Serving:
     more had spared, where a split asks for them. ``routed``: replicas of it, and the router before
     them, None: it is alone; ``after_all`` is what has become of them. ``watch`` sees steps end.
     ``planned``: all steps that were planned last without a clock, and their passes. ``led``: who
-    decides the steps of a replica, None: nobody else does.
+    decides the steps of a replica, None: nobody else does. ``cut``: the run ends before all steps.
     """
 
     served: ServedRequests
@@ -66,6 +66,7 @@ class Serving:
     watch: Watch | None = None
     planned: tuple[State, Schedule] | None = None
     led: Led | None = None
+    cut: bool = False
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""

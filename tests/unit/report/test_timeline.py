@@ -233,3 +233,23 @@ def test_a_run_again_names_the_folders_experiment(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="model: is missing") as error:
         rerun(folder, range(1))
     assert {p.where for p in error.value.problems} == {str(folder / "experiment.yaml")}
+
+
+@pytest.mark.parametrize("arrivals", [{"kind": "at_once"}, {"kind": "poisson"}])
+def test_the_first_steps_of_a_server_are_those_of_the_whole_run(
+    tmp_path: Path, arrivals: dict[str, Any]
+) -> None:
+    """With a host that takes time each step is decided as the clock goes; most wait at the end."""
+    rate = {"request_rate": "400 requests/s"} if arrivals["kind"] == "poisson" else {}
+    served = {
+        "model": "small-moe", "hardware": "rtx-4060-8gb", "software": "vllm", "records": "step",
+        "workload": {
+            "requests": 12, "arrivals": arrivals | rate, "routing": {"kind": "draw"},
+            "lengths": {"kind": "fixed", "input_len": 60, "output_len": 20},
+            "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}},
+        },
+    }  # fmt: skip
+    whole = moesim.run(served, out=tmp_path / "run")
+    first = rerun(tmp_path / "run", range(5))
+    assert list(first.steps["end_ns"]) == list(whole.steps["end_ns"])[:5]
+    assert write_timeline(tmp_path / "run", tmp_path / "t.json", range(2)) > 0
