@@ -56,6 +56,8 @@ no room for, what is done about misses may skip experts, and transforms of the r
 (their share of the gate weight, where it is known); the gate weight that other experts compute."""
 CUT = "cut_share"
 SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
+GOOD = "slo_attainment.all"
+"""The share of requests that keep all that their clients are promised."""
 LOWERED = "lowered_share"
 """The share of gate weight that is served in a worse format; nothing is left out."""
 LOST = (*LOSSES, SKIPPED_WEIGHT, LOWERED)

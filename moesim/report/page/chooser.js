@@ -72,7 +72,7 @@
     if (event) keep(picked);
     const open = picked.map((value, at) => (value < 0 ? at : -1)).filter((at) => at >= 0);
     const found = data.rows.filter((row) => picked.every((value, at) => value < 0 || row[at] === value));
-    const [by, sign] = [first + Number(order.value), order.value === "0" ? -1 : 1];
+    const [by, sign] = [first + Number(order.value), ["tokens/s", "good %"].includes(data.numbers[order.value]) ? -1 : 1];
     const unknown = (row) => Number(row[by] === null);
     const ran = found.filter((row) => row[first] !== null);
     ran.sort((a, b) => unknown(a) - unknown(b) || sign * (a[by] - b[by]));

@@ -28,7 +28,7 @@ from moesim.report.page.parts import (
 from moesim.report.page.upgrades import helped
 from moesim.report.run.trust import sweep_trust
 from moesim.report.sweep.best import best_lines
-from moesim.report.sweep.table import COLUMNS, PACED, reasons, with_shown
+from moesim.report.sweep.table import COLUMNS, PACED, reasons, whatever_promised, with_shown
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
 from moesim.sweep.found import Sweep, read_finished, read_sweep
@@ -106,7 +106,8 @@ def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
         yield f"{PACED[0].upper()}{PACED[1:]}."
         yield f"What is told of one point is of {told}"
     else:
-        yield f"The fastest of {ran:,} points that ran: {told}"
+        promised = whatever_promised(sweep.table)
+        yield f"The fastest of {ran:,} points that ran{promised}: {told}"
     if ran < len(sweep.table):
         yield f"{total - ran:,} of {total:,} points did not run: the leaderboard says why."
 

@@ -43,6 +43,7 @@ HAVING = {
 """The fields of a page that fill a section of another name."""
 GLOSSARY = {
     "TPOT": "the time from one token of a request to its next",
+    "good": "requests that keep all that clients are promised",
     "hits": "of the experts that were needed, those that were on the GPU",
     "stall": "the share of time in which GPUs wait for weights",
     "peak": "memory of the fullest GPU",

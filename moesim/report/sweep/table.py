@@ -16,6 +16,7 @@ from moesim.report.amounts import gib, number, percent, span
 from moesim.report.run.trust import sweep_trust
 from moesim.sweep.speeds import (
     CUT,
+    GOOD,
     LOSSES,
     LOWERED,
     SKIPPED,
@@ -50,6 +51,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     (LOWERED, "lowered\nweight %", _share),
     ("interval", "\n95 %", str),
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
+    (GOOD, "good\n%", _share),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
     ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
     ("time_share.waiting_for_storage", "drive\n%", lambda x: percent(x).removesuffix(" %")),
@@ -147,7 +149,8 @@ def _width(texts: Sequence[str]) -> int:
 
 def with_shown(points: pd.DataFrame) -> pd.DataFrame:
     """``points`` with those of ``COLUMNS`` that say something of them."""
-    return _with_losses(_with_intervals(points))
+    unpromised = [GOOD] if numbers(points, GOOD).isna().all() else []
+    return _with_losses(_with_intervals(points.drop(columns=unpromised, errors="ignore")))
 
 
 def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
@@ -209,6 +212,8 @@ def _title(points: pd.DataFrame) -> str:
     return ", ".join(f"{n} {str(status).replace('_', ' ')}" for status, n in counts.items())
 
 
+WHATEVER = ", whatever clients are promised"
+"""Behind what is the best by a number alone, where some points keep not all promises."""
 PACED = (
     "no star: requests come when they come, and the fastest point keeps up with them, so that they"
     " set its throughput; compare latencies and goodput"
@@ -231,8 +236,14 @@ def _caption(points: pd.DataFrame, *, allow_drops: bool) -> str:
     known = knows_future(points)
     over += ["do not know the future"] * bool(known.any() and not known.all())
     of = f"points that {' and '.join(over)}" if over else "sweep"
-    text = f"* the highest throughput of the {of}{_lowered(points, allow_drops=allow_drops)}"
+    lowered, promised = _lowered(points, allow_drops=allow_drops), whatever_promised(points)
+    text = f"* the highest throughput of the {of}{lowered}{promised}"
     return f"{text}; --allow-drops: of all" if lost else text
+
+
+def whatever_promised(points: pd.DataFrame) -> str:
+    """What to say of a best point where some keep not all that clients are promised."""
+    return WHATEVER if (numbers(points, GOOD) < 1).any() else ""
 
 
 def _lowered(points: pd.DataFrame, *, allow_drops: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import moesim
 from moesim.report.page.best_of_each import best_of_each, chosen_lines
 from moesim.report.page.chooser import choice_in_words, chooser_of
+from moesim.sweep.speeds import GOOD
 from tests.unit.report import choosers
 
 ALL, AUTO = "all experts on the GPU", "missing experts copied"
@@ -26,7 +28,7 @@ def rows(folder: Path) -> dict[tuple[str, ...], list[Any]]:
     assert found is not None
     texts, titles = found["texts"], [values for _, values in found["had"]]
     return {
-        (titles[0][row[0]], titles[1][row[1]], texts[row[2]]): [*row[3:9], texts[row[9]]]
+        (titles[0][row[0]], titles[1][row[1]], texts[row[2]]): [*row[3:10], texts[row[10]]]
         for row in found["rows"]
     }
 
@@ -34,17 +36,17 @@ def rows(folder: Path) -> dict[tuple[str, ...], list[Any]]:
 def test_an_answer_has_its_range_and_what_it_waits_for(folder: Path) -> None:
     found = rows(folder)
     assert len(found) == 8
-    speed, low, high, usd, joules, peak, told = found["small", "g1", ALL]
+    speed, low, high, good, usd, joules, peak, told = found["small", "g1", ALL]
     assert (speed, low, high) == (90.0, 60 / 1.25, 132 * 1.25)
-    assert (usd, peak) == (None, 1.0)
+    assert (good, usd, peak) == (None, None, 1.0)
     assert joules == pytest.approx(100 / 90, rel=1e-3)
     assert told == "waiting for CPU, 75 %"
 
 
 def test_what_does_not_run_says_why(folder: Path) -> None:
     numbers = rows(folder)["small", "g2", ALL]
-    assert numbers[:6] == [None] * 6
-    assert numbers[6] == "out of memory: weights do not fit"
+    assert numbers[:7] == [None] * 7
+    assert numbers[7] == "out of memory: weights do not fit"
 
 
 def test_a_link_that_follows_from_its_gpu_is_no_question(folder: Path) -> None:
@@ -60,6 +62,18 @@ def test_a_sweep_over_choices_alone_has_no_chooser(sweep: Path) -> None:
 def test_no_error_that_is_known_is_no_range(tmp_path: Path) -> None:
     found = rows(choosers.make(tmp_path / "sweep", shares=("50 %",), p90=None))
     assert found["small", "g1", ALL][:3] == [90.0, None, None]
+
+
+def test_the_best_of_each_says_that_promises_are_broken(folder: Path) -> None:
+    sweep = moesim.read_sweep(folder)
+    for good, told in ((1.0, ""), (0.289, ", whatever clients are promised")):
+        chooser = chooser_of(replace(sweep, table=sweep.table.assign(**{GOOD: good})))
+        assert chooser is not None
+        ((title, board),) = best_of_each(chooser)
+        assert title == f"The fastest for each model{told}"
+        assert (
+            next(one for one in board.columns if one.heading == "good %").values == [100 * good] * 2
+        )
 
 
 def test_what_is_done_is_said_in_words() -> None:

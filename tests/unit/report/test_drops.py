@@ -254,6 +254,21 @@ def test_no_star_where_arrivals_set_the_throughput(sweep, arrivals, saturated, s
     assert not speeds.kept_up(sweep.table, {}).any()
 
 
+@pytest.mark.parametrize(
+    ("good", "column", "told"),
+    [(None, False, False), ([1.0, 1.0, 1.0], True, False), ([1.0, 0.289, 1.0], True, True)],
+)
+def test_beside_the_fastest_stands_what_is_promised(sweep, good, column, told) -> None:
+    table = sweep.table.assign(**{speeds.GOOD: good})
+    text = " ".join(text_of(sweep_table(table, sweep.varying)).split())
+    assert (" good " in text) == column
+    assert ("28.9" in text, ", whatever clients are promised" in text) == (told, told)
+    line = next(iter(sweep_answer(replace(sweep, table=table), {"output_throughput": 1.0})))
+    assert ("whatever clients are promised: " in line) == told
+    titles = [one.heading for one in board_of(replace(sweep, table=table)).columns]
+    assert ("good %" in titles) == column
+
+
 def test_a_page_names_no_fastest_point_there_either(sweep, monkeypatch) -> None:
     told = list(sweep_answer(sweep, {"output_throughput": 1.0}))
     assert told[0].startswith("The fastest of ")
