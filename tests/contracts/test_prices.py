@@ -53,7 +53,7 @@ KNOWN = {
     },
     "l40s": {
         ONE: 0.50,
-        ONE + SERIAL: 0.49,
+        ONE + SERIAL: 0.50,
         MORE: 0.24,
         MORE + SERIAL: 0.26,  # RULE
         ALL: 0.23,
