@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from moesim.hardware.described.reached import EXPERT_PARALLEL, VERSIONS, copies_reach
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operation import Operation
-from moesim.hardware.operations.experts.error import LEFT_OUT
+from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.provenance import SOURCES, Source
@@ -22,6 +23,8 @@ GPU, HOST, LINK, SOFTWARE = "gpu", "host", "link", "software"
 EXPERTS, ON_CPU, DATASHEET_OF = "experts", "experts on the CPU of ", "datasheet of "
 FRAMEWORKS = frozenset({"vllm", "sglang", "trtllm"})
 """Whose kernels the tables of engines have."""
+NOBODYS = ("NCCL", "torch.")
+"""How kernels begin that all of them call."""
 PCIE, GIVEN = "PCIe", "given"
 """What the sources of a slot, and of a number that a user gives, begin with."""
 
@@ -67,7 +70,7 @@ def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
     """
     if source is Source.DATASHEET:
         return _datasheet(operation.machine_part, operation.hardware, machine)
-    family = f"{_family(operation)} of {machine.gpu}"
+    family = _name(operation, machine)
     known = []
     if source is not Source.MEASURED:
         errors = [*_errors(operation.fits, source)] or [_of_cards()]
@@ -78,6 +81,22 @@ def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
     if machine.shared and operation.kind == EXPERTS:
         known.append(EXPERT_PARALLEL)
     return Spread(family, *_together(known), SOURCES[source])
+
+
+def fits_of(
+    operations: Iterable[Operation], machine: Machine, framework: str | None
+) -> dict[str, list[str]]:
+    """The fits that prices of ``operations`` may be of, by the names of their spreads; one of
+    another engine's kernel than those of the ``framework`` that runs says so.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for operation in operations:
+        for fit in operation.fits:
+            engines = (fit.framework or "").lower() in FRAMEWORKS
+            apart = engines and not (fit.kernel or "").startswith(NOBODYS)
+            told = fit.label + (stands_in(fit, framework) if apart else "")
+            found[_name(operation, machine)].add(told)
+    return {name: sorted(fits) for name, fits in found.items()}
 
 
 def software_spread(software: SoftwareProfile, *, serves: bool) -> Spread:
@@ -98,6 +117,10 @@ def _together(ends: list[tuple[float, float]]) -> tuple[float | None, float | No
         return None, None
     low, high = (hypot(*(log(pair[side]) for pair in ends)) for side in (0, 1))
     return exp(-low), exp(high)
+
+
+def _name(operation: Operation, machine: Machine) -> str:
+    return f"{_family(operation)} of {machine.gpu}"
 
 
 def _family(operation: Operation) -> str:

@@ -25,6 +25,8 @@ SPEEDS = ("output_throughput", "total_token_throughput", SERVED_SPEED)
 TIMES = ("ttft", "tpot", "e2el")
 """Times of requests that are served, which have one too."""
 Limits = tuple[float, float]
+Rows = Iterable[Mapping[str, Any]]
+NOTHING: Mapping[str, str] = {}
 UNKNOWN = Spread(SOFTWARE)
 TIMED = "with timed arrivals throughput follows what arrives, as long as the service keeps up"
 """Why neither faster nor slower prices need to change a throughput."""
@@ -130,15 +132,17 @@ def time_limits(rows: Iterable[Mapping[str, Any]]) -> Limits:
     return float(low), float(high)
 
 
-def time_drawn(rows: Iterable[Mapping[str, Any]]) -> Floats:
+def time_drawn(rows: Iterable[Mapping[str, Any]], apart: Mapping[str, str] = NOTHING) -> Floats:
     """The run's time over what it was priced at, float64[``DRAWS``], with a factor for each name.
 
-    A name has the same draws in every run, so that what two runs share does not set them apart.
+    A name has the same draws in every run, so that what two runs share does not set them apart, but
+    for those of which ``apart`` has another to draw by.
     """
     found = np.ones(DRAWS)
     for row in rows:
         if row["low"] is not None:
-            found += row["share"] * (_factors(row["of"], row["low"], row["high"]) - 1)
+            name = apart.get(row["of"], row["of"])
+            found += row["share"] * (_factors(name, row["low"], row["high"]) - 1)
     return found
 
 
@@ -153,9 +157,21 @@ def speed_apart(
     rows = [one["factors"] for one in (first, second)]
     if not all(any(row["low"] is not None for row in side) for side in rows):
         return None
-    slower = time_drawn(rows[1]) / time_drawn(rows[0])
+    slower = time_drawn(rows[1], _apart(*rows)) / time_drawn(rows[0])
     low, high = np.quantile((1 + value / 100) * slower - 1, TAILS, method="hazen")
     return 100 * float(low), 100 * float(high)
+
+
+def _apart(first: Rows, second: Rows) -> dict[str, str]:
+    """What to draw by, of names in ``second`` whose prices are of none of the fits of those in
+    ``first``: of another engine's kernels, or of another format's, which were measured apart.
+    """
+    fits = {row["of"]: row.get("fits") for row in first}
+    return {
+        row["of"]: f"{row['of']}, {own[0]}"
+        for row in second
+        if (own := row.get("fits")) and (others := fits.get(row["of"])) and not {*own} & {*others}
+    }
 
 
 def speed_reason(*prices: Mapping[str, Any] | None) -> str | None:

@@ -66,6 +66,7 @@ class PriceFactor(Shape):
     low: Number
     high: Number
     rests_on: str | None = None
+    fits: list[str] = []
 
 
 class PriceInterval(Shape):

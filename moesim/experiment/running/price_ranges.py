@@ -21,6 +21,7 @@ from moesim.hardware.cost_model import CostModel
 from moesim.hardware.price_errors import (
     Machine,
     Spread,
+    fits_of,
     frontend_spread,
     software_spread,
     spread_of,
@@ -103,6 +104,7 @@ class _Rows:
         )
         self._machine = Machine(gpu, host or gpu, software.pinned, shared)
         self._operations = cast("CostModel", built.case.prices).operations
+        self._fits = fits_of(self._operations.values(), self._machine, software.framework)
         self._software = software_spread(software, serves=played.run is not None)
         misses = numbers.get("misses") or 0
         calls = built.case.host_copy_ns * misses if software.blocking else 0
@@ -123,6 +125,7 @@ class _Rows:
             fixed,
             self._software,
         )
+        rows = [{**row, "fits": self._fits.get(row["of"], [])} for row in rows]
         if self._missed is not None:
             rows.append(stand_in_row(time, self._loads, fixed, self._missed))
         if self._from_drive is not None:

@@ -143,6 +143,18 @@ def test_a_kernel_of_another_framework_is_warned_of() -> None:
     assert " in place of one of sglang" in told[1]
 
 
+@pytest.mark.parametrize("software", ["vllm", "sglang", "trtllm"])
+@pytest.mark.parametrize("slices", [1, 2, 4, 8])
+def test_the_kernel_that_is_told_is_the_one_that_prices(software: str, slices: int) -> None:
+    """SGLang's own table of gpt-oss has no halves of experts on an H100: vLLM's prices them."""
+    profile, model = engine(H100, software), with_sliced_experts(GPT_OSS, slices)
+    (fit,) = CostModel(profile, model).operations["experts"].fits
+    told = price_error(profile, model, serial=False, framework=software).of
+    assert f"fitted to {fit.label}" in told
+    stands_in = (fit.framework or "").lower() != software
+    assert (f"in place of one of {software}" in told) == stands_in
+
+
 def test_what_a_kernel_takes_that_does_nothing_is_measured_where_it_was() -> None:
     """As vLLM's quantisation of a few rows: between 2 and 4 us on Hopper and Blackwell."""
     found = {name: load_hardware(name).datasheet.kernel_start.value for name in SERVERS}

@@ -103,6 +103,36 @@ def test_what_two_runs_share_does_not_set_them_apart():
     assert speed_apart(10.0, None, made(row())) is None
 
 
+def test_other_kernels_on_one_card_are_off_apart():
+    """One card, experts of two engines' fits: each fit was made of tables of its own."""
+    vllm, sglang = ({**row(), "fits": fits} for fits in (["a", "b"], ["c"]))
+    some = {**row(), "fits": ["b", "d"]}
+    for pair in ((vllm, vllm), (vllm, some), (vllm, row()), (row(), sglang)):
+        assert speed_apart(10.0, *map(made, pair)) == pytest.approx((10.0, 10.0))
+    found = speed_apart(10.0, made(vllm), made(sglang))
+    assert found == pytest.approx((-15, 42), abs=3)
+    assert made(vllm)["output_throughput"] == made(sglang)["output_throughput"]
+
+
+def test_engines_are_off_apart_and_policies_together():
+    def played(software, **experts):
+        names = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "quickstart"}
+        found = {**names, "software": software, "experts": experts, "workload": {"requests": 1}}
+        return moesim.run(found).summary["price_interval"]
+
+    made_by = [played("vllm"), played("sglang"), played("trtllm")]
+    fits = [
+        next(one["fits"] for one in found["factors"] if one["of"] == "experts of h100-sxm")
+        for found in made_by
+    ]
+    assert not {*fits[0]} & {*fits[1]}
+    assert not {*fits[0]} & {*fits[2]}
+    low, high = speed_apart(5.0, *made_by[:2]) or (0.0, 0.0)
+    assert low < 0 < high
+    lifo = played("vllm", policy={"kind": "lifo"})
+    assert speed_apart(5.0, made_by[0], lifo) == pytest.approx((5.0, 5.0))
+
+
 def test_nothing_is_ranked_within_the_prices_errors():
     unknown = Difference(3.0, 2.0, 4.0, paired=True, kind="batch", blocks=20)
     inside = replace(unknown, price_low=-1.0, price_high=7.0)

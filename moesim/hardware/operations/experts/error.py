@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from moesim.config.counted import counted
-from moesim.hardware.operations.experts.calibrated import distance, fits_for, nearest, shapes_of
-from moesim.hardware.prices.calibrated import ExpertFit
+from moesim.hardware.operations.experts.calibrated import choose, distance, fits_for, shapes_of
+from moesim.hardware.prices.calibrated import ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import ModelSpec
 
@@ -79,8 +79,8 @@ def price_error(
         return PriceError(of, median(medians), median(tails), max(medians))
     alone = fits[0].serial
     shapes = shapes_of(moe, np.ones(1, np.int64), alone=alone)
-    fit = fits[nearest(fits, shapes)]
-    label = fit.label + _stands_in(fit, framework)
+    fit, _ = choose(fits, shapes)
+    label = fit.label + stands_in(fit, framework)
     of = f"fitted to {label}; expert kernels of shapes that the fit had not seen"
     if (error := fit.held_out) is not None:
         return PriceError(of, error.median_percent, error.p90_percent)
@@ -88,7 +88,8 @@ def price_error(
     return PriceError(f"fitted to {label}, {counted(fit.shapes, 'shape')}{whose}")
 
 
-def _stands_in(fit: ExpertFit, framework: str | None) -> str:
+def stands_in(fit: Fit, framework: str | None) -> str:
+    """Behind the name of a ``fit``: of which ``framework`` its kernel is not, though that runs."""
     own = framework is None or (fit.framework or "").lower() == framework
     return "" if own else f"{STAND_IN}{framework}"
 
