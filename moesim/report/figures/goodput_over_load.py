@@ -63,9 +63,10 @@ class GoodputOverLoad(Figure):
         ran = (sweep.table["status"] == "ok") & table["p50_ttft_ms"].notna()
         if not ran.any():
             raise self.unsuitable(folder, "no point of it has a time to the first token")
-        table = table.assign(order=table["load"].map(_number))[ran]
-        table = table.sort_values(["series", "order"], kind="stable").drop(columns="order")
-        return table.reset_index(drop=True)
+        places = dict.fromkeys(table["series"])  # lines as in other figures of the sweep
+        order = {"place": table["series"].map([*places].index), "order": table["load"].map(_number)}
+        table = table.assign(**order)[ran].sort_values([*order], kind="stable")
+        return table.drop(columns=[*order]).reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """TTFT above, on a logarithmic scale; requests below."""

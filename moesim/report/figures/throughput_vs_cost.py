@@ -16,3 +16,4 @@ class ThroughputVsCost(ThroughputVsMemory):
     unit = 1.0
     across = "Cost of a million output tokens ($)"
     title = "Throughput over cost"
+    from_0 = True

@@ -81,9 +81,8 @@ class ThroughputVsLatency(Figure):
                       linestyle=style.linestyle, label=str(name))  # fmt: skip
             for load, x, y in zip(own["load"], own[USER], own[GPU], strict=True):
                 axes.annotate(str(load), (x, y), (5, 4), textcoords="offset points", fontsize=7)
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.1)
+        axes.set_ylim(0, 1.06 * float(table[GPU].max()))
+        axes.set_xlim(0, 1.1 * float(table[USER].max()))
         axes.set_xlabel("Output throughput of a user (tokens/s)")
         axes.set_ylabel("Output throughput of a GPU (tokens/s)")
         of = str(table["load_of"].iloc[0])

@@ -51,6 +51,8 @@ class ThroughputVsMemory(Figure):
     unit: ClassVar[float] = GIB
     across: ClassVar[str] = "Peak memory of a GPU (GiB)"
     title: ClassVar[str] = "Throughput over memory"
+    from_0: ClassVar[bool] = False
+    """Whether the axis of that begins at 0."""
     allow_drops: bool = Field(
         default=False, description="Let points that drop or skip choices be on the front, too."
     )
@@ -122,6 +124,8 @@ class ThroughputVsMemory(Figure):
         if 0 < LOGARITHMIC * float(ran["x"].min()) <= float(ran["x"].max()):
             axes.set_xscale("log")
             plain_numbers(axes.xaxis)
+        elif self.from_0:
+            axes.set_xlim(0, 1.08 * float(ran["x"].max()))
         axes.set_xlabel(self.across)
         gone = _missing(table, self.less)
         axes.annotate(gone, (0, 0), (0, -42), xycoords="axes fraction", va="top",

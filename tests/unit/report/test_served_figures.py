@@ -13,6 +13,7 @@ import moesim
 from moesim.report.figures import registry
 from moesim.report.run.rows import blocks
 
+VERSUS = "throughput_vs_latency"
 WARM_UP, REQUESTS = 3, 16
 SERVED: dict[str, Any] = {
     "model": "small-moe",
@@ -64,3 +65,25 @@ def test_requests_that_were_preempted_are_marked(run: Path) -> None:
     assert np.size(marks.get_xdata()) == table["preempted"].sum()
     (row,) = (one for one in blocks(result.summary) if one[0] == "preemptions")
     assert row[1].endswith(f"{result.summary['recomputed_tokens']} tokens computed again")
+
+
+def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: Path) -> None:
+    """So that colours are those of its other figures; the highest and the fastest are inside."""
+    axes = {"serving.replicas": [2, 1], "workload.arrivals.max_concurrency": [2, 8]}
+    asked = {**SERVED, "records": "summary", "sweep": axes, "cost": {"gpu": "2 $/h"}}
+    sweep = moesim.sweep(asked, tmp_path / "sweep")
+    drawn = {kind: table_of(kind, sweep.folder) for kind in ("goodput_over_load", VERSUS)}
+    orders = [list(dict.fromkeys(table["series"])) for table in drawn.values()]
+    assert orders == [["replicas 2", "replicas 1"]] * 2
+    assert list(drawn["goodput_over_load"]["load"]) == ["2", "8"] * 2
+    alike = drawn[VERSUS].assign(of_gpu_tokens_per_s=313.0)
+    alike["of_user_tokens_per_s"] = 161.0
+    area = Figure().subplots()
+    registry.components[VERSUS]().draw(alike, area)
+    assert area.get_xlim()[1] > 1.05 * 161
+    assert area.get_ylim()[1] > 1.05 * 313
+    price = Figure().subplots()
+    registry.components["throughput_vs_cost"]().draw(
+        table_of("throughput_vs_cost", sweep.folder), price
+    )
+    assert price.get_xlim()[0] == 0, "twice the price is twice as far"
