@@ -46,6 +46,13 @@ NAMED = {
     "experts.variants.high.capacity": "high capacity",
 }
 """Axes whose last word says too little."""
+UNSAID = {
+    "parallelism.exchange": "default exchange",
+    "parallelism.nodes": "default nodes",
+    "workload.context": "contexts of the trace",
+    "workload.requests": "all requests",
+}
+"""What nothing means on axes where it is not the lack of such a thing."""
 NAMED_WITH_ALL = ("experts.host.capacity",)
 """Axes whose values are a size or ``all``, as those of another axis are."""
 
@@ -60,7 +67,7 @@ def word(axis: str, value: object) -> str:
     `acceptance 80 %`.
     """
     if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
-        return f"no {last_word(axis)}"
+        return UNSAID.get(axis, f"no {last_word(axis)}")
     if axis and value == "none":
         return f"no {last_word(axis)}"
     text = f"{value:g}" if isinstance(value, float) else in_words(value)

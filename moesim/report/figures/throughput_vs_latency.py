@@ -24,6 +24,8 @@ LOADS = (
 """Axes that make the points of a line."""
 GPUS = ("parallelism.expert", "parallelism.pipeline", "serving.replicas")
 APART = tuple(f"serving.disaggregation{one}" for one in ("", ".prefill", ".decode"))
+APART_PIXELS = 12
+"""Below which two points stand on one another."""
 USER, GPU = "of_user_tokens_per_s", "of_gpu_tokens_per_s"
 
 
@@ -79,16 +81,27 @@ class ThroughputVsLatency(Figure):
             style = styles[str(name)]
             axes.plot(own[USER], own[GPU], color=style.color, marker=style.marker or "*",
                       linestyle=style.linestyle, label=str(name))  # fmt: skip
-            for load, x, y in zip(own["load"], own[USER], own[GPU], strict=True):
-                axes.annotate(str(load), (x, y), (5, 4), textcoords="offset points", fontsize=7)
         axes.set_ylim(0, 1.06 * float(table[GPU].max()))
         axes.set_xlim(0, 1.1 * float(table[USER].max()))
+        _name_loads(table, axes)
         axes.set_xlabel("Output throughput of a user (tokens/s)")
         axes.set_ylabel("Output throughput of a GPU (tokens/s)")
         of = str(table["load_of"].iloc[0])
         axes.set_title(f"Throughput against speed of an answer{f', by {of}' if of else ''}")
         if table["series"].any():
             legend(axes)
+
+
+def _name_loads(table: pd.DataFrame, axes: Axes) -> None:
+    """The load beside each point; of points that lie on one another with one load, beside the
+    first.
+    """
+    named: list[tuple[str, float, float]] = []
+    for load, point in zip(table["load"], table[[USER, GPU]].to_numpy(float), strict=True):
+        x, y = axes.transData.transform(point)
+        if not any(load == n and max(abs(x - a), abs(y - b)) < APART_PIXELS for n, a, b in named):
+            named.append((load, x, y))
+            axes.annotate(str(load), point, (5, 4), textcoords="offset points", fontsize=7)
 
 
 def gpus_of(sweep: Sweep) -> Any:

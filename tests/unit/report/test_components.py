@@ -80,3 +80,16 @@ def test_where_nothing_is_put_out_the_speed_is_that_of_prompts() -> None:
     console.print(sweep_table(points, ["workload.batch"], 100))
     rows = [line.split() for line in console.export_text().splitlines()]
     assert ["8", "0", "15.95", "ok"] in rows
+
+
+@pytest.mark.parametrize(
+    ("axis", "words"),
+    [
+        ("serving.disaggregation", "no disaggregation"),
+        ("parallelism.exchange", "default exchange"),
+        ("workload.requests", "all requests"),
+        ("workload.context", "contexts of the trace"),
+    ],
+)
+def test_nothing_is_told_by_what_it_means(axis: str, words: str) -> None:
+    assert word(axis, None) == words

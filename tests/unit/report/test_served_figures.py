@@ -80,6 +80,7 @@ def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: P
     alike["of_user_tokens_per_s"] = 161.0
     area = Figure().subplots()
     registry.components[VERSUS]().draw(alike, area)
+    assert [text.get_text() for text in area.texts] == ["2", "8"], "once, not '22' and '88'"
     assert area.get_xlim()[1] > 1.05 * 161
     assert area.get_ylim()[1] > 1.05 * 313
     price = Figure().subplots()
