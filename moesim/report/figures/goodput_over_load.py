@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,20 +74,23 @@ class GoodputOverLoad(Figure):
         from moesim.report.sweep.metrics import BARS
 
         ttft, rate = panels(axes, ["TTFT (ms)", "Requests/s"])
-        for number, name in enumerate(table["series"].unique()):
+        names = list(dict.fromkeys(table["series"]))
+        several = len(names) > 1
+        bars = f", {table[BARS].dropna().iloc[0]}" if BARS in table.columns else ""
+        for number, name in enumerate(names):
             own = table[table["series"] == name]
             style = line_style(number)
             look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4}
-            head, load = f"{name}, " if name else "", own["load"].map(_number)
-            ttft.plot(load, own["p50_ttft_ms"], label=f"{head}median", **look)
-            bars = BARS in own.columns
-            label = f"{head}p99{f', {own[BARS].iloc[0]}' if bars else ''}"
-            ttft.plot(load, own["p99_ttft_ms"], linestyle=":", label=label, **look)
+            load = own["load"].map(_number)
+            ttft.plot(load, own["p50_ttft_ms"], label=name if several else None, **look)
+            ttft.plot(load, own["p99_ttft_ms"], linestyle=":", **look)
             error_bars(own, "p99_ttft_ms", load, ttft, str(style.color))
-            rate.plot(load, own["requests_per_s"], label=f"{head}all", **look)
-            if own["good_requests_per_s"].notna().any():
-                rate.plot(load, own["good_requests_per_s"], linestyle=":",
-                          label=f"{head}good", **look)  # fmt: skip
+            rate.plot(load, own["requests_per_s"], **look)
+            rate.plot(load, own["good_requests_per_s"], linestyle=":", **look)
+        color = "#222222" if several else str(line_style(0).color)
+        _name_lines(ttft, ["median", f"p99{bars}"], color)
+        promised = table["good_requests_per_s"].notna().any()
+        _name_lines(rate, ["all", *["good"] * bool(promised)], color)
         limit = float(table["ttft_limit_ms"].iloc[0])
         if not math.isnan(limit):
             ttft.axhline(limit, color="black", linestyle=(0, (4, 2)), linewidth=1, label="promised")
@@ -104,6 +107,12 @@ class GoodputOverLoad(Figure):
         """Room for two."""
         del table
         return (5.6, 4.8)
+
+
+def _name_lines(area: Axes, names: Sequence[str], color: str) -> None:
+    """What whole and dotted lines are, once for all series."""
+    for name, style in zip(names, ("-", ":"), strict=False):
+        area.plot([], [], linestyle=style, color=color, label=name)
 
 
 def _number(value: Any) -> float:

@@ -97,11 +97,13 @@ def _name_loads(table: pd.DataFrame, axes: Axes) -> None:
     first.
     """
     named: list[tuple[str, float, float]] = []
-    for load, point in zip(table["load"], table[[USER, GPU]].to_numpy(float), strict=True):
+    for load, *point in zip(table["load"], table[USER], table[GPU], strict=True):
         x, y = axes.transData.transform(point)
         if not any(load == n and max(abs(x - a), abs(y - b)) < APART_PIXELS for n, a, b in named):
             named.append((load, x, y))
-            axes.annotate(str(load), point, (5, 4), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                str(load), (point[0], point[1]), (5, 4), textcoords="offset points", fontsize=7
+            )
 
 
 def gpus_of(sweep: Sweep) -> Any:

@@ -13,6 +13,7 @@ import moesim
 from moesim.report.figures import registry
 from moesim.report.run.rows import blocks
 
+P99 = "p99, bars: 90% by prices"
 VERSUS = "throughput_vs_latency"
 WARM_UP, REQUESTS = 3, 16
 SERVED: dict[str, Any] = {
@@ -76,6 +77,11 @@ def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: P
     orders = [list(dict.fromkeys(table["series"])) for table in drawn.values()]
     assert orders == [["replicas 2", "replicas 1"]] * 2
     assert list(drawn["goodput_over_load"]["load"]) == ["2", "8"] * 2
+    both = Figure().subplots()
+    registry.components["goodput_over_load"]().draw(drawn["goodput_over_load"], both)
+    legends = [area.get_legend() for area in both.child_axes]
+    told = [text.get_text() for one in legends if one for text in one.get_texts()]
+    assert told == ["replicas 2", "replicas 1", "median", P99, "all"], "each once: room for many"
     alike = drawn[VERSUS].assign(of_gpu_tokens_per_s=313.0)
     alike["of_user_tokens_per_s"] = 161.0
     area = Figure().subplots()
