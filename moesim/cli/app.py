@@ -94,6 +94,11 @@ def examples(*commands: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
 
 
+def names_in(given: Iterable[str]) -> list[str]:
+    """The names of an option that takes several, joined by commas or each by itself."""
+    return [name.strip() for text in given for name in text.split(",")]
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         import moesim

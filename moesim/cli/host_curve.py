@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, ExperimentFile, Overrides, app, examples, print_json, terminal
+from moesim.cli.app import (
+    AsJson,
+    ExperimentFile,
+    Overrides,
+    app,
+    examples,
+    names_in,
+    print_json,
+    terminal,
+)
 
 
 @app.command(
@@ -18,9 +27,12 @@ def host_curve(
     file: ExperimentFile,
     *,
     policy: Annotated[
-        str,
-        typer.Option(metavar="NAME[,NAME]", help="Of lru, lfu, fifo, lifo, static, min."),
-    ] = "lru,min",
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="Of lru, lfu, fifo, lifo, static, min; repeatable. [default: lru,min]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FIGURE", help="Draw the curves (.png or .svg)."),
@@ -39,7 +51,7 @@ def host_curve(
 
     if out is not None:
         check_path(out)
-    names = [name.strip() for name in policy.split(",")]
+    names = names_in(policy or ["lru,min"])
     curve = curve_of(file, policy=names, overrides=overrides or ())
     picture = None if out is None else draw(curve, out)
     if as_json:

@@ -52,6 +52,15 @@ def test_one_policy_by_the_textbook_has_no_verdict(short, tmp_path, capsys):
     assert figure.read_text().startswith("<?xml")
 
 
+def test_policies_are_named_at_once_or_one_by_one(short, tmp_path, capsys):
+    """The last one alone was taken, and a line said to name both."""
+    out = tmp_path / "c.parquet"
+    each = ["--policy", "lifo", "--policy", "lru, min"]
+    assert main(["trace", "curve", short, "-o", str(out), *each]) == 0
+    assert "no verdict" not in capsys.readouterr().out
+    assert list(dict.fromkeys(pd.read_parquet(out)["policy"])) == ["lifo", "lru", "min"]
+
+
 def test_the_same_curves_draw_the_same_picture(short, tmp_path):
     pictures = [tmp_path / name for name in ("a.svg", "b.svg")]
     for picture in pictures:

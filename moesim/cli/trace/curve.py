@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from moesim.cli.app import AsJson, examples, print_json, terminal, warn
+from moesim.cli.app import AsJson, examples, names_in, print_json, terminal, warn
 from moesim.cli.trace.app import Looked, app
+
+POLICIES = "lru,lfu,fifo,lifo,static,min"
 
 
 @app.command(
@@ -24,11 +26,13 @@ def curve(
         Path, typer.Option("--out", "-o", metavar="OUT", help="The table to write (.parquet).")
     ],
     policy: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            metavar="NAME[,NAME]", help="Cache policies ('moesim list policies'), with defaults."
+            metavar="NAME[,NAME]",
+            help="Cache policies ('moesim list policies'), with defaults; repeatable. "
+            f"[default: {POLICIES}]",
         ),
-    ] = "lru,lfu,fifo,lifo,static,min",
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=1 << 20, help="Requests in a batch (static batching).")
     ] = 1,
@@ -61,7 +65,7 @@ def curve(
     check_apart(out, Path(trace))
     _check("--out", out, ".parquet")
     _check("--figure", picture, ".png", ".svg")
-    names = [name.strip() for name in policy.split(",")]
+    names = names_in(policy or [POLICIES])
     found = look_at(trace)
     warn(found.told)
     with located(Path(trace)):
