@@ -15,6 +15,7 @@ from moesim.trace.recording import Recording
 from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace, TraceMetadata
 
 _CHOICE_AXES = 3
+NO_PROMPTS = "prompt length not recorded: all tokens as decode"
 MOST_TOKENS = 1 << 30
 """Of a request: its positions are int32."""
 
@@ -76,6 +77,13 @@ def request_rows(
     if recording.request_tokens is not None:
         raise wrong("offsets", f"says where requests begin: leave {REQUEST} out")
     return offsets("offsets", arrays["offsets"], tokens)
+
+
+def as_one(tokens: int) -> str:
+    """What to note of an array of so many ``tokens`` that says nothing of requests."""
+    return (
+        f"taken as one request of {counted(tokens, 'token')}: if it joins several, give {REQUEST}"
+    )
 
 
 def counts(name: str, array: NDArray[Any], requests: int) -> NDArray[np.int64]:
@@ -159,7 +167,7 @@ def without_lengths(
     first = np.zeros(len(rows) - 1, np.int64)
     request, position = request_columns(rows, first)
     if recording.prompt_tokens is None:
-        notes = [*notes, "prompt length not recorded: all tokens as decode"]
+        notes = [*notes, NO_PROMPTS]
     return RoutingTrace(
         expert_ids=ids,
         request_id=request,

@@ -12,9 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.trace.assemble import without_lengths, wrong
+from moesim.trace.assemble import as_one, without_lengths, wrong
 from moesim.trace.hidden_layers import moe_layers, needed_model
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import REQUEST, rows_of
@@ -65,7 +64,4 @@ def _rows(sizes: list[int], recording: Recording) -> tuple[NDArray[np.int64], li
             what = f"there are {len(sizes)} arrays, each a request of its own; leave it out"
             raise wrong(REQUEST, what)
         return rows_of(sizes, sum(sizes)), []
-    one = (
-        f"taken as one request of {counted(sizes[0], 'token')}: if it joins several, give {REQUEST}"
-    )
-    return rows_of(given, sizes[0]), [] if given is not None else [one]
+    return rows_of(given, sizes[0]), [] if given is not None else [as_one(sizes[0])]
