@@ -50,12 +50,11 @@ class Npz(Importer):
         no_prompt = np.zeros(requests, dtype=np.int64)
         first = counts("first_position", arrays.get("first_position", no_prompt), requests)
         request, position = request_columns(rows, first)
-        notes = [
-            as_one(len(ids))
-            if "offsets" not in arrays and recording.request_tokens is None
-            else "",
-            "" if "first_position" in arrays or recording.prompt_tokens is not None else NO_PROMPTS,
-        ]
+        notes = []
+        if "offsets" not in arrays and recording.request_tokens is None:
+            notes.append(as_one(len(ids)))
+        if "first_position" not in arrays and recording.prompt_tokens is None:
+            notes.append(NO_PROMPTS)
         weights, predicted = arrays.get("gate_weights"), arrays.get("predicted_ids")
         return RoutingTrace(
             expert_ids=ids,
@@ -66,5 +65,5 @@ class Npz(Importer):
             if weights is None
             else gate_weights("gate_weights", weights, ids.shape),
             predicted_ids=None if predicted is None else expert_ids("predicted_ids", predicted),
-            metadata=describe(recording, ids, "npz", notes="; ".join(filter(None, notes))),
+            metadata=describe(recording, ids, "npz", notes="; ".join(notes)),
         )

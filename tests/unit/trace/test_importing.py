@@ -46,6 +46,22 @@ class TestNpz:
         assert trace.experts == 6
         assert trace.phase.tolist() == [Phase.PREFILL, Phase.DECODE]
 
+    @pytest.mark.parametrize(
+        ("arrays", "given", "notes"),
+        [
+            ({}, {}, ["taken as one request of 2 tokens", "prompt length not recorded"]),
+            ({}, {"prompt_tokens": 1}, ["taken as one request of 2 tokens"]),
+            ({}, {"request_tokens": [1, 1]}, ["prompt length not recorded"]),
+            ({"offsets": [0, 1, 2], "first_position": [3, 4]}, {}, []),
+        ],
+    )
+    def test_what_the_file_does_not_say_is_noted(self, tmp_path, arrays, given, notes):
+        whole = {name: np.array(values) for name, values in arrays.items()}
+        np.savez(tmp_path / "x.npz", expert_ids=np.array([[[0, 5]], [[2, 1]]]), **whole)
+        found = import_trace(tmp_path / "x.npz", **given).metadata.notes
+        parts = found.split("; ") if found else []
+        assert [part.partition(":")[0] for part in parts] == notes
+
     def test_lengths_stand_in_the_file_or_are_given(self, tmp_path):
         ids = np.array([[[0, 5]], [[2, 1]], [[4, 3]]])
         np.savez(tmp_path / "x.npz", expert_ids=ids)
