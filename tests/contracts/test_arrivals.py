@@ -149,6 +149,11 @@ def test_a_window_and_another_rate():
     ("kind", "text", "said"),
     [
         ("azure", "TIMESTAMP,ContextTokens\n", "1: has no column 'GeneratedTokens'"),
+        (
+            "csv",
+            "time,num_prefill_tokens\n",
+            "its first line says time, num_prefill_tokens, and has to name arrived_at, num_prefill",
+        ),
         ("azure", "TIMESTAMP,ContextTokens,GeneratedTokens\nnow,1,1\n", "2: TIMESTAMP is 'now'"),
         ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,0,1\n", "2: num_prefill_to"),
         ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n-1,1,1\n", "2: arrived_at is"),

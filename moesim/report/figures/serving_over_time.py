@@ -22,7 +22,9 @@ MOST = 1000
 
 
 class ServingOverTime(Figure):
-    """Running and waiting requests, held blocks, and the share of experts that hit, by step."""
+    """Running and waiting requests, held blocks and the share of experts that hit, by step; none
+    between two.
+    """
 
     kind = "serving_over_time"
     needs = "a run of requests that are served (batching: continuous), with records of steps"
@@ -49,10 +51,11 @@ class ServingOverTime(Figure):
             "kv_usage_share": of_instances(steps, pd.Series(usage, steps.index)).mean(axis=1),
             "hit_share": steps["hits"].to_numpy(float) / np.maximum(made, 1),
         })  # fmt: skip
-        if len(table) <= MOST:
-            return table.reset_index(drop=True)
-        group = np.arange(len(table)) * MOST // len(table)
-        return table.groupby(group).mean().reset_index(drop=True)
+        if len(table) > MOST:
+            groups = table.groupby(np.arange(len(table)) * MOST // len(table))
+            table = groups.mean().assign(time_s=groups["time_s"].first())
+        table = table if "instance" in steps else with_pauses(table, steps)
+        return table.reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Three areas, one below the other."""
@@ -74,6 +77,17 @@ class ServingOverTime(Figure):
         """Room for three."""
         del table
         return (5.6, 4.8)
+
+
+def with_pauses(table: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with a row where a step ends and the next one begins later: nobody is there."""
+    import pandas as pd
+
+    ends = steps["end_ns"][steps["end_ns"] < steps["start_ns"].shift(-1)] / 1e9
+    pauses = pd.DataFrame(dict.fromkeys(table, 0.0), index=ends.index)
+    pauses = pauses.assign(time_s=ends, hit_share=np.nan)
+    pauses["kv_usage_share"] *= table["kv_usage_share"].iloc[0]  # missing without a limit
+    return pd.concat([table, pauses]).sort_values("time_s", kind="stable")
 
 
 def of_instances(steps: pd.DataFrame, values: pd.Series[Any]) -> pd.DataFrame:

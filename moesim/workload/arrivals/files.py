@@ -139,7 +139,9 @@ def table_of(path: Path, text: str, columns: Sequence[str]) -> Iterator[tuple[st
     reader = csv.DictReader(text.splitlines())
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
-        what = f"has no column '{missing[0]}'; its first line names {', '.join(columns)}"
+        has = ", ".join(reader.fieldnames or ()) or "nothing"
+        what = f"has no column '{missing[0]}'; its first line says {has:.200}, and has to name "
+        what += ", ".join(columns)
         raise InputError([Problem(f"{path}:1", "", what)])
     for row in reader:
         yield f"{path}:{reader.line_num}", row

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import moesim
-from moesim.report.figures import registry
+from moesim.report.figures import registry, serving_over_time
 from moesim.report.run.rows import blocks
 
 P99 = "p99, bars: 90% by prices"
@@ -94,3 +94,19 @@ def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: P
         table_of("throughput_vs_cost", sweep.folder), price
     )
     assert price.get_xlim()[0] == 0, "twice the price is twice as far"
+
+
+@pytest.mark.parametrize("most", [10, 1000])
+def test_nobody_runs_where_nobody_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Requests 10 s apart: the line was at 1 until the next one came; neighbours averaged, too."""
+    monkeypatch.setattr(serving_over_time, "MOST", most)
+    rare = {"kind": "poisson", "request_rate": "0.1 requests/s"}
+    workload = {**SERVED["workload"], "requests": 4, "arrivals": rare}
+    moesim.run({**SERVED, "workload": workload, "records": "step"}, out=tmp_path / "run")
+    table = table_of("serving_over_time", tmp_path / "run")
+    spans = np.diff(table["time_s"])
+    busy = float((table["running_requests"][:-1].gt(0) * spans).sum())
+    assert busy < 0.1 * float(spans.sum())
+    assert (table["kv_usage_share"] >= 0).all()

@@ -56,7 +56,7 @@ class TestNpz:
         ],
     )
     def test_what_the_file_does_not_say_is_noted(self, tmp_path, arrays, given, notes):
-        whole = {name: np.array(values) for name, values in arrays.items()}
+        whole: dict[str, Any] = {name: np.array(values) for name, values in arrays.items()}
         np.savez(tmp_path / "x.npz", expert_ids=np.array([[[0, 5]], [[2, 1]]]), **whole)
         found = import_trace(tmp_path / "x.npz", **given).metadata.notes
         parts = found.split("; ") if found else []
