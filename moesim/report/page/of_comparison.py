@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from moesim.metrics.price_interval import TIMED
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import NAMES, limits_told
 from moesim.report.comparison.tables import TITLES, cell, shown_numbers, times
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Tables = Mapping[str, pd.DataFrame]
 SPEEDS = ("output_throughput", "total_token_throughput")
+SIDES = ("first", "second")
+NAMED = {"mean_ttft_ms": "mean TTFT", "mean_tpot_ms": "mean TPOT"}
 MOST_TOLD = 4
 """Changes and causes in a sentence; the tables have all."""
 SMALL_MS = 1e-6
@@ -53,9 +56,13 @@ def _of_runs(tables: Tables) -> Iterator[str]:
         states = [rows[side].get("status", "ok") for side in ("first", "second")]
         yield f"They cannot be compared: {' and '.join(str(one) for one in states)}."
     else:
-        ends = (number(rows[side][speed]) for side in ("second", "first"))
-        how = "{} tokens/s, not {}".format(*ends)
-        yield f"The second is x {rows['ratio'][speed]:.3f} as fast: {how}."
+        how = _not(rows, speed, "tokens/s")
+        paced = TIMED in list(tables["differences"]["verdict"]) and not _saturates(rows)
+        waits = [f"{NAMED[key]} {_not(rows, key, 'ms')}" for key in NAMED if key in rows.index]
+        if paced:
+            yield f"Requests come by the clock: {'; '.join([*waits, how])}."
+        else:
+            yield f"The second is x {rows['ratio'][speed]:.3f} as fast: {how}."
     for row in tables["differences"].to_dict("records"):
         sampled = limits_told(row["low"], row["high"], "+.1f")
         prices = limits_told(row["price_low"], row["price_high"], "+.1f")
@@ -65,6 +72,16 @@ def _of_runs(tables: Tables) -> Iterator[str]:
             yield f"After the warm-up {NAMES[row['key']]} is {row['verdict']}: {apart}{by_prices}."
     yield _why(tables["time_per_token"])
     yield from _causes(rows)
+
+
+def _not(rows: pd.DataFrame, key: str, unit: str) -> str:
+    """``1360 tokens/s, not 1364``."""
+    return f"{number(rows['second'][key])} {unit}, not {number(rows['first'][key])}"
+
+
+def _saturates(rows: pd.DataFrame) -> bool:
+    """Whether one of two keeps up with its requests, and the other does not."""
+    return "saturated" in rows.index and any(rows[side]["saturated"] for side in SIDES)
 
 
 def _why(time: pd.DataFrame) -> str:

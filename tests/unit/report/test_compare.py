@@ -12,6 +12,7 @@ import pytest
 
 from moesim.cli.main import main
 from moesim.config.errors import InputError
+from moesim.metrics.price_interval import TIMED
 from moesim.report.comparison.sides import compare
 from moesim.report.page.of_comparison import page_of_comparison
 from moesim.report.page.render import html
@@ -161,3 +162,23 @@ def test_sweeps_without_a_common_point(sweep: Path, tmp_path: Path) -> None:
     other = sweeps.make(tmp_path / "other", slots=(20,), policies=("lru",))
     with pytest.raises(InputError, match="no point has the axes' values"):
         compare(sweep, other)
+
+
+def test_runs_whose_requests_come_by_the_clock_are_told_by_their_times(
+    pair: tuple[Path, Path],
+) -> None:
+    """What arrives sets the throughput of a service that keeps up."""
+    found = compare(*pair)
+    timed = pd.DataFrame([{"key": "output_throughput", "verdict": TIMED}])
+    timed = timed.reindex(columns=found["differences"].columns.union(["key", "verdict"]))
+    tpot = pd.DataFrame([{"key": "mean_tpot_ms", "first": 5.4, "second": 5.8, "ratio": 1.074}])
+    results = pd.concat([found["results"], tpot])
+    (said, *_) = page_of_comparison(
+        ("one", "two"), {**found, "differences": timed, "results": results}
+    ).verdict
+    assert (
+        said == "Requests come by the clock: mean TPOT 5.800 ms, not 5.400; 250 tokens/s, not 500."
+    )
+    grows = pd.DataFrame([{"key": "saturated", "first": False, "second": True}])
+    full = {**found, "differences": timed, "results": pd.concat([results, grows])}
+    assert page_of_comparison(("one", "two"), full).verdict[0].startswith("The second is x 0.500")
