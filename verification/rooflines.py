@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.hardware import CostModel, hardware_names, load_hardware
+from moesim.hardware import CostModel, HardwareProfile, hardware_names, load_hardware
 from moesim.model import load_model, model_names
 from verification.check import Measured, check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from moesim.hardware import HardwareProfile
     from moesim.hardware.cost_model import Prices
     from moesim.model import ModelSpec
     from moesim.model.spec import LayerSpec
@@ -35,14 +34,20 @@ def pairs(prices: Prices = "datasheet") -> Iterator[Pair]:
                 yield hardware, model, model.moe_layers[-1], CostModel(hardware, model, prices)
 
 
-def least_ns(hardware: HardwareProfile, layer: LayerSpec, rows: int, distinct: int) -> float:
-    """The roofline of ``distinct`` experts with ``rows`` rows each, at the datasheet's peaks."""
+def least_ns(
+    hardware: HardwareProfile,
+    layer: LayerSpec,
+    rows: int,
+    distinct: int,
+    rate: Callable[[HardwareProfile, str], float] = HardwareProfile.peak,
+) -> float:
+    """The roofline of ``distinct`` experts with ``rows`` rows each, at the datasheet's ``rate``."""
     assert layer.moe is not None
     expert = layer.moe.expert
     matrices = 3 if expert.gated else 2
     work = 2 * matrices * expert.hidden_size * expert.intermediate_size * rows * distinct
     read_s = distinct * expert.bytes / hardware.datasheet.memory_bandwidth.value
-    return 1e9 * max(read_s, work / hardware.peak(expert.dtype))
+    return 1e9 * max(read_s, work / rate(hardware, expert.dtype))
 
 
 @check(
@@ -77,7 +82,7 @@ def large_products_reach_the_peak() -> Measured:
             int(costs.experts_ns(layer, [n], [0])[0]) for n in (2 * MANY_ROWS, MANY_ROWS)
         )
         share = hardware.datasheet.compute_fraction.value
-        work_ns = least_ns(hardware, layer, MANY_ROWS, 1) / share
+        work_ns = least_ns(hardware, layer, MANY_ROWS, 1, HardwareProfile.rate) / share
         expert = layer.moe.expert
         elements = expert.hidden_size * 2 + expert.intermediate_size * (3 if expert.gated else 2)
         traffic_s = 1.0 * MANY_ROWS * elements * model.activation_bytes

@@ -11,11 +11,12 @@ from moesim.hardware.described.host import Host, Topology
 from moesim.hardware.described.links import DIRECTIONS, Links, links_between
 from moesim.hardware.described.near_memory import NearMemory
 from moesim.hardware.described.network import Network
-from moesim.hardware.described.precision import peak_of
+from moesim.hardware.described.precision import peak_of, rate_of
 from moesim.hardware.described.software import MixedAttention
 from moesim.hardware.described.sourced import UNVERIFIED, sources_used
 from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.prices.copy_curve import own_rate
+from moesim.hardware.row_tiles import RowTiles
 
 LARGEST_NODE = 8
 """GPUs of a node whose profile has no topology that says otherwise."""
@@ -43,6 +44,8 @@ class HardwareProfile(Params):
     """The host's name where none was named."""
     mixed_attention: MixedAttention = "joint"
     """How the software on it attends in steps of prompts and answers."""
+    row_tiles: RowTiles = "triton"
+    """By which rule it pads the rows of products that no fit prices."""
 
     @property
     def gpus(self) -> int:
@@ -79,6 +82,10 @@ class HardwareProfile(Params):
     def peak(self, dtype: str) -> float:
         """Operations a second of a large product with ``dtype`` weights, from the datasheet."""
         return peak_of(self.datasheet.compute, dtype)
+
+    def rate(self, dtype: str) -> float:
+        """The same in the units that kernels without a fit multiply in."""
+        return rate_of(self.datasheet.compute, dtype)
 
     def links(
         self, gpus: int | Sequence[int], pinned: bool = True, *, host_reads: bool = False

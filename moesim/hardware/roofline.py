@@ -15,25 +15,11 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.prices.arrays import NS, Floats, Ints
 from moesim.hardware.prices.parts import Amount, Detail, Part, where
+from moesim.hardware.row_tiles import padded, tiling
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import FfnSpec
-
-TILE_LIMITS = np.array([32, 96, 512])
-TILES = np.array([16, 32, 64, 128])
-"""Rows of a tile for up to 32, 96, 512 and more tokens, as in Triton's fused MoE kernel."""
-
-
-def row_tile(tokens: ArrayLike) -> Ints:
-    """Rows of a product's tile for this many tokens; each tile is a multiple of the smaller."""
-    return TILES[np.searchsorted(TILE_LIMITS, tokens, side="left")]
-
-
-def padded(rows: ArrayLike, tile: ArrayLike) -> Ints:
-    """``rows`` rounded up to whole tiles."""
-    count, size = np.asarray(rows, np.int64), np.asarray(tile, np.int64)
-    return -(-count // size) * size
 
 
 def matrix_elements(network: FfnSpec) -> int:
@@ -76,6 +62,14 @@ class Roofline:
         self.activation_bandwidth = (
             sheet.memory_bandwidth.value * sheet.activation_bandwidth_fraction.value
         )
+        self._tiling = tiling(hardware.row_tiles, sheet.maker)
+
+    def row_tile(self, tokens: ArrayLike, rows: ArrayLike | None = None) -> Ints:
+        """Rows of a tile of launches of ``tokens``, whose matrices have so many ``rows`` each in
+        the mean; all, if left out.
+        """
+        count = np.asarray(tokens, np.int64)
+        return self._tiling(count, count if rows is None else np.asarray(rows, np.int64))
 
     def weights_ns(self, size: ArrayLike) -> Floats:
         """Time to read ``size`` bytes of weights or KV cache."""
@@ -87,7 +81,7 @@ class Roofline:
 
     def operations_ns(self, operations: ArrayLike, dtype: str) -> Floats:
         """Time of ``operations`` in the units for ``dtype``, at the rate of a large product."""
-        rate = self.hardware.peak(dtype) * self.compute_fraction
+        rate = self.hardware.rate(dtype) * self.compute_fraction
         return np.asarray(operations, np.float64) * (NS / rate)
 
     def starts(self, number: ArrayLike, runs: ArrayLike = True) -> Part:
@@ -111,7 +105,7 @@ class Roofline:
         read, computed = self.weights_ns(size), self.operations_ns(operations, dtype)
 
         def both() -> Detail:
-            amount, rate = np.asarray(operations, np.float64), self.hardware.peak(dtype)
+            amount, rate = np.asarray(operations, np.float64), self.hardware.rate(dtype)
             products = Amount("products", computed, amount, "FLOP", rate, self.compute_fraction)
             return Detail((*self.reads(size).of().amounts, products))
 
@@ -130,7 +124,7 @@ class Roofline:
         ``rows`` are padded here; no start-up. 0 where there are no rows.
         """
         count = np.asarray(rows, np.int64)
-        work = (padded(count, row_tile(count)) + self.half_rows) * (2.0 * np.asarray(elements))
+        work = (padded(count, self.row_tile(count)) + self.half_rows) * (2.0 * np.asarray(elements))
         (part,) = where(count > 0, [self.longest(size, work, dtype, name)])
         return part
 

@@ -3,8 +3,11 @@
 Weights are read at their own size whatever the units. A format without units is widened on the
 way: fp8 and fp4 (mxfp4, nvfp4) weights are multiplied in bf16, bf16 on cards without it in fp16
 (converted beforehand). Integer weights (AWQ, GPTQ, GGUF) are weight-only formats: always bf16.
-Where a card has fp4 units, fp4 weights are priced at their rate, though activations in 8 bits would
-halve it.
+
+Without a fit so is mxfp4: no table of aiconfigurator-core 0.12.0 has such experts with activations
+of 4 bits (vLLM and SGLang run them in W4A16, Marlin's on the RTX PRO 6000; servers also in W4A8).
+llama.cpp's products with integer activations, and its own in fp4 on Blackwell's desktop cards, are
+priced at the same rate.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     **{f"int{bits}": _HALF for bits in (8, 6, 5, 4, 3, 2)},
 }
 """For a format of weights, the units that multiply it, best first."""
+WEIGHTS_ALONE: Mapping[str, str] = {"mxfp4": "bf16"}
+"""Formats that most kernels widen, by into which."""
 
 
 def peak_of(compute: Compute, dtype: str) -> float:
@@ -37,6 +42,11 @@ def peak_of(compute: Compute, dtype: str) -> float:
         raise InputError(f"no price for weights in '{dtype}'; {nearest(dtype, UNITS)}")
     rates = (getattr(compute, unit) for unit in UNITS[dtype])
     return float(next(rate for rate in rates if rate is not None).value)
+
+
+def rate_of(compute: Compute, dtype: str) -> float:
+    """``peak_of`` the units in which kernels that were not measured multiply ``dtype`` weights."""
+    return peak_of(compute, WEIGHTS_ALONE.get(dtype, dtype))
 
 
 def dtype_of(parameters: int, stored_bytes: int) -> str:

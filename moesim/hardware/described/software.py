@@ -12,6 +12,7 @@ from moesim.config.params import Params
 from moesim.config.units import Duration, within
 from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.described.sourced import Ranged, Sourced
+from moesim.hardware.row_tiles import RowTiles
 from moesim.model.spec import FfnSpec
 
 EndMark = Annotated[
@@ -90,7 +91,8 @@ class SoftwareProfile(Params):
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
     expert kernels' names; ``auto_moe_backend``: the same, where its framework has such on the card.
     ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
-    kernels that can, or apart. ``ranges``: the least and the most that sources give of times.
+    kernels that can, or apart. ``row_tiles``: by which rule it pads the rows of products that no
+    fit prices. ``ranges``: the least and the most that sources give of times.
     """
 
     name: str
@@ -130,6 +132,7 @@ class SoftwareProfile(Params):
     moe_backend: str | None = None
     auto_moe_backend: str | None = None
     mixed_attention: MixedAttention = "joint"
+    row_tiles: RowTiles = "triton"
     memory: SoftwareMemory = SoftwareMemory()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
@@ -324,6 +327,11 @@ class SoftwareFile(Params):
         description="Serving: prompts and answers of a step are attended to in one call, where the"
         " kernel takes both (joint, if left out), or each in one of its own (apart).",
     )
+    row_tiles: Sourced[RowTiles] | None = Field(
+        None,
+        description="To which tiles rows are padded in products that no fit prices: those of"
+        " Triton's fused experts (triton, if left out), or of llama.cpp's kernels (ggml).",
+    )
     memory: SourcedSoftwareMemory = Field(
         SourcedSoftwareMemory(),
         description="What it holds of a GPU's memory beside weights, caches and rows.",
@@ -348,7 +356,7 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
-        optional |= {"mixed_attention"}
+        optional |= {"mixed_attention", "row_tiles"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

@@ -32,6 +32,11 @@ def test_units(card: str, dtype: str, tera: float) -> None:
     assert load_hardware(card).peak(dtype) == tera * TERA
 
 
+def test_mxfp4_without_a_fit_is_widened() -> None:
+    card = load_hardware("b200-sxm")
+    assert [card.rate(dtype) / TERA for dtype in ("mxfp4", "nvfp4", "fp8")] == [2250, 9000, 4500]
+
+
 def test_unknown_format() -> None:
     with pytest.raises(InputError, match=r"'mxfp6'.*did you mean 'mxfp4'"):
         load_hardware("h100-sxm").peak("mxfp6")

@@ -18,7 +18,8 @@ from moesim.hardware.prices.arrays import Floats, Ints, group_sums
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, provenance_of, where
 from moesim.hardware.prices.provenance import Source, by_source
-from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
+from moesim.hardware.roofline import activation_elements, matrix_elements
+from moesim.hardware.row_tiles import padded
 from moesim.model.spec import LayerSpec
 
 if TYPE_CHECKING:
@@ -111,9 +112,9 @@ class Experts(Operation):
         if self._fits(moe):
             return where(members > 0, [self._fitted(moe).part(counts, members)])
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
-        tile = np.repeat(row_tile(tokens_of(moe, total)), members)
+        tile = np.repeat(self._row_tile(moe, total), members)
         if self.batched:
-            tile = row_tile(counts)
+            tile = gpu.row_tile(counts)
         efficient = group_sums(padded(counts, tile), members)
         efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
         work = efficient * (2.0 * matrix_elements(moe.expert))
@@ -138,7 +139,11 @@ class Experts(Operation):
             return None
         if self._fits(moe):
             return self._fitted(moe).tiles(number)
-        return TileTable(row_tile(tokens_of(moe, number)), np.ones_like(number), False)
+        return TileTable(self._row_tile(moe, number), np.ones_like(number), False)
+
+    def _row_tile(self, moe: MoeSpec, rows: Ints) -> Ints:
+        """Rows of a tile of launches without a fit, of so many ``rows`` of all experts."""
+        return self.gpu.row_tile(tokens_of(moe, rows), -(-rows // moe.experts))
 
     def _fits(self, moe: MoeSpec) -> bool:
         """Whether a fit prices the kernels; none is of matrices of low rank."""

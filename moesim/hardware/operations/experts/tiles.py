@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from moesim.hardware.prices.arrays import Floats, Ints
 from moesim.hardware.prices.calibrated import Family
-from moesim.hardware.roofline import row_tile
+from moesim.hardware.row_tiles import triton
 
 TRITON: Family = "triton"
 TRITON_OLDER: Family = "triton-older"
@@ -68,7 +68,7 @@ def tiles_of(family: Family, tokens: Ints, experts: Ints, average: Floats) -> Ti
 def _triton(launch: Launch) -> Tiles:
     group = np.where(launch.tokens > TRITON_GROUPED_TOKENS * launch.experts, 16, 1)
     wide = launch.tokens > TRITON_NARROW_TOKENS
-    return Tiles(row_tile(launch.tokens), group, np.where(wide, 128, 64), wide)
+    return Tiles(triton(launch.tokens), group, np.where(wide, 128, 64), wide)
 
 
 def _triton_older(launch: Launch) -> Tiles:

@@ -11,7 +11,7 @@ from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.hardware.described.precision import activation_dtype
 from moesim.hardware.operation import Operation
 from moesim.hardware.prices.parts import Part, where
-from moesim.hardware.roofline import padded, row_tile
+from moesim.hardware.row_tiles import padded
 from moesim.model.spec import LayerSpec
 
 
@@ -38,7 +38,8 @@ class CombineProduct(Operation):
         count, hidden = np.asarray(tokens, np.int64), self.model.hidden_size
         slots = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
         size = self.model.activation_bytes
-        work = (padded(count, row_tile(count)) + self.gpu.half_rows) * slots * (2.0 * hidden)
+        efficient = padded(count, self.gpu.row_tile(count)) + self.gpu.half_rows
+        work = efficient * slots * (2.0 * hidden)
         moved = (count * slots + (count + slots) * hidden) * size
         product = self.gpu.longest(moved, work, activation_dtype(size))
         return where(count * slots > 0, [product, self.gpu.starts(1)])

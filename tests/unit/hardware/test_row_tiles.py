@@ -1,0 +1,60 @@
+"""Rows of a tile, by the rules of the kernels' code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.engine_fits import with_engine
+from moesim.hardware.load import load_software
+from moesim.hardware.roofline import matrix_elements
+from moesim.hardware.row_tiles import MMQ, tiling
+from moesim.model import load_model
+
+
+@pytest.mark.parametrize(
+    ("maker", "tokens", "rows", "tile"),
+    [
+        (None, 1, 1, 8),
+        (None, 9, 1, 16),
+        (None, 50, 3, 64),
+        (None, 128, 8, 128),
+        (None, 129, 9, 80),  # two of 65 rows
+        (None, 512, 32, 128),
+        ("AMD", 512, 32, 32),
+        ("AMD", 2048, 130, 80),
+        ("Apple", 512, 32, 16),
+    ],
+)
+def test_tiles_of_ggml(maker: str | None, tokens: int, rows: int, tile: int) -> None:
+    found = tiling("ggml", maker)(np.array([tokens]), np.array([rows]))
+    assert found.tolist() == [tile]
+
+
+def test_tiles_of_ggml_are_the_least_that_cut_as_few_times() -> None:
+    """As ``mul_mat_q_switch_J`` finds them, one after the other."""
+    tokens = np.arange(1, 1500)
+    expected = [_tried(count) for count in tokens.tolist()]
+    assert tiling("ggml", None)(tokens, tokens).tolist() == expected
+
+
+def _tried(tokens: int) -> int:
+    best, fewest = 0, 1 << 30
+    for tile in MMQ.tolist():
+        if fewest > 1 and -(-tokens // tile) < fewest:
+            best, fewest = tile, -(-tokens // tile)
+    return best
+
+
+def test_a_ubatch_of_llama_cpp_computes_whole_tiles_for_every_expert() -> None:
+    """512 tokens are 32 rows an expert in the mean, in tiles of 128 where Triton has 64."""
+    model, card = load_model("qwen3-30b-a3b@q4_k_m"), load_hardware("rtx-4090")
+    layer = model.moe_layers[-1]
+    assert layer.moe is not None
+    costs = [
+        CostModel(with_engine(card, load_software(name)), model) for name in ("ideal", "llama.cpp")
+    ]
+    triton, ggml = (int(one.experts_ns(layer, np.full(128, 32), [0])[0]) for one in costs)
+    more = 2 * matrix_elements(layer.moe.expert) * 128 * (128 - 64)
+    assert ggml - triton == pytest.approx(costs[0].gpu.operations_ns(more, "bf16"), abs=1)
