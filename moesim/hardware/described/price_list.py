@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.units import Dollars, DollarsPerHour, DollarsPerKwh, Hours
+from moesim.hardware.described.names import known_part
+
+
+def priced(name: str, by_name: Mapping[str, float]) -> float | None:
+    """The price of the machine or part ``name``, by whichever of its names a list has one; None
+    where it has none, or several may be meant.
+    """
+    known = [known_part(name, by_name)] if by_name else []
+    if known == [None]:
+        known = [one for one in by_name if known_part(one, [name])]
+    return by_name[known[0]] if len(known) == 1 and known[0] else None
 
 
 class PriceList(Params):
@@ -35,7 +48,7 @@ class PriceList(Params):
 
     def of(self, gpu: str, host: str | None) -> PriceList:
         """The prices of a machine with these parts, by the lists where it has none of its own."""
-        found = {"gpu": self.rents.get(gpu), "card": self.prices.get(gpu)}
-        found["host"] = None if host is None else self.prices.get(host)
+        found = {"gpu": priced(gpu, self.rents), "card": priced(gpu, self.prices)}
+        found["host"] = None if host is None else priced(host, self.prices)
         own = {key: price for key, price in found.items() if getattr(self, key) is None}
         return self.model_copy(update={**own, "rents": {}, "prices": {}})

@@ -17,7 +17,7 @@ from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.engines import engine_of
 from moesim.experiment.running.run import run
 from moesim.hardware import load_hardware
-from moesim.hardware.described.price_list import PriceList
+from moesim.hardware.described.price_list import PriceList, priced
 from moesim.hardware.energy import Energy, powers_of
 from moesim.metrics.energy import Bill, Span
 
@@ -55,6 +55,12 @@ def on_drive() -> tuple[Case, Outcome, Any]:
 @pytest.fixture(scope="module")
 def on_cpu() -> tuple[Case, Outcome, Any]:
     return played(experts={"capacity": "8 slots/layer", "miss": {"kind": "cpu"}})
+
+
+@pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 3060 12GB", "RTX-3060-12GB", "rtx-3060"])
+def test_a_list_has_a_gpu_by_any_of_its_names(name: str) -> None:
+    assert priced("rtx-3060-12gb", {name: 0.2, "rtx-3060-ti": 3.0}) == 0.2
+    assert priced("rtx-3060-12gb", {"rtx-3060-ti": 0.2, "rtx-4060-8gb": 3.0}) is None
 
 
 def test_lists_by_name_are_the_prices_of_the_machine() -> None:

@@ -10,6 +10,7 @@ from moesim.experiment.loading.rules.asked import hardware_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
+from moesim.hardware.described.price_list import priced
 from moesim.hardware.energy import RESTING, powers_of
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ def prices_by_name(experiment: Experiment, model: ModelSpec | None) -> Conflict 
     if cost.gpu is not None or cost.card is not None:
         what = "is the price of every GPU, beside lists by name; write one of the two"
         return Conflict(("cost.card" if cost.card is not None else "cost.gpu",), what)
-    if gpu in cost.rents:
+    if priced(gpu, cost.rents) is not None:
         return None
-    if gpu not in cost.prices:
+    if priced(gpu, cost.prices) is None:
         what = f"have none of '{gpu}'; write it in cost.rents, or in cost.prices if it is bought"
         return Conflict(("cost", "hardware"), f"lists of prices {what}")
-    if host is not None and host not in cost.prices and cost.host is None:
+    if host is not None and priced(host, cost.prices) is None and cost.host is None:
         what = f"has no price of '{host}'; write it too, as 0 $ if it is there anyway"
         return Conflict(("cost.prices", "hardware"), what)
     return None
