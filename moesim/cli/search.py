@@ -74,7 +74,7 @@ def search(
     from moesim.api import search as search_of
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import of_inputs
-    from moesim.report.sweep.search import content, files, sentence, table
+    from moesim.report.sweep.search import at_best, content, files, sentence, table
     from moesim.report.sweep.search_range import trust_of
 
     try:
@@ -96,7 +96,7 @@ def search(
         return
     terminal().print(table(found))
     typer.echo(sentence(found))
-    for line in trust_of(found):
+    for line in (*at_best(found), *trust_of(found)):
         typer.echo(line)
     for path in files(folder):
         typer.echo(path)

@@ -56,6 +56,7 @@ def content(found: Found) -> dict[str, Any]:
         "vary": found.path,
         "limits": [str(one) for one in found.limits],
         "answer": sentence(found),
+        "at_best": at_best(found),
         "trust": trust_of(found),
         **{name: None if one is None else one.text for name, one in ends.items()},
         "probes": frame(found).to_dict("records"),
@@ -92,6 +93,24 @@ def sentence(found: Found) -> str:
     if broken is None:
         return f"Up to {best.text} of {name} nothing breaks a limit{_end(found)}.{_aside(found)}"
     return f"Largest {name}: {best.text}; at {broken.text} {_binds(broken)}.{_aside(found)}"
+
+
+ELSE = {
+    "output_throughput": "tokens/s",
+    "request_goodput": "good requests/s",
+    "cost_usd_per_million_output_tokens": "$ a M output tokens",
+    "joules_per_output_token": "J an output token",
+}
+"""What else is told of the answer, where its run has it."""
+
+
+def at_best(found: Found) -> list[str]:
+    """How fast the largest value is, and what it costs; nothing where there is none."""
+    if (best := found.best) is None:
+        return []
+    known = {unit: best.every.get(key) for key, unit in ELSE.items()}
+    told = ", ".join(f"{number(value)} {unit}" for unit, value in known.items() if value)
+    return [f"at {best.text}: {told}"] if told else []
 
 
 def _end(found: Found) -> str:
@@ -181,7 +200,7 @@ def write_search(found: Found, folder: Path, experiment: Experiment) -> list[Pat
         kind="search",
         title=f"{experiment.name}: the largest {last_word(found.path)} under {limits}",
         setting=setting_in_words(plain, without=[found.path]),
-        verdict=[sentence(found)],
+        verdict=[sentence(found), *at_best(found)],
         board=ToldTable(
             title="Runs", file=CSV, best=found.probes.index(found.best) if found.best else None
         ),

@@ -15,6 +15,7 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
+from moesim.report.amounts import number
 from moesim.report.sweep.search import content, sentence
 from moesim.report.sweep.search_range import between
 from moesim.sweep import probes
@@ -95,6 +96,18 @@ def test_an_answer_has_its_range_by_prices(tmp_path: Path) -> None:
     assert f" to {lost[0] if lost else 'more than 8, the most'}, of what was run to its end" in told
     assert any("off by" in line for line in rest)
     assert json.loads((folder / "report.json").read_text())["trust"] == [at, told, *rest]
+
+
+def test_an_answer_says_what_it_gives_and_costs(tmp_path: Path) -> None:
+    bound = (speed(5) + speed(6)) / 2
+    asked = {**TINY, "cost": {"gpu": "2 $/h"}}
+    found, folder = moesim.search(asked, BATCH, [f"mean_tpot_ms<={bound}"], out=tmp_path / "out")
+    assert found.best is not None
+    fast = found.best.every["output_throughput"]
+    usd = 2 / 3600 / fast * 1e6
+    (told,) = content(found)["at_best"]
+    assert told == f"at 5: {number(fast)} tokens/s, {number(usd)} $ a M output tokens"
+    assert json.loads((folder / "report.json").read_text())["verdict"] == [sentence(found), told]
 
 
 def test_what_no_price_moves_ends_a_range() -> None:
