@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moesim.metrics.price_interval import TIMED
 from moesim.report.amounts import gib, number
 from moesim.report.page.content import Board, Column
 
@@ -28,8 +29,9 @@ def helped(folder: Path, summary: Mapping[str, Any]) -> tuple[list[str], Board |
 
 
 def speed(summary: Mapping[str, Any]) -> float | None:
-    """Tokens a second, or of requests that come at times of their own the pace of an answer."""
-    paced = summary.get("mean_tpot_ms") if summary.get("request_throughput") else None
+    """Tokens a second, or of requests that come by the clock the pace of an answer."""
+    timed = (summary.get("price_interval") or {}).get("reason") == TIMED
+    paced = summary.get("mean_tpot_ms") if timed else None
     found = 1e3 / paced if paced else summary.get("output_throughput")
     return found or summary.get("total_token_throughput")
 

@@ -47,6 +47,10 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         reason = result.summary.get("reason")
         what = f"the run is {result.status} ({reason}); a timeline needs one that ran to its end"
         raise InputError([Problem(str(folder), "", what)])
+    serving = result.configuration.get("serving") or {}
+    if serving.get("disaggregation") or (serving.get("replicas") or 1) > 1:
+        what = "several engines serve its requests, and a timeline is of one; run one alone"
+        raise InputError([Problem(str(folder), "", what)])
     played = result if len(result.spans) else rerun(Path(folder), _until(result, steps))
     chosen = played.spans[played.spans["step"].between(steps.start, steps.stop - 1)]
     if chosen.empty:

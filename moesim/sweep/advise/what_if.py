@@ -14,6 +14,7 @@ from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.serving import Serving
 from moesim.hardware import load_hardware
 from moesim.results.rebuild import rebuild
 from moesim.sweep.advise.choices import with_settings
@@ -105,9 +106,14 @@ def _title(key: str) -> str:
 def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
     resolved = resolved_from(rebuild(folder), (), alone=True).experiment
     update: dict[str, Any] = {"records": "summary", "sweep": None, "figures": [], "engine": "auto"}
+    if resolved.workload.batching.serves:  # times by other prices are not shown
+        once = {"price_interval": "never"}
+        update["serving"] = (resolved.serving or Serving()).model_copy(update=once)
     base, began = resolved.model_copy(update=update), time.process_time()
     steps = _steps(summary)
     as_is = simulate(base, limit_steps=steps).summary
+    if base.workload.batching.serves and steps is not None and not as_is.get("mean_tpot_ms"):
+        return _bounds(summary, f"no request has its answer in the first {as_is['steps']} passes")
     keys = list(wanted(as_is))
     each = time.process_time() - began
     if each * len(keys) > MOST_S:
@@ -117,9 +123,14 @@ def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
 
 
 def _steps(summary: Mapping[str, Any]) -> int | None:
-    """How many passes are replayed; None: all."""
-    done = sum(summary.get(key) or 0 for key in ("hits", "late", "misses"))
-    most = MOST_ACTIVATIONS.get(str(summary.get("engine")), MOST_ACTIVATIONS["des"])
+    """How many passes are replayed; None: all. Where all is resident nothing is decided of single
+    experts, and ``replay`` takes a layer for what is an expert else.
+    """
+    missed, late, hits = (summary.get(key) or 0 for key in ("misses", "late", "hits"))
+    done, engine = missed + late + hits, str(summary.get("engine"))
+    if engine == "replay" and not missed + late:
+        done = summary.get("layer_steps") or done
+    most = MOST_ACTIVATIONS.get(engine, MOST_ACTIVATIONS["des"])
     steps = int(summary.get("steps") or 0)
     return None if done <= most else max(LEAST_STEPS, steps * most // done)
 

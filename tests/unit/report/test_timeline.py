@@ -249,6 +249,9 @@ def test_the_first_steps_of_a_server_are_those_of_the_whole_run(
             "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}},
         },
     }  # fmt: skip
+    moesim.run({**served, "serving": {"replicas": 2}}, out=tmp_path / "two")
+    with pytest.raises(InputError, match="several engines serve its requests, and a timeline is"):
+        write_timeline(tmp_path / "two", tmp_path / "t.json", range(2))
     whole = moesim.run(served, out=tmp_path / "run")
     first = rerun(tmp_path / "run", range(5))
     assert list(first.steps["end_ns"]) == list(whole.steps["end_ns"])[:5]

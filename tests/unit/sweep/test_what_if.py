@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import moesim
-from moesim.report.page.upgrades import helped
+from moesim.metrics.price_interval import TIMED
+from moesim.report.page.upgrades import helped, speed
 from moesim.results import read_result, write_result
 from moesim.sweep.advise import what_if as module
 from moesim.sweep.advise.what_if import what_if
@@ -103,3 +104,55 @@ def test_a_page_says_what_it_shows_of_time(run: Path, tmp_path: Path) -> None:
     assert page.helps[0].startswith("What would help most: ")
     bare = page_of(write_result(factory.result(), tmp_path / "bare"))
     assert bare.timeline_notes or bare.timeline
+
+
+SERVED: dict[str, Any] = {
+    **SMALL,
+    "trace": "traces/small-moe.parquet",
+    "experts": {"capacity": "all"},
+    "workload": {
+        "requests": 12,
+        "arrivals": {"kind": "poisson", "request_rate": "300 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 60, "output_len": 30},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": {"kind": "vllm"}},
+    },
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"serving": {"replicas": 2}}])
+def test_a_service_is_played_whole_where_nothing_is_decided_of_experts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    """All are resident: as many layers as a replay may have experts take no longer."""
+    result = moesim.run(SERVED | more, out=tmp_path / "run")
+    summary = result.summary
+    monkeypatch.setattr(module, "MOST_ACTIVATIONS", {"replay": summary["layer_steps"], "des": 1})
+    assert summary["hits"] > 2 * summary["layer_steps"]
+    found = what_if(tmp_path / "run", summary)
+    assert (found.why, found.steps) == ("", summary["steps"])
+    assert found.as_is["mean_tpot_ms"] == summary["mean_tpot_ms"]
+    lines, board = helped(tmp_path / "run", summary)
+    assert "by playing all passes again" in " ".join(lines)
+    assert board is not None
+    assert not any(text == "-" for text in board.columns[1].texts)
+    pace = found.as_is["mean_tpot_ms"] / found.changed[0].summary["mean_tpot_ms"]
+    assert f"x {pace:.2f}" in board.columns[1].texts
+
+
+def test_a_service_without_an_answer_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first passes of 300 are prompts: 0 tokens/s was told of twice the bandwidth."""
+    summary = moesim.run(SERVED, out=tmp_path / "run").summary
+    monkeypatch.setattr(module, "MOST_ACTIVATIONS", {"replay": 1, "des": 1})
+    found = what_if(tmp_path / "run", summary)
+    assert found.why == "no request has its answer in the first 8 passes"
+    assert all(not one.summary for one in found.changed)
+
+
+def test_a_closed_loop_is_as_fast_as_its_throughput() -> None:
+    """Without software prompts come at once, so that a token waits longer, and more are there."""
+    loop = {"output_throughput": 12_117.0, "request_throughput": 47.0, "mean_tpot_ms": 9.3}
+    assert speed(loop | {"price_interval": {"reason": None}}) == 12_117.0
+    assert speed(loop | {"price_interval": {"reason": TIMED}}) == 1e3 / 9.3
