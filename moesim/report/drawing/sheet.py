@@ -43,7 +43,13 @@ PIXELS_PER_INCH = 96
 
 
 class Drawn(Sheet):
-    """A sheet that a notebook shows."""
+    """A sheet that a notebook shows. Its axes fill it: labels and legend stand around it."""
+
+    def savefig(self, fname: Any, **how: Any) -> None:
+        """As matplotlib's, with all that is drawn, unless ``bbox_inches`` says what else."""
+        if how.get("bbox_inches") is None:
+            how["bbox_inches"] = "tight"
+        super().savefig(fname, **how)
 
     def _repr_png_(self) -> bytes:
         png = io.BytesIO()

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 import moesim
 from moesim.config.errors import InputError
@@ -41,6 +42,16 @@ def test_a_result_that_was_not_written_has_figures() -> None:
     assert sheet.axes[0].get_xlabel() == "Share of the GPUs' time (%)"
     assert isinstance(sheet, Drawn)
     assert sheet._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_a_figure_is_saved_with_its_labels(sweep: Path, tmp_path: Path) -> None:
+    """As docs/python.md does it: the axes fill the sheet, and nothing else was in the file."""
+    sheet = moesim.read_sweep(sweep).figure("throughput_vs_capacity")
+    axes = [round(100 * inches) for inches in sheet.get_size_inches()]
+    sheet.savefig(tmp_path / "x.png", dpi=100)
+    height, width, _ = imread(tmp_path / "x.png").shape
+    assert width > axes[0] + 50
+    assert height > axes[1] + 50
 
 
 def test_a_chart_has_the_figures_table(sweep: Path) -> None:
