@@ -19,6 +19,10 @@ from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests
 
+SEES = {"prefix": "prompts that share a prefix", "session": "requests that follow one another"}
+"""What routers go by that not all arrivals have."""
+PLAIN = ("at_once", "closed_loop", "poisson", "gamma", "azure", "burstgpt", "csv")
+"""Arrivals that say nothing of either."""
 REQUESTS_A_CLIENT = 2
 """Of a closed loop; with fewer most of its requests come at the start, all at once."""
 FEW_BATCHES = 20
@@ -32,7 +36,8 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     choice of which there is none, and for clients that hardly ask again.
     """
     lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
-    lines += [*lone_routers(experiments), *few_a_client(experiments), *spare_slots(experiments)]
+    lines += [*lone_routers(experiments), *blind_routers(experiments)]
+    lines += [*few_a_client(experiments), *spare_slots(experiments)]
     return list(dict.fromkeys(lines))
 
 
@@ -137,6 +142,22 @@ def lone_routers(experiments: Iterable[Experiment]) -> list[str]:
                 some[named] = some.get(named, False) or instances > 1
     what = "has one instance to choose, and changes nothing; write more of them, or leave it out"
     return [f"warning: {key}: '{kind}' {what}" for (key, kind), has in some.items() if not has]
+
+
+def blind_routers(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for a router that goes by what none of the requests before it has."""
+    found = {
+        (key, kind, str(kind_of(type(one.workload.arrivals))))
+        for one in experiments
+        for key, owner, instances in _routed(one)
+        if instances > 1 and (kind := str(kind_of(type(owner.router)))) in SEES
+        and kind_of(type(one.workload.arrivals)) in PLAIN
+    }  # fmt: skip
+    what = "of arrivals '{}' there is none, and it goes by the fewest requests"
+    return [
+        f"warning: {key}: '{kind}' goes by {SEES[kind]}; {what.format(come)}"
+        for key, kind, come in sorted(found)
+    ]
 
 
 def _routed(experiment: Experiment) -> Iterable[tuple[str, Serving | Disaggregation, int]]:

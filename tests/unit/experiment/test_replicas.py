@@ -15,7 +15,7 @@ from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import play_replicas
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import lone_routers
+from moesim.experiment.loading.warnings import blind_routers, lone_routers
 from moesim.experiment.running.run import simulate
 from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.results.result import Result
@@ -244,3 +244,18 @@ def test_a_router_without_a_choice_is_said(serving, keys):
     several = {"prefill": 2, "decode": 2, "router": ROUTER}
     other = {"router": ROUTER, "disaggregation": several}
     assert lone_routers([one, experiment_of(POISSON, serving=other)]) == []
+
+
+@pytest.mark.parametrize("kind", ["prefix", "session"])
+def test_a_router_that_sees_nothing_of_what_it_goes_by_is_said(kind):
+    """And goes by the fewest requests, as it is told to."""
+    blind, plain = (
+        experiment_of(POISSON, serving={"replicas": 3, "router": {"kind": one}})
+        for one in (kind, "least_outstanding")
+    )
+    (said,) = blind_routers([blind, plain])
+    assert said.startswith(f"warning: serving.router: '{kind}' goes by ")
+    assert said.endswith("of arrivals 'poisson' there is none, and it goes by the fewest requests")
+    replicas = [list(simulate(one).requests["replica"]) for one in (blind, plain)]
+    assert replicas[0] == replicas[1]
+    assert blind_routers([plain]) == []
