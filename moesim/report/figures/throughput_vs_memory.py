@@ -63,14 +63,15 @@ class ThroughputVsMemory(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Point, series (the axes but the capacity), policy, capacity, status, what it takes, share
-        of dropped choices, throughput, its interval, and whether no other has more with as little.
+        of dropped choices, of requests that keep all that is promised (where something is),
+        throughput, its interval, and whether no other has more with as little.
         """
         import pandas as pd
 
         from moesim.report.sweep.series import throughput_column, throughputs
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
-        from moesim.sweep.speeds import knows_future, loses, losses, numbers
+        from moesim.sweep.speeds import GOOD, knows_future, loses, losses, numbers
         from moesim.sweep.words import word
 
         if not is_sweep(folder):
@@ -89,6 +90,8 @@ class ThroughputVsMemory(Figure):
             self.less: numbers(sweep.table, self.less),
             **losses(sweep.table),
         }
+        good = numbers(sweep.table, GOOD)
+        head |= {"good_share": good} if good.notna().any() else {}
         speed = throughputs(sweep.table)
         name = throughput_column(speed)
         table = pd.DataFrame(head).join(speed)
@@ -109,6 +112,7 @@ class ThroughputVsMemory(Figure):
         """
         from moesim.report.sweep.capacity import error_bars
         from moesim.report.sweep.series import throughput_column
+        from moesim.report.sweep.table import WHATEVER
         from moesim.sweep.speeds import THROUGHPUTS, how_lost, loses
 
         table = table.fillna({"point": "", "series": "", "policy": "", "capacity": ""})
@@ -134,7 +138,9 @@ class ThroughputVsMemory(Figure):
         losing = ran[loses(ran)].reset_index(drop=True)
         no = "" if self.allow_drops else how_lost(losing, "s")
         of = f" of what {no} no choice" if no else ""
-        axes.set_title(f"{self.title}; filled: the Pareto front{of}")
+        broken = "good_share" in ran and bool((ran["good_share"] < 1).any())
+        end = WHATEVER if broken else ""
+        axes.set_title(f"{self.title}; filled: the Pareto front{of}{end}")
         if ran["series"].nunique() > MOST_SERIES:
             _front_only(ran, axes)
         else:

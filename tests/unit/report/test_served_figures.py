@@ -89,11 +89,15 @@ def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: P
     assert [text.get_text() for text in area.texts] == ["2", "8"], "once, not '22' and '88'"
     assert area.get_xlim()[1] > 1.05 * 161
     assert area.get_ylim()[1] > 1.05 * 313
-    price = Figure().subplots()
-    registry.components["throughput_vs_cost"]().draw(
-        table_of("throughput_vs_cost", sweep.folder), price
-    )
-    assert price.get_xlim()[0] == 0, "twice the price is twice as far"
+    prices = table_of("throughput_vs_cost", sweep.folder)
+    for told, end in ((prices, "front"), (prices.assign(good_share=0.3), "clients are promised")):
+        price = Figure().subplots()
+        registry.components["throughput_vs_cost"]().draw(told, price)
+        assert price.get_xlim()[0] == 0, "twice the price is twice as far"
+        assert price.get_title(loc="left" if price.get_title(loc="left") else "center").endswith(
+            end
+        )
+    assert "good_share" not in prices, "nothing is promised"
 
 
 @pytest.mark.parametrize("most", [10, 1000])
