@@ -14,8 +14,10 @@ from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
+from moesim.hardware.price_errors import FRAMEWORKS
 from moesim.model import ModelSpec
 from moesim.trace.cards import is_drawn, scaled_from
+from moesim.workload.batching.continuous import Continuous
 from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests
 
@@ -27,6 +29,8 @@ REQUESTS_A_CLIENT = 2
 """Of a closed loop; with fewer most of its requests come at the start, all at once."""
 FEW_BATCHES = 20
 """With as many, a last one of fewer requests hardly changes what all are on average."""
+LLAMA = "llama.cpp"
+"""An engine with a scheduler, whose profiles say nothing of a framework."""
 LEAST_RECORDED = 0.5
 """Share of the tokens with experts as recorded, below which a run says so."""
 
@@ -37,7 +41,8 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     """
     lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
-    lines += [*few_a_client(experiments), *spare_slots(experiments)]
+    lines += [*others_schedulers(experiments), *few_a_client(experiments)]
+    lines += spare_slots(experiments)
     return list(dict.fromkeys(lines))
 
 
@@ -157,6 +162,25 @@ def blind_routers(experiments: Iterable[Experiment]) -> list[str]:
     return [
         f"warning: {key}: '{kind}' goes by {SEES[kind]}; {what.format(come)}"
         for key, kind, come in sorted(found)
+    ]
+
+
+def others_schedulers(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for requests that one engine's kernels serve as another's scheduler decides."""
+    found = set()
+    for one in experiments:
+        batching = one.workload.batching
+        if not isinstance(batching, Continuous):
+            continue
+        software = loaded("software", one.software, one.folders)
+        kind, own = str(kind_of(type(batching.scheduler))), software and software.framework
+        own = LLAMA if one.software.startswith(LLAMA) else own
+        if own != kind and {own, kind} <= {*FRAMEWORKS, LLAMA}:
+            found.add((one.software, own, kind))
+    return [
+        f"warning: workload.batching.scheduler: '{kind}' schedules for the software '{name}'; write"
+        f" scheduler: {{kind: {own}}} for its own (in a sweep, both in one axis)"
+        for name, own, kind in sorted(found)
     ]
 
 

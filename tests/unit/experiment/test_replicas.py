@@ -15,11 +15,13 @@ from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import play_replicas
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import blind_routers, lone_routers
+from moesim.experiment.loading.warnings import blind_routers, lone_routers, others_schedulers
 from moesim.experiment.running.run import simulate
 from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.results.result import Result
 from moesim.sweep.found import read_sweep
+from moesim.workload.batching.continuous import Continuous
+from moesim.workload.serving import registry as schedulers
 from tests.unit.experiment.test_served_numbers import CLOSED, POISSON, SMALL, experiment_of
 
 ROUTER = {"kind": "least_outstanding"}
@@ -259,3 +261,24 @@ def test_a_router_that_sees_nothing_of_what_it_goes_by_is_said(kind):
     replicas = [list(simulate(one).requests["replica"]) for one in (blind, plain)]
     assert replicas[0] == replicas[1]
     assert blind_routers([plain]) == []
+
+
+@pytest.mark.parametrize(
+    ("software", "scheduler", "own"),
+    [
+        ("sglang", "vllm", "sglang"),
+        ("vllm@0.19", "trtllm", "vllm"),
+        ("vllm-marlin", "vllm", ""),
+        ("llama.cpp", "vllm", "llama.cpp"),
+        ("llama.cpp", "llama.cpp", ""),
+        ("ideal", "sglang", ""),
+    ],
+)
+def test_another_engines_scheduler_is_said(software, scheduler, own):
+    """A sweep over software alone compared three engines under the rules of vLLM."""
+    one = experiment_of(POISSON, software=software)
+    batching = Continuous(scheduler=schedulers.components[scheduler]())
+    workload = one.workload.model_copy(update={"batching": batching})
+    found = others_schedulers([one.model_copy(update={"workload": workload})])
+    told = f"'{scheduler}' schedules for the software '{software}'; write scheduler: "
+    assert [told + f"{{kind: {own}}}" in line for line in found] == [True] * bool(own)
