@@ -28,6 +28,7 @@ from numba import types
 from numba.core import caching
 from numba.core.typing.templates import infer_global
 from numba.extending import overload, register_jitable
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from moesim.config.errors import InputError
 from moesim.runtime.garbage import not_collecting
@@ -35,7 +36,8 @@ from moesim.runtime.parts import PartCompiler
 from moesim.runtime.refused import REFUSALS, refused
 
 __all__ = [
-    "built_in", "code_of", "inlined", "njit", "record", "specialised", "types", "whole_number",
+    "built_in", "code_of", "first_of", "inlined", "njit", "record", "specialised", "types",
+    "whole_number",
 ]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -282,6 +284,24 @@ def _whole_number(value: Any) -> Any:
         return int(value)
 
     return as_it_is if isinstance(value, types.Integer | types.Boolean) else None
+
+
+def first_of(numbers: Any, number: int) -> tuple[int, ...]:
+    """The first of an array's numbers, so many, as a tuple; in compiled code ``number`` is a
+    constant.
+    """
+    return tuple(numbers[:number].tolist())
+
+
+@overload(first_of, prefer_literal=True)  # type: ignore[misc,unused-ignore]
+def _first_of(numbers: Any, number: Any) -> Any:  # noqa: ARG001 (numba goes by their names)
+    known = number.literal_value if isinstance(number, types.IntegerLiteral) else 0
+    take: Any = to_fixed_tuple
+
+    def as_tuple(numbers: Any, number: Any) -> Any:  # noqa: ARG001
+        return take(numbers, known)
+
+    return as_tuple if known else None
 
 
 def specialised(

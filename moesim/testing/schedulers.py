@@ -43,7 +43,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import decided_with
+from moesim.workload.serving.steps import filled_with
 
 TIMES = HostTimes(3, 1, 2, 1)
 
@@ -58,7 +58,7 @@ def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> Sta
     those that were lost; and it gave one token for each of its answer.
     """
     name = type(scheduler).__name__
-    steps = steps_of(asked, room, scheduler, TIMES, decided_with(*rules_of(scheduler, room)))
+    steps = steps_of(asked, room, scheduler, TIMES, filled_with(*rules_of(scheduler, room)))
     state, ended = None, None
     while True:
         try:

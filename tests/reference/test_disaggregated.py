@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.state import ENDED, STATUS
-from moesim.workload.serving.steps import decided_with
+from moesim.workload.serving.steps import filled_with
 from moesim.workload.serving.wire import CachedLayer, Roles, Wire
 
 from . import judge_disaggregated as judges
@@ -55,8 +55,8 @@ def roles_of(apart: Apart, routers: list[tuple[str, int]], seed: int) -> Roles:
 
 def served(case: ServingCase, roles: Roles, *, plain: bool = True) -> tuple[Order, Disaggregated]:
     scheduler = vllm_of(case.settings)
-    decide = decided_with(scheduler.rule()) if plain else None
-    parts = (asked_of(case), room_of(case), scheduler, roles, times_of(case), decide)
+    fill = filled_with(scheduler.rule()) if plain else None
+    parts = (asked_of(case), room_of(case), scheduler, roles, times_of(case), fill)
     fleet = Disaggregated(*parts)
     return in_order(fleet), fleet
 

@@ -13,7 +13,7 @@ from moesim.workload.serving.clock import steps_of, with_step_times
 from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.recent_experts import Experts
 from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, VERIFIES, State
-from moesim.workload.serving.steps import decided_with
+from moesim.workload.serving.steps import filled_with
 
 from . import judge_replicas as judges
 from .judge_replicas import Replicas
@@ -49,8 +49,8 @@ def arrays(request: Any, token: Any) -> Any:
 
 def played(case: ServingCase, routed: Routed, *, plain: bool = True) -> tuple[Order, Fleet]:
     scheduler = vllm_of(case.settings)
-    decide = decided_with(scheduler.rule()) if plain else None
-    parts = (asked_of(case), room_of(case), scheduler, routed, times_of(case), decide)
+    fill = filled_with(scheduler.rule()) if plain else None
+    parts = (asked_of(case), room_of(case), scheduler, routed, times_of(case), fill)
     fleet = Fleet(*parts)
     fleet.sees(Experts(arrays, 5, np.array(SLOTS)))
     return in_order(fleet), fleet
@@ -119,7 +119,7 @@ def test_one_replica_is_none(case, kind):
     order, _ = played(case, routed_of(kind, 1, 0, 0))
     scheduler = vllm_of(case.settings)
     steps = steps_of(
-        asked_of(case), room_of(case), scheduler, times_of(case), decided_with(scheduler.rule())
+        asked_of(case), room_of(case), scheduler, times_of(case), filled_with(scheduler.rule())
     )
 
     def time_of(state: State, step: int) -> int:
@@ -144,8 +144,8 @@ def test_where_experts_say_nothing_the_fewest_requests_do(case, count):
     orders = []
     for kind in ("expert", "least_outstanding"):
         scheduler, routed = vllm_of(case.settings), routed_of(kind, count, 0, 0)
-        decide = decided_with(scheduler.rule())
-        fleet = Fleet(asked_of(case), room_of(case), scheduler, routed, times_of(case), decide)
+        fill = filled_with(scheduler.rule())
+        fleet = Fleet(asked_of(case), room_of(case), scheduler, routed, times_of(case), fill)
         fleet.sees(Experts(alike, 1, np.array([1])))
         orders.append((in_order(fleet), fleet.replica.tolist()))
     assert orders[0] == orders[1]

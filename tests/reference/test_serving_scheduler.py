@@ -33,7 +33,7 @@ from moesim.workload.serving.state import (
     VERIFIES,
     State,
 )
-from moesim.workload.serving.steps import decided_with
+from moesim.workload.serving.steps import filled_with
 
 from .judge_serving import Judge, Settings
 from .serving_cases import (
@@ -82,8 +82,8 @@ def play(
     """Under vLLM's, if no ``scheduler`` is given; None: every request is rejected."""
     scheduler = scheduler or vllm_of(case.settings)
     room = room_of(case)
-    decide = decided_with(*rules_of(scheduler, room)) if plain else None
-    steps = steps_of(asked_of(case), room, scheduler, times_of(case), decide)
+    fill = filled_with(*rules_of(scheduler, room)) if plain else None
+    steps = steps_of(asked_of(case), room, scheduler, times_of(case), fill)
 
     def time_of(state: State, step: int) -> int:
         must_end(state)

@@ -20,6 +20,7 @@ from moesim.workload.serving.host import (
     end_step,
     entries_of,
     is_over,
+    turn,
 )
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -39,7 +40,7 @@ from moesim.workload.serving.state import (
 )
 from moesim.workload.serving.state import START as FIRST
 from moesim.workload.serving.state import WAITS as WAITING
-from moesim.workload.serving.steps import next_arrival
+from moesim.workload.serving.steps import By, next_arrival
 
 BEFORE_NS, AFTER_NS, SEEN_FROM, SEEN_TO, COMES, STARTS, DUE, ENDS, REACHES = range(9)
 PACE_ROWS = 9
@@ -228,13 +229,11 @@ def doubt(state: State, past: Past, step: int, since: int) -> int:
     return int(DOUBT * (off - near) // off)
 
 
-def ahead_with(
-    turn: Callable[..., int], reach_of: Callable[[State, Any, int], int]
-) -> Callable[..., int]:
-    """What decides steps ahead by ``turn``, as ``turn_with`` makes it, and ``reach.reach_of``."""
+def ahead_with(reach_of: Callable[[State, Any, int], int]) -> Callable[..., int]:
+    """What decides steps ahead, by ``reach.reach_of``."""
 
     def decide_ahead(
-        state: Any, knobs: Any, host: Any, times: Any, past: Any, pace: Any, most: int
+        state: Any, by: Any, host: Any, times: Any, past: Any, pace: Any, most: int
     ) -> int:
         """The steps from the last one that is decided on, up to so many, as if each took as long as
         before (``took``), or about as long as those like it; how many, and their ``pace``
@@ -256,7 +255,7 @@ def ahead_with(
             end_step(state, host, times, host[START] + lasts)
             pace[SEEN_FROM, column + 1] = host[SEES] - 1 - first + BACK
             pace[COMES, column + 1] = 0
-            while turn(state, knobs, host, times) == 0:
+            while turn(state, by, host, times) == 0:
                 if is_over(host):
                     return number + 1
                 if host[WAITS]:
@@ -272,32 +271,28 @@ def ahead_with(
     return decide_ahead
 
 
-def follows_with(turn: Callable[..., int]) -> Callable[..., int]:
-    """What finds what holds of steps that were decided ahead by ``turn``."""
-
-    def follow(
-        state: Any, knobs: Any, host: Any, times: Any, ahead: Any, pace: Any, told: Any, span: Any
-    ) -> int:
-        """Decide as ``state`` has it, whose last step has ended, what is due before the second of
-        ``span``, up to the first step that is not as ``ahead`` has it, a state of all that ended as
-        ``pace`` says. How many of these hold, of which the first of ``span`` did before. ``told``
-        int64[2, steps]: when each starts at the earliest, and so long before the host works on it.
-        """
-        number, until = span
-        while host[DUE_NEXT] < until:
-            if turn(state, knobs, host, times) == 0:
-                continue
-            column = BACK + number
-            if number == told.shape[1] or host[START] != pace[STARTS, column]:
-                break
-            if not is_same(state, ahead, state.numbers[STEPS] - 1):
-                break
-            told[0, number], told[1, number] = host[START], host[TAKES]
-            end_step(state, host, times, pace[ENDS, column])
-            number += 1
-        return int(number)
-
-    return follow
+def follow(
+    state: State, by: By, host: Any, times: HostTimes, ahead: State, pace: Any, told: Any,
+    span: Any,
+) -> int:  # fmt: skip
+    """Decide as ``state`` has it, whose last step has ended, what is due before the second of
+    ``span``, up to the first step that is not as ``ahead`` has it, a state of all that ended as
+    ``pace`` says. How many of these hold, of which the first of ``span`` did before. ``told``
+    int64[2, steps]: when each starts at the earliest, and so long before the host works on it.
+    """
+    number, until = span
+    while host[DUE_NEXT] < until:
+        if turn(state, by, host, times) == 0:
+            continue
+        column = BACK + number
+        if number == told.shape[1] or host[START] != pace[STARTS, column]:
+            break
+        if not is_same(state, ahead, state.numbers[STEPS] - 1):
+            break
+        told[0, number], told[1, number] = host[START], host[TAKES]
+        end_step(state, host, times, pace[ENDS, column])
+        number += 1
+    return int(number)
 
 
 def learn_all(state: State, past: Past, first: int, number: int, pace: Any) -> None:

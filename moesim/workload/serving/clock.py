@@ -22,7 +22,7 @@ from moesim.workload.serving.host import (
     WAITS,
     HostTimes,
     end_step,
-    turn_with,
+    turn,
     wait_for,
 )
 from moesim.workload.serving.state import (
@@ -38,7 +38,7 @@ from moesim.workload.serving.state import (
     new_state,
     with_room,
 )
-from moesim.workload.serving.steps import Both, Decide, arrive, next_arrival, see_end
+from moesim.workload.serving.steps import Both, By, Fill, arrive, next_arrival, see_end
 
 Steps = Generator[tuple[State, int, int], int, None]
 """Yields the state after each decision, the instant before which the step does not start, and so
@@ -70,8 +70,8 @@ def rules_of(scheduler: RequestScheduler, room: Room) -> tuple[Callable[..., Any
 
 
 class Server:
-    """An engine's scheduler, with the ``knobs`` of its ``rules``, and its clock, with the numbers
-    of its ``host``. ``decide``: as ``decided_with`` makes it, None: compiled.
+    """An engine's scheduler, with the rules and knobs that it decides ``by``, and its clock, with
+    the numbers of its ``host``. ``fill``: as ``filled_with`` makes it, None: compiled.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class Server:
         room: Room,
         scheduler: RequestScheduler,
         times: HostTimes = NO_TIME,
-        decide: Decide | None = None,
+        fill: Fill | None = None,
     ) -> None:
-        self.state, self.knobs = opened(asked, room, scheduler)
-        self.rules, self.times, self.host = rules_of(scheduler, room), times, host_of(scheduler)
-        self.scheduler = scheduler
-        if decide is None:
-            from moesim.workload.serving.loop import compiled  # loads numba
+        self.state, knobs = opened(asked, room, scheduler)
+        self.times, self.host, self.scheduler = times, host_of(scheduler), scheduler
+        self.by, self._turn = By(fill, knobs), turn
+        if fill is None:
+            from moesim.workload.serving.loop import compiled, turns  # loads numba
 
-            decide = compiled(self.rules, self.state, self.knobs)
-        self._turn = turn_with(decide)
+            self.by = compiled(rules_of(scheduler, room), self.state, knobs)
+            self._turn = turns(self.state, times)
         self.follows: Callable[[int], bool] | None = None
         """Who has played steps ahead decides what is due before an instant, as long as it was
         foreseen; whether a step is decided that was not.
@@ -114,7 +114,7 @@ class Server:
             decided = self.follows(until)
         else:
             with answering(KEY, self.scheduler):
-                decided = bool(self._turn(self.state, self.knobs, self.host, self.times))
+                decided = bool(self._turn(self.state, self.by, self.host, self.times))
         if not decided:
             return None
         return self.state, int(self.host[START]), int(self.host[TAKES])
@@ -142,12 +142,12 @@ def steps_of(
     room: Room,
     scheduler: RequestScheduler,
     times: HostTimes = NO_TIME,
-    decide: Decide | None = None,
+    fill: Fill | None = None,
 ) -> Steps:
-    """One step after another, each decided when the host comes to it (docs/serving.md); ``decide``
-    as of ``Server``.
+    """One step after another, each decided when the host comes to it (docs/serving.md); ``fill`` as
+    of ``Server``.
     """
-    server = Server(asked, room, scheduler, times, decide)
+    server = Server(asked, room, scheduler, times, fill)
     while True:
         while (told := server.decide()) is None:
             if server.due == NEVER:

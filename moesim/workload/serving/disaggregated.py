@@ -46,7 +46,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import Decide, seat, too_long
+from moesim.workload.serving.steps import Fill, seat, too_long
 from moesim.workload.serving.wire import Roles, Sent
 
 DECODE_STREAM = zlib.crc32(b"serving.disaggregation.router")
@@ -64,7 +64,7 @@ class Disaggregated(Fleet):
         scheduler: RequestScheduler,
         roles: Roles,
         times: HostTimes = NO_TIME,
-        decide: Decide | None = None,
+        fill: Fill | None = None,
     ) -> None:
         self._begin(asked, room)
         self._roles, self._times = roles, times
@@ -73,8 +73,8 @@ class Disaggregated(Fleet):
         answers = replace(room, loop=False, prefilled=True)
         whole = scheduler.model_copy(update={"reserve_full_isl": True})
         alone = self._alone()
-        first = [Server(alone, prompts, whole, times, decide) for _ in range(roles.prefill)]
-        last = [Server(alone, answers, scheduler, times, decide) for _ in range(roles.decode)]
+        first = [Server(alone, prompts, whole, times, fill) for _ in range(roles.prefill)]
+        last = [Server(alone, answers, scheduler, times, fill) for _ in range(roles.decode)]
         for server in first:
             server.state.requests[OUTPUT] = 1
         for server in last:

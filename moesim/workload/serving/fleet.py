@@ -34,7 +34,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import Decide, too_long
+from moesim.workload.serving.steps import Fill, too_long
 
 STREAM = zlib.crc32(b"serving.router")
 Turns = Generator[tuple[int, State, int, int], int, None]
@@ -71,13 +71,11 @@ class Fleet:
         scheduler: RequestScheduler,
         routed: Routed,
         times: HostTimes = NO_TIME,
-        decide: Decide | None = None,
+        fill: Fill | None = None,
     ) -> None:
         self._begin(asked, room)
         alone, kept = self._alone(), replace(room, loop=False)
-        self.servers = [
-            Server(alone, kept, scheduler, times, decide) for _ in range(routed.replicas)
-        ]
+        self.servers = [Server(alone, kept, scheduler, times, fill) for _ in range(routed.replicas)]
         stream = np.random.default_rng([routed.seed, STREAM])
         self.pools = [Pool(self.servers, routed.router, stream)]
         self._given += int(room.prefilled)

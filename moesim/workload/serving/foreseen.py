@@ -64,7 +64,7 @@ class Foresight:
         from moesim.workload.serving.reach import NOT_KNOWN
 
         self.server, self._host = server, server.host
-        self._compiled = decides_ahead(server.rules, server.state, server.knobs, server.times)
+        self._compiled = decides_ahead(server.state, server.times)
         durations, sums = np.zeros((2, 3, SIZES), np.int64), np.zeros((2, SIZES, 7))
         self.past = Past(durations, sums, np.zeros((4, 0), np.int64), NOT_KNOWN)
         self._most = 1
@@ -95,7 +95,7 @@ class Foresight:
         most = min(most, AHEAD, self._most + self.past.before.shape[1])
         asked = (server.times, self.past, self.pace, most)
         with answering(KEY, server.scheduler):
-            return int(self._compiled.decide(self.ahead, server.knobs, self._host_ahead, *asked))
+            return int(self._compiled.decide(self.ahead, server.by, self._host_ahead, *asked))
 
     def _must_end(self) -> None:
         must_end(self.state)
@@ -134,7 +134,7 @@ class Foresight:
         server, span = self.server, np.array([number, until])
         asked = (server.times, self.ahead, self.pace, told, span)
         with answering(KEY, server.scheduler):
-            return int(self._compiled.follow(server.state, server.knobs, self._host, *asked))
+            return int(self._compiled.follow(server.state, server.by, self._host, *asked))
 
     def _play(self, ends: Ints) -> int:
         """The steps from the last one on, which this is, are played, and end so."""

@@ -4,7 +4,6 @@ compiles them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from moesim.workload.serving.state import (
@@ -18,7 +17,7 @@ from moesim.workload.serving.state import (
     Ints,
     State,
 )
-from moesim.workload.serving.steps import next_arrival
+from moesim.workload.serving.steps import By, decide, next_arrival
 
 # numbers of a host
 DUE, SEES, ENTRIES, TRIED, FROM, IDLE, WAITS, IDLED, START, TAKES, LAG = range(11)
@@ -82,26 +81,23 @@ def seen_at(state: State, step: int, times: HostTimes) -> int:
     return int(state.steps[END, step]) + after_step(times, entries_of(state, step))
 
 
-def turn_with(decide: Callable[..., int]) -> Callable[[State, Any, Any, HostTimes], int]:
-    """What decides the next step as it is due, by ``decide``, as ``decided_with`` makes it."""
-
-    def turn(state: Any, knobs: Any, host: Any, times: Any) -> int:
-        """How many entries the step has; 0: there is nothing, and what is due is the next turn."""
-        host[WAITS], step = 0, state.numbers[STEPS]
-        entries = decide(state, knobs, host[DUE], host[SEES])
-        preempted = state.numbers[PREEMPTIONS]
-        again, host[TRIED] = preempted > host[TRIED], preempted
-        if entries == 0:
-            wait(state, host, times, again)
-            return 0
-        host[ENTRIES] = entries
-        before = state.steps[END, step - 1] if step > 0 else 0
-        host[START] = max(before, host[DUE] + before_step(times, entries))
-        since = host[DUE] if host[IDLE] or step == 0 else before
-        host[TAKES] = host[START] - since
-        return int(entries)
-
-    return turn
+def turn(state: State, by: By, host: Any, times: HostTimes) -> int:
+    """Decide the next step as it is due, ``by`` its rules: how many entries it has; 0: there is
+    nothing, and what is due is the next turn.
+    """
+    host[WAITS], step = 0, state.numbers[STEPS]
+    entries = decide(state, by, host[DUE], host[SEES])
+    preempted = state.numbers[PREEMPTIONS]
+    again, host[TRIED] = preempted > host[TRIED], preempted
+    if entries == 0:
+        wait(state, host, times, again)
+        return 0
+    host[ENTRIES] = entries
+    before = state.steps[END, step - 1] if step > 0 else 0
+    host[START] = max(before, host[DUE] + before_step(times, entries))
+    since = host[DUE] if host[IDLE] or step == 0 else before
+    host[TAKES] = host[START] - since
+    return int(entries)
 
 
 def wait(state: State, host: Any, times: HostTimes, again: bool) -> None:

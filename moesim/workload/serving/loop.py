@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moesim.runtime.compiled import inlined, record, specialised, types
+from moesim.runtime.compiled import code_of, first_of, inlined, record, specialised, types
 from moesim.workload.serving import ahead, steps
-from moesim.workload.serving.ahead import Past, ahead_with, follows_with, is_same, learn_all
+from moesim.workload.serving.ahead import Past, ahead_with, follow, is_same, learn_all
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.cycles import never_ends
-from moesim.workload.serving.host import HostTimes, turn_with
+from moesim.workload.serving.host import HostTimes, turn
 from moesim.workload.serving.reach import CHOSEN, reach_of
 from moesim.workload.serving.state import State, with_room
-from moesim.workload.serving.steps import decided_with, played_with
+from moesim.workload.serving.steps import Both, By, Fill, filled_with, play_all
 
 OURS = __package__ + "."
 
@@ -38,7 +38,7 @@ def _registered(module: str) -> None:
 
 Rules = tuple[Rule, ...]
 """A scheduler's, and, where a split moves something, its two."""
-_compiled: dict[tuple[Rules, Any, Callable[..., Any]], Any] = {}
+_compiled: dict[tuple[Rules, tuple[Any, ...], Callable[..., Any]], Any] = {}
 
 
 def _of(numbers: NamedTuple) -> Any:
@@ -52,19 +52,33 @@ def _of_member(one: Any) -> Any:
     return types.Array(types.int64, one.ndim, "C") if isinstance(one, np.ndarray) else types.int64
 
 
-def _kinds(knobs: Any) -> tuple[type, ...]:
-    """What tells the types of knobs apart."""
-    return (type(knobs), *(type(one) for one in knobs if isinstance(one, tuple)))
+def _numbers_in(knobs: Any) -> list[int]:
+    """All numbers of knobs, one behind the other."""
+    nested = [_numbers_in(one) if isinstance(one, tuple) else [int(one)] for one in knobs]
+    return [one for part in nested for one in part]
 
 
-def compiled(rules: Rules, state: State, knobs: Any) -> Any:
-    """What ``decided_with`` makes of ``rules``, for numbers like ``knobs``."""
-    given = (_of(state), _of(knobs), types.int64, types.int64)
-    return _made(decided_with, types.int64(*given), rules, knobs)
+def compiled(rules: Rules, state: State, knobs: Any) -> By:
+    """What fills a step by ``rules``, compiled, and ``knobs`` as it takes them: one array, whatever
+    they are, so that nothing but this is compiled for each scheduler.
+    """
+    kinds = tuple((type(one), len(one)) for one in (knobs if isinstance(knobs, Both) else [knobs]))
+    fill = _made(_fill_by, _fills(state), rules, (kinds,))
+    return By(fill, np.array(_numbers_in(knobs), np.int64))
+
+
+def _fills(state: State) -> Any:
+    return types.void(_of(state), types.int64[::1])
+
+
+def _by(state: State) -> Any:
+    """The type of what ``compiled`` gives: a function as a value, which may raise."""
+    function: Any = types.FunctionType
+    return record(By, function(_fills(state)), types.int64[::1])
 
 
 class Ahead(NamedTuple):
-    """What ``ahead_with`` and ``follows_with`` make of rules, ``learn_all`` and ``is_same``."""
+    """What ``ahead_with`` makes, ``follow``, ``learn_all`` and ``is_same``, compiled."""
 
     decide: Any
     follow: Any
@@ -72,44 +86,91 @@ class Ahead(NamedTuple):
     is_same: Any
 
 
-def decides_ahead(rules: Rules, state: State, knobs: Any, times: HostTimes) -> Ahead:
-    """What decides steps ahead by ``rules``, compiled."""
-    table, flat = types.int64[:, ::1], types.int64[::1]
+def decides_ahead(state: State, times: HostTimes) -> Ahead:
+    """What decides steps ahead, compiled."""
+    table, flat, one = types.int64[:, ::1], types.int64[::1], _of(state)
     past = record(Past, types.int64[:, :, ::1], types.float64[:, :, ::1], table, CHOSEN)
-    one, given = _of(state), (_of(state), _of(knobs), flat, _of(times))
-    decides = types.int64(*given, past, table, types.int64)
-    follows = types.int64(*given, one, table, table, flat)
+    given = (one, _by(state), flat, _of(times))
     learns = types.void(one, past, types.int64, types.int64, table)
     return Ahead(
-        _made(_ahead_by, decides, rules, knobs),
-        _made(_follows_by, follows, rules, knobs),
-        _made(_learns, learns, (), ()),
-        _made(_tells_apart, types.boolean(one, one, types.int64), (), ()),
+        _code(_ahead, types.int64(*given, past, table, types.int64)),
+        _code(_follows, types.int64(*given, one, table, table, flat)),
+        _code(_learns, learns),
+        _code(_tells_apart, types.boolean(one, one, types.int64)),
     )
 
 
-def _made(make: Callable[..., Any], signature: Any, rules: Rules, knobs: Any) -> Any:
-    """What ``make`` makes of ``rules``, compiled."""
-    key = (rules, _kinds(knobs), make)
+def turns(state: State, times: HostTimes) -> Any:
+    """``host.turn``, compiled."""
+    return _code(_turns, types.int64(_of(state), _by(state), types.int64[::1], _of(times)))
+
+
+def _code(make: Callable[..., Any], signature: Any) -> Any:
+    """What ``make`` makes, for every scheduler, compiled."""
+    return code_of(_made(make, signature, (), ()))
+
+
+def _made(
+    make: Callable[..., Any], signature: Any, rules: Rules, constants: tuple[Any, ...]
+) -> Any:
+    """What ``make`` makes of ``rules`` and ``constants``, compiled."""
+    key = (rules, constants, make)
     if key not in _compiled:
         for module in (steps.__name__, ahead.__name__, *(rule.__module__ for rule in rules)):
             _registered(module)
         # to count references to arrays takes longer than all else; rules of others may make some
         allocates = not all(rule.__module__.startswith(OURS) for rule in rules)
-        _compiled[key] = specialised(make, signature, *rules, allocates=allocates)
+        _compiled[key] = specialised(
+            make, signature, *rules, constants=constants, allocates=allocates
+        )
     return _compiled[key]
 
 
-def _play_by(*rules: Rule) -> Callable[[State, Any, int], bool]:
-    return played_with(inlined(decided_with(*rules)))
+def _fill_by(*given: Any) -> Fill:
+    """What fills a step by some rules, whose knobs, last, are of these kinds, and so many."""
+    fill, knobs_of = inlined(filled_with(*given[:-1])), inlined(_knobs_with(*given[-1]))
+
+    def fill_by(state: Any, numbers: Any) -> None:
+        fill(state, knobs_of(numbers))
+
+    return fill_by
 
 
-def _ahead_by(*rules: Rule) -> Callable[..., int]:
-    return ahead_with(inlined(turn_with(inlined(decided_with(*rules)))), reach_of)
+def _knobs_with(*kinds: tuple[Any, int]) -> Callable[..., Any]:
+    """What makes knobs of their numbers, as ``_numbers_in`` has them."""
+    (rule, first), (split, more) = (*kinds, (None, 0))[:2]
+
+    def of_rule(numbers: Any) -> Any:
+        return rule(*first_of(numbers, first))
+
+    if split is None:
+        return of_rule
+    knobs_of_rule = inlined(of_rule)
+
+    def of_both(numbers: Any) -> Any:
+        return Both(knobs_of_rule(numbers), split(*first_of(numbers[first:], more)))
+
+    return of_both
 
 
-def _follows_by(*rules: Rule) -> Callable[..., int]:
-    return follows_with(inlined(turn_with(inlined(decided_with(*rules)))))
+def _turns() -> Callable[..., int]:
+    def turns(state: Any, by: Any, host: Any, times: Any) -> int:
+        return turn(state, by, host, times)
+
+    return turns
+
+
+def _ahead() -> Callable[..., int]:
+    return ahead_with(reach_of)
+
+
+def _follows() -> Callable[..., int]:
+    def follows(
+        state: Any, by: Any, host: Any, times: Any, other: Any, pace: Any, told: Any, span: Any
+    ) -> int:
+        return follow(state, by, host, times, other, pace, told, span)
+
+    return follows
 
 
 def _learns() -> Callable[..., None]:
@@ -126,10 +187,17 @@ def _tells_apart() -> Callable[..., bool]:
     return same
 
 
+def _plays() -> Callable[..., bool]:
+    def play(state: Any, by: Any, lag: int) -> bool:
+        return play_all(state, by, lag)
+
+    return play
+
+
 def play(rules: Rules, state: State, knobs: Any, lag: int) -> State:
     """``state`` after all steps by ``rules``, where no clock matters."""
-    given = (_of(state), _of(knobs), types.int64)
-    one = _made(_play_by, types.boolean(*given), rules, knobs)
-    while not one(state, knobs, lag) and not never_ends(state):
+    by, given = compiled(rules, state, knobs), (_of(state), _by(state), types.int64)
+    one = _code(_plays, types.boolean(*given))
+    while not one(state, by, lag) and not never_ends(state):
         state = with_room(state)
     return state

@@ -85,7 +85,16 @@ from moesim.workload.serving.state import (
     State,
 )
 
-Decide = Callable[[State, Any, int, int], int]
+Fill = Callable[[State, Any], None]
+
+
+class By(NamedTuple):
+    """By what a step is decided: what fills it, as ``filled_with`` makes it, and its knobs."""
+
+    fill: Any
+    knobs: Any
+
+
 WAITING_WEIGHT = 4
 """How much a waiting request counts where a running one counts 1 (vLLM's balancer)."""
 
@@ -314,27 +323,22 @@ class Both(NamedTuple):
     split: Any
 
 
-def decided_with(rule: Rule, offer: Any = None, move: Any = None) -> Decide:
-    """One step by ``rule``, decided ``now``, when the ends of the first ``seen`` steps have been
-    seen. How many entries it has; 0: nothing can be scheduled now, though perhaps at once again
-    where a request had to wait. ``offer`` and ``move``: the rules of a split, whose knobs then come
-    as ``Both``; None: nothing moves.
+def filled_with(rule: Rule, offer: Any = None, move: Any = None) -> Fill:
+    """What fills a step by ``rule``. ``offer`` and ``move``: the rules of a split, whose knobs then
+    come as ``Both``; None: nothing moves.
     """
     if offer is not None:
         return _with_split(rule, offer, move)
 
-    def decide(state: Any, knobs: Any, now: int, seen: int) -> int:
-        open_step(state, now, seen)
+    def fill(state: Any, knobs: Any) -> None:
         for rank in range(state.ranks.shape[1]):
             rule(state, knobs, rank)
-        return close_step(state)
 
-    return decide
+    return fill
 
 
-def _with_split(rule: Rule, offer: Any, move: Any) -> Decide:
-    def decide(state: Any, knobs: Any, now: int, seen: int) -> int:
-        open_step(state, now, seen)
+def _with_split(rule: Rule, offer: Any, move: Any) -> Fill:
+    def fill(state: Any, knobs: Any) -> None:
         for rank in range(state.ranks.shape[1]):
             state.ranks[OFFERED, rank] = offer(state, knobs.split, rank)
         entries = state.numbers[ENTRIES]
@@ -343,9 +347,18 @@ def _with_split(rule: Rule, offer: Any, move: Any) -> Decide:
         if state.numbers[ENTRIES] > entries:
             for rank in range(state.ranks.shape[1]):
                 shift(state, rank, move(state, knobs.split, rank))
-        return close_step(state)
 
-    return decide
+    return fill
+
+
+def decide(state: State, by: By, now: int, seen: int) -> int:
+    """One step, decided ``now``, when the ends of the first ``seen`` steps have been seen. How many
+    entries it has; 0: nothing can be scheduled now, though perhaps at once again where a request
+    had to wait.
+    """
+    open_step(state, now, seen)
+    by.fill(state, by.knobs)
+    return close_step(state)
 
 
 def open_step(state: State, now: int, seen: int) -> None:
@@ -356,25 +369,21 @@ def open_step(state: State, now: int, seen: int) -> None:
     begin_step(state, now)
 
 
-def played_with(decide: Decide) -> Callable[[State, Any, int], bool]:
+def play_all(state: State, by: By, lag: int) -> bool:
     """All steps one after the other, the clock being their number; ends are seen ``lag`` steps
     late. False where the log has no room for the next one.
     """
-
-    def play(state: Any, knobs: Any, lag: int) -> bool:
-        requests, widest = state.requests.shape[1], state.running.size
-        while state.numbers[DONE] < requests and not state.numbers[ENDLESS]:
-            step, entries = state.numbers[STEPS], state.numbers[ENTRIES]
-            if entries + widest > state.log.shape[1] or step + 2 > state.steps.shape[1]:
-                return False
-            seen, preempted = max(state.numbers[SEEN], step - lag), state.numbers[PREEMPTIONS]
-            while decide(state, knobs, step, seen) == 0:
-                if seen < step:
-                    seen += 1
-                elif state.numbers[PREEMPTIONS] == preempted:
-                    return True
-                preempted = state.numbers[PREEMPTIONS]
-            state.steps[END, step] = step + 1
-        return True
-
-    return play
+    requests, widest = state.requests.shape[1], state.running.size
+    while state.numbers[DONE] < requests and not state.numbers[ENDLESS]:
+        step, entries = state.numbers[STEPS], state.numbers[ENTRIES]
+        if entries + widest > state.log.shape[1] or step + 2 > state.steps.shape[1]:
+            return False
+        seen, preempted = max(state.numbers[SEEN], step - lag), state.numbers[PREEMPTIONS]
+        while decide(state, by, step, seen) == 0:
+            if seen < step:
+                seen += 1
+            elif state.numbers[PREEMPTIONS] == preempted:
+                return True
+            preempted = state.numbers[PREEMPTIONS]
+        state.steps[END, step] = step + 1
+    return True
