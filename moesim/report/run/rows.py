@@ -34,6 +34,11 @@ def start_of_a_service(summary: Mapping[str, Any]) -> str:
     return f"only {came}: times are those of a start, longer in a longer run; write more requests"
 
 
+def _one(of: str) -> str:
+    """``an output token``, ``a token``."""
+    return f"{'an' if of.startswith('o') else 'a'} {of.replace('_', ' ')}"
+
+
 def promises(summary: Mapping[str, Any]) -> list[Row]:
     """Whether a service keeps up, and what of its promises it keeps, by the limit that binds."""
     rows: list[Row] = []
@@ -137,7 +142,7 @@ def energy(summary: Mapping[str, Any]) -> list[Row]:
     of = "output_token" if get("output_throughput") else "token"
     if get("total_energy_j") is not None:
         rows += [
-            (f"joules a {of.replace('_', ' ')}", f"{number(get(f'joules_per_{of}'))} J"),
+            (f"joules {_one(of)}", f"{number(get(f'joules_per_{of}'))} J"),
             *((f"  {part}", percent(x / summary["total_energy_j"])) for part, x in
               (get("energy_j") or {}).items() if x),
             ("mean power", f"{number(get('mean_power_w'))} W"),

@@ -20,6 +20,7 @@ from moesim.hardware import load_hardware
 from moesim.hardware.described.price_list import PriceList, priced
 from moesim.hardware.energy import Energy, powers_of
 from moesim.metrics.energy import Bill, Span
+from moesim.report.run.rows import energy as energy_rows
 
 ONE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -273,3 +274,12 @@ UNIFIED = {"hardware": "m2-ultra-192gb", "experts": {}}
 def test_mistakes(energy: Any, cost: Any, more: dict[str, Any], what: str) -> None:
     with pytest.raises(InputError, match=what):
         run(of(energy, cost, **more), limit_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("speed", "told"), [(5.0, "joules an output token"), (None, "joules a token")]
+)
+def test_joules_are_told_by_token(speed: float | None, told: str) -> None:
+    of = "output_token" if speed else "token"
+    summary = {"output_throughput": speed, "total_energy_j": 9.0, f"joules_per_{of}": 3.0}
+    assert energy_rows({**summary, "mean_power_w": 1.0})[0] == (told, "3.000 J")
