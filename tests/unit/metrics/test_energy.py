@@ -282,4 +282,4 @@ def test_mistakes(energy: Any, cost: Any, more: dict[str, Any], what: str) -> No
 def test_joules_are_told_by_token(speed: float | None, told: str) -> None:
     of = "output_token" if speed else "token"
     summary = {"output_throughput": speed, "total_energy_j": 9.0, f"joules_per_{of}": 3.0}
-    assert energy_rows({**summary, "mean_power_w": 1.0})[0] == (told, "3.000 J")
+    assert energy_rows({**summary, "mean_power_w": 1.0})[0] == (told, "3 J")
