@@ -228,6 +228,8 @@ class Case:
         those that a decoded token chooses through, all others around.
         """
         ways = np.zeros(last - first, np.int8)
+        if (least := self.miss.copies_all_from()) is not None:
+            ways[np.diff(self.schedule.offsets[first : last + 1]) >= least] = AROUND
         if self.prefill == "cache":
             return ways
         phase, whole = self.schedule.phase[first:last], self.prefill == "stream"
@@ -239,6 +241,11 @@ class Case:
             prompts = np.add.reduceat(~served.decodes[: offsets[-1]], offsets[:-1], dtype=np.int64)
             ways[whole & (prompts >= self.stream_from) & (prompts > 0)] = WHOLE
         return ways
+
+    @property
+    def may_bypass(self) -> bool:
+        """Whether passes may leave the caches as they are."""
+        return self.prefill != "cache" or self.miss.copies_all_from() is not None
 
     @property
     def bypassed(self) -> NDArray[np.bool_]:

@@ -94,9 +94,9 @@ def _place_ahead_of(policy: type[CachePolicy]) -> Any:
 
 
 @lru_cache
-def stage_of(miss: type[MissHandling]) -> Any:
-    """``staging.stage`` of ``miss``, compiled; kept on disk."""
-    return specialised(stage_with, STAGE, miss.place, constants=(miss.forms, miss.splits))
+def _stage_of(place: Callable[[Any], Any], miss: type[MissHandling]) -> Any:
+    """``staging.stage`` of ``miss`` where it ``place``s so, compiled; kept on disk."""
+    return specialised(stage_with, STAGE, place, constants=(miss.forms, miss.splits))
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True)
@@ -175,6 +175,7 @@ class LayerCache:
     ) -> None:
         handling = miss or Load()
         self.policy, self.miss = type(policy), type(handling)
+        self._place_around = handling.place_around()
         self._start_request, self.layers = policy.start_request, layers * given.turns
         """How many steps a pass has."""
         buffers = policy.shared_buffers()
@@ -347,7 +348,9 @@ class LayerCache:
         out.expert[:], out.victim[:] = active.experts[order], -1
         out.hit[:] = resident[out.expert]
         given = NO_PRICES if prices is None else prices
-        stage_of(self.miss)(self.rules, given, self.moved, active.offsets, order, out)
+        _stage_of(self._place_around, self.miss)(
+            self.rules, given, self.moved, active.offsets, order, out
+        )
         return out
 
 

@@ -81,10 +81,11 @@ def check_domain(domain: str | None, domains: tuple[str, ...]) -> None:
 class Binding(Params):
     """What a request has in common with the request of the trace that it is bound to."""
 
-    when_short: Literal["repeat", "chain", "truncate", "error"] = Field(
-        default="repeat",
+    when_short: Literal["auto", "repeat", "chain", "truncate", "error"] = Field(
+        default="auto",
         description="Where a request is longer than the trace's: its rows again from the first, the"
-        " rows of another one, as drawn, a shorter request, or an error.",
+        " rows of another one, as drawn, a shorter request, or an error; auto: prompts chain,"
+        " answers repeat.",
     )
     prompts_from: Literal["own", "decode"] = Field(
         default="own",

@@ -16,6 +16,7 @@ from moesim.workload.schedule import Ints
 
 RECORDED, REPEATED, BORROWED, ELSEWHERE = range(4)
 SHARES = ("recorded", "repeated", "borrowed")
+PROMPT, ANSWER = "prompt", "answer"
 MANY = 2
 """Domains that tell requests apart."""
 MOST_CHAINED = 1 << 16
@@ -66,7 +67,7 @@ def runs_of(part: Part, bound: Ints, binding: Binding, stream: Generator) -> lis
         what += f" has {have[one]} rows; write repeat, chain or truncate, or shorter lengths"
         raise InputError(f"workload.routing.when_short: {what}")
     there = np.flatnonzero(part.tokens > 0)
-    if binding.when_short == "chain":
+    if binding.when_short == "chain" or (binding.when_short == "auto" and part.name == PROMPT):
         return _chained(part, bound, there, stream)
     own = np.zeros_like(there)
     columns = [part.first[there], part.row[bound[there]], have[there], own, own + RECORDED]
@@ -78,11 +79,11 @@ def runs_of(part: Part, bound: Ints, binding: Binding, stream: Generator) -> lis
 
 def _chained(part: Part, bound: Ints, there: Ints, stream: Generator) -> list[Ints]:
     """Where rows end, those of another request, drawn evenly of those of its domain."""
-    draw, found = _others(part), []
+    draw, found = _others(part), list[tuple[Ints, ...]]()
     at, left, of = part.first[there], part.tokens[there], bound[there]
     mark = np.full(len(there), RECORDED)
     for _ in range(MOST_CHAINED):
-        if not len(at):
+        if found and not len(at):
             break
         rows = part.rows[of]
         found.append((at, part.row[of], rows, np.zeros_like(at), mark))

@@ -81,6 +81,9 @@ def way_of(one: Pass, config: Config) -> str:
     """How a pass's experts meet the slots: through | around | whole layers | apart: those that
     answers need through them, the others around.
     """
+    tokens = sum(len(part.rows) for part in one.parts)
+    if config.copies_all_from is not None and tokens >= config.copies_all_from:
+        return "around"
     if config.prefill == "cache" or one.phase not in (PREFILL, MIXED):
         return "through"
     around = "around" if one.phase == PREFILL else "apart"

@@ -275,6 +275,8 @@ class Cache:
             activation.rows, activation.resident_at_start = rows[expert], hit
             activation.after = self.took.get((layer, expert), "")
             activation.place = "" if hit else misses.place(rows[expert], False, expert)
+            if activation.place and self.config.copies_all_from is not None:
+                activation.place = LOAD
             if activation.place == LOAD:
                 activation.rule = "staged"
                 if len(buffers) == STAGING:

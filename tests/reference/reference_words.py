@@ -208,6 +208,7 @@ class Config:
     prefetch: Prefetch = field(default_factory=Prefetch)
     host_start_ns: int = 0  # of the host's experts of a layer
     near_memory: bool = False  # a device computes what the host would
+    copies_from: int | None = None  # tokens of a pass, from which on it is copied: of cpu
     variants: tuple[Variant, ...] = ()  # the first is the model itself, with its slots
     choose: str = "gate_cumulative"  # gate_cumulative | gate_ratio | hot_cold | resident_else
     limits: tuple[float, ...] = ()  # by variant
@@ -224,6 +225,21 @@ class Config:
     read_chunk: int | None = None  # bytes that a copy waits for
     unpacks: bool = False  # experts, before their products
     copied_layers: int = 0  # the first ones, copied whole before they run, or read in place
+
+    @property
+    def copies_all_from(self) -> int | None:
+        """``copies_from`` where that goes together with the rest."""
+        other = self.near_memory or self.variants or self.prefetch.kind != "none"
+        return (
+            self.copies_from
+            if (self.miss, self.prefill, bool(other))
+            == (
+                "cpu",
+                "cache",
+                False,
+            )
+            else None
+        )
 
     @property
     def categories(self) -> tuple[str, ...]:

@@ -211,6 +211,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         if miss in ("cpu", "cheapest", "background", "split")
         else 0,
         near_memory=miss in NEAR and draw(st.booleans()),
+        copies_from=draw(st.none() | st.integers(1, 6)) if miss == "cpu" else None,
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision
         config = replace(config, decide="device")

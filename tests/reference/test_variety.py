@@ -158,6 +158,10 @@ SCENES: dict[str, Scene] = {
     },
     "miss load": ({}, activation(place="load")),
     "miss cpu": ({"miss": "cpu", "initial": "most_used"}, activation(place="host")),
+    "many tokens copy": (
+        {"miss": "cpu", "initial": "most_used", "copies_from": 2, "batch_size": 2},
+        activation(place="load"),
+    ),
     "miss cheapest": ({"miss": "cheapest", "uploads": 1}, decided_both_ways),
     "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, activation(place="link")),
     "miss skip": ({"miss": "skip", "initial": "most_used"}, activation(place="skip")),

@@ -75,6 +75,8 @@ def engine_case(case: Case) -> EngineCase:
     miss_choices: dict[str, Any] = {"uploads": config.uploads} if config.miss in UPLOADS else {}
     if config.miss == "split":
         miss_choices = {"rule": config.rule, "alpha": config.alpha}
+    if config.miss == "cpu":
+        miss_choices["copies_from"] = config.copies_all_from or "never"
     if config.near_memory and config.miss in NEAR:
         miss_choices["computed_by"] = "near_memory"
     slots = np.array([engine_slots(case, gpu) for gpu in range(config.gpus)], np.int64)

@@ -9,12 +9,13 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import Inputs, recording
-from moesim.config.registry import kind_of, wrong_answer
+from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.execution import captured_of, execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
+from moesim.experiment.building.misses import way_beside_layers_on_cpu, way_of
 from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.serving import Engine, kv_pool_of, passes_of_run, with_blocks
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
@@ -34,8 +35,6 @@ from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.hardware.engine_fits import with_engine
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.host_cache import HostCache
-from moesim.memory.misses.base import MissHandling, fault_of_way
-from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
 from moesim.model.drafting import with_drafter
 from moesim.model.slicing import (
@@ -232,7 +231,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         reduces=layout.reduces,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
-        miss=_way(experiment),
+        miss=way_of(experiment, software),
         kernels=experiment.experts.kernels,
         order=experiment.experts.order,
         protect=experiment.experts.protect,
@@ -246,14 +245,6 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         bandwidths=_bandwidths(hardware, software, layout, near=near),
         drafter=drafter,
     )
-
-
-def _way(experiment: Experiment) -> MissHandling:
-    """How misses are handled; an InputError where that is no form of it."""
-    way = experiment.experts.miss.resolved()
-    if fault := fault_of_way(way):
-        raise wrong_answer("experts.miss", way, fault)
-    return way
 
 
 def _bandwidths(
@@ -309,7 +300,7 @@ def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Ca
     else:
         case = with_variants(case, experiment, limit_bytes)
     if any(room.on_cpu.of(case.model)):
-        case = replace(case, miss=Cpu())
+        case = replace(case, miss=way_beside_layers_on_cpu(experiment, case.software))
     if case.serving is not None:
         kv = case.kv_pool or kv_pool_of(case, memory, hardware)
         exchange = exchange_of(case, memory, kv)

@@ -20,6 +20,9 @@ from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums, last_of_requests, over_groups
 from moesim.workload.sources import SourceSums
 
+MATRICES = 3
+"""Of an expert: gate, up and down."""
+
 
 def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     """Bytes of every pass of ``case``."""
@@ -206,8 +209,13 @@ def _beside_the_best(case: Case, share: Share) -> tuple[Pool, ...]:
 
 
 def staging_of(case: Case, gpu: int) -> int:
-    """Experts that the staging buffers of ``gpu`` hold, if it has not all of its own."""
-    if not case.ways(0, case.schedule.passes).any():
+    """Experts that the staging buffers of ``gpu`` hold, if it has not all of its own. What the CPU
+    has is copied matrix by matrix of a whole layer, as in llama.cpp (ggml-backend.cpp).
+    """
+    known, local = not case.schedule.grows, len(case.local_experts(gpu))
+    if known and not case.ways(0, case.schedule.passes).any():
         return 0
-    layer = len(case.local_experts(gpu)) if case.prefill == "stream" else 1
-    return STAGING_BUFFERS * layer
+    if case.miss.copies_all_from() is not None:
+        return max(STAGING_BUFFERS, -(-local // MATRICES))
+    layer = local if case.prefill == "stream" else 1
+    return STAGING_BUFFERS * layer * case.may_bypass

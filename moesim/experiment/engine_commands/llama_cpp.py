@@ -33,6 +33,7 @@ from moesim.experiment.engine_commands.expert_tensors import (
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
 from moesim.experiment.engine_commands.serving import put_named
 from moesim.experiment.engine_commands.words import Given, Line, Option
+from moesim.memory.misses.cpu import Cpu
 from moesim.memory.on_cpu import OnCpu
 from moesim.memory.shares import stages
 from moesim.model import ModelSpec
@@ -81,6 +82,8 @@ class LlamaCpp(Engine):
         on_gpu = layers + 1 - host if host else ALL_LAYERS
         words = ["llama-server", "-m", name, "-ngl", str(on_gpu)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
+        if any(asked.on_cpu) and Cpu(copies_from="never") == asked.experiment.experts.miss:
+            words.append("--no-op-offload")
         words += _split(asked)
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
@@ -245,6 +248,8 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
     found = kept(blocks, len(model.layers), overrides)
     if (slots := line.whole("--moe-expert-cache", least=1)) is None:
         reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
+        if line.has("--no-op-offload") and any(found.on_cpu):
+            reading.put("experts.miss", {"kind": "cpu", "copies_from": "never"})
     else:
         _read_cache(reading, slots, all_on_cpu=all(found.on_cpu))
     if found.parted:

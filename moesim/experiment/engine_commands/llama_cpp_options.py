@@ -51,7 +51,7 @@ LLAMA_CPP = (
            harmless=("auto", "mmap", "mmap+mlock")),
     Option("-nr --no-repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
     Option("--repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
-    Option("--no-op-offload", NOT_MODELLED, NOTHING, "what the GPU does of experts on the host"),
+    Option("--no-op-offload", READ, NOTHING),
     Option("-fit --fit", NOT_MODELLED, why="moves layers to the CPU where they do not fit",
            harmless=("off",)),
     Option("--override-kv", NOT_MODELLED, why="another model than the file's"),

@@ -91,8 +91,10 @@ class SoftwareProfile(Params):
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
     expert kernels' names; ``auto_moe_backend``: the same, where its framework has such on the card.
     ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
-    kernels that can, or apart. ``row_tiles``: by which rule it pads the rows of products that no
-    fit prices. ``ranges``: the least and the most that sources give of times.
+    kernels that can, or apart. ``copies_from``: tokens of a pass from which on experts of layers
+    on the CPU are copied to the GPU that computes them. ``row_tiles``: by which rule it pads the
+    rows of products that no fit prices. ``ranges``: the least and the most that sources give of
+    times.
     """
 
     name: str
@@ -131,6 +133,7 @@ class SoftwareProfile(Params):
     framework: str | None = None
     moe_backend: str | None = None
     auto_moe_backend: str | None = None
+    copies_from: int | None = None
     mixed_attention: MixedAttention = "joint"
     row_tiles: RowTiles = "triton"
     memory: SoftwareMemory = SoftwareMemory()
@@ -327,6 +330,11 @@ class SoftwareFile(Params):
         description="Serving: prompts and answers of a step are attended to in one call, where the"
         " kernel takes both (joint, if left out), or each in one of its own (apart).",
     )
+    copies_from: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="Tokens of a forward pass from which on experts of layers on the CPU are copied"
+        " to the GPU, which computes them; None: the CPU computes all.",
+    )
     row_tiles: Sourced[RowTiles] | None = Field(
         None,
         description="To which tiles rows are padded in products that no fit prices: those of"
@@ -356,7 +364,7 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
-        optional |= {"mixed_attention", "row_tiles"}
+        optional |= {"mixed_attention", "row_tiles", "copies_from"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

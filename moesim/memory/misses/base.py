@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from itertools import product
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -117,10 +118,18 @@ class MissHandling(Params):
         """The way that a run decides by: itself, or one that does the same."""
         return self
 
+    def copies_all_from(self) -> int | None:
+        """Tokens of a forward pass from which on it leaves the slots as they are."""
+        return None
+
     @staticmethod
     def place(missing: Any) -> Any:
         """The number of one of ``forms``; ``missing`` as ``Missing``."""
         raise NotImplementedError
+
+    def place_around(self) -> Callable[[Any], Any]:
+        """What ``place`` is in passes that leave the slots as they are."""
+        return type(self).place
 
 
 def fault_of_answer(miss: MissHandling, missing: Missing, answer: object) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from moesim.memory.forms import LOADED, ON_HOST, Form
 from moesim.memory.misses.base import Beside
+from moesim.memory.misses.load import Load
 
 FORMS = (LOADED, ON_HOST)
 HOST = FORMS.index(ON_HOST)
@@ -18,10 +22,24 @@ class Cpu(Beside):
     """
 
     kind: Literal["cpu"] = "cpu"
+    copies_from: Annotated[int, Field(ge=1)] | Literal["software", "never"] = Field(
+        default="software",
+        description="Tokens of a forward pass from which on missing experts are copied to the GPU "
+        "that computes them, and none is kept; by default as the software does with layers on the "
+        "CPU (llama.cpp: 32).",
+    )
     loads: ClassVar[bool] = False
     forms: ClassVar[tuple[Form, ...]] = FORMS
+
+    def copies_all_from(self) -> int | None:
+        """See ``MissHandling``."""
+        return self.copies_from if isinstance(self.copies_from, int) else None
 
     @staticmethod
     def place(missing: Any) -> Any:
         """Always the host."""
         return HOST
+
+    def place_around(self) -> Callable[[Any], Any]:
+        """See ``MissHandling``."""
+        return Cpu.place if self.copies_all_from() is None else Load.place

@@ -27,6 +27,8 @@ from moesim.workload.arrivals.base import (
 from moesim.workload.binding import Binding, Nearest, Recorded, nearest_of, with_rows
 from moesim.workload.lengths.base import Lengths, Pair, fault_of_lengths
 from moesim.workload.rows import (
+    ANSWER,
+    PROMPT,
     Part,
     Runs,
     borrowed_prompts,
@@ -204,9 +206,9 @@ def _runs(load: Load, recorded: Recorded, bound: Ints, arrived: Arrived, lengths
     begin = np.concatenate(([0], np.cumsum(inputs + outputs - 1)))[:-1]
     stream = load.stream("routing.rows")
     rows = (recorded.prompt_row, recorded.prompt_rows, recorded.domain)
-    prompt = Part("prompt", inputs, begin, *rows)
+    prompt = Part(PROMPT, inputs, begin, *rows)
     rows = (recorded.decode_row, recorded.decode_rows, recorded.domain)
-    answer = Part("answer", outputs - 1, begin + inputs, *rows)
+    answer = Part(ANSWER, outputs - 1, begin + inputs, *rows)
     parts = [runs_of(answer, bound, load.binding, stream)]
     if not load.prompts:
         return joined([elsewhere(prompt), *parts])

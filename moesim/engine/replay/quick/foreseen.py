@@ -26,7 +26,7 @@ def is_foreseen(case: Case) -> bool:
     serving = case.serving
     if serving is None or case.scheduler != serving.passes or case.policy.looks_ahead:
         return False
-    return is_quick(case) and case.prefill == "cache" and not case.prefetches
+    return is_quick(case) and not case.may_bypass and not case.prefetches
 
 
 def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]:

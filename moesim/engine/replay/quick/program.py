@@ -75,7 +75,7 @@ def decides_alone(case: Case) -> bool:
         and case.order != "least_makespan"
         and counts_choices(case)
         and case.rebalance is None
-        and not (case.schedule.grows and case.prefill != "cache")
+        and not (case.schedule.grows and case.may_bypass)
         and not case.ways(0, case.schedule.passes).any()
     )
 

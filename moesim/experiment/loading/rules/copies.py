@@ -54,7 +54,33 @@ def background_beside_the_kernels(
     return None
 
 
+def what_stays_on_cpu(experiment: Experiment) -> tuple[str, str] | None:
+    """A key, and why passes beside it cannot copy to the GPU what the CPU has; None: they can."""
+    experts = experiment.experts
+    wrong = {
+        "workload.prefill.experts": prompts_go(experiment) != "cache"
+        and "these prompts go around the caches in another way; write cache",
+        "experts.prefetch": experts.prefetch.fetches
+        and "prefetches are copied into slots that such passes leave alone; write none",
+        "experts.variants": experts.variants is not None and "experts have variants; write never",
+        "experts.miss.computed_by": experts.miss.near_memory
+        and "a near-memory device computes them; write never",
+    }
+    return next(((key, what) for key, what in wrong.items() if what), None)
+
+
+def copies_of_many_tokens(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Passes that copy what the CPU has leave the slots as they are."""
+    del model
+    miss = experiment.experts.miss
+    if miss.copies_all_from() is None or (found := what_stays_on_cpu(experiment)) is None:
+        return None
+    key, what = found
+    return Conflict(("experts.miss.copies_from", "experts.miss", key), what)
+
+
 RULES: tuple[Rule, ...] = (
     order_of_streams,
+    copies_of_many_tokens,
     background_beside_the_kernels,
 )

@@ -1,0 +1,42 @@
+"""How misses are handled in a run, with what the software says of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from moesim.config.registry import wrong_answer
+from moesim.experiment.loading.rules.copies import what_stays_on_cpu
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import SoftwareProfile
+from moesim.memory.misses.base import MissHandling, fault_of_way
+from moesim.memory.misses.cpu import Cpu
+from moesim.memory.on_cpu import OnCpu
+
+
+def way_of(experiment: Experiment, software: SoftwareProfile) -> MissHandling:
+    """How misses are handled; an InputError where that is no form of it."""
+    way = experiment.experts.miss.resolved()
+    if fault := fault_of_way(way):
+        raise wrong_answer("experts.miss", way, fault)
+    if isinstance(way, Cpu):
+        return way.model_copy(update={"copies_from": _copies_from(experiment, software)})
+    return way
+
+
+def way_beside_layers_on_cpu(experiment: Experiment, software: SoftwareProfile) -> Cpu:
+    """The same where layers' experts are on the CPU, and all others are there."""
+    return Cpu(copies_from=_copies_from(experiment, software))
+
+
+def _copies_from(experiment: Experiment, software: SoftwareProfile) -> int | Literal["never"]:
+    """Tokens of a pass from which on the GPU computes what the CPU has: where it is left to the
+    software, of layers on the CPU alone, and where nothing else is said of prompts or copies.
+    """
+    miss = experiment.experts.miss
+    asked = miss.copies_from if isinstance(miss, Cpu) else "software"
+    if asked != "software":
+        return asked
+    whole = experiment.experts.on_cpu == OnCpu() or experiment.host_layers > 0
+    if whole or software.copies_from is None or what_stays_on_cpu(experiment):
+        return "never"
+    return software.copies_from

@@ -1,0 +1,54 @@
+"""From how many tokens on what the CPU has is copied: what is asked, and what the software does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
+
+BASE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4060-8gb",
+    "software": "llama.cpp",
+    "trace": "traces/quickstart.parquet",
+    "experts": {"on_cpu": {"layers": 14}},
+}
+
+
+def least(**given: Any) -> int | None:
+    experiment = moesim.load_experiment({**BASE, **given}).experiment
+    return build(experiment, 30).case.miss.copies_all_from()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 32),
+        ({"software": "ktransformers@0.2"}, None),
+        ({"experts": {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu"}}}, 32),
+        ({"experts": {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu", "copies_from": 7}}}, 7),
+        (
+            {
+                "experts": {
+                    "on_cpu": {"layers": 14},
+                    "miss": {"kind": "cpu", "copies_from": "never"},
+                }
+            },
+            None,
+        ),
+        ({"experts": {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}}, None),
+    ],
+)
+def test_layers_on_the_cpu_have_what_the_software_does(given: Any, expected: int | None) -> None:
+    assert least(**given) == expected
+
+
+def test_it_does_not_go_with_prompts_around_the_caches() -> None:
+    miss = {"kind": "cpu", "copies_from": 32}
+    experts = {"capacity": "8 slots/layer", "miss": miss}
+    with pytest.raises(InputError, match=r"copies_from.*go around the caches in another way"):
+        least(experts=experts, workload={"phase": "all", "prefill": {"experts": "bypass"}})
