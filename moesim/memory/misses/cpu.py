@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from moesim.memory.forms import LOADED, ON_HOST, Form
 from moesim.memory.misses.base import Beside
@@ -15,6 +15,13 @@ FORMS = (LOADED, ON_HOST)
 HOST = FORMS.index(ON_HOST)
 
 
+def _tokens(value: Any) -> Any:
+    """Tokens, or one of the words: else one message, and not one for each kind."""
+    if value in ("software", "never") or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"{value!r} is no number of tokens; write 1 or more, software or never")
+
+
 class Cpu(Beside):
     """Missing experts are computed by the CPU and nothing is loaded, as llama.cpp's --n-cpu-moe.
 
@@ -22,7 +29,9 @@ class Cpu(Beside):
     """
 
     kind: Literal["cpu"] = "cpu"
-    copies_from: Annotated[int, Field(ge=1)] | Literal["software", "never"] = Field(
+    copies_from: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["software", "never"], BeforeValidator(_tokens)
+    ] = Field(
         default="software",
         description="Tokens of a forward pass from which on missing experts are copied to the GPU "
         "that computes them, and none is kept; by default as the software does with layers on the "

@@ -52,3 +52,11 @@ def test_it_does_not_go_with_prompts_around_the_caches() -> None:
     experts = {"capacity": "8 slots/layer", "miss": miss}
     with pytest.raises(InputError, match=r"copies_from.*go around the caches in another way"):
         least(experts=experts, workload={"phase": "all", "prefill": {"experts": "bypass"}})
+
+
+@pytest.mark.parametrize("given", [0, -1, 1.5, True, "always", None, [32]])
+def test_what_is_no_number_of_tokens_gets_one_message(given: Any) -> None:
+    experts = {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu", "copies_from": given}}
+    with pytest.raises(InputError, match=r"copies_from: .*write 1 or more, software or never") as e:
+        least(experts=experts)
+    assert str(e.value).count("copies_from") == 1
