@@ -62,6 +62,7 @@ SOFTWARE = [
     "ktransformers@0.2",
     "llama.cpp",
     "llama.cpp-cache",
+    "llama.cpp-no-mmap",
     "llama.cpp@b6xxx",
     "mixtral-offloading",
     "moe-infinity",

@@ -45,6 +45,9 @@ from moesim.model.repositories import GGUF
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
 ALL_LAYERS = 99
+UNMAPPED = "llama.cpp-no-mmap"
+MAPPED_MODES, UNMAPPED_MODES = ("auto", "mmap", "mmap+mlock"), ("none", "mlock", "dio")
+"""Of -lm."""
 OVERLAP = (
     "GPUs that hold layers each work one after the other here; llama.cpp overlaps parts of a prompt"
 )
@@ -58,7 +61,12 @@ class LlamaCpp(Engine):
     """llama.cpp: experts of whole layers on the GPU or on the CPU."""
 
     kind: ClassVar[str] = "llama.cpp"
-    softwares: ClassVar[tuple[str, ...]] = ("llama.cpp", "llama.cpp-cache", "llama.cpp@b6xxx")
+    softwares: ClassVar[tuple[str, ...]] = (
+        "llama.cpp",
+        UNMAPPED,
+        "llama.cpp-cache",
+        "llama.cpp@b6xxx",
+    )
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()
@@ -84,6 +92,7 @@ class LlamaCpp(Engine):
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
         if any(asked.on_cpu) and Cpu(copies_from="never") == asked.experiment.experts.miss:
             words.append("--no-op-offload")
+        words += ["--no-mmap"] * (asked.experiment.software == UNMAPPED)
         words += _split(asked)
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
@@ -99,7 +108,7 @@ class LlamaCpp(Engine):
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, experts on the CPU, requests at once, context."""
-        reading.put("software", "llama.cpp")
+        reading.put("software", "llama.cpp" if _maps(reading) else UNMAPPED)
         model = _read_model(reading, folders)
         _read_experts(reading, model)
         _read_workload(reading, model)
@@ -209,6 +218,15 @@ def _defaults(asked: Configuration) -> Iterator[str]:
         yield f"{NOTE}parallelism.pipeline: {OVERLAP}"
     if any(asked.on_cpu):
         yield f"{NOTE}threads: left to llama.cpp, which takes the physical cores (-t)"
+
+
+def _maps(reading: Reading) -> bool:
+    """Whether weights on the CPU are a mapping of the file."""
+    line = reading.line
+    given, mode = line.text("-mmp"), line.text("-lm")
+    if mode is not None and mode not in {*MAPPED_MODES, *UNMAPPED_MODES}:
+        reading.warn(f"-lm {mode}", "not read: no such mode; mapped, as by default")
+    return not (line.has("--no-mmap") or given == "0" or mode in UNMAPPED_MODES)
 
 
 def _read_model(reading: Reading, folders: Folders) -> ModelSpec | None:

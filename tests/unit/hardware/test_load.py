@@ -180,6 +180,13 @@ def test_a_version_is_a_profile_and_an_unknown_one_names_those_that_are() -> Non
         load_software("engine@1")
 
 
+def test_without_a_mapping_weights_on_the_cpu_are_pinned() -> None:
+    pinned, plain = load_software("llama.cpp-no-mmap"), load_software("llama.cpp")
+    fields = SoftwareProfile.model_fields.keys() - {"name", "title", "sources"}
+    differ = {name for name in fields if getattr(pinned, name) != getattr(plain, name)}
+    assert differ == {"pinned", "mapped"}
+
+
 def test_the_expert_cache_differs_from_llama_cpp_in_its_copies_alone() -> None:
     cache, plain = load_software("llama.cpp-cache"), load_software("llama.cpp")
     fields = SoftwareProfile.model_fields.keys() - {"name", "title", "sources"}

@@ -54,7 +54,7 @@ def warnings(found: ReadCommand) -> str:
 PUBLISHED = [
     # line, engine, model, MoE layers on the CPU (the first, or which), words of its warnings
     ("llama-server -hf Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M -ngl 999 -ncmoe 48 -fa on -c 4096 --no-mmap",
-     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["--no-mmap"]),
+     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, []),
     (f"./llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 -ot '{EXPERTS_OF_5_ON}' -fa -c 32768",
      "llama.cpp", "gpt-oss-120b@mxfp4_moe", list(range(5, 36)), []),
     ("llama-server -m /models/gpt-oss-120b-F16.gguf --n-cpu-moe 25 -ub 4096 -fa on -t 8",
@@ -64,7 +64,7 @@ PUBLISHED = [
     ("llama-bench -m Qwen3-30B-A3B-UD-Q4_K_XL.gguf -ngl 99 --n-cpu-moe 99 -p 512 -n 128 -fa 1",
      "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["'ud-q4_k_xl' is its publisher's own mix"]),
     (("llama-sweep-bench -m Qwen3-30B-A3B-Q8_0.gguf -ngl 99 -ot exps=CPU -ser 6,1 -fmoe --no-mmap"
-     " -t 16"), "ik_llama.cpp", "qwen3-30b-a3b@q8_0", 48, ["-ser 6,1", "-fmoe", "--no-mmap"]),
+     " -t 16"), "ik_llama.cpp", "qwen3-30b-a3b@q8_0", 48, ["-ser 6,1", "-fmoe"]),
     (("./ik_llama.cpp/build/bin/llama-server -ngl 99 -ot exps=CPU -rtr -t 52 -m "
      "Qwen3-235B-A22B-UD-Q4_K_XL-00001-of-00003.gguf"),
      "ik_llama.cpp", "qwen3-235b-a22b@q4_k_m", 94, ["-rtr", "publisher's own mix"]),
@@ -92,7 +92,8 @@ def test_lines_of_published_runs(
     found = read_command(line)
     assert (found.engine, found.experiment["model"]) == (engine, model)
     assert found.experiment.get("experts", {}) == ({"on_cpu": {"layers": layers}} if layers else {})
-    assert found.experiment["software"] == "llama.cpp"
+    unmapped = "--no-mmap" in line
+    assert found.experiment["software"] == "llama.cpp" + "-no-mmap" * unmapped
     assert [words for words in told if words not in warnings(found)] == []
     assert bool(told) == bool(warnings(found)), warnings(found)
 
@@ -311,6 +312,36 @@ def test_the_context_of_a_line_is_that_of_the_trace() -> None:
     tokens = [int(shlex.split(str(found.text))[6]) for found in (one, both)]
     assert tokens[1] == 2 * tokens[0]
     assert any(f"context: {tokens[0]} tokens a request" in note for note in one.notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "software"),
+    [
+        ("", "llama.cpp"),
+        ("--no-mmap", "llama.cpp-no-mmap"),
+        ("-mmp 0", "llama.cpp-no-mmap"),
+        ("-mmp 1", "llama.cpp"),
+        ("-lm none", "llama.cpp-no-mmap"),
+        ("--load-mode mmap", "llama.cpp"),
+    ],
+)
+def test_where_weights_on_the_cpu_lie_is_read_and_written(words: str, software: str) -> None:
+    found = read_command(f"llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ncmoe 48 {words}")
+    assert (found.experiment["software"], warnings(found)) == (software, "")
+    again = str(command_of(experiment(**found.experiment)).text)
+    assert ("--no-mmap" in again) == (software == "llama.cpp-no-mmap")
+
+
+def test_a_mode_that_is_none_is_told() -> None:
+    found = read_command("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -lm fast")
+    assert "-lm fast: not read: no such mode; mapped, as by default" in warnings(found)
+
+
+def test_prompts_that_the_cpu_computes_are_read_and_written() -> None:
+    line = "llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ncmoe 48 --no-op-offload"
+    found = read_command(line)
+    assert found.experiment["experts"]["miss"] == {"kind": "cpu", "copies_from": "never"}
+    assert "--no-op-offload" in str(command_of(experiment(**found.experiment)).text)
 
 
 def test_an_expert_cache_is_read_and_written() -> None:
