@@ -29,6 +29,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
+from moesim.workload.serving.steps import decide
 from moesim.workload.serving.vllm import Vllm
 from verification.check import Measured, check, half_widths
 
@@ -52,12 +53,12 @@ class StepTime:
 
 
 @numba.njit
-def play(decide: Any, state: Any, knobs: Any, fixed_ns: int, token_ns: int) -> None:
+def play(state: Any, by: Any, fixed_ns: int, token_ns: int) -> None:
     """All steps, each decided when the one before has ended."""
     now = 0
     while state.numbers[DONE] < state.requests.shape[1]:
         step = state.numbers[STEPS]
-        if decide(state, knobs, now, max(state.numbers[SEEN], step)) == 0:
+        if decide(state, by, now, max(state.numbers[SEEN], step)) == 0:
             if state.numbers[NEXT] == state.numbers[QUEUED]:
                 return
             now = state.requests[ARRIVAL, state.coming[state.numbers[NEXT]]]
@@ -74,8 +75,8 @@ def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = No
     log, steps = (np.zeros((len(old), most), np.int64) for old in (state.log, state.steps))
     units = np.zeros((len(state.units), most), np.int64)
     state = state._replace(log=log, steps=steps, units=units)
-    decide = compiled((scheduler.rule(),), state, knobs)
-    play(decide, state, knobs, time.fixed_ns, time.token_ns)
+    by = compiled((scheduler.rule(),), state, knobs)
+    play(state, by, time.fixed_ns, time.token_ns)
     return state
 
 
