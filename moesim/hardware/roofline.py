@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.prices.arrays import NS, Floats, Ints
 from moesim.hardware.prices.parts import Amount, Detail, Part, where
-from moesim.hardware.row_tiles import padded, tiling
+from moesim.hardware.row_tiles import WHOLE, padded, tiling, triton
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
@@ -64,12 +64,12 @@ class Roofline:
         )
         self._tiling = tiling(hardware.row_tiles, sheet.maker)
 
-    def row_tile(self, tokens: ArrayLike, rows: ArrayLike | None = None) -> Ints:
-        """Rows of a tile of launches of ``tokens``, whose matrices have so many ``rows`` each in
-        the mean; all, if left out.
+    def row_tile(self, tokens: ArrayLike, dtype: str, rows: ArrayLike | None = None) -> Ints:
+        """Rows of a tile of launches of ``tokens``, whose matrices of ``dtype`` have so many
+        ``rows`` each in the mean; all, if left out.
         """
-        count = np.asarray(tokens, np.int64)
-        return self._tiling(count, count if rows is None else np.asarray(rows, np.int64))
+        count, rule = np.asarray(tokens, np.int64), triton if dtype in WHOLE else self._tiling
+        return rule(count, count if rows is None else np.asarray(rows, np.int64))
 
     def weights_ns(self, size: ArrayLike) -> Floats:
         """Time to read ``size`` bytes of weights or KV cache."""
@@ -124,7 +124,9 @@ class Roofline:
         ``rows`` are padded here; no start-up. 0 where there are no rows.
         """
         count = np.asarray(rows, np.int64)
-        work = (padded(count, self.row_tile(count)) + self.half_rows) * (2.0 * np.asarray(elements))
+        work = (padded(count, self.row_tile(count, dtype)) + self.half_rows) * (
+            2.0 * np.asarray(elements)
+        )
         (part,) = where(count > 0, [self.longest(size, work, dtype, name)])
         return part
 

@@ -22,6 +22,8 @@ Tiling = Callable[[Ints, Ints], Ints]
 """Rows of a tile int64[n], for the tokens of launches and the mean rows of their experts."""
 TILE_LIMITS = np.array([32, 96, 512])
 TILES = np.array([16, 32, 64, 128])
+WHOLE = frozenset({"fp32", "fp16", "bf16"})
+"""Formats that are not packed, which llama.cpp leaves to other kernels: here, to ``triton``."""
 MMQ = np.array([8, 16, 24, 32, 40, 48, 64, 80, 96, 112, 128])
 METAL_ROWS = 16
 

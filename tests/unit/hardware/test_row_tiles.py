@@ -32,6 +32,15 @@ def test_tiles_of_ggml(maker: str | None, tokens: int, rows: int, tile: int) -> 
     assert found.tolist() == [tile]
 
 
+@pytest.mark.parametrize(("form", "tile"), [("q4_k_m", 128), ("", 64)])
+def test_weights_in_16_bits_are_other_kernels(form: str, tile: int) -> None:
+    model = load_model(f"qwen3-30b-a3b@{form}" if form else "qwen3-30b-a3b")
+    costs = CostModel(with_engine(load_hardware("rtx-4090"), load_software("llama.cpp")), model)
+    found = costs.expert_tiles(model.moe_layers[-1], np.array([512 * 8]))
+    assert found is not None
+    assert found.rows.tolist() == [tile]
+
+
 def test_tiles_of_ggml_are_the_least_that_cut_as_few_times() -> None:
     """As ``mul_mat_q_switch_J`` finds them, one after the other."""
     tokens = np.arange(1, 1500)

@@ -114,7 +114,7 @@ class Experts(Operation):
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
         tile = np.repeat(self._row_tile(moe, total), members)
         if self.batched:
-            tile = gpu.row_tile(counts)
+            tile = gpu.row_tile(counts, moe.expert.dtype)
         efficient = group_sums(padded(counts, tile), members)
         efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
         work = efficient * (2.0 * matrix_elements(moe.expert))
@@ -143,7 +143,7 @@ class Experts(Operation):
 
     def _row_tile(self, moe: MoeSpec, rows: Ints) -> Ints:
         """Rows of a tile of launches without a fit, of so many ``rows`` of all experts."""
-        return self.gpu.row_tile(tokens_of(moe, rows), -(-rows // moe.experts))
+        return self.gpu.row_tile(tokens_of(moe, rows), moe.expert.dtype, -(-rows // moe.experts))
 
     def _fits(self, moe: MoeSpec) -> bool:
         """Whether a fit prices the kernels; none is of matrices of low rank."""

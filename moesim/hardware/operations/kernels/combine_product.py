@@ -38,8 +38,9 @@ class CombineProduct(Operation):
         count, hidden = np.asarray(tokens, np.int64), self.model.hidden_size
         slots = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
         size = self.model.activation_bytes
-        efficient = padded(count, self.gpu.row_tile(count)) + self.gpu.half_rows
+        dtype = activation_dtype(size)
+        efficient = padded(count, self.gpu.row_tile(count, dtype)) + self.gpu.half_rows
         work = efficient * slots * (2.0 * hidden)
         moved = (count * slots + (count + slots) * hidden) * size
-        product = self.gpu.longest(moved, work, activation_dtype(size))
+        product = self.gpu.longest(moved, work, dtype)
         return where(count * slots > 0, [product, self.gpu.starts(1)])
