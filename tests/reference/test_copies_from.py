@@ -55,13 +55,20 @@ def test_all_agree_on_requests(case: Case, service: Service, least: int) -> None
 
 
 def test_a_pass_of_few_tokens_is_the_hosts_and_one_of_many_copies() -> None:
-    """Step 0 has two tokens, of which one needs expert 1; step 1 one."""
-    trace, model = scene([[0, 1], [2, 1]], 3)
+    """Step 0 has a token of each of two requests, step 1 one. Expert 0 is resident, and stays."""
+    trace, model = scene([[0, 1], [2, 1], [0, 2]], 3)
+    trace["request_id"], trace["position"] = [0, 0, 1], [0, 1, 0]
     found = []
-    for least in (1, 2):
-        config = Config(slots=1, initial="lowest_ids", miss="cpu", copies_from=least)
+    for least in (1, 2, 3):
+        config = Config(batch_size=2, slots=1, initial="lowest_ids", miss="cpu", copies_from=least)
         case = Case(trace, model, config, ToyPrices())
         verdict = reference(trace, model, config, case.prices)
         compare(verdict, observed(engine_case(case), run_des(engine_case(case), check=True)))
-        found.append([one.place for one in verdict.activations])
-    assert found == [["", "load", "load", "load"], ["", "host", "host", "host"]]
+        found.append([(one.step, one.expert, one.place) for one in verdict.activations])
+    needs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2)]
+    places = [
+        ["", "load", "load", "load", "load"],
+        ["", "load", "load", "host", "host"],
+        ["", "host", "host", "host", "host"],
+    ]
+    assert found == [[(*at, place) for at, place in zip(needs, of, strict=True)] for of in places]

@@ -212,10 +212,10 @@ def staging_of(case: Case, gpu: int) -> int:
     """Experts that the staging buffers of ``gpu`` hold, if it has not all of its own. What the CPU
     has is copied matrix by matrix of a whole layer, as in llama.cpp (ggml-backend.cpp).
     """
-    known, local = not case.schedule.grows, len(case.local_experts(gpu))
-    if known and not case.ways(0, case.schedule.passes).any():
+    if not case.ways(0, case.schedule.passes).any():
         return 0
+    local = len(case.local_experts(gpu))
     if case.miss.copies_all_from() is not None:
         return max(STAGING_BUFFERS, -(-local // MATRICES))
     layer = local if case.prefill == "stream" else 1
-    return STAGING_BUFFERS * layer * case.may_bypass
+    return STAGING_BUFFERS * layer

@@ -36,7 +36,7 @@ def _copies_from(experiment: Experiment, software: SoftwareProfile) -> int | Lit
     asked = miss.copies_from if isinstance(miss, Cpu) else "software"
     if asked != "software":
         return asked
-    whole = experiment.experts.on_cpu == OnCpu() or experiment.host_layers > 0
-    if whole or software.copies_from is None or what_stays_on_cpu(experiment):
+    elsewhere = experiment.experts.on_cpu == OnCpu() or experiment.host_layers > 0
+    if elsewhere or software.copies_from is None or what_stays_on_cpu(experiment):
         return "never"
     return software.copies_from

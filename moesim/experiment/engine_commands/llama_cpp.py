@@ -218,6 +218,9 @@ def _defaults(asked: Configuration) -> Iterator[str]:
         yield f"{NOTE}parallelism.pipeline: {OVERLAP}"
     if any(asked.on_cpu):
         yield f"{NOTE}threads: left to llama.cpp, which takes the physical cores (-t)"
+    if isinstance(least := getattr(experiment.experts.miss, "copies_from", None), int):
+        what = f"GGML_OP_OFFLOAD_MIN_BATCH={least} in the environment says so, and no option"
+        yield f"{NOTE}experts.miss.copies_from: {what}"
 
 
 def _maps(reading: Reading) -> bool:

@@ -51,4 +51,4 @@ class Cpu(Beside):
 
     def place_around(self) -> Callable[[Any], Any]:
         """See ``MissHandling``."""
-        return Cpu.place if self.copies_all_from() is None else Load.place
+        return super().place_around() if self.copies_all_from() is None else Load.place

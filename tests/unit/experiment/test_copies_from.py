@@ -9,6 +9,7 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
+from moesim.experiment.building.footprints import staging_of
 
 BASE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -45,6 +46,14 @@ def least(**given: Any) -> int | None:
 )
 def test_layers_on_the_cpu_have_what_the_software_does(given: Any, expected: int | None) -> None:
     assert least(**given) == expected
+
+
+@pytest.mark.parametrize(("given", "held"), [(1, 11), ("never", 0)])
+def test_copies_take_room_for_a_matrix_of_all_experts(given: int | str, held: int) -> None:
+    """A third of 32 experts, rounded up."""
+    experts = {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu", "copies_from": given}}
+    experiment = moesim.load_experiment({**BASE, "experts": experts}).experiment
+    assert staging_of(build(experiment, 30).case, 0) == held
 
 
 def test_it_does_not_go_with_prompts_around_the_caches() -> None:

@@ -151,6 +151,22 @@ def test_a_chain_stays_in_its_domain(domain):
     )
 
 
+def test_by_default_prompts_chain_and_answers_repeat():
+    """Of the same draws, a prompt's tokens are those of a chain, an answer's those of a repeat."""
+    named = ("auto", "chain", "repeat")
+    auto, chain, repeat = (bound_to(None, [], 40, when_short=rule) for rule in named)
+    assert bound_to(None, [], 40).bound.tolist() == auto.bound.tolist()
+    others = 0
+    for one, bound in enumerate(auto.bound):
+        rows = rows_of(auto, one)
+        own = range(STARTS[bound], [*STARTS, 26][bound + 1])
+        assert all(row in own for row in rows[6:])
+        assert rows[6:] == rows_of(repeat, one)[6:]
+        others += any(row not in own for row in rows[:6])
+    assert others > 0
+    assert auto.routing_share["borrowed"] < chain.routing_share["borrowed"]
+
+
 def test_prefixes_take_rows_of_the_domain(tmp_path):
     given = {"timestamp": 0, "input_length": 8, "output_length": 3, "block_size": 4}
     text = "\n".join(json.dumps({**given, "hash_ids": [n, n + 50]}) for n in range(30))

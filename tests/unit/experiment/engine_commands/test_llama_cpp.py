@@ -342,6 +342,10 @@ def test_prompts_that_the_cpu_computes_are_read_and_written() -> None:
     found = read_command(line)
     assert found.experiment["experts"]["miss"] == {"kind": "cpu", "copies_from": "never"}
     assert "--no-op-offload" in str(command_of(experiment(**found.experiment)).text)
+    found.experiment["experts"]["miss"]["copies_from"] = 64
+    other = command_of(experiment(**found.experiment))
+    assert "--no-op-offload" not in str(other.text)
+    assert any("GGML_OP_OFFLOAD_MIN_BATCH=64" in note for note in other.notes)
 
 
 def test_an_expert_cache_is_read_and_written() -> None:
