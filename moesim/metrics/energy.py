@@ -27,6 +27,7 @@ ENERGY_KEYS = (
 )  # fmt: skip
 CARBON_KEYS = ("carbon_g", "carbon_g_per_million_output_tokens", "carbon_g_per_million_tokens")
 COST_KEYS = ("cost_usd", "cost_usd_per_million_output_tokens", "cost_usd_per_million_tokens")
+GOOD_COST = "cost_usd_per_million_good_tokens"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,15 @@ class Bill:
         if self.cost is not None:
             found |= _by_token("cost_usd", self._dollars(case, span, total), span)
         return found
+
+    @staticmethod
+    def of_good(numbers: dict[str, Any], good_tokens: int | None) -> dict[str, float | None]:
+        """What is paid for all, of a million output tokens of requests that keep every limit; None
+        where none does, nothing where nothing is promised or paid.
+        """
+        if good_tokens is None or (paid := numbers.get("cost_usd")) is None:
+            return {}
+        return {GOOD_COST: _ratio(fsum(paid.values()) * MILLION, good_tokens)}
 
     def _grams(self, span: Span, joules: float) -> dict[str, float] | None:
         """CO2 of the electricity, and of making what it went through."""

@@ -253,6 +253,10 @@ class ServedRun:
         found: NDArray[np.bool_] | None = good(self.service, self.times_ms, self.done)
         return found
 
+    def good_tokens(self) -> int | None:
+        """Output tokens of those; None where the service promises nothing."""
+        return None if (kept := self.good()) is None else int(self.outputs[kept].sum())
+
     def counts(self) -> NDArray[np.bool_]:
         """Which requests have their whole answer, and came behind the warm-up, bool[n]."""
         return self.done & self._counted()

@@ -58,6 +58,7 @@ CUT = "cut_share"
 SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
 GOOD = "slo_attainment.all"
 """The share of requests that keep all that their clients are promised."""
+GOOD_COST = "cost_usd_per_million_good_tokens"
 LOWERED = "lowered_share"
 """The share of gate weight that is served in a worse format; nothing is left out."""
 LOST = (*LOSSES, SKIPPED_WEIGHT, LOWERED)

@@ -31,7 +31,7 @@ from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.described.near_memory import near_note
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import assumed_host_notes, host_notes
-from moesim.metrics.energy import Bill
+from moesim.metrics.energy import GOOD_COST, Bill
 from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.marks import MARK_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
@@ -167,6 +167,7 @@ def _played(
     service = experiment.serving or NO_SERVICE
     run = None if case.serving is None else ServedRun.of(case, outcome, service)
     numbers |= {} if run is None else run.numbers() | role_numbers(case, outcome)
+    numbers |= {} if run is None else bill.of_good(numbers, run.good_tokens())
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
@@ -202,6 +203,12 @@ def bill_of(experiment: Experiment, built: Built) -> Bill:
     """What makes the numbers of energy and cost that ``experiment`` asks for."""
     cost = experiment.cost and experiment.cost.of(*gpu_and_host(experiment.hardware))
     return Bill(built.hardware, experiment.energy, cost)
+
+
+def _sells_good_tokens(experiment: Experiment) -> bool:
+    """Whether requests are promised something, and somebody pays."""
+    promised = experiment.serving is not None and experiment.serving.limits_ms
+    return bool(promised and experiment.cost and experiment.workload.batching.serves)
 
 
 def _speculation_notes(experiment: Experiment) -> dict[str, list[str]]:
@@ -262,6 +269,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
         "layer_steps": None,
         **dict.fromkeys(_clock_keys(built.case)),
         **dict.fromkeys(bill_of(experiment, built).keys),
+        **({GOOD_COST: None} if _sells_good_tokens(experiment) else {}),
         **({"quality": None} if built.quality is not None else {}),
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)

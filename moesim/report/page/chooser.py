@@ -18,7 +18,7 @@ from moesim.report.run.components import cause_in_words
 from moesim.results.folder import read_experiment
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
-from moesim.sweep.speeds import GOOD
+from moesim.sweep.speeds import GOOD, GOOD_COST
 from moesim.sweep.words import in_words, last_word, word
 
 HAD = (
@@ -37,6 +37,7 @@ NUMBERS: Mapping[str, tuple[str, float]] = {
     "to": ("high", 1.0),
     "good %": (GOOD, 100.0),
     "$ a M tokens": ("cost_usd_per_million_output_tokens", 1.0),
+    "$ a M good": (GOOD_COST, 1.0),
     "J a token": ("joules_per_output_token", 1.0),
     "peak GiB": ("peak_memory_bytes", 1 / GIB),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from moesim.config.counted import counted
 from moesim.report.amounts import gib, number, percent
-from moesim.sweep.speeds import SKIPPED, SKIPPED_WEIGHT, share_in_words
+from moesim.sweep.speeds import GOOD_COST, SKIPPED, SKIPPED_WEIGHT, share_in_words
 
 Row = tuple[str, str]
 LEAST_AFTER_FIRST_END = 0.75
@@ -150,6 +150,10 @@ def energy(summary: Mapping[str, Any]) -> list[Row]:
     for name, what, unit in (("carbon_g", "CO2", "g"), ("cost_usd", "cost", "$")):
         if (value := get(f"{name}_per_million_{of}s")) is not None:
             rows.append((f"{what} a million {of.replace('_', ' ')}s", f"{number(value)} {unit}"))
+    if GOOD_COST in summary:
+        good = get(GOOD_COST)
+        told = "no request is good" if good is None else f"{number(good)} $"
+        rows.append(("cost a million good tokens", told))
     return rows
 
 

@@ -26,6 +26,7 @@ from moesim.results.overwrite import REPORT, TOLD
 from moesim.results.result import plain_experiment, setting_in_words
 from moesim.sweep.limit import Limit
 from moesim.sweep.probes import CUT, REFUSED, Found, Probe
+from moesim.sweep.speeds import GOOD_COST
 from moesim.sweep.words import last_word
 
 CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
@@ -99,6 +100,7 @@ ELSE = {
     "output_throughput": "tokens/s",
     "request_goodput": "good requests/s",
     "cost_usd_per_million_output_tokens": "$ a M output tokens",
+    GOOD_COST: "$ a M good tokens",
     "joules_per_output_token": "J an output token",
 }
 """What else is told of the answer, where its run has it."""

@@ -17,6 +17,7 @@ from moesim.report.run.trust import sweep_trust
 from moesim.sweep.speeds import (
     CUT,
     GOOD,
+    GOOD_COST,
     LOSSES,
     LOWERED,
     SKIPPED,
@@ -56,6 +57,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
     ("time_share.waiting_for_storage", "drive\n%", lambda x: percent(x).removesuffix(" %")),
     ("cost_usd_per_million_output_tokens", "$ a\nM tokens", lambda usd: number(usd, 3)),
+    (GOOD_COST, "$ a M\ngood", lambda usd: number(usd, 3)),
     ("joules_per_output_token", "J a\ntoken", lambda joules: number(joules, 3)),
     ("peak_memory_bytes", "peak\nGiB", lambda size: gib(size).removesuffix(" GiB")),
 )

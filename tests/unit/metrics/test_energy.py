@@ -19,7 +19,7 @@ from moesim.experiment.running.run import run
 from moesim.hardware import load_hardware
 from moesim.hardware.described.price_list import PriceList, priced
 from moesim.hardware.energy import Energy, powers_of
-from moesim.metrics.energy import Bill, Span
+from moesim.metrics.energy import GOOD_COST, Bill, Span
 from moesim.report.run.rows import energy as energy_rows
 
 ONE: dict[str, Any] = {
@@ -128,6 +128,47 @@ def test_a_rent_by_hand() -> None:
     assert found["cost_usd_per_million_output_tokens"] == pytest.approx(expected)
     assert found["cost_usd"].keys() == {"rent"}
     assert not [key for key in found if "energy" in key]
+
+
+SERVED: dict[str, Any] = {
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "small-moe",
+    "workload": {
+        "requests": 24,
+        "batching": {"kind": "continuous"},
+        "arrivals": {"kind": "closed_loop", "max_concurrency": 8},
+        "lengths": {"kind": "random", "input_len": 100, "output_len": 20, "range_ratio": 0.9},
+        "routing": {"kind": "draw"},
+    },
+    "cost": {"gpu": "3.6 $/h"},
+}
+
+
+def test_what_good_tokens_cost_is_paid_for_all_over_the_answers_of_good_requests() -> None:
+    """A limit at the median of the times of the same run without one: some requests keep it."""
+    free = run(SERVED)
+    assert GOOD_COST not in free.summary
+    limit = {"serving": {"slo": {"e2el": f"{free.summary['p50_e2el_ms']} ms"}}}
+    found = run(SERVED | limit)
+    requests = found.requests
+    lasted = (requests["last_ns"] - requests["arrival_ns"]) / 1e6
+    good = requests["tokens"][lasted <= free.summary["p50_e2el_ms"]]
+    assert 0 < len(good) < 24
+    paid = found.summary["duration_ms"] / 1000 / 1000  # 3.6 $/h are 0.001 $/s
+    assert found.summary[GOOD_COST] == pytest.approx(paid / good.sum() * 1e6)
+    assert found.summary[GOOD_COST] > found.summary["cost_usd_per_million_output_tokens"]
+
+
+def test_no_good_token_has_no_price() -> None:
+    found = run(SERVED | {"serving": {"slo": {"e2el": "1 ns"}}}).summary
+    assert found[GOOD_COST] is None
+    assert ("cost a million good tokens", "no request is good") in energy_rows(found)
+    missing = run(
+        SERVED | {"memory": {"kv": "100 GiB"}} | {"serving": {"slo": {"e2el": "1 s"}}}
+    ).summary
+    assert missing["status"] == "out_of_memory"
+    assert missing[GOOD_COST] is None
 
 
 def test_no_power_is_no_energy(on_drive: Any) -> None:
