@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from moesim.model.chosen import split_format
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -37,6 +39,16 @@ def settings(table: pd.DataFrame, path: str, experiment: Mapping[str, Any] = NOT
     for axis, rest in _axes(table, parts):
         found = [_at(_plain(cell), rest) for cell in table[axis]]
     return found
+
+
+def models(table: pd.DataFrame, experiment: Mapping[str, Any] = NOTHING) -> pd.Series[str]:
+    """The model of each point, whatever its format; "" where nothing says so."""
+    bases, names = (settings(table, path, experiment) for path in ("model.base", "model"))
+    found = [
+        str(base or (split_format(name)[0] if isinstance(name, str) else ""))
+        for base, name in zip(bases, names, strict=True)
+    ]
+    return pd.Series(found, index=table.index, dtype="str")
 
 
 def _axes(table: pd.DataFrame, parts: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:

@@ -188,15 +188,18 @@ def _played(
     if experiment.records == "expert":
         tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
         tables |= {} if run is None else {"entries": entries_table(run, case.schedule.passes)}
-    head = {"name": experiment.name, "status": "ok", "reason": None}
     checks = {"checks": outcome.checks} if outcome.checks else {}
     rests_on = _price_provenance(experiment, built, engine)
     return Result(
-        {**head, **numbers, **_memory(built), **rests_on, **checks},
+        {**_head(experiment), **numbers, **_memory(built), **rests_on, **checks},
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         **tables,
     )
+
+
+def _head(experiment: Experiment) -> dict[str, Any]:
+    return {"name": experiment.name, "status": "ok", "reason": None}
 
 
 def bill_of(experiment: Experiment, built: Built) -> Bill:

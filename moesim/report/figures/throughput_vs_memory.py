@@ -64,13 +64,15 @@ class ThroughputVsMemory(Figure):
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Point, series (the axes but the capacity), policy, capacity, status, what it takes, share
         of dropped choices, of requests that keep all that is promised (where something is),
-        throughput, its interval, and whether no other has more with as little.
+        throughput, its interval, and whether no other of its model (named where there are several)
+        has more with as little.
         """
         import pandas as pd
 
         from moesim.report.sweep.series import throughput_column, throughputs
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
+        from moesim.sweep.kinds import models
         from moesim.sweep.speeds import GOOD, knows_future, loses, losses, numbers
         from moesim.sweep.words import word
 
@@ -92,6 +94,8 @@ class ThroughputVsMemory(Figure):
         }
         good = numbers(sweep.table, GOOD)
         head |= {"good_share": good} if good.notna().any() else {}
+        of_model = models(sweep.table, sweep.experiment)
+        head |= {"model": of_model} if len(set(of_model)) > 1 else {}
         speed = throughputs(sweep.table)
         name = throughput_column(speed)
         table = pd.DataFrame(head).join(speed)
@@ -101,8 +105,9 @@ class ThroughputVsMemory(Figure):
         able = ran if self.allow_drops else ran & ~loses(table)
         known = knows_future(sweep.table)
         able &= ~known if not known[ran].all() else ran
-        front = pareto(table.loc[able, self.less], table.loc[able, name])
-        table["pareto"] = front.reindex(table.index, fill_value=False)
+        table["pareto"] = False
+        for _, own in table[able].groupby(of_model[able]):
+            table.loc[own.index, "pareto"] = pareto(own[self.less], own[name])
         table = table[ran | (table["status"] != "ok")]
         return table.sort_values(self.less, kind="stable").reset_index(drop=True)
 
@@ -120,7 +125,9 @@ class ThroughputVsMemory(Figure):
         ran = table[table["status"] == "ok"].reset_index(drop=True)
         ran = ran.assign(x=ran[self.less] / self.unit, y=ran[column].astype(float))
         front = ran[ran["pareto"].astype(bool)]
-        axes.plot(front["x"], front["y"], drawstyle="steps-post", color="#999999", linewidth=1)
+        several = "model" in front
+        for _, own in front.groupby("model") if several else [("", front)]:
+            axes.plot(own["x"], own["y"], drawstyle="steps-post", color="#999999", linewidth=1)
         error_bars(ran, column, ran["x"], axes, "#666666")
         high = float(ran["y"].max())
         axes.set_ylim(0, 1.06 * float(np.nanmax([high, *ran.get(f"high_{column}", [])])))
@@ -140,7 +147,8 @@ class ThroughputVsMemory(Figure):
         of = f" of what {no} no choice" if no else ""
         broken = "good_share" in ran and bool((ran["good_share"] < 1).any())
         end = WHATEVER if broken else ""
-        axes.set_title(f"{self.title}; filled: the Pareto front{of}{end}")
+        each = " of each model" if several else ""
+        axes.set_title(f"{self.title}; filled: the Pareto front{each}{of}{end}")
         if ran["series"].nunique() > MOST_SERIES:
             _front_only(ran, axes)
         else:

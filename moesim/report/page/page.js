@@ -53,9 +53,15 @@
     return { field: "c" + place, title: column.heading, type: column.number ? "quantitative" : "nominal", sort: order };
   }
 
+  function models(kept) {
+    // runs of different models are no choice between them; one in several formats is
+    const place = named.find((one) => ["model", "base"].includes(data.columns[one].heading));
+    return new Set(kept.map((point) => String(point["c" + place]).split("@")[0])).size;
+  }
+
   function front(kept, x, y) {
     // of points drawn over what people want little of, those that no point with as little beats
-    if (!data.columns[x].less || y !== numbers[0]) return [];
+    if (!data.columns[x].less || y !== numbers[0] || models(kept) > 1) return [];
     let most = -Infinity;
     return kept
       .filter((point) => point["c" + x] !== null)

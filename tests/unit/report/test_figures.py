@@ -362,6 +362,24 @@ def test_of_many_series_the_front_is_named_without_leaders(tmp_path: Path) -> No
     assert len(looks) == len(front) == 3
 
 
+def test_each_model_has_a_front_of_its_own(tmp_path: Path) -> None:
+    """A model in two formats is one; the second is slower at each size, and on no front of all."""
+    points = [
+        ({"model": model, **axes}, {**made, "b": batch})
+        for model, batch in (("a@q8_0", 4), ("a@q4_k_m", 2), ("b", 1))
+        for axes, made in sweeps.capacity_points((4, 8), ("lru",))
+    ]
+    run_sweep({"name": "made", "model": "a"}, points, tmp_path, evaluate=sweeps.evaluate)
+    figure = registry.get("throughput_vs_memory")()
+    made = figure.prepare(tmp_path)
+    assert made.groupby("model")["pareto"].sum().to_dict() == {"a": 2, "b": 2}
+    with drawn(figure, made) as sheet:
+        (axes,) = sheet.axes
+        assert "the Pareto front of each model" in axes.get_title(loc="left")
+        stairs = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+        assert len(stairs) == 2
+
+
 def test_a_damaged_advice_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "advice.json").write_text('{"model": "a", "choices": [{"miss": 3}]}')
     with pytest.raises(InputError, match=r"advice\.json: choices\.0\.miss: .*3"):
