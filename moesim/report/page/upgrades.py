@@ -91,14 +91,15 @@ def _board(found: WhatIf) -> Board | None:
 
 
 def _title(one: Changed, as_is: Mapping[str, Any]) -> str:
-    """What was changed; of more slots how many there are, the memory that they take, and how much
-    of it the GPU does not have.
+    """What was changed; of more room for experts how many slots there are, the memory that they
+    take, and how much of it the GPU does not have.
     """
-    slots = one.summary.get("slots_per_layer")
-    if not slots or slots == as_is.get("slots_per_layer"):
+    slots, peak = one.summary.get("slots_per_layer"), one.summary.get("peak_memory_bytes")
+    more = peak - as_is["peak_memory_bytes"] if peak else 0
+    if not slots or more <= 0:
         return one.title
-    peak = one.summary["peak_memory_bytes"]
-    told = f"{one.title}: {slots} a layer, {gib(peak - as_is['peak_memory_bytes'])} more memory"
+    many = "" if slots == one.summary.get("local_experts") else f"{slots} a layer, "
+    told = f"{one.title}: {many}{gib(more)} more memory"
     short = peak - as_is["memory_capacity_bytes"]
     return f"{told}, {gib(short)} above what this GPU has" if short > 0 else told
 

@@ -10,12 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from moesim.config.errors import InputError
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
 from moesim.hardware import load_hardware
+from moesim.memory.on_cpu import OnCpu
+from moesim.model import ModelSpec
 from moesim.results.rebuild import rebuild
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_software, write_upgrade
@@ -40,6 +42,9 @@ UNBOUNDED = ("no_software",)
 HALVED = ("twice_gpu_bandwidth",)
 """What takes half as long at best; waits may vanish."""
 SLOTS, MORE = "more_slots", 1.5
+FEWER = "fewer_layers"
+TITLES = {SLOTS: f"{MORE:g} x expert slots", FEWER: "a third fewer layers on the CPU"}
+"""What is changed of the room for experts, on a GPU that has it."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,14 @@ def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
         if share > 0:
             yield key, None if key in UNBOUNDED else 1 / max(1 - saved, 1e-3)
     waiting = sum(shares.get(f"waiting_for_{cause}") or 0.0 for cause in ("weights", "cpu"))
-    if waiting > 0 and summary.get("misses") and summary.get("slots_per_layer"):
-        yield SLOTS, 1 / max(1 - waiting, 1e-3)
+    if waiting > 0 and summary.get("misses"):
+        slots, local = summary.get("slots_per_layer") or 0, summary.get("local_experts")
+        whole = slots in (0, local)  # layers whose experts are all on one side
+        yield FEWER if whole else SLOTS, 1 / max(1 - waiting, 1e-3)
 
 
 def _title(key: str) -> str:
-    return f"{MORE:g} x expert slots" if key == SLOTS else UPGRADES[key].title
+    return TITLES.get(key) or UPGRADES[key].title
 
 
 def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
@@ -114,7 +121,7 @@ def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
     as_is = simulate(base, limit_steps=steps).summary
     if base.workload.batching.serves and steps is not None and not as_is.get("mean_tpot_ms"):
         return _bounds(summary, f"no request has its answer in the first {as_is['steps']} passes")
-    keys = list(wanted(as_is))
+    keys = [one for one in wanted(as_is) if one[0] != FEWER or _on_cpu(base)]
     each = time.process_time() - began
     if each * len(keys) > MOST_S:
         return _bounds(summary, f"{len(keys)} replays of {each:.0f} s each would take long")
@@ -141,6 +148,7 @@ def _changed(
 ) -> Changed:  # fmt: skip
     change: Callable[[], Experiment] = (
         (lambda: _with_slots(base, as_is, place)) if key == SLOTS
+        else (lambda: _with_fewer(base, place)) if key == FEWER
         else (lambda: _upgraded(base, key, place))
     )  # fmt: skip
     try:
@@ -166,3 +174,22 @@ def _with_slots(base: Experiment, as_is: Mapping[str, Any], place: Path) -> Expe
     wider = min(local, max(slots + 1, round(MORE * slots)))
     roomy = _upgraded(base, "memory_x2", place)
     return with_settings(roomy, {"experts.capacity": f"{wider} slots/layer"})
+
+
+def _with_fewer(base: Experiment, place: Path) -> Experiment:
+    """``base`` with the last third of the layers on its CPU on a GPU that has room for them."""
+    roomy = _upgraded(base, "memory_x2", place)
+    if base.host_layers:
+        return roomy.model_copy(update={"host_layers": base.host_layers * 2 // 3})
+    layers = _on_cpu(base)
+    kept = OnCpu(layers=tuple(layers[: len(layers) * 2 // 3]) or 0)
+    return roomy.model_copy(update={"experts": roomy.experts.model_copy(update={"on_cpu": kept})})
+
+
+def _on_cpu(base: Experiment) -> list[int]:
+    """The layers whose experts its CPU computes, whatever is in slots."""
+    if base.host_layers:
+        return list(range(base.host_layers))
+    model: ModelSpec = needed("model", base.model, base.folders)
+    flags = base.experts.on_cpu.of(model)
+    return [one.index for one, host in zip(model.moe_layers, flags, strict=True) if host]

@@ -54,6 +54,32 @@ def test_each_change_is_what_the_experiment_with_it_gives(run: Path) -> None:
         assert changed[title]["duration_ms"] == alone.summary["duration_ms"]
 
 
+@pytest.mark.parametrize(
+    ("more", "fewer"),
+    [
+        ({"experts": {"on_cpu": {"layers": 5}}}, {"experts": {"on_cpu": {"layers": 3}}}),
+        (
+            {"experts": {"on_cpu": {"layers": [1, 3, 6]}}},
+            {"experts": {"on_cpu": {"layers": [1, 3]}}},
+        ),
+        ({"experts": {}, "host_layers": 4}, {"experts": {}, "host_layers": 2}),
+        ({"experts": {"on_cpu": {"layers": 1}}}, {"experts": {}}),
+    ],
+)
+def test_layers_on_the_cpu_have_no_more_slots_but_fewer_of_them_are_played(
+    tmp_path: Path, more: dict[str, Any], fewer: dict[str, Any]
+) -> None:
+    base = SMALL | {"trace": "traces/small-moe.parquet", "software": "llama.cpp"}
+    run = moesim.run(base | more, out=tmp_path / "run")
+    changed = {one.title: one.summary for one in what_if(tmp_path / "run", run.summary).changed}
+    assert "1.5 x expert slots" not in changed
+    found = changed["a third fewer layers on the CPU"]
+    assert found["duration_ms"] == moesim.run(base | fewer).summary["duration_ms"]
+    _, board = helped(tmp_path / "run", run.summary)
+    assert board is not None
+    assert any("CPU: 0." in text and "more memory" in text for text in board.columns[0].texts)
+
+
 def test_nothing_is_faster_than_its_share_of_the_time_allows(run: Path) -> None:
     found = what_if(run, read_result(run).summary)
     before = found.as_is["duration_ms"]
