@@ -162,15 +162,17 @@ def command(
         return command_of(resolved.experiment, engine, context)
 
 
-def read_command(line: str, *, engine: str | None = None) -> ReadCommand:
+def read_command(line: str, *, engine: str | None = None, served: bool = False) -> ReadCommand:
     """The experiment that a command ``line`` means, without its ``hardware``, which no line names.
 
-    ``engine``: whose options they are, where no program says so. Of what is returned ``experiment``
-    has the keys of a file; ``context_tokens`` is what the line allows a request; ``notes`` say what
-    was assumed, is not modelled or was not understood. Raises an InputError for a broken line.
+    ``engine``: whose options they are, where no program says so; ``served``: with the engine's
+    scheduler and its room for keys and values, not as batches that are always full. Of what is
+    returned ``experiment`` has the keys of a file; ``context_tokens`` is what the line allows a
+    request; ``notes`` say what was assumed, is not modelled or was not understood. Raises an
+    InputError for a broken line.
 
     >>> moesim.read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ncmoe 14").experiment
     """
     from moesim.experiment.engine_commands import read_command as read
 
-    return read(line, engine)
+    return read(line, engine, served=served)

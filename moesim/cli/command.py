@@ -54,6 +54,14 @@ def command(
     host: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --from: the machine's host.")
     ] = None,
+    served: Annotated[
+        bool,
+        typer.Option(
+            "--served",
+            help="With --from: requests come and go as the engine's scheduler decides, in place of "
+            "batches that are always full.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="With --from: a file for the experiment."),
@@ -71,7 +79,7 @@ def command(
         return
     machine = {"gpu": gpu, "host": host}
     line = sys.stdin.read() if line == "-" else str(line)
-    text = _read(line, engine, machine, overrides or [], as_json=as_json)
+    text = _read(line, engine, machine, overrides or [], served=served, as_json=as_json)
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -111,6 +119,7 @@ def _read(
     machine: dict[str, str | None],
     overrides: list[str],
     *,
+    served: bool,
     as_json: bool,
 ) -> str:
     """The experiment of ``line`` as text: YAML, or JSON with what else was read."""
@@ -122,7 +131,7 @@ def _read(
         with_settings,
     )
 
-    found = read_command(line, engine)
+    found = read_command(line, engine, served=served)
     experiment = with_settings(found, machine, overrides)
     if not as_json:
         return experiment_text(found, experiment, line)

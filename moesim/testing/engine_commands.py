@@ -12,8 +12,9 @@ from moesim.experiment.engine_commands import Configuration, Engine, ReadCommand
 from moesim.experiment.engine_commands.words import Effect, Option, Takes
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.serving import Memory
 
-KEPT = ("model", "workload", "parallelism", "experts", "execution", "placement")
+KEPT = ("model", "workload", "parallelism", "experts", "execution", "placement", "memory")
 """What of an experiment a line says."""
 
 
@@ -69,7 +70,8 @@ def reads_what_it_writes(
     words = shlex.split(written.text)
     first = engine.begins(words)
     assert first is not None, f"{kind} does not recognise its own line: {written.text}"
-    found = engine.read(words, first, experiment.folders)
+    served = experiment.workload.batching.serves
+    found = engine.read(words, first, experiment.folders, served=served)
     again = load_experiment({**found.experiment, "hardware": experiment.hardware}).experiment
     for key in KEPT:
         before, after = _said(experiment, key), _said(again, key)
@@ -85,4 +87,5 @@ def read(engine: Engine, words: Sequence[str]) -> ReadCommand:
 
 def _said(experiment: Experiment, key: str) -> Any:
     value = getattr(experiment, key)
+    value = Memory() if key == "memory" and value is None else value
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

@@ -74,6 +74,64 @@ def test_what_is_resident_reads_as_it_is_written(kind: str) -> None:
     assert found is not None
 
 
+WHOLE = st.integers(1, 40_000)
+FLAG = st.booleans()
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "vllm": {
+        "max_num_seqs": WHOLE, "max_num_batched_tokens": WHOLE, "async_scheduling": FLAG,
+        "enable_chunked_prefill": FLAG, "long_prefill_token_threshold": WHOLE,
+        "policy": st.sampled_from(["fcfs", "priority"]),
+    },
+    "sglang": {
+        "max_num_seqs": WHOLE, "max_prefill_tokens": WHOLE, "async_scheduling": FLAG,
+        "chunked_prefill_size": st.none() | WHOLE, "enable_mixed_chunk": FLAG,
+        "schedule_policy": st.sampled_from(["fcfs", "lpm"]),
+        "schedule_conservativeness": st.sampled_from([0.3, 1.0, 2.5]),
+    },
+    "llama.cpp": {
+        "max_num_seqs": st.integers(1, 64), "n_batch": st.integers(64, 4096),
+        "n_ubatch": st.integers(64, 4096),
+    },
+}  # fmt: skip
+ROOMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "gpu_memory_utilization": st.integers(1, 100).map("{} %".format),
+        "block_size": st.sampled_from([1, 16, 64]),
+        "kv": st.integers(1, 10**6).map("{} blocks".format),
+        "prefix_caching": FLAG,
+    },
+)
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_is_served_reads_as_it_is_written(kind: str, data: st.DataObject) -> None:
+    """llama.cpp's slots hold what the line says, and it has no words for blocks."""
+    scheduler = data.draw(st.fixed_dictionaries({}, optional=SCHEDULERS[kind])) | {"kind": kind}
+    more: dict[str, Any] = {"memory": data.draw(ROOMS)} if kind != "llama.cpp" else {}
+    if kind == "llama.cpp":
+        scheduler["slot_context"] = 4096
+    elif data.draw(FLAG):
+        more |= {"hardware": "dgx-h100", "parallelism": {"expert": 4, "dense": "data"}}
+    batching = {"kind": "continuous", "scheduler": scheduler}
+    found = reads_what_it_writes(
+        engine(kind), plain(kind, workload={"batching": batching}, **more), 4096
+    )
+    assert found is not None
+    assert found.served
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_engine_s_scheduler_has_no_line(kind: str) -> None:
+    scheduler = {"kind": "vllm" if kind == "sglang" else "sglang"}
+    one = plain(kind, workload={"batching": {"kind": "continuous", "scheduler": scheduler}})
+    made = engine(kind).write(Configuration(one, 4096))
+    assert made.text is None
+    assert made.notes[0].startswith("workload.batching")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_line_is_read_by_it_alone(kind: str) -> None:
     text = engine(kind).write(Configuration(plain(kind), 4096)).text

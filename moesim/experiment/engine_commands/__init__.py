@@ -5,7 +5,8 @@ One file an engine, found by folder. Neither direction runs anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.names import known_name
 from moesim.config.registry import Registry
 from moesim.experiment.engine_commands.base import (
+    NOTE,
     Configuration,
     Engine,
     EngineCommand,
@@ -44,10 +46,18 @@ def command_of(
     engine, and where the experiment cannot be built.
     """
     chosen = registry.get(engine or engine_of(experiment), "--engine")()
-    if experiment.workload.batching.serves:
-        what = "command lines of served requests are not written yet; write static or refill"
-        raise InputError(f"workload.batching: {what}")
-    return chosen.write(Configuration(experiment, context_tokens))
+    made = chosen.write(Configuration(experiment, context_tokens))
+    return replace(made, notes=(*made.notes, *(_unsaid(experiment) if made.text else ())))
+
+
+def _unsaid(experiment: Experiment) -> Iterator[str]:
+    """What changes speed, and is in no engine's line."""
+    if experiment.routing:
+        yield f"{NOTE}routing: the line's choices are the model's own, without these transforms"
+    asked = experiment.workload.speculative
+    if asked is not None and asked.drafts:
+        what = "the line drafts nothing; its drafter is yours to name (--speculative-config,"
+        yield f"{NOTE}workload.speculative: {what} --speculative-algorithm, --model-draft)"
 
 
 def engine_of(experiment: Experiment) -> str:
@@ -60,8 +70,15 @@ def engine_of(experiment: Experiment) -> str:
     raise InputError([Problem("--engine", "", f"{what}: {', '.join(registry.components)}")])
 
 
-def read_command(text: str, engine: str | None = None, folders: Sequence[Path] = ()) -> ReadCommand:
-    """The experiment that a command line means, as far as an experiment can say it.
+def read_command(
+    text: str,
+    engine: str | None = None,
+    folders: Sequence[Path] = (),
+    *,
+    served: bool = False,
+) -> ReadCommand:
+    """The experiment that a command line means, as far as an experiment can say it; ``served``:
+    with the engine's scheduler, for requests that come and go.
 
     ``engine``: whose line it is where no program says so, as in ``-ngl 99 -ncmoe 20``; relative
     paths of models are looked up in ``folders``. InputError where the line is broken: a quote that
@@ -75,7 +92,7 @@ def read_command(text: str, engine: str | None = None, folders: Sequence[Path] =
         if first is None and engine and words[0].startswith("-"):
             first = 0
         if first is not None and (engine or found.claims(words)):
-            return found.read(words, first, tuple(folders))
+            return found.read(words, first, tuple(folders), served=served)
     raise InputError([_unknown(commands, engine)])
 
 

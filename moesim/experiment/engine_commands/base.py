@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from moesim.config.errors import InputError, Problem
 from moesim.experiment.engine_commands.words import (
     Effect,
     Given,
@@ -55,6 +56,12 @@ class ReadCommand:
     context_tokens: int | None
     notes: tuple[str, ...]
 
+    @property
+    def served(self) -> bool:
+        """Whether its requests come and go as a scheduler decides."""
+        batching = self.experiment.get("workload", {}).get("batching", {})
+        return bool(batching.get("kind") == "continuous")
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -84,6 +91,8 @@ class Configuration:
         """As asked for, or as the experiment says, or the longest of the run's requests."""
         if self._given_context is not None:
             return self._given_context
+        if self.experiment.workload.batching.serves:
+            return self._longest_served
         from moesim.experiment.loading.traces import trace_of
         from moesim.workload.requests import Requests
 
@@ -91,12 +100,25 @@ class Configuration:
         rows = Requests.of(trace, one.workload.phase, one.workload.requests).rows
         return int(trace.position[rows].max()) + 1
 
+    @property
+    def _longest_served(self) -> int:
+        """What a slot holds, or the prompt and the answer of the longest request."""
+        scheduler = getattr(self.experiment.workload.batching, "scheduler", None)
+        if (slot := getattr(scheduler, "slot_context", None)) is not None:
+            return int(slot)
+        from moesim.experiment.building.build import build
+
+        serving = build(self.experiment).case.serving
+        assert serving is not None, "requests are served"
+        return int(serving.served.asked.tokens.max()) + 1
+
     @cached_property
     def context_note(self) -> str:
         """Where the context is from, if it was not asked for."""
         if self._given_context is not None:
             return ""
-        what = f"{self.context_tokens} tokens a request, the longest of the run's trace"
+        of = "requests" if self.experiment.workload.batching.serves else "run's trace"
+        what = f"{self.context_tokens} tokens a request, the longest of the {of}"
         return f"{NOTE}context: {what}; ask for another with --context"
 
     @cached_property
@@ -134,6 +156,8 @@ class Reading:
     experiment: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     context_tokens: int | None = None
+    served: bool = False
+    """Whether it is read as a server whose scheduler decides, not as batches that are full."""
 
     def put(self, path: str, value: Any) -> None:
         """Set the key at the dotted ``path``; None sets nothing."""
@@ -164,6 +188,8 @@ class Engine(ABC):
     kind: ClassVar[str]
     softwares: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Sequence[Option]]
+    read_if_served: ClassVar[Collection[str]] = ()
+    """Options that are keys where requests are served."""
     flexible: ClassVar[bool] = False
     """Whether names may have ``_`` for ``-``, and numbers suffixes."""
 
@@ -184,15 +210,21 @@ class Engine(ABC):
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Put what the rows with ``Effect.READ`` mean into ``reading.experiment``."""
 
-    def read(self, words: Sequence[str], first: int, folders: Folders) -> ReadCommand:
-        """The experiment that ``words`` mean, whose options begin at ``first``; InputError where
-        they are broken.
+    def read(
+        self, words: Sequence[str], first: int, folders: Folders, *, served: bool = False
+    ) -> ReadCommand:
+        """The experiment that ``words`` mean, whose options begin at ``first``; ``served``: with
+        the engine's scheduler. InputError where they are broken, or the engine has none here.
         """
+        if served and not self.read_if_served:
+            what = f"{self.kind}: its options of served requests are not known here"
+            raise InputError([Problem("--served", "", what)])
         line = read_options(words[first:], self.options, flexible=self.flexible)
-        reading = Reading(line)
+        reading = Reading(line, served=served)
         self.understand(reading, folders)
         line.check()
-        notes = [*reading.notes, *_left_out(line), *_in_front(words[:first])]
+        left_out = _left_out(line, self.read_if_served if served else ())
+        notes = [*reading.notes, *left_out, *_in_front(words[:first])]
         said = tuple(map(one_line, notes))
         return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 
@@ -203,9 +235,12 @@ def _in_front(words: Sequence[str]) -> list[str]:
     return [f"{WARNING}{' '.join(words)}: what is set in front is not read"] if more else []
 
 
-def _left_out(line: Line) -> list[str]:
-    """A note for every option that is no key, and one for those that do nothing here."""
-    of = {effect: [one for one in line.given if _effect(one) is effect] for effect in Effect}
+def _left_out(line: Line, read: Collection[str]) -> list[str]:
+    """A note for every option that is no key, and one for those that do nothing here, but for those
+    that are ``read``.
+    """
+    given = [one for one in line.given if one.option.name not in read]
+    of = {effect: [one for one in given if _effect(one) is effect] for effect in Effect}
     notes = [f"{WARNING}{one}: not modelled: {one.option.why}" for one in of[Effect.NOT_MODELLED]]
     notes += [f"{WARNING}{text}: not understood, and left out" for text in line.strange]
     notes += [f"{WARNING}{text}: belongs to no option, and is left out" for text in line.positional]

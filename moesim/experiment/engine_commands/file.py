@@ -40,7 +40,7 @@ def with_settings(
     if set(parts) == {"gpu"} and machine_named(str(parts["gpu"])) in hardware_names():
         parts = parts["gpu"]
     data = {"hardware": parts} if parts else {}
-    if found.context_tokens is not None:
+    if found.context_tokens is not None and not found.served:
         data["workload"] = {**found.experiment.get("workload", {}), "context": found.context_tokens}
     document = Document({**found.experiment, **data}, Mark("--from"))
     for number, text in enumerate(overrides, 1):
@@ -72,6 +72,8 @@ def filled_in(found: ReadCommand, experiment: Mapping[str, Any]) -> list[str]:
         why = f", as {trace.why}" if trace.why else ""
         notes.append(f"{NOTE}trace: no line names one: '{trace.name}'{why}")
     context = (experiment.get("workload") or {}).get("context")
+    if found.served:
+        return [*notes, *_clients(experiment.get("workload") or {})]
     if context is None:
         what = "the line does not say: requests are as long as the trace's, and the KV cache is as"
         notes.append(f"{NOTE}workload.context: {what} small; write the tokens of yours, as in 16k")
@@ -79,6 +81,18 @@ def filled_in(found: ReadCommand, experiment: Mapping[str, Any]) -> list[str]:
         what = f"{context} tokens, all that the line allows a request, are in its cache at every"
         notes.append(f"{NOTE}workload.context: {what} step; leave it out for the trace's contexts")
     return notes
+
+
+def _clients(workload: Mapping[str, Any]) -> list[str]:
+    """Notes for what no line says of the requests that come."""
+    taken = {
+        "arrivals": "all requests come at once; write yours, as in {kind: poisson, request_rate: 4"
+        " requests/s}",
+        "lengths": "requests are as long as the trace's; write yours, as in {kind: fixed,"
+        " input_len: 1000, output_len: 200}",
+    }
+    missing = [key for key in taken if key not in workload]
+    return [f"{NOTE}workload.{key}: no line has it: {taken[key]}" for key in missing]
 
 
 def experiment_text(found: ReadCommand, experiment: Mapping[str, Any], line: str) -> str:

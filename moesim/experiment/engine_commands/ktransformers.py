@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from moesim.config.errors import Problem
@@ -18,6 +18,7 @@ from moesim.experiment.engine_commands.base import (
 )
 from moesim.experiment.engine_commands.expert_tensors import on_cpu_key
 from moesim.experiment.engine_commands.offload import put_offload
+from moesim.experiment.engine_commands.served import why_not_scheduled
 from moesim.experiment.engine_commands.serving import (
     batch_note,
     cache_words,
@@ -58,6 +59,7 @@ class Ktransformers(Sglang):
 
     kind: ClassVar[str] = "ktransformers"
     options: ClassVar[Sequence[Option]] = KTRANSFORMERS
+    read_if_served: ClassVar[Collection[str]] = ()
 
     def begins(self, words: Sequence[str]) -> int | None:
         """Behind SGLang's server, or the local_chat of releases before kt-kernel."""
@@ -104,6 +106,7 @@ class Ktransformers(Sglang):
 
 
 def _why_not(asked: Configuration) -> Iterator[str]:
+    yield from why_not_scheduled(asked, (), "")
     experiment = asked.experiment
     kind = kind_of(type(experiment.experts.miss))
     if experiment.parallelism.expert > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from math import inf
 from typing import ClassVar
@@ -31,6 +31,14 @@ from moesim.experiment.engine_commands.expert_tensors import (
     words_of,
 )
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
+from moesim.experiment.engine_commands.served import LLAMA_CPP as ROWS
+from moesim.experiment.engine_commands.served import (
+    put_served,
+    served_notes,
+    served_words,
+    serves,
+    why_not_scheduled,
+)
 from moesim.experiment.engine_commands.serving import put_named
 from moesim.experiment.engine_commands.words import Given, Line, Option
 from moesim.memory.misses.cpu import Cpu
@@ -41,10 +49,13 @@ from moesim.model.chosen import split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.named import Named, from_gguf, opened, usual_mix
 from moesim.model.repositories import GGUF
+from moesim.workload.serving.llama_cpp import LlamaCpp as Scheduler
 
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
 ALL_LAYERS = 99
+USUAL_SLOTS = Scheduler().max_num_seqs
+"""Of a server that is not told."""
 UNMAPPED = "llama.cpp-no-mmap"
 MAPPED_MODES, UNMAPPED_MODES = ("auto", "mmap", "mmap+mlock"), ("none", "mlock", "dio")
 """Of -lm."""
@@ -68,6 +79,7 @@ class LlamaCpp(Engine):
         "llama.cpp@b6xxx",
     )
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
+    read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()
 
@@ -97,13 +109,9 @@ class LlamaCpp(Engine):
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
-        workload = asked.experiment.workload
-        parallel, chunk = workload.batching.in_flight, workload.prefill.chunk
-        words += ["-c", str(asked.context_tokens * parallel), "-np", str(parallel)]
-        if chunk is not None:
-            words += ["-b", str(max(chunk, LOGICAL_BATCH)), "-ub", str(chunk)]
-        words += self.last_words
+        words += [*_batch(asked), *self.last_words]
         notes += [*filter(None, [asked.context_note]), *_defaults(asked), *self.own_notes]
+        notes += served_notes(asked, ROWS)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:
@@ -150,8 +158,24 @@ def _is_ik(words: Sequence[str]) -> bool:
     return options or any(f"ik_llama{end}" in word for end in (".cpp", "/", "\\") for word in words)
 
 
+def _batch(asked: Configuration) -> list[str]:
+    """Requests at once, room for all of them, and the tokens of a pass."""
+    workload = asked.experiment.workload
+    parallel, chunk = workload.batching.in_flight, workload.prefill.chunk
+    words = ["-c", str(asked.context_tokens * parallel)]
+    if serves(asked):
+        return words + served_words(asked, ROWS)
+    words += ["-np", str(parallel)]
+    return (
+        words
+        if chunk is None
+        else [*words, "-b", str(max(chunk, LOGICAL_BATCH)), "-ub", str(chunk)]
+    )
+
+
 def _why_not(asked: Configuration) -> Iterator[str]:
     """What of the experiment llama.cpp has no words for."""
+    yield from why_not_scheduled(asked, ROWS, "llama.cpp")
     experiment = asked.experiment
     experts, gpus = experiment.experts, experiment.parallelism.expert
     if gpus > 1:
@@ -409,24 +433,35 @@ def _read_workload(reading: Reading, model: ModelSpec | None) -> None:
     """Requests at once, their context, and the tokens of a pass."""
     line = reading.line
     parallel = line.whole("-np", least=-1)
-    if parallel is not None and parallel > 0:
+    if reading.served:
+        put_served(reading, ROWS, "llama.cpp")
+    elif parallel is not None and parallel > 0:
         reading.put("workload.batching", {"kind": "refill", "batch_size": parallel})
     else:
         reading.note(
             "-np", "not given: one request at a time; a server has up to 4 slots by itself"
         )
-    physical, logical = line.whole("-ub", least=1), line.whole("-b", least=1)
-    chunk = min(physical or PHYSICAL_BATCH, logical or LOGICAL_BATCH)
-    reading.put("workload.prefill.chunk", chunk)
-    if physical is None:
-        reading.note("-ub", f"not given: {chunk} prompt tokens at once, llama.cpp's default")
+    if not reading.served:
+        _read_chunk(reading)
     context = line.whole("-c")
     if context == 0:
         context = model.longest_context if model else None
         reading.context_tokens = context
     elif context is not None:
-        slots = 1 if line.has("-kvu") else max(1, parallel or 1)
+        usual = USUAL_SLOTS if reading.served else 1
+        slots = 1 if line.has("-kvu") else max(1, parallel or usual)
         if slots > context:
             what = f"{slots} slots share the {context} tokens of -c, not one each"
             line.problems.append(Problem("-np", "", f"{what}; write fewer, or a larger -c"))
         reading.context_tokens = max(1, context // slots)
+    if reading.served:
+        reading.put("workload.batching.scheduler.slot_context", reading.context_tokens)
+
+
+def _read_chunk(reading: Reading) -> None:
+    """The prompt tokens of a pass."""
+    physical, logical = (reading.line.whole(name, least=1) for name in ("-ub", "-b"))
+    chunk = min(physical or PHYSICAL_BATCH, logical or LOGICAL_BATCH)
+    reading.put("workload.prefill.chunk", chunk)
+    if physical is None:
+        reading.note("-ub", f"not given: {chunk} prompt tokens at once, llama.cpp's default")

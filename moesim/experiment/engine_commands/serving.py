@@ -191,6 +191,6 @@ def eplb_of(asked: Configuration) -> Eplb | None:
 def batch_note(asked: Configuration) -> list[str]:
     """What a server does that static batches do not."""
     batching = asked.experiment.workload.batching
-    if batching.in_flight == 1 or kind_of(type(batching)) == "refill":
+    if batching.in_flight == 1 or batching.serves or kind_of(type(batching)) == "refill":
         return []
     return [f"{NOTE}workload.batching: a server admits requests at once (kind: refill)"]

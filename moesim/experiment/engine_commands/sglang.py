@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from moesim.config.registry import kind_of
@@ -20,6 +20,16 @@ from moesim.experiment.engine_commands.offload import (
     offload_words,
     put_offload,
     why_not_offloaded,
+)
+from moesim.experiment.engine_commands.served import (
+    SGLANG as ROWS,
+)
+from moesim.experiment.engine_commands.served import (
+    put_served,
+    served_notes,
+    served_words,
+    serves,
+    why_not_scheduled,
 )
 from moesim.experiment.engine_commands.serving import (
     Ranks,
@@ -51,6 +61,7 @@ class Sglang(Engine):
     kind: ClassVar[str] = "sglang"
     softwares: ClassVar[tuple[str, ...]] = ("sglang",)
     options: ClassVar[Sequence[Option]] = SGLANG
+    read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
 
     def begins(self, words: Sequence[str]) -> int | None:
         """Behind the module, or ``sglang serve``."""
@@ -72,6 +83,7 @@ class Sglang(Engine):
         kind = kind_of(type(asked.experiment.placement))
         reasons = why_not_served(asked, "SGLang")
         reasons += why_not_offloaded(asked, "SGLang", zero_copy=False)
+        reasons += why_not_scheduled(asked, ROWS, "sglang")
         if kind not in ("contiguous", "eplb") and asked.experiment.parallelism.expert > 1:
             reasons.append(f"placement: {kind}: SGLang has the order of ids, and EPLB")
         if reasons:
@@ -84,7 +96,7 @@ class Sglang(Engine):
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
         words += [*cache_words(asked), *_ranks(asked), *limits(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
-        notes += software_note(asked)
+        notes += [*software_note(asked), *served_notes(asked, ROWS)]
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:
@@ -109,15 +121,23 @@ def read_server(reading: Reading) -> None:
     words = f"--tp {gpus} --dp {attention} with DP attention"
     put_ranks(reading, Ranks(gpus, max(1, gpus // attention), whole, nodes), words)
     put_stages(reading, "--pp-size", gpus)
-    put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
-    budget = line.whole("--chunked-prefill-size", -1)
-    if budget is not None and budget > 0:
-        reading.put("workload.prefill.chunk", max(1, budget // gpus))
+    _read_batch(reading, gpus, attention)
     reading.context_tokens = line.whole("--context-length", 1)
     if line.has("--disable-cuda-graph"):
         reading.put("execution", "eager")
     if line.has("--enable-eplb"):
         put_eplb(reading, line.whole("--ep-num-redundant-experts"))
+
+
+def _read_batch(reading: Reading, gpus: int, ranks: int) -> None:
+    if reading.served:
+        put_served(reading, ROWS, "sglang", ranks)
+        return
+    line = reading.line
+    put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
+    budget = line.whole("--chunked-prefill-size", -1)
+    if budget is not None and budget > 0:
+        reading.put("workload.prefill.chunk", max(1, budget // gpus))
 
 
 def _attention_ranks(reading: Reading) -> int:
@@ -155,6 +175,13 @@ def limits(asked: Configuration) -> list[str]:
     """Context, requests in flight, tokens of a prompt's pass, and launches."""
     workload = asked.experiment.workload
     words = ["--context-length", str(asked.context_tokens)]
+    if serves(asked):
+        layout = layout_of(asked)
+        words += served_words(asked, ROWS, layout.gpus // layout.group)
+        return [
+            *words,
+            *(["--disable-cuda-graph"] if asked.experiment.execution == "eager" else []),
+        ]
     words += ["--max-running-requests", str(workload.batching.in_flight)]
     if (chunk := workload.prefill.chunk) is not None:
         gpus = asked.experiment.parallelism.expert

@@ -6,13 +6,14 @@ Names and meanings are those of sglang/srt/server_args.py (Apache-2.0) of 0.5.23
 
 from __future__ import annotations
 
-from moesim.experiment.engine_commands.words import DRAFTS, Effect, Option, Takes
+from moesim.experiment.engine_commands.words import DRAFTS, IF_SERVED, Effect, Option, Takes
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _COPIED_AHEAD = (
     "layers on the host, copied beside the kernels of others; all are read as on the GPU"
 )
 _KERNELS = "which kernels are taken; prices are those of the hardware's fits or datasheet"
+_MEMORY = f"a run has the GPU's whole memory; {IF_SERVED}"
 SGLANG = (
     Option("--model-path --model", READ),
     Option("--quantization", READ),
@@ -37,7 +38,7 @@ SGLANG = (
     Option("--speculative-num-steps", NOT_MODELLED, why=DRAFTS),
     Option("--speculative-eagle-topk", NOT_MODELLED, why=DRAFTS),
     Option("--speculative-num-draft-tokens", NOT_MODELLED, why=DRAFTS),
-    Option("--mem-fraction-static", NOT_MODELLED, why="a run has the GPU's whole memory"),
+    Option("--mem-fraction-static", NOT_MODELLED, why=_MEMORY),
     Option("--moe-a2a-backend", NOT_MODELLED, why=_KERNELS, harmless=("none",)),
     Option("--moe-runner-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
     Option("--deepep-mode", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
@@ -47,8 +48,14 @@ SGLANG = (
     Option("--disable-shared-experts-fusion", NOT_MODELLED, NOTHING, _KERNELS),
     Option("--dtype", NOT_MODELLED, why="activations have the model's format",
            harmless=("auto", "bfloat16", "float16", "half")),
-    Option("--max-total-tokens", NOT_MODELLED, why="the KV cache holds what the requests need"),
-    Option("--disable-radix-cache", takes=NOTHING), Option("--host"), Option("--port"),
+    Option("--max-total-tokens", NOT_MODELLED,
+           why=f"the KV cache holds what the requests need; {IF_SERVED}"),
+    Option("--max-prefill-tokens", NOT_MODELLED, why=IF_SERVED),
+    Option("--schedule-policy", NOT_MODELLED, why=IF_SERVED, harmless=("fcfs",)),
+    Option("--schedule-conservativeness", NOT_MODELLED, why=IF_SERVED, harmless=("1", "1.0")),
+    Option("--disable-overlap-schedule", NOT_MODELLED, NOTHING, IF_SERVED),
+    Option("--page-size"), Option("--disable-radix-cache", takes=NOTHING),
+    Option("--host"), Option("--port"),
     Option("--api-key"), Option("--served-model-name"), Option("--node-rank"),
     Option("--trust-remote-code", takes=NOTHING), Option("--tokenizer-path"),
     Option("--dist-init-addr --nccl-init-addr"), Option("--random-seed"), Option("--log-level"),

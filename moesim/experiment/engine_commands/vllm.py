@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -28,6 +28,14 @@ from moesim.experiment.engine_commands.offload import (
     put_offload,
     why_not_offloaded,
 )
+from moesim.experiment.engine_commands.served import (
+    VLLM,
+    put_served,
+    served_notes,
+    served_words,
+    serves,
+    why_not_scheduled,
+)
 from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
@@ -43,14 +51,14 @@ from moesim.experiment.engine_commands.serving import (
     stages_note,
     why_not_served,
 )
-from moesim.experiment.engine_commands.words import DRAFTS, Effect, Line, Option, Takes
+from moesim.experiment.engine_commands.words import DRAFTS, IF_SERVED, Effect, Line, Option, Takes
 from moesim.model.named import opened
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _PLACEMENTS = {"contiguous": "linear", "round_robin": "round_robin"}
 _IMAGE = re.compile(r"(.*/)?vllm/vllm-openai(:\S+)?")
 _SERVER = "vllm.entrypoints.openai.api_server"
-_MEMORY = "a run has the GPU's whole memory"
+_MEMORY = f"a run has the GPU's whole memory; {IF_SERVED}"
 _SOME_WEIGHTS = "some of a layer's weights on the host; all that --cpu-offload-gb has room for are"
 _COPIED_AHEAD = (
     "layers on the host, copied beside the kernels of others; all are read as on the GPU"
@@ -82,7 +90,14 @@ OPTIONS = (
     Option("--kv-offloading-size", NOT_MODELLED, why="a KV cache on the host"),
     Option("--speculative-config -sc", NOT_MODELLED,
            why=DRAFTS),
-    Option("--enable-prefix-caching", NOT_MODELLED, NOTHING, "every prompt is computed whole"),
+    Option("--enable-prefix-caching", NOT_MODELLED, NOTHING,
+           f"every prompt is computed whole; {IF_SERVED}"),
+    Option("--num-gpu-blocks-override", NOT_MODELLED, why=_MEMORY),
+    Option("--kv-cache-memory-bytes", NOT_MODELLED, why=_MEMORY),
+    Option("--long-prefill-token-threshold", NOT_MODELLED, why=IF_SERVED, harmless=("0",)),
+    Option("--scheduling-policy", NOT_MODELLED, why=IF_SERVED, harmless=("fcfs",)),
+    Option("--no-enable-chunked-prefill", NOT_MODELLED, NOTHING, IF_SERVED),
+    Option("--no-async-scheduling", NOT_MODELLED, NOTHING, IF_SERVED),
     Option("--decode-context-parallel-size", NOT_MODELLED, why="a KV cache over several GPUs",
            harmless=("1",)),
     Option("--gpu-memory-utilization", NOT_MODELLED, why=_MEMORY),
@@ -122,6 +137,7 @@ class Vllm(Engine):
         "vllm", "vllm-marlin", "vllm-mxfp8", "vllm@0.14", "vllm@0.19",
     )  # fmt: skip
     options: ClassVar[Sequence[Option]] = OPTIONS
+    read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in VLLM)
     flexible: ClassVar[bool] = True
 
     def begins(self, words: Sequence[str]) -> int | None:
@@ -138,6 +154,7 @@ class Vllm(Engine):
         """``vllm serve``, with expert parallelism unless experts are sliced."""
         kind = kind_of(type(asked.experiment.placement))
         reasons = why_not_served(asked, "vLLM") + why_not_offloaded(asked, "vLLM", zero_copy=True)
+        reasons += why_not_scheduled(asked, VLLM, "vllm")
         if kind not in {*_PLACEMENTS, "eplb"} and asked.experiment.parallelism.expert > 1:
             reasons.append(f"placement: {kind}: vLLM has linear, round_robin and EPLB")
         if reasons:
@@ -152,6 +169,7 @@ class Vllm(Engine):
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += [*_launches(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        notes += served_notes(asked, VLLM)
         if (setting := ENVIRONMENT.get(asked.experiment.software)) is not None:
             notes.append(f"{NOTE}software: set {setting} for mxfp4 experts in these kernels")
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
@@ -170,10 +188,7 @@ class Vllm(Engine):
         words = f"-tp {tensor} -dp {data}"
         put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes), words)
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
-        batch = line.whole("--max-num-seqs", 1)
-        put_batch(reading, "--max-num-seqs", batch and batch * data)
-        budget = line.whole("--max-num-batched-tokens", 1)
-        reading.put("workload.prefill.chunk", budget and max(1, budget // tensor))
+        _read_batch(reading, tensor, data)
         reading.context_tokens = _context(line)
         _read_launches(reading)
         _read_placement(reading)
@@ -203,8 +218,20 @@ def _ranks(asked: Configuration) -> list[str]:
     return words
 
 
+def _read_batch(reading: Reading, tensor: int, data: int) -> None:
+    if reading.served:
+        put_served(reading, VLLM, "vllm")
+        return
+    batch = reading.line.whole("--max-num-seqs", 1)
+    put_batch(reading, "--max-num-seqs", batch and batch * data)
+    budget = reading.line.whole("--max-num-batched-tokens", 1)
+    reading.put("workload.prefill.chunk", budget and max(1, budget // tensor))
+
+
 def _batch(asked: Configuration) -> list[str]:
     """Limits of a data-parallel rank, which has a share of the requests."""
+    if serves(asked):
+        return served_words(asked, VLLM)
     layout, workload = layout_of(asked), asked.experiment.workload
     ranks = layout.gpus // layout.group
     words = ["--max-num-seqs", str(-(-workload.batching.in_flight // ranks))]

@@ -42,6 +42,7 @@ DRAFTS = (
     "speculative decoding, of which no line says how many drafts are right; each pass is of one"
     " token a request; write workload.speculative with the acceptance of yours"
 )
+IF_SERVED = "it is read where requests are served (--served)"
 SWITCHED = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
 
 

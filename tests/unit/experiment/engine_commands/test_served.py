@@ -1,0 +1,109 @@
+"""Lines of servers whose schedulers decide, and what is said of what no line has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.engine_commands import command_of, read_command
+from moesim.experiment.engine_commands.file import filled_in, with_settings
+from moesim.experiment.loading.resolve import load_experiment
+
+VLLM = (
+    "vllm serve openai/gpt-oss-20b --max-num-seqs 64 --max-num-batched-tokens 8k"
+    " --gpu-memory-utilization 0.92 --scheduling-policy priority --kv-cache-memory-bytes 4000000000"
+)
+CONTINUOUS = {"batching": {"kind": "continuous"}}
+
+
+def test_a_line_is_a_scheduler_and_a_room_where_requests_are_served() -> None:
+    found = read_command(VLLM, served=True)
+    scheduler = {"kind": "vllm", "max_num_seqs": 64, "policy": "priority"}
+    scheduler["max_num_batched_tokens"] = 8000
+    batching = {"kind": "continuous", "scheduler": scheduler}
+    assert found.experiment["workload"] == {"batching": batching}
+    room = {"gpu_memory_utilization": "92 %", "kv": "4000000000 B"}
+    assert found.experiment["memory"] == room
+    assert not found.notes
+    full = read_command(VLLM)
+    assert full.experiment["workload"]["batching"] == {"kind": "refill", "batch_size": 64}
+    left_out = [note for note in full.notes if note.startswith("warning: ")]
+    assert len(left_out) == 3
+    assert all("--served" in note for note in left_out)
+
+
+def test_limits_of_sglang_are_those_of_all_ranks() -> None:
+    line = "python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp 8 --ep 8 --dp 8"
+    line += " --enable-dp-attention --max-running-requests 512 --chunked-prefill-size 32768"
+    line += " --page-size 64 --max-total-tokens 6400 --disable-radix-cache"
+    found = read_command(line, served=True).experiment
+    scheduler = {"kind": "sglang", "max_num_seqs": 64, "chunked_prefill_size": 4096}
+    assert found["workload"]["batching"]["scheduler"] == scheduler
+    assert found["memory"] == {"block_size": 64, "kv": "100 blocks", "prefix_caching": False}
+
+
+def test_a_slot_of_llama_cpp_has_its_share_of_the_context() -> None:
+    line = "llama-server -hf ggml-org/gpt-oss-20b-GGUF -ngl 99 -c 32768"
+    for more, slots in (("", 4), (" -np 2", 2)):
+        found = read_command(line + more, served=True)
+        scheduler = found.experiment["workload"]["batching"]["scheduler"]
+        assert scheduler["slot_context"] == found.context_tokens == 32768 // slots
+
+
+def test_the_file_says_what_no_line_has_of_requests() -> None:
+    found = read_command(VLLM, served=True)
+    made = with_settings(found, {"gpu": "h100-sxm"}, ["workload.arrivals={kind: at_once}"])
+    assert "context" not in made["workload"]
+    told = " ".join(filled_in(found, made))
+    assert "workload.lengths: no line has it" in told
+    assert "workload.arrivals: " not in told
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (VLLM.replace("0.92", "92"), "'92' is not a share, as 0.9; write one"),
+        (VLLM.replace("64", "many"), "'many' is no whole number from 1 on"),
+        (
+            "python -m sglang.launch_server --model x --kt-weight-path x --kt-num-gpu-experts 8",
+            "ktransformers: its options of served requests are not known here",
+        ),
+    ],
+)
+def test_what_is_broken_is_told(line: str, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        read_command(line, served=True)
+
+
+def test_the_longest_request_is_the_room_that_a_line_asks_for() -> None:
+    lengths = {"kind": "fixed", "input_len": 300, "output_len": 41}
+    workload = {**CONTINUOUS, "requests": 3, "lengths": lengths}
+    workload["routing"] = {"kind": "draw", "prompts_from": "decode"}
+    one = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "software": "vllm"}
+    made = command_of(load_experiment({**one, "workload": workload}).experiment)
+    assert made.text is not None
+    assert "--max-model-len 341 --max-num-seqs 256" in made.text
+    assert "requests are the clients'" in " ".join(made.notes)
+
+
+def test_what_no_option_says_is_told() -> None:
+    batching = {"kind": "continuous", "scheduler": {"kind": "vllm", "watermark": "2 %"}}
+    more = {"workload": {"batching": batching}, "serving": {"replicas": 2}}
+    one = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "software": "vllm", **more}
+    made = command_of(load_experiment(one).experiment, context_tokens=4096)
+    told = " ".join(made.notes)
+    assert "workload.batching.scheduler.watermark: no option" in told
+    assert "serving.replicas: 2 such servers" in told
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "llama.cpp"])
+def test_drafts_and_other_choices_are_in_no_line(engine: str) -> None:
+    drafts = {"kind": "ngram", "num_speculative_tokens": 3, "acceptance": "80 %"}
+    one: dict[str, Any] = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "software": engine}
+    one |= {"workload": {"speculative": drafts}}
+    one["routing"] = [{"kind": "top_k", "k": 2}]
+    told = " ".join(command_of(load_experiment(one).experiment, context_tokens=4096).notes)
+    assert "note: routing: " in told
+    assert "note: workload.speculative: " in told
