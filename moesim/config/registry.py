@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 import sys
@@ -11,8 +12,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
-from importlib.machinery import FileFinder
+from importlib.abc import MetaPathFinder
+from importlib.machinery import FileFinder, ModuleSpec
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.util import spec_from_file_location
 from multiprocessing import parent_process
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +24,8 @@ from typing import Any, Generic, TypeVar, get_args
 from moesim.config.errors import InputError, Problem, nearest
 
 Component = TypeVar("Component")
+VARIABLE = "MOESIM_PLUGINS"
+"""Files with components of one's own, as many as there are between separators of a path."""
 
 
 class PluginWarning(UserWarning):
@@ -38,8 +43,47 @@ def plugins(group: str) -> EntryPoints:
     return found
 
 
+class _OwnFiles(MetaPathFinder):
+    """Finds the files that ``VARIABLE`` names as modules, also in processes that are started with
+    components of them.
+    """
+
+    @staticmethod
+    def named() -> dict[str, Path]:
+        """The files by the names of their modules, in their order."""
+        texts = filter(str.strip, os.environ.get(VARIABLE, "").split(os.pathsep))
+        paths = [Path(text.strip()).expanduser() for text in texts]
+        return {f"moesim_plugin_{path.stem}": path for path in paths}
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        """The spec of such a file; None of all else."""
+        del path, target
+        file = self.named().get(fullname)
+        return None if file is None else spec_from_file_location(fullname, file.absolute())
+
+
+sys.meta_path.append(_OwnFiles())
+
+
+def _own_modules() -> Iterator[ModuleType]:
+    """The files that ``VARIABLE`` names; an InputError for one that cannot be loaded: who names a
+    file wants it.
+    """
+    for name, path in _OwnFiles.named().items():
+        try:
+            yield importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 (whatever the file raises)
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [one.lineno for one in frames if one.filename == str(path.absolute())]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            place = f"{path}:{lines[-1]}" if lines else str(path)
+            what = f"{place} cannot be loaded as a Python file: {reason}"
+            raise InputError([Problem(VARIABLE, "", what)]) from None
+
+
 class Registry(Generic[Component]):
-    """All components of one kind: the modules of ``package`` and the entry points ``group``.
+    """All components of one kind: the modules of ``package``, the entry points ``group``, and what
+    stands in the files that ``MOESIM_PLUGINS`` names.
 
     A component is a class that derives from ``base`` and has its own ``kind``
     (a field ``kind: Literal["lru"] = "lru"``, or a plain class attribute). A file is named like its
@@ -68,7 +112,17 @@ class Registry(Generic[Component]):
                 self._add(found, kind, component)
         for entry in plugins(self.group):
             self._add_plugin(found, entry)
+        for kind, one in self._own():
+            self._add(found, kind, one)
         return dict(sorted(found.items()))
+
+    def _own(self) -> Iterator[tuple[str, type[Component]]]:
+        """The components of the files that are named."""
+        for module in _own_modules():
+            for one in vars(module).values():
+                defined = getattr(one, "__module__", None) == module.__name__
+                if defined and (kind := self._kind(one)) is not None:
+                    yield kind, one
 
     def _modules(self) -> Iterator[tuple[ModuleType, str]]:
         """The modules to look into, and what a component in each is to be called."""

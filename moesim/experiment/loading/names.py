@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from moesim.config.names import known_name, plain_name
 from moesim.config.overrides import parse_path
 from moesim.config.paths import look_up, not_found
 from moesim.config.planned import planned
-from moesim.config.registry import plugins
+from moesim.config.registry import VARIABLE, plugins
 from moesim.config.validation import examine
 from moesim.experiment.schema.experiment import NO_TRACE
 from moesim.hardware import machine_named, near_machine
@@ -204,11 +205,13 @@ def _traces_beside(trace: str, folders: Sequence[Path]) -> set[str]:
 
 @lru_cache(maxsize=1)
 def figure_names() -> list[str]:
-    """The figures by name, found without importing them."""
+    """The figures by name, found without importing them, but for those in a file of one's own."""
     try:
         package = importlib.import_module("moesim.report.figures")
     except ImportError:
         return []
+    if os.environ.get(VARIABLE):
+        return sorted(package.registry.components)
     modules = {info.name for info in pkgutil.iter_modules(package.__path__)}
     built_in = {name for name in modules if not name.startswith("_")} - {"base"}
     return sorted(built_in | {entry.name for entry in plugins("moesim.figures")})

@@ -102,6 +102,96 @@ def test_a_plug_in_that_cannot_be_loaded_is_left_out(
         found.get("bad")
 
 
+OWN = f"""
+import numpy
+from moesim.memory.policy import LAST_USE, CachePolicy
+from typing import Literal
+from {__name__} import Base
+
+class Mine(Base):
+    kind = "mine"
+
+class Helper:
+    kind = "no component"
+"""
+
+
+def test_a_file_that_the_environment_names_is_a_plug_in(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it imports is none of its components; two files are separated as paths are."""
+    plugged(monkeypatch)
+    for name in ("one", "two"):
+        text = OWN.replace("Mine", name.title()).replace('"mine"', f'"{name}"')
+        (tmp_path / f"{name}.py").write_text(text)
+    named = os.pathsep.join([str(tmp_path / "one.py"), "", str(tmp_path / "two.py")])
+    monkeypatch.setenv(module.VARIABLE, named)
+    assert list(Registry(package, Base, "some.group").components) == ["a_file", "one", "two"]
+    for name in ("one", "two"):
+        monkeypatch.delitem(sys.modules, f"moesim_plugin_{name}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\n1 / 0", r"broken\.py:2 cannot be loaded as a Python file: ZeroDivisionError: division"),
+        ("def", r"broken\.py cannot be loaded as a Python file: SyntaxError: "),
+        (None, r"broken\.py cannot be loaded as a Python file: FileNotFoundError: "),
+    ],
+)
+def test_a_file_that_is_named_and_broken_ends_what_needs_it(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, reason: str
+) -> None:
+    plugged(monkeypatch)
+    if text is not None:
+        (tmp_path / "broken.py").write_text(text)
+    monkeypatch.setenv(module.VARIABLE, str(tmp_path / "broken.py"))
+    with pytest.raises(InputError, match=f"{module.VARIABLE}: .*{reason}"):
+        _ = Registry(package, Base, "some.group").components
+
+
+POLICY = """
+from typing import Any, Literal
+from moesim.memory.policy import LAST_USE, CachePolicy
+
+class Mine(CachePolicy):
+    kind: Literal["mine"] = "mine"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return -state[LAST_USE, expert]
+"""
+FIGURE = """
+from moesim.report.figures.throughput_vs_cost import ThroughputVsCost
+
+class Chart(ThroughputVsCost):
+    kind = "mine_too"
+"""
+SWEEP = """
+model: small-moe
+hardware: rtx-4060-8gb
+trace: small-moe
+workload: {requests: 2}
+experts: {capacity: 8 slots/layer}
+sweep: {experts.policy.kind: [mine, lru]}
+figures: [mine_too]
+"""
+
+
+def test_processes_of_a_sweep_know_the_components_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(POLICY + FIGURE)
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    done = subprocess.run(
+        [sys.executable, "-m", "moesim", "sweep", str(tmp_path / "sweep.yaml"), "-j", "2", "--out",
+         str(tmp_path / "found")],
+        text=True, capture_output=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), module.VARIABLE: str(tmp_path / "mine.py")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    points = (tmp_path / "found" / "points.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in points[1:]] == [["mine", "ok"], ["lru", "ok"]]
+
+
 def test_an_experiment_says_why_its_policy_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert policies.components
     monkeypatch.setitem(policies._left_out, "mine", "the plug-in 'mine' is left out: Oops: no")
