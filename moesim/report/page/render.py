@@ -50,7 +50,8 @@ GLOSSARY = {
     "hits": "of the experts that were needed, those that were on the GPU",
     "stall": "the share of time in which GPUs wait for weights",
     "peak": "memory of the fullest GPU",
-    "$ a M": "dollars a million output tokens",
+    "$ a M tokens": "dollars a million output tokens",
+    "$ a M good": "dollars a million output tokens of requests that keep them",
     "J a": "joules an output token",
     "95 %": "where the mean lies by sampling alone",
 }

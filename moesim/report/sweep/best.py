@@ -11,17 +11,19 @@ from moesim.report.amounts import number
 from moesim.report.comparison.intervals import measured, sentence
 from moesim.report.drawing.style import KNOWS
 from moesim.sweep.found import Sweep
-from moesim.sweep.speeds import losses_in_words, ranked
+from moesim.sweep.kinds import models
+from moesim.sweep.speeds import COST, GOOD_COST, losses_in_words, numbers, ranked
 
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
-    """The fastest point of ``sweep`` against the next, in a sentence.
+    """The fastest point of ``sweep`` against the next, in a sentence, and the cheapest.
 
     Points that know the future are passed over, and those that leave out choices unless
     ``allow_drops``; where one of either is faster, that is a sentence of its own.
     """
     speed = ranked(sweep.table, allow_drops=allow_drops)
-    return [*_line(sweep, speed), *_faster(sweep, speed, allow_drops=allow_drops)]
+    told = [*_line(sweep, speed), *_faster(sweep, speed, allow_drops=allow_drops)]
+    return [*told, *_cheapest(sweep, speed)]
 
 
 def best_so_far(sweep: Sweep) -> str:
@@ -54,6 +56,18 @@ def _faster(sweep: Sweep, speed: pd.Series[float], *, allow_drops: bool) -> Iter
             against = f" against {number(speed.iloc[0])}" if len(speed) else ""
             fast = f"{number(every[at])} tokens/s{against}"
             yield f"faster, but {why}: {sweep.labels()[at]}, {fast}"
+
+
+def _cheapest(sweep: Sweep, speed: pd.Series[float]) -> Iterator[str]:
+    """Of the points of ``speed`` the one with the least dollars a token, of good ones where clients
+    are promised something; nothing where there is nothing to choose, or there are several models.
+    """
+    of = GOOD_COST if GOOD_COST in sweep.table else COST
+    cost = numbers(sweep.table, of)[speed.index].dropna().sort_values(kind="stable")
+    if len(cost) and len(speed) > 1 and len(set(models(sweep.table, sweep.experiment))) == 1:
+        what = "good tokens" if of == GOOD_COST else "output tokens"
+        dollars = f"{number(cost.iloc[0], 3)} $ a million {what}"
+        yield f"cheapest: {sweep.labels()[cost.index[0]]}, {dollars}"
 
 
 def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:

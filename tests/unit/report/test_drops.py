@@ -112,6 +112,22 @@ def test_the_sentence_names_what_is_faster_and_drops(sweep: Sweep) -> None:
     assert best_lines(sweep, allow_drops=True) == []
 
 
+def test_the_cheapest_is_told_beside_the_fastest(sweep: Sweep) -> None:
+    """By good tokens, where clients are promised something; of several models none is."""
+
+    def told(**columns: Any) -> list[str]:
+        table = sweep.table.assign(**{speeds.COST: [0.5, 0.3, 0.2], **columns})
+        lines = best_lines(replace(sweep, table=table), allow_drops=True)
+        return [line for line in lines if line.startswith("cheapest")]
+
+    assert told() == ["cheapest: static, 0.200 $ a million output tokens"]
+    good = {speeds.GOOD_COST: [0.6, 0.4, None]}
+    assert told(**good) == ["cheapest: dynamic, 0.400 $ a million good tokens"]
+    assert told(**{speeds.GOOD_COST: [None, None, None]}) == []
+    assert told(model=["a@q8_0", "a", "b"]) == []
+    assert len(told(model=["a@q8_0", "a", "a"])) == 1
+
+
 def test_python_has_the_same_best(sweep: Sweep) -> None:
     best, fastest = sweep.best(), sweep.best(allow_drops=True)
     assert best is not None
