@@ -102,5 +102,9 @@ def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
     program = one_line(commands[0][0])
     if engine:
         return Problem(program, "", f"no program of {engine} is named; write it, or options alone")
+    if program.rpartition("/")[2] in registry.components:
+        named = " ".join(map(one_line, commands[0][:3]))
+        what = "no server or benchmark whose options moesim reads: those of clients say nothing"
+        return Problem(named, "", f"{what} of the machine; write the server's line")
     what = "is no program of an engine that moesim reads"
     return Problem(program, "", f"{what}; {nearest(program, registry.components)}")

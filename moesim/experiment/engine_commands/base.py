@@ -158,6 +158,8 @@ class Reading:
     context_tokens: int | None = None
     served: bool = False
     """Whether it is read as a server whose scheduler decides, not as batches that are full."""
+    front: Sequence[str] = ()
+    """The words before the options: variables, programs."""
 
     def put(self, path: str, value: Any) -> None:
         """Set the key at the dotted ``path``; None sets nothing."""
@@ -190,6 +192,8 @@ class Engine(ABC):
     options: ClassVar[Sequence[Option]]
     read_if_served: ClassVar[Collection[str]] = ()
     """Options that are keys where requests are served."""
+    variables: ClassVar[Collection[str]] = ()
+    """What may be set in front of the program and is read."""
     flexible: ClassVar[bool] = False
     """Whether names may have ``_`` for ``-``, and numbers suffixes."""
 
@@ -220,18 +224,18 @@ class Engine(ABC):
             what = f"{self.kind}: its options of served requests are not known here"
             raise InputError([Problem("--served", "", what)])
         line = read_options(words[first:], self.options, flexible=self.flexible)
-        reading = Reading(line, served=served)
+        reading = Reading(line, served=served, front=words[:first])
         self.understand(reading, folders)
         line.check()
         left_out = _left_out(line, self.read_if_served if served else ())
-        notes = [*reading.notes, *left_out, *_in_front(words[:first])]
+        notes = [*reading.notes, *left_out, *_in_front(words[:first], self.variables)]
         said = tuple(map(one_line, notes))
         return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 
 
-def _in_front(words: Sequence[str]) -> list[str]:
-    """A note on what changes how the program runs: variables, numactl, ..."""
-    more = [word for word in words if "=" in word or word in _WRAPPERS]
+def _in_front(words: Sequence[str], read: Collection[str]) -> list[str]:
+    """A note on what changes how the program runs: variables that are not ``read``, numactl, ..."""
+    more = [word for word in words if ("=" in word and word not in read) or word in _WRAPPERS]
     return [f"{WARNING}{' '.join(words)}: what is set in front is not read"] if more else []
 
 

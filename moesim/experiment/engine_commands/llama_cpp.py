@@ -54,6 +54,8 @@ from moesim.workload.serving.llama_cpp import LlamaCpp as Scheduler
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
 ALL_LAYERS = 99
+BENCH_ANSWER = 128
+"""Tokens of llama-bench's answers (-n)."""
 USUAL_SLOTS = Scheduler().max_num_seqs
 """Of a server that is not told."""
 UNMAPPED = "llama.cpp-no-mmap"
@@ -444,6 +446,12 @@ def _read_workload(reading: Reading, model: ModelSpec | None) -> None:
     if not reading.served:
         _read_chunk(reading)
     context = line.whole("-c")
+    if line.has("-d"):  # llama-bench: an answer behind so many tokens
+        answer = line.whole("-n") if line.has("-n") else BENCH_ANSWER
+        reading.context_tokens = max(1, (line.whole("-d") or 0) + (answer or 0))
+        return
+    if (given := line.last("-n")) is not None:
+        reading.note(given, "answers are as long as the trace's")
     if context == 0:
         context = model.longest_context if model else None
         reading.context_tokens = context

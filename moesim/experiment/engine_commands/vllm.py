@@ -57,6 +57,9 @@ from moesim.model.named import opened
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _PLACEMENTS = {"contiguous": "linear", "round_robin": "round_robin"}
 _IMAGE = re.compile(r"(.*/)?vllm/vllm-openai(:\S+)?")
+_LENGTHS = {"--input-len": 32, "--output-len": 128}
+"""What a benchmark's prompts and answers have, where it is not told otherwise."""
+_BENCHES = (["latency"], ["throughput"])
 _SERVER = "vllm.entrypoints.openai.api_server"
 _MEMORY = f"a run has the GPU's whole memory; {IF_SERVED}"
 _SOME_WEIGHTS = "some of a layer's weights on the host; all that --cpu-offload-gb has room for are"
@@ -119,6 +122,19 @@ OPTIONS = (
     Option("--disable-log-stats", takes=NOTHING), Option("--generation-config"),
     Option("--limit-mm-per-prompt"), Option("--distributed-executor-backend"),
     Option("--async-scheduling", takes=NOTHING), Option("--swap-space"), Option("--block-size"),
+    Option("--rope-scaling"), Option("--rope-theta"), Option("-O --optimization-level"),
+    Option("-O0", NOT_MODELLED, NOTHING, "kernels that are not compiled; --enforce-eager is read"),
+    Option("-O1", takes=NOTHING), Option("-O2", takes=NOTHING), Option("-O3", takes=NOTHING),
+    Option("--hf-overrides", NOT_MODELLED,
+           why="another config.json than the checkpoint's; of its rope alone nothing changes"),
+    Option("--cudagraph-capture-sizes", takes=MANY), Option("--max-cudagraph-capture-size"),
+    Option("--headless", takes=NOTHING), Option("--data-parallel-address"),
+    Option("--data-parallel-rpc-port"), Option("--data-parallel-start-rank"),
+    Option("--api-server-count"), Option("--tokenizer-mode"), Option("--config-format"),
+    Option("--enable-log-requests", takes=NOTHING), Option("--max-log-len"),
+    Option("--disable-uvicorn-access-log", takes=NOTHING), Option("--uvicorn-log-level"),
+    Option("--num-prompts"), Option("--num-iters"), Option("--num-iters-warmup"),
+    Option("--input-len", READ), Option("--output-len", READ), Option("--batch-size", READ),
 )  # fmt: skip
 
 
@@ -127,6 +143,11 @@ ENVIRONMENT: Mapping[str, str] = {
     "vllm-mxfp8": "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8=1",
 }
 """What makes vLLM run the expert kernels of a software profile, in mxfp4."""
+
+
+def _software(front: Sequence[str]) -> str:
+    """The profile whose kernels the variables in front of a line pick."""
+    return next((one for one, setting in ENVIRONMENT.items() if setting in front), "vllm")
 
 
 class Vllm(Engine):
@@ -138,14 +159,19 @@ class Vllm(Engine):
     )  # fmt: skip
     options: ClassVar[Sequence[Option]] = OPTIONS
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in VLLM)
+    variables: ClassVar[Collection[str]] = tuple(ENVIRONMENT.values())
     flexible: ClassVar[bool] = True
 
     def begins(self, words: Sequence[str]) -> int | None:
-        """Behind ``vllm serve``, its older module, or its image."""
+        """Behind ``vllm serve``, its older module, its image, or a benchmark without a server."""
         for place, word in enumerate(words):
-            last = word.rpartition("/")[2]
-            if last == "vllm" and words[place + 1 : place + 2] == ["serve"]:
+            behind = words[place + 1 : place + 3]
+            if word.rpartition("/")[2] != "vllm":
+                pass
+            elif behind[:1] == ["serve"]:
                 return place + 2
+            elif behind[:1] == ["bench"] and behind[1:] in _BENCHES:
+                return place + 3
             if word == _SERVER or _IMAGE.fullmatch(word):
                 return place + 1
         return None
@@ -177,7 +203,7 @@ class Vllm(Engine):
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, parallelism, batch and launches."""
         line = reading.line
-        reading.put("software", "vllm")
+        reading.put("software", _software(reading.front))
         name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
         model = put_model(reading, name, line.text("--quantization"), folders)
         tensor = line.whole("--tensor-parallel-size", 1) or 1
@@ -222,8 +248,11 @@ def _read_batch(reading: Reading, tensor: int, data: int) -> None:
     if reading.served:
         put_served(reading, VLLM, "vllm")
         return
-    batch = reading.line.whole("--max-num-seqs", 1)
-    put_batch(reading, "--max-num-seqs", batch and batch * data)
+    if (together := reading.line.whole("--batch-size", 1)) is not None:  # of vllm bench latency
+        reading.put("workload.batching", {"kind": "static", "batch_size": together})
+    else:
+        batch = reading.line.whole("--max-num-seqs", 1)
+        put_batch(reading, "--max-num-seqs", batch and batch * data)
     budget = reading.line.whole("--max-num-batched-tokens", 1)
     reading.put("workload.prefill.chunk", budget and max(1, budget // tensor))
 
@@ -250,7 +279,11 @@ def _launches(asked: Configuration) -> list[str]:
 
 
 def _context(line: Line) -> int | None:
-    """The number of --max-model-len; None where it is the engine's to choose."""
+    """The number of --max-model-len, or the prompt and the answer of a benchmark; None where it is
+    the engine's to choose.
+    """
+    if any(line.has(name) for name in _LENGTHS):
+        return sum(line.whole(name, 1) or usual for name, usual in _LENGTHS.items())
     if line.text("--max-model-len") in ("auto", "-1"):
         return None
     return line.whole("--max-model-len", 1)

@@ -118,6 +118,8 @@ class Line:
         what = ""
         if number is None and re.fullmatch(r"[0-9]{13,}", found.value):
             what = f"a number of {len(found.value)} digits is too large; write a smaller one"
+        elif re.fullmatch(r"-?[0-9]+(,-?[0-9]+)+", found.value):
+            what = f"'{found.value}' is a list; write one number of it"
         elif number is None or number < least:
             what = f"'{found.value}' is no whole number from {least} on; write one"
         if what:

@@ -244,7 +244,7 @@ BROKEN = [
     ("llama-server -m", "-m: has no value; write it behind the option"),
     ("llama-server -m -ngl 99", "-m: has no value; write it behind the option"),
     ("llama-server -m x.gguf -c 16k", "-c: '16k' is no whole number from 0 on; write one"),
-    ("llama-server -m x.gguf -ncmoe 20,24", "-ncmoe: '20,24' is no whole number"),
+    ("llama-server -m x.gguf -ncmoe 20,24", "-ncmoe: '20,24' is a list; write one number"),
     ("llama-server -m x.gguf -ot exps", "-ot: 'exps' has no buffer; write PATTERN=CPU"),
     ("llama-server -m x.gguf -ot 'blk.(1=CPU'", "-ot: 'blk.(1' is no regular expression"),
     (
@@ -459,3 +459,12 @@ def test_written_shares_are_the_layers_of_each_gpu(layers: int, shares: str) -> 
 def test_more_slots_than_there_can_be(options: str, what: str) -> None:
     with pytest.raises(InputError, match=what):
         read_command(f"llama-server -m gpt-oss-20b.gguf -ngl 99 -ncmoe 14 {options}")
+
+
+def test_a_measurement_behind_a_depth_is_at_that_context() -> None:
+    line = "llama-bench -m gpt-oss-20b-mxfp4.gguf -ngl 99 -p 0"
+    assert read_command(f"{line} -n 64 -d 16384").context_tokens == 16448
+    assert read_command(f"{line} -d 4096").context_tokens == 4224
+    assert read_command(f"{line} -n 64").context_tokens is None
+    with pytest.raises(InputError, match="-d: '0,4096' is a list; write one number"):
+        read_command(f"{line} -d 0,4096")

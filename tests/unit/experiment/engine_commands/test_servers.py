@@ -77,6 +77,26 @@ def test_vllm_with_whole_experts() -> None:
     assert not warnings(found)
 
 
+def test_a_benchmark_without_a_server_is_a_batch_of_its_lengths() -> None:
+    line = "vllm bench latency --model openai/gpt-oss-20b --batch-size 8 --output-len 100"
+    found = read_command(line)
+    assert found.context_tokens == 132
+    assert found.experiment["workload"]["batching"] == {"kind": "static", "batch_size": 8}
+    assert not warnings(found)
+    with pytest.raises(InputError, match="vllm bench serve: no server or benchmark whose options"):
+        read_command("vllm bench serve --model openai/gpt-oss-20b --request-rate 4")
+
+
+def test_the_variable_that_picks_kernels_is_read_as_it_is_written() -> None:
+    for software in ("vllm-marlin", "vllm-mxfp8"):
+        made = command_of(experiment(software=software), context_tokens=4096)
+        (setting,) = (note.split()[3] for note in made.notes if note.startswith("note: software"))
+        found = read_command(f"CUDA_VISIBLE_DEVICES=0 {setting} {made.text}")
+        assert found.experiment["software"] == software
+        assert "CUDA_VISIBLE_DEVICES=0" in warnings(found)
+        assert not warnings(read_command(f"{setting} {made.text}"))
+
+
 READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --max-model-len 16k "
      "--max-num-seqs 32 --cpu-offload-gb 10 --quantization fp8"),
