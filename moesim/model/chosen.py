@@ -30,7 +30,9 @@ from moesim.model.quantization import EMBEDDING, EXPERTS, HEAD, QuantizationConf
 from moesim.model.spec import AttentionSpec, ModelSpec
 
 SEPARATOR = "@"
-CLASSES = ("experts", "shared", "attention", "dense", "embedding", "head")
+DOWN = "down"
+"""The experts' down projections, where they have a format of their own."""
+CLASSES = ("experts", "shared", "attention", "dense", "embedding", "head", DOWN)
 FORMATS: Mapping[str, WeightFormat] = {
     **BY_NAME,
     "bf16": PLAIN["bfloat16"], "fp16": PLAIN["float16"], "fp32": FP32,
@@ -75,7 +77,10 @@ class ByClass(QuantizationConfig):
     def format_of(self, module: str, outputs: int = 0, inputs: int = 0) -> WeightFormat | None:
         """See QuantizationConfig."""
         del outputs, inputs
-        return self.formats.get(class_of(module))
+        kind = class_of(module)
+        if kind == "experts" and _kind_of(module) == recipes.DOWN:
+            kind = DOWN if DOWN in self.formats else kind
+        return self.formats.get(kind)
 
 
 class Recipe(QuantizationConfig):
@@ -102,13 +107,17 @@ class Recipe(QuantizationConfig):
         del outputs
         if self.recipe == "mxfp4_moe" and EXPERTS in module:
             return BY_NAME["mxfp4"]
-        found, word = _LAYER.search(f".{module}."), module.rpartition(".")[2]
+        found = _LAYER.search(f".{module}.")
         layer = int(found[1]) if found else 0
-        return type_of(self.recipe, _KINDS.get(word, recipes.REST), layer, inputs, self.shape)
+        return type_of(self.recipe, _kind_of(module), layer, inputs, self.shape)
+
+
+def _kind_of(module: str) -> str:
+    return _KINDS.get(module.rpartition(".")[2], recipes.REST)
 
 
 def class_of(module: str) -> str:
-    """The class in CLASSES of a matrix, by its full dotted name."""
+    """The class in CLASSES of a matrix, by its full dotted name; down projections are experts."""
     if module in (HEAD, EMBEDDING):
         return "head" if module == HEAD else "embedding"
     if EXPERTS in module:

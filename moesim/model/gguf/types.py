@@ -1,7 +1,9 @@
 """Types of GGUF tensors: weights in a block, and its bytes.
 
 From ``GGML_QUANT_SIZES`` and ``GGMLQuantizationType`` of gguf-py 0.19.0 (llama.cpp, MIT); types
-that were removed are those of files before 2025, q2_0 is of ggml-common.h of 2026 (MIT).
+that were removed are those of files before 2025, q2_0 is of ggml-common.h of 2026 (MIT). From 137
+on those of ik_llama.cpp (ggml.h and ggml-common.h in ik-llama-cpp-python 0.1.5, MIT); ``_r4`` has
+four rows interleaved, as many bytes.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ _TABLE: tuple[tuple[int, str, int, int], ...] = (
     (34, "tq1_0", 256, 54), (35, "tq2_0", 256, 66), (36, "iq4_nl_4_4", 32, 18),
     (37, "iq4_nl_4_8", 32, 18), (38, "iq4_nl_8_8", 32, 18), (39, "mxfp4", 32, 17),
     (40, "nvfp4", 64, 36), (41, "q1_0", 128, 18), (42, "q2_0", 64, 18),
+    (137, "iq2_k", 256, 76), (138, "iq3_k", 256, 110), (139, "iq4_k", 256, 144),
+    (140, "iq5_k", 256, 176), (141, "iq6_k", 256, 212), (337, "iq2_k_r4", 256, 76),
+    (338, "iq3_k_r4", 256, 110), (339, "iq4_k_r4", 256, 144), (340, "iq5_k_r4", 256, 176),
 )  # fmt: skip
 
 _PLAIN: Mapping[str, str] = {"f32": "fp32", "f16": "fp16"}

@@ -21,7 +21,9 @@ PUBLISHED = {
     "qwen3-30b-a3b@q4_k_m": 18_556_686_912,
     "gpt-oss-20b@mxfp4_moe": 12_109_565_632,
     "mixtral-8x7b@q4_k_m": 28_446_410_624,
-}
+    "qwen3-235b-a22b@experts=iq3_k,down=iq4_k,attention=iq6_k,embedding=q8_0,head=q8_0":
+        114_707_839_058,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -67,6 +69,16 @@ def test_formats_by_class() -> None:
     assert model.head_bytes == 151936 * 2048 * 210 // 256
     matrices = plain.layers[0].attention.parameters - 256
     assert model.layers[0].attention.bytes == matrices * 34 // 32 + 2 * 256
+
+
+def test_down_projections_may_have_a_format_of_their_own() -> None:
+    matrix = 768 * 2048 // 256
+    for text, size in (
+        ("experts=iq4_k,down=iq5_k", (2 * 144 + 176) * matrix),
+        ("down=iq5_k", (2 * 512 + 176) * matrix),
+    ):
+        layers = load_model(f"qwen3-30b-a3b@{text}").moe_layers
+        assert {layer.moe.expert.bytes for layer in layers if layer.moe} == {size}
 
 
 @pytest.mark.parametrize(
