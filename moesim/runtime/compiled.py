@@ -32,7 +32,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from moesim.config.errors import InputError
 from moesim.runtime.garbage import not_collecting
-from moesim.runtime.parts import PartCompiler
+from moesim.runtime.parts import LeanCompiler, PartCompiler, put_off_lifetimes
 from moesim.runtime.refused import REFUSALS, refused
 
 __all__ = [
@@ -148,6 +148,7 @@ KEPT = has_place() or make_place()
 """Whether compiled code is kept on disk; else every process compiles anew."""
 
 
+put_off_lifetimes()
 PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
 """How numba compiles what only compiled code calls."""
 
@@ -166,7 +167,7 @@ def njit(
     run needs few of those that there are, and each takes milliseconds.
     """
     compile_it: Any = numba.njit
-    ways = PART if inner else {"no_cfunc_wrapper": not a_value}
+    ways = PART if inner else {"no_cfunc_wrapper": not a_value, "pipeline_class": LeanCompiler}
     jit = compile_it(**ways, **options)
 
     def compiled(function: Function) -> Function:
