@@ -37,6 +37,12 @@ UPLOADS = {"cheapest": 0, "background": 1}
 MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip", "background", "split")
 
 
+AT_A_DESK = {"arc": "background", "lfu": "cpu"}
+"""What policies do with misses beside loads, where few examples are drawn: one with lists of its
+own, and one that counts.
+"""
+
+
 PREFILLS = ("cache", "bypass", "stream")
 
 
@@ -119,7 +125,7 @@ def of_few_policies(case: Case, policies: tuple[str, ...]) -> Case:
 
 def ways(policy: str, software: Software) -> list[str]:
     """Ways to handle misses. A program is compiled for each with each policy, which takes seconds:
-    where few examples are drawn, a policy has loads and one other way, and ``lru`` has all.
+    where few examples are drawn, ``lru`` has all, and others have loads and what AT_A_DESK says.
     """
     drawn = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip", "background"]
     drawn += ["split", "split"]
@@ -128,7 +134,7 @@ def ways(policy: str, software: Software) -> list[str]:
     if software.blocking:  # nor beside copies that hold the host
         there -= {"background"}
     if few_are_drawn() and policy != "lru":
-        there &= {"load", MISSES[1 + POLICIES.index(policy) % (len(MISSES) - 1)]}
+        there &= {"load", AT_A_DESK.get(policy, "load")}
     return [way for way in drawn if way in there]
 
 

@@ -123,9 +123,13 @@ class CutOff(CachePolicy):
 
 
 @pytest.mark.parametrize(
-    ("policy", "given"), [(CutOff, "float64"), (WrongResult, r"Literal\[str\]\(first\)")]
+    ("policy", "given", "compiled"),
+    [
+        (CutOff, "float64", first_of),
+        (CutOff, "float64", lambda policy: decide_in_of(policy, Load)),
+        (WrongResult, r"Literal\[str\]\(first\)", first_of),
+    ],
 )
-@pytest.mark.parametrize("compiled", [first_of, lambda policy: decide_in_of(policy, Load)])
 def test_a_key_that_is_no_whole_number_is_told(
     policy: type[CachePolicy], given: str, compiled: Any
 ) -> None:
