@@ -103,6 +103,11 @@ class RoutingTrace:
             shape = (tokens, *distances, *chosen[1:]) if several else chosen
             _require("predicted_ids", self.predicted_ids, np.uint16, shape)
 
+    def __repr__(self) -> str:
+        tokens, layers, top_k = self.expert_ids.shape
+        about = f"{tokens} tokens, {layers} MoE layers, {top_k} of {self.metadata.experts} experts"
+        return f"RoutingTrace({self.metadata.model}: {about})"
+
     @property
     def look_ahead(self) -> NDArray[np.uint16]:
         """``predicted_ids`` as [T, D, L, k]; there must be some."""

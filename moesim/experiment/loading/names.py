@@ -177,6 +177,9 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
 
 
 def _missing_trace(trace: str, folders: Folders) -> str | None:
+    if trace.startswith("RoutingTrace("):  # its text
+        what = "is no file; write it with moesim.trace.write_trace(trace, 'mine.parquet')"
+        return f"{trace} {what}, and name that"
     found, recorded = look_up_trace(trace, folders), scaled_from(trace)
     if found is None and recorded is not None:
         return no_card(recorded)
