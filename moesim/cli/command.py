@@ -30,8 +30,8 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="llama.cpp, ik_llama.cpp, ktransformers, sglang or vllm [the one that the "
-            "experiment's software, or the line's program, is of].",
+            help="llama.cpp, ik_llama.cpp, ktransformers, sglang, trtllm or vllm [the one that "
+            "the experiment's software, or the line's program, is of].",
         ),
     ] = None,
     context: Annotated[

@@ -45,7 +45,7 @@ def plain(kind: str, **more: Any) -> Any:
 
 
 def test_the_engines_are_found() -> None:
-    assert KINDS == ["ik_llama.cpp", "ktransformers", "llama.cpp", "sglang", "vllm"]
+    assert KINDS == ["ik_llama.cpp", "ktransformers", "llama.cpp", "sglang", "trtllm", "vllm"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,6 +88,9 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
         "schedule_policy": st.sampled_from(["fcfs", "lpm"]),
         "schedule_conservativeness": st.sampled_from([0.3, 1.0, 2.5]),
     },
+    "trtllm": {
+        "max_num_seqs": WHOLE, "max_num_tokens": WHOLE, "enable_chunked_context": FLAG,
+    },
     "llama.cpp": {
         "max_num_seqs": st.integers(1, 64), "n_batch": st.integers(64, 4096),
         "n_ubatch": st.integers(64, 4096),
@@ -108,13 +111,15 @@ ROOMS = st.fixed_dictionaries(
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_is_served_reads_as_it_is_written(kind: str, data: st.DataObject) -> None:
-    """llama.cpp's slots hold what the line says, and it has no words for blocks."""
+    """llama.cpp's slots hold what the line says; it and TensorRT-LLM have no words for memory."""
     scheduler = data.draw(st.fixed_dictionaries({}, optional=SCHEDULERS[kind])) | {"kind": kind}
-    more: dict[str, Any] = {"memory": data.draw(ROOMS)} if kind != "llama.cpp" else {}
+    wordless = kind in ("llama.cpp", "trtllm")
+    more: dict[str, Any] = {} if wordless else {"memory": data.draw(ROOMS)}
     if kind == "llama.cpp":
         scheduler["slot_context"] = 4096
     elif data.draw(FLAG):
-        more |= {"hardware": "dgx-h100", "parallelism": {"expert": 4, "dense": "data"}}
+        dense = "tensor" if kind == "trtllm" else "data"
+        more |= {"hardware": "dgx-h100", "parallelism": {"expert": 4, "dense": dense}}
     batching = {"kind": "continuous", "scheduler": scheduler}
     found = reads_what_it_writes(
         engine(kind), plain(kind, workload={"batching": batching}, **more), 4096

@@ -74,6 +74,11 @@ SGLANG = (
     Row("--max-total-tokens", "memory.kv", "tokens"),
     Row("--disable-radix-cache", "memory.prefix_caching", means=False),
 )  # fmt: skip
+TRTLLM = (
+    Row("--max-batch-size", "scheduler.max_num_seqs", always=True),
+    Row("--max-num-tokens", "scheduler.max_num_tokens", always=True),
+    Row("--enable-chunked-prefill", "scheduler.enable_chunked_context", means=True),
+)
 LLAMA_CPP = (
     Row("-np", "scheduler.max_num_seqs", always=True),
     Row("-b", "scheduler.n_batch", always=True),

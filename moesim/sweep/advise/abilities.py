@@ -37,6 +37,7 @@ ENGINES: Mapping[str, Abilities] = {
     "ktransformers": Abilities("vllm", (CPU, ON_CPU), some_layers=False),
     "vllm": SERVER,
     "sglang": replace(SERVER, software="sglang"),
+    "trtllm": Abilities("trtllm", (), (SLICED, WHOLE, STAGES)),
 }
 """By the names of ``moesim list engine_commands``."""
 STOCK = ("llama.cpp", "ik_llama.cpp")

@@ -77,6 +77,42 @@ def test_vllm_with_whole_experts() -> None:
     assert not warnings(found)
 
 
+def test_tensorrt_llm_slices_experts_unless_it_is_told() -> None:
+    line = "trtllm-serve serve openai/gpt-oss-120b --tp_size 4 --max_batch_size 8"
+    found = read_command(f"{line} --max_num_tokens 4096 --max_seq_len 9000 --backend pytorch")
+    assert (found.engine, found.context_tokens) == ("trtllm", 9000)
+    assert found.experiment == {
+        "software": "trtllm",
+        "model": "gpt-oss-120b",
+        "parallelism": {"expert": 4, "dense": "tensor", "experts": "tensor"},
+        "workload": {"batching": refill(8), "prefill": {"chunk": 1024}},
+    }
+    assert not warnings(found)
+    whole = read_command(f"{line} --ep_size 4").experiment["parallelism"]
+    assert whole == {"expert": 4, "dense": "tensor"}
+    both = read_command(f"{line} --ep_size 2 --extra_llm_api_options more.yaml")
+    assert both.experiment["parallelism"]["experts"] == "tensor"
+    assert "experts whole over 2 GPUs and sliced over 2" in warnings(both)
+    assert "attention DP, CUDA graphs, EPLB and drafts" in warnings(both)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"parallelism": {"expert": 4, "dense": "data"}}, "enable_attention_dp"),
+        ({"execution": "eager"}, "cuda_graph_config"),
+        (
+            {"parallelism": {"expert": 4, "dense": "tensor"}, "placement": {"kind": "eplb"}},
+            "placement: eplb",
+        ),
+    ],
+)
+def test_what_stands_in_a_file_of_tensorrt_llm_is_in_no_line(more: Any, told: str) -> None:
+    made = command_of(experiment(**more), engine="trtllm", context_tokens=4096)
+    assert made.text is None
+    assert told in " ".join(made.notes)
+
+
 def test_a_benchmark_without_a_server_is_a_batch_of_its_lengths() -> None:
     line = "vllm bench latency --model openai/gpt-oss-20b --batch-size 8 --output-len 100"
     found = read_command(line)

@@ -1,0 +1,172 @@
+"""TensorRT-LLM: ``trtllm-serve``.
+
+Names and meanings are from memory of tensorrt_llm/commands/serve.py (Apache-2.0) of 1.x. What
+stands in its file of options (``--config``, before ``--extra_llm_api_options``) is in no line.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from typing import ClassVar
+
+from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.base import (
+    NOTE,
+    Configuration,
+    Engine,
+    EngineCommand,
+    Folders,
+    Reading,
+)
+from moesim.experiment.engine_commands.served import TRTLLM as ROWS
+from moesim.experiment.engine_commands.served import (
+    put_served,
+    served_notes,
+    served_words,
+    serves,
+    why_not_scheduled,
+)
+from moesim.experiment.engine_commands.serving import (
+    Ranks,
+    batch_note,
+    cache_words,
+    checkpoint,
+    layout_of,
+    put_batch,
+    put_model,
+    put_ranks,
+    put_stages,
+    stages_note,
+    why_not_served,
+)
+from moesim.experiment.engine_commands.words import IF_SERVED, Effect, Option, Takes
+
+READ, NOT_MODELLED, NOTHING = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING
+_FILE = (
+    "a file of further options, which is not read: attention DP, CUDA graphs, EPLB and drafts are"
+    " set there"
+)
+OPTIONS = (
+    Option("--model", READ),
+    Option("--tp-size --tensor-parallel-size --tp", READ),
+    Option("--ep-size --moe-expert-parallel-size --ep", READ),
+    Option("--pp-size --pipeline-parallel-size --pp", READ),
+    Option("--gpus-per-node", READ),
+    Option("--max-batch-size", READ),
+    Option("--max-num-tokens", READ),
+    Option("--max-seq-len", READ),
+    Option("--kv-cache-dtype", READ),
+    Option("--backend", NOT_MODELLED, why="times are those of the PyTorch backend",
+           harmless=("pytorch",)),
+    Option("--config --extra-llm-api-options", NOT_MODELLED, why=_FILE),
+    Option("--kv-cache-free-gpu-memory-fraction --free-gpu-memory-fraction", NOT_MODELLED,
+           why="a share of what weights leave; a run has the GPU's whole memory, and where requests"
+           " are served memory.gpu_memory_utilization is a share of all of it"),
+    Option("--enable-chunked-prefill", NOT_MODELLED, NOTHING, IF_SERVED),
+    Option("--cluster-size --moe-cluster-parallel-size", NOT_MODELLED,
+           why="groups of experts' GPUs", harmless=("1",)),
+    Option("--max-beam-width", NOT_MODELLED, why="beams", harmless=("1",)),
+    Option("--tokenizer"), Option("--host"), Option("--port"), Option("--log-level"),
+    Option("--trust-remote-code", takes=NOTHING), Option("--revision"),
+    Option("--num-postprocess-workers"), Option("--reasoning-parser"), Option("--tool-parser"),
+    Option("--metadata-server-config-file"), Option("--server-role"), Option("--chat-template"),
+)  # fmt: skip
+
+
+class Trtllm(Engine):
+    """TensorRT-LLM: all experts on the GPUs, whole on one of them or sliced over all."""
+
+    kind: ClassVar[str] = "trtllm"
+    softwares: ClassVar[tuple[str, ...]] = ("trtllm",)
+    options: ClassVar[Sequence[Option]] = OPTIONS
+    read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
+    flexible: ClassVar[bool] = True
+
+    def begins(self, words: Sequence[str]) -> int | None:
+        """Behind ``trtllm-serve``, or ``trtllm-serve serve``."""
+        for place, word in enumerate(words):
+            if word.rpartition("/")[2] == "trtllm-serve":
+                return place + 1 + (words[place + 1 : place + 2] == ["serve"])
+        return None
+
+    def write(self, asked: Configuration) -> EngineCommand:
+        """A server, with expert parallelism unless experts are sliced."""
+        if reasons := list(_why_not(asked)):
+            return EngineCommand(self.kind, None, tuple(reasons))
+        name, chosen, notes = checkpoint(asked)
+        if chosen is not None:
+            notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        words = ["trtllm-serve", name, "--backend", "pytorch", *_named(cache_words(asked))]
+        words += [*_ranks(asked), "--max_seq_len", str(asked.context_tokens), *_batch(asked)]
+        notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        notes += served_notes(asked, ROWS)
+        return EngineCommand(self.kind, shlex.join(words), tuple(notes))
+
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """Model, parallelism and batch."""
+        line = reading.line
+        reading.put("software", "trtllm")
+        name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
+        put_model(reading, name, None, folders)
+        gpus, experts = (line.whole(word, 1) or 1 for word in ("--tp-size", "--ep-size"))
+        if experts not in (1, gpus):
+            what = f"experts whole over {experts} GPUs and sliced over {gpus // experts}"
+            reading.warn(f"--ep_size {experts}", f"not modelled: {what}; read as sliced over all")
+        node = line.whole("--gpus-per-node", 1)
+        nodes = gpus // node if node and node < gpus else None
+        put_ranks(reading, Ranks(gpus, gpus, experts == gpus, nodes), f"--tp_size {gpus}")
+        put_stages(reading, "--pp-size", gpus)
+        _read_batch(reading, gpus)
+        reading.context_tokens = line.whole("--max-seq-len", 1)
+
+
+def _why_not(asked: Configuration) -> Iterator[str]:
+    experiment, layout = asked.experiment, layout_of(asked)
+    yield from why_not_served(asked, "TensorRT-LLM")
+    yield from why_not_scheduled(asked, ROWS, "trtllm")
+    in_file = "stands in its file of options (--config), and in no line"
+    if experiment.offload_layers:
+        yield "offload_layers: TensorRT-LLM copies no layers from the host"
+    if layout.group < layout.gpus and layout.stages == 1:
+        yield f"parallelism.dense: data: enable_attention_dp {in_file}"
+    if experiment.execution == "eager":
+        yield f"execution: eager: cuda_graph_config {in_file}"
+    if experiment.parallelism.expert > 1 and kind_of(type(experiment.placement)) != "contiguous":
+        yield f"placement: {kind_of(type(experiment.placement))}: moe_config {in_file}"
+
+
+def _ranks(asked: Configuration) -> list[str]:
+    layout = layout_of(asked)
+    if layout.stages > 1:
+        return ["--pp_size", str(layout.stages)]
+    if layout.gpus == 1:
+        return []
+    words = ["--tp_size", str(layout.gpus)]
+    words += ["--ep_size", str(layout.gpus)] if layout.slices == 1 else []
+    nodes = ["--gpus_per_node", str(layout.gpus // layout.nodes)]
+    return [*words, *(nodes if layout.nodes > 1 else [])]
+
+
+def _batch(asked: Configuration) -> list[str]:
+    if serves(asked):
+        return _named(served_words(asked, ROWS))
+    layout, workload = layout_of(asked), asked.experiment.workload
+    words = ["--max_batch_size", str(workload.batching.in_flight)]
+    if (chunk := workload.prefill.chunk) is not None:
+        words += ["--max_num_tokens", str(chunk * layout.group)]
+    return words
+
+
+def _read_batch(reading: Reading, gpus: int) -> None:
+    if reading.served:
+        put_served(reading, ROWS, "trtllm")
+        return
+    put_batch(reading, "--max_batch_size", reading.line.whole("--max-batch-size", 1))
+    budget = reading.line.whole("--max-num-tokens", 1)
+    reading.put("workload.prefill.chunk", budget and max(1, budget // gpus))
+
+
+def _named(words: Sequence[str]) -> list[str]:
+    """Options as its program writes them."""
+    return [f"--{word[2:].replace('-', '_')}" if word.startswith("--") else word for word in words]
