@@ -14,6 +14,7 @@ from .strategies_host import copied_layer_cases
 from .test_reference_timeline import decode
 
 
+@few
 @given(copied_layer_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)

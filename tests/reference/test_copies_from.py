@@ -37,6 +37,7 @@ def agree(case: Case) -> None:
     compare(reference(case.trace, case.model, case.config, case.prices), observed(theirs, outcome))
 
 
+@few
 @given(cases(), st.integers(1, 6))
 def test_all_agree(case: Case, least: int) -> None:
     agree(copying(case, least))

@@ -74,7 +74,7 @@ def first_come(case: ServingCase) -> ServingCase:
     return replace(case, settings=replace(case.settings, priority=False))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     of_vllm().map(first_come), APART, st.lists(ROUTER, min_size=2, max_size=2), st.integers(0, 9)
 )

@@ -11,6 +11,7 @@ from .strategies import Case, few
 from .strategies_host import host_bytes_cases, storage_cases, stored_variant_cases
 
 
+@few
 @given(storage_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)

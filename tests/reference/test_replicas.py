@@ -95,7 +95,7 @@ PARTS = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(of_vllm(), *PARTS, st.integers(0, 99))
 def test_replicas_decide_as_the_judges_do(case, count, kind, interval, seed):
     order, fleet = played(case, routed_of(kind, count, interval, seed))

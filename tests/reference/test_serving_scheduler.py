@@ -160,7 +160,7 @@ TURNS = ServingCase(
 """The last two take turns for ever."""
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @example(case=TURNS)
 @given(case=of_vllm())
 def test_the_rules_decide_as_the_judge_does(case):

@@ -37,6 +37,7 @@ def agree(case: Case) -> None:
     compare(reference(case.trace, case.model, case.config, case.prices), observed(theirs, outcome))
 
 
+@few
 @given(cases(), st.sampled_from(["empty", "most_used", "most_used"]))
 def test_all_agree(case: Case, initial: str) -> None:
     case = skipping(case)

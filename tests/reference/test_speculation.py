@@ -15,6 +15,7 @@ from .strategies import Case, few
 from .strategies_concepts import speculating_cases
 
 
+@few
 @given(speculating_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hypothesis import given, settings
 
 from .agreement import agree
@@ -15,11 +17,12 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)
 
 
-def drawn(examples: int) -> list[frozenset[str]]:
-    """The concepts of so many cases."""
+@cache
+def drawn() -> list[frozenset[str]]:
+    """The concepts of 300 cases."""
     found: list[frozenset[str]] = []
 
-    @settings(max_examples=examples, derandomize=True, database=None)
+    @settings(max_examples=300, derandomize=True, database=None)
     @given(concept_cases())
     def draw(case: Case) -> None:
         found.append(concepts_of(case))
@@ -30,14 +33,14 @@ def drawn(examples: int) -> list[frozenset[str]]:
 
 def test_a_third_of_the_draws_join_several_concepts() -> None:
     """And most concepts are in some."""
-    found = drawn(120)
+    found = drawn()
     assert 3 * sum(len(of) > 1 for of in found) >= len(found)
     assert len(frozenset().union(*found)) >= len(CONCEPTS) - 6
 
 
 def test_nothing_is_drawn_that_variants_are_refused_beside() -> None:
     """What is read from storage has nothing else that does not go with that beside variants."""
-    found = [of for of in drawn(400) if "variants" in of]
+    found = [of for of in drawn() if "variants" in of]
     below = [of for of in found if of & {"storage", "one memory"}]
     beside = {"replicas", "on the CPU", "prefetch", "before a pass"}
     assert below

@@ -14,6 +14,7 @@ from .strategies import Case, few
 from .strategies_concepts import unpacking_cases
 
 
+@few
 @given(unpacking_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
     agree(case)

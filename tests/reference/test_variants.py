@@ -8,10 +8,11 @@ from .agreement import agree
 from .prices import ToyPrices
 from .reference_words import Config, Variant
 from .scenes import scene
-from .strategies import Case
+from .strategies import Case, few
 from .strategies_variants import variant_cases
 
 
+@few
 @given(variant_cases())
 def test_all_agree(case: Case) -> None:
     """And what became of every choice is what serves its expert."""

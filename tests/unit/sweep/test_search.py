@@ -463,7 +463,7 @@ def test_cut_runs_find_the_same(limits: list[str]) -> None:
     """The same value, the same one that breaks, and what it says; only who is above says less. A
     run of fewer steps than are foreseen at a time is not cut.
     """
-    longer = {**LOADED, "workload": {**LOADED["workload"], "requests": 200}}
+    longer = {**LOADED, "workload": {**LOADED["workload"], "requests": 120}}
     experiment = load_experiment(longer).experiment
     asked = [Limit.parse(one) for one in limits]
     cut, full = (search_of(experiment, RATE, asked, cut=one) for one in (True, False))
