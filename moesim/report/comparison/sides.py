@@ -15,7 +15,7 @@ from moesim.results.blocks import blocks_of_result
 from moesim.results.files import plain
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.identity import differences, is_sweep, read_sweep_file
-from moesim.sweep.speeds import LOST, losses
+from moesim.sweep.speeds import COST, GOOD, GOOD_COST, LOST, losses
 
 UNSAID = ("name", "figures", "records", "sweep")
 """Keys of an experiment that decide no number of a run."""
@@ -23,7 +23,7 @@ UNCOMPARED = ("engine_wall_s", "layer_steps")
 SHARES = ("time_share", "price_share")
 POINT_NUMBERS = (
     "output_throughput", *LOST, "mean_tpot_ms", "hit_ratio_per_expert",
-    "peak_memory_bytes",
+    "peak_memory_bytes", GOOD, COST, GOOD_COST,
 )  # fmt: skip
 
 Table = pd.DataFrame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import NAMES, limits_told
-from moesim.sweep.speeds import LOST
+from moesim.sweep.speeds import COST, GOOD, GOOD_COST, LOST
 
 TITLES = {
     "configuration": "what differs in the experiments",
@@ -24,12 +25,16 @@ TITLES = {
     "points": "points with equal axes",
 }
 
+HITS = "hit_ratio_per_expert"
 FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "output_throughput": ("tokens/s", number),
     "dropped_share": ("dropped", percent),
     "skipped_share": ("skipped", percent),
     "skipped_gate_weight_share": ("skipped\nweight", percent),
-    "hit_ratio_per_expert": ("hits", percent),
+    HITS: ("hits", percent),
+    GOOD: ("good", percent),
+    COST: ("$ a\nM tokens", partial(number, digits=3)),
+    GOOD_COST: ("$ a\nM good", partial(number, digits=3)),
 }
 
 
@@ -94,9 +99,23 @@ def _points(title: str, table: pd.DataFrame) -> Table:
 
 
 def shown_numbers(table: pd.DataFrame) -> dict[str, tuple[str, Callable[[Any], str]]]:
-    """Those of ``FORMS`` that points have; shares of what is left out where a point does."""
+    """Those of ``FORMS`` that points have: shares of what is left out where a point leaves some,
+    what clients are promised and dollars where they differ, of good tokens in place of all.
+    """
     known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
-    return {name: form for name, form in known.items() if name not in LOST or _any(table, name)}
+    if GOOD_COST in known:
+        known.pop(COST, None)
+    shown = {name for name in known if name not in LOST or _any(table, name)}
+    shown -= {name for name in (GOOD, COST, GOOD_COST) if _alike(table, name)}
+    if {GOOD, COST, GOOD_COST} & shown and _alike(table, HITS):
+        shown.discard(HITS)  # which leaves room
+    return {name: form for name, form in known.items() if name in shown}
+
+
+def _alike(table: pd.DataFrame, name: str) -> bool:
+    """Whether both have the same of it at each point, or nothing."""
+    pair = [f"{name}_{side}" for side in ("first", "second")]
+    return pair[0] not in table or bool(table[pair[0]].equals(table[pair[1]]))
 
 
 def _any(table: pd.DataFrame, name: str) -> bool:

@@ -14,9 +14,11 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.metrics.price_interval import TIMED
 from moesim.report.comparison.sides import compare
+from moesim.report.comparison.tables import shown_numbers
 from moesim.report.page.of_comparison import page_of_comparison
 from moesim.report.page.render import html
 from moesim.results import write_result
+from moesim.sweep.speeds import COST, GOOD, GOOD_COST
 from tests.unit.report import sweeps
 from tests.unit.results import factory
 
@@ -129,6 +131,25 @@ def test_sweeps_are_paired_by_their_axes(sweep: Path, tmp_path: Path) -> None:
     assert sorted(points["experts.capacity"]) == ["12 slots/layer", "8 slots/layer"]
     assert points["ratio"].tolist() == [1.0, 1.0]
     assert found["alone"].iloc[0].tolist() == ["points without a partner", 14, 1]
+
+
+def test_sweeps_at_other_prices_or_promises_are_told_apart_by_them(
+    sweep: Path,
+) -> None:
+    """Dollars and shares of good requests stand where they differ; of good tokens before all."""
+    points = compare(sweep, sweep)["points"]
+    cost, good, good_cost = (
+        {f"{name}_first": first, f"{name}_second": second}
+        for name, first, second in ((COST, 0.5, 0.4), (GOOD, 1.0, 0.5), (GOOD_COST, 0.6, 0.7))
+    )
+    assert set(shown_numbers(points)) == {"output_throughput", "hit_ratio_per_expert"}
+    assert set(shown_numbers(points.assign(**cost))) == {"output_throughput", COST}
+    every = points.assign(**cost, **good, **good_cost)
+    assert set(shown_numbers(every)) == {"output_throughput", GOOD, GOOD_COST}
+    alike = every.assign(**{f"{GOOD_COST}_second": 0.6})
+    assert set(shown_numbers(alike)) == {"output_throughput", GOOD}
+    other = alike.assign(hit_ratio_per_expert_second=0.1)
+    assert "hit_ratio_per_expert" in shown_numbers(other)
 
 
 def test_the_command(
