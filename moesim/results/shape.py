@@ -133,6 +133,7 @@ class Summary(Shape):
     model_notes: list[str] | None = None
     host_notes: list[str] | None = None
     energy_notes: list[str] | None = None
+    cost_notes: list[str] | None = None
     speculation_notes: list[str] | None = None
     routing_notes: list[str] | None = None
     routing_by_layer: list[RoutingRow] | None = None

@@ -29,6 +29,7 @@ from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.described.near_memory import near_note
+from moesim.hardware.described.price_list import PriceList, priced
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import assumed_host_notes, host_notes
 from moesim.metrics.energy import GOOD_COST, Bill
@@ -204,8 +205,30 @@ def _head(experiment: Experiment) -> dict[str, Any]:
 
 def bill_of(experiment: Experiment, built: Built) -> Bill:
     """What makes the numbers of energy and cost that ``experiment`` asks for."""
-    cost = experiment.cost and experiment.cost.of(*gpu_and_host(experiment.hardware))
+    cost = experiment.cost and _prices_of(experiment.cost, experiment.hardware)
     return Bill(built.hardware, experiment.energy, cost)
+
+
+def _prices_of(cost: PriceList, hardware: str) -> PriceList:
+    """Those of a machine. A rent out of lists that also have what is bought is a GPU's with its
+    share of all else: that host and electricity are of the others.
+    """
+    gpu, host = gpu_and_host(hardware)
+    found = cost.of(gpu, host)
+    if cost.prices and priced(gpu, cost.rents) is not None:
+        return found.model_copy(update=dict.fromkeys(("host", "electricity")))
+    return found
+
+
+def _cost_notes(experiment: Experiment, built: Built) -> dict[str, list[str]]:
+    """What each of several GPUs costs, where lists by name may be taken for whole machines'."""
+    gpus = built.case.gpus * max(len(built.case.stages), 1)
+    if (cost := experiment.cost) is None or gpus == 1 or not (cost.rents or cost.prices):
+        return {}
+    found = _prices_of(cost, experiment.hardware)
+    rented = found.gpu is not None
+    each = f"rent {found.gpu:g} $/h" if rented else f"card {found.card or 0:g} $"
+    return {"cost_notes": [f"{each} for each of {gpus} GPUs, whatever the list names"]}
 
 
 def _sells_good_tokens(experiment: Experiment) -> bool:
@@ -322,6 +345,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         **built.routing,
         **({"host_notes": assumed} if assumed else {}),
         **bill_of(experiment, built).notes(),
+        **_cost_notes(experiment, built),
         **_speculation_notes(experiment),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,

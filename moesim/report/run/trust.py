@@ -32,7 +32,7 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     shares = summary.get("price_share") or {}
     lines = [
         f"note: {of}: {note}"
-        for of in ("model", "host", "routing", "speculation", "energy", "quality")
+        for of in ("model", "host", "routing", "speculation", "energy", "cost", "quality")
         for note in summary.get(f"{of}_notes") or ()
     ]
     if (error := summary.get("price_error")) and summary["status"] == "ok":

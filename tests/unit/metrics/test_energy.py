@@ -21,6 +21,7 @@ from moesim.hardware.described.price_list import PriceList, priced
 from moesim.hardware.energy import Energy, powers_of
 from moesim.metrics.energy import GOOD_COST, Bill, Span
 from moesim.report.run.rows import energy as energy_rows
+from moesim.report.run.trust import trust_lines
 
 ONE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -78,6 +79,31 @@ def test_lists_by_name_are_the_prices_of_the_machine() -> None:
     whole = {"hardware": "rtx-4060-8gb", "experts": {"capacity": "8 slots/layer"}}
     rent = {"rents": {"rtx-4060-8gb": "1 $/h"}}
     assert run(of(cost=rent, **whole), limit_steps=2).summary["cost_usd"].keys() == {"rent"}
+
+
+def test_a_rent_beside_what_is_bought_is_all_that_is_paid() -> None:
+    """Host and electricity are of the cards that are bought; it was a tenth too dear with them."""
+    lists: dict[str, Any] = {
+        "prices": {"rtx-4090": "1600 $", "ddr4-3200-2ch-32gb": "600 $"},
+        "life": "1 year",
+    }
+    rents = {"rents": {"rtx-3060-12gb": "0.2 $/h"}, "electricity": "0.3 $/kWh"}
+    found = run(of(WATTS, lists | rents), limit_steps=2).summary
+    rent = 0.2 * found["duration_ms"] / 3.6e6
+    assert found["cost_usd"] == pytest.approx({"rent": rent}, rel=1e-9)
+    alone = {"gpu": "0.2 $/h", "electricity": "0.3 $/kWh"}
+    assert "electricity" in run(of(WATTS, alone), limit_steps=2).summary["cost_usd"]
+
+
+def test_what_each_of_several_gpus_costs_is_told() -> None:
+    one: dict[str, Any] = {"model": "gpt-oss-20b", "hardware": "dgx-h100", "trace": "gpt-oss-20b"}
+    one |= {"workload": {"requests": 4, "batching": {"kind": "static", "batch_size": 4}}}
+    one |= {"parallelism": {"expert": 4}, "cost": {"rents": {"dgx-h100": "3.6 $/h"}}}
+    found = run(one, limit_steps=2).summary
+    assert found["cost_usd"]["rent"] == pytest.approx(4 * found["duration_ms"] / 1e6)
+    told = "rent 3.6 $/h for each of 4 GPUs, whatever the list names"
+    assert found["cost_notes"] == [told]
+    assert f"note: cost: {told}" in trust_lines(found)
 
 
 def test_a_run_by_hand() -> None:
