@@ -23,7 +23,8 @@ MOST_TOKENS = 1 << 30
 def expert_ids(name: str, array: NDArray[Any]) -> NDArray[np.uint16]:
     """[T, L, k] ids as uint16, -1 becoming NO_EXPERT; an InputError names what is no id."""
     if array.dtype.kind not in "iu":
-        raise wrong(name, f"is {array.dtype}: expert ids must be integers")
+        what = "expert ids must be integers; convert them, to -1 where a token has none"
+        raise wrong(name, f"is {array.dtype}: {what}")
     shape, axes = "[tokens, moe_layers, top_k]", {_CHOICE_AXES}
     if name == "predicted_ids":
         shape, axes = f"{shape} or [tokens, distances, ...]", {_CHOICE_AXES, _CHOICE_AXES + 1}

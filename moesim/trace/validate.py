@@ -154,7 +154,8 @@ def _weights(weights: NDArray[np.float16], trace: RoutingTrace) -> Iterator[Find
         yield Finding(
             "gate_weights",
             f"weight {weights[row, layer, slot]} at {_place(trace, row)}, MoE layer {layer}: must"
-            f" be a number from 0 to 1; {count} such in all",
+            f" be a number from 0 to 1, without a scale (no logit); {count} such in all; or leave"
+            " all weights out",
             count,
         )
 
