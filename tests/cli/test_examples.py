@@ -1,5 +1,6 @@
 """Every file in experiments/ runs, and answers its question."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from moesim.cli.main import main
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.report.plot import figure_of
 from moesim.results import read_result
 from moesim.sweep.found import read_sweep
@@ -23,6 +25,8 @@ PARTS = {"quickstart": (":", 12), "small-moe": ("0:6", None)}
 """Requests of the shipped traces, and how many tokens of each."""
 MOST = {"requests": 6, "lengths.input_len": 256, "lengths.output_len": 8}
 """Of examples that serve more, so much: what they answer is not judged here."""
+VALUES = 3
+"""Of an axis with more: its ends, and one between."""
 DESIGN_KEYS = {
     "model": "gpt-oss-20b                  # a card, or a path to config.json",
     "hardware": "rtx-4060-8gb              # a profile, or a path",
@@ -55,6 +59,12 @@ def shortened(workload: dict[str, Any]) -> list[str]:
     return [word for key, most in longer for word in ("--set", f"workload.{key}={most}")]
 
 
+def thinned(values: list[Any]) -> list[Any]:
+    """So many of an axis."""
+    few = len(values) <= VALUES
+    return values if few else [values[0], values[len(values) // 2], values[-1]]
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     out = tmp_path / "out"
@@ -65,6 +75,9 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     shipped = named is not None and named.endswith(".parquet")
     settings = ["--set", f"trace={short_traces / Path(named).name}"] if shipped else []
     settings += shortened(example.get("workload", {}))
+    if swept:
+        axes = {axis: thinned(values) for axis, values in example["sweep"].items()}
+        settings += ["--set", f"sweep={json.dumps(axes)}"]
     code = main([verb, str(path), "--out", str(out), *settings])
     assert code == 0, capsys.readouterr().err
     if swept:
@@ -79,7 +92,8 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_states_its_question(path):
+def test_example_states_its_question_and_every_point_is_valid(path):
+    assert load_experiment(path).points
     comment = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert "?" in comment
 
