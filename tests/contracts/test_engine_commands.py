@@ -13,6 +13,7 @@ from moesim.experiment.engine_commands import (
     Configuration,
     Engine,
     EngineCommand,
+    engine_of,
     read_command,
     registry,
 )
@@ -146,6 +147,14 @@ def test_its_line_is_read_by_it_alone(kind: str) -> None:
     words = shlex.split(line)
     begin = [one for one in KINDS if engine(one).begins(words) is not None]
     assert [one for one in begin if engine(one).claims(words)] == [kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_software_is_of_one_engine(kind: str) -> None:
+    """ktransformers' class is SGLang's, and had its software: every line of that was its."""
+    for software in engine(kind).softwares:
+        one = plain(kind, model="gpt-oss-20b", software=software)
+        assert engine_of(one) == kind
 
 
 @pytest.mark.parametrize("kind", KINDS)

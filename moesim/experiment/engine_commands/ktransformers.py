@@ -58,6 +58,7 @@ class Ktransformers(Sglang):
     """ktransformers: some experts of each layer on the GPU, the others computed by the CPU."""
 
     kind: ClassVar[str] = "ktransformers"
+    softwares: ClassVar[tuple[str, ...]] = ("ktransformers@0.2",)
     options: ClassVar[Sequence[Option]] = KTRANSFORMERS
     read_if_served: ClassVar[Collection[str]] = ()
 
@@ -87,7 +88,9 @@ class Ktransformers(Sglang):
         words += ["--kt-threadpool-count", str(host.host.numa_nodes.value), *limits(asked)]
         notes.append(f"{NOTE}weights: '{weights}' stands for the folder of the CPU's experts")
         notes += [*_which(asked), *filter(None, [asked.context_note]), *batch_note(asked)]
-        return EngineCommand(self.kind, shlex.join(words), (*notes, *software_note(asked)))
+        if asked.experiment.software not in self.softwares:
+            notes += software_note(asked)
+        return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """As SGLang, and which experts the CPU computes."""
