@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
+from typing import Any
 
 from moesim.config.errors import InputError, Problem
 
@@ -181,7 +184,13 @@ def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: boo
             continue
         name, equals, value = _parted(word, rows)
         if flexible and name.startswith("--"):
+            name, dot, key = name.partition(".")
             name = name.replace("_", "-")
+            if dot and name in rows:  # a key of an option in JSON
+                text = value if equals else _value(rows[name], word, rest, rows, line)
+                line.given.append(Given(rows[name], name, _with_key(line, name, key, text)))
+                continue
+            name += dot + key
         if (row := rows.get(name)) is None:
             line.strange.append(" ".join([word, *_value_of_strange(rest, equals)]))
             continue
@@ -189,6 +198,18 @@ def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: boo
             Given(row, name, value if equals else _value(row, name, rest, rows, line))
         )
     return line
+
+
+def _with_key(line: Line, name: str, key: str, text: str) -> str:
+    """JSON of what ``name`` has so far, and of ``key``."""
+    found: dict[str, Any] = {}
+    with suppress(ValueError):
+        before = json.loads(next((one.value for one in line.given[::-1] if one.word == name), "{}"))
+        found = before if isinstance(before, dict) else {}
+    value: Any = text
+    with suppress(ValueError):
+        value = json.loads(text)
+    return json.dumps({**found, key: value})
 
 
 def _parted(word: str, rows: dict[str, Option]) -> tuple[str, str, str]:

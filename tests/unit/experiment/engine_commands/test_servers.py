@@ -123,6 +123,21 @@ def test_a_benchmark_without_a_server_is_a_batch_of_its_lengths() -> None:
         read_command("vllm bench serve --model openai/gpt-oss-20b --request-rate 4")
 
 
+def test_keys_of_options_in_json_may_stand_behind_a_dot() -> None:
+    line = "vllm serve openai/gpt-oss-120b -dp 8 -ep --enable-eplb"
+    dotted = "--eplb-config.window_size 100 --eplb-config.num_redundant_experts=8"
+    for more in (dotted, "--eplb-config '{\"num_redundant_experts\": 8}'"):
+        found = read_command(f"{line} {more} --compilation-config.cudagraph_mode PIECEWISE")
+        assert found.experiment["placement"] == {"kind": "eplb", "redundant": 8}
+        assert found.experiment["execution"] == "piecewise"
+        assert not warnings(found)
+    drafts = read_command(f"{line} --speculative-config.num_speculative_tokens 3")
+    assert "speculative decoding" in warnings(drafts)
+    assert "--what.is 3: not understood" in warnings(read_command(f"{line} --what.is 3"))
+    with pytest.raises(InputError, match="has no value"):
+        read_command(f"{line} --eplb-config.window_size")
+
+
 def test_the_variable_that_picks_kernels_is_read_as_it_is_written() -> None:
     for software in ("vllm-marlin", "vllm-mxfp8"):
         made = command_of(experiment(software=software), context_tokens=4096)
