@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.trace.routing import RoutingTrace
 
-_CHUNK_TOKENS = 1 << 15
+_CHUNK_PAIRS = 1 << 20
 
 
 def joint_counts(trace: RoutingTrace, layer: int) -> NDArray[np.int64]:
     """int64[E, E]: tokens that use expert a in MoE layer ``layer`` and expert b in the next one."""
-    joint = np.zeros((trace.experts, trace.experts), dtype=np.int64)
-    for here, after in _uses(trace, layer):
-        joint += np.rint(here.T @ after).astype(np.int64)
-    return joint
+    places, top_k = trace.experts + 1, trace.top_k  # the last is that of no expert
+    joint, tokens = np.zeros(places**2, np.int64), max(1, _CHUNK_PAIRS // top_k**2)
+    for start in range(0, trace.tokens, tokens):
+        ids = np.minimum(trace.expert_ids[start : start + tokens, layer : layer + 2], trace.experts)
+        here, after = ids[:, 0, :, None].astype(np.int64), ids[:, 1, None]
+        joint += np.bincount((here * places + after).ravel(), minlength=places**2)
+    return joint.reshape(places, places)[:-1, :-1]
 
 
 def mutual_information_bits(joint: NDArray[np.int64]) -> float:
@@ -44,18 +45,3 @@ def cramers_v(joint: NDArray[np.int64]) -> float:
     total = used.sum()
     expected = used.sum(axis=1, keepdims=True) * used.sum(axis=0, keepdims=True) / total
     return float(np.sqrt(((used - expected) ** 2 / expected).sum() / (total * freedom)))
-
-
-def _uses(
-    trace: RoutingTrace, layer: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """0/1 matrices [tokens, E] of ``layer`` and the next; exact in float32 for a chunk."""
-    for start in range(0, trace.tokens, _CHUNK_TOKENS):
-        rows = trace.expert_ids[start : start + _CHUNK_TOKENS]
-        yield _matrix(rows[:, layer], trace.experts), _matrix(rows[:, layer + 1], trace.experts)
-
-
-def _matrix(ids: NDArray[np.uint16], experts: int) -> NDArray[np.float32]:
-    used = np.zeros((len(ids), experts + 1), dtype=np.float32)
-    used[np.arange(len(ids))[:, None], np.minimum(ids, experts)] = 1
-    return np.ascontiguousarray(used[:, :experts])
