@@ -182,6 +182,26 @@ def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
     return name, None, [f"{NOTE}model: {said}"]
 
 
+def server_model(
+    asked: Configuration, quantization: tuple[str, ...] = ("--quantization", "fp8")
+) -> tuple[str, list[str], list[str]]:
+    """What a server is to load, the words by which it makes fp8 of a checkpoint in 16 bits, and
+    what is to be said. A repository alone would be started in its own format, which may not fit:
+    another one's stands as it would be called.
+    """
+    name, chosen, notes = checkpoint(asked)
+    if chosen is None:
+        return name, [], notes
+    if chosen == "fp8" and quantization:
+        return name, [*quantization], notes
+    base = split_format(asked.experiment.named.model)[0]
+    for standing in (f"{name}-FP8", f"{name}-{chosen.upper()}"):
+        if named(standing).model == f"{base}@{chosen}":
+            what = f"'{standing}' stands for a checkpoint of {name} in {chosen}; name yours"
+            return standing, [], [*notes, f"{NOTE}model: {what}"]
+    return name, [], [*notes, f"{NOTE}model: name a checkpoint of {name} in {chosen}"]
+
+
 def eplb_of(asked: Configuration) -> Eplb | None:
     """The balancer of the experiment, if it is its placement."""
     placement = asked.experiment.placement

@@ -35,7 +35,6 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
-    checkpoint,
     eplb_of,
     layout_of,
     put_batch,
@@ -43,6 +42,7 @@ from moesim.experiment.engine_commands.serving import (
     put_model,
     put_ranks,
     put_stages,
+    server_model,
     stages_note,
     why_not_served,
 )
@@ -88,12 +88,8 @@ class Sglang(Engine):
             reasons.append(f"placement: {kind}: SGLang has the order of ids, and EPLB")
         if reasons:
             return EngineCommand(self.kind, None, tuple(reasons))
-        name, chosen, notes = checkpoint(asked)
-        words = [*SERVER, "--model-path", name]
-        if chosen == "fp8":
-            words += ["--quantization", "fp8"]
-        elif chosen is not None:
-            notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        name, quantization, notes = server_model(asked)
+        words = [*SERVER, "--model-path", name, *quantization]
         words += [*cache_words(asked), *_ranks(asked), *limits(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
         notes += [*software_note(asked), *served_notes(asked, ROWS)]

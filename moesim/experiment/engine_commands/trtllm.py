@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import (
-    NOTE,
     Configuration,
     Engine,
     EngineCommand,
@@ -31,12 +30,12 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
-    checkpoint,
     layout_of,
     put_batch,
     put_model,
     put_ranks,
     put_stages,
+    server_model,
     stages_note,
     why_not_served,
 )
@@ -94,9 +93,7 @@ class Trtllm(Engine):
         """A server, with expert parallelism unless experts are sliced."""
         if reasons := list(_why_not(asked)):
             return EngineCommand(self.kind, None, tuple(reasons))
-        name, chosen, notes = checkpoint(asked)
-        if chosen is not None:
-            notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        name, _, notes = server_model(asked, quantization=())
         words = ["trtllm-serve", name, "--backend", "pytorch", *_named(cache_words(asked))]
         words += [*_ranks(asked), "--max_seq_len", str(asked.context_tokens), *_batch(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]

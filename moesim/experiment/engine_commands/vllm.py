@@ -40,7 +40,6 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
-    checkpoint,
     eplb_of,
     layout_of,
     put_batch,
@@ -48,6 +47,7 @@ from moesim.experiment.engine_commands.serving import (
     put_model,
     put_ranks,
     put_stages,
+    server_model,
     stages_note,
     why_not_served,
 )
@@ -185,12 +185,8 @@ class Vllm(Engine):
             reasons.append(f"placement: {kind}: vLLM has linear, round_robin and EPLB")
         if reasons:
             return EngineCommand(self.kind, None, tuple(reasons))
-        name, chosen, notes = checkpoint(asked)
-        words = ["vllm", "serve", name]
-        if chosen == "fp8":
-            words += ["--quantization", "fp8"]
-        elif chosen is not None:
-            notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        name, quantization, notes = server_model(asked)
+        words = ["vllm", "serve", name, *quantization]
         words += cache_words(asked)
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += [*_launches(asked), *offload_words(asked)]

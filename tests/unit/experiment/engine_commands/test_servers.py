@@ -52,14 +52,25 @@ def test_attention_over_some_of_a_node_s_gpus_is_refused(line: str, where: str) 
         ("Qwen/Qwen3-30B-A3B@fp8", "Qwen/Qwen3-30B-A3B --quantization fp8 --"),
         ("unsloth/gpt-oss-20b-GGUF", "openai/gpt-oss-20b --"),
         ("deepseek-v3", "deepseek-ai/DeepSeek-V3 --"),
+        # in 16 bits, which the repository alone has, it may not fit
+        (
+            "qwen3-235b-a22b@fp8_block,kv_cache=fp8",
+            "Qwen/Qwen3-235B-A22B-FP8 --kv-cache-dtype fp8 --",
+        ),
+        ("qwen3-30b-a3b@int4", "Qwen/Qwen3-30B-A3B-INT4 --"),
+        ("qwen3-30b-a3b@q4_k_m", "Qwen/Qwen3-30B-A3B --"),
     ],
 )
 def test_the_repository_of_an_experiment_is_that_of_its_line(model: str, written: str) -> None:
     """deepseek-v3 is the card of V3.1, and another checkpoint."""
     source = {"model": model, "hardware": "dgx-h200", "parallelism": {"expert": 8}}
-    made = command_of(load_experiment(source | {"software": "vllm"}).experiment)
+    one = load_experiment(source | {"software": "vllm"}).experiment
+    made = command_of(one)
     assert made.text is not None
     assert made.text.startswith(f"vllm serve {written}")
+    if "INT4" in written or "FP8" in written:
+        again = load_experiment({**source, **read_command(made.text).experiment}).experiment
+        assert again.named.model == one.named.model
 
 
 def test_vllm_with_whole_experts() -> None:
@@ -121,6 +132,16 @@ def test_a_benchmark_without_a_server_is_a_batch_of_its_lengths() -> None:
     assert not warnings(found)
     with pytest.raises(InputError, match="vllm bench serve: no server or benchmark whose options"):
         read_command("vllm bench serve --model openai/gpt-oss-20b --request-rate 4")
+
+
+def test_kt_kernel_makes_its_own_weights_of_the_repository() -> None:
+    host = {"gpu": "rtx-4090", "host": "ddr5-5600-2ch-64gb"}
+    experts = {"capacity": "40 slots/layer", "miss": {"kind": "cpu"}}
+    one = experiment(model="qwen3-30b-a3b@int4", hardware=host, experts=experts)
+    made = command_of(one, engine="ktransformers", context_tokens=4096)
+    assert made.text is not None
+    assert "--model-path Qwen/Qwen3-30B-A3B --kt-weight-path" in made.text
+    assert "--kt-method AMXINT4" in made.text
 
 
 def test_keys_of_options_in_json_may_stand_behind_a_dot() -> None:
