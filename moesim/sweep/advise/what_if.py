@@ -103,7 +103,8 @@ def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     if waiting > 0 and summary.get("misses"):
         slots, local = summary.get("slots_per_layer") or 0, summary.get("local_experts")
         whole = slots in (0, local)  # layers whose experts are all on one side
-        yield FEWER if whole else SLOTS, 1 / max(1 - waiting, 1e-3)
+        if not whole or shares.get("waiting_for_cpu"):
+            yield FEWER if whole else SLOTS, 1 / max(1 - waiting, 1e-3)
 
 
 def _title(key: str) -> str:

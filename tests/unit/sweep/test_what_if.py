@@ -80,6 +80,15 @@ def test_layers_on_the_cpu_have_no_more_slots_but_fewer_of_them_are_played(
     assert any("CPU: 0." in text and "more memory" in text for text in board.columns[0].texts)
 
 
+def test_where_all_have_slots_nothing_of_their_room_is_changed() -> None:
+    """The first loads into slots for all are no want of room, and no layer is on the CPU."""
+    cold = {"time_share": {"waiting_for_weights": 0.4, "experts": 0.6}, "misses": 5}
+    cold |= {"slots_per_layer": 32, "local_experts": 32}
+    room = {module.SLOTS, module.FEWER}
+    assert not room & {key for key, _ in module.wanted(cold)}
+    assert room & {key for key, _ in module.wanted(cold | {"slots_per_layer": 8})} == {module.SLOTS}
+
+
 def test_nothing_is_faster_than_its_share_of_the_time_allows(run: Path) -> None:
     found = what_if(run, read_result(run).summary)
     before = found.as_is["duration_ms"]
