@@ -1,9 +1,10 @@
-"""Write the packs of evidence whose runs are told by tables: closed loops, vLLM's runs, a phone.
+"""Write the packs of evidence whose runs are told by tables: closed loops, vLLM's runs,
+llama.cpp's benchmarks, a phone.
 
-``python scripts/evidence_packs.py closed_loops FILE``, ``vllm_runs FOLDER`` or ``phone``: the file
-and the folder are those of ``verification/served_loops.py`` and ``verification/vllm_runs.py``,
-whose experiments these are; the phone's runs are those of ``verification/phone.py``. Nothing is
-simulated.
+``python scripts/evidence_packs.py closed_loops FILE``, ``vllm_runs FOLDER``, ``llama_bench FOLDER``
+or ``phone``: the file and the first folder are those of ``verification/served_loops.py`` and
+``verification/vllm_runs.py``, whose experiments these are; the second is ``benches`` of llama.cpp's
+source; the phone's runs are those of ``verification/phone.py``. Nothing is simulated.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import llama_bench
 import pandas as pd
 import yaml
 
@@ -34,6 +36,17 @@ PHONE_QUESTION = "BigMoeOnEdge, Qwen3-30B-A3B Q4_K_M on a phone: how fast?"
 PHONE_ASSUMED = "the routing of another prompt, six of eight experts"
 VLLM_QUESTION = "vLLM 0.19.0, Llama-3.1-8B: how long do requests take?"
 LOOP_ASSUMED = "popular experts, no recorded routing; the profile's host, clients take no time"
+BENCH_ASSUMED = (
+    "tokens are random there; popular experts, no more structure; keys and values in 16 bits"
+)
+ONE_PROMPT = {
+    "arrivals": {"kind": "at_once"},
+    "routing": {"kind": "draw", "prompts_from": "decode"},
+    "batching": {
+        "kind": "continuous",
+        "scheduler": {"kind": "llama.cpp", "max_num_seqs": 1, "n_batch": 2048, "n_ubatch": 2048},
+    },
+}
 Row = dict[str, Any]
 
 
@@ -43,6 +56,7 @@ def main() -> None:
     makers: Mapping[str, Callable[..., list[Row]]] = {
         "closed_loops": closed_loops,
         "vllm_runs": recorded,
+        "llama_bench": benches,
         "phone": phones,
     }
     folder = PACKS / name
@@ -67,9 +81,7 @@ def closed_loops(folder: Path, measured: Path) -> list[Row]:
         if name not in seen:
             of = f"{row.framework} {row.framework_version}, {row.model}, {row.gpus} x {row.gpu}"
             write(folder / f"{name}.yaml", asked, f"{of}, closed loops: how long is a token?")
-            drawn = serving_prices.parameters(card, served_loops.REQUESTS, served_loops.ROWS)
-            plain = drawn.model_dump(mode="json", exclude_none=True)
-            write(folder / f"{card}-trace.yaml", plain, "Popular experts, no more structure")
+            write_trace(folder, card)
             seen.add(name)
         rows += loop_rows(row, name, asked)
     return rows
@@ -154,6 +166,57 @@ def phones(folder: Path) -> list[Row]:
             "source": "Helldez/BigMoeOnEdge, its logs (Apache-2.0)", "measured_ms": run["ms"],
         })  # fmt: skip
     return rows
+
+
+def benches(folder: Path, pages: Path) -> list[Row]:
+    """A row of each measured speed; decodes and prompts of a model on a machine share a file."""
+    rows: list[Row] = []
+    for name, (machine, build) in llama_bench.PAGES.items():
+        for one in llama_bench.measured(pages / name / f"{name}.md"):
+            card, model = llama_bench.MODELS[one.section]
+            what = "decode" if one.batch else "prompt"
+            file = f"{card}-{machine.split('-192')[0]}-{what}"
+            asked = {"name": f"bench-{file}", "model": model, "hardware": machine}
+            asked |= {"software": "llama.cpp", "trace": f"{card}-trace.yaml"}
+            question = f"llama.cpp, {model}, {machine}: how fast is a {what}?"
+            write(folder / f"{file}.yaml", asked | bench_workload(one), question)
+            write_trace(folder, card)
+            about = {
+                "run": f"{file}-{one.context}" + (f"-x{one.batch}" if one.batch else ""),
+                "engine": build, "model": model, "gpu": machine, "file": file, "certainty": "high",
+                "setting": f"-ub 2048 -fa 1, {one.batch or 'a prompt'} x {one.context} tokens",
+                "assumed": BENCH_ASSUMED, "source": f"benches/{name}/{name}.md of llama.cpp (MIT)",
+            }  # fmt: skip
+            rows.append(about | bench_measured(one))
+    return rows
+
+
+def bench_workload(one: llama_bench.Measured) -> dict[str, Any]:
+    """The experiment's workload; settings of rows stand over its numbers."""
+    if not one.batch:
+        lengths = {"kind": "fixed", "input_len": one.context, "output_len": 1}
+        return {"workload": {"requests": 1, "lengths": lengths, **ONE_PROMPT}}
+    batching = {"kind": "static", "batch_size": one.batch}
+    work = {"requests": one.batch, "phase": "decode", "context": one.context, "batching": batching}
+    return {"experts": {"capacity": "all"}, "workload": work}
+
+
+def bench_measured(one: llama_bench.Measured) -> Row:
+    """What a row has of its own."""
+    if not one.batch:
+        time = 1e3 * one.context / one.tokens_per_s
+        setting = f"workload.lengths.input_len={one.context}"
+        return {"of": "mean_ttft_ms", "measured_ms": f"{time:.{SIGNIFICANT}g}", "set": setting}
+    setting = f"workload.requests={one.batch} workload.batching.batch_size={one.batch}"
+    speed = f"{one.tokens_per_s:.{SIGNIFICANT}g}"
+    return {"measured_tokens_per_s": speed, "set": f"{setting} workload.context={one.context}"}
+
+
+def write_trace(folder: Path, card: str) -> None:
+    """The parameters of popular experts, no more structure."""
+    drawn = serving_prices.parameters(card, served_loops.REQUESTS, served_loops.ROWS)
+    plain = drawn.model_dump(mode="json", exclude_none=True)
+    write(folder / f"{card}-trace.yaml", plain, "Popular experts, no more structure")
 
 
 def write(path: Path, content: dict[str, Any], question: str) -> None:

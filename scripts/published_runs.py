@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import llama_bench
 import pandas as pd
 import yaml
 from evidence_targets import targets
@@ -128,6 +129,7 @@ def write_overview() -> None:
     kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
     table = pd.concat([overview(kept), others()], ignore_index=True)
     rows = {"packs": markdown(table), "targets": targets(kept)}
+    rows["llama_bench"] = llama_bench.summary_table(kept["llama_bench"])
     write_pages(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
 
 

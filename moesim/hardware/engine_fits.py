@@ -19,12 +19,18 @@ AnyFit = TypeVar("AnyFit", bound=Fit)
 
 
 def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
-    """``profile`` as ``software`` uses it: how it attends in mixed steps and pads rows, the fits of
-    its framework before all others, and of expert kernels those of its ``moe_backend`` alone, in
-    the formats that have one; of its ``auto_moe_backend`` where its framework's own kernels have
-    such. Raises InputError where there are expert kernels, and none is of the ``moe_backend``.
+    """``profile`` as ``software`` uses it: how it attends in mixed steps and pads rows, what its
+    small kernels take, the fits of its framework before all others, and of expert kernels those of
+    its ``moe_backend`` alone, in the formats that have one; of its ``auto_moe_backend`` where its
+    framework's own kernels have such. Raises InputError where there are expert kernels, and none is
+    of the ``moe_backend``.
     """
-    own = {"mixed_attention": software.mixed_attention, "row_tiles": software.row_tiles}
+    own = {
+        "mixed_attention": software.mixed_attention,
+        "latent_prompts": software.latent_prompts,
+        "row_tiles": software.row_tiles,
+        "small_kernels": software.small_kernels(profile.datasheet.clock_hz),
+    }
     profile = profile.model_copy(update=own)
     if profile.calibrated is None or not (software.framework or software.moe_backend):
         return profile

@@ -12,7 +12,7 @@ from moesim.hardware.described.links import DIRECTIONS, Links, links_between
 from moesim.hardware.described.near_memory import NearMemory
 from moesim.hardware.described.network import Network
 from moesim.hardware.described.precision import peak_of, rate_of
-from moesim.hardware.described.software import MixedAttention
+from moesim.hardware.described.software import LatentPrompts, MixedAttention, SmallKernels
 from moesim.hardware.described.sourced import UNVERIFIED, sources_used
 from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.prices.copy_curve import own_rate
@@ -44,8 +44,12 @@ class HardwareProfile(Params):
     """The host's name where none was named."""
     mixed_attention: MixedAttention = "joint"
     """How the software on it attends in steps of prompts and answers."""
+    latent_prompts: LatentPrompts = "expanded"
+    """What prompts of multi-head latent attention attend with there."""
     row_tiles: RowTiles = "triton"
     """By which rule it pads the rows of products that no fit prices."""
+    small_kernels: SmallKernels | None = None
+    """How many kernels it runs and what each takes at least, where it says so."""
 
     @property
     def gpus(self) -> int:

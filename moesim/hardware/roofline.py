@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from moesim.hardware.prices.arrays import NS, Floats, Ints
 from moesim.hardware.prices.parts import Amount, Detail, Part, where
-from moesim.hardware.row_tiles import WHOLE, padded, tiling, triton
+from moesim.hardware.row_tiles import WHOLE, padded, tiling, tokens_apart, triton
 
 if TYPE_CHECKING:
+    from moesim.hardware.described.software import KernelCounts
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import FfnSpec
 
@@ -40,13 +41,17 @@ def activation_elements(network: FfnSpec) -> int:
     return 2 * (2 * network.hidden_size + first + network.intermediate_size + between)
 
 
-def _start_ns(hardware: HardwareProfile) -> float:
-    """The start of a kernel: measured in a graph, where the host is no part of it, if possible."""
+def _small_kernels(hardware: HardwareProfile) -> tuple[float, KernelCounts | None]:
+    """The start of a kernel, and how many the software runs where it says so: measured in a graph,
+    where the host is no part of it, if possible; else by the software, or the datasheet.
+    """
     fits = hardware.calibrated.kernels if hardware.calibrated else ()
     launches = sorted(
         (fit for fit in fits if fit.op == "launch"), key=lambda f: f.kernel != "graph"
     )
-    return float((launches[0].start if launches else hardware.datasheet.kernel_start).value)
+    if not launches and (told := hardware.small_kernels):
+        return told.start_ns, told.counts
+    return float((launches[0].start if launches else hardware.datasheet.kernel_start).value), None
 
 
 class Roofline:
@@ -55,7 +60,7 @@ class Roofline:
     def __init__(self, hardware: HardwareProfile) -> None:
         sheet = hardware.datasheet
         self.hardware = hardware
-        self.start_ns = _start_ns(hardware)
+        self.start_ns, self._counts = _small_kernels(hardware)
         self.half_rows = sheet.half_efficient_rows.value
         self.compute_fraction = sheet.compute_fraction.value
         self.bandwidth = sheet.memory_bandwidth.value * sheet.bandwidth_fraction.value
@@ -63,6 +68,11 @@ class Roofline:
             sheet.memory_bandwidth.value * sheet.activation_bandwidth_fraction.value
         )
         self._tiling = tiling(hardware.row_tiles, sheet.maker)
+        self._apart = tokens_apart(hardware.row_tiles, sheet.maker)
+
+    def kernels(self, part: str, own: int) -> int:
+        """Kernels of a ``part`` of a layer (see ``KernelCounts``): the software's, or ``own``."""
+        return getattr(self._counts, part) if self._counts else own
 
     def row_tile(self, tokens: ArrayLike, dtype: str, rows: ArrayLike | None = None) -> Ints:
         """Rows of a tile of launches of ``tokens``, whose matrices of ``dtype`` have so many
@@ -70,6 +80,10 @@ class Roofline:
         """
         count, rule = np.asarray(tokens, np.int64), triton if dtype in WHOLE else self._tiling
         return rule(count, count if rows is None else np.asarray(rows, np.int64))
+
+    def apart(self, tokens: ArrayLike, dtype: str) -> NDArray[np.bool_]:
+        """Launches of ``tokens`` that read weights of ``dtype`` again for each of their rows."""
+        return np.asarray((np.asarray(tokens) <= self._apart) & (dtype not in WHOLE))
 
     def weights_ns(self, size: ArrayLike) -> Floats:
         """Time to read ``size`` bytes of weights or KV cache."""

@@ -26,6 +26,8 @@ WHOLE = frozenset({"fp32", "fp16", "bf16"})
 """Formats that are not packed, which llama.cpp leaves to other kernels: here, to ``triton``."""
 MMQ = np.array([8, 16, 24, 32, 40, 48, 64, 80, 96, 112, 128])
 METAL_ROWS = 16
+METAL_APART = 31
+"""The most tokens that Metal multiplies with one after the other, each with its own experts."""
 
 
 def triton(tokens: Ints, _rows: Ints | None = None) -> Ints:
@@ -44,7 +46,7 @@ def _mmq_of_rows(_tokens: Ints, rows: Ints) -> Ints:
 
 
 def _metal(tokens: Ints, _rows: Ints) -> Ints:
-    return np.full_like(tokens, METAL_ROWS)
+    return np.where(tokens > METAL_APART, METAL_ROWS, 1)
 
 
 GGML: Mapping[str | None, Tiling] = {"AMD": _mmq_of_rows, "Apple": _metal}
@@ -53,6 +55,11 @@ GGML: Mapping[str | None, Tiling] = {"AMD": _mmq_of_rows, "Apple": _metal}
 def tiling(kind: RowTiles, maker: str | None) -> Tiling:
     """The rule of kernels of a ``kind`` on a card of ``maker`` (None: NVIDIA)."""
     return triton if kind == "triton" else GGML.get(maker, _mmq)
+
+
+def tokens_apart(kind: RowTiles, maker: str | None) -> int:
+    """The most tokens of a launch whose kernels read an expert for each token that chose it."""
+    return METAL_APART if (kind, maker) == ("ggml", "Apple") else 0
 
 
 def padded(rows: ArrayLike, tile: ArrayLike) -> Ints:

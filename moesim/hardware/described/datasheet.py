@@ -30,6 +30,7 @@ Latency = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 """Of one kernel or one copy."""
 GroupLatency = Annotated[Duration, within("0 us", "100 ms", DURATION)]
 """Of a collective."""
+USUAL_LANES = 128
 Power = Annotated[Watts, within("0 W", "100 kW", POWER)]
 
 
@@ -120,6 +121,11 @@ class GpuNumbers(Params):
     memory_bandwidth: Sourced[Rate]
     l2: Sourced[Memory] = Field(description="Level-2 cache.")
     multiprocessors: Sourced[Count]
+    lanes: Sourced[Count] | None = Field(
+        None,
+        description="fp32 units of a multiprocessor; None: 128, as most have (64: V100, A100,"
+        " Turing, AMD's before RDNA 3).",
+    )
     kernel_start: Sourced[Latency] = Field(description="Time of a kernel that does nothing.")
     bandwidth_fraction: Sourced[Fraction] = Field(description="Share of the peak for weights.")
     activation_bandwidth_fraction: Sourced[Fraction] = Field(
@@ -140,6 +146,12 @@ class GpuNumbers(Params):
     waiting_power: Sourced[Power] | None = Field(
         None, description="Of the board while it waits with its clocks up; None: a prior."
     )
+
+    @property
+    def clock_hz(self) -> float:
+        """The clock that the fp32 rate is of: each unit multiplies and adds once in a cycle."""
+        lanes = self.lanes.value if self.lanes else USUAL_LANES
+        return self.compute.fp32.value / (2 * lanes * self.multiprocessors.value)
 
 
 class Datasheet(GpuNumbers):

@@ -19,9 +19,11 @@ EndMark = Annotated[
     Literal["..."], Field(description="The file's last line; without it the file was cut.")
 ]
 Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
+Cycles = Annotated[int, Field(ge=1, le=1_000_000)]
 Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
 FrontTime = Annotated[Duration, within("0 us", "100 ms", DURATION)]
+NS = 1e9
 SERVING = ("schedule_ns", "per_request_ns", "output_ns", "per_request_out_ns")
 """What the host takes between steps of requests."""
 OFFLOADING = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
@@ -30,6 +32,7 @@ Word = Annotated[str, Field(pattern=r"[a-z0-9_.-]+")]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
 MixedAttention = Literal["joint", "apart"]
+LatentPrompts = Literal["expanded", "absorbed"]
 Execution = Literal["eager", "piecewise", "splits", "graph"]
 """Which launches are captured: none, all but those of the MoE part, all between two layers
 that wait for their counts, or all."""
@@ -63,6 +66,13 @@ class KernelCounts(Params):
         return self.gate_by_gating.get(gating or "", self.gate)
 
 
+class SmallKernels(Params):
+    """``start_ns``: what each kernel takes of the GPU at least; how many there are."""
+
+    start_ns: float
+    counts: KernelCounts
+
+
 class SoftwareProfile(Params):
     """A software stack: plain numbers; ``sources`` says by name where each comes from.
 
@@ -91,10 +101,12 @@ class SoftwareProfile(Params):
     ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
     expert kernels' names; ``auto_moe_backend``: the same, where its framework has such on the card.
     ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
-    kernels that can, or apart. ``copies_from``: tokens of a pass from which on experts of layers
-    on the CPU are copied to the GPU that computes them. ``row_tiles``: by which rule it pads the
-    rows of products that no fit prices. ``ranges``: the least and the most that sources give of
-    times.
+    kernels that can, or apart; ``latent_prompts``: what prompts over a latent attend with.
+    ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
+    GPU that computes them. ``row_tiles``: by which rule it pads the rows of products that no fit
+    prices. ``start_cycles``: of the GPU's clock, for which each of its ``kernels`` holds the GPU at
+    least; None: the hardware's ``kernel_start``, of as many kernels as operations have.
+    ``ranges``: the least and the most that sources give of times.
     """
 
     name: str
@@ -135,7 +147,9 @@ class SoftwareProfile(Params):
     auto_moe_backend: str | None = None
     copies_from: int | None = None
     mixed_attention: MixedAttention = "joint"
+    latent_prompts: LatentPrompts = "expanded"
     row_tiles: RowTiles = "triton"
+    start_cycles: int | None = None
     memory: SoftwareMemory = SoftwareMemory()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
@@ -160,6 +174,12 @@ class SoftwareProfile(Params):
         ends = {name: self.ranges.get(name, (getattr(self, name),) * 2) for name in times}
         low, high = (sum(n * ends[name][end] for name, n in times.items()) for end in (0, 1))
         return (low / value, high / value) if value else None
+
+    def small_kernels(self, clock_hz: float) -> SmallKernels | None:
+        """What its kernels take at least on a GPU of that clock, where it says so."""
+        if self.start_cycles is None:
+            return None
+        return SmallKernels(start_ns=self.start_cycles * NS / clock_hz, counts=self.kernels)
 
     @property
     def captures(self) -> bool:
@@ -335,10 +355,20 @@ class SoftwareFile(Params):
         description="Tokens of a forward pass from which on experts of layers on the CPU are copied"
         " to the GPU, which computes them; None: the CPU computes all.",
     )
+    latent_prompts: Sourced[LatentPrompts] | None = Field(
+        None,
+        description="Prompts of multi-head latent attention attend with keys and values of each"
+        " head (expanded, if left out), or in the latent, as decodes do (absorbed).",
+    )
     row_tiles: Sourced[RowTiles] | None = Field(
         None,
         description="To which tiles rows are padded in products that no fit prices: those of"
         " Triton's fused experts (triton, if left out), or of llama.cpp's kernels (ggml).",
+    )
+    start_cycles: Sourced[Cycles] | None = Field(
+        None,
+        description="Clock cycles for which each of its kernels holds the GPU at least:"
+        " 'kernel_start' of the hardware, for as many kernels as operations have, if left out.",
     )
     memory: SourcedSoftwareMemory = Field(
         SourcedSoftwareMemory(),
@@ -364,7 +394,8 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
-        optional |= {"mixed_attention", "row_tiles", "copies_from"}
+        optional |= {"mixed_attention", "latent_prompts", "row_tiles", "copies_from"}
+        optional |= {"start_cycles"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

@@ -25,6 +25,8 @@ from moesim.model import load_model
         ("AMD", 512, 32, 32),
         ("AMD", 2048, 130, 80),
         ("Apple", 512, 32, 16),
+        ("Apple", 32, 2, 16),
+        ("Apple", 31, 2, 1),
     ],
 )
 def test_tiles_of_ggml(maker: str | None, tokens: int, rows: int, tile: int) -> None:
@@ -66,4 +68,23 @@ def test_a_ubatch_of_llama_cpp_computes_whole_tiles_for_every_expert() -> None:
     ]
     triton, ggml = (int(one.experts_ns(layer, np.full(128, 32), [0])[0]) for one in costs)
     more = 2 * matrix_elements(layer.moe.expert) * 128 * (128 - 64)
-    assert ggml - triton == pytest.approx(costs[0].gpu.operations_ns(more, "bf16"), abs=1)
+    starts = 4 * costs[1].gpu.start_ns - 3 * costs[0].gpu.start_ns
+    rows = costs[0].gpu.operations_ns(more, "bf16")
+    assert ggml - triton == pytest.approx(rows + starts, abs=1)
+
+
+def test_metal_reads_an_expert_for_each_of_few_tokens() -> None:
+    """By hand: 31 tokens that choose the same 8 experts read 248, 32 of them 8."""
+    read = {}
+    for form in ("q8_0", "bf16"):
+        model = load_model("qwen3-30b-a3b@q8_0" if form == "q8_0" else "qwen3-30b-a3b")
+        card = with_engine(load_hardware("m2-ultra-192gb"), load_software("llama.cpp"))
+        layer, costs = model.moe_layers[-1], CostModel(card, model)
+        assert layer.moe is not None
+        for tokens in (31, 32):
+            (launch, *_) = costs.operations["experts"].parts(layer, np.full(8, tokens), [0])
+            one = costs.gpu.weights_ns(layer.moe.expert.bytes)
+            read[form, tokens] = float(launch.time_ns[0] / one)
+    assert read["q8_0", 31] == pytest.approx(248)
+    assert 8 <= read["q8_0", 32] < 12  # of which the products are the longer
+    assert read["bf16", 31] < 10

@@ -27,6 +27,7 @@ from moesim.hardware.operations.products.calibrated import (
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, provenance_of, where
+from moesim.hardware.prices.provenance import Source
 from moesim.model.chosen import CACHES
 from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 
@@ -48,7 +49,9 @@ PROJECTIONS = 2
 class Attention(Operation):
     """Projections by the roofline of their weights, scores by that of the KV cache.
 
-    The scores' key size is the uncompressed one; multi-head latent attention reads only its latent.
+    Multi-head latent attention reads only its latent. Its decodes attend in it (absorbed: each
+    head's keys and values are as wide as what is cached, which has their rotary part in both), its
+    prompts with the uncompressed keys and values, but where the software absorbs them, too.
     A constant state, and what an index selects, are priced by their bytes.
     Of cross attention query and output projection are priced, and the start of its scores; what it
     does with the source is ``cross_attention``. Where the profile has fits, projections are two
@@ -100,7 +103,7 @@ class Attention(Operation):
         count, block = np.asarray(tokens, np.int64), layer.attention
         if not block.heads:
             return [Part(np.zeros(count.shape))]
-        starts, passes = STARTS, PASSES
+        starts, passes = self.gpu.kernels("attention", STARTS), PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
         if block.kind.startswith(LATENT):
             starts += LATENT_STARTS
@@ -202,18 +205,23 @@ class Attention(Operation):
         kv_tokens: ArrayLike, longest: ArrayLike = 0,
     ) -> tuple[Part, Any]:  # fmt: skip
         """The scores, and where they contain their launch (0 or 1)."""
-        head = block.query_key_head_size + block.value_head_size
         attended, read = keys_read(block, count, context_tokens, kv_tokens)
         units = activation_dtype(self.model.activation_bytes)
+        requests = uniform(count, context_tokens, kv_tokens)
+        several = requests.queries > 1
+        absorbed = block.latent & (~several | (self.hardware.latent_prompts == "absorbed"))
+        cached = block.kv_bytes_per_token / cache.element_bytes
+        head = np.where(absorbed, 2 * cached, block.query_key_head_size + block.value_head_size)
         plain = self.gpu.longest(read, attended * (2 * block.heads * head), units)
         if block.state_bytes or block.selected:
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
-        requests = uniform(count, context_tokens, kv_tokens)
         found = fitted_scores(self.hardware, block, cache, requests, longest)
-        own = np.where(found.fitted, found.time_ns, plain.time_ns)
-        time = np.maximum(own, self._least(block, cache, requests, found.fitted))
-        of = found.of if found.fitted.all() else plain.of
-        return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
+        fitted = found.fitted & ~(absorbed & several)  # which no kernel was measured with
+        own = np.where(fitted, found.time_ns, plain.time_ns)
+        time = np.maximum(own, self._least(block, cache, requests, fitted))
+        source = np.where(fitted, found.source, Source.DATASHEET)
+        of = found.of if fitted.all() else plain.of
+        return Part(time, source, "scores", of), fitted.astype(np.int64)
 
     def _least(
         self, block: AttentionSpec, cache: Cache, requests: Uniform, fitted: NDArray[np.bool_]

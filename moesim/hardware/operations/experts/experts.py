@@ -104,7 +104,9 @@ class Experts(Operation):
         """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
         counts, members = _launches(rows, starts)
         moe, gpu = _moe(layer), self.gpu
-        number = STARTS + (OF_LOW_RANK if moe.expert.rank else 0)
+        number = gpu.kernels("expert" if self.serial else "grouped", STARTS) + (
+            OF_LOW_RANK if moe.expert.rank else 0
+        )
         if not moe.chooses:
             total, size = group_sums(counts, members), self.model.activation_bytes
             network = gpu.network if moe.expert.rank else partial(ffn_parts, gpu)
@@ -118,9 +120,11 @@ class Experts(Operation):
         efficient = group_sums(padded(counts, tile), members)
         efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
         work = efficient * (2.0 * matrix_elements(moe.expert))
+        apart = gpu.apart(tokens_of(moe, total), moe.expert.dtype)
+        read = np.where(apart, total, distinct) * float(moe.expert.bytes)
         moved = float(activation_elements(moe.expert) * self.model.activation_bytes)
         return [
-            gpu.longest(distinct * float(moe.expert.bytes), work, moe.expert.dtype),
+            gpu.longest(read, work, moe.expert.dtype),
             gpu.moves(total * moved),
             gpu.starts(number, members > 0),
         ]

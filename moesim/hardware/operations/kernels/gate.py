@@ -61,7 +61,7 @@ class Gate(Operation):
         return [
             gpu.product(count, moe.router_parameters, moe.router_bytes, dtype),
             gpu.moves(count * (hidden + LOGIT_BYTES * moe.experts)),
-            gpu.starts(STARTS, count > 0),
+            gpu.starts(gpu.kernels("gate", STARTS), count > 0),
         ]
 
     def sources(self, layer: LayerSpec, tokens: ArrayLike) -> Source | Ints:

@@ -50,7 +50,13 @@ class Dense(Operation):
         """See ``CostModel.dense_ns``."""
         if (network := layer.dense) is None:
             return [Part(np.zeros(np.shape(tokens)))]
-        return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
+        return ffn_parts(
+            self.gpu,
+            network,
+            tokens,
+            self.model.activation_bytes,
+            self.gpu.kernels("dense", STARTS),
+        )
 
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""

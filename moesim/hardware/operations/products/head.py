@@ -48,7 +48,7 @@ class Head(Operation):
         count, model = np.asarray(tokens, np.int64), self.model
         logits = -(-model.vocab_size // model.vocab_parts)
         elements, stored = model.hidden_size * logits, model.head_matrix_bytes()
-        dtype, starts = self._dtype, STARTS
+        dtype, starts = self._dtype, self.gpu.kernels("head", STARTS)
         passes = PASSES
         if fitted := FittedProducts(self.hardware, dtype):
             width = stored / elements

@@ -48,7 +48,13 @@ class Shared(Operation):
         """See ``CostModel.shared_ns``."""
         if layer.moe is None or (network := layer.moe.shared) is None:
             return [Part(np.zeros(np.shape(tokens)))]
-        return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
+        return ffn_parts(
+            self.gpu,
+            network,
+            tokens,
+            self.model.activation_bytes,
+            self.gpu.kernels("shared", STARTS),
+        )
 
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
