@@ -40,7 +40,7 @@ PAGES = sorted((ROOT / "docs").glob("evidence*.md"))
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
 ERRORS = ROOT / "verification" / "evidence"
 PUBLISHED = "published"
-SHOWN = ("throughputs", "vllm_runs", "phone")
+SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps")
 """Packs whose runs stand on the page too."""
 TOLD = ("throughputs",)
 """Those of which it says what the runs that are far off would imply."""

@@ -27,7 +27,6 @@ from moesim.hardware.operations.products.calibrated import (
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, provenance_of, where
-from moesim.hardware.prices.provenance import Source
 from moesim.model.chosen import CACHES
 from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 
@@ -81,7 +80,10 @@ class Attention(Operation):
         cross = {layer.cross_attention for layer in self.model.layers if layer.cross_attention}
         products = (product_fit_for(self.hardware, _dtype(one)) for one in own | cross)
         scores = (
-            one for block in own for one in score_fits(self.hardware, block, self.cache(block))
+            one
+            for block in own
+            if not self._own_kernels(block)
+            for one in score_fits(self.hardware, block, self.cache(block))
         )
         return known_fits((*products, *scores))
 
@@ -89,7 +91,11 @@ class Attention(Operation):
     def waits_for_longest(self) -> bool:
         """Whether decodes of a layer wait for the longest of unequal contexts."""
         own = {layer.attention for layer in self.model.layers}
-        return any(waits_for_longest(self.hardware, one, self.cache(one)) for one in own)
+        return any(
+            waits_for_longest(self.hardware, one, self.cache(one))
+            for one in own
+            if not self._own_kernels(one)
+        )
 
     def parts(
         self,
@@ -161,7 +167,8 @@ class Attention(Operation):
         """The scores of prompts and of those that decode beside them, as one call where the kernels
         take both in one: no less than either alone.
         """
-        if self.hardware.mixed_attention == "apart" or block.state_bytes or block.selected:
+        unfitted = block.state_bytes or block.selected or self._own_kernels(block)
+        if self.hardware.mixed_attention == "apart" or unfitted:
             return apart
         prompts, decodes = (part.time_ns for part in apart)
         both, *told = np.broadcast_arrays(
@@ -208,20 +215,21 @@ class Attention(Operation):
         attended, read = keys_read(block, count, context_tokens, kv_tokens)
         units = activation_dtype(self.model.activation_bytes)
         requests = uniform(count, context_tokens, kv_tokens)
-        several = requests.queries > 1
-        absorbed = block.latent & (~several | (self.hardware.latent_prompts == "absorbed"))
+        absorbed = block.latent & ((requests.queries <= 1) | self._own_kernels(block))
         cached = block.kv_bytes_per_token / cache.element_bytes
         head = np.where(absorbed, 2 * cached, block.query_key_head_size + block.value_head_size)
         plain = self.gpu.longest(read, attended * (2 * block.heads * head), units)
-        if block.state_bytes or block.selected:
+        if block.state_bytes or block.selected or self._own_kernels(block):
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         found = fitted_scores(self.hardware, block, cache, requests, longest)
-        fitted = found.fitted & ~(absorbed & several)  # which no kernel was measured with
-        own = np.where(fitted, found.time_ns, plain.time_ns)
-        time = np.maximum(own, self._least(block, cache, requests, fitted))
-        source = np.where(fitted, found.source, Source.DATASHEET)
-        of = found.of if fitted.all() else plain.of
-        return Part(time, source, "scores", of), fitted.astype(np.int64)
+        own = np.where(found.fitted, found.time_ns, plain.time_ns)
+        time = np.maximum(own, self._least(block, cache, requests, found.fitted))
+        of = found.of if found.fitted.all() else plain.of
+        return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
+
+    def _own_kernels(self, block: AttentionSpec) -> bool:
+        """Whether the software attends in latents alone, by kernels that no fit is of."""
+        return block.latent and self.hardware.latent_prompts == "absorbed"
 
     def _least(
         self, block: AttentionSpec, cache: Cache, requests: Uniform, fitted: NDArray[np.bool_]
