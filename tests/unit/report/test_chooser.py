@@ -28,7 +28,7 @@ def rows(folder: Path) -> dict[tuple[str, ...], list[Any]]:
     assert found is not None
     texts, titles = found["texts"], [values for _, values in found["had"]]
     return {
-        (titles[0][row[0]], titles[1][row[1]], texts[row[2]]): [*row[3:10], texts[row[10]]]
+        (titles[0][row[0]], titles[1][row[1]], texts[row[2]]): [*row[3:11], texts[row[11]]]
         for row in found["rows"]
     }
 
@@ -36,17 +36,17 @@ def rows(folder: Path) -> dict[tuple[str, ...], list[Any]]:
 def test_an_answer_has_its_range_and_what_it_waits_for(folder: Path) -> None:
     found = rows(folder)
     assert len(found) == 8
-    speed, low, high, good, usd, joules, peak, told = found["small", "g1", ALL]
+    speed, low, high, good, usd, usd_good, joules, peak, told = found["small", "g1", ALL]
     assert (speed, low, high) == (90.0, 60 / 1.25, 132 * 1.25)
-    assert (good, usd, peak) == (None, None, 1.0)
+    assert (good, usd, usd_good, peak) == (None, None, None, 1.0)
     assert joules == pytest.approx(100 / 90, rel=1e-3)
     assert told == "waiting for CPU, 75 %"
 
 
 def test_what_does_not_run_says_why(folder: Path) -> None:
     numbers = rows(folder)["small", "g2", ALL]
-    assert numbers[:7] == [None] * 7
-    assert numbers[7] == "out of memory: weights do not fit"
+    assert numbers[:8] == [None] * 8
+    assert numbers[8] == "out of memory: weights do not fit"
 
 
 def test_a_link_that_follows_from_its_gpu_is_no_question(folder: Path) -> None:
