@@ -14,6 +14,7 @@ from moesim.config.capacity import BLOCKS, SLOTS
 from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import split
 from moesim.config.validation import UNKNOWN_KEY
+from moesim.experiment.loading.names import read_once
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
@@ -35,6 +36,7 @@ _WHOLE = (SLOTS, BLOCKS)
 """Units of whole numbers."""
 
 
+@read_once()
 def search(
     experiment: Experiment,
     path: str,

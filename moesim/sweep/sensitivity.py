@@ -13,6 +13,7 @@ import yaml
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.yaml import with_end_mark
+from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.warnings import paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
@@ -134,6 +135,7 @@ class Sensitivity:
         return next((one for one in self.inputs if one.guess and one.span > LEAST), None)
 
 
+@read_once()
 def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivity:
     """The speed of ``experiment`` with each input ``factor`` times as large and as small, and with
     what nobody measured at the ends of its range.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
+from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.loading.warnings import of_inputs, paced
 from moesim.experiment.schema.experiment import Experiment
@@ -124,6 +125,7 @@ def begin_anew(folder: Path) -> None:
             clear(folder)
 
 
+@read_once()
 def advise(
     experiment: Experiment,
     runs: Runs,
