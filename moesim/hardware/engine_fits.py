@@ -12,6 +12,7 @@ from moesim.config.errors import InputError, nearest
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.prices.calibrated import Calibrated, ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.row_tiles import WHOLE
 
 NOBODYS = "NCCL"
 """A kernel of no framework, whichever measured it."""
@@ -22,8 +23,8 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
     """``profile`` as ``software`` uses it: how it attends in mixed steps and pads rows, what its
     small kernels take, the fits of its framework before all others, and of expert kernels those of
     its ``moe_backend`` alone, in the formats that have one; of its ``auto_moe_backend`` where its
-    framework's own kernels have such. Raises InputError where there are expert kernels, and none is
-    of the ``moe_backend``.
+    framework's own kernels have such; none of packed experts under llama.cpp. Raises InputError
+    where there are expert kernels, and none is of the ``moe_backend``.
     """
     own = {
         "mixed_attention": software.mixed_attention,
@@ -31,7 +32,7 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
         "row_tiles": software.row_tiles,
         "small_kernels": software.small_kernels(profile.datasheet.clock_hz),
     }
-    profile = profile.model_copy(update=own)
+    profile = _without_packed(profile.model_copy(update=own), software)
     if profile.calibrated is None or not (software.framework or software.moe_backend):
         return profile
     kinds = {
@@ -42,6 +43,17 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
     experts = _of_backend(kinds["experts"], software.auto_moe_backend, software.framework)
     kinds["experts"] = _of_backend(experts, software.moe_backend)
     calibrated = profile.calibrated.model_copy(update=kinds)
+    return profile.model_copy(update={"calibrated": calibrated})
+
+
+def _without_packed(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
+    """``profile`` without fits of packed experts where the software multiplies them by kernels of
+    its own, which nobody measured.
+    """
+    if profile.calibrated is None or software.row_tiles != "ggml":
+        return profile
+    whole = tuple(fit for fit in profile.calibrated.experts if fit.dtype in WHOLE)
+    calibrated = profile.calibrated.model_copy(update={"experts": whole})
     return profile.model_copy(update={"calibrated": calibrated})
 
 

@@ -8,6 +8,7 @@ import pytest
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.load import load_software
+from moesim.hardware.prices.provenance import Source
 from moesim.model import load_model
 
 LLAMA = load_software("llama.cpp")
@@ -80,3 +81,18 @@ def test_latents_of_llama_cpp_have_no_fit_of_another_engines_kernels() -> None:
     assert int(other.attention_ns(*shape)) > 2_000_000
     assert int(own.attention_ns(*shape)) < 300_000
     assert not any("mla" in (fit.kernel or "") for fit in own.operations["attention"].fits)
+
+
+def test_packed_experts_of_llama_cpp_have_no_fit_of_another_engine() -> None:
+    """mxfp4 has a table on an RTX PRO 6000, which is vLLM's; bf16 stays as it was measured."""
+    card = with_engine(load_hardware("rtx-pro-6000"), LLAMA)
+    assert card.calibrated is not None
+    assert {fit.dtype for fit in card.calibrated.experts} == {"bf16"}
+    model = load_model("gpt-oss-120b@mxfp4_moe")
+    layer, rows = model.moe_layers[-1], np.full(4, 1)
+    assert (
+        CostModel(card, model).operations["experts"].sources(layer, rows, [0]) == Source.DATASHEET
+    )
+    other = with_engine(load_hardware("rtx-pro-6000"), load_software("vllm"))
+    sources = CostModel(other, model).operations["experts"].sources(layer, rows, [0])
+    assert np.all(sources != Source.DATASHEET)
