@@ -18,8 +18,11 @@ from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.load import PARTS, hardware_names, load_software
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 
-KERNELS = ("framework", "moe_backend", "auto_moe_backend", "mixed_attention")
-"""What of a software profile says which kernels run."""
+KERNELS = (
+    "framework", "moe_backend", "auto_moe_backend", "mixed_attention", "latent_prompts",
+    "row_tiles", "start_cycles", "copies_from",
+)  # fmt: skip
+"""What of a software profile says which kernels run, and on which processor."""
 
 
 def write_upgrade(
@@ -52,6 +55,13 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
         for name, value in own.items()
         if value != getattr(after, name)
     }
+    if before.start_cycles is not None:
+        counts = before.kernels.model_dump(exclude_defaults=True)
+        kept["kernels"] = {
+            part: {"value": count, "source": key}
+            for part, count in counts.items()
+            if isinstance(count, int)
+        }
     if not kept:
         return upgrade.software
     data = {
