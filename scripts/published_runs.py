@@ -42,6 +42,8 @@ ERRORS = ROOT / "verification" / "evidence"
 PUBLISHED = "published"
 SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps")
 """Packs whose runs stand on the page too."""
+DRAWN = ("llama_bench", "offload_sweeps")
+"""Packs that have a figure."""
 TOLD = ("throughputs",)
 """Those of which it says what the runs that are far off would imply."""
 GROUPS = {
@@ -166,6 +168,8 @@ def main() -> None:
             runs = read_pack(pack_folder(name))
             table = blind(runs, ranges=True, cache=cache_folder(None))
             keep(name, table)
+            if name in DRAWN:
+                save(table, FIGURE.with_stem(name))
             if name in TOLD:
                 write_pages({f"wrong {name}": wrong_lines(table)})
     write_overview()

@@ -21,23 +21,33 @@ if TYPE_CHECKING:
 Drawing = Callable[[pd.DataFrame, "Axes"], None]
 MARKERS = "osD^v<>P"
 MARGIN, BAND = 1.3, 1.25
+MOST_NAMED, FURTHEST = 40, 8
+"""Runs of a figure that are all named, and how many are of one that has more."""
 
 
 def draw(table: pd.DataFrame, axes: Axes) -> None:
-    """Predicted over measured time a token of ``blind``'s ``table``, by engine."""
+    """Predicted over measured time a token of ``blind``'s ``table``, by engine, or by GPU where
+    there is one engine; of many runs those alone are named that are furthest off.
+    """
+    by = "family" if len(set(table["family"])) > 1 else "gpu"
+    off = pd.Series(np.log(table[_SPEEDS[1]] / table[_SPEEDS[0]]), table.index).abs()
+    named = table.index if len(table) <= MOST_NAMED else off.nlargest(FURTHEST).index
     styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-    for (family, mine), (colour, marker) in zip(table.groupby("family"), styles, strict=False):
-        measured, predicted = (1e3 / mine[name].to_numpy(float) for name in _SPEEDS)
-        axes.scatter(measured, predicted, color=colour, marker=marker, label=str(family), s=26)
-        for run, place in zip(mine["run"], zip(measured, predicted, strict=True), strict=True):
-            axes.annotate(str(run), place, (4, -3), textcoords="offset points", fontsize=7)
+    for (of, mine), (colour, marker) in zip(table.groupby(by), styles, strict=False):
+        measured, predicted = (1e3 / mine[name].astype(float) for name in _SPEEDS)
+        axes.scatter(measured, predicted, color=colour, marker=marker, label=str(of), s=26)
+        for row in mine.index.intersection(named):
+            place = (measured[row], predicted[row])
+            name = str(mine.loc[row, "run"])
+            axes.annotate(name, place, (4, -3), textcoords="offset points", fontsize=7)
     times = 1e3 / table[list(_SPEEDS)].to_numpy(float)
     ends = np.array([np.nanmin(times) / MARGIN, np.nanmax(times) * MARGIN])
     axes.plot(ends, ends, color="black", linewidth=0.7)
     axes.fill_between(ends, ends / BAND, ends * BAND, color="#eeeeee", zorder=0)
     axes.set(xscale="log", yscale="log", xlim=tuple(ends), ylim=tuple(ends))
     plain_numbers(axes.xaxis, axes.yaxis)
-    axes.set(xlabel="measured (ms a token)", ylabel="predicted (ms a token)")
+    unit = "ms" if table["of"].astype(bool).any() else "ms a token"
+    axes.set(xlabel=f"measured ({unit})", ylabel=f"predicted ({unit})")
     axes.legend(fontsize="small")
 
 

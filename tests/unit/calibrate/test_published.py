@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,7 +33,7 @@ from moesim.hardware.layers import part_names
 from moesim.hardware.operations.kernels.cpu_expert import REACHED
 from moesim.report.judged.evidence import FIGURES, lines
 from moesim.report.judged.evidence_overview import cells, markdown, short_table
-from moesim.report.judged.published import hosts_table, runs_table, save, summary
+from moesim.report.judged.published import FURTHEST, draw, hosts_table, runs_table, save, summary
 from moesim.report.page import page_of
 
 ROOT = Path(__file__).parents[3]
@@ -370,13 +371,37 @@ def test_pairs_are_of_one_engine_and_in_order() -> None:
 def test_the_figure_and_the_table(tmp_path: Path) -> None:
     table = pd.DataFrame({
         "run": ["r1", "r2"], "family": ["a", "b"], "engine": ["a 1", "b"], "model": ["m", "m"],
-        "gpu": ["g", "g"], "measured_tokens_per_s": [10.0, 20.0],
+        "gpu": ["g", "g"], "of": ["", ""], "measured_tokens_per_s": [10.0, 20.0],
         "predicted_tokens_per_s": [12.0, 18.0], "error_percent": [-16.7, 11.1],
         "rests_on": ["datasheet 100%"] * 2, "assumed": ["nothing", ""],
     })  # fmt: skip
     assert save(table, tmp_path / "runs.png").stat().st_size > 5_000
     line = "| r1 | a 1 | m | g | 10 | 12 | -17 % | datasheet 100% | nothing |"
     assert runs_table(table)[2] == line
+
+
+def test_of_many_runs_the_furthest_are_named_and_one_engine_is_told_by_its_gpus() -> None:
+    from matplotlib.figure import Figure
+
+    speeds = np.linspace(1, 50, 60)
+    table = pd.DataFrame({
+        "run": [f"r{n}" for n in range(60)], "family": ["a"] * 60, "gpu": ["g", "h"] * 30,
+        "of": ["mean_ttft_ms"] + [""] * 59, "measured_tokens_per_s": speeds,
+        "predicted_tokens_per_s": speeds * np.where(np.arange(60) == 7, 3, 1.1),
+    })  # fmt: skip
+    axes = Figure().add_subplot()
+    draw(table, axes)
+    named = [text.get_text() for text in axes.texts]
+    assert len(named) == FURTHEST
+    assert "r7" in named
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["g", "h"]
+    assert axes.get_xlabel() == "measured (ms)"
+    few = Figure().add_subplot()
+    draw(table.iloc[1:11], few)
+    assert len(few.texts) == 10
+    assert few.get_xlabel() == "measured (ms a token)"
 
 
 def test_runs_without_a_prediction_have_no_numbers_and_texts_stay_in_their_cells() -> None:
