@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from moesim.config.errors import InputError, nearest
-from moesim.hardware.described.software import SoftwareProfile
+from moesim.hardware.described.software import SmallKernels, SoftwareProfile
 from moesim.hardware.prices.calibrated import Calibrated, ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.row_tiles import WHOLE
@@ -30,7 +30,7 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
         "mixed_attention": software.mixed_attention,
         "latent_prompts": software.latent_prompts,
         "row_tiles": software.row_tiles,
-        "small_kernels": software.small_kernels(profile.datasheet.clock_hz),
+        "small_kernels": _small_kernels(profile, software),
     }
     profile = _without_packed(profile.model_copy(update=own), software)
     if profile.calibrated is None or not (software.framework or software.moe_backend):
@@ -44,6 +44,16 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
     kinds["experts"] = _of_backend(experts, software.moe_backend)
     calibrated = profile.calibrated.model_copy(update=kinds)
     return profile.model_copy(update={"calibrated": calibrated})
+
+
+def _small_kernels(profile: HardwareProfile, software: SoftwareProfile) -> SmallKernels | None:
+    """As many as the software counts; each takes what was measured of the card, or given, before
+    the software's cycles.
+    """
+    told, own = software.small_kernels(profile.datasheet.clock_hz), profile.datasheet.kernel_start
+    if told is None or profile.sources.get(own.source, "").startswith("prior"):
+        return told
+    return told.model_copy(update={"start_ns": own.value})
 
 
 def _without_packed(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:

@@ -70,7 +70,7 @@ EXPERTS = (
     HostReached("epyc-9355-16t-ddr5-6000-12ch", 0.3116),
     HostReached("ryzen-9-7950x-ddr5-5600-2ch", 0.8007),
     HostReached("xeon-8452y-2s-ddr5-4800-8ch-amx", 0.4641),
-    HostReached("xeon-8480-es-ddr5-4800-8ch", 0.6763),
+    HostReached("xeon-8480-es-ddr5-4800-8ch", 0.6836),
     HostReached("xeon-gold-6138-2s-16t-ddr4-2666-6ch", 0.2933),
     HostReached("xeon-gold-6454s-ddr5-4800-8ch", 0.4087),
 )

@@ -45,6 +45,24 @@ def test_the_same_kernels_take_longer_at_a_lower_clock() -> None:
     assert taken["rtx-3090"] * bytes_over_rate == pytest.approx(taken["rtx-4090"], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("machine", "start_us"),
+    [
+        ("l40s", 2.3),
+        ("{gpu: {base: rtx-4090, kernel_start: 7 us}}", 7),
+        ("rtx-4090", 5900 / 2521),
+        ("{gpu: rtx-3090, host: ddr5-6000-2ch-64gb}", 5900 / 1696),
+    ],
+)
+def test_a_start_that_was_measured_or_given_stands_before_cycles(
+    machine: str, start_us: float
+) -> None:
+    card = with_engine(load_hardware(machine), LLAMA)
+    costs = CostModel(card, load_model("qwen3-30b-a3b@q4_k_m"))
+    assert costs.gpu.start_ns == pytest.approx(1e3 * start_us, rel=1e-3)
+    assert costs.gpu.kernels("attention", 6) == 15
+
+
 def test_other_software_has_the_starts_of_the_operations() -> None:
     model = load_model("qwen3-30b-a3b")
     costs = CostModel(with_engine(load_hardware("rtx-4090"), load_software("vllm")), model)
