@@ -37,6 +37,7 @@ BYTES = Dimension("an amount of memory", "12 GiB", _BYTES, _BITS, (1 << 63) - 1)
 BANDWIDTH = Dimension("a bandwidth", "25 GB/s", _RATES, _BIT_RATES)
 NETWORK_RATE = Dimension("a network rate", "100 Gb/s", _NETWORK, {})
 COMPUTE_RATE = Dimension("a compute rate", "989 TFLOP/s", _COMPUTE | _OPERATIONS, {})
+CLOCK = Dimension("a clock", "3.5 GHz", {"GHz": Fraction(10**9), "MHz": Fraction(10**6)}, {})
 DURATION = Dimension("a duration", "5 us", _TIMES, {})
 PERCENT = Dimension("a share", "25 %", {"%": Fraction(1, 100)}, {})
 

@@ -30,6 +30,7 @@ from moesim.config.capacity import (
 )
 from moesim.config.dimensions import (
     CARBON,
+    CLOCK,
     ENERGY_PER_BYTE,
     LIFE,
     MASS,
@@ -170,6 +171,7 @@ class Amount:
         return handler.generate_schema(self._whole)
 
 
+Hertz = Annotated[float, Amount(CLOCK)]
 Watts = Annotated[float, Amount(POWER)]
 WattsPerByte = Annotated[float, Amount(POWER_OF_MEMORY)]
 JoulesPerByte = Annotated[float, Amount(ENERGY_PER_BYTE)]
@@ -216,6 +218,7 @@ __all__ = [
     "ExpertCapacity",
     "Grams",
     "GramsPerKwh",
+    "Hertz",
     "Hours",
     "JoulesPerByte",
     "KvCapacity",

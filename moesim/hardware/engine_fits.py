@@ -21,15 +21,17 @@ AnyFit = TypeVar("AnyFit", bound=Fit)
 
 def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
     """``profile`` as ``software`` uses it: how it attends in mixed steps and pads rows, what its
-    small kernels take, the fits of its framework before all others, and of expert kernels those of
-    its ``moe_backend`` alone, in the formats that have one; of its ``auto_moe_backend`` where its
-    framework's own kernels have such; none of packed experts under llama.cpp. Raises InputError
-    where there are expert kernels, and none is of the ``moe_backend``.
+    small kernels take and a core of the CPU computes, the fits of its framework before all others,
+    and of expert kernels those of its ``moe_backend`` alone, in the formats that have one; of its
+    ``auto_moe_backend`` where its framework's own kernels have such; none of packed experts under
+    llama.cpp. Raises InputError where there are expert kernels, and none is of the
+    ``moe_backend``.
     """
     own = {
         "mixed_attention": software.mixed_attention,
         "latent_prompts": software.latent_prompts,
         "row_tiles": software.row_tiles,
+        "core_products": software.core_products,
         "small_kernels": _small_kernels(profile, software),
     }
     profile = _without_packed(profile.model_copy(update=own), software)

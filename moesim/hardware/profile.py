@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from moesim.config.params import Params
 from moesim.hardware.described.datasheet import Datasheet, Direction
 from moesim.hardware.described.host import Host, Topology
@@ -12,7 +14,12 @@ from moesim.hardware.described.links import DIRECTIONS, Links, links_between
 from moesim.hardware.described.near_memory import NearMemory
 from moesim.hardware.described.network import Network
 from moesim.hardware.described.precision import peak_of, rate_of
-from moesim.hardware.described.software import LatentPrompts, MixedAttention, SmallKernels
+from moesim.hardware.described.software import (
+    CoreProducts,
+    LatentPrompts,
+    MixedAttention,
+    SmallKernels,
+)
 from moesim.hardware.described.sourced import UNVERIFIED, sources_used
 from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.prices.copy_curve import own_rate
@@ -46,6 +53,8 @@ class HardwareProfile(Params):
     """How the software on it attends in steps of prompts and answers."""
     latent_prompts: LatentPrompts = "expanded"
     """What prompts of multi-head latent attention attend with there."""
+    core_products: CoreProducts = Field(default_factory=dict)
+    """What a core of the CPU does in a cycle there, by rows and format."""
     row_tiles: RowTiles = "triton"
     """By which rule it pads the rows of products that no fit prices."""
     small_kernels: SmallKernels | None = None

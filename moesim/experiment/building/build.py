@@ -231,7 +231,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         reduces=layout.reduces,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
-        miss=way_of(experiment, software),
+        miss=way_of(experiment, software, model),
         kernels=experiment.experts.kernels,
         order=experiment.experts.order,
         protect=experiment.experts.protect,
@@ -300,7 +300,7 @@ def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Ca
     else:
         case = with_variants(case, experiment, limit_bytes)
     if any(room.on_cpu.of(case.model)):
-        case = replace(case, miss=way_beside_layers_on_cpu(experiment, case.software))
+        case = replace(case, miss=way_beside_layers_on_cpu(experiment, case.software, case.model))
     if case.serving is not None:
         kv = case.kv_pool or kv_pool_of(case, memory, hardware)
         exchange = exchange_of(case, memory, kv)

@@ -58,12 +58,16 @@ BENCH_ANSWER = 128
 """Tokens of llama-bench's answers (-n)."""
 USUAL_SLOTS = Scheduler().max_num_seqs
 """Of a server that is not told."""
-UNMAPPED = "llama.cpp-no-mmap"
+UNMAPPED = "-no-mmap"
+"""Ends the name of software whose weights on the CPU are not mapped."""
 MAPPED_MODES, UNMAPPED_MODES = ("auto", "mmap", "mmap+mlock"), ("none", "mlock", "dio")
 """Of -lm."""
 OVERLAP = (
     "GPUs that hold layers each work one after the other here; llama.cpp overlaps parts of a prompt"
 )
+KERNELS = "its products on the CPU are its own; on the GPU prices are llama.cpp's"
+REPACKED = "-rtr"
+"""Experts whose rows are interleaved, for which the GPU has no kernels; nothing is mapped then."""
 _PROGRAM = re.compile(
     r"llama-(server|cli|completion|bench|batched-bench|sweep-bench|parallel|perplexity|mtmd-cli)"
     r"(\.exe)?|.*llama\.cpp:(server|full|light)\S*"
@@ -76,12 +80,14 @@ class LlamaCpp(Engine):
     kind: ClassVar[str] = "llama.cpp"
     softwares: ClassVar[tuple[str, ...]] = (
         "llama.cpp",
-        UNMAPPED,
+        f"llama.cpp{UNMAPPED}",
         "llama.cpp-cache",
         "llama.cpp@b6xxx",
     )
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
+    cpu_prompts: ClassVar[str] = "--no-op-offload"
+    """By which the CPU computes prompts of its experts, too."""
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()
 
@@ -105,8 +111,8 @@ class LlamaCpp(Engine):
         words = ["llama-server", "-m", name, "-ngl", str(on_gpu)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
         if any(asked.on_cpu) and Cpu(copies_from="never") == asked.experiment.experts.miss:
-            words.append("--no-op-offload")
-        words += ["--no-mmap"] * (asked.experiment.software == UNMAPPED)
+            words.append(self.cpu_prompts)
+        words += ["--no-mmap"] * asked.experiment.software.endswith(UNMAPPED)
         words += _split(asked)
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
@@ -118,7 +124,7 @@ class LlamaCpp(Engine):
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, experts on the CPU, requests at once, context."""
-        reading.put("software", "llama.cpp" if _maps(reading) else UNMAPPED)
+        reading.put("software", self.kind + ("" if _maps(reading) else UNMAPPED))
         model = _read_model(reading, folders)
         _read_experts(reading, model)
         _read_workload(reading, model)
@@ -135,11 +141,14 @@ class IkLlamaCpp(LlamaCpp):
     """ik_llama.cpp, a fork of llama.cpp with kernels of its own."""
 
     kind: ClassVar[str] = "ik_llama.cpp"
-    softwares: ClassVar[tuple[str, ...]] = ()
-    last_words: ClassVar[tuple[str, ...]] = ()
-    own_notes: ClassVar[tuple[str, ...]] = (
-        f"{NOTE}ik_llama.cpp: its own kernels are not modelled; prices are llama.cpp's",
+    softwares: ClassVar[tuple[str, ...]] = (
+        "ik_llama.cpp",
+        f"ik_llama.cpp{UNMAPPED}",
+        "ik_llama.cpp@2025-05",
     )
+    cpu_prompts: ClassVar[str] = REPACKED
+    last_words: ClassVar[tuple[str, ...]] = ()
+    own_notes: ClassVar[tuple[str, ...]] = (f"{NOTE}ik_llama.cpp: {KERNELS}",)
     options: ClassVar[Sequence[Option]] = IK_LLAMA_CPP
 
     def claims(self, words: Sequence[str]) -> bool:
@@ -149,7 +158,7 @@ class IkLlamaCpp(LlamaCpp):
     def understand(self, reading: Reading, folders: Folders) -> None:
         """As llama.cpp."""
         super().understand(reading, folders)
-        reading.note("software", "'llama.cpp' stands for ik_llama.cpp, whose kernels are its own")
+        reading.note("software", KERNELS)
 
 
 _OF_IK = {name for row in IK_LLAMA_CPP[len(LLAMA_CPP) :] for name in row.names.split()}
@@ -255,7 +264,8 @@ def _maps(reading: Reading) -> bool:
     given, mode = line.text("-mmp"), line.text("-lm")
     if mode is not None and mode not in {*MAPPED_MODES, *UNMAPPED_MODES}:
         reading.warn(f"-lm {mode}", "not read: no such mode; mapped, as by default")
-    return not (line.has("--no-mmap") or given == "0" or mode in UNMAPPED_MODES)
+    unmapped = line.has("--no-mmap") or line.has(REPACKED)
+    return not (unmapped or given == "0" or mode in UNMAPPED_MODES)
 
 
 def _read_model(reading: Reading, folders: Folders) -> ModelSpec | None:
@@ -295,7 +305,7 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
     found = kept(blocks, len(model.layers), overrides)
     if (slots := line.whole("--moe-expert-cache", least=1)) is None:
         reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
-        if line.has("--no-op-offload") and any(found.on_cpu):
+        if (line.has("--no-op-offload") or line.has(REPACKED)) and any(found.on_cpu):
             reading.put("experts.miss", {"kind": "cpu", "copies_from": "never"})
     else:
         _read_cache(reading, slots, all_on_cpu=all(found.on_cpu))

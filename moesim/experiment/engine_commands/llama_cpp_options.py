@@ -94,7 +94,7 @@ IK_LLAMA_CPP = (
     Option("-ser --smart-expert-reduction", NOT_MODELLED,
            why="fewer experts a token than the model's; all are computed"),
     Option("-fmoe --fused-moe", NOT_MODELLED, SWITCH, "fused kernels of the CPU's experts"),
-    Option("-rtr --run-time-repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
+    Option("-rtr --run-time-repack", READ, NOTHING),
     Option("-mla --mla-use", NOT_MODELLED, why="which form of latent attention is computed"),
     Option("-amb --attention-max-batch", NOT_MODELLED, why="the size of attention's buffer"),
 )  # fmt: skip

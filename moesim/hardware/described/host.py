@@ -6,15 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH, PERCENT, format_percent
+from moesim.config.dimensions import BANDWIDTH, CLOCK, PERCENT, format_percent
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, Percent, WattsPerByte, within
+from moesim.config.units import Bandwidth, Hertz, Percent, WattsPerByte, within
 from moesim.hardware.described.datasheet import Count, Fraction, Latency, Memory, Peak, Power, Rate
 from moesim.hardware.described.sourced import Sourced
 from moesim.hardware.described.storage import Storage
 
 Gpu = Annotated[int, Field(ge=0)]
 Share = Annotated[Percent, within("0 %", "100 %", PERCENT)]
+Clock = Annotated[Hertz, within("100 MHz", "10 GHz", CLOCK)]
 ThreadRate = Annotated[Bandwidth, within("100 MB/s", "1 TB/s", BANDWIDTH)]
 
 
@@ -63,8 +64,13 @@ class Host(Params):
         description="Handing the experts of a layer to the cores, once a layer; None: a prior for"
         " each expert.",
     )
+    core_clock: Sourced[Clock] | None = Field(
+        None, description="Clock of the cores while all of them compute; None: a prior."
+    )
     core_rate: Sourced[Peak] | None = Field(
-        None, description="Operations a second of a core that computes experts; None: a prior."
+        None,
+        description="Operations a second of a core that computes experts, in any format; None: what"
+        " the software's kernels do in a cycle of 'core_clock', else a prior.",
     )
     power: Sourced[Power] | None = Field(
         None, description="Of all its CPU packages while they compute experts: their TDP."

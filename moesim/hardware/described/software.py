@@ -28,7 +28,7 @@ SERVING = ("schedule_ns", "per_request_ns", "output_ns", "per_request_out_ns")
 """What the host takes between steps of requests."""
 OFFLOADING = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
 """What it takes for launches, layers, copies and waits."""
-Word = Annotated[str, Field(pattern=r"[a-z0-9_.-]+")]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
 MixedAttention = Literal["joint", "apart"]
@@ -36,6 +36,12 @@ LatentPrompts = Literal["expanded", "absorbed"]
 Execution = Literal["eager", "piecewise", "splits", "graph"]
 """Which launches are captured: none, all but those of the MoE part, all between two layers
 that wait for their counts, or all."""
+
+
+CopiesFrom = Annotated[int, Field(ge=1)] | Literal["never"]
+OfFormat = dict[Word, Annotated[float, Field(gt=0, le=100_000)]]
+CoreProducts = dict[Annotated[int, Field(ge=1)], OfFormat]
+"""Operations that a core does in a cycle, by the least rows of a product, by format."""
 
 
 class KernelCounts(Params):
@@ -103,9 +109,12 @@ class SoftwareProfile(Params):
     ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
     kernels that can, or apart; ``latent_prompts``: what prompts over a latent attend with.
     ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
-    GPU that computes them. ``row_tiles``: by which rule it pads the rows of products that no fit
-    prices. ``start_cycles``: of the GPU's clock, for which each of its ``kernels`` holds the GPU at
-    least; None: the hardware's ``kernel_start``, of as many kernels as operations have.
+    GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
+    both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the least
+    rows of a product and the format of its weights. ``row_tiles``: by which rule it pads the rows
+    of products that no fit prices. ``start_cycles``: of the GPU's clock, for which each of its
+    ``kernels`` holds the GPU at least; None: the hardware's ``kernel_start``, of as many kernels as
+    operations have.
     ``ranges``: the least and the most that sources give of times.
     """
 
@@ -145,7 +154,9 @@ class SoftwareProfile(Params):
     framework: str | None = None
     moe_backend: str | None = None
     auto_moe_backend: str | None = None
-    copies_from: int | None = None
+    copies_from: CopiesFrom = "never"
+    copies_from_rows: int = 0
+    core_products: CoreProducts = Field(default_factory=dict)
     mixed_attention: MixedAttention = "joint"
     latent_prompts: LatentPrompts = "expanded"
     row_tiles: RowTiles = "triton"
@@ -350,10 +361,20 @@ class SoftwareFile(Params):
         description="Serving: prompts and answers of a step are attended to in one call, where the"
         " kernel takes both (joint, if left out), or each in one of its own (apart).",
     )
-    copies_from: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+    copies_from: Sourced[CopiesFrom] | None = Field(
         None,
         description="Tokens of a forward pass from which on experts of layers on the CPU are copied"
-        " to the GPU, which computes them; None: the CPU computes all.",
+        " to the GPU, which computes them: never, if left out.",
+    )
+    copies_from_rows: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="Rows of an expert in the mean from which on, likewise, where both hold: any,"
+        " if left out.",
+    )
+    core_products: Sourced[CoreProducts] | None = Field(
+        None,
+        description="Operations that a core of the CPU does in a cycle, by the least rows of a"
+        " product and the format of its weights; None: a prior.",
     )
     latent_prompts: Sourced[LatentPrompts] | None = Field(
         None,
@@ -395,7 +416,7 @@ class SoftwareFile(Params):
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         optional |= {"mixed_attention", "latent_prompts", "row_tiles", "copies_from"}
-        optional |= {"start_cycles"}
+        optional |= {"start_cycles", "copies_from_rows", "core_products"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

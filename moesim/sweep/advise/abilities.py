@@ -33,7 +33,7 @@ class Abilities:
 SERVER = Abilities("vllm", (), (SLICED, WHOLE, REQUESTS, STAGES))
 ENGINES: Mapping[str, Abilities] = {
     "llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
-    "ik_llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
+    "ik_llama.cpp": Abilities("ik_llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
     "ktransformers": Abilities("vllm", (CPU, ON_CPU), some_layers=False),
     "vllm": SERVER,
     "sglang": replace(SERVER, software="sglang"),

@@ -11,6 +11,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.building.footprints import staging_of
 
+STAND_IN = "stand-in:qwen3-30b-a3b"
 BASE: dict[str, Any] = {
     "model": "gpt-oss-20b",
     "hardware": "rtx-4060-8gb",
@@ -30,6 +31,9 @@ def least(**given: Any) -> int | None:
     [
         ({}, 32),
         ({"software": "ktransformers@0.2"}, None),
+        ({"software": "ik_llama.cpp"}, 32 * 32 // 4),
+        ({"software": "ik_llama.cpp", "model": "qwen3-30b-a3b", "trace": STAND_IN}, 512),
+        ({"software": "ik_llama.cpp@2025-05"}, None),
         ({"experts": {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu"}}}, 32),
         ({"experts": {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu", "copies_from": 7}}}, 7),
         (

@@ -121,7 +121,7 @@ def test_wrong_names_and_numbers_each_at_their_place() -> None:
     numbers = wrong(base="rtx-4090", host={"cores": 2.5, "memory": 96, "speed": 3})
     assert numbers[0].startswith("host.memory: 96 has no unit")
     assert numbers[1].startswith("host.cores: 2.5 is a number; a whole number")
-    assert numbers[2].startswith("host.speed: is not a known key; allowed: core_rate, cores")
+    assert numbers[2].startswith("host.speed: is not a known key; allowed: core_clock, core_rate")
     several = wrong(gpu="rtx-390", host={"base": HOST, "cores": 0}, link="pcie9")
     assert [what.partition(":")[0] for what in several] == ["gpu", "host.cores", "link"]
     allowed = "base, gpu, host, link, near_memory, peers, storage"

@@ -38,7 +38,7 @@ from moesim.sweep.advise.choices import (
     launching,
 )
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
-from moesim.sweep.advise.profiles import upgrade_text, write_software, write_upgrade
+from moesim.sweep.advise.profiles import KERNELS, upgrade_text, write_software, write_upgrade
 from moesim.sweep.advise.room import (
     MOST_CHOICES,
     MOST_OF_EVENTS,
@@ -236,8 +236,7 @@ def test_no_software_cost_keeps_the_kernels(tmp_path: Path, software: str) -> No
     base = load_experiment({**SMALL, "software": software}).experiment
     before, free = load_software(software), load_software("ideal")
     after = load_software(write_software(tmp_path, base, UPGRADES["no_software"]))
-    kernels = ["framework", "moe_backend", "auto_moe_backend", "mixed_attention"]
-    kernels += ["latent_prompts", "row_tiles", "start_cycles", "copies_from"]
+    kernels = list(KERNELS)
     if software == "llama.cpp":  # whose count of kernels is what the GPU takes for them
         kernels += ["kernels"]
     assert [getattr(after, key) for key in kernels] == [getattr(before, key) for key in kernels]

@@ -13,7 +13,7 @@ from moesim.hardware.described.names import fitted_names
 from moesim.hardware.described.reached import experts_reach
 from moesim.hardware.layers import load_part, part_names
 from moesim.hardware.operation import Operation, known_fits
-from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
+from moesim.hardware.operations.kernels.host_work import START_NS, core_rate, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.prices.arrays import Ints
 from moesim.hardware.prices.calibrated import Fit
@@ -119,10 +119,15 @@ class CpuExpert(Operation):
         elements = matrix_elements(expert)
         if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
             operations = 2.0 * elements * count
+            of_core = core_rate(self.hardware, expert.dtype, count)
             return [
                 Part(np.full(count.shape, self._start_ns()), name="start"),
                 longest_on_host(
-                    self.hardware.host, self.gpus_per_node, np.float64(expert.bytes), operations
+                    self.hardware.host,
+                    self.gpus_per_node,
+                    np.float64(expert.bytes),
+                    operations,
+                    of_core,
                 ),
             ]
         shape = {

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.attention.attention import keys_read
-from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
+from moesim.hardware.operations.kernels.host_work import START_NS, core_rate, longest_on_host
 from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import LayerSpec
@@ -46,7 +46,8 @@ class CpuLayer(Operation):
         operations = 2.0 * count * _elements(layer) + attended * (2.0 * block.heads * head)
         start = host.layer_start.value if host.layer_start else float(START_NS)
         size = layer.bytes - layer.expert_bytes + cache
-        work = longest_on_host(host, self.gpus_per_node, size, operations)
+        of_core = core_rate(self.hardware, block.dtype, count)
+        work = longest_on_host(host, self.gpus_per_node, size, operations, of_core)
         return where(count > 0, [Part(np.full(count.shape, start), name="start"), work])
 
 

@@ -7,23 +7,47 @@ import numpy as np
 from moesim.hardware.described.host import Host
 from moesim.hardware.prices.arrays import NS, Floats
 from moesim.hardware.prices.parts import Amount, Detail, Part
+from moesim.hardware.profile import HardwareProfile
 
+INTERLEAVED = "_r4"
+"""Ends the name of a format with four rows interleaved, as many bytes and the same kernels."""
 START_NS = 8_000
 """Handing one expert to the threads and back: a Ryzen 9 7950X takes 48.7 us for one expert of
 2.86 MB and 40.3 us for each further one (everett6/moe-prefetch x2_cpu_expert_cost, 16 threads)."""
 CORE_RATE = 4e10
 """Operations a second of one core (prior: AVX2 at a third of its peak; the same source's one core
 reached 86e9 on weights that lay in its cache)."""
+CORE_CLOCK_HZ = 3.5e9
+"""Prior: servers have some 3 GHz while all cores compute, desktops 4 to 5."""
+
+
+def core_rate(profile: HardwareProfile, dtype: str | None, rows: Floats) -> Floats:
+    """Operations a second of a core in products of so many ``rows`` [n] with ``dtype`` weights
+    (None: 16-bit ones): the host's own, or what the software's kernels do in a cycle of its clock,
+    or the prior.
+    """
+    host = profile.host
+    if host.core_rate is not None:
+        return np.full(rows.shape, host.core_rate.value)
+    name = (dtype or "bf16").removesuffix(INTERLEAVED)
+    levels = [(least, of[name]) for least, of in profile.core_products.items() if name in of]
+    if not levels:
+        return np.full(rows.shape, CORE_RATE)
+    least, cycle = (np.array(column) for column in zip(*sorted(levels), strict=True))
+    clock = host.core_clock.value if host.core_clock else CORE_CLOCK_HZ
+    level = np.maximum(np.searchsorted(least, rows, side="right") - 1, 0)
+    found: Floats = cycle[level] * clock
+    return found
 
 
 def longest_on_host(
-    host: Host, sharing: int, size: Floats | np.float64, operations: Floats
+    host: Host, sharing: int, size: Floats | np.float64, operations: Floats, of_core: Floats
 ) -> Part:
-    """The longer of reading ``size`` bytes and of ``operations``, for each of the ``sharing`` GPUs
-    that share a NUMA node.
+    """The longer of reading ``size`` bytes and of ``operations`` at ``of_core`` a second and core,
+    for each of the ``sharing`` GPUs that share a NUMA node.
     """
     read = np.asarray(size * NS / host.expert_bytes_per_second)
-    rate = host.expert_threads * (host.core_rate.value if host.core_rate else CORE_RATE)
+    rate = host.expert_threads * of_core
     computed = operations * NS / rate
 
     def both() -> Detail:
@@ -32,7 +56,8 @@ def longest_on_host(
         reads = _reads("reads", size, sharing, host.expert_peak, share)
         threads = [_reads("threads", size, sharing, most, 1.0)] if most < dram else []
         times = computed * sharing
-        products = Amount("products", times, operations, "FLOP", rate, 1 / sharing)
+        peak = float(rate.max(initial=0.0))
+        products = Amount("products", times, operations, "FLOP", peak, 1 / sharing)
         return Detail((reads, *threads, products))
 
     return Part(np.maximum(read, computed) * sharing, name="reads and products", of=both)

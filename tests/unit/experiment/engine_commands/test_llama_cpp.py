@@ -67,7 +67,7 @@ PUBLISHED = [
      " -t 16"), "ik_llama.cpp", "qwen3-30b-a3b@q8_0", 48, ["-ser 6,1", "-fmoe"]),
     (("./ik_llama.cpp/build/bin/llama-server -ngl 99 -ot exps=CPU -rtr -t 52 -m "
      "Qwen3-235B-A22B-UD-Q4_K_XL-00001-of-00003.gguf"),
-     "ik_llama.cpp", "qwen3-235b-a22b@q4_k_m", 94, ["-rtr", "publisher's own mix"]),
+     "ik_llama.cpp", "qwen3-235b-a22b@q4_k_m", 94, ["publisher's own mix"]),
     ("llama-server -m Qwen_Qwen3-30B-A3B-IQ4_XS.gguf -ngl 99 -ot exps=CPU",
      "llama.cpp", "qwen3-30b-a3b@iq4_xs", 48, []),
     (("docker run --gpus all -v /m:/m ghcr.io/ggml-org/llama.cpp:server-cuda -m "
@@ -85,15 +85,20 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
+PROMPTS = {"miss": {"kind": "cpu", "copies_from": "never"}}
+"""On the CPU, too."""
+
+
 @pytest.mark.parametrize(("line", "engine", "model", "layers", "told"), PUBLISHED)
 def test_lines_of_published_runs(
     line: str, engine: str, model: str, layers: int | list[int], told: list[str]
 ) -> None:
     found = read_command(line)
     assert (found.engine, found.experiment["model"]) == (engine, model)
-    assert found.experiment.get("experts", {}) == ({"on_cpu": {"layers": layers}} if layers else {})
-    unmapped = "--no-mmap" in line
-    assert found.experiment["software"] == "llama.cpp" + "-no-mmap" * unmapped
+    experts = {"on_cpu": {"layers": layers}} if layers else {}
+    assert found.experiment.get("experts", {}) == experts | (PROMPTS if "-rtr" in line else {})
+    unmapped = "--no-mmap" in line or "-rtr" in line
+    assert found.experiment["software"] == engine + "-no-mmap" * unmapped
     assert [words for words in told if words not in warnings(found)] == []
     assert bool(told) == bool(warnings(found)), warnings(found)
 
@@ -388,17 +393,20 @@ def test_what_llama_cpp_cannot_run_has_no_line(more: dict[str, Any], told: str) 
     parallel=st.integers(1, 64),
     chunk=st.integers(1, 8192),
     host=st.integers(0, 3),
+    prompts=st.booleans(),
 )  # fmt: skip
 def test_a_line_that_is_written_reads_as_the_same_experiment(
     engine: str, model: str, layers: int | list[int], context: int, parallel: int, chunk: int,
-    host: int,
+    host: int, *, prompts: bool,
 ) -> None:  # fmt: skip
     workload = {
         "batching": {"kind": "refill", "batch_size": parallel},
         "prefill": {"chunk": chunk},
     }
-    said: dict[str, Any] = {"model": model, "software": "llama.cpp", "workload": workload}
-    said |= {"experts": {"on_cpu": {"layers": layers}}} if layers else {}
+    software = engine + "-no-mmap" * prompts
+    said: dict[str, Any] = {"model": model, "software": software, "workload": workload}
+    experts = {"on_cpu": {"layers": layers}} | (PROMPTS if prompts else {})
+    said |= {"experts": experts} if layers else {}
     said |= {"host_layers": host} if host else {}
     written = command_of(experiment(**said), engine, context)
     found = read_command(str(written.text), engine)

@@ -1,0 +1,75 @@
+"""What a core of the CPU computes in a cycle: by the software's kernels, rows and format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.hardware import CostModel, load_hardware, load_software
+from moesim.hardware.choice import text_of
+from moesim.hardware.engine_fits import with_engine
+from moesim.hardware.operations.kernels.host_work import CORE_CLOCK_HZ, CORE_RATE
+from moesim.model import load_model
+
+CORES, CLOCK = 4, 2e9
+HOST = {
+    "memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "1 TB/s", "cores": CORES,
+    "memory_fraction": "100 %", "layer_start": "0 us",
+}  # fmt: skip
+CYCLES = {
+    "llama.cpp": {1: 18.9, 7: 18.9, 64: 18.9},
+    "ik_llama.cpp": {1: 20.2, 7: 20.2, 8: 34.7, 31: 34.7, 32: 44.2, 500: 44.2},
+    "ik_llama.cpp@2025-05": {1: 20.2, 7: 20.2, 8: 47.0, 500: 47.0},
+}
+"""Of q4_k, by rows."""
+
+
+def per_operation(rows: int, software: str, chosen: str = "q4_k", **host: Any) -> float:
+    """Nanoseconds of an expert on the CPU over its operations, times cores."""
+    model = load_model(f"qwen3-30b-a3b@experts={chosen},attention=q4_k")
+    parts = load_hardware(text_of({"gpu": "rtx-3090", "host": {**HOST, **host}}))
+    layer = model.moe_layers[0]
+    assert layer.moe is not None
+    costs = CostModel(with_engine(parts, load_software(software)), model)
+    (price,) = costs.cpu_expert_ns(layer, [rows])
+    return float(price) * CORES / (2.0 * layer.moe.expert.parameters * rows)
+
+
+@pytest.mark.parametrize("software", CYCLES)
+def test_a_cycle_s_operations_are_those_of_the_rows_and_the_format(software: str) -> None:
+    for rows, cycle in CYCLES[software].items():
+        found = per_operation(rows, software, core_clock="2 GHz")
+        assert found == pytest.approx(1e9 / (cycle * CLOCK), rel=1e-4), rows
+
+
+def test_a_host_without_a_clock_has_the_prior_and_one_with_a_rate_that_rate() -> None:
+    assert per_operation(64, "llama.cpp") == pytest.approx(1e9 / (18.9 * CORE_CLOCK_HZ), rel=1e-4)
+    given = per_operation(64, "llama.cpp", core_rate="3 GFLOP/s", core_clock="2 GHz")
+    assert given == pytest.approx(1 / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("software", "chosen"), [("ideal", "q4_k"), ("llama.cpp", "q2_0")])
+def test_formats_and_software_that_nobody_measured_have_the_prior(
+    software: str, chosen: str
+) -> None:
+    found = per_operation(64, software, chosen, core_clock="5 GHz")
+    assert found == pytest.approx(1e9 / CORE_RATE, rel=1e-4)
+
+
+def test_interleaved_rows_have_the_kernels_of_the_format() -> None:
+    plain, rows = (per_operation(64, "ik_llama.cpp", name) for name in ("iq4_k", "iq4_k_r4"))
+    assert rows == plain
+
+
+@pytest.mark.parametrize(
+    "products", ["{0: {q4_k: 1}}", "{1: {q4_k: 0}}", "{1: {Q4 K: 1}}", "{one: {q4_k: 1}}", "8"]
+)
+def test_what_is_no_table_gets_an_error_with_its_place(tmp_path: Path, products: str) -> None:
+    text = "title: mine\nbase: llama.cpp\nsources: {my: measured}\n"
+    path = tmp_path / "mine.yaml"
+    path.write_text(text + f"core_products: {{value: {products}, source: my}}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"mine\.yaml:4:.*core_products"):
+        load_software(str(path))
