@@ -5,7 +5,8 @@ and is decided by it, layer by layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,17 +18,18 @@ from moesim.engine.replay.clock.predicted import AHEAD, TOLD, Told, play_predict
 from moesim.engine.replay.prefetch.tables import predicted_of
 from moesim.engine.replay.quick.activations import COUNTED_HERE, HITS
 from moesim.engine.replay.quick.made import Made
-from moesim.engine.replay.quick.one_row import OneRow, room_of, stacks_of
+from moesim.engine.replay.quick.one_row import OneRow, room_for, room_of, stacks_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.spans import IDS
 from moesim.engine.views import Views
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.curves.recency import LANES
+from moesim.memory.curves.recency import LANES, put_in_order
 from moesim.memory.prefetch.base import Key
 from moesim.runtime.by_address import placed
-from moesim.runtime.compiled import code_of, njit, types
+from moesim.runtime.compiled import code_of, specialised, types
+from moesim.trace.routing import NO_EXPERT
 
 NONE, NOBODY = np.zeros(0, np.int64), np.zeros(0, np.int16)
 NO_OFFSETS, NO_COUNTS = np.zeros((0, 0), np.int32), np.zeros((0, 0, 0), np.int64)
@@ -35,21 +37,34 @@ ACTIVATIONS = 1 << 19
 """Activations of which is predicted at a time."""
 
 
-@njit(types.void(IDS, types.int64[::1], types.uint16[:, ::1], types.int64[:, :, ::1]), cache=True)
-def _sort(ids: Any, rows: Any, home: Any, ascending: Any) -> None:
-    """Fill in where the experts are that ``rows`` of ``ids`` choose, ``ascending`` int64[MoE
-    layers, rows, k].
-    """
-    own = np.empty(ascending.shape[2], np.int64)
-    for step in range(len(rows)):
-        for layer in range(len(ascending)):
-            for i in range(len(own)):
-                own[i] = home[layer, ids[rows[step], layer, i]]
-            for i in range(len(own)):
-                place = 0
-                for j in range(len(own)):
-                    place += own[j] < own[i]  # a branch would be guessed wrong
-                ascending[layer, step, place] = own[i]
+def ascend_with(room: int) -> Callable[..., None]:
+    """What puts what rows choose in order, with so much ``room``, known when that is compiled."""
+
+    def ascend(ids: Any, rows: Any, home: Any, own: Any, ascending: Any) -> None:
+        """Fill in where the experts are that ``rows`` of ``ids`` choose, ``ascending`` int64[MoE
+        layers, rows, k]; ``own`` uint16[room] is room for a row's.
+        """
+        layers, _, top_k = ascending.shape
+        for step in range(len(rows)):
+            for layer in range(layers):
+                for i in range(room):
+                    own[i] = home[layer, ids[rows[step], layer, i]] if i < top_k else NO_EXPERT
+                put_in_order(own, room)
+                for i in range(top_k):
+                    ascending[layer, step, i] = own[i]
+
+    return ascend
+
+
+_ASCEND = types.void(
+    IDS, types.int64[::1], types.uint16[:, ::1], types.uint16[::1], types.int64[:, :, ::1]
+)
+
+
+@lru_cache
+def ascend_of(room: int) -> Any:
+    """``ascend`` with so much ``room``, compiled; kept on disk."""
+    return specialised(ascend_with, _ASCEND, constants=(room,), allocates=False)
 
 
 def is_predicted(case: Case) -> bool:
@@ -84,9 +99,8 @@ class PredictedRows(OneRow):
     @classmethod
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
-        del case
         code_of(cls.clock)
-        code_of(_sort)
+        ascend_of(room_for(case.trace.top_k))
 
     def _as_they_are(self) -> Told:
         """Who is in slots at the start, none of whom has been used: of those the lowest goes first;
@@ -142,7 +156,8 @@ class PredictedRows(OneRow):
         """The active experts of passes first:last."""
         ids, rows, _, _ = self.shared.finder.tokens(first, last)
         ascending = np.empty((len(self.copies), len(rows), self.top_k), np.int64)
-        _sort(ids, rows, self._held.home, ascending)
+        own = np.empty(room_for(self.top_k), np.uint16)
+        ascend_of(len(own))(ids, rows, self._held.home, own, ascending)
         offsets = self.top_k * np.arange(len(rows) + 1)
         return {
             (layer, 0): ActiveExperts(offsets, own.ravel()) for layer, own in enumerate(ascending)
