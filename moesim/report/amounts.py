@@ -8,6 +8,8 @@ import pandas as pd
 
 from moesim.config.sizes import GIB
 
+SCALES = {"%": 100.0, "GiB": 1 / GIB}
+"""Of a unit how many of it a ratio of 1, or a byte, is."""
 UNITS = {
     "tokens_per_s": "tokens/s", "_percent": " %", "_ms": " ms", "_bytes": " bytes", "_": " ",
 }  # fmt: skip
@@ -31,6 +33,12 @@ def gib(value: Any) -> str:
 def percent(value: Any) -> str:
     """A ratio in percent."""
     return "-" if value is None or pd.isna(value) else f"{100 * float(value):.1f} %"
+
+
+def in_unit(value: Any, heading: str) -> float | None:
+    """A ratio or bytes in the unit that ``heading`` ends with, any other number as it is."""
+    scale = SCALES.get(heading.split()[-1], 1.0)
+    return None if value is None or pd.isna(value) else float(value) * scale
 
 
 def span(low: Any, high: Any) -> str:

@@ -13,8 +13,9 @@ Fact = tuple[str, str]
 @dataclass(frozen=True)
 class Column:
     """A column of the leaderboard: its heading, the ``axis`` that it is (None: a number), and what
-    is in each row, as text and, where there is one, as a number to sort and to draw; ``order``: an
-    axis' values as filters and charts have them [as they come].
+    is in each row, as text and, where there is one, as a number in the heading's unit, to sort, to
+    draw and to compare with what a reader types; ``order``: an axis' values as filters and charts
+    have them [as they come].
     """
 
     heading: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from moesim.config.yaml import read_document
 from moesim.report.advice.figure import read_advice, setting_of
-from moesim.report.amounts import number, percent
+from moesim.report.amounts import in_unit, number, percent
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import command, made, pictures, shares, unique
 from moesim.sweep.point import point_folder
@@ -62,7 +62,8 @@ def board_of(advice: Mapping[str, Any]) -> Board:
     ]
     for name, (title, form) in NUMBERS.items():
         values = [one.get(name) for one in choices]
-        columns.append(Column(title, [form(value) for value in values], values))
+        numbers = [in_unit(value, title) for value in values]
+        columns.append(Column(title, [form(value) for value in values], numbers))
     columns.append(Column("status", [_state(one) for one in choices]))
     best = choices.index(advice["best"]) if advice["best"] in choices else None
     return Board(columns, best)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from moesim.metrics.price_interval import TIMED
-from moesim.report.amounts import number, percent
+from moesim.report.amounts import in_unit, number, percent
 from moesim.report.comparison.intervals import NAMES, limits_told
 from moesim.report.comparison.tables import TITLES, cell, shown_numbers, times
 from moesim.report.drawing.style import faces
@@ -178,8 +178,11 @@ def _points(table: pd.DataFrame) -> Board:
     for name, (title, form) in shown_numbers(table).items():
         for side in ("first", "second"):
             values = table[f"{name}_{side}"]
-            heading = f"{' '.join(title.split())}, {side}"
-            columns.append(Column(heading, [form(value) for value in values], _floats(values)))
+            unit = " %" if form is percent else ""
+            heading = f"{' '.join(title.split())}{unit}"
+            texts = [form(value).removesuffix(unit) for value in values]
+            numbers = [in_unit(value, heading) for value in values]
+            columns.append(Column(f"{heading}, {side}", texts, numbers))
     if "ratio" in table:
         ratio = table["ratio"]
         columns.append(Column("ratio", [times(value) for value in ratio], _floats(ratio)))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.report.amounts import number
+from moesim.report.amounts import in_unit, number
 from moesim.report.page.best_of_each import best_of_each, chosen_lines
 from moesim.report.page.chooser import chooser_of
 from moesim.report.page.content import Board, Column, Page
@@ -131,7 +131,7 @@ def board_of(sweep: Sweep) -> Board:
         Column(
             title.replace("\n", " ").strip(),
             [form(value) for value in points[name]],
-            _values(points, name),
+            [in_unit(value, title) for value in numbers(points, name)],
         )
         for name, title, form in known
         if name != "interval"
@@ -158,8 +158,3 @@ def board_of(sweep: Sweep) -> Board:
 def _fastest_first(points: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in SPEEDS if name in points.columns and points[name].notna().any()]
     return points.sort_values(names[:1], ascending=False, kind="stable") if names else points
-
-
-def _values(points: pd.DataFrame, name: str) -> list[float | None]:
-    """The numbers of a column; None where there is none."""
-    return [None if pd.isna(value) else float(value) for value in numbers(points, name)]

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ import moesim
 from moesim.cli.main import main
 from moesim.report.page import page_of
 from moesim.report.page.content import Board, Column, Page
+from moesim.report.page.of_advice import board_of as advice_board
 from moesim.report.page.render import html
 from moesim.results import write_result
 from tests.unit.results import factory
@@ -30,10 +32,10 @@ def hostile() -> Page:
     )  # fmt: skip
 
 
-def data_of(text: str) -> dict[str, object]:
+def data_of(text: str) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
-    read: dict[str, object] = json.loads(found.group(1))
+    read: dict[str, Any] = json.loads(found.group(1))
     return read
 
 
@@ -67,6 +69,49 @@ def test_the_page_of_a_sweep_has_every_point_without_scripts(sweep: Path) -> Non
     assert "out of memory (4 of 16): expert_slots do not fit" in text
     speeds = [point["c2"] for point in page.points if point["c2"] is not None]
     assert speeds == sorted(table["output_throughput"].dropna(), reverse=True)
+
+
+def far_from_text(board: Board) -> list[tuple[str, str, float | None]]:
+    """Cells whose number is not the one that stands there."""
+    return [
+        (column.heading, text, value)
+        for column in board.columns
+        if column.values is not None
+        for text, value in zip(column.texts, column.values, strict=True)
+        if (text in ("", "-")) != (value is None)
+        or (value is not None and value != pytest.approx(in_text(text), rel=0.006, abs=0.051))
+    ]
+
+
+def in_text(text: str) -> float:
+    return float(text.replace(",", "").removeprefix("x "))
+
+
+def test_numbers_of_charts_and_ranges_are_in_the_unit_of_the_heading(
+    sweep: Path, tmp_path: Path
+) -> None:
+    page = page_of(sweep)
+    assert page.board is not None
+    headings = [one.heading for one in page.board.columns]
+    assert {"hits %", "peak GiB"} <= set(headings)
+    assert far_from_text(page.board) == []
+    moesim.compare(sweep, sweep, out=tmp_path / "both.html")
+    data = data_of((tmp_path / "both.html").read_text(encoding="utf-8"))
+    at = [one["heading"] for one in data["columns"]].index("hits %, first")
+    shown = [point[f"c{at}"] for point in data["points"] if point[f"c{at}"] is not None]
+    expected = moesim.read_sweep(sweep).table["hit_ratio_per_expert"].dropna() * 100
+    assert shown == pytest.approx(list(expected))
+
+
+def test_the_numbers_of_an_advice_are_in_the_unit_of_the_heading() -> None:
+    choice = {
+        "miss": "cpu", "status": "ok", "throughput_tokens_per_s": 12.5, "mean_tpot_ms": 80.0,
+        "hit_ratio_per_expert": 0.75,
+    }  # fmt: skip
+    out = {"miss": "load", "status": "out of memory"}
+    board = advice_board({"choices": [choice, out], "best": choice})
+    assert far_from_text(board) == []
+    assert [one.values for one in board.columns if one.heading == "hits %"] == [[75.0, None]]
 
 
 def test_the_page_of_a_run(tmp_path: Path) -> None:
