@@ -37,7 +37,7 @@ def percent(value: Any) -> str:
 
 def in_unit(value: Any, heading: str) -> float | None:
     """A ratio or bytes in the unit that ``heading`` ends with, any other number as it is."""
-    scale = SCALES.get(heading.split()[-1], 1.0)
+    scale = SCALES.get(heading.rsplit(maxsplit=1)[-1], 1.0)
     return None if value is None or pd.isna(value) else float(value) * scale
 
 

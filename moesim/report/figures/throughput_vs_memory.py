@@ -65,12 +65,13 @@ class ThroughputVsMemory(Figure):
         """Point, series (the axes but the capacity), policy, capacity, status, what it takes, share
         of dropped choices, of requests that keep all that is promised (where something is),
         throughput, its interval, and whether no other of its model (named where there are several)
-        has more with as little.
+        has more with as little, what nobody measured being in the middle of its range.
         """
         import pandas as pd
 
         from moesim.report.sweep.series import throughput_column, throughputs
         from moesim.sweep.found import read_sweep
+        from moesim.sweep.guessed import in_the_middle
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.kinds import models
         from moesim.sweep.speeds import GOOD, knows_future, loses, losses, numbers
@@ -105,6 +106,8 @@ class ThroughputVsMemory(Figure):
         able = ran if self.allow_drops else ran & ~loses(table)
         known = knows_future(sweep.table)
         able &= ~known if not known[ran].all() else ran
+        likely = in_the_middle(sweep.table)
+        able &= likely if likely[able].any() else ran
         table["pareto"] = False
         for _, own in table[able].groupby(of_model[able]):
             table.loc[own.index, "pareto"] = pareto(own[self.less], own[name])

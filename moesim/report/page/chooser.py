@@ -17,6 +17,7 @@ from moesim.report.page.parts import command
 from moesim.report.run.components import cause_in_words
 from moesim.results.folder import read_experiment
 from moesim.sweep.found import Sweep
+from moesim.sweep.guessed import GUESSED
 from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import GOOD, GOOD_COST
 from moesim.sweep.words import in_words, last_word, word
@@ -26,8 +27,6 @@ HAD = (
     "workload.batching.batch_size",
 )  # fmt: skip
 """Where paths begin of what somebody has or wants; all others are choices."""
-GUESSED = ("hardware.host.expert_fraction",)
-"""Axes of what nobody measured: their values are one answer's range."""
 ON_CPU, CAPACITY = "experts.on_cpu.layers", "experts.capacity"
 SPEED = "output_throughput"
 DIGITS = 4

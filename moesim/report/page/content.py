@@ -15,7 +15,7 @@ class Column:
     """A column of the leaderboard: its heading, the ``axis`` that it is (None: a number), and what
     is in each row, as text and, where there is one, as a number in the heading's unit, to sort, to
     draw and to compare with what a reader types; ``order``: an axis' values as filters and charts
-    have them [as they come].
+    have them [as they come]; ``picked``: the one whose box alone is ticked at first [all are].
     """
 
     heading: str
@@ -23,6 +23,7 @@ class Column:
     values: Sequence[float | None] | None = None
     axis: str | None = None
     order: Sequence[str] = ()
+    picked: str | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from moesim.report.sweep.table import COLUMNS, PACED, reasons, whatever_promised
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
 from moesim.sweep.found import Sweep, read_finished, read_sweep
+from moesim.sweep.guessed import GUESSED, middle_of
 from moesim.sweep.identity import read_axes
 from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import knows_future, numbers
@@ -40,6 +41,7 @@ from moesim.sweep.words import in_words, last_word
 
 RELOADS_S = 15
 SPEEDS = ("output_throughput", "total_token_throughput")
+GUESS = "{0}: nobody measured it, so it is no choice, and at first {1} alone is ticked"
 
 
 def page_of_sweep(folder: Path) -> Page:
@@ -123,6 +125,7 @@ def board_of(sweep: Sweep) -> Board:
             [in_words(value) for value in sweep.table[axis]],
             axis=axis,
             order=tuple(dict.fromkeys(orders[axis])),
+            picked=in_words(middle_of(sweep.table[axis])) if axis in GUESSED else None,
         )
         for axis in sweep.varying or sweep.axes
     ]
@@ -152,7 +155,8 @@ def board_of(sweep: Sweep) -> Board:
     if best is not None and not sweep.kept_up[int(str(best.name))]:
         place = list(sweep.table.index).index(best.name)
     columns = [*axes, *figures, *spans, Column("status", told)]
-    return Board(columns, place, reasons(sweep.table))
+    notes = [GUESS.format(one.heading, one.picked) for one in axes if one.picked is not None]
+    return Board(columns, place, [*notes, *reasons(sweep.table)])
 
 
 def _fastest_first(points: pd.DataFrame) -> pd.DataFrame:

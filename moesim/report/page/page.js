@@ -6,7 +6,7 @@
 
   // the chart: any number over any number or axis, coloured by an axis; or a map of two axes, whose
   // colour is the best number there; or a line a row through all axes and numbers
-  const controls = document.getElementById("controls");
+  const [controls, chart] = ["controls", "chart"].map((id) => document.getElementById(id));
   const pick = (name, options, chosen) => {
     const label = document.createElement("label");
     const title = make("span", name + " ");
@@ -45,12 +45,27 @@
     lines: ["the best by:", "", "colour:"],
   };
   const columns = all.filter((place) => named.includes(place) || numbers.includes(place));
+  const [NARROW, MOST_LETTERS] = [600, 24];
+  // pixels that a column of a map, or an axis, takes at least
+  const LEAST = { points: 0, map: 36, lines: 72 };
   let view;
 
   function channel(place) {
     const column = data.columns[place];
     const order = column.number ? undefined : values(place);
     return { field: "c" + place, title: column.heading, type: column.number ? "quantitative" : "nominal", sort: order };
+  }
+
+  function told(place) {
+    const { field, title, type } = channel(place);
+    return { field, title, type, ...(type === "quantitative" ? { format: ",.5~r" } : {}) };
+  }
+
+  function looks(place, found) {
+    // a colour is one value's, whichever rows are left; the legend names those that are
+    const left = new Set(found);
+    const legend = { values: values(place).filter((one) => left.has(one)), labelLimit: 300 };
+    return { title: data.columns[place].heading, type: "nominal", legend, scale: { domain: values(place) } };
   }
 
   function models(kept) {
@@ -71,18 +86,19 @@
 
   function better(place) {
     // of two numbers in this column, whether the larger one is what people want
-    return !data.columns[place].less && !/ ms$|^TTFT|^TPOT/.test(data.columns[place].heading);
+    return !data.columns[place].low && !/ ms$|^TTFT|^TPOT/.test(data.columns[place].heading);
   }
 
   function asPoints(kept, x, y, colour) {
     const encoding = {
       x: { ...channel(x), axis: { labelAngle: data.columns[x].number ? 0 : -30 } },
       y: channel(y),
-      tooltip: data.columns.map((_, place) => channel(place)).map(({ field, title, type }) => ({ field, title, type })),
+      tooltip: all.map(told),
     };
     if (colour >= 0) {
-      encoding.color = { ...channel(colour), scale: { scheme: "viridis" } };
-      encoding.shape = { ...channel(colour) };
+      const look = looks(colour, kept.map((point) => point["c" + colour]));
+      encoding.color = { field: "c" + colour, ...look, scale: { ...look.scale, scheme: "viridis" } };
+      encoding.shape = { field: "c" + colour, ...look };
     }
     const layers = [{ mark: { type: "point", filled: true, size: 70, opacity: 0.9 }, encoding }];
     const best = front(kept, x, y);
@@ -97,21 +113,24 @@
   }
 
   function asMap(kept, x, y, down) {
-    const op = better(y) ? "max" : "min";
+    const [op, end] = better(y) ? ["max", "highest"] : ["min", "lowest"];
     const found = kept.map((point) => point["c" + y]);
     const middle = extent(found).reduce((low, high) => (low + high) / 2);
     const at = { x: { ...channel(x), axis: { labelAngle: -30 } }, y: channel(down) };
-    const title = `${op} ${data.columns[y].heading}`;
-    const told = [channel(x), channel(down)].map(({ field, title, type }) => ({ field, title, type }));
+    const title = `${end} ${data.columns[y].heading}`;
     const value = { field: "value", type: "quantitative", title };
+    const short = "format(datum.value, abs(datum.value) < 1e4 ? '.3~r' : '.3~s')";
     const light = { condition: { test: `datum.value > ${middle}`, value: "#000000" }, value: "#ffffff" };
     return {
       data: { values: kept },
-      height: { step: 26 },
-      transform: [{ aggregate: [{ op, field: "c" + y, as: "value" }], groupby: ["c" + x, "c" + down] }],
+      height: 26 * new Set(kept.map((point) => point["c" + down])).size,
+      transform: [
+        { aggregate: [{ op, field: "c" + y, as: "value" }], groupby: ["c" + x, "c" + down] },
+        { calculate: short, as: "short" },
+      ],
       layer: [
-        { mark: "rect", encoding: { ...at, color: { ...value, scale: { scheme: "viridis" } }, tooltip: [...told, value] } },
-        { mark: { type: "text", fontSize: 11 }, encoding: { ...at, text: { ...value, format: ".3~s" }, color: light } },
+        { mark: "rect", encoding: { ...at, color: { ...value, scale: { scheme: "viridis" } }, tooltip: [told(x), told(down), { ...value, format: ",.5~r" }] } },
+        { mark: { type: "text", fontSize: 11 }, encoding: { ...at, text: { field: "short", type: "nominal" }, color: light } },
       ],
     };
   }
@@ -130,13 +149,18 @@
           row,
           column,
           heading: data.columns[place].heading,
-          value: data.points[row]["c" + place],
+          value: brushes.shownAs(place, board.height(row, place)),
           colour: colour < 0 ? "" : data.points[row]["c" + colour],
           height: high > low ? (board.height(row, place) - low) / (high - low) : 0.5,
         }));
     });
-    const color = { field: "colour", type: "nominal", scale: { scheme: "viridis" }, title: data.columns[colour]?.heading };
-    const titles = columns.map((place) => data.columns[place].heading);
+    const look = colour < 0 ? {} : looks(colour, best.map((row) => data.points[row]["c" + colour]));
+    const color = { field: "colour", ...look, scale: { ...look.scale, scheme: "viridis" } };
+    const titles = columns.map((place, column) => {
+      const [low, high] = ends[column].map((end) => brushes.shownAs(place, end));
+      const both = low === high ? low : `${low} to ${high}`;
+      return both.length > MOST_LETTERS ? data.columns[place].heading : [data.columns[place].heading, both];
+    });
     return {
       data: { values: corners },
       height: 340,
@@ -178,6 +202,13 @@
     const known = (rows) => rows.filter((at) => data.points[at]["c" + y] !== null);
     const boxed = known(board.boxed());
     const kept = known(board.rows()).map((at) => data.points[at]);
+    if (view) view.finalize();
+    view = undefined;
+    if (!(kind.value === "lines" ? boxed : kept).length) {
+      chart.replaceChildren(board.make("p", `No row that is left has a number of ${data.columns[y].heading}.`));
+      return;
+    }
+    const narrow = chart.clientWidth < NARROW;
     const other = named.find((place) => place !== x) ?? x;
     const drawn = {
       points: () => asPoints(kept, x, y, colour),
@@ -187,14 +218,15 @@
     const spec = {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
       description: data.columns[y].heading + " over " + data.columns[x].heading,
-      width: 640,
+      width: Math.max(chart.clientWidth, LEAST[kind.value] * (kind.value === "map" ? values(x).length + 6 : columns.length)),
+      autosize: { type: "fit-x", contains: "padding" },
+      config: narrow ? { legend: { orient: "bottom", columns: 2 } } : {},
       ...drawn,
     };
-    if (view) view.finalize();
     // as many points are drawn faster as one picture
     const marks = kind.value === "map" ? 0 : drawn.data.values.length;
     view = new vega.View(vega.parse(vegaLite.compile(spec).spec), {
-      renderer: marks > 1500 ? "canvas" : "svg", container: document.getElementById("chart"), hover: true,
+      renderer: marks > 1500 ? "canvas" : "svg", container: chart, hover: true,
     });
     view.runAsync().then((drawn) => {
       if (kind.value !== "lines" || drawn !== view) return;
@@ -202,6 +234,11 @@
     });
   }
   board.listen(draw);
+  let width = chart.clientWidth;
+  addEventListener("resize", () => {
+    if (chart.clientWidth !== width) draw();
+    width = chart.clientWidth;
+  });
   brushes.byHand(controls, columns.filter((place) => data.columns[place].number));
   draw();
 })();

@@ -1,8 +1,8 @@
 "use strict";
 // Ranges of columns: by hand, or drawn on the axes of parallel coordinates.
 const brushes = (() => {
-  const { data, orders, ranges, limit, make } = board;
-  const shownAs = (place, at) => (orders[place] ? orders[place][Math.round(at)] : at.toLocaleString("en", { maximumSignificantDigits: 4 }));
+  const { data, orders, ranges, limit, make, number } = board;
+  const shownAs = (place, at) => (orders[place] ? orders[place][Math.round(at)] : number(at));
   const inWords = (place, [low, high]) => {
     const [first, last] = orders[place] ? [Math.ceil(low), Math.floor(high)] : [low, high];
     const ends = [first, last].map((end) => (Number.isFinite(end) ? shownAs(place, end) : "any"));
@@ -87,5 +87,5 @@ const brushes = (() => {
     box.append(...strips);
   }
 
-  return { byHand, onAxes };
+  return { byHand, onAxes, shownAs };
 })();

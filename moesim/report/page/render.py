@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from moesim.report.page.content import Page, Picture
 from moesim.report.sweep.table import COLUMNS
-from moesim.sweep.speeds import GOOD_COST
+from moesim.sweep.speeds import GOOD, GOOD_COST
 
 HERE = files("moesim.report.page")
 LIBRARIES = ("vega.min.js", "vega-lite.min.js")
@@ -30,6 +30,9 @@ LESS = (
 )  # fmt: skip
 LESSER = [" ".join(title.split()) for name, title, _ in COLUMNS if name in LESS]
 """Headings of what people want little of: over these a front is drawn."""
+WANTED = ("output_throughput", "total_token_throughput", GOOD, "hit_ratio_per_expert")
+LOW = [" ".join(title.split()) for name, title, _ in COLUMNS if name not in WANTED]
+"""Headings of which the least is the best."""
 SECTIONS = {
     "verdict": "Verdict", "choose": "Choose", "command": "Command", "board": "Leaderboard",
     "figures": "Figures", "timeline": "Timeline", "tables": "Tables", "time": "What limits",
@@ -52,7 +55,7 @@ GLOSSARY = {
     "peak": "memory of the fullest GPU",
     "$ a M tokens": "dollars a million output tokens",
     "$ a M good": "dollars a million output tokens of requests that keep them",
-    "J a": "joules an output token",
+    "J a token": "joules an output token",
     "95 %": "where the mean lies by sampling alone",
 }
 """By how a heading begins."""
@@ -135,6 +138,8 @@ def _data(page: Page) -> dict[str, Any]:
                 "axis": one.axis,
                 "number": one.values is not None,
                 "less": one.heading in LESSER,
+                "low": one.heading in LOW,
+                "picked": one.picked,
                 "order": list(dict.fromkeys(one.order or one.texts)) if one.axis else None,
             }
             for one in (page.board.columns if page.board else ())

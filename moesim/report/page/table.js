@@ -17,6 +17,9 @@ const board = (() => {
     return one.order ?? [...new Set(data.points.map((point) => point["c" + place]))];
   });
   const places = orders.map((order) => order && new Map(order.map((text, at) => [text, at])));
+  // a number as tables show it
+  const [few, all] = [{ maximumSignificantDigits: 4 }, { maximumFractionDigits: 0 }].map((how) => new Intl.NumberFormat("en", how));
+  const number = (one) => (Math.abs(one) < 1e4 ? few : all).format(one);
   // where a row stands on a column's scale: its number, or the place of its text among all
   const height = (at, place) => (places[place] ? places[place].get(value(at, place)) : value(at, place));
   const ranges = new Map();
@@ -41,8 +44,8 @@ const board = (() => {
   addEventListener("beforeprint", () => show(Infinity));
   const told = caption.textContent;
 
-  function show(number) {
-    most = number;
+  function show(wanted) {
+    most = wanted;
     const rows = lend(shown.slice(0, most));
     const left = shown.length - rows.length;
     // beside the page, so that it is laid out once
@@ -50,12 +53,25 @@ const board = (() => {
     body.replaceChildren(...rows);
     table.append(body);
     more.hidden = left === 0;
-    next.textContent = `${Math.min(FIRST, left).toLocaleString("en")} more`;
-    caption.textContent = left ? `${told} The first ${rows.length.toLocaleString("en")} of ${shown.length.toLocaleString("en")} are below.` : told;
+    next.textContent = `${number(Math.min(FIRST, left))} more`;
+    const first = `The first ${number(rows.length)} of ${number(shown.length)} are below.`;
+    const some = shown.length < every.length ? `${number(shown.length)} of them are below.` : "";
+    caption.textContent = [told, left ? first : some].join(" ").trim();
   }
 
-  // sorting: by number where the column has them, else by text; a second click turns it around
-  const words = new Intl.Collator(undefined, { numeric: true });
+  // sorting: by number where the column has them, or all its texts are numbers of one unit; an axis
+  // as its boxes stand, else by text; a second click turns it around
+  const words = new Intl.Collator("en", { numeric: true });
+  const QUANTITY = /^(?:x )?(-?[\d,]*\.?\d+)(.*)$/;
+
+  function scale(place) {
+    if (data.columns[place].number) return (at) => value(at, place);
+    const found = every.map((at) => QUANTITY.exec(value(at, place)));
+    const units = new Set(found.filter(Boolean).map(([, , unit]) => unit.replace(/^-[\d,.]+$/, "")));
+    const known = found.every((one, at) => one || value(at, place) === "-");
+    if (known && units.size === 1) return (at) => found[at] && Number(found[at][1].replaceAll(",", ""));
+    return data.columns[place].axis && ((at) => height(at, place));
+  }
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, place) => {
     const button = make("button", head.textContent, { type: "button" });
@@ -67,10 +83,12 @@ const board = (() => {
       heads.forEach((one) => one.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", way);
       const sign = way === "ascending" ? 1 : -1;
+      const scaled = scale(place);
       order = [...every].sort((a, b) => {
-        const [x, y] = [value(a, place), value(b, place)];
+        if (!scaled) return sign * words.compare(value(a, place), value(b, place));
+        const [x, y] = [scaled(a), scaled(b)];
         if (x === null || y === null) return (x === null) - (y === null);
-        return sign * (numbers ? x - y : words.compare(x, y));
+        return sign * (x - y);
       });
       choose();
       show(most);
@@ -96,7 +114,8 @@ const board = (() => {
     set.append(legend);
     for (const text of found) {
       const label = make("label");
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+      const checked = axis.picked === null || axis.picked === text;
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked });
       box.addEventListener("change", filter);
       boxes.push({ box, place: axis.place, text, own, all });
       own.push(box);
@@ -132,10 +151,9 @@ const board = (() => {
     filter();
   }
 
-  kept = every.map(() => true);
-  show(FIRST);
+  filter();
   return {
-    data, axes, orders, ranges, height, within, between, limit, make,
+    data, axes, orders, ranges, height, within, between, limit, make, number,
     /** Rows that pass the boxes; those that are in all ranges, too. */
     boxed: () => every.filter((at) => kept[at]),
     rows: () => every.filter((at) => kept[at] && within(at)),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import moesim
+from moesim.report.figures.throughput_vs_memory import ThroughputVsMemory
 from moesim.report.page.best_of_each import best_of_each, chosen_lines
 from moesim.report.page.chooser import choice_in_words, chooser_of
 from moesim.sweep.speeds import GOOD
@@ -96,3 +97,9 @@ def test_the_best_of_each_model_needs_no_script(folder: Path) -> None:
     assert [row[:4] for row in board.rows] == [
         ("small", "g1", ALL, "90"), (choosers.HOSTILE, "g1", ALL, "45"),
     ]  # fmt: skip
+
+
+def test_a_guess_that_turns_out_well_is_on_no_front(folder: Path) -> None:
+    front = ThroughputVsMemory().prepare(folder).query("pareto")
+    assert len(front) == 2  # of each model one
+    assert all("50 %" in point for point in front["point"])

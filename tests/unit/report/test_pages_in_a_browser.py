@@ -203,6 +203,123 @@ def test_a_range_by_hand_keeps_the_rows_between(browser: Browser, pages: dict[st
     tab.close()
 
 
+def type_range(tab: Any, column: str, low: float) -> None:
+    """Keep what is at least ``low`` in ``column``, as a visitor types it."""
+    tab.run(
+        "(() => { const change = (id, value) => { const one = document.getElementById(id);"
+        " one.value = value; one.dispatchEvent(new Event('change')); };"
+        " change('ranged', [...document.getElementById('ranged').options].find((one) =>"
+        f" one.textContent === '{column}').value); change('range-from', {low}); }})()"
+    )
+
+
+def test_what_is_typed_and_told_of_a_point_is_in_the_unit_of_the_table(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages["sweep"])
+    heads = tab.texts("#points th button")
+    cells = f"#points tbody tr td:nth-child({heads.index('hits %') + 1})"
+    hits = [one for one in tab.texts(cells) if one != "-"]
+    middle = sorted(map(float, hits))[len(hits) // 2]
+    type_range(tab, "hits %", middle)
+    assert sorted(map(float, tab.texts(cells))) == sorted(
+        one for one in map(float, hits) if one >= middle
+    )
+    tab.run("document.querySelector('#held button').click()")
+    drawn = "#chart [aria-roledescription='point']"
+    assert tab.settled(drawn, 12)
+    x, y = tab.run(
+        f"(() => {{ const one = document.querySelector(`{drawn}`);"
+        " one.scrollIntoView({block: 'center'}); const box = one.getBoundingClientRect();"
+        " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+    )
+    tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    told = dict(line.split(": ", 1) for line in tab.run("chart.title").splitlines())
+    rows = [
+        dict(zip(heads, row, strict=True))
+        for row in tab.run(
+            "[...document.querySelectorAll('#points tbody tr')]"
+            ".map((row) => [...row.cells].map((cell) => cell.textContent))"
+        )
+    ]
+    (row,) = (one for one in rows if all(one[key] == told[key] for key in heads[:2]))
+    assert {key: float(told[key]) for key in ("hits %", "peak GiB", "tokens/s")} == pytest.approx(
+        {key: float(row[key]) for key in ("hits %", "peak GiB", "tokens/s")}, rel=0.01, abs=0.051
+    )
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_points_are_as_wide_as_the_window_has_room(
+    width: int, browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages["sweep"], width=width)
+    assert tab.settled("#chart svg", 1)
+    inside, drawn = tab.run(
+        "[chart.clientWidth, chart.firstElementChild.getBoundingClientRect().width]"
+    )
+    assert inside - 3 <= drawn <= inside
+    tab.close()
+
+
+def test_a_colour_stays_one_value_s_and_nothing_left_is_said(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages["sweep"])
+    colours = (
+        "Object.fromEntries([...document.querySelectorAll(`#chart"
+        " [aria-roledescription='point']`)].map((one) => [/policy: (\\w+)/"
+        ".exec(one.ariaLabel)[1], one.getAttribute('fill')]))"
+    )
+    assert tab.settled("#chart [aria-roledescription='point']", 12)
+    before = tab.run(colours)
+    tab.run(click("lru", "#filters label"))
+    assert tab.settled("#chart [aria-roledescription='point']", 9)
+    after = tab.run(colours)
+    assert len(set(before.values())) == 4
+    assert after == {name: colour for name, colour in before.items() if name != "lru"}
+    tab.run(click("none", "#filters legend button"))
+    assert tab.texts("#chart") == ["No row that is left has a number of tokens/s."]
+    tab.close()
+
+
+def test_rows_are_sorted_by_what_stands_there(browser: Browser, tmp_path: Path) -> None:
+    board = Board([
+        Column("size", ["big", "small", "mid"], axis="size", order=["small", "mid", "big"]),
+        Column("rate", ["0.5", "0.25", "10"], axis="rate"),
+        Column("interval", ["9.5-9.9", "1,204-1,300", "-"]),
+        Column("tokens/s", ["1", "2", "3"], [1.0, 2.0, 3.0]),
+    ])  # fmt: skip
+    page = Page(kind="sweep", title="t", setting="", verdict=["a"], board=board)
+    write(page, tmp_path / "a.html")
+    tab = browser.open(tmp_path / "a.html")
+    for place, (name, expected) in enumerate({
+        "size": ["small", "mid", "big"],
+        "rate": ["0.25", "0.5", "10"],
+        "interval": ["9.5-9.9", "1,204-1,300", "-"],
+    }.items(), start=1):  # fmt: skip
+        tab.run(click(name, "#points th button"))
+        assert tab.texts(f"#points tbody td:nth-child({place})") == expected
+    tab.close()
+
+
+def test_what_nobody_measured_is_at_first_in_the_middle(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages["chooser"])
+    ticked = tab.run(
+        "[...document.querySelectorAll('#filters fieldset')].find((one) =>"
+        " one.textContent.includes('expert fraction')).querySelectorAll('input:checked').length"
+    )
+    assert ticked == 1
+    shares = tab.texts("#points tbody tr td:nth-child(4)")
+    assert set(shares) == {"50 %"}
+    assert tab.texts("#points caption") == ["24 rows; the best has a star. 8 of them are below."]
+    tab.run(click("all", "#filters legend button"))
+    assert len(tab.texts("#points tbody tr")) == 24
+    tab.close()
+
+
 MANY = 10_000
 
 
