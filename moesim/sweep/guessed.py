@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 GUESSED = ("hardware.host.expert_fraction",)
 """Their values are the range of one answer, and no choice."""
 
 
-def middle_of(values: pd.Series) -> str:  # type: ignore[type-arg]
+def middle_of(values: pd.Series[Any]) -> str:
     """The one in the middle, as text."""
     texts = set(values.dropna().astype(str))
     return sorted(texts, key=lambda one: (_number(one), one))[len(texts) // 2] if texts else ""

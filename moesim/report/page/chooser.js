@@ -25,12 +25,18 @@
     return select;
   };
 
-  // a link with '#choose:0,2' opens with these values picked
-  const wanted = /^#choose:([\d,*]+)$/.exec(location.hash)?.[1].split(",") ?? [];
+  // a link with '#choose:0,2' opens with these values picked; what is not there is any
+  const wanted = () => /^#choose:([\d,*]+)$/.exec(location.hash)?.[1].split(",");
+  const asked = (told) => data.had.map(([, values], at) => (/^\d+$/.test(told[at]) && told[at] < values.length ? Number(told[at]) : -1));
+  const opened = asked(wanted() ?? ["0"]);
   const picks = data.had.map(([title, values], at) => {
-    const asked = wanted[at] === undefined ? (at === 0 ? 0 : -1) : wanted[at] === "*" ? -1 : Number(wanted[at]);
     const texts = ["any", ...values].map((value, number) => [number - 1, value]);
-    return pick(title, texts, Math.min(asked, values.length - 1));
+    return pick(title, texts, opened[at]);
+  });
+  addEventListener("hashchange", () => {
+    if (!wanted()) return;
+    asked(wanted()).forEach((value, at) => (picks[at].value = String(value)));
+    show();
   });
   // what there is none of in any row is nothing to order by; the ends of the range follow the speed
   const known = data.numbers.map((_, at) => at).filter((at) => data.rows.some((row) => row[first + at] !== null));
@@ -50,8 +56,9 @@
 
   function command(row, button) {
     for (const one of body.querySelectorAll("button")) one.setAttribute("aria-pressed", String(one === button));
-    flags.textContent = row ? data.texts[row[line]] : "";
-    flags.hidden = !flags.textContent;
+    const words = row ? data.texts[row[line]].split(" ") : [];
+    flags.replaceChildren(...words.flatMap((word) => [Object.assign(make("span", word), { className: "word" }), " "]));
+    flags.hidden = !flags.textContent.trim();
   }
 
   function answer(row, open, best) {

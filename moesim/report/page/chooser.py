@@ -123,7 +123,8 @@ def _answers(sweep: Sweep, had: Sequence[str]) -> Iterator[tuple[str, list[Row]]
 def choice_in_words(values: Mapping[str, Any]) -> str:
     """What is done, by axis: where the experts are in a sentence, all else as labels have it."""
     layers, room = (str(values.get(axis, "0")) for axis in (ON_CPU, CAPACITY))
-    told = [] if layers == "0" else [f"experts of {layers} layers on the CPU"]
+    of = "1 layer" if layers == "1" else f"{layers} layers"
+    told = [] if layers == "0" else [f"experts of {of} on the CPU"]
     if CAPACITY in values:
         rest = "all others" if told else "all experts"
         words = {"all": f"{rest} on the GPU", "auto": "missing experts copied"}

@@ -28,13 +28,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Board:
-    """Columns of equal length; ``best``: the row of the best point, if there is one; ``notes``
-    below it.
+    """Columns of equal length; ``best``: the row of the best point, if there is one, and what it
+    is (``best_is``); ``notes`` below it.
     """
 
     columns: Sequence[Column]
     best: int | None = None
     notes: Sequence[str] = ()
+    best_is: str = "the best"
 
     @property
     def length(self) -> int:

@@ -66,7 +66,18 @@ def board_of(advice: Mapping[str, Any]) -> Board:
         columns.append(Column(title, [form(value) for value in values], numbers))
     columns.append(Column("status", [_state(one) for one in choices]))
     best = choices.index(advice["best"]) if advice["best"] in choices else None
-    return Board(columns, best)
+    return Board(columns, best, best_is=_star(advice))
+
+
+def _star(advice: Mapping[str, Any]) -> str:
+    """What the best choice is: others may be faster, but nobody has them yet, or ever."""
+    speed = advice["best"].get("throughput_tokens_per_s") or 0.0
+    faster = [
+        one for one in advice["choices"]
+        if (one.get("throughput_tokens_per_s") or 0.0) > speed and not one.get("offline")
+    ]  # fmt: skip
+    engine = advice.get("engine")
+    return f"{engine}'s best" if faster and engine else "the best"
 
 
 def _text(value: Any) -> str:

@@ -23,6 +23,7 @@ from moesim.report.run.table import summary_rows
 from moesim.report.run.trust import (
     interval_line,
     price_interval_line,
+    price_range,
     provenance_line,
     trust_lines,
 )
@@ -41,7 +42,14 @@ def page_of_run(folder: Path) -> Page:
         kind="one run",
         title=str(summary.get("name") or folder.name),
         setting=setting_in_words(configuration),
-        verdict=unique([answer(summary), waits(shares(summary)), *interval_line(summary)]),
+        verdict=unique(
+            [
+                answer(summary),
+                *interval_line(summary),
+                *price_range(summary),
+                waits(shares(summary)),
+            ]
+        ),
         command=command(configuration),
         pictures=pictures(folder) if ok else (),
         timeline=seen,

@@ -26,7 +26,7 @@ from moesim.report.page.parts import (
     waits,
 )
 from moesim.report.page.upgrades import helped
-from moesim.report.run.trust import sweep_trust
+from moesim.report.run.trust import price_range, sweep_trust
 from moesim.report.sweep.best import best_lines
 from moesim.report.sweep.table import COLUMNS, PACED, reasons, whatever_promised, with_shown
 from moesim.results.folder import read_experiment
@@ -95,7 +95,7 @@ def _page(folder: Path, sweep: Sweep) -> Page:
 
 
 def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
-    """The fastest point, and how many there are."""
+    """The fastest point, how far its prices reach, and how many there are."""
     total, ran = len(sweep.table), len(sweep.ok())
     best = sweep.best()
     if best is None:
@@ -110,6 +110,7 @@ def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
     else:
         promised = whatever_promised(sweep.table)
         yield f"The fastest of {ran:,} points that ran{promised}: {told}"
+    yield from price_range(summary)
     if ran < len(sweep.table):
         yield f"{total - ran:,} of {total:,} points did not run: the leaderboard says why."
 

@@ -27,6 +27,7 @@
   const named = axes.map((one) => one.place);
   if (!numbers.length || typeof vega === "undefined") return;
   document.getElementById("explore").hidden = false;
+  document.querySelector("nav a[hidden]").hidden = false;
   const memory = all.find((place) => data.columns[place].less);
   // of many rows a map says more than points that hide each other
   const widest = named.filter((place) => values(place).length <= 20).sort((a, b) => values(b).length - values(a).length);
@@ -236,8 +237,9 @@
   board.listen(draw);
   let width = chart.clientWidth;
   addEventListener("resize", () => {
-    if (chart.clientWidth !== width) draw();
+    if (!chart.clientWidth || chart.clientWidth === width) return;
     width = chart.clientWidth;
+    draw();
   });
   brushes.byHand(controls, columns.filter((place) => data.columns[place].number));
   draw();

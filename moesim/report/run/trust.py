@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ SPEEDS = ("output_throughput", "total_token_throughput")
 LEAST = 0.005
 """Share of the time below which nothing is said of a part."""
 MOST_TOLD = 3
+NUMBER = re.compile(r"(?<![\w.-])\d[\d.,]*")
+"""Alone, and no part of a name."""
 MOST_OUTSIDE = 0.1
 """Share of the time on prices outside of what was measured, beyond which a run warns."""
 
@@ -81,6 +84,16 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
     return [f"prices: {limits} ({percent(made['confidence'])}){over}{rest}", *times]
 
 
+def price_range(summary: Mapping[str, Any]) -> list[str]:
+    """Between which speeds it lies by what prices like these were off by, in a sentence."""
+    made = summary.get("price_interval") or {}
+    ends = next((end for name in SPEEDS if (end := made.get(name) or {}).get("low")), None)
+    if ends is None or summary["status"] != "ok":
+        return []
+    low, high = (number(ends[key]) for key in ("low", "high"))
+    return [f"By the prices' errors: {low} to {high} tokens/s ({percent(made['confidence'])})."]
+
+
 def _times_line(made: Mapping[str, Any]) -> list[str]:
     """How far the mean times of requests move, where they have an interval."""
     known = {name: end for name in TIMES if (end := made.get(f"mean_{name}_ms")) is not None}
@@ -108,7 +121,9 @@ def _off(row: Mapping[str, Any]) -> str:
 
 
 def sweep_trust(points: pd.DataFrame) -> list[str]:
-    """The same for all points of a sweep, each line once."""
+    """The same for all points of a sweep, each line once, and of many that differ in numbers alone
+    the first.
+    """
     lines: list[str] = []
     for _, row in points.iterrows():
         parts: dict[str, Any] = {"price_share": {}, "price_error": {}}
@@ -119,4 +134,14 @@ def sweep_trust(points: pd.DataFrame) -> list[str]:
         for key in ("model_notes", "host_notes", "routing_notes"):
             parts[key] = json.loads(row[key]) if row.notna().get(key) else []
         lines += trust_lines({"status": row["status"], **parts})
-    return list(dict.fromkeys(lines))
+    return list(_first_of_many(dict.fromkeys(lines)))
+
+
+def _first_of_many(lines: Iterable[str]) -> Iterator[str]:
+    alike: dict[str, list[str]] = {}
+    for line in lines:
+        alike.setdefault(NUMBER.sub("", line), []).append(line)
+    for first, *others in alike.values():
+        many = len(others) >= MOST_TOLD
+        yield f"{first} (and {len(others):,} more notes with other numbers)" if many else first
+        yield from () if many else others

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,6 +73,17 @@ def test_more_than_a_tenth_outside_is_warned_of_once():
     assert sum(line.startswith("warning") for line in lines) == 1
     calm = sweep_trust(pd.DataFrame([row | {"price_share.outside": 0.1}]))
     assert not any(line.startswith("warning") for line in calm)
+
+
+def test_of_many_notes_that_differ_in_numbers_alone_the_first_is_told():
+    notes = [f"experts of host 'ddr{n % 2}' take {n}.5 of its 64.0 GiB" for n in range(10)]
+    rows = [{"status": "ok", "host_notes": json.dumps([note])} for note in notes]
+    assert sweep_trust(pd.DataFrame(rows)) == [
+        f"note: host: {note} (and 4 more notes with other numbers)" for note in notes[:2]
+    ]
+    assert sweep_trust(pd.DataFrame(rows[:6])) == [
+        f"note: host: {note}" for note in (*notes[0:6:2], *notes[1:6:2])
+    ]
 
 
 def test_no_launch_is_read_faster_than_the_memory_allows():

@@ -12,6 +12,7 @@ import pytest
 
 import moesim
 from moesim.cli.main import main
+from moesim.report.amounts import number
 from moesim.report.page import page_of
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.of_advice import board_of as advice_board
@@ -114,6 +115,16 @@ def test_the_numbers_of_an_advice_are_in_the_unit_of_the_heading() -> None:
     assert [one.values for one in board.columns if one.heading == "hits %"] == [[75.0, None]]
 
 
+def test_the_star_of_an_advice_says_whose_best_it_is() -> None:
+    best, other, ahead = (
+        {"miss": "cpu", "status": "ok", "throughput_tokens_per_s": speed, "offline": speed == 14.0}
+        for speed in (12.0, 13.0, 14.0)
+    )
+    for choices, expected in (((best, ahead), "the best"), ((best, other), "llama.cpp's best")):
+        board = advice_board({"choices": [*choices], "best": best, "engine": "llama.cpp"})
+        assert (board.best, board.best_is) == (0, expected)
+
+
 def test_the_page_of_a_run(tmp_path: Path) -> None:
     run = write_result(factory.result(), tmp_path / "run")
     page = page_of(run)
@@ -121,6 +132,20 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
     assert page.verdict[0].endswith(".")
     assert dict(page.ledger)["all of it, at its peak"].endswith("GiB")
     assert "<script" not in html(page)
+
+
+def test_the_page_of_a_run_says_how_far_its_prices_reach_and_what_is_part_of_what(
+    tmp_path: Path,
+) -> None:
+    small = {"name": "small", "model": "small-moe", "hardware": "rtx-4060-8gb"}
+    run = moesim.run(small | {"trace": "small-moe"}, out=tmp_path / "run")
+    page = page_of(tmp_path / "run")
+    ends = run.summary["price_interval"]["output_throughput"]
+    told = f"By the prices' errors: {number(ends['low'])} to {number(ends['high'])} tokens/s"
+    assert any(line.startswith(told) for line in page.verdict)
+    text = html(page)
+    assert '<th scope="row" class="part">  weights</th>' in text
+    assert '<th scope="row">peak memory of a GPU</th>' in text
 
 
 def test_the_command_writes_it_into_the_folder(

@@ -387,6 +387,31 @@ def test_a_visitor_picks_and_sees_the_line(browser: Browser, pages: dict[str, Pa
     choose(tab, "#picks select", 1, "-1")
     assert tab.run("location.hash") == "#choose:0,*"
     assert [row[:2] for row in tab.texts("#answers tbody tr")] == ["g1", "g1", "g2"]
+    picked = "[...document.querySelectorAll('#picks select')].slice(0, 2).map((one) => one.value)"
+    for address, expected in (("#choose:1,1", ["1", "1"]), ("#choose:9,x", ["1", "1"]),
+                              ("#board", ["1", "1"]), ("#choose:9,*", ["-1", "-1"])):  # fmt: skip
+        tab.run(f"new Promise((done) => {{ location.hash = '{address}'; setTimeout(done, 50); }})")
+        assert tab.run(picked) == expected, address
+    tab.close()
+
+
+def test_a_command_is_broken_between_its_words_and_copied_whole(
+    browser: Browser, tmp_path: Path
+) -> None:
+    line = "vllm serve openai/gpt-oss-120b " + " ".join(f"--flag-number-{n} {n}" for n in range(30))
+    page = tmp_path / "command.html"
+    write(Page(kind="run", title="t", setting="", verdict=["a"], command=[line]), page)
+    tab = browser.open(page, width=400)
+    assert tab.overflow() == []
+    tall = "[...document.querySelectorAll('.word')].map((one) => one.getClientRects().length)"
+    assert set(tab.run(tall)) == {1}
+    heights = tab.run("[...document.querySelectorAll('.word')].map((one) => one.offsetHeight)")
+    assert len(set(heights)) == 1
+    copied = tab.run(
+        "(getSelection().selectAllChildren(document.querySelector('#command pre')),"
+        " getSelection().toString())"
+    )
+    assert copied.strip() == line
     tab.close()
 
 
