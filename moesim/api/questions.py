@@ -111,20 +111,23 @@ def price(
     *,
     out: Path | str | None = None,
     method: str = "auto",
+    software: str | None = None,
 ) -> pd.DataFrame:
     """The price of every row of the measurement table ``ops`` on the machine ``profile``.
 
     The same rows with ``price_ns``, ``price_source`` (measured, interpolated, fitted, datasheet)
-    and ``outside`` (beyond what a fit saw). ``method``: auto, table, fit or datasheet; ``out``:
-    write them, too (.parquet or .csv). Raises an InputError that names the lines without a price.
+    and ``outside`` (beyond what a fit saw). ``method``: auto, table, fit or datasheet;
+    ``software``: as a run with that profile has them; ``out``: write them, too (.parquet or .csv).
+    Raises an InputError that names the lines without a price.
 
     >>> moesim.price("rtx-4090", "ops.csv")["price_ns"].sum()
     """
     from moesim.calibrate.prices.price import price_table
-    from moesim.hardware import hardware_file, load_hardware
+    from moesim.hardware import hardware_file
+    from moesim.hardware.load import as_run_by
     from moesim.hardware.measurements.table import read_table, write_all
 
-    hardware = load_hardware(profile)
+    hardware = as_run_by(profile, software)
     files = [Path(ops)] if isinstance(ops, str | Path) else []
     if out is not None:
         check_apart(Path(out), *files, hardware_file(profile))

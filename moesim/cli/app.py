@@ -66,6 +66,12 @@ RunsAtOnce = Annotated[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Software = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="As runs with this software have it: its kernels, counts and fits."
+    ),
+]
 
 Report = Annotated[
     bool,

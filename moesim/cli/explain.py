@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, app, examples, print_json, terminal
+from moesim.cli.app import AsJson, Software, app, examples, print_json, terminal
 
 Count = int | None
 
@@ -43,12 +43,13 @@ def explain(
         ),
     ] = None,
     method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+    software: Software = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the terms of one price, and what it rests on."""
     from moesim.calibrate.prices.explain import explained
     from moesim.calibrate.tables.importing import setting
-    from moesim.hardware import load_hardware
+    from moesim.hardware.load import as_run_by
 
     values: dict[str, object] = {
         "op": op,
@@ -63,7 +64,7 @@ def explain(
         "rows": rows,
     }
     values |= dict(setting(text) for text in settings or ())
-    table = explained(load_hardware(profile), values, method)
+    table = explained(as_run_by(profile, software), values, method)
     if not as_json:
         terminal().print(table)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, app, examples, print_json
+from moesim.cli.app import AsJson, Software, app, examples, print_json
 
 
 @app.command(epilog=examples("moesim price h100-sxm --ops operations.parquet --out prices.parquet"))
@@ -23,13 +23,14 @@ def price(
     method: Annotated[
         str, typer.Option(help="auto, table, fit or datasheet.", show_default=True)
     ] = "auto",
+    software: Software = None,
     as_json: AsJson = False,
 ) -> None:
     """Price every row of a table: the same rows, with price_ns, price_source and outside."""
     from moesim.api import price as priced
     from moesim.config.counted import counted
 
-    table = priced(profile, ops, out=out, method=method)
+    table = priced(profile, ops, out=out, method=method, software=software)
     counts = {source: int((table["price_source"] == source).sum()) for source in SOURCES}
     if as_json:
         outside = int(table["outside"].sum())

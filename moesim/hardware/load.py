@@ -27,6 +27,7 @@ from moesim.hardware.described.names import known_part, near_gpus
 from moesim.hardware.described.network import Network
 from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwareProfile
 from moesim.hardware.described.sourced import sources_used
+from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.layers import part_file, part_names
 from moesim.hardware.machine import compose
 from moesim.hardware.prices.calibrated import Calibrated
@@ -153,6 +154,12 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
         return validate(document, SoftwareFile).profile(path.stem)
 
     return _once(SoftwareProfile, path, profile)
+
+
+def as_run_by(profile: str, software: str | None) -> HardwareProfile:
+    """The machine ``profile`` as the ``software`` of that name uses it; as it is without one."""
+    hardware = load_hardware(profile)
+    return with_engine(hardware, load_software(software)) if software else hardware
 
 
 def _once(of: type[Profile], path: Path, make: Callable[[], Profile]) -> Profile:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, examples, fail, print_json, terminal
+from moesim.cli.app import AsJson, Software, examples, fail, print_json, terminal
 from moesim.cli.app import app as command_line
 
 app = typer.Typer(
@@ -118,6 +118,7 @@ def check(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measurement table.")],
     *,
     method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+    software: Software = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FIGURE", help="Draw a figure (.png).")
     ] = None,
@@ -126,9 +127,9 @@ def check(
     """Compare a profile's prices with measurements: errors by op, shape and size."""
     from moesim.calibrate.prices.check import compare, error_tables
     from moesim.calibrate.tables.intake import intake
-    from moesim.hardware import load_hardware
+    from moesim.hardware.load import as_run_by
 
-    hardware = load_hardware(profile)
+    hardware = as_run_by(profile, software)
     taken = intake([table], hardware)
     for line in taken.told[:SHOWN]:
         typer.echo(line, err=True)

@@ -31,6 +31,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from moesim.model.gguf.types import BY_NAME
+
 EXPERT = ("tokens", "hidden", "inter", "experts", "top_k")
 ATTENTION = ("batch", "context", "heads", "kv_heads", "head_dim")
 SHAPES: Mapping[str, tuple[str, ...]] = {
@@ -81,11 +83,14 @@ LONG_NAMES: Mapping[str, str] = {
 }
 """Names that formats have elsewhere."""
 BYTES: Mapping[str, float] = {
+    **{one.name: one.block_bytes / one.weights for one in BY_NAME.values()},
     "fp32": 4.0,
     "bf16": 2.0,
     "fp16": 2.0,
     "fp8": 1.0,
     "int8": 1.0,
+    "int6": 0.75 + 2 / 128,
+    "int5": 0.625 + 2 / 128,
     "mxfp4": 0.5 + 1 / 32,
     "nvfp4": 0.5 + 1 / 16,
     "fp4": 0.5,
@@ -93,7 +98,7 @@ BYTES: Mapping[str, float] = {
     "int3": 0.375 + 2 / 128,
     "int2": 0.25 + 2 / 128,
 }
-"""Bytes of a weight with its scales (blocks of 32, 16, and 128 for integers)."""
+"""Bytes of a weight with its scales (blocks of 32, 16, and 128 for integers; GGUF's types)."""
 
 
 def activation_bytes(width: ArrayLike) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ import pytest
 
 from moesim.calibrate.prices.operations import OPERATIONS
 from moesim.calibrate.prices.price import price_table
-from moesim.hardware import CostModel, HardwareProfile, hardware_names, load_hardware
+from moesim.hardware import CostModel, HardwareProfile, hardware_names
+from moesim.hardware.load import as_run_by
 from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.prices.parts import together
@@ -24,11 +25,18 @@ TOKENS = np.array([1, 2, 7, 16, 33, 64, 100, 513, 4096])
 SIZES = np.array([8, 1000, 65_536, 3 * 2**20, 8 * 2**20, 2**31])
 QWEN, MIXTRAL, NLLB = (load_model(n) for n in ("qwen3-30b-a3b", "mixtral-8x7b", "nllb-moe-54b"))
 METHODS = ("auto", "fit", "datasheet")
+RUN_BY = [
+    ("rtx-4090", "llama.cpp"),
+    ("rtx-3060-12gb", "ik_llama.cpp"),
+    ("h100-sxm", "vllm-marlin"),
+    ("h200-sxm", "sglang"),
+]
+"""Machines, and the software whose kernels they run."""
 
 
-@pytest.fixture(scope="module", params=hardware_names())
+@pytest.fixture(scope="module", params=[*((name, None) for name in hardware_names()), *RUN_BY])
 def machines(request: pytest.FixtureRequest) -> list[Machine]:
-    profile = load_hardware(request.param)
+    profile = as_run_by(*request.param)
     return [Machine(profile, method) for method in METHODS[: 3 if profile.calibrated else 1]]
 
 

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from moesim.calibrate.prices.price import price_table
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.hardware import load_hardware
-from moesim.hardware.measurements.columns import SHAPES
+from moesim.hardware.described.precision import UNITS
+from moesim.hardware.measurements.columns import BYTES, SHAPES
 from tests.unit.calibrate.conftest import operations
 
 
@@ -86,3 +88,22 @@ def test_what_takes_an_hour_is_told_with_its_line(card):
     shape = {"m": [16, 2**40], "n": [4096, 2**20], "k": [4096, 2**20]}
     with pytest.raises(InputError, match="ops:2: takes more than an hour"):
         price_table(card, operations(op="gemm", **shape), name="ops")
+
+
+def test_every_format_that_is_multiplied_has_a_size():
+    assert [name for name in UNITS if not BYTES.get(name)] == []
+
+
+def test_a_price_as_software_has_it(capsys):
+    shape = ["--tokens", "64", "--hidden", "2048", "--inter", "768", "--dtype", "q4_k"]
+    question = ["explain", "rtx-3060-12gb", "--op", "cpu_expert", *shape, "--json"]
+    prices = []
+    for software in ([], ["--software", "llama.cpp"], ["--software", "ik_llama.cpp"]):
+        assert main([*question, *software]) == 0
+        parts = json.loads(capsys.readouterr().out)["parts"]
+        prices.append(next(float(part["us"]) for part in parts if part["term"] == "price"))
+    none, llama, fork = prices
+    assert len({none, llama, fork}) == 3
+    assert llama > fork
+    assert main([*question, "--software", "vlm"]) == 2
+    assert "did you mean 'vllm'" in capsys.readouterr().err
