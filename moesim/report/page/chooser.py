@@ -190,5 +190,6 @@ class _Lines:
         key = repr([row[axis] for axis in self.axes])
         if key not in self.known:
             experiment = read_experiment(point_folder(self.sweep.folder, row[NUMBER]))
-            self.known[key] = "".join(command(experiment)[:1])
+            line, *notes = command(experiment) or [""]
+            self.known[key] = line or (f"no command: {'; '.join(notes)}" if notes else "")
         return self.known[key]

@@ -59,8 +59,8 @@ class Picture:
 @dataclass(frozen=True)
 class Page:
     """Everything on a page. ``verdict``: sentences, the first the answer; ``command``: by which an
-    engine runs the best, and what it leaves open; ``shares`` of the time, what
-    ``helps``, ``upgrades`` that were tried, ``ledger`` of memory of the best or only run, its
+    engine runs the best ("": none does), and what it leaves open, or why; ``shares`` of the time,
+    what ``helps``, ``upgrades`` that were tried, ``ledger`` of memory of the best or only run, its
     ``timeline``, further ``facts``, and what these are of; ``trust``: what the prices rest
     on, and assumptions; ``tables``: further ones by title; ``experiment``: the file as text;
     ``made``: versions and digests; ``chooser``: what a

@@ -112,15 +112,15 @@ def waits(shares: Mapping[str, float]) -> str:
 
 
 def command(configuration: Mapping[str, Any], engine: str | None = None) -> list[str]:
-    """The line by which its engine, or ``engine``, runs it, and what that leaves open; nothing
-    where none does.
+    """The line by which its engine, or ``engine``, runs it ("" where it cannot), and what that
+    leaves open, or why; nothing where no engine is its own.
     """
     from moesim.experiment.engine_commands import command_of
     from moesim.experiment.loading.resolve import load_experiment
 
     with suppress(InputError):
         found = command_of(load_experiment(dict(configuration), alone=True).experiment, engine)
-        return [*([found.text] if found.text else []), *found.notes]
+        return [found.text or "", *found.notes]
     return []
 
 

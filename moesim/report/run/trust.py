@@ -69,10 +69,7 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
     made = summary.get("price_interval")
     if not made or summary["status"] != "ok":
         return []
-    unknown = [row for row in made["factors"] if row["low"] is None and row["share"] > LEAST]
-    told = [_named(row, f"{percent(row['share'])} of time") for row in unknown]
-    rest = f"; no error is known of {', '.join(told)}" if told else ""
-    times = _times_line(made)
+    rest, times = _left_out(made), _times_line(made)
     ends = next((end for name in SPEEDS if (end := made[name])["low"] is not None), None)
     if ends is None:
         why = f": {made['reason']}" if made.get("reason") else ""
@@ -91,7 +88,15 @@ def price_range(summary: Mapping[str, Any]) -> list[str]:
     if ends is None or summary["status"] != "ok":
         return []
     low, high = (number(ends[key]) for key in ("low", "high"))
-    return [f"By the prices' errors: {low} to {high} tokens/s ({percent(made['confidence'])})."]
+    sure = percent(made["confidence"])
+    return [f"By the prices' errors: {low} to {high} tokens/s ({sure}){_left_out(made)}."]
+
+
+def _left_out(made: Mapping[str, Any]) -> str:
+    """What the interval says nothing of, behind it."""
+    unknown = [row for row in made["factors"] if row["low"] is None and row["share"] > LEAST]
+    told = [_named(row, f"{percent(row['share'])} of time") for row in unknown]
+    return f"; no error is known of {', '.join(told)}" if told else ""
 
 
 def _times_line(made: Mapping[str, Any]) -> list[str]:

@@ -173,3 +173,18 @@ def test_a_command_is_told_without_where_the_program_lies(
     small = {"name": "small", "model": "small-moe", "hardware": "rtx-4060-8gb"}
     moesim.run(small | {"trace": "small-moe", "workload": {"requests": 2}}, out=tmp_path / "run")
     assert dict(page_of(tmp_path / "run").made)["command"] == "moesim run a.yaml"
+
+
+def test_what_no_engine_runs_is_no_command(tmp_path: Path) -> None:
+    copied = {
+        "name": "copied", "model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe",
+        "software": "llama.cpp", "workload": {"requests": 1},
+        "experts": {"capacity": "8 slots/layer"},
+    }  # fmt: skip
+    moesim.run(copied, out=tmp_path / "run")
+    page = page_of(tmp_path / "run")
+    assert page.command[0] == ""
+    assert "no release of llama.cpp keeps single experts" in page.command[1]
+    section = html(page).partition('id="command">')[2].partition("</section>")[0]
+    assert "<pre" not in section
+    assert page.command[1][:30] in section
