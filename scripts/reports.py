@@ -1,6 +1,7 @@
 """Write the reports of examples as pages, for the documentation's site: ``make docs`` runs this.
 
-Each is what its command writes, without a change. ``all``: those that take minutes, too.
+Each is what its command writes, without a change. ``all``: those that take minutes, too; without,
+a page in their place says how to write them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ EXAMPLES: Mapping[str, Example] = {
     "layers-on-cpu": Example("sweep experiments/qwen3-on-a-desktop.yaml --report"),
     "ssd": Example("run experiments/ssd.yaml --report"),
     "serving": Example("sweep experiments/chunk_of_prompts.yaml --report"),
-    "energy": Example("sweep experiments/energy.yaml --report", slow=True),
+    "energy": Example("sweep experiments/energy.yaml --report"),
     "sensitivity": Example("sensitivity experiments/quickstart.yaml --report"),
     "chooser": Example("sweep experiments/chooser.yaml -j 2 --report", slow=True),
 }
@@ -49,6 +50,14 @@ def write(name: str, out: Path) -> None:
         shutil.copy(Path(folder) / name / "report.html", out / f"{name}.html")
 
 
+INSTEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{name} - moesim</title></head><body><main>
+<h1>{name}</h1><p>This report takes minutes, and this site was built without it:
+<code>make docs REPORTS=all</code> adds it, <code>moesim {command}</code> writes it alone.</p>
+<p><a href="../reports.html">Live reports</a></p></main></body></html>
+"""
+
+
 def main(words: list[str]) -> int:
     """Write the pages into the folder that is named."""
     out, slow = Path(words[0]), "all" in words[1:]
@@ -56,6 +65,9 @@ def main(words: list[str]) -> int:
     for name, example in EXAMPLES.items():
         if slow or not example.slow:
             write(name, out)
+        else:
+            page = INSTEAD.format(name=name, command=example.command)
+            (out / f"{name}.html").write_text(page, encoding="utf-8")
     return 0
 
 

@@ -101,6 +101,20 @@ def test_without_scripts_everything_but_boxes_and_charts_is_there(
     tab.close()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_print_nothing_is_cut_or_dark(
+    kind: str, browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages[kind], width=720, dark=True)
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    tab.call("Emulation.setEmulatedMedia", media="print", features=[dark])
+    assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    cut = "[...document.querySelectorAll('.wide')].filter((one) => one.scrollWidth > 722).length"
+    assert tab.run(cut) == 0
+    assert tab.texts("#filters, #explore") == []
+    tab.close()
+
+
 def click(text: str, within: str) -> str:
     """A script that clicks on what says ``text``."""
     return (
