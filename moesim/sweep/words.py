@@ -56,6 +56,9 @@ UNSAID = {
 NAMED_WITH_ALL = ("experts.host.capacity",)
 """Axes whose values are a size or ``all``, as those of another axis are."""
 
+SAID = {("experts.capacity", "all"): "all experts"}
+"""Values that say too little without their axis, and what they say with it."""
+
 
 def last_word(axis: str) -> str:
     """The last word of an axis' path, the word before ``kind``: ``policy``, ``batch size``."""
@@ -70,6 +73,8 @@ def word(axis: str, value: object) -> str:
         return UNSAID.get(axis, f"no {last_word(axis)}")
     if axis and value == "none":
         return f"no {last_word(axis)}"
+    if said := SAID.get((axis, str(value))):
+        return said
     text = f"{value:g}" if isinstance(value, float) else in_words(value)
     number = str(value).removesuffix(" %").replace(".", "").isdigit()
     says_itself = isinstance(value, str) and not number and axis not in NAMED_WITH_ALL

@@ -59,12 +59,15 @@ class ServingOverTime(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Three areas, one below the other."""
+        from matplotlib.ticker import MaxNLocator
+
         time = table["time_s"].to_numpy(float)
         requests, blocks, hits = panels(axes, ["Requests", "KV (%)", "Hits (%)"])
         for number, name in enumerate(("running", "waiting")):
             style = line_style(number)
             requests.plot(time, table[f"{name}_requests"], color=style.color, label=name,
                           drawstyle="steps-post", linestyle=style.linestyle)  # fmt: skip
+        requests.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
         legend(requests)
         for area, name in ((blocks, "kv_usage_share"), (hits, "hit_share")):
             area.plot(time, 100 * table[name].to_numpy(float), color=line_style(0).color,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +29,14 @@ class Column:
 @dataclass(frozen=True)
 class Board:
     """Columns of equal length; ``best``: the row of the best point, if there is one, and what it
-    is (``best_is``); ``notes`` below it.
+    is (``best_is``); ``notes`` below it; rows that know the future, ``ahead``.
     """
 
     columns: Sequence[Column]
     best: int | None = None
     notes: Sequence[str] = ()
     best_is: str = "the best"
+    ahead: Collection[int] = ()
 
     @property
     def length(self) -> int:

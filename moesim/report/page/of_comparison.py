@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -36,7 +37,7 @@ def page_of_comparison(names: tuple[str, str], tables: Tables) -> Page:
     shown = {name: tables[name] for name in BOARDS if len(tables.get(name, ()))}
     return Page(
         kind="comparison",
-        title=f"{names[0]} and {names[1]}",
+        title=" and ".join(Path(name).name or name for name in names),
         setting=f"first: {names[0]}; second: {names[1]}",
         verdict=unique(lines),
         board=None if runs else _points(tables["points"]),
@@ -185,7 +186,13 @@ def _points(table: pd.DataFrame) -> Board:
             columns.append(Column(f"{heading}, {side}", texts, numbers))
     if "ratio" in table:
         ratio = table["ratio"]
-        columns.append(Column("ratio", [times(value) for value in ratio], _floats(ratio)))
+        columns.append(Column("ratio", [times(value) or "-" for value in ratio], _floats(ratio)))
+    pairs = table[[f"status_{side}" for side in SIDES]].itertuples(index=False)
+    states = [
+        " / ".join(dict.fromkeys(str(one).replace("_", " ") for one in pair)) for pair in pairs
+    ]
+    if set(states) != {"ok"}:
+        columns.append(Column("status", states))
     return Board(columns)
 
 

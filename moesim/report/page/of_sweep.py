@@ -157,7 +157,8 @@ def board_of(sweep: Sweep) -> Board:
         place = list(sweep.table.index).index(best.name)
     columns = [*axes, *figures, *spans, Column("status", told)]
     notes = [GUESS.format(one.heading, one.picked) for one in axes if one.picked is not None]
-    return Board(columns, place, [*notes, *reasons(sweep.table)])
+    ahead = [row for row, known in enumerate(future) if known and not future.all()]
+    return Board(columns, place, [*notes, *reasons(sweep.table)], ahead=ahead)
 
 
 def _fastest_first(points: pd.DataFrame) -> pd.DataFrame:

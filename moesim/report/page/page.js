@@ -75,12 +75,15 @@
     return new Set(kept.map((point) => String(point["c" + place]).split("@")[0])).size;
   }
 
+  const ahead = new Set(data.ahead.map((at) => data.points[at]));
+
   function front(kept, x, y) {
-    // of points drawn over what people want little of, those that no point with as little beats
+    // of points drawn over what people want little of, those that no point with as little beats,
+    // by a program that does not know the future
     if (!data.columns[x].less || y !== numbers[0] || models(kept) > 1) return [];
     let most = -Infinity;
     return kept
-      .filter((point) => point["c" + x] !== null)
+      .filter((point) => point["c" + x] !== null && !ahead.has(point))
       .sort((a, b) => a["c" + x] - b["c" + x] || b["c" + y] - a["c" + y])
       .filter((point) => point["c" + y] > most && ((most = point["c" + y]), true));
   }

@@ -145,6 +145,7 @@ def _data(page: Page) -> dict[str, Any]:
             for one in (page.board.columns if page.board else ())
         ],
         "points": page.points,
+        "ahead": list(page.board.ahead) if page.board else [],
     }
 
 

@@ -95,10 +95,19 @@ def test_numbers_of_charts_and_ranges_are_in_the_unit_of_the_heading(
     assert page.board is not None
     headings = [one.heading for one in page.board.columns]
     assert {"hits %", "peak GiB"} <= set(headings)
+    states = [state for *_, state in page.board.rows]
+    assert (
+        [states[row] for row in page.board.ahead]
+        == [state for state in states if "knows the future" in state]
+        != []
+    )
     assert far_from_text(page.board) == []
     moesim.compare(sweep, sweep, out=tmp_path / "both.html")
     data = data_of((tmp_path / "both.html").read_text(encoding="utf-8"))
-    at = [one["heading"] for one in data["columns"]].index("hits %, first")
+    heads = [one["heading"] for one in data["columns"]]
+    states = [point[f"c{heads.index('status')}"] for point in data["points"]]
+    assert (states.count("ok"), states.count("out of memory")) == (12, 4)
+    at = heads.index("hits %, first")
     shown = [point[f"c{at}"] for point in data["points"] if point[f"c{at}"] is not None]
     expected = moesim.read_sweep(sweep).table["hit_ratio_per_expert"].dropna() * 100
     assert shown == pytest.approx(list(expected))

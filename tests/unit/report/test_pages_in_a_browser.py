@@ -163,6 +163,29 @@ def test_a_map_has_a_cell_for_each_two_values(browser: Browser, pages: dict[str,
     tab.close()
 
 
+def test_no_front_is_of_points_that_know_the_future(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    tab = browser.open(pages["sweep"])
+    peak = tab.run(
+        "[...document.querySelectorAll('#controls select')[2].options].find((one) =>"
+        " one.textContent === 'peak GiB').value"
+    )
+    choose(tab, "#controls select", 2, peak)
+    assert tab.settled("#chart .mark-line path", 1)
+    assert tab.settled("#chart [aria-roledescription='point']", 12)
+    points = tab.run(
+        "[...document.querySelectorAll(`#chart [aria-roledescription='point']`)].map((one) =>"
+        " [one.ariaLabel, Number(/,([\\d.]+)\\)/.exec(one.getAttribute('transform'))[1])])"
+    )
+    line = tab.run("document.querySelector('#chart .mark-line path').getAttribute('d')")
+    highest = min(float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", line))
+    able = min(y for told, y in points if "policy: min" not in told)
+    assert highest == pytest.approx(able, abs=0.01)
+    assert min(y for _, y in points) < able - 1
+    tab.close()
+
+
 def drag(tab: Any, column: str, start: float, end: float) -> None:
     """Drag along the axis of ``column``, from a share of its height to another, from the top."""
     x, y, tall = tab.run(

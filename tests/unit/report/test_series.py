@@ -14,6 +14,8 @@ from moesim.sweep.words import word
         ("experts.policy.kind", "lru", "lru"),
         ("workload.batching.batch_size", 16, "batch size 16"),
         ("workload.prefill.chunk", 16, "chunk 16"),
+        ("experts.capacity", "all", "all experts"),
+        ("experts.capacity", "8 slots/layer", "8 slots/layer"),
         ("workload.prefill.chunk", pd.NA, "no chunk"),
         ("workload.prefill.chunk", None, "no chunk"),
     ],
