@@ -82,10 +82,14 @@ def _encoding(made: Chart, table: pd.DataFrame, folded: list[str]) -> dict[str, 
 
 
 def _column(ending: str, table: pd.DataFrame, folded: list[str]) -> str:
-    """The last column that ends so; a folded one's name as it is; none where there is none."""
+    """The last column that ends so and is no end of another's interval; a folded one's name as it
+    is; none where there is none.
+    """
     if folded and ending in (SERIES, VALUE):
         return ending
-    return next((name for name in map(str, table.columns[::-1]) if name.endswith(ending)), "")
+    names = list(map(str, table.columns))
+    ends = {f"{side}_{name}" for name in names for side in ("low", "high")}
+    return next((name for name in names[::-1] if name.endswith(ending) and name not in ends), "")
 
 
 def _channel(name: str, table: pd.DataFrame, unit: str) -> Mapping[str, Any]:

@@ -64,7 +64,9 @@ POLICY = (
     "script-src 'unsafe-inline' 'unsafe-eval'"
 )
 CHART = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
-<meta http-equiv="Content-Security-Policy" content="{{ policy|safe }}"></head>
+<meta http-equiv="Content-Security-Policy" content="{{ policy|safe }}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>svg { max-width: 100%; height: auto; }</style></head>
 <body><main id="chart"></main><script type="application/json" id="spec">{{ spec }}</script>
 {% for one in libraries %}<script>{{ one }}</script>{% endfor %}
 <script>

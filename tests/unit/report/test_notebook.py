@@ -7,12 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.report.drawing.charts import MIME
+from moesim.report.drawing.charts import MIME, chart_of
 from moesim.report.drawing.sheet import Drawn
 from moesim.report.plot import figure_of
 from tests.unit.results import factory
@@ -62,6 +63,15 @@ def test_a_chart_has_the_figures_table(sweep: Path) -> None:
     assert chart["encoding"]["y"]["field"] == "output_throughput_tokens_per_s"
     assert set(chart._repr_mimebundle_()) >= set(MIME)
     json.dumps(chart, allow_nan=False)
+
+
+def test_a_chart_is_of_a_number_and_no_end_of_its_interval() -> None:
+    table = pd.DataFrame({
+        "series": ["a"], "slots_per_layer": [4], "output_throughput_tokens_per_s": [20.0],
+        "low_output_throughput_tokens_per_s": [19.0], "high_output_throughput_tokens_per_s": [21.0],
+    })  # fmt: skip
+    chart = chart_of(figure_of("throughput_vs_capacity"), table)
+    assert chart["encoding"]["y"]["field"] == "output_throughput_tokens_per_s"
 
 
 def test_what_has_no_chart_or_no_data_says_so(sweep: Path) -> None:
