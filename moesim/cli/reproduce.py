@@ -148,17 +148,16 @@ def _system(name: str, out: Path, options: Options) -> Found:
     with writing(out):
         write_system(found, out)
     held, beside = laws_table(found), given_table(found)
-    verdict = " ".join(found.system.verdict.split())
     show_page(out, report=options.report, stderr=options.as_json)
     if options.as_json:
         tables = {"laws": held.to_dict("records"), "published": beside.to_dict("records")}
-        print_json({"system": name, "folder": str(out), **tables, "verdict": verdict})
+        print_json({"system": name, "folder": str(out), **tables, "verdict": found.verdict})
         return found
     terminal().print(terminal_table(held, f"{found.system.title}: laws", held.columns))
     if len(beside):
         shown = [column for column in beside.columns if column not in ("by", "note")]
         terminal().print(terminal_table(beside, "published and simulated", shown))
-    typer.echo(f"{verdict}\nreport:  {out}/report.md")
+    typer.echo(f"{found.verdict}\nreport:  {out}/report.md")
     return found
 
 

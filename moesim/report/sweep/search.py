@@ -198,13 +198,18 @@ def write_search(found: Found, folder: Path, experiment: Experiment) -> list[Pat
     files = [write_table(found, folder), *write_figure(found, folder)]
     plain = plain_experiment(experiment)
     limits = ", ".join(map(str, found.limits))
+    metrics = dict.fromkeys(name for one in found.probes for name in one.numbers)
     told = Told(
         kind="search",
         title=f"{experiment.name}: the largest {last_word(found.path)} under {limits}",
         setting=setting_in_words(plain, without=[found.path]),
         verdict=[sentence(found), *at_best(found)],
         board=ToldTable(
-            title="Runs", file=CSV, best=found.probes.index(found.best) if found.best else None
+            title="Runs",
+            file=CSV,
+            # a page draws the first number over the second
+            columns=[found.path, *metrics, "value", "passed", "broke", "status"],
+            best=found.probes.index(found.best) if found.best else None,
         ),
         figures={path.name: limits for path in files if path.suffix == ".svg"},
         trust=trust_of(found),

@@ -25,7 +25,7 @@ def _parts(found: Found, figures: str) -> Iterator[str]:
     system = found.system
     yield f"# {system.title}"
     yield _filled(f"*{system.question.strip()}* ({system.paper})")
-    yield _filled(system.verdict)
+    yield _filled(found.verdict)
     yield f"```text\nmoesim reproduce {found.name} --out results/{found.name}\n```"
     yield "## Mechanism"
     yield _paragraphs(system.mechanism)
@@ -84,5 +84,4 @@ def _overview(name: str, system: System, found: Found | None) -> dict[str, str]:
     held = f"{count['laws'] - count['broken']} of {count['laws']}"
     judged = count["agrees"] + count["misses"]
     agree = f"{count['agrees']} of {judged}" if judged else "none judged"
-    verdict = " ".join(system.verdict.split())
-    return {**head, "laws": held, "published": agree, "verdict": verdict}
+    return {**head, "laws": held, "published": agree, "verdict": found.verdict}

@@ -44,7 +44,9 @@ def _told(found: Found) -> Told:
         kind="published system",
         title=system.title,
         setting=_line(f"{system.question} ({system.paper})"),
-        verdict=[_line(system.verdict), f"{held}{agree}."],
+        verdict=[f"{held}{agree}.", found.verdict]
+        if found.changed
+        else [found.verdict, f"{held}{agree}."],
         board=ToldTable(title="Points", file="points.csv", columns=_shown(found), axes=["point"]),
         tables=[ToldTable(title=title, file=file) for title, file in tables.items()],
         figures=dict(_figures(found)),

@@ -19,11 +19,19 @@ Numbers = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """A system, and the numbers of its points."""
+    """A system, and the numbers of its points; in what these are ``changed`` from its record's."""
 
     name: str
     system: System
     numbers: Mapping[str, Numbers]
+    changed: Sequence[str] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The record's, which is of the runs as the record has them."""
+        told = " ".join(self.system.verdict.split())
+        of = f"Of the record's runs, not of these ({', '.join(self.changed)}): "
+        return f"{of}{told}" if self.changed else told
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,8 @@ def run_system(
         work.check()
     with mapping(jobs, len(works), progress) as mapped:
         numbers = mapped(list(works.values()))
-    return Found(name, system, dict(zip(works, numbers, strict=True)))
+    changed = (*(["short runs"] if reduced else []), *overrides)
+    return Found(name, system, dict(zip(works, numbers, strict=True)), changed)
 
 
 def numbers_of(summary: Mapping[str, Any]) -> Numbers:

@@ -88,6 +88,8 @@ def test_a_search_is_a_page(tmp_path: Path) -> None:
     assert page.verdict[0].startswith("No batch size keeps the limits: even at 1 mean_tpot_ms is ")
     assert page.board is not None
     assert page.board.best is None
+    numbers = [one.heading for one in page.board.columns if one.values is not None]
+    assert numbers == ["workload.batching.batch size", "mean tpot ms", "value"]
     assert page.setting == "small-moe on rtx-4060-8gb, small-moe"
     assert len(page.pictures) == 1
     moesim.write_report(folder)

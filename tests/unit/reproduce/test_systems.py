@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.report.page import page_of
 from moesim.report.systems import overview, page, write_system
 from moesim.reproduce.systems import Found, System, load_system, run_system, system_names
 from moesim.reproduce.systems.judge import given, laws, number
@@ -116,6 +118,17 @@ def test_published_numbers(number, verdict):
 def test_a_record_that_does_not_fit_together(record, told):
     with pytest.raises(ValueError, match=told):
         found_of(**record)
+
+
+def test_the_records_verdict_is_not_told_of_other_runs(tmp_path):
+    found = found_of()
+    assert found.verdict == "It was."
+    short = replace(found, changed=("short runs", "software=ideal"))
+    of = "Of the record's runs, not of these (short runs, software=ideal): It was."
+    write_system(short, tmp_path)
+    assert page_of(tmp_path).verdict == ["0 of 0 laws hold.", of]
+    assert of in page(short, "figures")
+    assert overview({"mine": found.system}, {"mine": short}).count(of) == 1
 
 
 def test_a_number_that_is_not_there_is_told():
