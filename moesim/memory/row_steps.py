@@ -103,24 +103,26 @@ def evict_with(key: Any, words: int) -> Callable[..., int]:
 
 
 @built_in
-def _need(ids: Any, row: int, home: Any, layer: int, pools: Any, at: int, words: int) -> None:
+def _need(ids: Any, row: int, home: Any, layer: int, pools: Any, at: int, sizes: Any) -> None:
     """Note who a row needs in a layer, what that weighs, and when it comes again; which is from
-    ``at`` on.
+    ``at`` on. ``sizes``: words, and room for a row's choices, so that the loop over these is none.
     """
+    (words, room), top_k = sizes, ids.shape[2]
     needed, units, after, bits = pools.needed, pools.units, pools.after, _NONE
     for word in range(words):
         needed[word] = _NONE
-    for i in range(ids.shape[2]):
-        expert = np.uint64(home[layer, ids[row, layer, i]])
-        bit = _ONE << (expert % _WORD)
-        bits |= bit
-        if words > 1:
-            needed[expert // _WORD] |= bit
-        if len(units) > 0:
-            pools.weighs[expert] = units[pools.weights[row, layer, i]]
-        if len(after) > 0:
-            step = np.int64(after[at + i])
-            pools.coming[expert] = NEVER if step == LATER else step * STEP + np.int64(expert)
+    for i in range(room):
+        if i < top_k:
+            expert = np.uint64(home[layer, ids[row, layer, i]])
+            bit = _ONE << (expert % _WORD)
+            bits |= bit
+            if words > 1:
+                needed[expert // _WORD] |= bit
+            if len(units) > 0:
+                pools.weighs[expert] = units[pools.weights[row, layer, i]]
+            if len(after) > 0:
+                step = np.int64(after[at + i])
+                pools.coming[expert] = NEVER if step == LATER else step * STEP + np.int64(expert)
     if words == 1:  # which did not wait for itself
         needed[0] = bits
 
@@ -195,9 +197,11 @@ def row_step_with(
 
 def sweep_rows_with(
     key: Any, before_activation: Any, after_activation: Any, reads: Reads, at_once: bool,
-    words: int,
+    words: int, room: int,
 ) -> Callable[..., None]:  # fmt: skip
-    """What sweeps passes of a row each, as ``row_step_with`` decides them."""
+    """What sweeps passes of a row each, which chooses at most ``room`` experts, as
+    ``row_step_with`` decides them.
+    """
     tells_pass, tells_layer = counts_in(reads, THIS_PASS), counts_in(reads, THIS_LAYER)
     decide_step = built_in(
         row_step_with(key, before_activation, after_activation, reads, at_once, words)
@@ -219,15 +223,15 @@ def sweep_rows_with(
                 if tells_layer:
                     pools.state[layer, THIS_LAYER, 0] = 0
                 at = (step * len(pools.slots) + layer) * ids.shape[2]
-                _need(ids, rows[step], home, layer, pools, at, words)
+                _need(ids, rows[step], home, layer, pools, at, (words, room))
                 misses[step, layer] = decide_step(pools, layer, first + step, free)
 
     return sweep_rows
 
 
 @lru_cache
-def sweep_rows_of(policy: type[CachePolicy], words: int) -> Any:
+def sweep_rows_of(policy: type[CachePolicy], words: int, room: int) -> Any:
     """``sweep_rows`` of ``policy``, compiled; kept on disk."""
     functions = (policy.key, policy.before_activation, policy.after_activation)
-    constants = (reads_of(policy), keys_stay(policy, COUNTED, INSERTED), words)
+    constants = (reads_of(policy), keys_stay(policy, COUNTED, INSERTED), words, room)
     return made_of(sweep_rows_with, SWEEP_ROWS, functions, constants)

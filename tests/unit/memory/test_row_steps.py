@@ -12,7 +12,7 @@ from moesim.memory.policies import registry as policies
 from moesim.memory.residency import Given, LayerCache
 from moesim.memory.row_steps import WORD, RowPools, sweep_rows_of
 
-PASSES, EXPERTS, TOP_K, SLOTS = 60, 130, 5, 24
+PASSES, EXPERTS, TOP_K, ROOM, SLOTS = 60, 130, 5, 8, 24
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_experts_in_several_words_are_those_of_a_cache(kind: str) -> None:
     ids = np.ascontiguousarray(ids, np.uint16)
     for one in (ids, weights):
         one.flags.writeable = False
-    none, room = np.zeros(0, np.int64), np.zeros((3, EXPERTS), np.int64)
+    none, of_experts = np.zeros(0, np.int64), np.zeros((3, EXPERTS), np.int64)
     pools = RowPools(
         np.array([SLOTS]), there[None], cache.state[None].copy(), np.zeros(1, np.int64),
-        drawn[None], weights, none, np.zeros(0, np.int32), np.zeros(words, np.uint64), *room,
+        drawn[None], weights, none, np.zeros(0, np.int32), np.zeros(words, np.uint64), *of_experts,
     )  # fmt: skip
     misses, home = np.zeros((PASSES, 1), np.uint16), np.arange(EXPERTS, dtype=np.uint16)[None]
-    sweep = sweep_rows_of(type(policy), words)
+    sweep = sweep_rows_of(type(policy), words, ROOM)
     sweep(ids, np.arange(PASSES), home, 0, pools, misses)
     offsets = np.arange(PASSES + 1) * TOP_K
     decided = cache.decide(ActiveExperts(offsets, np.sort(ids.astype(np.int64)).ravel()))

@@ -16,7 +16,7 @@ from moesim.engine.replay.clock.one_gpu import play_loaded
 from moesim.engine.replay.quick.activations import HITS
 from moesim.engine.replay.quick.ahead import Ahead, Steps, look_back_rows
 from moesim.engine.replay.quick.one_launch import have_one_launch
-from moesim.engine.replay.quick.one_row import OneRow
+from moesim.engine.replay.quick.one_row import OneRow, room_for
 from moesim.engine.replay.quick.sweeps import Swept
 from moesim.engine.residency.pool_runs import request_starts
 from moesim.engine.residency.residencies import Residencies
@@ -53,7 +53,7 @@ class AnyRows(OneRow):
         """Have what it calls of ``case`` compiled."""
         code_of(play_loaded)
         code_of(_count)
-        sweep_rows_of(type(case.policy), _words_of(case))
+        _sweep_of(case)
 
     def _as_they_are(self) -> RowPools | None:
         """The slots at the start; none where an earlier run has decided what is missed."""
@@ -122,7 +122,7 @@ class AnyRows(OneRow):
         misses = np.zeros((len(rows), len(pools.slots)), np.uint16)
         if self._ahead is not None:
             pools = pools._replace(after=self._ahead.after(first))
-        sweep = sweep_rows_of(type(case.policy), _words_of(case))
+        sweep = _sweep_of(case)
         for low, high in self._begin(first, len(rows)):
             try:
                 sweep(ids, rows[low:high], self._home, first + low, pools, misses[low:high])
@@ -145,6 +145,11 @@ class AnyRows(OneRow):
             for layer in np.flatnonzero(self._held.slots if low in starts else ()):
                 policy.start_request(self._held.state[layer], first + low)
             yield low, high
+
+
+def _sweep_of(case: Case) -> Any:
+    """What decides passes of ``case``."""
+    return sweep_rows_of(type(case.policy), _words_of(case), room_for(case.trace.top_k))
 
 
 def _words_of(case: Case) -> int:
