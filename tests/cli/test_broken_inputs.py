@@ -60,6 +60,9 @@ SYNTAX = [
 ]  # fmt: skip
 
 KEYS = [
+    whole("names that are 0", "model: 0\nhardware: 0\nsoftware: 0\n",
+          ("1:8", "model", "neither a known name"), ("2:11", "hardware", "neither a known name"),
+          ("3:11", "software", "neither a known name")),
     row("unknown key", "sed: 1\n", ("5:1", "sed", "not a known key", "did you mean 'seed'?")),
     row("huge batch", "workload: {batching: {kind: refill, batch_size: 100000000000000000000}}\n",
         ("5:49", "workload.batching.batch_size", "too large", "1048576 or less")),

@@ -62,7 +62,7 @@ def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
                 name = text_of(name)
         if catalogue.key == "hardware" and isinstance(name, Mapping):
             name = machine_text(name)
-        if isinstance(name, str | int) and name:
+        if isinstance(name, str | int) and name != "":
             found = _wrong_name(catalogue, str(name), folders)
             if isinstance(found, str):
                 yield document.problem((catalogue.key,), found)
