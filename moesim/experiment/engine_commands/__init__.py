@@ -33,7 +33,7 @@ registry: Registry[Engine] = Registry(
 """
 
 __all__ = ["Configuration", "Engine", "EngineCommand", "ReadCommand", "command_of",
-           "engine_of", "read_command", "registry"]  # fmt: skip
+           "engine_of", "engine_with", "read_command", "registry"]  # fmt: skip
 
 
 def command_of(
@@ -63,11 +63,16 @@ def _unsaid(experiment: Experiment) -> Iterator[str]:
 def engine_of(experiment: Experiment) -> str:
     """The engine whose costs the experiment's software profile has; InputError where none is."""
     software = experiment.software
-    for kind, engine in registry.components.items():
-        if known_name(software, engine.softwares):
-            return kind
+    if (engine := engine_with(software)) is not None:
+        return engine
     what = f"the software '{software}' is of no engine whose command lines moesim knows; name one"
     raise InputError([Problem("--engine", "", f"{what}: {', '.join(registry.components)}")])
+
+
+def engine_with(software: str) -> str | None:
+    """The engine whose costs the software profile of this name has; None where none is."""
+    engines = registry.components.items()
+    return next((kind for kind, engine in engines if known_name(software, engine.softwares)), None)
 
 
 def read_command(

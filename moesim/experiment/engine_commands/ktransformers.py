@@ -173,7 +173,9 @@ def _machine(asked: Configuration) -> HardwareProfile:
 
 def _read_software(reading: Reading) -> None:
     reading.put("software", "vllm")
-    reading.note("software", "'vllm' stands for ktransformers, of which there is no profile")
+    versions = ", ".join(Ktransformers.softwares)
+    what = f"'vllm' stands for ktransformers, of which there is no profile but {versions}"
+    reading.note("software", what)
 
 
 def _read_local(reading: Reading, folders: Folders) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from moesim.config.names import known_name
+from moesim.experiment.engine_commands import engine_with
 from moesim.sweep.advise.choices import CPU, ON_CPU, ON_HOST, Settings
 
+CACHED = "llama.cpp-cache"
+"""A profile of llama.cpp that has more ways than it: those of a change in no release."""
 STAGES, SLICED, WHOLE, REQUESTS = "stages", "sliced", "whole", "requests"
 LAYOUTS: Mapping[str, str] = {
     SLICED: "attention and every expert sliced over {} GPUs",
@@ -56,6 +60,16 @@ class Asks:
     abilities: Abilities = ANY
     gpus: int = 1
     layouts: tuple[str, ...] = ()
+
+
+def engine_named(program: str) -> str | None:
+    """The engine of this name, or of which the software profile of this name is one; None where a
+    profile is of none.
+    """
+    if (engine := known_name(program, ENGINES)) is not None:
+        return engine
+    found = engine_with(program)
+    return None if known_name(program, [CACHED]) else found
 
 
 def layout_settings(layout: str, gpus: int) -> Settings:

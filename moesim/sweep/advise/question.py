@@ -16,6 +16,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
+from moesim.experiment.engine_commands import engine_with, registry
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
 from moesim.experiment.schema.layout import undivided_heads
@@ -44,6 +45,7 @@ from moesim.sweep.advise.abilities import (
     STOCK,
     Abilities,
     Asks,
+    engine_named,
 )
 
 HOSTS = tuple(f"ddr5-6000-2ch-{size}gb" for size in (64, 96, 128, 192))
@@ -100,7 +102,7 @@ def assembled(question: Question) -> Assembled:
     model = _model(question.model)
     machine, assumed = _machine(question, model)
     program, reason = _software(question, model, machine)
-    engine = known_name(program, ENGINES)
+    engine = engine_named(program)
     name, formats = _formats(question.model, model) if engine in STOCK else (question.model, "")
     has = ANY if engine is None else ENGINES[engine]
     as_named = bool(found.assumed) and name == found.model and is_checkpoint(written)
@@ -108,15 +110,16 @@ def assembled(question: Question) -> Assembled:
         "name": _name(question),
         "model": written if as_named else _written(name),
         "hardware": machine,
-        "software": has.software or program,
+        "software": has.software if engine and known_name(program, [engine]) else program,
     }
     told = () if as_named else found.assumed  # whose result's notes say it
     lines = [*(f"model: {what}" for what in told), assumed, reason, formats]
-    if engine not in (None, data["software"]):
+    if engine is not None and engine_with(data["software"]) != engine:
+        versions = ", ".join(registry.components[engine].softwares)
         what = (
             f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
         )
-        lines.append(what)
+        lines.append(f"{what} but {versions} (--software)")
     if (trace := _trace(model, question.batch)) is not None:
         data["trace"], why = trace
         lines.append(why)

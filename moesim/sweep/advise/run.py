@@ -20,7 +20,14 @@ from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
 from moesim.results.overwrite import check_replaceable, clear
-from moesim.sweep.advise.abilities import ANY, ENGINES, LAYOUTS, Asks, layout_settings
+from moesim.sweep.advise.abilities import (
+    ANY,
+    ENGINES,
+    LAYOUTS,
+    Asks,
+    engine_named,
+    layout_settings,
+)
 from moesim.sweep.advise.advice import (
     MOST_CHOSEN,
     Advice,
@@ -284,7 +291,7 @@ def _with_requests(experiment: Experiment, requests: int) -> Experiment:
 
 def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
     base, room = asked.base, asked.room
-    has = of.abilities if of else ENGINES.get(base.software, ANY)
+    has = of.abilities if of else ENGINES.get(engine_named(base.software) or "", ANY)
     beside = launching(base, ALL if room.fits else most)
     if room.fits:
         return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]

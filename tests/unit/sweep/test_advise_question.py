@@ -17,7 +17,7 @@ from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.report.advice.answer import fit_line, is_tight, place_of
-from moesim.sweep.advise.abilities import ENGINES, Asks, layout_settings
+from moesim.sweep.advise.abilities import ENGINES, Asks, engine_named, layout_settings
 from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     RESIDENT,
@@ -528,6 +528,12 @@ def test_whole_layers_on_the_cpu_are_a_choice_of_llama_cpp(here: Path) -> None:
     assert place_of(one, fit) == told
 
 
+def test_a_profile_of_an_engine_can_do_what_the_engine_can() -> None:
+    assert engine_named("ktransformers@0.2") == "ktransformers"
+    assert engine_named("IK_llama.cpp@2025-05") == "ik_llama.cpp"
+    assert [engine_named(one) for one in ("ideal", "llama.cpp-cache", "mine.yaml")] == [None] * 3
+
+
 def test_a_change_in_no_release_is_never_the_best() -> None:
     (one,) = offered("llama.cpp", [Choice("background", "lru", "auto")])
     assert one.pending
@@ -544,6 +550,8 @@ def test_a_change_in_no_release_is_never_the_best() -> None:
     [
         (["--gpus", "2"], ["llama-server -m small-moe.gguf", "-sm layer -ts "]),
         (["--software", "ik_llama.cpp"], ["llama-server", "-ngl "]),
+        (["--software", "llama.cpp-no-mmap"], ["llama-server", "-ngl ", "--no-mmap"]),
+        (["--software", "ktransformers@0.2"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
         (["--software", "ktransformers"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
     ],
 )
