@@ -30,6 +30,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.described.near_memory import near_note
 from moesim.hardware.described.price_list import PriceList, priced
+from moesim.hardware.operations.copies.storage_read import fault_notes
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import assumed_host_notes, host_notes
 from moesim.metrics.energy import GOOD_COST, Bill
@@ -340,6 +341,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     else:
         assumed += host_notes(built.hardware, experiment.trace, top_k) if hosts else []
         assumed += full_host_notes(built)
+    assumed += fault_notes(built.hardware) if cache and cache.mapped else []
     return {
         **({"model_notes": notes} if notes else {}),
         **built.routing,

@@ -60,6 +60,8 @@ def test_software_that_maps_its_file_waits_for_page_faults(
     assert f"software {own.software}: it" in origins["experts.host.path"]
     numbers = run(asked).summary
     assert numbers["storage_path"] == path
+    faults = [one for one in numbers.get("host_notes", ()) if "by page faults, at 0.23 GB/s" in one]
+    assert len(faults) == (path == "mmap")
     written = load_experiment(asked, [f"experts.host.path={path}"]).experiment
     assert "experts.host.path" not in derived(written)[1]
     again = run(asked, overrides=[f"experts.host.path={path}"]).summary

@@ -12,6 +12,7 @@ from moesim.hardware.charge import WAITING_FOR_STORAGE
 from moesim.hardware.described.storage import Storage
 from moesim.hardware.operation import Operation
 from moesim.hardware.prices.parts import Amount, Detail, Part, where
+from moesim.hardware.profile import HardwareProfile
 
 SECOND = 1_000_000_000
 
@@ -58,6 +59,20 @@ class StorageRead(Operation):
             what = "what page faults reach of this drive is not known"
             raise InputError(f"experts.host.path: {what}; write direct, or its mapped_bandwidth")
         return drive
+
+
+def fault_notes(profile: HardwareProfile) -> list[str]:
+    """That a mapped file is not read as fast as its drive reads, by whose word, and what else may
+    be asked.
+    """
+    drive = profile.host.storage
+    if drive is None or (mapped := drive.mapped_bandwidth) is None:
+        return []
+    rate = f"{mapped.value / 1e9:g} GB/s, whatever its drive reads"
+    told = f"experts that are not in its memory come by page faults, at {rate}"
+    other = "reads of the software's own are experts: {host: {path: direct}}"
+    source = profile.sources.get(mapped.source, mapped.source)
+    return [f"{told} ({source}); {other}; 'moesim calibrate drive' measures both"]
 
 
 NO_STORAGE = (
