@@ -20,6 +20,7 @@ _EXPECTED: Mapping[str, str] = {
     "string_type": "text is expected",
     "int_type": "a whole number is expected",
     "int_from_float": "a whole number is expected",
+    "int_parsing": "a whole number is expected",
     "float_type": "a number is expected",
     "bool_type": "true or false is expected",
     "list_type": "a list is expected, as in [a, b]",

@@ -16,6 +16,8 @@ from moesim.config.shape import Shape, locate
 
 Model = TypeVar("Model", bound=BaseModel)
 UNKNOWN_KEY = "is not a known key"
+OF_A_KEY = "[key]"
+"""Ends pydantic's place of a key that is wrong itself; the key is the step before it."""
 DEEPEST, MOST_HOMES = 4, 2
 """Keys of a path to a key that is meant, and such paths: more of them say nothing."""
 
@@ -51,7 +53,7 @@ def _is_at(problem: Problem, places: set[tuple[int, int]]) -> bool:
 
 
 def _problem(document: Document, model: type[BaseModel], error: ErrorDetails) -> Problem:
-    path, parent = locate(model, error["loc"])
+    path, parent = locate(model, [step for step in error["loc"] if step != OF_A_KEY])
     shape = parent.child(path[-1]) if parent and path else Shape(model)
     match error["type"]:
         case "extra_forbidden":

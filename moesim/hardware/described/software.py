@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from moesim.config.dimensions import DURATION
+from moesim.config.errors import nearest
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
+from moesim.hardware.described.precision import UNITS
 from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.described.sourced import Ranged, Sourced
 from moesim.hardware.row_tiles import RowTiles
@@ -39,7 +41,17 @@ that wait for their counts, or all."""
 
 
 CopiesFrom = Annotated[int, Field(ge=1)] | Literal["never"]
-OfFormat = dict[Word, Annotated[float, Field(gt=0, le=100_000)]]
+
+
+def _format(name: str) -> str:
+    """``name`` where it is that of a format of weights."""
+    if name not in UNITS:
+        raise ValueError(f"'{name}' is no format of weights; {nearest(name, UNITS)}")
+    return name
+
+
+Format = Annotated[str, AfterValidator(_format)]
+OfFormat = dict[Format, Annotated[float, Field(gt=0, le=100_000)]]
 CoreProducts = dict[Annotated[int, Field(ge=1)], OfFormat]
 """Operations that a core does in a cycle, by the least rows of a product, by format."""
 

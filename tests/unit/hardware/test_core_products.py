@@ -65,11 +65,20 @@ def test_interleaved_rows_have_the_kernels_of_the_format() -> None:
 
 
 @pytest.mark.parametrize(
-    "products", ["{0: {q4_k: 1}}", "{1: {q4_k: 0}}", "{1: {Q4 K: 1}}", "{one: {q4_k: 1}}", "8"]
+    ("products", "what"),
+    [
+        ("{0: {q4_k: 1}}", "value.0: '0' is too small; 1 or more"),
+        ("{1: {q4_k: 0}}", "value.1.q4_k: 0 is too small"),
+        ("{1: {q4_kk: 1}}", "q4_kk: 'q4_kk' is no format of weights; .* did you mean 'q4_k'"),
+        ("{one: {q4_k: 1}}", "value.one: 'one' is text; a whole number is expected"),
+        ("8", "8 is a number; keys with values are expected"),
+    ],
 )
-def test_what_is_no_table_gets_an_error_with_its_place(tmp_path: Path, products: str) -> None:
+def test_what_is_no_table_gets_an_error_with_its_place(
+    tmp_path: Path, products: str, what: str
+) -> None:
     text = "title: mine\nbase: llama.cpp\nsources: {my: measured}\n"
     path = tmp_path / "mine.yaml"
     path.write_text(text + f"core_products: {{value: {products}, source: my}}\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"mine\.yaml:4:.*core_products"):
+    with pytest.raises(InputError, match=rf"mine\.yaml:4:.*core_products.*{what}"):
         load_software(str(path))
