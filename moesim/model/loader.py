@@ -36,6 +36,8 @@ from moesim.model.quantization import QuantizationConfig, from_quantization_file
 from moesim.model.spec import ModelSpec
 
 CARDS = Path(__file__).parent / "cards"
+ATTENTION = {"full_attention", "sliding_attention"}
+"""What families know of ``layer_types``; a model with others is described by its keys."""
 _CONFIG, _QUANTIZATION = "config.json", "hf_quant_config.json"
 
 
@@ -132,9 +134,11 @@ def _build(path: Path, name: str, formats: QuantizationConfig | None = None) -> 
         except ConfigError as error:
             raise InputError([Problem(str(path), error.key, error.what)]) from None
     try:
-        return family.model_validate(config).build(name)
+        read = family.model_validate(config)
+        model, quantization = read.build(name), read.weights.quantization
     except ValidationError as error:
         raise InputError(_problems(error, str(path), family)) from None
+    return replace(model, notes=(*model.notes, *(quantization.notes if quantization else ())))
 
 
 def _quantization(config: dict[str, Any]) -> Any:
@@ -142,6 +146,9 @@ def _quantization(config: dict[str, Any]) -> Any:
 
 
 def _family(config: dict[str, Any]) -> type[Family] | None:
+    types = config.get("layer_types")
+    if isinstance(types, list) and not {str(one) for one in types} <= ATTENTION:
+        return None
     model_type, architectures = config.get("model_type"), config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
     return family_for(model_type if isinstance(model_type, str) else None, names)

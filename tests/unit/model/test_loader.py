@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.model import load_model
+from moesim.model import ModelSpec, load_model
 from moesim.model.loader import CARDS
 
 
@@ -51,3 +53,28 @@ def test_an_unknown_name_is_one_error(name: str) -> None:
 def test_a_misspelt_name_suggests_the_nearest_card() -> None:
     with pytest.raises(InputError, match="did you mean 'mixtral-8x7b'"):
         load_model("mixtrl-8x7b")
+
+
+def test_what_a_family_does_not_know_is_said(tmp_path: Path) -> None:
+    """Of a model whose family is known, too, 'every part is understood' has to be true."""
+    keys = json.loads((CARDS / "qwen3-30b-a3b.json").read_text(encoding="utf-8"))
+    path, plain = tmp_path / "config.json", load_model("qwen3-30b-a3b")
+
+    def read(**changes: Any) -> ModelSpec:
+        path.write_text(json.dumps({**keys, **changes}), encoding="utf-8")
+        return load_model(str(path))
+
+    assert read().notes == ()
+    packed = read(quantization_config={"quant_method": "vptq"})
+    assert "quantization 'vptq' is not known" in packed.notes[0]
+    assert packed.bytes == plain.bytes
+    types = ["full_attention", "hyena"] * (len(plain.layers) // 2)
+    assert "attention 'hyena' is not known" in read(layer_types=types).notes[0]
+    linear = read(
+        layer_types=["linear_attention"] * len(plain.layers),
+        linear_num_key_heads=16,
+        linear_num_value_heads=32,
+        linear_key_head_dim=128,
+        linear_value_head_dim=128,
+    )
+    assert {layer.attention.kind for layer in linear.layers} == {"gated delta net"}
