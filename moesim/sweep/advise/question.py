@@ -16,6 +16,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
+from moesim.config.sizes import GIB
 from moesim.experiment.engine_commands import engine_with, registry
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
@@ -199,8 +200,15 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
     alone = _profile(_checked(given, "hardware"))
     host = _host_for(model, alone)
     whole = {"gpu": question.gpu, **({"host": host} if host else {}), **given}
-    told = host or f"that of {alone.name}"
+    told = host or f"that of {alone.name}, {_words(alone)}"
     return _checked(whole, "hardware"), f"host: {told} (--host names yours)"
+
+
+def _words(machine: HardwareProfile) -> str:
+    host = machine.host
+    peak = host.memory_bandwidth.value * host.numa_nodes.value
+    memory = f"{machine.host_memory_bytes / GIB:,.0f} GiB at {peak / 1e9:g} GB/s"
+    return f"{memory} and {host.cores.value} cores"
 
 
 def _checked(machine: Any, key: str) -> Any:

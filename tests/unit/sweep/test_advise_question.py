@@ -118,8 +118,8 @@ def test_the_assumed_host_holds_the_model() -> None:
         ("rtx-3090", "ddr5-6000-2ch-64gb"),
         ("rtx-4060-laptop", "ddr5-5600-2ch-32gb"),
         ("mi300x", "epyc-9004-1s"),
-        ("rtx-4090", "that of rtx-4090"),
-        ("h100-sxm", "that of h100-sxm"),
+        ("rtx-4090", "that of rtx-4090, 64 GiB at 89.6 GB/s and 16 cores"),
+        ("h100-sxm", "that of h100-sxm, 1,863 GiB at 614.4 GB/s and 112 cores"),
     ],
 )
 def test_the_usual_host_of_a_gpu_is_assumed(gpu: str, host: str) -> None:
