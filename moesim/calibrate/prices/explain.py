@@ -13,6 +13,7 @@ from moesim.calibrate.prices.operations import Priced, priced
 from moesim.calibrate.prices.price import METHODS, price_table
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
+from moesim.hardware.measurements.columns import COUNTS, OPTIONAL, SHAPES
 from moesim.hardware.measurements.validate import LINE, normalised
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Amount, Part
@@ -29,6 +30,7 @@ BOUNDS = {
 def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:
     """A table of the parts of one operation's price; InputError for a shape without one."""
     row = {name: _value(name, value) for name, value in values.items() if value is not None}
+    _check_read(row)
     frame = pd.DataFrame({name: [value] for name, value in row.items()})
     frame[LINE] = 1
     prices = price_table(profile, frame, method, "operation")
@@ -47,6 +49,17 @@ def explained(profile: HardwareProfile, values: Mapping[str, object], method: st
     for line in lines:
         table.add_row(*line, style="bold" if line[0] == "price" else None)
     return table
+
+
+def _check_read(row: Mapping[str, object]) -> None:
+    """An InputError where a number is given that this operation's price does not read."""
+    if (shape := SHAPES.get(str(row["op"]))) is None:
+        return
+    of_experts = {"rows", "distinct_experts"}
+    read = {*shape, *OPTIONAL} - of_experts | (of_experts if row["op"] == "moe" else set())
+    if strangers := sorted(row.keys() & {*COUNTS, *of_experts} - read):
+        what = f"a price of '{row['op']}' reads {', '.join(shape) or 'no number'}"
+        raise InputError(f"{what}, not {', '.join(strangers)}; leave that out")
 
 
 def _value(name: str, value: object) -> object:

@@ -125,6 +125,8 @@ def _count(table: pd.DataFrame, name: str, needed: Mask) -> Iterator[tuple[Mask,
     numbers = values.to_numpy(np.float64, na_value=np.nan)
     with np.errstate(invalid="ignore"):
         fine = (numbers >= 1) & (numbers == np.floor(numbers)) & (numbers < LARGEST_COUNT)
+    huge = numbers >= LARGEST_COUNT
+    yield given & huge, f"'{name}' is too large; less than {LARGEST_COUNT:,} is allowed"
     yield given & ~fine, f"'{name}' is not a whole number above 0"
 
 

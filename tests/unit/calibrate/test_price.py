@@ -107,3 +107,18 @@ def test_a_price_as_software_has_it(capsys):
     assert llama > fork
     assert main([*question, "--software", "vlm"]) == 2
     assert "did you mean 'vllm'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("op", "given", "told"),
+    [
+        ("cpu_expert", ["--experts", "8", "--top-k", "2"], "not experts, top_k; leave"),
+        ("cpu_expert", ["--rows", "3,1"], "reads tokens, hidden, inter, not rows; leave"),
+        ("launch", [], "reads no number, not hidden, inter, tokens; leave"),
+    ],
+)
+def test_a_number_that_a_price_does_not_read_is_told(capsys, op, given, told):
+    shape = ["--tokens", "4", "--hidden", "2048", "--inter", "768"]
+    assert main(["explain", "rtx-4090", "--op", op, *shape, *given]) == 2
+    assert f"a price of '{op}' " in (line := capsys.readouterr().err)
+    assert told in line

@@ -51,6 +51,7 @@ def test_long_dtype_names_are_read(long, short):
         ({"op": "moee"}, "did you mean 'moe'"),
         ({"dtype": "fp7"}, "no dtype"),
         ({"dtype": None}, "has no 'dtype'"),
+        ({"tokens": 10**18}, "'tokens' is too large; less than 1,125,899,906,842,624"),
         ({"tokens": 0}, "'tokens' is not a whole number above 0"),
         ({"hidden": 2048.5}, "'hidden'"),
         ({"top_k": 200}, "'top_k' is above 'experts'"),
