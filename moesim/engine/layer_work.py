@@ -310,7 +310,7 @@ class LayerWork:
 
     def _moved(self, rows: Ints) -> Ints:
         """The ``rows`` int64[n] of the host's experts down, and its start, and up, int64[2, n]."""
-        pinned, copy_ns = self.case.software.pinned, self.case.prices.copy_ns
+        pinned, copy_ns = self.case.software.pins_states, self.case.prices.copy_ns
         row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
 
         def ask(new: Ints, _first: Ints) -> Ints:

@@ -53,6 +53,8 @@ class HardwareProfile(Params):
     """How the software on it attends in steps of prompts and answers."""
     latent_prompts: LatentPrompts = "expanded"
     """What prompts of multi-head latent attention attend with there."""
+    cache_unpacked_from: int = 0
+    """Queries from which on it unpacks a packed cache for each call; 0: never."""
     core_products: CoreProducts = Field(default_factory=dict)
     """What a core of the CPU does in a cycle there, by rows and format."""
     row_tiles: RowTiles = "triton"

@@ -48,7 +48,12 @@ FORMATS: Mapping[str, WeightFormat] = {
 """Formats of one class of tensors, by name."""
 KV_CACHE = "kv_cache"
 """What stands for keys and values (or a latent) among the classes."""
-CACHES: Mapping[str, int] = {"fp8": 1}
+GGML_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Those that llama.cpp's -ctk and -ctv have: blocks of 32 elements with their scales."""
+CACHES: Mapping[str, float] = {
+    "fp8": 1.0,
+    **{name: BY_NAME[name].block_bytes / BY_NAME[name].weights for name in GGML_CACHES},
+}
 """Formats of a KV cache that is not the activations', and the bytes of an element."""
 _LAYER = re.compile(r"\.(?:layers|h|block)\.(\d+)\.")
 _KINDS: Mapping[str, str] = {
@@ -140,6 +145,12 @@ def split_cache(chosen: str) -> tuple[str | None, str | None]:
     caches = [word for word in words if word.partition("=")[0].strip().lower() == KV_CACHE]
     weights = ",".join(word for word in words if word not in caches)
     return weights or None, caches[-1].partition("=")[2].strip().lower() if caches else None
+
+
+def cache_of(name: str) -> str | None:
+    """The format that a model's name has for its KV cache; None where it has none."""
+    chosen = split_format(name)[1]
+    return split_cache(chosen)[1] if chosen else None
 
 
 def with_experts_in(name: str, chosen: str | None) -> str:
@@ -239,7 +250,7 @@ def _cached_in(block: AttentionSpec, dtype: str, element_bytes: int) -> Attentio
     rest = block.kv_bytes_per_token - block.index_bytes_per_token
     if not rest or block.state_bytes:
         return block
-    cached = block.index_bytes_per_token + rest * CACHES[dtype] // element_bytes
+    cached = block.index_bytes_per_token + int(rest * CACHES[dtype] / element_bytes)
     return replace(block, kv_bytes_per_token=cached, cache_dtype=dtype)
 
 

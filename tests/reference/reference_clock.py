@@ -429,7 +429,7 @@ class Clock(Dense):
         gpu, software = self.gpus[g], self.config.software
         both = max(known, gpu.host)
         gpu.charge("host", both)
-        counts = self.prices.copy_ns(4 * len(self.local[g]), "d2h", software.pinned, 1)
+        counts = self.prices.copy_ns(4 * len(self.local[g]), "d2h", software.states_pinned, 1)
         gpu.host = both + self.syncs * (counts + nearest(software.synchronisation_ns))
         gpu.charge("host", gpu.host)
         return gpu.host

@@ -51,7 +51,7 @@ class Misses:
         rows = [misses[e] for e in ordered[copied:]]
         if not rows:
             return copied * self.copy
-        size, pinned = sum(rows) * self.row_bytes, self.config.software.pinned
+        size, pinned = sum(rows) * self.row_bytes, self.config.software.states_pinned
         host = sum(beside_ns(self.config, self.layer, self.prices, of) for of in rows)
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
         return max(copied * self.copy, host + self.config.host_start_ns)
@@ -74,7 +74,7 @@ class Misses:
         return HOST
 
     def cheapest(self, rows: int) -> str:
-        size, pinned = rows * self.row_bytes, self.config.software.pinned
+        size, pinned = rows * self.row_bytes, self.config.software.states_pinned
         host = beside_ns(self.config, self.layer, self.prices, rows)
         host += self.config.host_start_ns
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
@@ -106,7 +106,7 @@ def host_ns(
     """
     if not activations:
         return 0
-    pinned = config.software.pinned
+    pinned = config.software.states_pinned
     size = (
         sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
     )

@@ -119,6 +119,7 @@ class Software:
     host_per_copy_ns: float = 0.0
     copies_per_expert: int = 1
     pinned: bool = True
+    states_pinned: bool = True
     blocking: bool = False
     overlap: bool = True
     copies_back: bool = False

@@ -123,6 +123,7 @@ softwares = st.just(Software()) | st.builds(
     host_per_copy_ns=HALVES,
     copies_per_expert=st.integers(1, 3),
     pinned=st.booleans(),
+    states_pinned=st.booleans(),
     blocking=st.booleans(),
     overlap=st.booleans(),
     copies_back=st.booleans(),

@@ -42,6 +42,7 @@ def reference_software(profile: SoftwareProfile) -> Software:
         kernels=Kernels(**counts),
         copies_per_expert=1 if profile.copied == "expert" else 3,
         pinned=profile.pinned,
+        states_pinned=profile.pins_states,
         blocking=profile.blocking,
         copies_back=profile.copies_back,
         logits_to_host=profile.logits_to_host,

@@ -177,7 +177,9 @@ def test_cheapest_starts_anew_in_every_step(uploads: int | None) -> None:
 )
 def test_zero_copy(expert_bytes: int, longer: int, duration: int) -> None:
     trace = decode([[[0, 1]]], first=[10])
-    software = Software(copies_per_expert=2, pinned=False, host_per_copy_ns=500, blocking=True)
+    software = Software(
+        copies_per_expert=2, pinned=False, states_pinned=False, host_per_copy_ns=500, blocking=True
+    )
     config = Config(slots=2, miss="zero_copy", software=software)
     verdict = reference(trace, model(3, 2, expert_bytes), config, HandPrices())
     assert verdict.spans == [Span(0, 0, 0, "compute", (0, 1), 130, duration - 42)]

@@ -284,6 +284,7 @@ def engine_software(software: Software) -> SoftwareProfile:
         kernels=KernelCounts(**vars(software.kernels)),
         copied="expert" if software.copies_per_expert == 1 else "matrix",
         pinned=software.pinned,
+        states_pinned=software.states_pinned,
         blocking=software.blocking,
         overlap=software.overlap,
         copies_back=software.copies_back,

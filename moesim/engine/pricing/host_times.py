@@ -54,7 +54,7 @@ def host_head_ns(case: Case) -> int:
 def wait_ns(case: Case, gpu: int) -> int:
     """What a wait for the counts takes: their copy, and the synchronisation."""
     amount, software = 4 * len(case.local_experts(gpu)), case.software
-    copy_ns = case.prices.copy_ns(amount, "d2h", software.pinned)
+    copy_ns = case.prices.copy_ns(amount, "d2h", software.pins_states)
     return copy_ns + whole(software.synchronisation_ns)
 
 

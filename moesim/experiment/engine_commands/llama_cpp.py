@@ -45,7 +45,13 @@ from moesim.memory.misses.cpu import Cpu
 from moesim.memory.on_cpu import OnCpu
 from moesim.memory.shares import stages
 from moesim.model import ModelSpec
-from moesim.model.chosen import split_cache, split_format
+from moesim.model.chosen import (
+    GGML_CACHES,
+    cache_of,
+    split_cache,
+    split_format,
+    with_cache_in,
+)
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.named import Named, from_gguf, opened, usual_mix
 from moesim.model.repositories import GGUF
@@ -117,7 +123,7 @@ class LlamaCpp(Engine):
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
-        words += [*_batch(asked), *self.last_words]
+        words += [*_batch(asked), *_cache_words(asked), *self.last_words]
         notes += [*filter(None, [asked.context_note]), *_defaults(asked), *self.own_notes]
         notes += served_notes(asked, ROWS)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
@@ -232,9 +238,27 @@ def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
     else:
         name, said = f"{base}{GGUF}", f"in the formats {chosen}, which no llama-quantize mix has"
     notes = [f"{NOTE}model: '{name}' stands for your GGUF file of {base}, {said}"]
-    if cache:
+    if cache and cache not in GGML_CACHES:
         notes.append(f"{NOTE}model: llama.cpp has no {cache} KV cache; -ctk q8_0 -ctv q8_0 is near")
     return name, notes
+
+
+def _cache_words(asked: Configuration) -> list[str]:
+    """The options of a KV cache in another format than the activations'."""
+    cache = cache_of(asked.experiment.named.model)
+    return ["-ctk", cache, "-ctv", cache] if cache in GGML_CACHES else []
+
+
+def _with_cache(reading: Reading, model: str) -> str:
+    """``model`` with the KV cache that the line has: one of 16 bits, or one format for both."""
+    keys, values = ((reading.line.text(name) or "f16").lower() for name in ("-ctk", "-ctv"))
+    if keys == values and keys in GGML_CACHES:
+        return with_cache_in(model, keys)
+    what = f"not modelled: keys and values have one format here ({', '.join(GGML_CACHES)})"
+    for option, dtype in (("-ctk", keys), ("-ctv", values)):
+        if dtype not in ("f16", "bf16"):
+            reading.warn(f"{option} {dtype}", f"{what}; 16 bits are taken")
+    return model
 
 
 def _defaults(asked: Configuration) -> Iterator[str]:
@@ -274,6 +298,7 @@ def _read_model(reading: Reading, folders: Folders) -> ModelSpec | None:
     if (found := _named(line, folders)) is None:
         reading.warn("model", "none is named (-m, -hf); write one")
         return None
+    found = found._replace(model=_with_cache(reading, found.model))
     put_named(reading, found)
     return opened(found.model, folders)
 

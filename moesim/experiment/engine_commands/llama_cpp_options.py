@@ -12,7 +12,6 @@ from moesim.experiment.engine_commands.words import DRAFTS, Effect, Option, Take
 
 READ, NOT_MODELLED = Effect.READ, Effect.NOT_MODELLED
 NOTHING, SWITCH = Takes.NOTHING, Takes.SWITCH
-_KV = "the KV cache is in fp16, as moesim has it for every GGUF model"
 LLAMA_CPP = (
     Option("-m --model", READ),
     Option("-hf -hfr --hf-repo", READ),
@@ -29,8 +28,7 @@ LLAMA_CPP = (
     Option("-kvu --kv-unified", READ, NOTHING),
     Option("-t --threads", READ),
     Option("-fa --flash-attn", READ, SWITCH),
-    Option("-ctk --cache-type-k", NOT_MODELLED, why=_KV, harmless=("f16",)),
-    Option("-ctv --cache-type-v", NOT_MODELLED, why=_KV, harmless=("f16",)),
+    Option("-ctk --cache-type-k", READ), Option("-ctv --cache-type-v", READ),
     Option("-nkvo --no-kv-offload", NOT_MODELLED, SWITCH, "the KV cache stays on the GPU"),
     Option("-ncffn --n-cpu-ffn", NOT_MODELLED, why="dense networks stay on the GPU"),
     Option("-ts --tensor-split", READ),

@@ -11,7 +11,14 @@ from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.layout import Layout
-from moesim.model.chosen import FORMATS, split_cache, split_format, with_cache_in
+from moesim.model.chosen import (
+    FORMATS,
+    GGML_CACHES,
+    cache_of,
+    split_cache,
+    split_format,
+    with_cache_in,
+)
 from moesim.model.named import Named, from_checkpoint, named
 from moesim.model.repositories import is_checkpoint, repositories
 from moesim.placement.eplb import Eplb
@@ -56,8 +63,7 @@ def put_model(
 
 def cache_words(asked: Configuration) -> list[str]:
     """The option of a KV cache in another format than the activations'."""
-    chosen = split_format(asked.experiment.named.model)[1]
-    cache = split_cache(chosen)[1] if chosen else None
+    cache = cache_of(asked.experiment.named.model)
     return ["--kv-cache-dtype", cache] if cache else []
 
 
@@ -147,6 +153,8 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
     """What of an experiment no server of this kind runs: experts that are not on its GPUs."""
     experts, gating = asked.experiment.experts, asked.experiment.gating
     reasons = []
+    if (cache := cache_of(asked.experiment.named.model)) in GGML_CACHES:
+        reasons.append(f"model: kv_cache={cache}: llama.cpp has such; {engine} has kv_cache=fp8")
     if asked.experiment.host_layers:
         what = f"host_layers: {engine} runs no layers on the CPU; llama.cpp does"
         reasons.append(what)

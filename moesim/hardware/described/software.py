@@ -96,8 +96,9 @@ class SoftwareProfile(Params):
 
     ``launch_ns``: host time of one kernel launch. ``host_per_layer_ns``, ``host_per_copy_ns``:
     other host time. ``copied``: an expert is one copy, or one a matrix. ``pinned``: host memory of
-    the copies; ``blocking``: the host waits for each; ``overlap``: copies run beside kernels;
-    ``copies_back``: what a copy takes the place of goes to the host behind it, as many bytes.
+    the copies; ``states_pinned``: of hidden states and counts that cross the link (None: the same);
+    ``blocking``: the host waits for each; ``overlap``: copies run beside kernels; ``copies_back``:
+    what a copy takes the place of goes to the host behind it, as many bytes.
     ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each;
     ``cpu_synchronisations``: those of a layer for which nothing is loaded before it goes on, as the
     CPU computes what is missing, where they differ. ``count_reads``: how many of them a decision
@@ -120,6 +121,8 @@ class SoftwareProfile(Params):
     expert kernels' names; ``auto_moe_backend``: the same, where its framework has such on the card.
     ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
     kernels that can, or apart; ``latent_prompts``: what prompts over a latent attend with.
+    ``cache_unpacked_from``: queries of a request from which on a cache in a packed format is
+    brought to 16 bits before each call; 0: kernels read it as it is.
     ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
     GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
     both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the least
@@ -139,6 +142,7 @@ class SoftwareProfile(Params):
     host_per_copy_ns: float = 0.0
     copied: Copied = "expert"
     pinned: bool = True
+    states_pinned: bool | None = None
     blocking: bool = False
     overlap: bool = True
     copies_back: bool = False
@@ -171,6 +175,7 @@ class SoftwareProfile(Params):
     core_products: CoreProducts = Field(default_factory=dict)
     mixed_attention: MixedAttention = "joint"
     latent_prompts: LatentPrompts = "expanded"
+    cache_unpacked_from: int = 0
     row_tiles: RowTiles = "triton"
     start_cycles: int | None = None
     memory: SoftwareMemory = SoftwareMemory()
@@ -203,6 +208,11 @@ class SoftwareProfile(Params):
         if self.start_cycles is None:
             return None
         return SmallKernels(start_ns=self.start_cycles * NS / clock_hz, counts=self.kernels)
+
+    @property
+    def pins_states(self) -> bool:
+        """Whether hidden states and counts that cross the link lie in pinned host memory."""
+        return self.pinned if self.states_pinned is None else self.states_pinned
 
     @property
     def captures(self) -> bool:
@@ -267,6 +277,11 @@ class SoftwareFile(Params):
     host_per_copy: Ranged[HostTime]
     copied: Sourced[Copied] = Field(description="What one copy brings: an expert or a matrix.")
     pinned: Sourced[bool]
+    states_pinned: Sourced[bool] | None = Field(
+        None,
+        description="Whether hidden states and counts that cross the link lie in pinned host"
+        " memory: as experts do, if left out.",
+    )
     blocking: Sourced[bool]
     overlap: Sourced[bool] | None = Field(
         None,
@@ -393,6 +408,12 @@ class SoftwareFile(Params):
         description="Prompts of multi-head latent attention attend with keys and values of each"
         " head (expanded, if left out), or in the latent, as decodes do (absorbed).",
     )
+    cache_unpacked_from: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="Queries of a request from which on keys and values in a packed format are"
+        " written in 16 bits, and read so, by each call: none, as kernels read what is cached, if"
+        " left out.",
+    )
     row_tiles: Sourced[RowTiles] | None = Field(
         None,
         description="To which tiles rows are padded in products that no fit prices: those of"
@@ -428,7 +449,8 @@ class SoftwareFile(Params):
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         optional |= {"mixed_attention", "latent_prompts", "row_tiles", "copies_from"}
-        optional |= {"start_cycles", "copies_from_rows", "core_products"}
+        optional |= {"start_cycles", "copies_from_rows", "core_products", "cache_unpacked_from"}
+        optional |= {"states_pinned"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

@@ -48,7 +48,10 @@ class BesidePrices:
     def _move(self, rows: int) -> None:
         """Know what the host's start and moving fewer than ``rows`` rows down and up take."""
         case = self.case
-        size, pinned = case.model.hidden_size * case.model.activation_bytes, case.software.pinned
+        size, pinned = (
+            case.model.hidden_size * case.model.activation_bytes,
+            case.software.pins_states,
+        )
         for number in range(len(self.moved), rows):
             down, up = (
                 case.prices.copy_ns(number * size, way, pinned, 1) for way in ("d2h", "h2d")

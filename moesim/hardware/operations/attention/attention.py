@@ -27,7 +27,7 @@ from moesim.hardware.operations.products.calibrated import (
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, provenance_of, where
-from moesim.model.chosen import CACHES
+from moesim.model.chosen import CACHES, GGML_CACHES
 from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 
 STARTS = 6
@@ -41,6 +41,8 @@ PASSES = 8
 """Reads and writes of the hidden state by norms, residuals and projections."""
 FOUR = 4
 """What ``served`` says of answers beside prompts and of padding."""
+UNPACKED_BYTES = 4.0
+"""Of an element in 16 bits, written and read."""
 PROJECTIONS = 2
 """Of the starts, and of the passes, those that a fitted price of both projections contains."""
 
@@ -215,6 +217,7 @@ class Attention(Operation):
         attended, read = keys_read(block, count, context_tokens, kv_tokens)
         units = activation_dtype(self.model.activation_bytes)
         requests = uniform(count, context_tokens, kv_tokens)
+        read = read * self._unpacked(cache, requests)
         absorbed = block.latent & ((requests.queries <= 1) | self._own_kernels(block))
         cached = block.kv_bytes_per_token / cache.element_bytes
         head = np.where(absorbed, 2 * cached, block.query_key_head_size + block.value_head_size)
@@ -226,6 +229,15 @@ class Attention(Operation):
         time = np.maximum(own, self._least(block, cache, requests, found.fitted))
         of = found.of if found.fitted.all() else plain.of
         return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
+
+    def _unpacked(self, cache: Cache, requests: Uniform) -> Floats:
+        """Bytes moved over those of the cache: where the software unpacks it, 16 bits of each
+        element are written and read, too.
+        """
+        least = self.hardware.cache_unpacked_from
+        if not least or cache.dtype not in GGML_CACHES:
+            return np.ones(np.shape(requests.queries))
+        return np.where(requests.queries >= least, 1 + UNPACKED_BYTES / cache.element_bytes, 1.0)
 
     def _own_kernels(self, block: AttentionSpec) -> bool:
         """Whether the software attends in latents alone, by kernels that no fit is of."""

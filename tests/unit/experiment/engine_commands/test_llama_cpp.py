@@ -14,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.engine_commands import ReadCommand, command_of, read_command
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.experiment import Experiment
+from moesim.model.chosen import GGML_CACHES
 from moesim.model.loader import CARDS
 from tests.gguf_files import Row, write
 
@@ -118,7 +119,8 @@ def test_the_line_of_a_server_is_read_key_by_key() -> None:
         "parallelism": {"pipeline": 2},
     }
     assert found.context_tokens == 4096  # of each of the four slots
-    assert "-ctk q8_0: not modelled: the KV cache" in warnings(found)
+    told = "-ctk q8_0: not modelled: keys and values have one format here (q8_0, q5_1, q5_0, q4_1"
+    assert told in warnings(found)
     assert "-ts 1,1: not modelled: read as the layers on each GPU" in warnings(found)
     assert "--foo 3: not understood" in warnings(found)
     assert "note: nothing that moesim looks at: --port 8080, --jinja" in found.notes
@@ -394,15 +396,18 @@ def test_what_llama_cpp_cannot_run_has_no_line(more: dict[str, Any], told: str) 
     chunk=st.integers(1, 8192),
     host=st.integers(0, 3),
     prompts=st.booleans(),
+    cache=st.sampled_from(["", *GGML_CACHES]),
 )  # fmt: skip
 def test_a_line_that_is_written_reads_as_the_same_experiment(
     engine: str, model: str, layers: int | list[int], context: int, parallel: int, chunk: int,
-    host: int, *, prompts: bool,
+    host: int, *, prompts: bool, cache: str,
 ) -> None:  # fmt: skip
     workload = {
         "batching": {"kind": "refill", "batch_size": parallel},
         "prefill": {"chunk": chunk},
     }
+    if cache:
+        model = f"{model}{',' if '@' in model else '@'}kv_cache={cache}"
     software = engine + "-no-mmap" * prompts
     said: dict[str, Any] = {"model": model, "software": software, "workload": workload}
     experts = {"on_cpu": {"layers": layers}} | (PROMPTS if prompts else {})

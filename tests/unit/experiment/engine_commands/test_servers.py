@@ -312,6 +312,11 @@ CPU = {"miss": {"kind": "cpu"}, "capacity": "8 slots/layer"}
     [
         ("vllm", {"experts": {"capacity": "8 slots/layer"}}, "no release of vLLM keeps some"),
         ("sglang", {"experts": {"on_cpu": {"layers": 3}}}, "SGLang computes no experts on the CPU"),
+        (
+            "vllm",
+            {"model": "gpt-oss-20b@kv_cache=q8_0"},
+            "llama.cpp has such; vLLM has kv_cache=fp8",
+        ),
         ("vllm", {"parallelism": {"expert": 2}, "placement": {"kind": "greedy"}}, "linear, round_"),
         ("sglang", {"parallelism": {"expert": 2}, "placement": {"kind": "greedy"}}, "and EPLB"),
         ("vllm", {"gating": {"kind": "static"}}, "neither pads nor drops"),
