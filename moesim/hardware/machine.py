@@ -13,7 +13,13 @@ from typing import Any
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.choice import Choice, choice_in, words
-from moesim.hardware.described.datasheet import Copies, Datasheet, GpuNumbers, Peers
+from moesim.hardware.described.datasheet import (
+    Copies,
+    Datasheet,
+    GpuNumbers,
+    HostMemoryCopies,
+    Peers,
+)
 from moesim.hardware.described.host import Host
 from moesim.hardware.described.names import known_part
 from moesim.hardware.described.near_memory import NearMemory
@@ -139,7 +145,7 @@ class _Machine:
             name=self.name,
             title=self.name,
             sources=sources | device,
-            datasheet=self._datasheet(card, link),
+            datasheet=self._datasheet(card, link, host),
             host=host,
             topology=self.base.topology if wiring and self.base else None,
             network=self.base.network if wiring and self.base else None,
@@ -166,7 +172,7 @@ class _Machine:
         device = find("near_memory", self.data["near_memory"])
         return device.part(NearMemory), device.sources
 
-    def _datasheet(self, card: Gpu | Datasheet, link: Link | None) -> Datasheet:
+    def _datasheet(self, card: Gpu | Datasheet, link: Link | None, host: Host) -> Datasheet:
         if link is None:
             assert isinstance(card, Datasheet)
             if self.data.get("peers") not in (None, card.peers.kind):
@@ -178,7 +184,7 @@ class _Machine:
         return Datasheet(
             **numbers,
             pcie=link.pcie,
-            copies=link.copies,
+            copies=_staged(link.copies, host),
             peers=peers,
             link_energy=link.link_energy,
         )
@@ -314,6 +320,20 @@ def _whole(whole: Whole, name: Any, key: str) -> HardwareProfile:
         problems = error.problems
         own = (problem if problem.where else _problem(key, problem.what) for problem in problems)
         raise InputError(own) from None
+
+
+def _staged(copies: Copies, host: Host) -> Copies:
+    """``copies``, those of pageable memory as fast as ``host`` stages them, pinned ones at most."""
+    if host.staging is None:
+        return copies
+
+    def of(kinds: HostMemoryCopies) -> HostMemoryCopies:
+        rates = (host.staging, kinds.pinned.bandwidth)
+        bandwidth = min((rate for rate in rates if rate), key=lambda rate: rate.value)
+        pageable = kinds.pageable.model_copy(update={"bandwidth": bandwidth})
+        return kinds.model_copy(update={"pageable": pageable})
+
+    return copies.model_copy(update={"h2d": of(copies.h2d), "d2h": of(copies.d2h)})
 
 
 def _slower(copies: Copies) -> Sourced[Any]:

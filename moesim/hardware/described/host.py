@@ -59,6 +59,11 @@ class Host(Params):
         description="The most bytes of weights that a thread reads a second; None: as many as the"
         " memory gives it.",
     )
+    staging: Sourced[ThreadRate] | None = Field(
+        None,
+        description="The most bytes a second that a copy from or to pageable memory moves, which a"
+        " thread stages; None: as many as the link's profile has.",
+    )
     layer_start: Sourced[Latency] | None = Field(
         None,
         description="Handing the experts of a layer to the cores, once a layer; None: a prior for"

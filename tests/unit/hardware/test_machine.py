@@ -9,6 +9,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.hardware import HardwareProfile, gpu_names, hardware_file, load_hardware
 from moesim.hardware.choice import text_of
+from moesim.hardware.described.links import DIRECTIONS
 from moesim.hardware.layers import GIVEN
 
 HOST = "ddr4-3200-2ch-64gb"
@@ -228,3 +229,18 @@ def test_a_core_with_matrix_units_computes_more() -> None:
     assert faster.core_rate is not None
     assert faster.expert_bytes_per_second == plain.expert_bytes_per_second == 153_600_000_000
     assert plain.node_bytes_per_second == 245_760_000_000
+
+
+@pytest.mark.parametrize("link", ["pcie5-x16", "pcie4-x16", "pcie3-x16", "pcie3-x4"])
+def test_copies_of_pageable_memory_are_staged_by_the_host(link: str) -> None:
+    """A thread of it moves them, pinned copies are the most; on other hosts they are the link's."""
+    desktop, server = (
+        load_hardware(f"{{gpu: rtx-5090, host: {host}, link: {link}}}").datasheet
+        for host in ("ddr5-6000-2ch-64gb", "epyc-9005-1s")
+    )
+    for way in DIRECTIONS:
+        pinned, pageable = desktop.copy_of(way), desktop.copy_of(way, pinned=False)
+        assert pageable.bandwidth.value == min(22.7e9, pinned.bandwidth.value)
+        assert pinned == server.copy_of(way)
+        links = server.copy_of(way, pinned=False).bandwidth.value
+        assert links < 11e9 or link == "pcie5-x16", "measured on other machines"
