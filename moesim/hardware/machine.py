@@ -177,7 +177,7 @@ class _Machine:
             assert isinstance(card, Datasheet)
             if self.data.get("peers") not in (None, card.peers.kind):
                 raise InputError([_problem("peers", self._no_peers())])
-            return card
+            return card.model_copy(update={"copies": _staged(card.copies, host)})
         self._check_link(card, link)
         numbers = {name: getattr(card, name) for name in GpuNumbers.model_fields}
         peers = self._peers(card, link)

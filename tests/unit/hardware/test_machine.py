@@ -244,3 +244,13 @@ def test_copies_of_pageable_memory_are_staged_by_the_host(link: str) -> None:
         assert pinned == server.copy_of(way)
         links = server.copy_of(way, pinned=False).bandwidth.value
         assert links < 11e9 or link == "pcie5-x16", "measured on other machines"
+
+
+def test_a_shipped_machine_on_another_host_stages_as_that_host_does() -> None:
+    for host, rate in (("ddr5-6000-2ch-64gb", 22.7e9), ("epyc-9005-1s", None)):
+        found = load_hardware(f"{{gpu: rtx-3060-12gb, host: {host}}}").datasheet
+        before = load_hardware("rtx-3060-12gb").datasheet
+        for way in DIRECTIONS:
+            mine, its = found.copy_of(way, pinned=False), before.copy_of(way, pinned=False)
+            pinned = before.copy_of(way).bandwidth.value
+            assert mine.bandwidth.value == (min(rate, pinned) if rate else its.bandwidth.value)
