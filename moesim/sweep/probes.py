@@ -98,13 +98,18 @@ class Found:
         """The least value above one that keeps all limits that breaks one, or the least of all
         where none keeps them; None where none did.
         """
-        least = next((one.value for one in self.probes if one.passed), -math.inf)
+        least = self.least.value if self.least else -math.inf
         return next((one for one in self.probes if not one.passed and one.value > least), None)
+
+    @property
+    def least(self) -> Probe | None:
+        """The least value that keeps all limits; None where none does."""
+        return next((one for one in self.probes if one.passed), None)
 
     @property
     def too_small(self) -> Probe | None:
         """The largest value below all that keep all limits; None where none of those broke one."""
-        least = next((one.value for one in self.probes if one.passed), -math.inf)
+        least = self.least.value if self.least else -math.inf
         return next((one for one in reversed(self.probes) if one.value < least), None)
 
     @property

@@ -53,6 +53,7 @@ def search(
 
     ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
     says by how much, and the answer's is played again where its range by prices takes that.
+    Where the largest that can run keeps all, the least that does is looked for, too.
     ``told`` is given what is known after every run. Values are in the unit that
     the experiment's own is ``written`` in. Random draws are the same in all runs. It takes limits
     to be broken from some value on, and a value that cannot run to break all. Raises InputError for
@@ -86,6 +87,8 @@ def search(
         ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
     if (broken := found().first_broken) is not None and broken.status == CUT:
         probe(broken.value, whole_run=True)
+    if broken is not None and broken.status == REFUSED:
+        _least_kept(found, probe, 1.0 if whole else own / UNLOADED, whole=whole)
     answer = found().best or found().first_broken
     if answer is not None and answer.status == "ok" and base.serving != experiment.serving:
         again = base.model_copy(update={"serving": experiment.serving})
@@ -146,6 +149,19 @@ def _kept_above(first: Probe, own: float, probe: Callable[..., Probe]) -> Probe 
             return None
         last, value = now, 2 * value
     return None
+
+
+def _least_kept(
+    found: Callable[[], Found], probe: Callable[..., Probe], least: float, *, whole: bool
+) -> None:
+    """Of a number whose largest keeps all limits, as one of GPUs does: the least that does, by
+    bisection as above.
+    """
+    probe(least)
+    while (less := found().too_small) is not None and (kept := found().least) is not None:
+        if (middle := _middle(less.value, kept.value, whole=whole)) is None:
+            return
+        probe(middle)
 
 
 def _middle(low: float, high: float, *, whole: bool) -> float | None:

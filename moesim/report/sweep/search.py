@@ -130,7 +130,10 @@ def _aside(found: Found) -> str:
     """What limits on times do not see of the best, and that less would not do."""
     best, less = found.best, found.too_small
     assert best is not None, "there is one"
-    short = "" if less is None else f" Too little breaks one, too: at {less.text} {_binds(less)}."
+    short = "" if less is None else f" Too little breaks one, too: at {less.text} {_binds(less)}"
+    if less is not None and (top := found.first_broken) and top.status == REFUSED and found.least:
+        short += f"; the least that keeps all is {found.least.text}"
+    short += "." * bool(short)
     return short + _rejected(best) + _saturated(best) + _started(best)
 
 

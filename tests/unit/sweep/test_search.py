@@ -257,6 +257,23 @@ def test_what_only_more_of_it_keeps_is_found_above(tmp_path: Path) -> None:
     assert said.count("output_throughput is ") == 1
 
 
+def test_of_a_number_that_never_is_too_large_the_least_is_found(tmp_path: Path) -> None:
+    """How many replicas does it take? From four on, of which two have too long a line."""
+    workload = {**LOOP["workload"], "arrivals": {"kind": "at_once"}}
+
+    def of(replicas: int) -> dict[str, Any]:
+        return {**LOOP, "workload": workload, "serving": {"replicas": replicas}}
+
+    late, soon = (moesim.run(of(count)).summary["mean_ttft_ms"] for count in (2, 3))
+    limit = f"mean_ttft_ms<={(late + soon) / 2}"
+    found, _ = moesim.search(of(8), "serving.replicas", [limit], out=tmp_path / "out")
+    assert found.least is not None
+    assert found.too_small is not None
+    assert (found.too_small.value, found.least.value) == (2, 3)
+    assert sentence(found).startswith("Largest replicas: 64; at 65 it cannot run")
+    assert sentence(found).endswith("; the least that keeps all is 3.")
+
+
 def test_what_no_number_of_clients_reaches_is_told_at_both_ends(tmp_path: Path) -> None:
     found, _ = moesim.search(LOOP, CLIENTS, ["output_throughput>=1e9"], out=tmp_path / "out")
     assert (found.best, found.too_small) == (None, None)
