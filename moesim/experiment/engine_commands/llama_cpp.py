@@ -74,6 +74,8 @@ OVERLAP = (
 KERNELS = "its products on the CPU are its own; on the GPU prices are llama.cpp's"
 REPACKED = "-rtr"
 """Experts whose rows are interleaved, for which the GPU has no kernels; nothing is mapped then."""
+REPACKING = "ik_llama.cpp@2025-05"
+"""The profile whose times are those with it."""
 _PROGRAM = re.compile(
     r"llama-(server|cli|completion|bench|batched-bench|sweep-bench|parallel|perplexity|mtmd-cli)"
     r"(\.exe)?|.*llama\.cpp:(server|full|light)\S*"
@@ -119,12 +121,13 @@ class LlamaCpp(Engine):
         if any(asked.on_cpu) and Cpu(copies_from="never") == asked.experiment.experts.miss:
             words.append(self.cpu_prompts)
         words += ["--no-mmap"] * asked.experiment.software.endswith(UNMAPPED)
+        words += [REPACKED] * (asked.experiment.software == REPACKING and REPACKED not in words)
         words += _split(asked)
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
         words += [*_batch(asked), *_cache_words(asked), *self.last_words]
-        notes += [*filter(None, [asked.context_note]), *_defaults(asked), *self.own_notes]
+        notes += [*filter(None, [asked.context_note]), *_defaults(asked, self), *self.own_notes]
         notes += served_notes(asked, ROWS)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
@@ -150,7 +153,7 @@ class IkLlamaCpp(LlamaCpp):
     softwares: ClassVar[tuple[str, ...]] = (
         "ik_llama.cpp",
         f"ik_llama.cpp{UNMAPPED}",
-        "ik_llama.cpp@2025-05",
+        REPACKING,
     )
     cpu_prompts: ClassVar[str] = REPACKED
     last_words: ClassVar[tuple[str, ...]] = ()
@@ -261,12 +264,12 @@ def _with_cache(reading: Reading, model: str) -> str:
     return model
 
 
-def _defaults(asked: Configuration) -> Iterator[str]:
-    """What the line leaves to llama.cpp, or says otherwise than the experiment."""
+def _defaults(asked: Configuration, engine: LlamaCpp) -> Iterator[str]:
+    """What the line leaves to the engine, or says otherwise than the experiment."""
     experiment = asked.experiment
     workload = experiment.workload
-    if experiment.software not in LlamaCpp.softwares:
-        what = f"its times are those of software '{experiment.software}', not of llama.cpp"
+    if experiment.software not in engine.softwares:
+        what = f"its times are those of software '{experiment.software}', not of {engine.kind}"
         yield f"{NOTE}software: {what}"
     if workload.batching.in_flight > 1 and kind_of(type(workload.batching)) != "refill":
         yield f"{NOTE}workload.batching: a server refills its slots at once (kind: refill)"

@@ -481,3 +481,14 @@ def test_a_measurement_behind_a_depth_is_at_that_context() -> None:
     assert read_command(f"{line} -n 64").context_tokens is None
     with pytest.raises(InputError, match="-d: '0,4096' is a list; write one number"):
         read_command(f"{line} -d 0,4096")
+
+
+def test_the_line_of_a_profile_has_what_its_times_rest_on() -> None:
+    """Interleaved rows are an option, and the fork's times are not of another engine."""
+    layers = {"experts": {"on_cpu": {"layers": 10}}}
+    for software, repacked in (("ik_llama.cpp", 0), ("ik_llama.cpp@2025-05", 1)):
+        written = command_of(experiment(software=software, **layers), context_tokens=512)
+        assert str(written.text).split().count("-rtr") == repacked
+        assert not [note for note in written.notes if "its times are those of" in note]
+    other = command_of(experiment(software="llama.cpp", **layers), "ik_llama.cpp", 512)
+    assert any("of software 'llama.cpp', not of ik_llama.cpp" in note for note in other.notes)
