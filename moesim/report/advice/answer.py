@@ -26,7 +26,7 @@ from moesim.report.advice.tables import (
     upgrades_table,
 )
 from moesim.report.amounts import number
-from moesim.sweep.advise.abilities import ANY, ENGINES, STOCK, engine_named
+from moesim.sweep.advise.abilities import ANY, ENGINES, STOCK
 from moesim.sweep.advise.advice import Advice, Fit, Scored
 from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
@@ -144,8 +144,7 @@ def _placement(advice: Advice) -> Iterator[str]:
         yield f"Placement: everything on the GPU{'s' * several}."
         return
     yield f"Placement: {place_of(best, fit)}{_in_host(advice)}."
-    engine = fit.engine or engine_named(fit.software)
-    native = not engine or best.choice.miss in ENGINES[engine].ways
+    native = not fit.engine or best.choice.miss in ENGINES[fit.engine].ways
     if (beyond := advice.beyond) is not None and best.throughput:
         what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} tokens/s"
         ratio = (beyond.throughput or 0.0) / best.throughput

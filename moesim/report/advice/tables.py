@@ -15,6 +15,7 @@ from moesim.hardware.operations.kernels.cpu_expert import REACHED
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import sentence
 from moesim.report.run.trust import price_interval_line, provenance_line, trust_lines
+from moesim.sweep.advise.abilities import ENGINES, engine_named
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import (
     ALL,
@@ -148,6 +149,7 @@ def sentences(advice: Advice) -> Iterator[str]:
     else:
         yield _without_room(room)
         yield _best(advice)
+        yield from _beyond_engine(advice)
         yield from ranges(advice)
         yield from _setting(advice)
         yield from _apart(advice)
@@ -193,6 +195,18 @@ def ranges(advice: Advice) -> Iterator[str]:
             yield f"Range: {number(found[0])} to {number(found[1])} tokens/s {why}."
         elif found is not None and of == TRACE:
             yield f"Range: {number(own)} tokens/s with every stand-in trace."
+
+
+def _beyond_engine(advice: Advice) -> Iterator[str]:
+    """That the engine whose costs the file's software has cannot do what is best."""
+    software, best = advice.fit.software, advice.best.choice
+    engine = engine_named(software)
+    if engine is None or advice.room.fits or best.miss in ENGINES[engine].ways:
+        return
+    ways = [one for one in advice.scored if one.choice.miss in ENGINES[engine].ways]
+    most = max((one.throughput or 0.0 for one in ways), default=0.0)
+    own = f"; the best of what it has: {number(most)} tokens/s" if most else ""
+    yield f"{engine} itself cannot do that: this is what it would bring{own}."
 
 
 def _best(advice: Advice) -> str:

@@ -141,6 +141,25 @@ def fit(room: Room) -> Fit:
     return Fit("m", "h", "s", None, room)
 
 
+@pytest.mark.parametrize(
+    ("software", "told"),
+    [
+        ("llama.cpp-no-mmap", "llama.cpp itself cannot do that: this is what it would bring; the"),
+        ("vllm", "vllm itself cannot do that: this is what it would bring."),
+        ("ktransformers@0.2", ""),
+        ("ideal", ""),
+    ],
+)
+def test_what_the_engine_of_a_file_cannot_do_is_said(software: str, told: str) -> None:
+    layers = Scored(Choice("on_cpu", "lru", "all", layers=5), {"output_throughput": 32.0})
+    cpu = Scored(Choice("cpu", "lru", "auto"), {"output_throughput": 54.0, "slots_per_layer": 4})
+    room = replace(fit(Room(4, 8)), software=software)
+    advice = Advice("n", Path("f"), room, 1, 1, (layers, cpu), {}, {}, ())
+    said = [line for line in sentences(advice) if "itself" in line]
+    assert [line[: len(told)] for line in said] == [told] * bool(told)
+    assert not said or ("32" in said[0]) == (software == "llama.cpp-no-mmap")
+
+
 def test_upgrades_are_over_the_best_setting() -> None:
     as_it_is = Scored(RESIDENT, {"output_throughput": 120.0, "execution": "eager"})
     best = Scored(
