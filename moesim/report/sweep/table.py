@@ -51,6 +51,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     (SUBSTITUTED, "substituted\nweight %", _share),
     (LOWERED, "lowered\nweight %", _share),
     ("interval", "\n95 %", str),
+    ("mean_ttft_ms", "TTFT\nms", lambda ms: number(ms, 3)),
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     (GOOD, "good\n%", _share),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
@@ -65,7 +66,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
 
 GIVEN_UP = (
     "interval", "peak_memory_bytes", "time_share.waiting_for_weights", "hit_ratio_per_expert",
-    "time_share.waiting_for_storage", "mean_tpot_ms",
+    "time_share.waiting_for_storage", "mean_ttft_ms", "mean_tpot_ms",
 )  # fmt: skip
 """Columns that a narrow terminal loses, the first first: the files have them."""
 

@@ -71,6 +71,15 @@ def test_a_sweep_has_a_row_a_point_and_marks_the_fastest(sweep: Path) -> None:
     assert f"{1 / sweeps.summary(8, 'lru', 1)['mean_tpot_ms'] * 1000:.4g}" in text
 
 
+def test_a_sweep_of_requests_has_their_first_tokens(sweep: Path) -> None:
+    points = read_points(sweep)
+    assert "TTFT" not in text_of(sweep_table(points, ("experts.capacity",)))
+    points["mean_ttft_ms"] = [1000.0 + n for n in range(len(points))]
+    text = text_of(sweep_table(points, ("experts.capacity",)))
+    assert " ".join(text.split("─")[0].split()).count("TTFT TPOT") == 1
+    assert all(f"{1000 + n:,}" in text for n in range(len(points)))
+
+
 def test_numbers_keep_four_digits_and_no_more() -> None:
     assert [number(v) for v in (None, float("nan"), 3, 1234567, 0.012345, 1234.56, 98765.4)] == [
         "-", "-", "3", "1,234,567", "0.01235", "1235", "98,765",
