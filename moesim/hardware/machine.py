@@ -324,12 +324,11 @@ def _whole(whole: Whole, name: Any, key: str) -> HardwareProfile:
 
 def _staged(copies: Copies, host: Host) -> Copies:
     """``copies``, those of pageable memory as fast as ``host`` stages them, pinned ones at most."""
-    if host.staging is None:
+    if (staging := host.staging) is None:
         return copies
 
     def of(kinds: HostMemoryCopies) -> HostMemoryCopies:
-        rates = (host.staging, kinds.pinned.bandwidth)
-        bandwidth = min((rate for rate in rates if rate), key=lambda rate: rate.value)
+        bandwidth = min(staging, kinds.pinned.bandwidth, key=lambda rate: rate.value)
         pageable = kinds.pageable.model_copy(update={"bandwidth": bandwidth})
         return kinds.model_copy(update={"pageable": pageable})
 

@@ -25,6 +25,7 @@ from moesim.experiment.engine_commands.serving import (
     checkpoint,
     put_model,
     put_named,
+    why_not_cached,
 )
 from moesim.experiment.engine_commands.sglang import (
     SERVER,
@@ -110,6 +111,7 @@ class Ktransformers(Sglang):
 
 def _why_not(asked: Configuration) -> Iterator[str]:
     yield from why_not_scheduled(asked, (), "")
+    yield from why_not_cached(asked, "SGLang")
     experiment = asked.experiment
     kind = kind_of(type(experiment.experts.miss))
     if experiment.parallelism.expert > 1:

@@ -67,6 +67,14 @@ def cache_words(asked: Configuration) -> list[str]:
     return ["--kv-cache-dtype", cache] if cache else []
 
 
+def why_not_cached(asked: Configuration, engine: str) -> list[str]:
+    """That no server has a KV cache in a format of llama.cpp's."""
+    cache = cache_of(asked.experiment.named.model)
+    if cache not in GGML_CACHES:
+        return []
+    return [f"model: kv_cache={cache}: llama.cpp has such; {engine} has kv_cache=fp8"]
+
+
 def put_named(reading: Reading, found: Named) -> None:
     """Put a model, with what was assumed of its name."""
     reading.put("model", found.model)
@@ -152,9 +160,7 @@ def layout_of(asked: Configuration) -> Layout:
 def why_not_served(asked: Configuration, engine: str) -> list[str]:
     """What of an experiment no server of this kind runs: experts that are not on its GPUs."""
     experts, gating = asked.experiment.experts, asked.experiment.gating
-    reasons = []
-    if (cache := cache_of(asked.experiment.named.model)) in GGML_CACHES:
-        reasons.append(f"model: kv_cache={cache}: llama.cpp has such; {engine} has kv_cache=fp8")
+    reasons = why_not_cached(asked, engine)
     if asked.experiment.host_layers:
         what = f"host_layers: {engine} runs no layers on the CPU; llama.cpp does"
         reasons.append(what)

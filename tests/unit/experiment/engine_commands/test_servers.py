@@ -321,6 +321,7 @@ CPU = {"miss": {"kind": "cpu"}, "capacity": "8 slots/layer"}
         ("sglang", {"parallelism": {"expert": 2}, "placement": {"kind": "greedy"}}, "and EPLB"),
         ("vllm", {"gating": {"kind": "static"}}, "neither pads nor drops"),
         ("ktransformers", {"experts": {"on_cpu": {"layers": 3}}}, "3 of 36 layers"),
+        ("ktransformers", {"model": "gpt-oss-20b@kv_cache=q4_0"}, "SGLang has kv_cache=fp8"),
         ("ktransformers", {"experts": {"capacity": "8 slots/layer"}}, "loads no experts in decode"),
         ("ktransformers", {"experts": CPU, "parallelism": {"expert": 2}}, "slices experts over"),
         ("ktransformers", {"gating": {"kind": "static"}}, "neither pads nor drops"),
