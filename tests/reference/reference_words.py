@@ -231,16 +231,9 @@ class Config:
     def copies_all_from(self) -> int | None:
         """``copies_from`` where that goes together with the rest."""
         other = self.near_memory or self.variants or self.prefetch.kind != "none"
-        return (
-            self.copies_from
-            if (self.miss, self.prefill, bool(other))
-            == (
-                "cpu",
-                "cache",
-                False,
-            )
-            else None
-        )
+        other = other or self.order == "least_makespan"
+        alone = (self.miss, self.prefill, bool(other)) == ("cpu", "cache", False)
+        return self.copies_from if alone else None
 
     @property
     def categories(self) -> tuple[str, ...]:

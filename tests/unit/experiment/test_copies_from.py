@@ -67,6 +67,18 @@ def test_it_does_not_go_with_prompts_around_the_caches() -> None:
         least(experts=experts, workload={"phase": "all", "prefill": {"experts": "bypass"}})
 
 
+def test_it_does_not_go_with_an_order_of_streams() -> None:
+    """Such passes copy by number, whatever order the slots' copies have."""
+    experts = {
+        "capacity": "8 slots/layer",
+        "policy": "stream",
+        "order": "least_makespan",
+        "miss": {"kind": "cpu", "copies_from": 32},
+    }
+    with pytest.raises(InputError, match=r"copies_from: it does not go with experts.order"):
+        least(experts=experts)
+
+
 @pytest.mark.parametrize("given", [0, -1, 1.5, True, "always", None, [32]])
 def test_what_is_no_number_of_tokens_gets_one_message(given: Any) -> None:
     experts = {"on_cpu": {"layers": 14}, "miss": {"kind": "cpu", "copies_from": given}}

@@ -60,6 +60,8 @@ def what_stays_on_cpu(experiment: Experiment) -> tuple[str, str] | None:
     wrong = {
         "workload.prefill.experts": prompts_go(experiment) != "cache"
         and "these prompts go around the caches in another way; write cache",
+        "experts.order": experts.order == "least_makespan"
+        and "such passes copy by the experts' numbers; write id",
         "experts.prefetch": experts.prefetch.fetches
         and "prefetches are copied into slots that such passes leave alone; write none",
         "experts.variants": experts.variants is not None and "experts have variants; write never",
@@ -76,7 +78,8 @@ def copies_of_many_tokens(experiment: Experiment, model: ModelSpec | None) -> Co
     if miss.copies_all_from() is None or (found := what_stays_on_cpu(experiment)) is None:
         return None
     key, what = found
-    return Conflict(("experts.miss.copies_from", "experts.miss", key), what)
+    keys = ("experts.miss.copies_from", "experts.miss", key)
+    return Conflict(keys, f"it does not go with {key}: {what}")
 
 
 RULES: tuple[Rule, ...] = (
