@@ -8,6 +8,7 @@ from moesim.config.document import Document, Mark, Steps
 from moesim.config.shape import Shape, WrittenAs, shape_at
 from moesim.config.words import component
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.choice import choice_in, is_choice
 
 
 def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Document:
@@ -25,12 +26,17 @@ def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Doc
 
 
 def _with_base(document: Document, path: Steps) -> Document:
-    """Where ``path`` leads into a thing that is written as a name, the name as its ``base``."""
+    """Where ``path`` leads into a thing that is written as a name, the name as its ``base``; a text
+    that stands for its keys as these.
+    """
     for length in range(1, len(path)):
         here, shape = path[:length], shape_at(Experiment, path[:length])
         name = document.get(here)
         written = shape and any(isinstance(entry, WrittenAs) for entry in shape.metadata)
-        if written and isinstance(name, str | int):
+        if written and isinstance(name, str) and is_choice(name):
+            keys = choice_in(name).data
+            document = document.with_value(here, keys, document.value_mark(here))
+        elif written and isinstance(name, str | int):
             document = document.with_value(here, {"base": name}, document.value_mark(here))
     return document
 

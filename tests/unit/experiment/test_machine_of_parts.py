@@ -181,3 +181,13 @@ def test_the_schema_has_the_parts() -> None:
     assert set(parts["properties"]) == {
         *["base", "gpu", "host", "link", "near_memory", "peers", "storage"]
     }
+
+
+def test_a_part_is_set_in_a_machine_that_is_resolved() -> None:
+    """Its parts may have numbers of their own."""
+    parts = {"gpu": {"base": "m4-max-128gb", "memory": "16 GB"}, "storage": "apple-m5-max"}
+    resolved = load_experiment({"model": "gpt-oss-20b", "hardware": parts}).experiment
+    other = load_experiment(resolved, ["hardware.storage=nvme-pcie4"]).experiment
+    machine, before = (load_hardware(one.hardware) for one in (other, resolved))
+    assert machine.memory_bytes == before.memory_bytes == 16 * 10**9
+    assert machine.host.storage != before.host.storage
