@@ -20,6 +20,7 @@ from moesim.experiment.engine_commands.words import (
 )
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.rules import may_miss
+from moesim.experiment.loading.rules.asked import in_place
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.shares import Share
 from moesim.model import ModelSpec
@@ -120,6 +121,16 @@ class Configuration:
         of = "requests" if self.experiment.workload.batching.serves else "run's trace"
         what = f"{self.context_tokens} tokens a request, the longest of the {of}"
         return f"{NOTE}context: {what}; ask for another with --context"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether experts are read into the one memory of CPU and GPU."""
+        return in_place(self.experiment, self.model)
+
+    @property
+    def from_drive(self) -> bool:
+        """Whether experts that memory does not hold are read from a drive."""
+        return self.in_place or self.experiment.experts.host.capacity.kind != "all"
 
     @cached_property
     def slots(self) -> int | None:

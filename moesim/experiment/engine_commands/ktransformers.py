@@ -131,6 +131,8 @@ def _why_not(asked: Configuration) -> Iterator[str]:
     elif asked.slots is not None and kind != "cpu":
         what = "kt-kernel loads no experts in decode: the CPU computes what is missing"
         yield f"experts.miss: {kind}: {what} (miss: cpu)"
+    if asked.from_drive:
+        yield "experts.host: kt-kernel holds all experts that it computes in host memory"
     if experiment.gating.drops or not experiment.gating.uneven:
         yield f"gating: {kind_of(type(experiment.gating))}: neither pads nor drops"
 

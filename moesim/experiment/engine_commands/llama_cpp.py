@@ -123,7 +123,7 @@ class LlamaCpp(Engine):
         words += ["--no-mmap"] * asked.experiment.software.endswith(UNMAPPED)
         words += [REPACKED] * (asked.experiment.software == REPACKING and REPACKED not in words)
         words += _split(asked)
-        if asked.slots is not None:
+        if asked.slots is not None and not asked.in_place:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
         words += [*_batch(asked), *_cache_words(asked), *self.last_words]
@@ -206,7 +206,12 @@ def _why_not(asked: Configuration) -> Iterator[str]:
     if experiment.gating.drops or not experiment.gating.uneven:
         kind = kind_of(type(experiment.gating))
         yield f"gating: {kind}: llama.cpp computes what is routed, and neither pads nor drops"
-    if asked.slots is not None and not experts.miss.copies_behind:
+    if asked.from_drive and (
+        experiment.software.endswith(UNMAPPED) or experts.host.path == "direct"
+    ):
+        what = "llama.cpp reads what memory does not hold by page faults of its mapped file"
+        yield f"experts.host: {what}, and in no other way (path: mmap, without --no-mmap)"
+    if asked.slots is not None and not (experts.miss.copies_behind or asked.in_place):
         kind = kind_of(type(experts.miss))
         what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of llama.cpp keeps"
         what += " single experts on the GPU: a layer's are all there or all on the CPU"

@@ -324,6 +324,11 @@ def _memory(built: Built) -> dict[str, Any]:
     }
 
 
+def _maps(experiment: Experiment, built: Built) -> bool:
+    """Whether the software maps its file, and nothing else is written."""
+    return experiment.experts.host.path == "auto" and built.case.software.mapped
+
+
 def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> dict[str, Any]:
     """What of the model is not priced as it is, what of the host is assumed, how wrong prices
     like these have been, why this engine ran, what was captured, and how a drive is read.
@@ -341,7 +346,8 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     else:
         assumed += host_notes(built.hardware, experiment.trace, top_k) if hosts else []
         assumed += full_host_notes(built)
-    assumed += fault_notes(built.hardware) if cache and cache.mapped else []
+    faults = cache and (cache.mapped or _maps(experiment, built))
+    assumed += fault_notes(built.hardware) if faults else []
     return {
         **({"model_notes": notes} if notes else {}),
         **built.routing,

@@ -63,11 +63,14 @@ class StorageRead(Operation):
 
 def fault_notes(profile: HardwareProfile) -> list[str]:
     """That a mapped file is not read as fast as its drive reads, by whose word, and what else may
-    be asked.
+    be asked; or that nobody knows.
     """
     drive = profile.host.storage
-    if drive is None or (mapped := drive.mapped_bandwidth) is None:
+    if drive is None:
         return []
+    if (mapped := drive.mapped_bandwidth) is None:
+        what = "its software reads by page faults, and what they reach on this drive is not known:"
+        return [f"{what} reads are as fast as the drive; 'moesim calibrate drive' measures both"]
     rate = f"{mapped.value / 1e9:g} GB/s, whatever its drive reads"
     told = f"experts that are not in its memory come by page faults, at {rate}"
     other = "reads of the software's own are experts: {host: {path: direct}}"
