@@ -53,6 +53,14 @@ def advise(
         str | None,
         typer.Option(metavar="NAME", help="With a MODEL: the link [the widest of the GPU]."),
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With a MODEL: the drive that experts are read from which memory does not hold "
+            "[none].",
+        ),
+    ] = None,
     hardware: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="With a MODEL: a whole machine, in place of --gpu."),
@@ -112,7 +120,8 @@ def advise(
     from moesim.api import advise as advised
 
     machine = {"gpu": gpu, "host": host, "link": link, "hardware": hardware, "gpus": gpus}
-    given = {**machine, "context": context, "batch": batch, "software": software}
+    given = {**machine, "storage": storage, "context": context, "batch": batch}
+    given["software"] = software
     question = _question(about, {key: value for key, value in given.items() if value is not None})
     try:
         with progress_bar("runs") as progress:
@@ -184,6 +193,8 @@ def _print_answer(advice: Advice, *, report: bool) -> None:
     show_page(advice.folder, report=report)
     for line in command_lines(advice):
         typer.echo(line)
+    if advice.best.summary.get("host_hit_ratio") is not None:
+        typer.echo(f"memory: moesim host-curve {advice.file}")
     typer.echo(f"again:  moesim run {advice.file}")
 
 

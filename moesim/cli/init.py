@@ -31,6 +31,12 @@ def init(
     host: Annotated[
         str | None, typer.Option(metavar="NAME", help="The host [an assumed one, told].")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The drive that experts are read from which memory does not hold."
+        ),
+    ] = None,
     software: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="What runs it [llama.cpp or vllm, with the reason]."),
@@ -59,7 +65,8 @@ def init(
         f"{name}: {one.words}, {one.context:,} tokens of context" for name, one in WORKLOADS.items()
     )
     workload = workload or _asked(f"Workload ({kinds})", "--workload", "chat")
-    write_whole(out, starter(Question(model, gpu=gpu, host=host, software=software), workload))
+    question = Question(model, gpu=gpu, host=host, software=software, storage=storage)
+    write_whole(out, starter(question, workload))
     if as_json:
         print_json({"file": str(out)})
         return

@@ -18,6 +18,7 @@ from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
 from moesim.report.advice.tables import (
     choices_table,
+    drive,
     left_out,
     limited,
     ranges,
@@ -67,8 +68,9 @@ def fit_line(fit: Fit) -> str:
         ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
     if room.on_host and not ways:
         ways.append(f"with {counted(room.on_host, 'whole layer')} on the CPU")
-    needs = "" if has.ways else f" {_without_host(fit)}"
-    return f"Does not fit: {sizes}. It does {', or '.join(ways)}.{needs}"
+    needs = "" if has.ways or room.drive else f" {_without_host(fit)}"
+    from_drive = f", with {_gb(room.drive)} of experts on the drive alone" if room.drive else ""
+    return f"Does not fit: {sizes}. It does {', or '.join(ways)}{from_drive}.{needs}"
 
 
 def _fitting(fit: Fit, memory: Memory, sizes: str) -> str:
@@ -144,7 +146,8 @@ def _placement(advice: Advice) -> Iterator[str]:
         yield f"Placement: everything on the GPU{'s' * several}."
         return
     yield f"Placement: {place_of(best, fit)}{_in_host(advice)}."
-    native = not fit.engine or best.choice.miss in ENGINES[fit.engine].ways
+    yield from drive(advice)
+    native = not fit.engine or best.choice.miss in advice.native
     if (beyond := advice.beyond) is not None and best.throughput:
         what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} tokens/s"
         ratio = (beyond.throughput or 0.0) / best.throughput
@@ -187,6 +190,8 @@ def place_of(one: Scored, fit: Fit) -> str:
         if fit.program in STOCK:  # counts the layers without experts before them, too
             flag = f" (--n-cpu-moe {model.moe_layers[layers - 1].index + 1})"
         return f"the experts of the first {counted(layers, 'layer')} on the CPU{flag}"
+    if one.summary.get("storage_path") and not one.summary.get("host_memory_bytes"):
+        return f"room for {one.slots} experts a layer in the one memory, the others on the drive"
     return f"{one.slots} slots a layer on the GPU, misses: {one.choice.words}"
 
 

@@ -26,8 +26,8 @@ from moesim.sweep.advise.choices import (
     WAYS,
     Settings,
 )
-from moesim.sweep.advise.limits import MEANING
-from moesim.sweep.advise.ranges import HOST, TRACE, span
+from moesim.sweep.advise.limits import CAUSES, MEANING
+from moesim.sweep.advise.ranges import DRIVE, HOST, TRACE, span
 from moesim.sweep.advise.room import Room
 from moesim.sweep.speeds import share_in_words
 
@@ -37,9 +37,11 @@ NOTABLE = 0.1
 
 LEAST_RANGE = 0.005
 """Of the speed: less is none."""
+FAULTS = "whose speed rests on one report of another machine"
 RANGES = {
     HOST: "if experts on the CPU reach {:.0f} to {:.0f} % of the DRAM peak, which nobody measured "
     "here".format(*(100 * share for share in REACHED)),
+    DRIVE: f"if not by page faults, {FAULTS}, but as fast as the drive reads",
     TRACE: "over stand-ins of all shipped traces: routing of the model itself was not recorded",
 }
 
@@ -65,7 +67,9 @@ def choices_table(advice: Advice) -> Table:
     for name in (name for name, show in shown.items() if show):
         table.add_column(name)
     slots = {one.choice.capacity: one.slots for one in slotted if one.slots}
-    for heading in (*(number(slots.get(room)) for room in rooms), "hits\n%", "link\n%", "CPU\n%"):
+    drive = any(one.summary.get("storage_path") for one in advice.scored)
+    shares = ("hits\n%", "link\n%", "CPU\n%", *(["drive\n%"] if drive else []))
+    for heading in (*(number(slots.get(room)) for room in rooms), *shares):
         table.add_column(heading, justify="right")
     for (miss, prefetch, policy, _), row in rows.items():
         by_room = {rooms[0] if o.choice.layers else o.choice.capacity: o for o in row}
@@ -74,7 +78,8 @@ def choices_table(advice: Advice) -> Table:
         offline = " (offline)" if row[0].choice.offline else ""
         ahead = ["-" if prefetch == NO_PREFETCH else prefetch] if prefetching else []
         other = [row[0].choice.told] if setting else []
-        table.add_row(miss, *ahead, f"{name}{offline}", *other, *speeds, *_shares(row[0]))
+        waits = _shares(row[0])[: len(shares)]
+        table.add_row(miss, *ahead, f"{name}{offline}", *other, *speeds, *waits)
     table.caption = "* the best; shares at the most slots; offline: knows the future"
     return table
 
@@ -100,10 +105,10 @@ def _speed(one: Scored | None, best: Scored) -> Text:
 
 
 def _shares(one: Scored) -> list[str]:
-    """Hits, and waits for weights and for the CPU, in percent."""
+    """Hits, and waits for weights, for the CPU and for the drive, in percent."""
     share = one.summary.get("time_share") or {}
-    waits = (share.get("waiting_for_weights"), share.get("waiting_for_cpu"))
-    ratios = (one.summary.get("hit_ratio_per_expert"), *waits)
+    waits = (cause for limit in ("link", "CPU", "drive") for cause in CAUSES[limit])
+    ratios = (one.summary.get("hit_ratio_per_expert"), *map(share.get, waits))
     return [percent(ratio).removesuffix(" %") for ratio in ratios]
 
 
@@ -150,6 +155,7 @@ def sentences(advice: Advice) -> Iterator[str]:
         yield _without_room(room)
         yield _best(advice)
         yield from _beyond_engine(advice)
+        yield from drive(advice)
         yield from ranges(advice)
         yield from _setting(advice)
         yield from _apart(advice)
@@ -195,6 +201,23 @@ def ranges(advice: Advice) -> Iterator[str]:
             yield f"Range: {number(found[0])} to {number(found[1])} tokens/s {why}."
         elif found is not None and of == TRACE:
             yield f"Range: {number(own)} tokens/s with every stand-in trace."
+
+
+def drive(advice: Advice) -> Iterator[str]:
+    """What the best choice reads from a drive, how, and whether the engine does so at all."""
+    summary = advice.best.summary
+    path, tokens = summary.get("storage_path"), summary.get("tokens")
+    if path is None or not tokens:
+        return
+    how = f"by page faults, {FAULTS}" if path == "mmap" else "as fast as it reads"
+    read, left = number(summary["bytes_storage"] / tokens / 1e9), advice.room.drive / 1e9
+    kept = summary.get("host_hit_ratio")
+    had = "" if kept is None else f"; the host had {percent(kept)} of what it was asked for"
+    yield f"Drive: memory has no room for {left:,.1f} GB of experts{had}."
+    yield f"{read} GB a token come from the drive, {how}."
+    engine = advice.fit.engine or engine_named(advice.fit.software)
+    if engine is not None and not ENGINES[engine].maps:
+        yield f"{engine} itself reads no experts from a drive: this is what it would bring."
 
 
 def _beyond_engine(advice: Advice) -> Iterator[str]:

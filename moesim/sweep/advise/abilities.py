@@ -25,19 +25,21 @@ LAYOUTS: Mapping[str, str] = {
 class Abilities:
     """What an engine has: the ``software`` profile that has its costs, or stands for it; ``ways``:
     what it does about experts that do not fit; ``layouts`` of several GPUs, the first where none is
-    faster; ``some_layers``: whether experts of some layers alone may be on the CPU.
+    faster; ``some_layers``: whether experts of some layers alone may be on the CPU; ``maps``:
+    whether what memory does not hold is read from the model's file.
     """
 
     software: str
     ways: tuple[str, ...] = ()
     layouts: tuple[str, ...] = ()
     some_layers: bool = True
+    maps: bool = False
 
 
 SERVER = Abilities("vllm", (), (SLICED, WHOLE, REQUESTS, STAGES))
 ENGINES: Mapping[str, Abilities] = {
-    "llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
-    "ik_llama.cpp": Abilities("ik_llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
+    "llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,), maps=True),
+    "ik_llama.cpp": Abilities("ik_llama.cpp", (ON_CPU, ON_HOST), (STAGES,), maps=True),
     "ktransformers": Abilities("vllm", (CPU, ON_CPU), some_layers=False),
     "vllm": SERVER,
     "sglang": replace(SERVER, software="sglang"),
@@ -46,7 +48,7 @@ ENGINES: Mapping[str, Abilities] = {
 """By the names of ``moesim list engine_commands``."""
 STOCK = ("llama.cpp", "ik_llama.cpp")
 """Engines that read GGUF files alone, and whose --n-cpu-moe and -ngl count layers."""
-ANY = Abilities("", (), SERVER.layouts)
+ANY = Abilities("", (), SERVER.layouts, maps=True)
 """Software of no engine: nothing is known to be missing in it."""
 
 

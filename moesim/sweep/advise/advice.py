@@ -103,7 +103,8 @@ class Advice:
     first; ``varied``: the best choice with what nobody measured set otherwise; ``native``: what of
     it the software has, where only that is to be the best; ``notes`` on the trace. Of a question
     without a file, what was ``assumed``, and the ``file`` that has the best choice; ``layouts``:
-    the ways to spread the work over GPUs that were run, and the ``layout`` of all choices.
+    the ways to spread the work over GPUs that were run, and the ``layout`` of all choices, over
+    GPUs and below the host.
     """
 
     name: str
@@ -207,6 +208,7 @@ class Advice:
             "context_tokens": self.fit.context,
             "memory_bytes": asdict(self.room.memory) if self.room.memory else None,
             "fits": self.room.fits,
+            "drive_bytes": self.room.drive,
             "moe_layers": self.room.layers,
             "fewest_layers_on_cpu": self.room.fewest_on_cpu,
             "fewest_whole_layers_on_cpu": self.room.on_host,

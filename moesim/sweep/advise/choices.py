@@ -166,12 +166,14 @@ def choices_of(
     on_cpu: Sequence[int] = (),
     few: bool = False,
     on_host: int | None = None,
+    only: Sequence[str] = tuple(EVICTING),
 ) -> list[Choice]:
     """All choices where ``most`` is the largest room for experts, ``slots`` a layer (0: none), and
     the experts of so many layers may be ``on_cpu``, or so many whole layers ``on_host``.
 
     The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
-    LRU and all the room there is. ``few``: only those with all of it, and no prefetches.
+    LRU and all the room there is. ``few``: only those with all of it, and no prefetches; ``only``
+    of these things that a miss does.
     """
     whole = [
         Choice(ON_CPU, PLAIN.policy, ALL, beside=settings, layers=layers)
@@ -180,7 +182,8 @@ def choices_of(
     ]
     if on_host:
         whole.append(Choice(ON_HOST, PLAIN.policy, ALL, layers=on_host))
-    return [*whole, *_with_slots(slots, most, beside, few=few)] if slots else whole
+    slotted = _with_slots(slots, most, beside, few=few) if slots else []
+    return [*whole, *(one for one in slotted if one.miss in only)]
 
 
 def _with_slots(slots: int, most: str, beside: Settings, *, few: bool) -> list[Choice]:

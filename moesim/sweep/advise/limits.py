@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from moesim.hardware import CostModel, HardwareProfile
+from moesim.hardware.charge import WAITING_FOR_STORAGE
 from moesim.model.spec import ModelSpec
 from moesim.sweep.advise.upgrades import cores, dram
 
 Limit = Literal[
-    "link", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time"
+    "link", "drive", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time"
 ]
 CAUSES: Mapping[Limit, tuple[str, ...]] = {
     "link": ("waiting_for_weights",),
+    "drive": (WAITING_FOR_STORAGE,),
     "CPU": ("waiting_for_cpu",),
     "kernels": ("experts", "gate", "dispatch_combine"),
     "attention": ("attention",),
@@ -24,6 +26,7 @@ CAUSES: Mapping[Limit, tuple[str, ...]] = {
 """The keys of ``time_share`` that each limit adds up."""
 MEANING: Mapping[Limit, str] = {
     "link": "waits for weights",
+    "drive": "waits for experts that are read from the drive",
     "CPU": "waits for experts that the CPU computes",
     "DRAM": "waits for experts that the CPU reads from DRAM",
     "kernels": "goes to kernels of experts and gates, and to moving their rows",

@@ -24,6 +24,8 @@ KERNELS = (
     "cache_unpacked_from",
 )  # fmt: skip
 """What of a software profile says which kernels run, and on which processor."""
+KEPT = (*KERNELS, "mapped")
+"""What is no cost of software: its kernels, and how its weights come from a drive."""
 
 
 def write_upgrade(
@@ -50,7 +52,7 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     before = load_software(experiment.software, experiment.folders)
     after = load_software(upgrade.software)
     key = "kernels"
-    own = {name: getattr(before, name) for name in KERNELS}
+    own = {name: getattr(before, name) for name in KEPT}
     kept = {
         name: {"value": value, "source": key}
         for name, value in own.items()

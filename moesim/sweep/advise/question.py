@@ -56,7 +56,8 @@ FEW = 8
 LLAMA_CPP, VLLM = "llama.cpp", "vllm"
 OPTIONS = {
     "model": "MODEL", "hardware.gpu": "--gpu", "hardware.host": "--host",
-    "hardware.link": "--link", "gpu": "--gpu", "host": "--host", "link": "--link",
+    "hardware.link": "--link", "hardware.storage": "--storage", "gpu": "--gpu",
+    "host": "--host", "link": "--link", "storage": "--storage",
     "base": "--hardware", "hardware.base": "--hardware", "hardware": "--hardware",
     "parallelism.expert": "--gpus", "parallelism.pipeline": "--gpus",
     "workload.context": "--context",
@@ -68,7 +69,8 @@ OPTIONS = {
 @dataclass(frozen=True)
 class Question:
     """What a ``model`` (a card, ``name@format``, a GGUF file, a config.json) does on a machine: a
-    ``gpu``, a ``host`` and a ``link``, or a whole ``hardware``, by name or path; ``gpus`` of it.
+    ``gpu``, a ``host``, a ``link`` and the ``storage`` that experts are read from which memory does
+    not hold, or a whole ``hardware``, by name or path; ``gpus`` of it.
 
     ``context`` tokens in the cache of each of ``batch`` requests (None: as in the trace);
     ``software``: None for llama.cpp or vLLM by the format and the batch.
@@ -83,6 +85,7 @@ class Question:
     context: int | None = None
     batch: int = 1
     software: str | None = None
+    storage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _with_gpu(question: Question) -> Question:
 
 def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
     """The key ``hardware``, and what is assumed."""
-    parts = {key: getattr(question, key) for key in ("gpu", "host", "link")}
+    parts = {key: getattr(question, key) for key in ("gpu", "host", "link", "storage")}
     given = {key: name for key, name in parts.items() if name is not None}
     if question.hardware is not None and question.gpu is not None:
         what = f"'{question.gpu}' is part of a machine, and --hardware names another; give one"
@@ -193,8 +196,8 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         return _checked(machine, "hardware"), ""
     if question.gpu is None:
         raise InputError([Problem("--gpu", "", _no_machine())])
-    if machine_named(question.gpu) in unified_names() and not given.keys() - {"gpu"}:
-        return _checked(question.gpu, "hardware.gpu"), ""
+    if machine_named(question.gpu) in unified_names() and not given.keys() - {"gpu", "storage"}:
+        return _checked(given if question.storage else question.gpu, "hardware.gpu"), ""
     if question.host is not None:
         return _checked(given, "hardware"), ""
     alone = _profile(_checked(given, "hardware"))
@@ -339,7 +342,7 @@ def _name(question: Question) -> str:
     path = Path(base)
     stem = path.stem if path.suffix in (".gguf", ".json") else path.name
     stem = path.resolve().parent.name if path.name == "config.json" else stem
-    parts = [question.hardware or question.gpu, question.host, question.link]
+    parts = [question.hardware or question.gpu, question.host, question.link, question.storage]
     machine = [Path(part).stem for part in parts if part]
     more = [
         f"{question.gpus}-gpus" if question.gpus > 1 else "",

@@ -17,7 +17,7 @@ from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed
 from moesim.trace.cards import STAND_IN, scaled_from
 from moesim.trace.synthesis.stand_in import RECORDED
 
-HOST, TRACE, CONTEXT = "host", "trace", "context"
+HOST, DRIVE, TRACE, CONTEXT = "host", "drive", "trace", "context"
 """What a varied run is about."""
 
 
@@ -45,8 +45,8 @@ def variations(
     best: Experiment, summary: Mapping[str, Any], settings: Mapping[str, Any], out: Path
 ) -> Iterator[Variation]:
     """Of the experiment of the best choice, whose run has ``summary`` and which sets ``settings``:
-    the host's share where that is a prior, the traces where there is a stand-in, and no context
-    where one is set. Profiles go to the folder ``out``.
+    the host's share where that is a prior, the drive's reads where they are page faults, the traces
+    where there is a stand-in, and no context where one is set. Profiles go to the folder ``out``.
     """
     context = best.workload.context
     same = {"hardware": best.hardware, "trace": best.trace, "workload.context": context}
@@ -56,6 +56,9 @@ def variations(
         made = best.model_copy(update={"hardware": profile})
         varied = Varied(HOST, f"{share:.0%} of the DRAM peak")
         yield Variation(varied, {**settings, **same, "hardware": profile}, made)
+    if summary.get("storage_path") == "mmap":
+        path, read = {"experts.host.path": "direct"}, Varied(DRIVE, "reads as fast as the drive")
+        yield Variation(read, {**settings, **same, **path}, with_settings(best, path))
     for name in stand_ins(best):
         made = best.model_copy(update={"trace": name})
         yield Variation(Varied(TRACE, name), {**settings, **same, "trace": name}, made)

@@ -14,6 +14,7 @@ from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.running.engines import outside_replay
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import load_hardware
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
 from moesim.model.chosen import SEPARATOR
@@ -37,6 +38,10 @@ MOST_WITH_OFFER = 300_000
 """The same where only ``des`` plays what a change to the software would bring."""
 MOST_OF_EVENTS = 60_000
 """The same where only ``des`` plays every choice."""
+DRIVE = (
+    "name a drive that experts are read from: hardware: {..., storage: nvme-pcie4}, with a MODEL"
+    " --storage nvme-pcie4 ('moesim list storage')"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Room:
     """Slots a layer on the fullest GPU of ``local`` experts, 0 where not even one; of how many of
     the ``layers`` with experts these may be ``on_cpu``: the fewest that leave room for the others,
     and all, where the host holds as many; how many whole layers may be ``on_host``, the fewest;
-    and why there is no slot.
+    why there is no slot; and the bytes of experts that no memory has room for, but the ``drive``.
     """
 
     slots: int
@@ -75,6 +80,7 @@ class Room:
     memory: Memory | None = field(default=None, compare=False)
     without_slots: str | None = field(default=None, compare=False)
     on_host: int | None = field(default=None, compare=False)
+    drive: int = field(default=0, compare=False)
 
     @property
     def fewest_on_cpu(self) -> int | None:
@@ -131,6 +137,29 @@ def _by_events(experiment: Experiment, miss: str) -> bool:
     return next(outside_replay(case, "summary", check=False), None) is not None
 
 
+BELOW = {"experts.host.capacity": "auto"}
+"""What is set where a drive is named."""
+
+
+def with_drive(experiment: Experiment) -> Experiment:
+    """``experiment``, whose host reads what it has no room for, where the machine names a drive and
+    the experiment no room.
+    """
+    machine = load_hardware(experiment.hardware, experiment.folders)
+    asked = experiment.experts.host.capacity.kind
+    if machine.unified or machine.host.storage is None or asked != "all":
+        return experiment
+    return with_settings(experiment, BELOW)
+
+
+def reads_drive(experiment: Experiment) -> bool:
+    """Whether experts that memory does not hold are read from a drive."""
+    machine = load_hardware(experiment.hardware, experiment.folders)
+    if machine.unified:
+        return machine.host.storage is not None
+    return experiment.experts.host.capacity.kind != "all"
+
+
 def room_of(experiment: Experiment, most: str) -> Room:
     """The slots in ``most`` room for experts; where that is ``auto`` and all experts fit, all.
 
@@ -141,21 +170,33 @@ def room_of(experiment: Experiment, most: str) -> Room:
     local, layers, memory = _local(whole), len(whole.case.model.moe_layers), memory_of(whole)
     if most == "auto" and whole.out_of_memory is None:
         return Room(local, local, layers, memory=memory)
-    if most == "auto" and whole.hardware.unified:
+    unified, stored = whole.hardware.unified, reads_drive(experiment)
+    if most == "auto" and unified and not stored:
         raise too_small(experiment, most, whole.out_of_memory or "", host=False)
-    least = fewest_on_cpu(experiment, whole) if most == "auto" else None
+    least = fewest_on_cpu(experiment, whole) if most == "auto" and not unified else None
     counts = dict.fromkeys((least, layers)) if least else {}
     on_cpu = tuple(count for count in counts if count and _runs(experiment, _first(count)))
-    on_host = fewest_on_host(experiment, whole) if most == "auto" else None
+    on_host = fewest_on_host(experiment, whole) if most == "auto" and not unified else None
     built = build(with_settings(experiment, {**PLAIN.settings, "experts.capacity": most}))
+    drive = _on_drive(whole, built, least) if stored else 0
     if (reason := built.out_of_memory) is None:
         slots = min(built.slots_per_layer)
-        return Room(slots, local, layers, on_cpu, memory, on_host=on_host)
+        return Room(slots, local, layers, on_cpu, memory, on_host=on_host, drive=drive)
     if not (on_cpu or on_host):
         if most == "auto":
-            raise too_small(experiment, most, _least(whole, least))
+            raise too_small(experiment, most, _least(whole, least), drive=not stored)
         raise InputError([_problem(experiment, f"{most}: {reason}; write auto, or less")])
-    return Room(0, local, layers, on_cpu, memory, reason, on_host)
+    return Room(0, local, layers, on_cpu, memory, reason, on_host, drive)
+
+
+def _on_drive(whole: Built, slotted: Built, least: int | None) -> int:
+    """Bytes of experts that neither GPU nor host has room for: of the one memory with the slots of
+    ``slotted``, else with the experts of the ``least`` layers on the CPU (None: of all).
+    """
+    if whole.hardware.unified:
+        return int(whole.footprint.total.max() - slotted.footprint.total.max())
+    layers = least or len(whole.case.model.moe_layers)
+    return max(0, with_layers_on_cpu(whole, layers).host - slotted.footprint.host)
 
 
 def _first(count: int) -> dict[str, str]:
@@ -239,15 +280,17 @@ def _least(whole: Built, least: int | None) -> str:
     return f"{what} {layers}, the host needs {needed:.1f} GB for them, and has {has:.1f} GB"
 
 
-def too_small(experiment: Experiment, most: str, reason: str, *, host: bool = True) -> InputError:
+def too_small(
+    experiment: Experiment, most: str, reason: str, *, host: bool = True, drive: bool = True
+) -> InputError:
     """The error that ``most`` room for experts is too little, for that ``reason``; a larger
-    ``host`` would help, too, or not.
+    ``host`` would help, too, or not, and a ``drive``.
     """
     larger = "a larger GPU or host" if host else "a larger machine"
     example = "" if SEPARATOR in experiment.model else " (NAME@q4_k_m)"
     remedy = f"take {larger}, fewer bits a weight{example}, a shorter context, a smaller batch"
-    drive = ", or experts from a drive (experts.host, docs/storage.md)" if host else ""
-    return InputError([_problem(experiment, f"{most}: {reason}; {remedy}{drive}")])
+    named = f", or {DRIVE}" if drive else ""
+    return InputError([_problem(experiment, f"{most}: {reason}; {remedy}{named}")])
 
 
 def _problem(experiment: Experiment, what: str) -> Problem:

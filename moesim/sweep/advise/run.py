@@ -24,6 +24,7 @@ from moesim.sweep.advise.abilities import (
     ANY,
     ENGINES,
     LAYOUTS,
+    STOCK,
     Asks,
     engine_named,
     layout_settings,
@@ -40,7 +41,9 @@ from moesim.sweep.advise.advice import (
 )
 from moesim.sweep.advise.choices import (
     ALL,
+    EVICTING,
     ON_HOST,
+    PLAIN,
     RESIDENT,
     Choice,
     Settings,
@@ -55,12 +58,14 @@ from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
 from moesim.sweep.advise.room import (
+    BELOW,
     Room,
     by_events,
     first_requests,
     most_choices,
     room_of,
     too_small,
+    with_drive,
 )
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
@@ -73,8 +78,11 @@ from moesim.workload.requests import Requests
 SWEEPS = ("layouts", "choices", "upgrades", "ranges")
 """The folders of an advice with runs in them."""
 SLOW = "GPUs share links here, which takes long to play; a sweep has them"
+OFTEN = "the drive decides here; a sweep has them"
 WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
 """The upgrades that can help where every expert is resident."""
+OF_THE_HOST = ("next_pcie", "twice_dram", "twice_cores", "twice_host_memory")
+"""Those of what a machine with one memory does not have, or not beside it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ def advise(
     summaries = runs.summaries(base, points, "choices", after=later)
     ran = enumerate(zip(made, summaries, strict=True))
     scored = tuple(Scored(one, told, runs.blocks("choices", n)) for n, ((one, _), told) in ran)
-    own = of.abilities.ways if of else ()
+    own = _native(asked, of)
     best = fastest(scored, own)
     if best is None:
         what = f"no choice could run; {scored[0].summary.get('reason')}"
@@ -191,8 +199,21 @@ def advise(
             *of_inputs([_with_requests(experiment, asked.replayed)]),
         ),
         layouts=spread if len(spread) > 1 else (),
-        layout=asked.layout,
+        layout=(*asked.layout, *_below(base, experiment)),
     )
+
+
+def _native(asked: _Asked, of: Asks | None) -> tuple[str, ...]:
+    """What the engine has; where its mapped file is read into the one memory, that."""
+    if of is None:
+        return ()
+    return (PLAIN.miss,) if asked.unified and of.engine in STOCK else of.abilities.ways
+
+
+def _below(base: Experiment, experiment: Experiment) -> Settings:
+    """What is set of the host in ``base`` that ``experiment`` leaves open."""
+    same = base.experts.host.capacity == experiment.experts.host.capacity
+    return () if same else tuple(BELOW.items())
 
 
 def _fit(asked: _Asked, of: Asks | None, least: int | None, spread: tuple[LaidOut, ...]) -> Fit:
@@ -258,7 +279,18 @@ class _Asked(NamedTuple):
     def without(self) -> dict[str, str]:
         """What is not among the choices, and why."""
         slots = {"expert slots": self.room.without_slots} if self.room.without_slots else {}
-        return {**slots, **({"fewer slots and prefetches": SLOW} if self.slow else {})}
+        few = SLOW if self.slow else OFTEN if self.stored else None
+        return {**slots, **({"fewer slots and prefetches": few} if few else {})}
+
+    @property
+    def stored(self) -> bool:
+        """Whether some experts are on a drive alone."""
+        return self.room.drive > 0
+
+    @property
+    def unified(self) -> bool:
+        """Whether CPU and GPU share one memory."""
+        return load_hardware(self.base.hardware, self.base.folders).unified
 
     @property
     def layout(self) -> Settings:
@@ -273,12 +305,12 @@ class _Asked(NamedTuple):
 def _asked(experiment: Experiment, most: str, requests: int | None, of: Asks | None) -> _Asked:
     recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
     replayed = min(requests or first_requests(experiment), recorded)
-    base = common(experiment, replayed)
+    base = with_drive(common(experiment, replayed))
     room = room_of(base, most)
     events = () if room.fits else by_events(base, offers=of is not None)
     if requests is None and events:
         replayed = min(first_requests(experiment, most_choices(base, events)), recorded)
-        base = common(experiment, replayed)
+        base = with_drive(common(experiment, replayed))
         room = room_of(base, most)
     return _Asked(base, room, replayed, recorded, slow="load" in events)
 
@@ -297,7 +329,11 @@ def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
         return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
     on_cpu = [one for one in room.on_cpu if has.some_layers or one == room.layers]
     on_host = room.on_host if ON_HOST in has.ways else None
-    found = choices_of(room.slots, most, beside, on_cpu, few=asked.slow, on_host=on_host)
+    few = asked.slow or asked.stored
+    only = (PLAIN.miss,) if asked.unified else tuple(EVICTING)
+    found = choices_of(room.slots, most, beside, on_cpu, few=few, on_host=on_host, only=only)
+    if asked.unified and of is not None and of.engine in STOCK:  # the system's page cache
+        found = [one for one in found if one.policy == PLAIN.policy]
     if not found:
         engine = (of and of.engine) or base.software
         what = f"neither all experts fit, nor what {engine} does then: {room.without_slots}"
@@ -334,12 +370,15 @@ def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:
 
 def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:
     """The upgrades that could help; ``resize``: also those that leave more room for experts."""
+    unified = load_hardware(base.hardware, base.folders).unified
     return [
         upgrade
         for upgrade in UPGRADES.values()
         if upgrade.software != base.software
         and (resize or not upgrade.resized)
         and (not room.fits or upgrade.key in WITHOUT_MISSES)
+        and (not upgrade.below or room.drive)
+        and (upgrade.key not in OF_THE_HOST or not unified)
     ]
 
 

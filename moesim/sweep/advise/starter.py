@@ -12,7 +12,7 @@ from moesim.config.arguments import check_choice
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.sweep.advise.question import Question, assembled, at_options
-from moesim.sweep.advise.room import Room, room_of
+from moesim.sweep.advise.room import Room, room_of, with_drive
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ COMMENTS: Mapping[str, str] = {
 RESIDENT = "every expert fits on the GPU"
 ON_CPU = "experts of the first {0} of {1} layers on the CPU, so that the others fit"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
+BELOW = "what the host has no memory for is read from its drive"
 LONG = 10_000
 """Characters of a line, which is never broken."""
 
@@ -54,8 +55,11 @@ def starter(question: Question, workload: str) -> str:
         longest = load_model(question.model).longest_context or kind.context
     context = min(kind.context, longest)
     made = assembled(replace(question, batch=kind.batch, context=context))
-    room = room_of(load_experiment(dict(made.data), alone=True).experiment, "auto")
+    base = with_drive(load_experiment(dict(made.data), alone=True).experiment)
+    room = room_of(base, "auto")
     experts, words = _experts(room)
+    if room.drive and base.experts.host.capacity.kind != "all":
+        experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
     lines = [
         f"# {workload}: {kind.words}, with a context of {context:,} tokens each.",
         *(f"# assumed: {line}" for line in made.assumed),

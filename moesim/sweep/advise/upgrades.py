@@ -18,13 +18,16 @@ CHANGED = ""
 
 @dataclass(frozen=True)
 class Upgrade:
-    """A changed machine, or other software; ``resized``: whether room for experts may grow."""
+    """A changed machine, or other software; ``resized``: whether room for experts may grow;
+    ``below``: only where experts are read from a drive.
+    """
 
     key: str
     title: str
     change: Change | None = None
     software: str | None = None
     resized: bool = False
+    below: bool = False
 
 
 def times(part: Part, factor: float, most: float = float("inf")) -> Part:
@@ -110,6 +113,20 @@ def cores(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     return changed(hardware, host=changed(host, **more), calibrated=fits)
 
 
+def host_memory(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times the host's memory."""
+    host = changed(hardware.host, memory=times(hardware.host.memory, factor))
+    return changed(hardware, host=host)
+
+
+def drive(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times what a drive's reads reach; page faults are no faster."""
+    storage = hardware.host.storage
+    assert storage is not None, "a machine with a drive"
+    faster = changed(storage, bandwidth=times(storage.bandwidth, factor))
+    return changed(hardware, host=changed(hardware.host, storage=faster))
+
+
 def gpu_memory(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     """So many times the GPU's memory."""
     sheet = hardware.datasheet
@@ -142,6 +159,8 @@ UPGRADES: Mapping[str, Upgrade] = {
         Upgrade(
             "twice_gpu_bandwidth", "2 x GPU memory bandwidth", partial(gpu_bandwidth, factor=2)
         ),
+        Upgrade("twice_host_memory", "2 x host memory", partial(host_memory, factor=2), below=True),
+        Upgrade("twice_drive", "2 x drive bandwidth", partial(drive, factor=2), below=True),
         Upgrade("no_software", "no software cost", software="ideal"),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from moesim.sweep.advise.choices import (
     launching,
 )
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
-from moesim.sweep.advise.profiles import KERNELS, upgrade_text, write_software, write_upgrade
+from moesim.sweep.advise.profiles import KEPT, upgrade_text, write_software, write_upgrade
 from moesim.sweep.advise.room import (
     MOST_CHOICES,
     MOST_OF_EVENTS,
@@ -223,6 +224,7 @@ PARTLY = (
     "{gpu: rtx-3090, host: ddr4-3200-2ch-64gb}",
     "{gpu: rtx-3090, host: {base: epyc-7003-1s, threads: 16}}",
 )
+DRIVE = "{gpu: rtx-3090, host: ddr4-3200-2ch-64gb, storage: nvme-pcie4}"
 EXPECTED = {
     "next_pcie": ("pcie", "copies", "peers.bandwidth", "switches"),
     "twice_dram": ("host.memory_bandwidth",),
@@ -230,11 +232,15 @@ EXPECTED = {
     "memory_x1.5": ("datasheet.memory.",),
     "memory_x2": ("datasheet.memory.",),
     "twice_gpu_bandwidth": ("memory_bandwidth", "calibrated"),
+    "twice_host_memory": ("host.memory.",),
+    "twice_drive": ("host.storage.bandwidth",),
 }
 
 
-@pytest.mark.parametrize("machine", [*WHOLE, *PARTLY])
-@pytest.mark.parametrize("key", UPGRADED)
+@pytest.mark.parametrize(
+    ("key", "machine"),
+    [*product(sorted({*UPGRADED} - {"twice_drive"}), [*WHOLE, *PARTLY]), ("twice_drive", DRIVE)],
+)
 def test_an_upgrade_is_a_profile_that_differs_only_there(
     tmp_path: Path, key: str, machine: str
 ) -> None:
@@ -255,7 +261,7 @@ def test_no_software_cost_keeps_the_kernels(tmp_path: Path, software: str) -> No
     base = load_experiment({**SMALL, "software": software}).experiment
     before, free = load_software(software), load_software("ideal")
     after = load_software(write_software(tmp_path, base, UPGRADES["no_software"]))
-    kernels = list(KERNELS)
+    kernels = list(KEPT)
     if software == "llama.cpp":  # whose count of kernels is what the GPU takes for them
         kernels += ["kernels"]
     assert [getattr(after, key) for key in kernels] == [getattr(before, key) for key in kernels]

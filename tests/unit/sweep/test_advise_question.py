@@ -16,9 +16,10 @@ from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
-from moesim.report.advice.answer import fit_line, is_tight, place_of
+from moesim.report.advice.answer import command_lines, fit_line, is_tight, place_of
+from moesim.report.advice.tables import sentences
 from moesim.sweep.advise.abilities import ENGINES, Asks, engine_named, layout_settings
-from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
+from moesim.sweep.advise.advice import Advice, Fit, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     RESIDENT,
     Choice,
@@ -599,4 +600,59 @@ def test_what_is_too_large_is_told_what_else_there_is(model: str, named: bool) -
     one = load_experiment({"model": model, "hardware": "rtx-4060-8gb"}).experiment
     (problem,) = too_small(one, "auto", "the host needs 117.1 GB").problems
     assert ("fewer bits a weight (NAME@q4_k_m)" in problem.what) is named
-    assert problem.what.endswith("or experts from a drive (experts.host, docs/storage.md)")
+    assert "or name a drive that experts are read from" in problem.what
+    assert problem.what.endswith("with a MODEL --storage nvme-pcie4 ('moesim list storage')")
+
+
+SMALL_HOST = "hardware.host={base: ddr5-6000-2ch-64gb, memory: 3 MiB}"
+"""Experts of three layers of small-moe have 9.4 MB."""
+
+
+def from_drive(out: Path, **options: Any) -> Advice:
+    question = Question("small-moe", gpu="rtx-3090", context=256, storage="nvme-pcie4", **options)
+    return moesim.advise(question, requests=1, overrides=[*SETS, SMALL_HOST], out=out)
+
+
+def test_experts_that_the_host_has_no_room_for_come_from_its_drive(here: Path) -> None:
+    """The best is what llama.cpp does, and repeats as it is written."""
+    without = Question("small-moe", gpu="rtx-3090", context=256)
+    with pytest.raises(InputError, match="name a drive that experts are read from"):
+        moesim.advise(without, overrides=[*SETS, SMALL_HOST])
+    advice = from_drive(here / "out", software="llama.cpp")
+    told = " ".join(sentences(advice))
+    assert advice.best.choice.miss in ("on_cpu", "on_host")
+    assert advice.best.summary["storage_path"] == "mmap"
+    assert "come from the drive, by page faults, whose speed rests on one report" in told
+    own = advice.best.throughput or 0.0
+    read = next(one.throughput for one in advice.varied if one.of == "drive") or 0.0
+    assert read > own
+    best = [one for one in advice.gains if one.scored.choice == advice.best.choice]
+    by_key = {one.upgrade.key: one.ratio or 0.0 for one in best}
+    assert by_key["twice_host_memory"] >= 1
+    assert by_key["twice_drive"] == pytest.approx(1)  # page faults are no faster
+    assert by_key["no_software"] < read / own
+    assert advice.file is not None
+    again = moesim.run(advice.file)
+    assert again.summary["output_throughput"] == advice.best.throughput
+    assert again.summary["bytes_storage"] > 0
+
+
+def test_an_engine_that_reads_no_drive_is_told_so(here: Path) -> None:
+    advice = from_drive(here / "out", software="ktransformers")
+    assert "ktransformers itself reads no experts from a drive" in " ".join(sentences(advice))
+    assert not any(line.startswith("engine: llama") for line in command_lines(advice))
+    assert "kt-kernel holds all experts" in " ".join(command_lines(advice))
+
+
+def test_one_memory_reads_its_drive_as_llama_cpp_does(here: Path) -> None:
+    small = ["hardware.gpu.memory=2 GiB", "hardware.gpu.context_reserve=2038 MiB"]
+    question = Question("small-moe", gpu="m4-max-128gb", context=256, software="llama.cpp")
+    with pytest.raises(InputError, match="name a drive that experts are read from"):
+        moesim.advise(question, overrides=small, out=here / "none")
+    question = replace(question, storage="apple-m5-max")
+    advice = moesim.advise(question, requests=1, overrides=small, out=here / "out")
+    assert [one.choice.words for one in advice.scored] == ["load with lru"]
+    assert advice.best.summary["bytes_storage"] > 0
+    assert advice.room.drive > 0
+    assert "in the one memory" in place_of(advice.best, advice.fit)
+    assert any(line.startswith("engine: llama-server") for line in command_lines(advice))

@@ -55,6 +55,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "batch, chat, documents" in capsys.readouterr().err
 
 
+def test_what_the_host_has_no_room_for_is_read_from_the_drive(tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    asked = ["init", "gpt-oss-120b", "--gpu", "rtx-4060-8gb", "--host", "ddr4-3200-2ch-32gb"]
+    workload = ["--workload", "chat", "-o", str(out)]
+    assert main([*asked, *workload]) == 2
+    assert main([*asked, "--storage", "nvme-pcie4", *workload]) == 0
+    built = build(load_experiment(out).experiment, 2)
+    assert built.out_of_memory is None
+    assert built.case.host_cache is not None
+
+
 def test_the_software_that_is_told_can_be_named(tmp_path: Path) -> None:
     out = tmp_path / "mine.yaml"
     asked = ["init", "small-moe", "--gpu", "rtx-3090", "-o", str(out)]
