@@ -8,7 +8,12 @@ from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
 
-from moesim.hardware.described.reached import EXPERT_PARALLEL, VERSIONS, copies_reach
+from moesim.hardware.described.reached import (
+    EXPERT_PARALLEL,
+    VERSIONS,
+    copies_reach,
+    faults_reach,
+)
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
@@ -19,14 +24,16 @@ from moesim.hardware.profile import HardwareProfile
 
 CONFIDENCE = 0.9
 """Of a spread: as much lies below it as above."""
-GPU, HOST, LINK, SOFTWARE = "gpu", "host", "link", "software"
+GPU, HOST, LINK, STORAGE, SOFTWARE = "gpu", "host", "link", "storage", "software"
 EXPERTS, ON_CPU, DATASHEET_OF = "experts", "experts on the CPU of ", "datasheet of "
 FRAMEWORKS = frozenset({"vllm", "sglang", "trtllm"})
 """Whose kernels the tables of engines have."""
 NOBODYS = ("NCCL", "torch.")
 """How kernels begin that all of them call."""
-PCIE, GIVEN = "PCIe", "given"
-"""What the sources of a slot, and of a number that a user gives, begin with."""
+PCIE, GIVEN, REPORT = "PCIe", "given", "field report"
+"""What the sources of a slot, of a number that a user gives, and of what somebody saw of another
+drive begin with.
+"""
 
 
 class Spread(NamedTuple):
@@ -48,14 +55,15 @@ class Spread(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """The names of the ``gpu`` and the ``host``, whether copies are from ``pinned`` memory, and
-    whether experts are ``shared`` out over GPUs.
+    """The names of the ``gpu`` and the ``host``, whether copies are from ``pinned`` memory, experts
+    are ``shared`` out over GPUs, and storage is read by page faults of a ``mapped`` file.
     """
 
     gpu: str
     host: str
     pinned: bool = True
     shared: bool = False
+    mapped: bool = False
 
 
 def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
@@ -157,6 +165,8 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
     if part == LINK:
         of = f"link of {machine.gpu} and {machine.host}"
         return Spread(of, *_link(hardware, pinned=machine.pinned))
+    if part == STORAGE and machine.mapped:
+        return Spread("page faults on storage", *_faults(hardware))
     if part != HOST:
         return Spread(part or "stated times")
     of = f"{ON_CPU}{machine.host}"
@@ -175,4 +185,15 @@ def _link(hardware: HardwareProfile, *, pinned: bool) -> tuple[float, float] | t
         return ()
     share = kinds.bandwidth.value / sheet.pcie.value
     least, most = copies_reach(pinned=pinned)
+    return min(share / most, 1.0), max(share / least, 1.0)
+
+
+def _faults(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
+    """Of page faults, whose rate is another drive's; none of one's own number."""
+    drive = hardware.host.storage
+    assert drive is not None, "it is read"
+    assert (mapped := drive.mapped_bandwidth) is not None, "by page faults"
+    if not hardware.sources.get(mapped.source, "").startswith(REPORT):
+        return ()
+    share, (least, most) = mapped.value / drive.bandwidth.value, faults_reach()
     return min(share / most, 1.0), max(share / least, 1.0)

@@ -27,7 +27,5 @@ def full_host_notes(built: Built) -> list[str]:
         return []
     needed, memory = built.footprint.host / GIB, built.hardware.host_memory_bytes / GIB
     what = f"experts take {needed:.1f} of its {memory:.1f} GiB, and no drive is named: with"
-    system = (
-        f"{SYSTEM_BYTES / GIB:g} GiB for its system some are read by page faults, and they take"
-    )
-    return [f"{what} {system} {times:.1f} times as long; {PRICED}"]
+    system = f"{SYSTEM_BYTES / GIB:g} GiB for its system some are read by page faults, and they may"
+    return [f"{what} {system} take up to {times:.1f} times as long; {PRICED}"]

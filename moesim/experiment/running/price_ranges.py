@@ -102,7 +102,9 @@ class _Rows:
             for layer in built.case.model.moe_layers
             if layer.moe
         )
-        self._machine = Machine(gpu, host or gpu, software.pinned, shared)
+        cache = built.case.host_cache
+        mapped = cache is not None and cache.mapped
+        self._machine = Machine(gpu, host or gpu, software.pinned, shared, mapped)
         self._operations = cast("CostModel", built.case.prices).operations
         self._fits = fits_of(self._operations.values(), self._machine, software.framework)
         self._software = software_spread(software, serves=played.run is not None)

@@ -92,5 +92,33 @@ SYSTEM_BYTES = 4 << 30
 """What a system and its programs may take of a host's memory: what Windows 11 and Ubuntu's desktop
 ask for (from memory). 'auto' leaves it to them.
 """
-FAULTS_BYTES_PER_S = 230e6
-"""What page faults of a mapped file bring from a drive (the field report of ``nvme-pcie3``)."""
+
+
+class FaultsReached(NamedTuple):
+    """What page faults of a mapped file reached on one machine, ``mapped``, of the ``drive``'s
+    large reads, both in GB/s.
+    """
+
+    machine: str
+    drive: float
+    mapped: float
+
+
+FAULTS = (
+    FaultsReached("Apple silicon, macOS (omlx issue 3628)", 9.3, 0.23),
+    FaultsReached(
+        "Ryzen 9 9950X, 16 threads of llama.cpp, Linux, Crucial T700 on PCIe 5.0 (ik_llama.cpp's "
+        "pull requests 270 and 386, discussion 477: 'almost 6 GB/s', '5~6GiB/s'; its datasheet's "
+        "12,400 MB/s)",
+        12.4,
+        5.5,
+    ),
+)
+FAULTS_BYTES_PER_S = min(one.mapped for one in FAULTS) * 1e9
+"""What page faults of a mapped file bring from a drive at least."""
+
+
+def faults_reach() -> tuple[float, float]:
+    """The least and the largest share of a drive's reads that page faults reached."""
+    shares = [one.mapped / one.drive for one in FAULTS]
+    return min(shares), max(shares)
