@@ -40,7 +40,7 @@ PAGES = sorted((ROOT / "docs").glob("evidence*.md"))
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
 ERRORS = ROOT / "verification" / "evidence"
 PUBLISHED = "published"
-SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps")
+SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps", "offload_reports")
 """Packs whose runs stand on the page too."""
 DRAWN = ("llama_bench", "offload_sweeps")
 """Packs that have a figure."""

@@ -119,14 +119,16 @@ def test_rows_may_share_a_file_with_settings_of_their_own(tmp_path: Path) -> Non
         read_pack(written(tmp_path, [{**rows[1], "file": "nowhere"}]))
 
 
-@pytest.mark.parametrize("pack", ["closed_loops", "offload_sweeps", "phone", "vllm_runs"])
+@pytest.mark.parametrize(
+    "pack", ["closed_loops", "offload_reports", "offload_sweeps", "phone", "vllm_runs"]
+)
 def test_runs_of_other_packs_load(pack: str) -> None:
     runs = read_pack(pack_folder(pack))
     used = {run.file for run in runs}
     assert used == {
         path for path in pack_folder(pack).glob("*.yaml") if "\nhardware:" in path.read_text()
     }
-    assert {run.of for run in runs} <= {*TIMES, *([""] if pack == "offload_sweeps" else [])}
+    assert {run.of for run in runs} <= {*TIMES, *([""] if pack.startswith("offload_") else [])}
     assert len({run.run for run in runs}) == len(runs)
     for run in {run.file: run for run in runs}.values():
         asked = load_experiment(run.file, run.settings, alone=True).experiment
