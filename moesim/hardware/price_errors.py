@@ -192,7 +192,8 @@ def _faults(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
     """Of page faults, whose rate is another drive's; none of one's own number."""
     drive = hardware.host.storage
     assert drive is not None, "it is read"
-    assert (mapped := drive.mapped_bandwidth) is not None, "by page faults"
+    mapped = drive.mapped_bandwidth
+    assert mapped is not None, "by page faults"
     if not hardware.sources.get(mapped.source, "").startswith(REPORT):
         return ()
     share, (least, most) = mapped.value / drive.bandwidth.value, faults_reach()

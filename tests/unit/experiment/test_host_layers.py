@@ -14,6 +14,9 @@ from moesim.engine.des.run import run_des
 from moesim.engine.pricing.host_times import host_times
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import Built, build
+from moesim.hardware import load_hardware
+from moesim.hardware.cost_model import CostModel
+from moesim.model import load_model
 
 SOURCE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -53,6 +56,19 @@ def test_a_layer_takes_its_bytes_over_the_hosts_share_and_a_start() -> None:
     price = int(case.prices.price("cpu_layer", full, np.array([1]), [100], [100])[0])
     assert price == int(8_000 + size / 25.6 + 0.5)
     assert int(case.prices.price("cpu_layer", full, np.array([0]), [0], [0])[0]) == 0
+
+
+def test_heads_over_a_latent_compute_longer_than_they_read() -> None:
+    """128 heads attend to 576 values of a token, and 576 again: 294,912 operations at 40 GFLOP/s
+    on each of 96 cores are 77 ns, 1,152 bytes at 307 GB/s are 4.
+    """
+    prices = CostModel(load_hardware("{gpu: rtx-5090, host: xeon-6-1s}"), load_model("deepseek-r1"))
+    layer = prices.model.layers[-1]
+    one, other = (
+        int(prices.price("cpu_layer", layer, np.array([1]), [seen], [seen])[0])
+        for seen in (10_000, 20_000)
+    )
+    assert other - one == pytest.approx(10_000 * 2 * 128 * 2 * 576 / (96 * 40), rel=1e-6)
 
 
 def test_all_of_a_pass_but_the_head_is_the_hosts() -> None:

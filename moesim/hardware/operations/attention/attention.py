@@ -187,10 +187,7 @@ class Attention(Operation):
 
     def cache(self, block: AttentionSpec) -> Cache:
         """The format of what a run caches of it."""
-        if block.cache_dtype is not None:
-            return Cache(block.cache_dtype, CACHES[block.cache_dtype])
-        size = self.model.activation_bytes
-        return Cache(activation_dtype(size), size)
+        return cache_of(block, self.model.activation_bytes)
 
     def _projections(
         self, block: AttentionSpec, count: Any, elements: int, norm_bytes: int
@@ -219,9 +216,8 @@ class Attention(Operation):
         requests = uniform(count, context_tokens, kv_tokens)
         read = read * self._unpacked(cache, requests)
         absorbed = block.latent & ((requests.queries <= 1) | self._own_kernels(block))
-        cached = block.kv_bytes_per_token / cache.element_bytes
-        head = np.where(absorbed, 2 * cached, block.query_key_head_size + block.value_head_size)
-        plain = self.gpu.longest(read, attended * (2 * block.heads * head), units)
+        operations = attended * np.where(absorbed, *products_of(block, cache))
+        plain = self.gpu.longest(read, operations, units)
         if block.state_bytes or block.selected or self._own_kernels(block):
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         found = fitted_scores(self.hardware, block, cache, requests, longest)
@@ -259,6 +255,22 @@ class Attention(Operation):
 def _dtype(block: AttentionSpec) -> str:
     """The format of the projections' weights."""
     return block.dtype or dtype_of(block.parameters, block.bytes)
+
+
+def cache_of(block: AttentionSpec, activation_bytes: int) -> Cache:
+    """The format of what a run with so wide activations caches of it."""
+    if block.cache_dtype is not None:
+        return Cache(block.cache_dtype, CACHES[block.cache_dtype])
+    return Cache(activation_dtype(activation_bytes), activation_bytes)
+
+
+def products_of(block: AttentionSpec, cache: Cache) -> tuple[float, float]:
+    """Operations of all heads with a key and its value: as wide as what is cached, in a latent that
+    absorbs its projections, and as wide as each head's own.
+    """
+    cached = block.kv_bytes_per_token / cache.element_bytes
+    own = block.query_key_head_size + block.value_head_size
+    return 2 * block.heads * 2 * cached, 2.0 * block.heads * own
 
 
 def keys_read(

@@ -9,17 +9,19 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.operations.attention.attention import keys_read
+from moesim.hardware.operations.attention.attention import cache_of, keys_read, products_of
 from moesim.hardware.operations.kernels.host_work import START_NS, core_rate, longest_on_host
+from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.roofline import matrix_elements
-from moesim.model.spec import LayerSpec
+from moesim.model.spec import AttentionSpec, LayerSpec
 
 
 class CpuLayer(Operation):
-    """One start, and the longer of reading and computing: attention with its cache, the router, the
-    dense network or the shared expert, at the share of the DRAM that experts reach.
+    """One start, and the longer of reading and computing, of all weights but those of routed
+    experts, and then of the cache, at the share of the DRAM that experts reach.
 
+    The heads that share a key are its products' rows, and decodes over a latent attend in it.
     Routed experts are ``cpu_expert``.
     """
 
@@ -41,14 +43,26 @@ class CpuLayer(Operation):
     ) -> list[Part]:
         """``tokens`` new ones; sums of the keys that each attends to, and of those in the cache."""
         count, host, block = np.asarray(tokens, np.float64), self.hardware.host, layer.attention
-        attended, cache = keys_read(block, count, context_tokens, kv_tokens)
-        head = block.query_key_head_size + block.value_head_size
-        operations = 2.0 * count * _elements(layer) + attended * (2.0 * block.heads * head)
         start = host.layer_start.value if host.layer_start else float(START_NS)
-        size = layer.bytes - layer.expert_bytes + cache
-        of_core = core_rate(self.hardware, block.dtype, count)
-        work = longest_on_host(host, self.gpus_per_node, size, operations, of_core)
-        return where(count > 0, [Part(np.full(count.shape, start), name="start"), work])
+        weights = self._work(
+            np.float64(layer.bytes - layer.expert_bytes),
+            2.0 * count * _elements(layer),
+            core_rate(self.hardware, block.dtype, count),
+        )
+        scores = self._scores(block, *keys_read(block, count, context_tokens, kv_tokens))
+        return where(count > 0, [Part(np.full(count.shape, start), name="start"), weights, scores])
+
+    def _scores(self, block: AttentionSpec, attended: Floats, read: Floats) -> Part:
+        """Of the keys that tokens attend to, and the bytes of the cache that they read."""
+        cache = cache_of(block, self.model.activation_bytes)
+        absorbed, own = products_of(block, cache)
+        heads = block.heads if block.latent else block.heads / max(block.kv_heads, 1)
+        of_core = core_rate(self.hardware, cache.dtype, np.full(attended.shape, heads))
+        work = self._work(read, attended * (absorbed if block.latent else own), of_core)
+        return work._replace(name="scores")
+
+    def _work(self, size: Floats | np.float64, operations: Floats, of_core: Floats) -> Part:
+        return longest_on_host(self.hardware.host, self.gpus_per_node, size, operations, of_core)
 
 
 def _elements(layer: LayerSpec) -> int:
