@@ -396,11 +396,11 @@ def test_page_faults_are_off_as_those_of_other_drives_were():
     """
     least, most = faults_reach()
     assert (least, most) == pytest.approx((0.0247, 0.4435), abs=1e-4)
-    layers = {"on_cpu": {"layers": 24}, "host": {"capacity": "25 %"}}
 
     def rows_of(path, **storage):
         machine = {**MACHINE, "storage": {"base": "nvme-pcie4", **storage}}
-        experts = {**layers, "host": {**layers["host"], "path": path}}
+        host = {"capacity": "25 %", "path": path}
+        experts = {"on_cpu": {"layers": 24}, "host": host}
         summary = run(hardware=machine, software="llama.cpp", experts=experts)
         return {one["of"]: one for one in summary["price_interval"]["factors"]}
 
