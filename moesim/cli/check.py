@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from moesim.cli.app import AsJson, ExperimentFile, Overrides, app, examples, print_json, warn
 
+if TYPE_CHECKING:
+    from moesim.experiment.loading.resolve import Resolved
+
 
 @app.command(epilog=examples("moesim check experiments/quickstart.yaml --set hardware=rtx-4090"))
 def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson = False) -> None:
-    """Print the whole experiment, with where each value is from."""
+    """Print the whole experiment, with where each value is from; what a run of it would be refused
+    for is an error, where a sweep sets other values a warning.
+    """
     from moesim.config.counted import counted
     from moesim.experiment.building.derived import derived
     from moesim.experiment.loading.inputs import check_inputs
@@ -28,6 +35,7 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
             warn([*of_inputs(experiments), *large_records(experiments)])
             warn(left_out_figures(resolved.experiment, resolved.axes))
             shown, origins = derived(resolved.experiment)
+            _check_run(resolved)
     if as_json:
         from_where = {**resolved.origins, **origins}
         print_json(
@@ -41,3 +49,16 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
     typer.echo(annotated_text(shown, {**resolved.origins, **origins}))
     if resolved.experiment.sweep:
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")
+
+
+def _check_run(resolved: Resolved) -> None:
+    """Refuse what a run refuses; of a sweep, whose points set other values, it is told."""
+    from moesim.config.errors import InputError
+    from moesim.experiment.running.run import check_run
+
+    try:
+        check_run(resolved.experiment)
+    except InputError as error:
+        if not resolved.axes:
+            raise
+        warn(f"without the sweep's values it does not run: {one}" for one in error.problems)

@@ -1,9 +1,16 @@
 """``moesim check``: the whole experiment with origins, and inputs that fit together."""
 
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import moesim
 from moesim.cli.main import main
+from moesim.config.errors import InputError
 from moesim.trace import Phase, RoutingTrace, TraceMetadata, write_trace
 
 TEXT = """\
@@ -202,3 +209,64 @@ def test_a_last_batch_of_fewer_requests_is_told(batching, told, capsys):
     assert len(lines) == len(told)
     assert all(what in line for line, what in zip(lines, told, strict=True))
     assert all(line.endswith("; write requests: 12") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("blk", "finds blk.0.attn_q.weight too; only experts can be on the CPU"),
+        ("blk[.]7[.]ffn_up", "an expert is on one side as a whole"),
+        ("nothing", "'nothing' finds no expert"),
+    ],
+)
+def test_what_a_run_refuses_is_refused_with_the_same_words(
+    pattern: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["experiments/quickstart.yaml", "--set", f"experts.on_cpu={{pattern: '{pattern}'}}"]
+    alone = [*asked, "--set", "experts.capacity=all", "--set", "sweep=null", "--set", "figures=[]"]
+    said = []
+    for command in ("check", "run"):
+        assert main([command, *alone]) == 2
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert told in said[0]
+    assert main(["check", *asked]) == 0
+    err = capsys.readouterr().err
+    assert "without the sweep's values it does not run: experts.on_cpu.pattern: " in err
+    assert told in err
+
+
+CHANGES = {
+    "experts.on_cpu": ["{layers: 3}", "{layers: 99}", "{layers: [1]}", "{pattern: 'ffn_up_exps'}"],
+    "experts.capacity": ["all", "auto", "1 slots/layer", "99 slots/layer", "1 MiB", "25 %"],
+    "experts.policy.kind": ["lru", "min", "lfu", "static"],
+    "experts.miss.kind": ["load", "cpu", "cheapest", "zero_copy", "skip"],
+    "experts.host.capacity": ["none", "auto", "1 GiB"],
+    "experts.prefetch.kind": ["none", "next_layer"],
+    "hardware": ["rtx-3090", "m4-max-128gb", "{gpu: rtx-3090, storage: nvme-pcie4}", "dgx-h100"],
+    "software": ["ideal", "llama.cpp", "vllm"],
+    "parallelism.expert": ["2", "3", "8"],
+    "parallelism.pipeline": ["2", "99"],
+    "engine": ["auto", "replay", "des"],
+    "host_layers": ["2", "30"],
+    "offload_layers": ["1", "30"],
+    "workload.batching.batch_size": ["2", "4"],
+    "workload.phase": ["decode", "all", "prefill"],
+}
+"""Values that go with the others or not."""
+drawn_changes = st.dictionaries(st.sampled_from(sorted(CHANGES)), st.integers(0, 5), max_size=4)
+
+
+@given(changes=drawn_changes)
+def test_a_run_refuses_nothing_that_a_check_accepts(changes: dict[str, int]) -> None:
+    texts = [f"{key}={CHANGES[key][n % len(CHANGES[key])]}" for key, n in changes.items()]
+    sets = [*texts, "sweep=null", "records=summary"]
+    file = "experiments/quickstart.yaml"
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        accepted = main(["check", file, *(word for text in sets for word in ("--set", text))]) == 0
+    refused = None
+    try:
+        moesim.run(file, overrides=sets, limit_steps=2)
+    except InputError as error:
+        refused = error
+    assert refused is None or not accepted

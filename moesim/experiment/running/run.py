@@ -125,17 +125,28 @@ def simulate(
 
     A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
     """
-    built = build(experiment, limit_steps)
+    built, engine = _ready(experiment, limit_steps, check=check)
     if inputs is not None:
         check_same(inputs, built.inputs)
     if watch is not None and built.case.serving is not None:
         built.case.serving.watched(watch)
-    engine = engine_of(experiment, built.case, check=check)
     if (reason := built.out_of_memory) is not None:
         return _does_not_fit(experiment, built, engine, reason)
     refuse_too_many_records(experiment, built.case)
     with compiled_exceptions():
         return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
+
+
+def check_run(experiment: Experiment) -> None:
+    """Raise the InputError with which a run of ``experiment`` is refused before it begins."""
+    _ready(experiment)
+
+
+def _ready(
+    experiment: Experiment, limit_steps: int | None = None, *, check: bool = False
+) -> tuple[Built, Engine]:
+    built = build(experiment, limit_steps)
+    return built, engine_of(experiment, built.case, check=check)
 
 
 def _played(
