@@ -54,10 +54,10 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
 def _check_run(resolved: Resolved) -> None:
     """Refuse what a run refuses; of a sweep, whose points set other values, it is told."""
     from moesim.config.errors import InputError
-    from moesim.experiment.running.run import check_run
+    from moesim.experiment.running.engines import ready
 
     try:
-        check_run(resolved.experiment)
+        ready(resolved.experiment)
     except InputError as error:
         if not resolved.axes:
             raise

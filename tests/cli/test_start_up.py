@@ -55,10 +55,10 @@ def test_a_run_that_replays_loads_nothing_that_only_others_need(tmp_path):
     assert not [name for name in loaded if OF_FITS.match(name)]
 
 
-def test_a_check_reads_no_table_and_loads_no_compiled_code():
+def test_a_check_reads_no_table_and_loads_no_clock():
     loaded = loaded_by_command("check", EXPERIMENT)
     assert "moesim.experiment.schema.experiment" in loaded
-    assert not loaded & (OF_OTHERS | {"pandas", "moesim.memory.decisions", "moesim.memory.staging"})
+    assert not loaded & (OF_OTHERS | {"pandas", "moesim.engine.replay.run"})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
+from moesim.experiment.building.build import Built, build
 from moesim.experiment.schema.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -62,3 +63,13 @@ def engine_of(experiment: Experiment, case: Case, *, check: bool) -> Engine:
     if experiment.engine == "replay" and beyond is not None:
         raise InputError(f"engine: 'replay' does not play {beyond}; write auto or des")
     return Engine(experiment.engine, "named by the experiment")
+
+
+def ready(
+    experiment: Experiment, limit_steps: int | None = None, *, check: bool = False
+) -> tuple[Built, Engine]:
+    """What a run of ``experiment`` plays, and its engine; all that it may be refused for before it
+    begins is an InputError here.
+    """
+    built = build(experiment, limit_steps)
+    return built, engine_of(experiment, built.case, check=check)

@@ -15,14 +15,14 @@ from moesim.config.inputs import Inputs, check_same, paths_of
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import Built
 from moesim.experiment.building.formats import format_notes
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.quality import quality_of
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.running.cache import cache_folder, reused_or
-from moesim.experiment.running.engines import Engine, engine_of
+from moesim.experiment.running.engines import Engine, engine_of, ready
 from moesim.experiment.running.full_host import full_host_notes
 from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.running.replicas import outcome_of
@@ -125,7 +125,7 @@ def simulate(
 
     A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
     """
-    built, engine = _ready(experiment, limit_steps, check=check)
+    built, engine = ready(experiment, limit_steps, check=check)
     if inputs is not None:
         check_same(inputs, built.inputs)
     if watch is not None and built.case.serving is not None:
@@ -135,18 +135,6 @@ def simulate(
     refuse_too_many_records(experiment, built.case)
     with compiled_exceptions():
         return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
-
-
-def check_run(experiment: Experiment) -> None:
-    """Raise the InputError with which a run of ``experiment`` is refused before it begins."""
-    _ready(experiment)
-
-
-def _ready(
-    experiment: Experiment, limit_steps: int | None = None, *, check: bool = False
-) -> tuple[Built, Engine]:
-    built = build(experiment, limit_steps)
-    return built, engine_of(experiment, built.case, check=check)
 
 
 def _played(
