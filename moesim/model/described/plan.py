@@ -19,9 +19,11 @@ _WORDS = (
     ("window", SLIDING), ("chunk", CHUNKED), ("sparse", SPARSE), ("index", SPARSE),
     ("linear", LINEAR), ("kda", LINEAR), ("delta", LINEAR), ("lightning", LINEAR),
     ("mamba", MAMBA), ("ssm", MAMBA), ("conv", CONV), ("full", FULL), ("global", FULL),
-    ("attention", FULL), ("attn", FULL), ("mla", FULL), ("gqa", FULL), ("mha", FULL),
+    ("mla", FULL), ("gqa", FULL), ("mha", FULL),
 )  # fmt: skip
 """Kinds of attention by what their names contain, the most special first."""
+_PLAIN = re.compile("(self|dense|softmax|causal|multihead)?(attention|attn)")
+"""Names of attention that say no more of it, without what joins their words."""
 _LETTERS = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
 """Of a pattern with a letter a block."""
 _NETWORKS = ("moe", "mlp", "dense", "ffn")
@@ -66,8 +68,9 @@ def _block(keys: Keys, word: str) -> LayerPlan:
 
 
 def _kind(keys: Keys, word: Any) -> str:
-    found = next((kind for part, kind in _WORDS if part in str(word).lower()), None)
-    if found is None:
+    name = str(word).lower()
+    found = next((kind for part, kind in _WORDS if part in name), None)
+    if found is None and not _PLAIN.fullmatch(re.sub("[^a-z]", "", name)):
         keys.note(f"attention {str(word)[:40]!r} is not known: it is counted as grouped attention")
     return found or FULL
 

@@ -213,10 +213,15 @@ def test_layers_that_share_an_index_have_none_of_their_own() -> None:
     assert {layer.attention.selected for layer in model.layers} == {32}
 
 
-def test_attention_that_nobody_knows_is_counted_as_grouped_and_said() -> None:
-    model = described(layer_types=["hyena"] * 4)
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [("hyena", False), ("wavelet_attention", False), ("self_attn", True), ("Attention", True)],
+)
+def test_attention_that_nobody_knows_is_counted_as_grouped_and_said(word: str, known: bool) -> None:
+    model = described(layer_types=[word] * 4)
     assert model.parameters == described().parameters
-    assert model.notes == ("attention 'hyena' is not known: it is counted as grouped attention",)
+    said = f"attention '{word}' is not known: it is counted as grouped attention"
+    assert model.notes == (() if known else (said,))
 
 
 def test_attention_without_sizes_is_four_matrices() -> None:
