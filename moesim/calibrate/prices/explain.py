@@ -27,6 +27,12 @@ BOUNDS = {
 }
 
 
+OF_TWO_MEMORIES = ("cpu_expert", "copy_h2d", "copy_d2h")
+"""What only runs where the CPU has a memory of its own."""
+OPTIONS = ("tokens", "hidden", "inter", "experts", "top_k")
+"""Numbers of a shape that options have; others are set."""
+
+
 def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:
     """A table of the parts of one operation's price; InputError for a shape without one."""
     row = {name: _value(name, value) for name, value in values.items() if value is not None}
@@ -41,7 +47,7 @@ def explained(profile: HardwareProfile, values: Mapping[str, object], method: st
     lines.append(("price", _us(found.price_ns)))
     if prices.outside[0]:
         lines.append(("the shape lies outside what was measured", ""))
-    table = Table("term", title=title, caption_justify="left", caption=_caption(found, profile))
+    table = Table("term", title=title, caption_justify="left", caption=_caption(op, found, profile))
     table.add_column("us", justify="right")
     if any(len(line) > len(("term", "us")) for line in lines):
         table.add_column("amount", justify="right")
@@ -52,7 +58,9 @@ def explained(profile: HardwareProfile, values: Mapping[str, object], method: st
 
 
 def _check_read(row: Mapping[str, object]) -> None:
-    """An InputError where a number is given that this operation's price does not read."""
+    """An InputError where a number is given that this operation's price does not read, or one is
+    missing.
+    """
     if (shape := SHAPES.get(str(row["op"]))) is None:
         return
     of_experts = {"rows", "distinct_experts"}
@@ -60,6 +68,13 @@ def _check_read(row: Mapping[str, object]) -> None:
     if strangers := sorted(row.keys() & {*COUNTS, *of_experts} - read):
         what = f"a price of '{row['op']}' reads {', '.join(shape) or 'no number'}"
         raise InputError(f"{what}, not {', '.join(strangers)}; leave that out")
+    if "rows" not in row and (missing := [name for name in shape if name not in row]):
+        what = f"a price of '{row['op']}' reads {', '.join(shape)}; give"
+        raise InputError(f"{what} {' '.join(_option(name) for name in missing)}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')} N" if name in OPTIONS else f"--set {name}=N"
 
 
 def _value(name: str, value: object) -> object:
@@ -86,14 +101,16 @@ def _lines(part: Part) -> Iterator[tuple[str, ...]]:
         yield "bound by", "", BOUNDS.get(longest, longest), "the longest counts"
 
 
-def _caption(found: Priced, profile: HardwareProfile) -> str | None:
-    """The fit behind a price, or what an amount means."""
+def _caption(op: str, found: Priced, profile: HardwareProfile) -> str | None:
+    """The fit behind a price, or what an amount means; and that no run has it."""
     details = [part.of() for part in found.parts]
     fits = [_fit(detail.fit, profile) for detail in details if detail.fit is not None]
     counted_whole = any(len(detail.amounts) > 1 for detail in details)
     told = [fits[0] if fits else WHOLE if counted_whole else ""]
     if parts := profile.unverified:
         told.append(f"from memory, not compared with a document: numbers of the {', '.join(parts)}")
+    if profile.unified and op in OF_TWO_MEMORIES:
+        told.append(f"no run has it: {profile.name} has one memory, in which the GPU reads experts")
     return "\n".join(filter(None, told)) or None
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moesim.calibrate.prices.explain import explained
 from moesim.calibrate.prices.operations import OPERATIONS
 from moesim.calibrate.prices.price import price_table
-from moesim.hardware import CostModel, HardwareProfile, hardware_names
+from moesim.config.errors import InputError
+from moesim.hardware import CostModel, HardwareProfile, hardware_names, load_hardware
 from moesim.hardware.load import as_run_by
 from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.operations.attention.scores import Cache
@@ -266,3 +268,17 @@ def test_every_op_of_a_table_is_compared_here() -> None:
     named = {"moe", "gemm", "attention_prefill", "attention_decode", "gate", "permute", "launch"}
     named |= {"copy_h2d", "copy_d2h", "all_reduce", "all_to_all", "cpu_expert"}
     assert OPERATIONS.keys() - named == {"copy_p2p"}, "a run has no copies between GPUs"
+
+
+@pytest.mark.parametrize(("machine", "told"), [("m2-ultra-192gb", True), ("rtx-4090", False)])
+def test_what_no_run_of_one_memory_has_is_told(machine: str, told: bool) -> None:
+    values = {"op": "cpu_expert", "dtype": "bf16", "tokens": 1, "hidden": 64, "inter": 32}
+    table = explained(load_hardware(machine), values, "auto")
+    assert ("no run has it" in str(table.caption)) is told
+
+
+def test_numbers_that_a_price_lacks_are_named_as_they_are_given() -> None:
+    with pytest.raises(InputError, match="give --hidden N --inter N --experts N --top-k N"):
+        explained(load_hardware("rtx-4090"), {"op": "moe", "dtype": "bf16", "tokens": 1}, "auto")
+    with pytest.raises(InputError, match="give --set m=N --set n=N --set k=N"):
+        explained(load_hardware("rtx-4090"), {"op": "gemm", "dtype": "bf16"}, "auto")
