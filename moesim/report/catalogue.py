@@ -95,24 +95,32 @@ def model_row(model: Any) -> Row:
 
 
 def hardware() -> list[Row]:
-    """The shipped hardware profiles with their datasheets' key figures."""
+    """The shipped machines with their datasheets' key figures: the profiles, and the GPUs that
+    share one memory with a CPU.
+    """
     from moesim.hardware import hardware_names, load_hardware
+    from moesim.hardware.load import unified_names
 
-    return [{"name": name, **machine_row(load_hardware(name))} for name in hardware_names()]
+    names = sorted([*hardware_names(), *unified_names()])
+    return [{"name": name, **machine_row(load_hardware(name))} for name in names]
 
 
 def machine_row(profile: Any) -> Row:
-    """The key figures of one GPU and its wiring; rates are peaks of one direction."""
-    sheet = profile.datasheet
+    """The key figures of one GPU and its wiring, which one memory has none of; rates are peaks of
+    one direction.
+    """
+    sheet, apart = profile.datasheet, not profile.unified
     return {
         "memory_bytes": sheet.memory.value,
         "memory_bandwidth_bytes_per_s": sheet.memory_bandwidth.value,
         "fp16_flop_per_s": sheet.compute.fp16.value,
-        "h2d_bytes_per_s": sheet.copies.h2d.pinned.bandwidth.value,
-        "peers_bytes_per_s": sheet.peers.bandwidth.value,
+        "h2d_bytes_per_s": sheet.copies.h2d.pinned.bandwidth.value if apart else None,
+        "peers_bytes_per_s": sheet.peers.bandwidth.value if apart else None,
+        "unified": profile.unified,
         "gpus": profile.gpus,
         "calibrated": bool(fits := _fits(profile)),
         "fits": fits,
+        "from_memory": bool(profile.unverified),
         "unverified": " ".join(profile.unverified),
         "title": profile.title,
     }
@@ -345,7 +353,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("h2d_bytes_per_s", "from host\nGB/s", 1e9, ",.1f"),
         Column("peers_bytes_per_s", "to GPUs\nGB/s", 1e9, ",.1f"),
         Column("calibrated", "fitted"),
-        Column("unverified", "from\nmemory"),
+        Column("from_memory", "from\nmemory"),
     ),
     "gpus": (
         Column("name", "gpu"),
@@ -417,7 +425,8 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 
 CAPTIONS: Mapping[str, str] = {
     "models": "size and expert as stored; all values: --json",
-    "hardware": "of one GPU, one direction; from memory: not compared with a document; --json: all",
+    "hardware": "of one GPU, one direction; -: one memory with the CPU; from memory: not compared "
+    "with a document; a GPU of 'moesim list gpus' alone is a machine, too; --json: all",
     "gpus": "dense peaks; NVLink or Infinity Fabric: one GPU and direction; more: --json",
     "hosts": "experts: what those on the CPU read; fitted: to one published run; --json: all",
     "links": "one direction, what copies reach of pinned memory, and of pageable",

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from moesim.hardware import load_hardware
+from moesim.hardware.load import unified_names
 from moesim.hardware.operations.kernels.cpu_expert import host_notes, share_is_prior
 from moesim.report.catalogue import CATALOGUES, WIDTH, catalogue_table, listing
 
@@ -49,3 +50,11 @@ def test_a_prior_of_a_host_names_fitted_ones_of_such_a_memory() -> None:
     hosts = {row["name"]: row["fitted"] for row in listing("hosts")}
     assert hosts["ryzen-9-7950x-ddr5-5600-2ch"] is True
     assert hosts["ddr5-5600-2ch-64gb"] is False
+
+
+def test_machines_with_one_memory_are_listed_as_hardware() -> None:
+    """As what 'hardware' of an experiment may be, with none of a link's numbers."""
+    rows = {row["name"]: row for row in listing("hardware")}
+    assert {name for name, row in rows.items() if row["unified"]} == {*unified_names()}
+    assert {"gb10", "m4-max-128gb"} <= rows.keys()
+    assert all((row["h2d_bytes_per_s"] is None) is row["unified"] for row in rows.values())
