@@ -67,10 +67,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     instead of what is not there yet.
     """
     names, word = sorted(allowed), name.lower()
-    by_lower = {known.lower(): known for known in names}
-    close = [known for known in by_lower if word and known.startswith(word)]
-    close = close or [known for known in by_lower if len(word) >= LEAST_PART and word in known]
-    close = close or get_close_matches(word, by_lower, n=1)
+    by_lower, close = {known.lower(): known for known in names}, meant(name, names)
     listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
     if len(names) > MOST_LISTED:
         alike = sorted(get_close_matches(word, by_lower, n=FEW_LISTED, cutoff=0))
@@ -79,7 +76,16 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     nearly = get_close_matches(word, by_lower, n=1, cutoff=NEARLY)
     if not nearly and (told := planned(name)) is not None:
         return f"{told}; {listed}"
-    return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
+    return f"{listed}; did you mean '{close}'?" if close else listed
+
+
+def meant(name: str, allowed: Iterable[str]) -> str | None:
+    """What of ``allowed`` a wrong ``name`` may stand for; None where nothing is like it."""
+    word, by_lower = name.lower(), {known.lower(): known for known in sorted(allowed)}
+    close = [known for known in by_lower if word and known.startswith(word)]
+    close = close or [known for known in by_lower if len(word) >= LEAST_PART and word in known]
+    close = close or get_close_matches(word, by_lower, n=1)
+    return by_lower[close[0]] if close else None
 
 
 @contextmanager

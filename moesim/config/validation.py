@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from moesim.config.document import Document
-from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.errors import InputError, Problem, in_order, meant, nearest
 from moesim.config.sentences import sentence
 from moesim.config.shape import Shape, locate
 
@@ -37,6 +37,7 @@ def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[
         instance = model.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
         details = [one for one in error.errors(include_url=False) if not _is_long_enough(one)]
+        details = _without_misspelt(details, model)
         found = (_problem(document, model, detail) for detail in details)
         unreadable = {problem.place for problem in problems}
         return None, problems + [problem for problem in found if not _is_at(problem, unreadable)]
@@ -46,6 +47,21 @@ def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[
 def _is_long_enough(error: ErrorDetails) -> bool:
     """Whether a list is called short only because pydantic does not count its wrong entries."""
     return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
+
+
+def _without_misspelt(details: list[ErrorDetails], model: type[BaseModel]) -> list[ErrorDetails]:
+    """``details`` without keys that are missing because an unknown one beside them stands for them:
+    one mistake, and the unknown key's problem names what is meant.
+    """
+    strangers = (locate(model, one["loc"]) for one in details if one["type"] == "extra_forbidden")
+    misspelt = {
+        (*path[:-1], meant(str(path[-1]), parent.fields)) for path, parent in strangers if parent
+    }
+    return [
+        one
+        for one in details
+        if one["type"] != "missing" or locate(model, one["loc"])[0] not in misspelt
+    ]
 
 
 def _is_at(problem: Problem, places: set[tuple[int, int]]) -> bool:

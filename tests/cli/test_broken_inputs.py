@@ -284,7 +284,7 @@ def test_many_mistakes_come_at_once_in_the_order_of_the_lines(tmp_path, monkeypa
     assert main(["check", "x.yaml", "--set", "engine=x"]) == 2
     places = [line.split(": ")[0] for line in capsys.readouterr().err.splitlines()]
     assert places == [
-        "x.yaml:1:1", "x.yaml:1:1", "x.yaml:2:11", "x.yaml:3:7", "x.yaml:4:21",
+        "x.yaml:1:1", "x.yaml:2:11", "x.yaml:3:7", "x.yaml:4:21",
         "x.yaml:5:9", "--set engine=x",
     ]  # fmt: skip
 
@@ -300,3 +300,23 @@ def test_files_that_are_no_yaml(tmp_path, capsys):
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
         assert words in err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("modle: gpt-oss-20b\nhardware: rtx-3090\n", "did you mean 'model'?"),
+        ("model: true\nhardware: rtx-3090\n", "model: true is a truth value"),
+        (
+            "model: gpt-oss-20b\nhardware: rtx-3090\nquality: {tabel: x.csv}\n",
+            "did you mean 'table'?",
+        ),
+    ],
+)
+def test_one_cause_is_one_line(text, told, tmp_path, monkeypatch, capsys):
+    """A key that is missing because it is misspelt, and a value that can be no name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    assert main(["check", "x.yaml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line

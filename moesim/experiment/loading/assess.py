@@ -30,7 +30,8 @@ def assess(
     it.
     """
     experiment, problems = examine(document, Experiment)
-    problems += name_problems(document, folders)
+    wrong = {problem.path for problem in problems}  # no name at all
+    problems += [one for one in name_problems(document, folders) if one.path not in wrong]
     findings = [Finding(problem, (problem.path,)) for problem in problems]
     if experiment is None:
         return None, findings
