@@ -16,6 +16,7 @@ from moesim.hardware.described.reached import (
 )
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operation import Operation
+from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.hardware.prices.calibrated import Fit
@@ -30,10 +31,8 @@ FRAMEWORKS = frozenset({"vllm", "sglang", "trtllm"})
 """Whose kernels the tables of engines have."""
 NOBODYS = ("NCCL", "torch.")
 """How kernels begin that all of them call."""
-PCIE, GIVEN, REPORT = "PCIe", "given", "field report"
-"""What the sources of a slot, of a number that a user gives, and of what somebody saw of another
-drive begin with.
-"""
+PCIE, GIVEN = "PCIe", "given"
+"""What the sources of a slot, and of a number that a user gives, begin with."""
 
 
 class Spread(NamedTuple):
@@ -190,11 +189,10 @@ def _link(hardware: HardwareProfile, *, pinned: bool) -> tuple[float, float] | t
 
 def _faults(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
     """Of page faults, whose rate is another drive's; none of one's own number."""
+    if not faults_are_prior(hardware):
+        return ()
     drive = hardware.host.storage
     assert drive is not None, "it is read"
-    mapped = drive.mapped_bandwidth
-    assert mapped is not None, "by page faults"
-    if not hardware.sources.get(mapped.source, "").startswith(REPORT):
-        return ()
-    share, (least, most) = mapped.value / drive.bandwidth.value, faults_reach()
+    assert drive.mapped_bandwidth is not None, "by page faults"
+    share, (least, most) = drive.mapped_bandwidth.value / drive.bandwidth.value, faults_reach()
     return min(share / most, 1.0), max(share / least, 1.0)

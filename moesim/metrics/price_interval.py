@@ -56,29 +56,48 @@ def factors(
     ``spread``: of a kind of operation and a source; ``software``: of its own times; ``fixed``: the
     share of the time in which nothing was to be done.
     """
-    shares: dict[Spread, float] = defaultdict(float)
-    for kind, nanoseconds in spent.priced.items():
+    shares = _shares(spent.priced, spread)
+    if spent.host:
+        shares[software] += spent.host
+    return _rows(shares, (1 - fixed) / max(spent.total, 1.0))
+
+
+def _shares(
+    priced: Mapping[str, Floats], spread: Callable[[str, Source], Spread]
+) -> defaultdict[Spread, float]:
+    """Nanoseconds of each spread."""
+    shares: defaultdict[Spread, float] = defaultdict(float)
+    for kind, nanoseconds in priced.items():
         for source in Source:
             if nanoseconds[source]:
                 shares[spread(kind, source)] += float(nanoseconds[source])
-    if spent.host:
-        shares[software] += spent.host
-    whole = (1 - fixed) / max(spent.total, 1.0)
+    return shares
+
+
+def _rows(shares: Mapping[Spread, float], whole: float) -> list[dict[str, Any]]:
+    """Largest first; ``whole``: the share of the time that is a nanosecond."""
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0].of))
     return [{**one._asdict(), "share": ns * whole} for one, ns in ordered]
 
 
 def stand_in_row(
-    spent: PricedTime, kinds: Iterable[str], fixed: float, missed: float
+    spent: PricedTime,
+    kinds: Iterable[str],
+    fixed: float,
+    missed: float,
+    spread: Callable[[str, Source], Spread],
 ) -> dict[str, Any]:
     """A row more of a run whose trace is a stand-in: how far the time of its misses, priced as
     ``kinds``, moves with the misses that the trace itself would have, which are at most all
-    activations. ``missed``: the share of these in the run; ``fixed``: as in ``factors``.
+    activations. ``within``: the rows, as of ``factors``, that move the time of one miss, and their
+    shares. ``missed``: the share of these in the run; ``fixed``, ``spread``: as in ``factors``.
     """
-    time = sum(float(spent.priced[kind].sum()) for kind in kinds if kind in spent.priced)
-    share = time * (1 - fixed) / max(spent.total, 1.0)
+    own = {kind: spent.priced[kind] for kind in kinds if kind in spent.priced}
+    within = _rows(_shares(own, spread), (1 - fixed) / max(spent.total, 1.0))
     low, high = STAND_IN_MISSES
-    return {**Spread(STAND_IN, low, min(high, 1 / missed))._asdict(), "share": share}
+    row = Spread(STAND_IN, low, min(high, 1 / missed))._asdict()
+    parts = [{key: one[key] for key in ("of", "rests_on", "share")} for one in within]
+    return {**row, "share": sum(one["share"] for one in within), "within": parts}
 
 
 def from_drive_row(spent: PricedTime, fixed: float, times: float) -> dict[str, Any]:
@@ -138,12 +157,28 @@ def time_drawn(rows: Iterable[Mapping[str, Any]], apart: Mapping[str, str] = NOT
     A name has the same draws in every run, so that what two runs share does not set them apart, but
     for those of which ``apart`` has another to draw by.
     """
+    drawn = [
+        (row, _factors(apart.get(row["of"], row["of"]), row["low"], row["high"]))
+        for row in rows
+        if row["low"] is not None
+    ]
+    moved = {(row["of"], row.get("rests_on")): times for row, times in drawn}
     found = np.ones(DRAWS)
-    for row in rows:
-        if row["low"] is not None:
-            name = apart.get(row["of"], row["of"])
-            found += row["share"] * (_factors(name, row["low"], row["high"]) - 1)
+    for row, times in drawn:
+        found += _weight(row, moved) * (times - 1)
     return found
+
+
+def _weight(row: Mapping[str, Any], moved: Mapping[Any, Floats]) -> Floats | float:
+    """What a factor of ``row`` moves: its share of the time, or of the rows that are ``within`` it
+    their shares, as these have ``moved`` them.
+    """
+    if (within := row.get("within")) is None:
+        return float(row["share"])
+    weight, ones = np.zeros(DRAWS), np.ones(DRAWS)
+    for one in within:
+        weight += one["share"] * moved.get((one["of"], one["rests_on"]), ones)
+    return weight
 
 
 def speed_apart(

@@ -26,6 +26,7 @@ from moesim.hardware.price_errors import (
     software_spread,
     spread_of,
 )
+from moesim.hardware.prices.provenance import Source
 from moesim.memory.on_cpu import OnCpu
 from moesim.metrics.price_interval import (
     TIMES,
@@ -121,18 +122,18 @@ class _Rows:
     def of(self, time: PricedTime, fixed: float = 0.0) -> list[dict[str, Any]]:
         """Of ``time``, beside which nothing was to be done for the share ``fixed``."""
         spent = with_calls(time, self._called)
-        rows = factors(
-            spent,
-            lambda kind, source: spread_of(self._operations[kind], source, self._machine),
-            fixed,
-            self._software,
-        )
-        rows = [{**row, "fits": self._fits.get(row["of"], [])} for row in rows]
+        rows = [
+            {**row, "fits": self._fits.get(row["of"], [])}
+            for row in factors(spent, self._spread, fixed, self._software)
+        ]
         if self._missed is not None:
-            rows.append(stand_in_row(time, self._loads, fixed, self._missed))
+            rows.append(stand_in_row(time, self._loads, fixed, self._missed, self._spread))
         if self._from_drive is not None:
             rows.append(from_drive_row(spent, fixed, self._from_drive))
         return rows
+
+    def _spread(self, kind: str, source: Source) -> Spread:
+        return spread_of(self._operations[kind], source, self._machine)
 
 
 def _front(played: Played) -> Spread:

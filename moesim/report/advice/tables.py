@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.config.counted import counted
+from moesim.hardware.described.reached import faults_reach
 from moesim.hardware.operations.kernels.cpu_expert import REACHED
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import sentence
@@ -37,11 +38,12 @@ NOTABLE = 0.1
 
 LEAST_RANGE = 0.005
 """Of the speed: less is none."""
-FAULTS = "whose speed rests on one report of another machine"
+FAULTS = "at a rate that was seen on another machine"
 RANGES = {
     HOST: "if experts on the CPU reach {:.0f} to {:.0f} % of the DRAM peak, which nobody measured "
     "here".format(*(100 * share for share in REACHED)),
-    DRIVE: f"if not by page faults, {FAULTS}, but as fast as the drive reads",
+    DRIVE: "if page faults reach {:.0f} to {:.0f} % of the drive's reads, as on two other "
+    "machines".format(*(100 * share for share in faults_reach())),
     TRACE: "over stand-ins of all shipped traces: routing of the model itself was not recorded",
 }
 

@@ -10,10 +10,12 @@ from typing import Any
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.described.host import ExpertShare
+from moesim.hardware.described.reached import faults_reach
+from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
-from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed
+from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed, times
 from moesim.trace.cards import STAND_IN, scaled_from
 from moesim.trace.synthesis.stand_in import RECORDED
 
@@ -45,8 +47,9 @@ def variations(
     best: Experiment, summary: Mapping[str, Any], settings: Mapping[str, Any], out: Path
 ) -> Iterator[Variation]:
     """Of the experiment of the best choice, whose run has ``summary`` and which sets ``settings``:
-    the host's share where that is a prior, the drive's reads where they are page faults, the traces
-    where there is a stand-in, and no context where one is set. Profiles go to the folder ``out``.
+    the host's share where that is a prior, what page faults reach where that is another drive's,
+    the traces where there is a stand-in, and no context where one is set. Profiles go to the folder
+    ``out``.
     """
     context = best.workload.context
     same = {"hardware": best.hardware, "trace": best.trace, "workload.context": context}
@@ -56,9 +59,12 @@ def variations(
         made = best.model_copy(update={"hardware": profile})
         varied = Varied(HOST, f"{share:.0%} of the DRAM peak")
         yield Variation(varied, {**settings, **same, "hardware": profile}, made)
-    if summary.get("storage_path") == "mmap":
-        path, read = {"experts.host.path": "direct"}, Varied(DRIVE, "reads as fast as the drive")
-        yield Variation(read, {**settings, **same, **path}, with_settings(best, path))
+    faults = summary.get("storage_path") == "mmap" and faults_are_prior(_machine(best))
+    for share in faults_reach() if faults else ():
+        profile = write_upgrade(out, best, _machine(best), _faulting(share))
+        made = best.model_copy(update={"hardware": profile})
+        varied = Varied(DRIVE, f"{share:.0%} of the drive's reads by page faults")
+        yield Variation(varied, {**settings, **same, "hardware": profile}, made)
     for name in stand_ins(best):
         made = best.model_copy(update={"trace": name})
         yield Variation(Varied(TRACE, name), {**settings, **same, "trace": name}, made)
@@ -89,6 +95,19 @@ def _reaching(share: float) -> Upgrade:
 
     title = f"experts on the CPU at {share:.0%} of the DRAM peak"
     return Upgrade(f"host_share_{share:.0%}".rstrip("%"), title, change)
+
+
+def _faulting(share: float) -> Upgrade:
+    """No upgrade, but a machine whose page faults reach this share of the drive's reads."""
+
+    def change(hardware: HardwareProfile) -> HardwareProfile:
+        storage = hardware.host.storage
+        assert storage is not None, "a machine with a drive"
+        reached = changed(storage, mapped_bandwidth=times(storage.bandwidth, share))
+        return changed(hardware, host=changed(hardware.host, storage=reached))
+
+    title = f"page faults at {share:.0%} of the drive's reads"
+    return Upgrade(f"faults_{share:.0%}".rstrip("%"), title, change)
 
 
 def span(varied: tuple[Varied, ...], of: str, own: float) -> tuple[float, float] | None:

@@ -470,6 +470,20 @@ def test_calls_of_copies_that_are_waited_for_are_the_softwares():
     )
 
 
+def test_misses_and_what_one_takes_multiply():
+    """All of the time is a drive's, which may be 25 times as fast, and 35 % of the misses fewer:
+    with both a run takes 2.6 % of its time, and never less than none.
+    """
+    drive = row("page faults", share=1.0, low=0.04, high=1.0) | {"rests_on": None}
+    within = [{"of": "page faults", "rests_on": None, "share": 1.0}]
+    missed = row(STAND_IN, share=1.0, low=0.65, high=1.0) | {"within": within}
+    alone, also = time_drawn([drive]), time_drawn([drive, missed])
+    assert also.min() > 0
+    assert also == pytest.approx(alone * time_drawn([{**missed, "within": None}]))
+    unknown = drive | {"low": None, "high": None}
+    assert time_drawn([unknown, missed]) == pytest.approx(time_drawn([missed | {"within": None}]))
+
+
 def test_a_stand_in_may_miss_more_or_less_than_the_trace_would():
     cached = {"hardware": MACHINE, "software": "ideal", "experts": {"capacity": "8 slots/layer"}}
     summary = run(**cached, trace="stand-in:qwen3-30b-a3b")

@@ -622,15 +622,17 @@ def test_experts_that_the_host_has_no_room_for_come_from_its_drive(here: Path) -
     told = " ".join(sentences(advice))
     assert advice.best.choice.miss in ("on_cpu", "on_host")
     assert advice.best.summary["storage_path"] == "mmap"
-    assert "come from the drive, by page faults, whose speed rests on one report" in told
+    assert "come from the drive, by page faults, at a rate that was seen on another" in told
     own = advice.best.throughput or 0.0
-    read = next(one.throughput for one in advice.varied if one.of == "drive") or 0.0
-    assert read > own
+    slow, fast = (one.throughput or 0.0 for one in advice.varied if one.of == "drive")
+    assert slow < own
+    assert fast == pytest.approx(own, rel=0.01)  # 44 % of the drive's reads are its own
+    assert "if page faults reach 2 to 44 % of the drive's reads, as on two other machines" in told
     best = [one for one in advice.gains if one.scored.choice == advice.best.choice]
     by_key = {one.upgrade.key: one.ratio or 0.0 for one in best}
     assert by_key["twice_host_memory"] >= 1
     assert by_key["twice_drive"] == pytest.approx(1)  # page faults are no faster
-    assert by_key["no_software"] < read / own
+    assert by_key["no_software"] >= 1
     assert advice.file is not None
     again = moesim.run(advice.file)
     assert again.summary["output_throughput"] == advice.best.throughput

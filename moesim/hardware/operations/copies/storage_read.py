@@ -61,6 +61,18 @@ class StorageRead(Operation):
         return drive
 
 
+REPORT = "field report"
+"""How the source begins of what somebody saw page faults reach on another machine."""
+
+
+def faults_are_prior(profile: HardwareProfile) -> bool:
+    """Whether what page faults reach of the profile's drive is what was seen of another one."""
+    drive = profile.host.storage
+    if drive is None or (mapped := drive.mapped_bandwidth) is None:
+        return False
+    return profile.sources.get(mapped.source, "").startswith(REPORT)
+
+
 def fault_notes(profile: HardwareProfile) -> list[str]:
     """That a mapped file is not read as fast as its drive reads, by whose word, and what else may
     be asked; or that nobody knows.
