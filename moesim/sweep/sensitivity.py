@@ -19,13 +19,14 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
-from moesim.sweep.advise.ranges import CONTEXT, HOST, TRACE, variations
+from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, TRACE, variations
 from moesim.sweep.advise.run import Runs
-from moesim.sweep.advise.upgrades import Upgrade, cores, dram, gpu_bandwidth, link
+from moesim.sweep.advise.upgrades import Upgrade, cores, dram, drive, gpu_bandwidth, link
 
 FOLDER = "inputs"
 GUESSED = {
     HOST: "experts on the CPU: share of the DRAM peak",
+    DRIVE: "page faults, or as fast as the drive reads",
     TRACE: "routing: which stand-in trace",
     CONTEXT: "context: the one asked for, or the trace's own",
 }
@@ -45,6 +46,7 @@ class Number:
     measured_by: str
 
 
+DRIVEN = "your drive: 'moesim calibrate drive'"
 MACHINE: Mapping[str, Number] = {
     "gpu_bandwidth": Number(
         "GPU memory bandwidth",
@@ -65,11 +67,18 @@ MACHINE: Mapping[str, Number] = {
         "your DRAM: one run, for 'moesim calibrate host'",
     ),
     "cores": Number("CPU cores", cores, lambda of: (of.host.cores,), "how many cores you have"),
+    "drive": Number(
+        "what comes from the drive a second",
+        partial(drive, faults=True),
+        lambda of: (of.host.storage and of.host.storage.bandwidth,),
+        DRIVEN,
+    ),
 }
 SOFTWARE = "software's launches, copies and waits"
 MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
     SOFTWARE: "your engine: 'moesim calibrate software'",
     GUESSED[HOST]: "one run of this host: 'moesim calibrate host'",
+    GUESSED[DRIVE]: DRIVEN,
     GUESSED[TRACE]: "the model's own routing: 'moesim trace record', or an import",
     GUESSED[CONTEXT]: "how long your requests are",
 }
@@ -175,7 +184,7 @@ def _points(
     out = out / "profiles"
     out.mkdir(parents=True, exist_ok=True)
     for by in (1 / factor, factor):
-        yield from _machines(base, out, by)
+        yield from _machines(base, out, by, reads="storage_path" in summary)
         yield from _software(base, out, by)
         yield from _settings(base, summary, by)
     for one in variations(base, summary, {}, out):
@@ -183,9 +192,11 @@ def _points(
         yield moved, dict(one.settings), one.experiment
 
 
-def _machines(base: Experiment, out: Path, by: float) -> Iterator[Point]:
+def _machines(base: Experiment, out: Path, by: float, *, reads: bool) -> Iterator[Point]:
     hardware = load_hardware(base.hardware, base.folders)
     for key, number in MACHINE.items():
+        if key == "drive" and not reads:
+            continue
         name = f"{key}_x{by:.3g}"
         made = Upgrade(name, name, partial(_scaled, number.change, by))
         update = {"hardware": write_upgrade(out, base, hardware, made)}

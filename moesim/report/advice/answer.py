@@ -68,7 +68,7 @@ def fit_line(fit: Fit) -> str:
         ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
     if room.on_host and not ways:
         ways.append(f"with {counted(room.on_host, 'whole layer')} on the CPU")
-    needs = "" if has.ways or room.drive else f" {_without_host(fit)}"
+    needs = "" if has.ways else f" {_without_host(fit)}"
     from_drive = f", with {_gb(room.drive)} of experts on the drive alone" if room.drive else ""
     return f"Does not fit: {sizes}. It does {', or '.join(ways)}{from_drive}.{needs}"
 

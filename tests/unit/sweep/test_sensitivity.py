@@ -118,3 +118,21 @@ def test_a_speed_that_arrivals_set_is_told(tmp_path: Path) -> None:
         found = moesim.sensitivity({**TINY, "workload": workload}, out=tmp_path / str(told))
         assert in_words(found)[0].startswith("warning: workload.arrivals: ") is told
         assert (max(one.span for one in found.inputs) < 0.01) is told
+
+
+def test_what_is_read_moves_with_the_drive_and_its_page_faults(tmp_path: Path) -> None:
+    read = {
+        **TINY,
+        "hardware": {"gpu": "rtx-3090", "storage": "nvme-pcie4"},
+        "software": "llama.cpp",
+        "experts": {"capacity": "4 slots/layer", "host": {"capacity": "50 %"}},
+    }
+    found = moesim.sensitivity(read, by="50 %", out=tmp_path / "out")
+    told = speeds(found)
+    slower, faster = told["what comes from the drive a second"]
+    assert slower < found.as_is < faster
+    (reads,) = told["page faults, or as fast as the drive reads"]
+    assert reads > found.as_is
+    loading = {**TINY, "experts": {"capacity": "4 slots/layer"}}
+    without = moesim.sensitivity(loading, out=tmp_path / "without")
+    assert "what comes from the drive a second" not in speeds(without)
