@@ -33,6 +33,7 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
         "cache_unpacked_from": software.cache_unpacked_from,
         "row_tiles": software.row_tiles,
         "core_products": software.core_products,
+        "avx2_products": software.avx2_products,
         "small_kernels": _small_kernels(profile, software),
     }
     profile = _without_packed(profile.model_copy(update=own), software)

@@ -57,6 +57,8 @@ class HardwareProfile(Params):
     """Queries from which on it unpacks a packed cache for each call; 0: never."""
     core_products: CoreProducts = Field(default_factory=dict)
     """What a core of the CPU does in a cycle there, by rows and format."""
+    avx2_products: float = 1.0
+    """The share of them that one without AVX-512 does."""
     row_tiles: RowTiles = "triton"
     """By which rule it pads the rows of products that no fit prices."""
     small_kernels: SmallKernels | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -71,6 +71,11 @@ class Host(Params):
     )
     core_clock: Sourced[Clock] | None = Field(
         None, description="Clock of the cores while all of them compute; None: a prior."
+    )
+    vectors: Sourced[Literal["avx2", "avx512"]] | None = Field(
+        None,
+        description="The widest instructions of products: AVX2, or AVX-512 with VNNI; None: those"
+        " that the software's numbers are of.",
     )
     core_rate: Sourced[Peak] | None = Field(
         None,

@@ -11,6 +11,7 @@ from moesim.config.dimensions import DURATION
 from moesim.config.errors import nearest
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
+from moesim.hardware.described.datasheet import Fraction
 from moesim.hardware.described.precision import UNITS
 from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.described.sourced import Ranged, Sourced
@@ -126,7 +127,8 @@ class SoftwareProfile(Params):
     ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
     GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
     both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the least
-    rows of a product and the format of its weights. ``row_tiles``: by which rule it pads the rows
+    rows of a product and the format of its weights; ``avx2_products``: the share of them that a
+    core without AVX-512 does. ``row_tiles``: by which rule it pads the rows
     of products that no fit prices. ``start_cycles``: of the GPU's clock, for which each of its
     ``kernels`` holds the GPU at least; None: the hardware's ``kernel_start``, of as many kernels as
     operations have.
@@ -173,6 +175,7 @@ class SoftwareProfile(Params):
     copies_from: CopiesFrom = "never"
     copies_from_rows: int = 0
     core_products: CoreProducts = Field(default_factory=dict)
+    avx2_products: float = 1.0
     mixed_attention: MixedAttention = "joint"
     latent_prompts: LatentPrompts = "expanded"
     cache_unpacked_from: int = 0
@@ -403,6 +406,11 @@ class SoftwareFile(Params):
         description="Operations that a core of the CPU does in a cycle, by the least rows of a"
         " product and the format of its weights; None: a prior.",
     )
+    avx2_products: Sourced[Fraction] | None = Field(
+        None,
+        description="Share of 'core_products' that a core without AVX-512 does in a cycle: all, if"
+        " left out.",
+    )
     latent_prompts: Sourced[LatentPrompts] | None = Field(
         None,
         description="Prompts of multi-head latent attention attend with keys and values of each"
@@ -450,7 +458,7 @@ class SoftwareFile(Params):
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         optional |= {"mixed_attention", "latent_prompts", "row_tiles", "copies_from"}
         optional |= {"start_cycles", "copies_from_rows", "core_products", "cache_unpacked_from"}
-        optional |= {"states_pinned"}
+        optional |= {"states_pinned", "avx2_products"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

@@ -59,6 +59,17 @@ def test_formats_and_software_that_nobody_measured_have_the_prior(
     assert found == pytest.approx(1e9 / CORE_RATE, rel=1e-4)
 
 
+@pytest.mark.parametrize(("software", "share"), [("ik_llama.cpp", 0.65), ("llama.cpp", 1.0)])
+def test_a_core_without_avx512_does_what_the_software_says(software: str, share: float) -> None:
+    """llama.cpp's own products use no more than AVX2."""
+    wide, narrow = (
+        per_operation(64, software, core_clock="2 GHz", **more)
+        for more in ({"vectors": "avx512"}, {"vectors": "avx2"})
+    )
+    assert wide == per_operation(64, software, core_clock="2 GHz")
+    assert narrow == pytest.approx(wide / share, rel=1e-4)
+
+
 def test_interleaved_rows_have_the_kernels_of_the_format() -> None:
     plain, rows = (per_operation(64, "ik_llama.cpp", name) for name in ("iq4_k", "iq4_k_r4"))
     assert rows == plain

@@ -24,7 +24,7 @@ CORE_CLOCK_HZ = 3.5e9
 def core_rate(profile: HardwareProfile, dtype: str | None, rows: Floats) -> Floats:
     """Operations a second of a core in products of so many ``rows`` [n] with ``dtype`` weights
     (None: 16-bit ones): the host's own, or what the software's kernels do in a cycle of its clock,
-    or the prior.
+    by its vectors, or the prior.
     """
     host = profile.host
     if host.core_rate is not None:
@@ -36,7 +36,8 @@ def core_rate(profile: HardwareProfile, dtype: str | None, rows: Floats) -> Floa
     least, cycle = (np.array(column) for column in zip(*sorted(levels), strict=True))
     clock = host.core_clock.value if host.core_clock else CORE_CLOCK_HZ
     level = np.maximum(np.searchsorted(least, rows, side="right") - 1, 0)
-    found: Floats = cycle[level] * clock
+    avx2 = host.vectors is not None and host.vectors.value == "avx2"
+    found: Floats = cycle[level] * (clock * (profile.avx2_products if avx2 else 1.0))
     return found
 
 
