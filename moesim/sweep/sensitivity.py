@@ -26,7 +26,7 @@ from moesim.sweep.advise.upgrades import Upgrade, cores, dram, drive, gpu_bandwi
 FOLDER = "inputs"
 GUESSED = {
     HOST: "experts on the CPU: share of the DRAM peak",
-    DRIVE: "page faults, or as fast as the drive reads",
+    DRIVE: "page faults: share of the drive's reads",
     TRACE: "routing: which stand-in trace",
     CONTEXT: "context: the one asked for, or the trace's own",
 }
