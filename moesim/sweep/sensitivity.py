@@ -69,7 +69,7 @@ MACHINE: Mapping[str, Number] = {
     "cores": Number("CPU cores", cores, lambda of: (of.host.cores,), "how many cores you have"),
     "drive": Number(
         "what comes from the drive a second",
-        partial(drive, faults=True),
+        drive,
         lambda of: (of.host.storage and of.host.storage.bandwidth,),
         DRIVEN,
     ),

@@ -119,12 +119,12 @@ def host_memory(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     return changed(hardware, host=host)
 
 
-def drive(hardware: HardwareProfile, factor: float, *, faults: bool = False) -> HardwareProfile:
-    """So many times what a drive's reads reach; page faults are no faster, but with ``faults``."""
+def drive(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times what a drive's reads reach, and page faults, which are a share of them."""
     storage = hardware.host.storage
     assert storage is not None, "a machine with a drive"
     faster = changed(storage, bandwidth=times(storage.bandwidth, factor))
-    if faults and storage.mapped_bandwidth is not None:
+    if storage.mapped_bandwidth is not None:
         faster = changed(faster, mapped_bandwidth=times(storage.mapped_bandwidth, factor))
     return changed(hardware, host=changed(hardware.host, storage=faster))
 

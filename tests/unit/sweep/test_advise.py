@@ -233,7 +233,7 @@ EXPECTED = {
     "memory_x2": ("datasheet.memory.",),
     "twice_gpu_bandwidth": ("memory_bandwidth", "calibrated"),
     "twice_host_memory": ("host.memory.",),
-    "twice_drive": ("host.storage.bandwidth",),
+    "twice_drive": ("host.storage.bandwidth", "host.storage.mapped_bandwidth"),
 }
 
 

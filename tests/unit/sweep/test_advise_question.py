@@ -631,7 +631,7 @@ def test_experts_that_the_host_has_no_room_for_come_from_its_drive(here: Path) -
     best = [one for one in advice.gains if one.scored.choice == advice.best.choice]
     by_key = {one.upgrade.key: one.ratio or 0.0 for one in best}
     assert by_key["twice_host_memory"] >= 1
-    assert by_key["twice_drive"] == pytest.approx(1)  # page faults are no faster
+    assert by_key["twice_drive"] > 1
     assert by_key["no_software"] >= 1
     assert advice.file is not None
     again = moesim.run(advice.file)
