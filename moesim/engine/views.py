@@ -31,6 +31,7 @@ class Views:
     ) -> None:
         self.case, self.routing, self.fetched = case, routing, fetched
         self._before: dict[Key, Ints] = {}
+        self._past: dict[Key, ActiveExperts] = {}
         self._counted: dict[tuple[int, int, float], Ints] = {}
 
     def predictions(
@@ -55,6 +56,7 @@ class Views:
             seed=self.case.seed,
             slices=self.case.slices,
             apart=apart,
+            past=dict(self._past),
         )
         self._remember(view, last - first)
         return Predictions(self.case.prefetch, view, self.fetched(first, end))
@@ -65,6 +67,8 @@ class Views:
             if len(ran):
                 low, high = active_experts.offsets[ran[-1]], active_experts.offsets[ran[-1] + 1]
                 self._before[layer, gpu] = active_experts.experts[low:high]
+        if most := self.case.prefetch.remembers:
+            self._past = {key: _last(view, key, passes, most) for key in view.active_experts}
 
     def _followers(self, source: int, target: int, part: float) -> Ints:
         """See ``View.followers``; counted once."""
@@ -78,6 +82,12 @@ class Views:
         counts = np.zeros((self.routing.logical, self.routing.logical), np.int64)
         _count_pairs(self.case.trace.expert_ids[:tokens], source, target, counts)
         return counts
+
+
+def _last(view: View, key: Key, passes: int, most: int) -> ActiveExperts:
+    """At most so many passes up to the first ``passes`` of ``view``."""
+    known, past = view.known(*key)
+    return known.between(max(0, past + passes - most), past + passes)
 
 
 @njit(types.void(IDS, types.int64, types.int64, types.int64[:, ::1]), cache=True)

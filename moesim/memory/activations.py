@@ -47,6 +47,11 @@ class ActiveExperts:
         low, high = self.offsets[first], self.offsets[last]
         return ActiveExperts(self.offsets[first : last + 1] - low, self.experts[low:high])
 
+    def then(self, after: ActiveExperts) -> ActiveExperts:
+        """These steps, and those of ``after`` behind them."""
+        offsets = np.concatenate((self.offsets, self.offsets[-1] + after.offsets[1:]))
+        return ActiveExperts(offsets, np.concatenate((self.experts, after.experts)))
+
 
 class Activations(NamedTuple):
     """The activations of a layer on one GPU, in execution order, aligned with

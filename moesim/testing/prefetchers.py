@@ -14,9 +14,11 @@ Mask = NDArray[np.bool_]
 """Which experts are needed: bool[passes, layers, experts]."""
 
 
-def view_of(needed: Mask, first: int = 0, learned: Mask | None = None) -> View:
+def view_of(
+    needed: Mask, first: int = 0, learned: Mask | None = None, remembers: int = 0
+) -> View:
     """The passes of ``needed`` from ``first`` on, on one GPU that has every expert; each active
-    expert is one choice.
+    expert is one choice. Its ``past`` are the last passes before, as many as it ``remembers``.
 
     Followers are counted, and a look-ahead was recorded, in ``learned`` (default: ``needed``): the
     recorded one names the expert before each that is needed.
@@ -35,6 +37,7 @@ def view_of(needed: Mask, first: int = 0, learned: Mask | None = None) -> View:
         chosen=lambda: needed[first:].astype(np.int64),
         recorded=np.roll(learned[first:], -1, axis=2)[None],
         followers=lambda source, target, _part: _followers(learned, source, target),
+        past=_past(needed[max(0, first - remembers) : first]),
     )
 
 
@@ -60,7 +63,8 @@ def predicts_the_same_from_any_pass_on(
 ) -> None:
     """A run is decided in parts: passes from ``first`` on get what they get in the whole run."""
     whole = predictions(prefetcher, view_of(needed), source, target)[first:]
-    part = predictions(prefetcher, view_of(needed, first, needed), source, target)
+    view = view_of(needed, first, needed, prefetcher.remembers)
+    part = predictions(prefetcher, view, source, target)
     assert whole == part, f"{type(prefetcher).__name__}: a pass depends on where the view begins"
 
 
@@ -92,6 +96,11 @@ def _before(needed: Mask, first: int) -> dict[Key, NDArray[np.int64]]:
     if not first:
         return {}
     return {(layer, 0): np.flatnonzero(mask) for layer, mask in enumerate(needed[first - 1])}
+
+
+def _past(passes: Mask) -> dict[Key, ActiveExperts]:
+    layers = range(passes.shape[1] if len(passes) else 0)
+    return {(layer, 0): _active_experts(passes[:, layer]) for layer in layers}
 
 
 def _followers(learned: Mask, source: int, target: int) -> NDArray[np.int64]:

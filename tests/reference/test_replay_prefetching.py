@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -11,8 +14,11 @@ from numba import njit, types
 
 from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
+from moesim.engine.des.run import run_des
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.run import run_replay
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.prefetch.base import Prefetcher, View
 
 from .agreement import assert_same
 from .strategies import Case, few
@@ -35,6 +41,37 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int) -> None:
     whole = run_replay(theirs)
     with patch.object(routing, "CELLS", cells):
         assert_same(run_replay(theirs), whole)
+
+
+class Lately(Prefetcher):
+    """Predicts all that was needed in the last three passes."""
+
+    kind: Literal["lately"] = "lately"
+
+    @property
+    def remembers(self) -> int:
+        """Three."""
+        return 3
+
+    def predict(self, view: View, _source: int, target: int, gpu: int) -> ActiveExperts:
+        """See ``Prefetcher``."""
+        known, past = view.known(target, gpu)
+        ends = range(past, past + view.passes)
+        found = [np.unique(known.between(max(0, end - 3), end).experts) for end in ends]
+        return ActiveExperts(np.cumsum([0, *map(len, found)]), np.concatenate(found))
+
+
+@few
+@given(prefetching_cases(), st.sampled_from([1, 40, 200]))
+def test_what_a_prefetcher_remembers_is_there_wherever_the_run_is_cut(
+    case: Case, cells: int
+) -> None:
+    theirs = replace(prefetching(case), prefetch=Lately())
+    assume(not theirs.variants)
+    whole = run_replay(theirs)
+    with patch.object(routing, "CELLS", cells):
+        assert_same(run_replay(theirs), whole)
+        assert_same(run_des(theirs), whole)
 
 
 def test_what_a_callback_raises_is_raised_afterwards() -> None:

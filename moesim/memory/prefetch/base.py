@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -25,8 +25,9 @@ class View:
 
     ``local``: by GPU, its physical experts; ``logical`` int64[layers, physical]: which expert each
     holds. ``active_experts`` of those passes, by MoE layer and GPU, numbered within
-    the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it.
-    ``active`` bool[passes, layers]: which layers a pass runs. ``chosen`` counts ``choices``, for
+    the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it;
+    ``past``: those of the passes just before ``first``, as many as the prefetcher ``remembers`` and
+    there were. ``active`` bool[passes, layers]: which layers a pass runs. ``chosen`` counts ``choices``, for
     who reads them. ``recorded`` bool[distances, passes, layers, logical]: a recorded
     look-ahead, where the trace has one. ``followers(source, target, part)``: int64[logical,
     logical], how many tokens of the first ``part`` of the trace choose e in ``source`` and f in
@@ -49,6 +50,7 @@ class View:
     slices: int = 1
     distance: int = 1
     apart: bool = False
+    past: Mapping[Key, ActiveExperts] = field(default_factory=dict)
 
     @property
     def choices(self) -> Ints:
@@ -71,6 +73,11 @@ class View:
         chosen = self.choices[:, layer]
         active = ActiveExperts.of(chosen > 0)
         return active, chosen[steps_of(active.offsets), active.experts]
+
+    def known(self, layer: int, gpu: int) -> tuple[ActiveExperts, int]:
+        """What each pass of ``past`` and of the view needs in ``layer``, and how many are past."""
+        active, past = self.active_experts[layer, gpu], self.past.get((layer, gpu))
+        return (past.then(active), len(past.offsets) - 1) if past else (active, 0)
 
     def of_local(self, values: NDArray[Any], layer: int, gpu: int) -> NDArray[Any]:
         """Values [passes, logical] of ``layer`` for each expert of ``gpu``, [passes, local]."""
@@ -129,6 +136,11 @@ class Prefetcher(Params):
     """Whether it knows what will be needed, which no program does."""
     weighs: ClassVar[bool] = False
     """Whether it says how much experts will be needed, and so in which variant they are wanted."""
+
+    @property
+    def remembers(self) -> int:
+        """How many passes before the first of a view are to be in its ``past``."""
+        return 0
 
     @property
     def before_pass(self) -> bool:
