@@ -14,6 +14,9 @@ from moesim.sweep.found import Sweep
 from moesim.sweep.kinds import models
 from moesim.sweep.speeds import COST, GOOD_COST, losses_in_words, numbers, ranked
 
+NAMED = 3
+"""So many points that are as fast as the best are named."""
+
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
     """The fastest point of ``sweep`` against the next, in a sentence, and the cheapest.
@@ -71,12 +74,16 @@ def _cheapest(sweep: Sweep, speed: pd.Series[float]) -> Iterator[str]:
 
 
 def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
-    """The two fastest of ``speed``, named by the axes in which they differ; nothing where requests
-    set how fast.
+    """The two fastest of ``speed``, named by the axes in which they differ, and what is as fast as
+    the first; nothing where requests set how fast.
     """
-    best = speed.index[:2]
-    if len(best) < 2 or sweep.kept_up[best[0]]:  # noqa: PLR2004
+    slower = speed.index[speed < speed.max()]
+    tied = speed.index[1 : len(speed) - len(slower)]
+    if len(speed) < 2 or sweep.kept_up[speed.index[0]]:  # noqa: PLR2004
         return []
+    if not len(slower):
+        return [f"all {len(speed)} are as fast: what they differ in changes nothing here"]
+    best = [speed.index[0], slower[0]]
     first, second = (measured(sweep.folder, int(number)) for number in best)
     apart = speed_difference(first[0], second[0], (first[1], second[1]))
     if apart is None:
@@ -88,4 +95,11 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     where = sweep.labels(without=[axis for axis in sweep.varying if axis not in common])[best[0]]
     words = [f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best]
     told = sentence(words[0], words[1], apart)
-    return [f"after the warm-up{', ' if where else ''}{where}: {told}"]
+    return [f"after the warm-up{', ' if where else ''}{where}: {told}", *_same(sweep, tied)]
+
+
+def _same(sweep: Sweep, tied: pd.Index[int]) -> list[str]:
+    """The points that are as fast as the best."""
+    names = [sweep.labels()[at] for at in tied]
+    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+    return [f"as fast as the best: {'; '.join([*names[:NAMED], *more])}"] if names else []

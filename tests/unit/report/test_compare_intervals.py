@@ -181,6 +181,25 @@ def test_figures_have_error_bars_where_there_are_intervals(
             assert bool(sheet.axes[0].containers) is bars
 
 
+def test_the_best_is_judged_against_the_next_that_differs(folder: Path) -> None:
+    from dataclasses import replace
+
+    from moesim.report.sweep.best import best_lines
+    from moesim.sweep.found import read_sweep
+
+    sweep = read_sweep(folder / "sweep")
+    lines = best_lines(sweep)
+    best = sweep.best()
+    assert best is not None
+    twin = sweep.table.loc[[best.name]].assign(**{"experts.policy.kind": "fifo"})
+    twins = pd.concat([sweep.table, twin], ignore_index=True)
+    told = best_lines(replace(sweep, table=twins))
+    assert told[0] == lines[0]
+    assert told[1] == "as fast as the best: 12 slots/layer, fifo"
+    (all_,) = best_lines(replace(sweep, table=twins.loc[[best.name, len(twins) - 1]]))
+    assert all_ == "all 2 are as fast: what they differ in changes nothing here"
+
+
 def test_results_without_blocks_have_no_verdict(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
