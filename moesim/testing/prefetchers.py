@@ -14,9 +14,7 @@ Mask = NDArray[np.bool_]
 """Which experts are needed: bool[passes, layers, experts]."""
 
 
-def view_of(
-    needed: Mask, first: int = 0, learned: Mask | None = None, remembers: int = 0
-) -> View:
+def view_of(needed: Mask, first: int = 0, learned: Mask | None = None, remembers: int = 0) -> View:
     """The passes of ``needed`` from ``first`` on, on one GPU that has every expert; each active
     expert is one choice. Its ``past`` are the last passes before, as many as it ``remembers``.
 

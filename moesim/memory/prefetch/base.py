@@ -27,8 +27,8 @@ class View:
     holds. ``active_experts`` of those passes, by MoE layer and GPU, numbered within
     the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it;
     ``past``: those of the passes just before ``first``, as many as the prefetcher ``remembers`` and
-    there were. ``active`` bool[passes, layers]: which layers a pass runs. ``chosen`` counts ``choices``, for
-    who reads them. ``recorded`` bool[distances, passes, layers, logical]: a recorded
+    there were. ``active`` bool[passes, layers]: which layers a pass runs. ``chosen`` counts
+    ``choices``, for who reads them. ``recorded`` bool[distances, passes, layers, logical]: a recorded
     look-ahead, where the trace has one. ``followers(source, target, part)``: int64[logical,
     logical], how many tokens of the first ``part`` of the trace choose e in ``source`` and f in
     ``target``.
