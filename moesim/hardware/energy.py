@@ -87,6 +87,8 @@ class Powers:
     link: Figure | None
     other: Figure | None
     without: dict[str, str]
+    memory_bytes: float
+    """Of the host, which draws ``dram``."""
 
     def notes(self) -> list[str]:
         """Each number with its source, then what is left out."""
@@ -99,7 +101,9 @@ class Powers:
                 rest = f"{idle.value:.4g} W while it does not ({idle.source})"
                 yield f"{part}: {busy.value:.4g} W while it works ({busy.source}), {rest}"
         if self.dram is not None:
-            yield f"dram: {self.dram.value * 1e9:.3g} W/GB ({self.dram.source})"
+            size, each = self.memory_bytes / 1e9, self.dram.value * 1e9
+            of = f"of the host's {size:.4g} GB, {size * each:.3g} W"
+            yield f"dram: {each:.3g} W/GB {of} ({self.dram.source})"
         if self.link is not None:
             yield f"link: {self.link.value * 1e12 / 8:.3g} pJ/bit ({self.link.source})"
         if self.other is not None:
@@ -128,7 +132,8 @@ def powers_of(energy: Energy, hardware: HardwareProfile) -> Powers:
         without |= {"dram": SHARED, "link": SHARED}
         without |= {} if cpu else {"cpu": "its chip is the GPU's, whose power has it"}
         dram = link = None
-    return Powers(gpu, cpu, dram, storage, link, found.one("other", None, None), without)
+    other, memory = found.one("other", None, None), host.memory.value
+    return Powers(gpu, cpu, dram, storage, link, other, without, memory)
 
 
 class _Found(NamedTuple):

@@ -91,7 +91,8 @@ def search(
         _least_kept(found, probe, 1.0 if whole else own / UNLOADED, whole=whole)
     answer = found().best or found().first_broken
     if answer is not None and answer.status == "ok" and base.serving != experiment.serving:
-        again = base.model_copy(update={"serving": experiment.serving})
+        serving = (base.serving or Serving()).model_copy(update={"price_interval": "always"})
+        again = base.model_copy(update={"serving": serving})
         prices = _probe(again, path, limits, answer.value, write, cut=False).prices
         probes[answer.value] = replace(answer, prices=prices)
     return found()

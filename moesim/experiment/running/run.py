@@ -221,14 +221,20 @@ def _prices_of(cost: PriceList, hardware: str) -> PriceList:
 
 
 def _cost_notes(experiment: Experiment, built: Built) -> dict[str, list[str]]:
-    """What each of several GPUs costs, where lists by name may be taken for whole machines'."""
+    """What lists by name may be misread in, or leave out: they are of one GPU, also where they name
+    a machine, and a host that no name asks a price of is free.
+    """
     gpus = built.case.gpus * max(len(built.case.stages), 1)
-    if (cost := experiment.cost) is None or gpus == 1 or not (cost.rents or cost.prices):
+    if (cost := experiment.cost) is None or not (cost.rents or cost.prices):
         return {}
-    found = _prices_of(cost, experiment.hardware)
-    rented = found.gpu is not None
-    each = f"rent {found.gpu:g} $/h" if rented else f"card {found.card or 0:g} $"
-    return {"cost_notes": [f"{each} for each of {gpus} GPUs, whatever the list names"]}
+    found, notes = _prices_of(cost, experiment.hardware), []
+    if gpus > 1:
+        rented = found.gpu is not None
+        each = f"rent {found.gpu:g} $/h" if rented else f"card {found.card or 0:g} $"
+        notes.append(f"{each} for each of {gpus} GPUs, also where the list names a machine")
+    if found.card is not None and found.host is None:
+        notes.append("host: nothing, as none is named; write cost.host, or name it in hardware")
+    return {"cost_notes": notes} if notes else {}
 
 
 def _sells_good_tokens(experiment: Experiment) -> bool:

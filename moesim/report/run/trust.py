@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.hardware.operations.experts.error import PriceError
-from moesim.metrics.price_interval import TIMES
+from moesim.metrics.price_interval import TIMED, TIMES
 from moesim.report.amounts import number, percent
 
 SPEEDS = ("output_throughput", "total_token_throughput")
@@ -74,7 +74,7 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
     if ends is None:
         why = f": {made['reason']}" if made.get("reason") else ""
         of = " of the throughput" if times else ""
-        return [f"no interval of the prices{of}{why}{rest}", *times]
+        return [f"no interval of the prices{of}{why}{_untold(made)}{rest}", *times]
     limits = "{} [{}, {}] tokens/s".format(*(number(ends[key]) for key in ("value", "low", "high")))
     parts = [f"{_named(row)} {_off(row)}" for row in made["factors"] if _tells(row)]
     over = f", over {', '.join(parts[:MOST_TOLD])}" if parts else ""
@@ -97,6 +97,13 @@ def _left_out(made: Mapping[str, Any]) -> str:
     unknown = [row for row in made["factors"] if row["low"] is None and row["share"] > LEAST]
     told = [_named(row, f"{percent(row['share'])} of time") for row in unknown]
     return f"; no error is known of {', '.join(told)}" if told else ""
+
+
+def _untold(made: Mapping[str, Any]) -> str:
+    """How to have the intervals of times that a long run is not played again for."""
+    if made.get("reason") != TIMED or made["unknown_share"] == 1 or _times_line(made):
+        return ""
+    return "; of times to the first and between tokens: --set serving.price_interval=always"
 
 
 def _times_line(made: Mapping[str, Any]) -> list[str]:

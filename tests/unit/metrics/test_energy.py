@@ -101,9 +101,18 @@ def test_what_each_of_several_gpus_costs_is_told() -> None:
     one |= {"parallelism": {"expert": 4}, "cost": {"rents": {"dgx-h100": "3.6 $/h"}}}
     found = run(one, limit_steps=2).summary
     assert found["cost_usd"]["rent"] == pytest.approx(4 * found["duration_ms"] / 1e6)
-    told = "rent 3.6 $/h for each of 4 GPUs, whatever the list names"
+    told = "rent 3.6 $/h for each of 4 GPUs, also where the list names a machine"
     assert found["cost_notes"] == [told]
     assert f"note: cost: {told}" in trust_lines(found)
+
+
+def test_a_host_that_nobody_paid_is_told() -> None:
+    bought: dict[str, Any] = {"prices": {"rtx-4060-8gb": "300 $"}, "life": "3 years"}
+    for more, free in (({}, True), ({"host": "0 $"}, False)):
+        machine = {"hardware": "rtx-4060-8gb", "experts": {"capacity": "8 slots/layer"}}
+        found = run(of(cost=bought | more, **machine), limit_steps=1).summary
+        notes = found.get("cost_notes", [])
+        assert any("host: nothing, as none is named" in note for note in notes) == free
 
 
 def test_a_run_by_hand() -> None:
@@ -296,6 +305,7 @@ def test_what_has_no_number_is_left_out_by_name() -> None:
     notes = "; ".join(studio.notes())
     assert notes.count("left out") == 4
     told = run(of({}), limit_steps=1).summary["energy_notes"]
+    assert any("dram: 0.102 W/GB of the host's 34.36 GB, 3.49 W" in note for note in told)
     assert any("board draws" in note for note in told)
     assert any("left out: cpu" in note for note in told)
 

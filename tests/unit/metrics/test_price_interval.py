@@ -197,6 +197,9 @@ def served(arrivals, software="ideal", **more):
     return moesim.run({**models, **machine, "workload": {**workload, **more.pop("of", {})}, **more})
 
 
+NEVER = {"price_interval": "never"}
+
+
 def test_prices_do_not_move_a_throughput_that_is_what_arrives():
     """Neither do they rank it; where ends bring requests, prices move it as ever."""
     timed = served({"kind": "poisson", "request_rate": "2 requests/s"})
@@ -207,6 +210,9 @@ def test_prices_do_not_move_a_throughput_that_is_what_arrives():
     line, times = price_interval_line(timed.summary)
     assert line.startswith(f"no interval of the prices of the throughput: {TIMED}")
     assert times.startswith("prices: mean TTFT ")
+    never = served({"kind": "poisson", "request_rate": "2 requests/s"}, serving=NEVER)
+    (line,) = price_interval_line(never.summary)
+    assert "; of times to the first and between tokens: --set serving.price_interval=alw" in line
     row = compare(timed, timed)["differences"].iloc[0]
     assert (row["key"], row["verdict"]) == ("output_throughput", TIMED)
     assert row[["low", "high", "price_low", "price_high"]].isna().all()
