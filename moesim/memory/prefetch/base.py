@@ -28,10 +28,10 @@ class View:
     the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it;
     ``past``: those of the passes just before ``first``, as many as the prefetcher ``remembers`` and
     there were. ``active`` bool[passes, layers]: which layers a pass runs. ``chosen`` counts
-    ``choices``, for who reads them. ``recorded`` bool[distances, passes, layers, logical]: a recorded
-    look-ahead, where the trace has one. ``followers(source, target, part)``: int64[logical,
-    logical], how many tokens of the first ``part`` of the trace choose e in ``source`` and f in
-    ``target``.
+    ``choices``, for who reads them. ``recorded`` bool[distances, passes, layers, logical]: a
+    recorded look-ahead, where the trace has one. ``followers(source, target, part)``:
+    int64[logical, logical], how many tokens of the first ``part`` of the trace choose e in
+    ``source`` and f in ``target``.
     ``slices``: neighbouring GPUs that hold parts of the same experts, and predict the same.
     ``distance``: over how many MoE layers is predicted, at most the prefetcher's ``distances``.
     ``apart``: each pass is one token, whose experts differ, on one GPU that has all experts.
