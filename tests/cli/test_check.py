@@ -270,3 +270,12 @@ def test_a_run_refuses_nothing_that_a_check_accepts(changes: dict[str, int]) -> 
     except InputError as error:
         refused = error
     assert refused is None or not accepted
+
+
+def test_batches_of_a_stand_in_have_as_many_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each point of a sweep draws its own; 64 were said to be cut to the 32 of the first."""
+    sets = ["model=qwen3-30b-a3b@q4_k_m", "trace=stand-in:qwen3-30b-a3b", "figures=[]"]
+    sets += ["hardware=h100-sxm", "experts.capacity=all", f"sweep={{{BATCH}: [1, 64]}}"]
+    words = [word for text in sets for word in ("--set", text)]
+    assert main(["check", "experiments/quickstart.yaml", *words]) == 0
+    assert "cut to" not in capsys.readouterr().err

@@ -258,17 +258,26 @@ def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]
 
 
 def _cut(phase: str, by_size: dict[int, Experiment]) -> Iterable[str]:
-    """The lines for one workload under several batch sizes."""
-    one = next(iter(by_size.values()))
-    count = Requests.of(trace_of(one), one.workload.phase, one.workload.requests).count
-    beyond = sorted(size for size in by_size if size > count)
+    """The lines for one workload under several batch sizes, each with the requests of its own
+    trace: a stand-in has as many as a batch.
+    """
+    counts = {size: _requests(one) for size, one in sorted(by_size.items())}
     of_phase = "" if phase == "all" else f" in phase '{phase}'"
-    of_run = f"the run's {counted(count, 'request')}{of_phase}"
-    if beyond:
-        what = f"{' and '.join(map(str, beyond))} {'is' if len(beyond) == 1 else 'are'} more than"
-        yield f"warning: workload.batching.batch_size: {what} {of_run}; cut to {count}"
-    static = (size for size, of in by_size.items() if isinstance(of.workload.batching, Static))
-    for size in sorted(static):
-        if size < count < FEW_BATCHES * size and (last := count % size):
-            what = f"the last batch of {size} has {last} of {of_run}, and the throughput counts it"
-            yield f"note: workload.batching.batch_size: {what}; write requests: {count - last}"
+    for count in dict.fromkeys(counts.values()):
+        of_run = f"the run's {counted(count, 'request')}{of_phase}"
+        sizes = [size for size, own in counts.items() if own == count]
+        if beyond := [size for size in sizes if size > count]:
+            verb = "is" if len(beyond) == 1 else "are"
+            what = f"{' and '.join(map(str, beyond))} {verb} more than {of_run}; cut to {count}"
+            yield f"warning: workload.batching.batch_size: {what}"
+        for size in sizes:
+            static = isinstance(by_size[size].workload.batching, Static)
+            if static and size < count < FEW_BATCHES * size and (last := count % size):
+                what = f"the last batch of {size} has {last} of {of_run}, and the throughput counts"
+                what += f" it; write requests: {count - last}"
+                yield f"note: workload.batching.batch_size: {what}"
+
+
+def _requests(experiment: Experiment) -> int:
+    workload = experiment.workload
+    return Requests.of(trace_of(experiment), workload.phase, workload.requests).count
