@@ -90,7 +90,8 @@ class LlamaCpp(Engine):
         on_gpu = layers + 1 - host if host else ALL_LAYERS
         words = ["llama-server", "-m", name, "-ngl", str(on_gpu)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
-        if any(asked.on_cpu) and Cpu(copies_from="never") == asked.experiment.experts.miss:
+        beside = host or any(asked.on_cpu)
+        if beside and Cpu(copies_from="never") == asked.experiment.experts.miss:
             words.append(self.cpu_prompts)
         words += ["--no-mmap"] * asked.experiment.software.endswith(UNMAPPED)
         words += [REPACKED] * (asked.experiment.software == REPACKING and REPACKED not in words)

@@ -96,16 +96,19 @@ def _named(line: Line, folders: Folders) -> Named | None:
 
 def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     """Which layers' experts are on the CPU."""
-    line, gpu_layers = reading.line, _gpu_layers(reading)
+    line = reading.line
+    gpu_layers = 0 if _no_gpu(line) else _gpu_layers(reading)
     overrides = list(_overrides(line, len(model.layers) if model else 0))
     if model is None:
         _read_unknown(reading)
         return
+    on_host = gpu_layers is not None and gpu_layers <= len(model.layers)
     blocks = [layer.index for layer in model.moe_layers]
     found = kept(blocks, len(model.layers), overrides)
     if (slots := line.whole("--moe-expert-cache", least=1)) is None:
         reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
-        if (line.has("--no-op-offload") or line.has(REPACKED)) and any(found.on_cpu):
+        copies = not (line.has("--no-op-offload") or line.has(REPACKED) or _no_gpu(line))
+        if not copies and (any(found.on_cpu) or on_host):
             reading.put("experts.miss", {"kind": "cpu", "copies_from": "never"})
     else:
         _read_cache(reading, slots, all_on_cpu=all(found.on_cpu))
@@ -119,19 +122,23 @@ def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     if found.devices:
         what = f"experts on {', '.join(found.devices)}; read with their layers"
         reading.warn("-ot", f"not modelled: {what}")
-    if gpu_layers is not None and gpu_layers <= len(model.layers):
-        reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers))
+    if on_host:
+        reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers or 0))
         if not gpu_layers:
-            reading.warn("-ngl 0", "not modelled: the output's product on the CPU")
+            given = "-dev none" if _no_gpu(line) else "-ngl 0"
+            reading.warn(given, "not modelled: the output's product on the CPU")
+
+
+def _no_gpu(line: Line) -> bool:
+    """Whether the CPU computes all."""
+    return (devices := line.last("-dev")) is not None and devices.value == "none"
 
 
 def read_gpus(reading: Reading, model: ModelSpec | None) -> None:
     """How many GPUs the layers are split over."""
     line = reading.line
     mode, shares, devices = line.last("-sm"), line.last("-ts"), line.last("-dev")
-    if devices is not None and devices.value == "none":
-        reading.warn(devices, "not modelled: a run without a GPU")
-    if mode is not None and mode.value == "none":
+    if _no_gpu(line) or (mode is not None and mode.value == "none"):
         return
     count = len(devices.value.split(",")) if devices is not None else 1
     if shares is not None and (found := _shares(line, shares)):

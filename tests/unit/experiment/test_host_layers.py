@@ -14,8 +14,9 @@ from moesim.engine.des.run import run_des
 from moesim.engine.pricing.host_times import host_times
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import Built, build
-from moesim.hardware import load_hardware
+from moesim.hardware import load_hardware, load_software
 from moesim.hardware.cost_model import CostModel
+from moesim.hardware.engine_fits import with_engine
 from moesim.model import load_model
 
 SOURCE: dict[str, Any] = {
@@ -127,3 +128,55 @@ def test_experts_on_the_cpu_beside_attention_on_the_gpu_are_faster() -> None:
 def test_what_they_do_not_go_together_with(layers: int, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         built(layers, **given)
+
+
+ALONE: dict[str, Any] = {
+    "trace": "stand-in:gpt-oss-20b",
+    "workload": {"requests": 2, "phase": "all"},
+    "experts": {"miss": {"kind": "cpu", "copies_from": "never"}},
+}
+
+
+@pytest.mark.parametrize("layers", [9, 24])
+def test_prompts_run_there_where_nothing_copies_them(layers: int) -> None:
+    """Both engines say the same, and the first pass is the prompt's: all its layers' products."""
+    case = case_of(layers, **ALONE)
+    played, by_events = run_replay(case), run_des(case, check=True)
+    assert np.array_equal(played.ends, by_events.ends)
+    assert np.array_equal(played.charges, by_events.charges)
+    spent = dict(zip(played.categories, played.charges[0, 0].tolist(), strict=True))
+    tokens = int(case.schedule.offsets[1])
+    assert tokens > 8
+    count = np.array([tokens])
+    due = 0
+    for layer in case.model.layers[:layers]:
+        seen = np.minimum(np.arange(tokens) + 1, layer.attention.window or tokens)
+        cached = min(tokens, layer.attention.window or tokens)
+        due += int(case.prices.price("cpu_layer", layer, count, [seen.sum()], [cached])[0])
+    assert due < spent["waiting_for_cpu"]
+
+
+def test_prompts_that_an_engine_would_copy_are_refused() -> None:
+    with pytest.raises(InputError, match=r"host_layers: .*copies_from: never"):
+        case_of(24, **ALONE | {"experts": {}})
+
+
+def test_a_prompt_computes_longer_than_it_reads_and_an_answer_reads_longer() -> None:
+    """10,000 keys more: of 100 queries 16,384 operations each at 44.8 a cycle of 96 cores at
+    3.2 GHz; of one 2,048 bytes each at half of 614.4 GB/s.
+    """
+    machine = with_engine(
+        load_hardware("{gpu: rtx-5090, host: xeon-6-1s}"), load_software("ik_llama.cpp")
+    )
+    prices = CostModel(machine, load_model("qwen3-30b-a3b"))
+    layer = prices.model.layers[-1]
+
+    def more(queries: int) -> int:
+        one, other = (
+            int(prices.price("cpu_layer", layer, [queries], [queries * seen], [seen])[0])
+            for seen in (10_000, 20_000)
+        )
+        return other - one
+
+    assert more(100) == pytest.approx(100 * 10_000 * 16_384 / (96 * 3.2 * 44.8), rel=1e-4)
+    assert more(1) == pytest.approx(10_000 * 2_048 / 307.2, rel=1e-4)

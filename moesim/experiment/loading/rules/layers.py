@@ -8,6 +8,7 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import hardware_of, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.misses.cpu import Cpu
 from moesim.memory.on_cpu import OnCpu
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Confl
         "parallelism.pipeline": experiment.parallelism.pipeline > 1
         and "of one GPU yet; write pipeline: 1, or experts.on_cpu",
         "workload.phase": experiment.workload.phase != "decode"
-        and "in decode steps alone: of longer prompts engines copy the layers; write phase: decode",
+        and Cpu(copies_from="never") != experiment.experts.miss
+        and "in decode steps alone, as of longer prompts engines copy the layers; write phase:"
+        " decode, or experts: {miss: {kind: cpu, copies_from: never}} where the CPU computes them",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
         "experts.prefetch": experiment.experts.prefetch.fetches and "without prefetch; write none",
         "hardware": hardware is not None

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.attention.attention import cache_of, keys_read, products_of
+from moesim.hardware.operations.attention.scores import uniform
 from moesim.hardware.operations.kernels.host_work import START_NS, core_rate, longest_on_host
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.parts import Part, where
@@ -21,8 +22,8 @@ class CpuLayer(Operation):
     """One start, and the longer of reading and computing, of all weights but those of routed
     experts, and then of the cache, at the share of the DRAM that experts reach.
 
-    The heads that share a key are its products' rows, and decodes over a latent attend in it.
-    Routed experts are ``cpu_expert``.
+    The heads that share a key, and a prompt's queries, are its products' rows; what attends in a
+    latent is as on the GPU. Routed experts are ``cpu_expert``.
     """
 
     kind: ClassVar[str] = "cpu_layer"
@@ -49,17 +50,23 @@ class CpuLayer(Operation):
             2.0 * count * _elements(layer),
             core_rate(self.hardware, block.dtype, count),
         )
-        scores = self._scores(block, *keys_read(block, count, context_tokens, kv_tokens))
+        queries = uniform(count, context_tokens, kv_tokens).queries
+        attended, read = keys_read(block, count, context_tokens, kv_tokens)
+        scores = self._scores(block, attended, read, queries)
         return where(count > 0, [Part(np.full(count.shape, start), name="start"), weights, scores])
 
-    def _scores(self, block: AttentionSpec, attended: Floats, read: Floats) -> Part:
-        """Of the keys that tokens attend to, and the bytes of the cache that they read."""
+    def _scores(
+        self, block: AttentionSpec, attended: Floats, read: Floats, queries: Floats
+    ) -> Part:
+        """Of the keys that tokens attend to, and the bytes of the cache that they read, by so many
+        ``queries`` of a request at a time.
+        """
         cache = cache_of(block, self.model.activation_bytes)
-        absorbed, own = products_of(block, cache)
+        single = (queries <= 1) | (self.hardware.latent_prompts == "absorbed")
+        each = np.where(block.latent & single, *products_of(block, cache))
         heads = block.heads if block.latent else block.heads / max(block.kv_heads, 1)
-        of_core = core_rate(self.hardware, cache.dtype, np.full(attended.shape, heads))
-        work = self._work(read, attended * (absorbed if block.latent else own), of_core)
-        return work._replace(name="scores")
+        of_core = core_rate(self.hardware, cache.dtype, heads * queries)
+        return self._work(read, attended * each, of_core)._replace(name="scores")
 
     def _work(self, size: Floats | np.float64, operations: Floats, of_core: Floats) -> Part:
         return longest_on_host(self.hardware.host, self.gpus_per_node, size, operations, of_core)

@@ -431,7 +431,7 @@ def test_a_line_that_is_written_reads_as_the_same_experiment(
         ("-ts 1,1 -sm none", 1, []),
         ("-ts 1,1 -sm row", 2, ["-sm row: not modelled: parts of each layer on every GPU"]),
         ("-ts 1", 1, []),
-        ("-dev none", 1, ["-dev none: not modelled: a run without a GPU"]),
+        ("-dev none", 1, ["-dev none: not modelled: the output's product on the CPU"]),
         ("-ngl 20 -ts 1,1", 1, ["-ts 1,1: not modelled: 2 GPUs beside layers on the CPU (-ngl)"]),
     ],
 )
@@ -442,6 +442,26 @@ def test_layers_over_gpus(options: str, gpus: int, told: list[str]) -> None:
     assert [words for words in told if words not in warnings(found)] == []
     assert bool(told) == bool(warnings(found)), warnings(found)
     assert any("llama.cpp overlaps parts of a prompt" in note for note in found.notes) is (gpus > 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "host", "copies"),
+    [
+        ("-dev none", 24, False),
+        ("-ngl 0 --no-op-offload", 24, False),
+        ("-ngl 5 --no-op-offload", 20, False),
+        ("-ngl 5", 20, True),
+    ],
+)
+def test_the_cpu_computes_prompts_where_nothing_copies_them(
+    options: str, host: int, copies: bool
+) -> None:
+    found = read_command(f"llama-server -m gpt-oss-20b-mxfp4.gguf -c 4096 {options}").experiment
+    never = {"kind": "cpu", "copies_from": "never"}
+    assert found["host_layers"] == host
+    assert found.get("experts", {}).get("miss") == (None if copies else never)
+    written = str(command_of(experiment(**found), "llama.cpp").text)
+    assert ("--no-op-offload" in written) is not copies
 
 
 def test_shares_that_are_none_are_refused() -> None:
