@@ -16,6 +16,7 @@ from moesim.engine.residency.residencies import usage_of
 from moesim.engine.residency.storage import read_times
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
+from moesim.experiment.building.storage_path import path_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.curve import miss_curve
@@ -120,7 +121,9 @@ def _asking(experiment: Experiment) -> Case:
     elif not case.offloaded:
         what = "all experts are on the GPUs, which want nothing from the host; write less"
         raise InputError(f"experts.capacity: {what}")
-    return replace(case, host_cache=HostCache(1, Lru()))
+    room = experiment.experts.host
+    mapped = path_of(room, case.software, built.hardware).path == "mmap"
+    return replace(case, host_cache=HostCache(1, Lru(), room.reads, mapped))
 
 
 def _check(experiment: Experiment) -> None:

@@ -34,6 +34,7 @@ ONE: dict[str, Any] = {
 }
 
 
+MAPPED = {"software": "llama.cpp"}
 VARIANTS = {"high": {"capacity": "50 %"}, "low": {"format": "q2_k"}}
 
 
@@ -60,7 +61,9 @@ def test_software_that_maps_its_file_waits_for_page_faults(
     assert f"software {own.software}: it" in origins["experts.host.path"]
     numbers = run(asked).summary
     assert numbers["storage_path"] == path
-    faults = [one for one in numbers.get("host_notes", ()) if "by page faults, at 3.1 GB/s" in one]
+    faults = [
+        one for one in numbers.get("host_notes", ()) if "faults, at 3.1 of the drive's 7" in one
+    ]
     assert len(faults) == (path == "mmap")
     written = load_experiment(asked, [f"experts.host.path={path}"]).experiment
     assert "experts.host.path" not in derived(written)[1]
@@ -317,6 +320,16 @@ def test_a_curve_has_the_hits_of_runs(policy: str) -> None:
         assert found["host_hit_ratio"] == pytest.approx(hits[room], abs=1e-12)
         read = found["bytes_storage"] / size[1] / found["tokens"]
         assert read == pytest.approx(reads[room])
+
+
+def test_a_curve_reads_as_the_run_does() -> None:
+    """By page faults where the software maps its file, and in as many requests as are asked for."""
+    read, faulted = (
+        curves_of(one, "lru", "read_ms_per_token")[0][20] for one in (ONE, ONE | MAPPED)
+    )
+    assert faulted / read == pytest.approx(7 / 3.1, rel=1e-3)
+    small = with_experts(host={"reads": 1024})
+    assert curves_of(small, "lru", "read_ms_per_token")[0][20] > 1.2 * read
 
 
 def test_a_policy_that_is_asked_for_twice_has_one_curve() -> None:

@@ -83,7 +83,7 @@ def fault_notes(profile: HardwareProfile) -> list[str]:
     if (mapped := drive.mapped_bandwidth) is None:
         what = "its software reads by page faults, and what they reach on this drive is not known:"
         return [f"{what} reads are as fast as the drive; 'moesim calibrate drive' measures both"]
-    rate = f"{mapped.value / 1e9:g} GB/s, whatever its drive reads"
+    rate = f"{mapped.value / 1e9:g} of the drive's {drive.bandwidth.value / 1e9:g} GB/s"
     told = f"experts that are not in its memory come by page faults, at {rate}"
     other = "reads of the software's own are experts: {host: {path: direct}}"
     source = profile.sources.get(mapped.source, mapped.source)
