@@ -24,6 +24,7 @@ from moesim.results import is_result
 from moesim.results.folder import check_format, no_folder, read_experiment
 from moesim.results.result import setting_in_words
 from moesim.results.shape import Configuration, check_shape
+from moesim.results.store import is_stored
 from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import is_sweep, read_sweep_file
 
@@ -144,7 +145,7 @@ def named_figures(folder: Path) -> list[Kind]:
         experiment = read_sweep_file(folder).get("experiment", {})
     elif is_result(folder):
         experiment = read_experiment(folder)
-        if folder.is_dir():
+        if not is_stored(folder):  # a point may have a folder with figures
             check_format(folder)
     else:
         raise InputError([Problem(str(folder), "", _neither(folder))])

@@ -29,7 +29,7 @@ from moesim.results.provenance import FORMAT, digest
 from moesim.results.renamed import COLUMNS, check_names
 from moesim.results.result import OPTIONAL, TABLES, TEXTS, Result, empty_table
 from moesim.results.shape import Configuration, Provenance, Summary, check_shape
-from moesim.results.store import LOG, PACKS, is_stored, read_stored
+from moesim.results.store import LOG, PACKS, POINTS, is_stored, read_stored
 
 SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment.yaml"
 
@@ -108,6 +108,9 @@ def read_result(folder: Path | str) -> Result:
         return read_stored(source)
     if not source.is_dir():
         raise _unusable(source, no_folder(source))
+    if (source / LOG).is_file():
+        what = f"is a sweep; name one of its points, as in '{source / POINTS / '0000'}'"
+        raise InputError([Problem(str(source), "", what)])
     provenance = check_format(source)
     check_shape(provenance, Provenance, str(source / PROVENANCE))
     summary = _checked_json(source, SUMMARY)

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
 from moesim.results import Result, is_result, read_result
 from moesim.results.pack import MAGIC, DamagedError, pack, unpack
@@ -256,3 +257,16 @@ def test_a_disk_that_is_full_at_the_very_end_is_one_line_and_loses_nothing(
     with pytest.raises(InputError, match=r"points.parquet' cannot be written \(No space left"):
         run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))
     assert (out / "points.csv").read_bytes() == table
+
+
+def test_a_point_is_plotted_again_and_reported(tmp_path: Path) -> None:
+    """Its figures make the folder that names it, in which there is no result."""
+    axes = {"experts.capacity": ["4 slots/layer", "8 slots/layer"]}
+    base = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "traces/small-moe.parquet"}
+    made = moesim.sweep({**base, "workload": {"requests": 1}, "sweep": axes}, tmp_path / "out")
+    point = made.folder / "points" / "0001"
+    for _ in range(2):
+        assert moesim.plot(point)
+    assert moesim.write_report(point).is_file()
+    with pytest.raises(InputError, match="is a sweep; name one of its points"):
+        read_result(made.folder)
