@@ -192,9 +192,18 @@ def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:
     if word in SAME or word in RECIPES:
         return Recipe(recipe=SAME.get(word, word), shape=_shape(base))
     if word not in FORMATS:
-        raise InputError(f"'{text}' is no format; {nearest(word, {*RECIPES, *FORMATS})}")
+        raise InputError(f"'{text}' is no format; {_instead(word)}")
     networks = ("experts",) if word == "mxfp4" else CLASSES[:4]
     return ByClass(formats=dict.fromkeys(networks, FORMATS[word]))
+
+
+def _instead(word: str) -> str:
+    """What there is in place of this format: of a publisher's own mix the one that it is called by."""
+    plain = word.removeprefix("ud_").removesuffix("_xl")
+    if plain == word or plain not in {*SAME, *RECIPES}:
+        return nearest(word, {*RECIPES, *FORMATS})
+    of = "its publisher's own mix has no rule"
+    return f"{of}: name its GGUF file for exact bytes, or write '{SAME.get(plain, plain)}'"
 
 
 def _pair(text: str) -> tuple[str, WeightFormat]:

@@ -15,9 +15,9 @@ from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.running.engines import outside_replay
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
+from moesim.hardware.described.reached import SYSTEM_BYTES
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
-from moesim.model.chosen import SEPARATOR
 from moesim.sweep.advise.choices import (
     ALL,
     OFFERED,
@@ -28,6 +28,7 @@ from moesim.sweep.advise.choices import (
     Choice,
     with_settings,
 )
+from moesim.sweep.advise.smaller import smaller
 from moesim.workload.requests import Requests
 
 MOST_CHOICES = 600_000
@@ -172,7 +173,8 @@ def room_of(experiment: Experiment, most: str) -> Room:
         return Room(local, local, layers, memory=memory)
     unified, stored = whole.hardware.unified, reads_drive(experiment)
     if most == "auto" and unified and not stored:
-        raise too_small(experiment, most, whole.out_of_memory or "", host=False)
+        example = smaller(experiment, memory.limit - memory.kv - memory.work)
+        raise too_small(experiment, most, whole.out_of_memory or "", example, host=False)
     least = fewest_on_cpu(experiment, whole) if most == "auto" and not unified else None
     counts = dict.fromkeys((least, layers)) if least else {}
     on_cpu = tuple(count for count in counts if count and _runs(experiment, _first(count)))
@@ -184,7 +186,9 @@ def room_of(experiment: Experiment, most: str) -> Room:
         return Room(slots, local, layers, on_cpu, memory, on_host=on_host, drive=drive)
     if not (on_cpu or on_host):
         if most == "auto":
-            raise too_small(experiment, most, _least(whole, least), drive=not stored)
+            example = smaller(experiment, _beside(memory))
+            reason = _least(whole, least)
+            raise too_small(experiment, most, reason, example, drive=not stored)
         raise InputError([_problem(experiment, f"{most}: {reason}; write auto, or less")])
     return Room(0, local, layers, on_cpu, memory, reason, on_host, drive)
 
@@ -280,14 +284,20 @@ def _least(whole: Built, least: int | None) -> str:
     return f"{what} {layers}, the host needs {needed:.1f} GB for them, and has {has:.1f} GB"
 
 
+def _beside(memory: Memory) -> int:
+    """Bytes that GPUs and host together have for weights, less what the host's system takes."""
+    gpu = memory.limit - memory.kv - memory.work
+    return memory.gpus * gpu + memory.host - SYSTEM_BYTES
+
+
 def too_small(
-    experiment: Experiment, most: str, reason: str, *, host: bool = True, drive: bool = True
-) -> InputError:
-    """The error that ``most`` room for experts is too little, for that ``reason``; a larger
-    ``host`` would help, too, or not, and a ``drive``.
+    experiment: Experiment, most: str, reason: str, example: str = "", *, host: bool = True,
+    drive: bool = True,
+) -> InputError:  # fmt: skip
+    """The error that ``most`` room for experts is too little, for that ``reason``; a format of
+    fewer bits, as this ``example``, and a larger ``host`` would help, too, or not, and a ``drive``.
     """
     larger = "a larger GPU or host" if host else "a larger machine"
-    example = "" if SEPARATOR in experiment.model else " (NAME@q4_k_m)"
     remedy = f"take {larger}, fewer bits a weight{example}, a shorter context, a smaller batch"
     named = f", or {DRIVE}" if drive else ""
     return InputError([_problem(experiment, f"{most}: {reason}; {remedy}{named}")])

@@ -102,6 +102,7 @@ def test_a_described_model_takes_a_format_too() -> None:
 
 WRONG = [
     ("qwen3-30b-a3b@q4km", "'q4km' is no format.*did you mean 'q4_k_m'"),
+    ("qwen3-30b-a3b@ud-q2_k_xl", "own mix has no rule: name its GGUF file .*, or write 'q2_k'"),
     ("qwen3-30b-a3b@expert=q4_k", "'expert' is no class of tensors.*did you mean 'experts'"),
     ("qwen3-30b-a3b@experts=q4_k_m", "'q4_k_m' is no format of one class"),
     ("qwen3-31b@q4_k_m", "neither a shipped card nor a path"),

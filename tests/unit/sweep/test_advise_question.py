@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -595,11 +596,10 @@ def test_the_fastest_layout_of_gpus_is_the_answer(
     assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
 
 
-@pytest.mark.parametrize(("model", "named"), [("gpt-oss-20b", True), ("gpt-oss-20b@q4_k_m", False)])
-def test_what_is_too_large_is_told_what_else_there_is(model: str, named: bool) -> None:
-    one = load_experiment({"model": model, "hardware": "rtx-4060-8gb"}).experiment
+def test_what_is_too_large_is_told_what_else_there_is() -> None:
+    one = load_experiment({"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb"}).experiment
     (problem,) = too_small(one, "auto", "the host needs 117.1 GB").problems
-    assert ("fewer bits a weight (NAME@q4_k_m)" in problem.what) is named
+    assert "fewer bits a weight, a shorter context" in problem.what
     assert "or name a drive that experts are read from" in problem.what
     assert problem.what.endswith("with a MODEL --storage nvme-pcie4 ('moesim list storage')")
 
@@ -658,3 +658,27 @@ def test_one_memory_reads_its_drive_as_llama_cpp_does(here: Path) -> None:
     assert advice.room.drive > 0
     assert "in the one memory" in place_of(advice.best, advice.fit)
     assert any(line.startswith("engine: llama-server") for line in command_lines(advice))
+
+
+@pytest.mark.parametrize(
+    ("model", "software", "mix"),
+    [
+        ("qwen3-30b-a3b", "llama.cpp", "q8_0"),
+        ("qwen3-next-80b-a3b@q4_k_m", "llama.cpp", "iq3_xxs"),
+        ("gpt-oss-120b", "llama.cpp", None),  # whose files have its experts as they are
+        ("qwen3-30b-a3b", "vllm", None),
+    ],
+)
+def test_what_is_too_large_is_told_the_mix_that_fits(
+    model: str, software: str, mix: str | None
+) -> None:
+    said: dict[str, Any] = {"model": model, "software": software}
+    said["hardware"] = {"gpu": "rtx-4060-8gb", "host": "ddr4-3200-2ch-32gb"}
+    with pytest.raises(InputError) as raised:
+        room_of(load_experiment(said).experiment, "auto")
+    (problem,) = raised.value.problems
+    name = model.partition("@")[0]
+    found = re.search(rf"fewer bits a weight \({name}@(\w+), ", problem.what)
+    assert (found and found[1]) == mix
+    if mix:
+        assert room_of(load_experiment(said | {"model": f"{name}@{mix}"}).experiment, "auto").on_cpu
