@@ -173,7 +173,8 @@ def _breaks(limit: Limit, value: float | None) -> str:
     if value is None:
         return f"no request has a {limit.metric}"
     bound = "above" if limit.sign == "<=" else "below"
-    return f"{limit.metric} is {number(value)}, {bound} {limit.bound:g}"
+    digits = next((n for n in (4, 6, 9) if float(f"{value:.{n}g}") != limit.bound), 17)
+    return f"{limit.metric} is {number(value, digits)}, {bound} {limit.bound:g}"
 
 
 def check_folder(folder: Path) -> None:

@@ -54,7 +54,7 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     key = "kernels"
     own = {name: getattr(before, name) for name in KEPT}
     kept = {
-        name: {"value": value, "source": key}
+        name: {"value": _written(name, value), "source": key}
         for name, value in own.items()
         if value != getattr(after, name)
     }
@@ -76,6 +76,11 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     path = folder / f"{upgrade.key}.yaml"
     write_whole(path, with_end_mark(yaml.safe_dump(data, sort_keys=False, width=120)))
     return str(path)
+
+
+def _written(name: str, value: Any) -> Any:
+    """``value`` as a profile has it: a share has its unit."""
+    return f"{100 * value:.12g} %" if name == "avx2_products" else value
 
 
 def upgrade_text(

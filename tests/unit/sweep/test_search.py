@@ -132,6 +132,14 @@ def test_what_no_price_moves_ends_a_range() -> None:
     )
 
 
+def test_a_limit_that_is_broken_by_little_is_not_told_as_kept() -> None:
+    limit = Limit("t", "<=", 40.0)
+    kept = Probe(1.0, "1", "ok", {"t": 39.9}, ())
+    broke = Probe(2.0, "2", "ok", {"t": 40.003}, (limit,))
+    found = Found("workload.requests", (limit,), (kept, broke))
+    assert "at 2 t is 40.0030, above 40." in sentence(found)
+
+
 def test_the_answer_is_played_again_where_its_range_takes_that(tmp_path: Path) -> None:
     """Requests that come by the clock: only it has one, and no other run is longer for it."""
     workload = {
