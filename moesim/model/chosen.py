@@ -198,7 +198,7 @@ def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:
 
 
 def _instead(word: str) -> str:
-    """What there is in place of this format: of a publisher's own mix the one that it is called by."""
+    """What there is in place of this format: of a publisher's own mix what it is called by."""
     plain = word.removeprefix("ud_").removesuffix("_xl")
     if plain == word or plain not in {*SAME, *RECIPES}:
         return nearest(word, {*RECIPES, *FORMATS})
