@@ -53,6 +53,8 @@ class HardwareProfile(Params):
     """How the software on it attends in steps of prompts and answers."""
     latent_prompts: LatentPrompts = "expanded"
     """What prompts of multi-head latent attention attend with there."""
+    cache_bandwidth: float = 1.0
+    """The share of the bandwidth of weights at which its attention reads a cache."""
     cache_unpacked_from: int = 0
     """Queries from which on it unpacks a packed cache for each call; 0: never."""
     core_products: CoreProducts = Field(default_factory=dict)

@@ -85,9 +85,11 @@ class Roofline:
         """Launches of ``tokens`` that read weights of ``dtype`` again for each of their rows."""
         return np.asarray((np.asarray(tokens) <= self._apart) & (dtype not in WHOLE))
 
-    def weights_ns(self, size: ArrayLike) -> Floats:
-        """Time to read ``size`` bytes of weights or KV cache."""
-        return np.asarray(size, np.float64) * (NS / self.bandwidth)
+    def weights_ns(self, size: ArrayLike, share: float = 1.0) -> Floats:
+        """Time to read ``size`` bytes of weights, or of the KV cache at a ``share`` of their
+        bandwidth.
+        """
+        return np.asarray(size, np.float64) * (NS / (self.bandwidth * share))
 
     def activations_ns(self, size: ArrayLike) -> Floats:
         """Time to move ``size`` bytes of activations."""
@@ -102,10 +104,10 @@ class Roofline:
         """The starts of ``number`` kernels, where it ``runs``."""
         return Part(np.where(runs, np.asarray(number) * self.start_ns, 0.0), name="starts")
 
-    def reads(self, size: ArrayLike, name: str = "reads") -> Part:
+    def reads(self, size: ArrayLike, name: str = "reads", share: float = 1.0) -> Part:
         """``size`` bytes of weights, of the KV cache or of tensors made by large kernels."""
-        share = self.hardware.datasheet.bandwidth_fraction.value
-        return self._traffic(name, self.weights_ns(size), size, share)
+        reached = share * self.hardware.datasheet.bandwidth_fraction.value
+        return self._traffic(name, self.weights_ns(size, share), size, reached)
 
     def moves(self, size: ArrayLike, name: str = "moves") -> Part:
         """``size`` bytes of activations."""
@@ -113,15 +115,22 @@ class Roofline:
         return self._traffic(name, self.activations_ns(size), size, share)
 
     def longest(
-        self, size: ArrayLike, operations: ArrayLike, dtype: str, name: str = "reads and products"
+        self,
+        size: ArrayLike,
+        operations: ArrayLike,
+        dtype: str,
+        name: str = "reads and products",
+        share: float = 1.0,
     ) -> Part:
-        """The longer of reading ``size`` bytes and of ``operations`` in the units for ``dtype``."""
-        read, computed = self.weights_ns(size), self.operations_ns(operations, dtype)
+        """The longer of reading ``size`` bytes, at a ``share`` of the bandwidth of weights, and of
+        ``operations`` in the units for ``dtype``.
+        """
+        read, computed = self.weights_ns(size, share), self.operations_ns(operations, dtype)
 
         def both() -> Detail:
             amount, rate = np.asarray(operations, np.float64), self.hardware.rate(dtype)
             products = Amount("products", computed, amount, "FLOP", rate, self.compute_fraction)
-            return Detail((*self.reads(size).of().amounts, products))
+            return Detail((*self.reads(size, share=share).of().amounts, products))
 
         return Part(np.maximum(read, computed), name=name, of=both)
 
