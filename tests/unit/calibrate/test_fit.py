@@ -117,7 +117,7 @@ def test_commands(card, tmp_path, capsys):
     assert main(["explain", str(profile), "--tokens", "16", *shape]) == 0
     assert "reading of gate and up" in capsys.readouterr().out
     assert main(["explain", str(profile), "--tokens", "16"]) == 2
-    assert "has no 'hidden'" in capsys.readouterr().err
+    assert "give --hidden N --inter N" in capsys.readouterr().err
 
 
 def test_the_simulator_uses_a_fit_unless_it_is_told_not_to(card, fitted):
