@@ -15,6 +15,7 @@ from moesim.cli.app import AsJson, app, examples, print_json
     epilog=examples(
         "moesim init",
         "moesim init qwen3-30b-a3b@q4_k_m --gpu rtx-5070 --workload documents -o mine.yaml",
+        "moesim init gpt-oss-120b --gpu rtx-pro-6000 --gpus 2 --workload serve -o service.yaml",
     )
 )
 def init(
@@ -28,6 +29,7 @@ def init(
     ] = None,
     *,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="The GPU.")] = None,
+    gpus: Annotated[int, typer.Option(metavar="N", min=1, help="How many GPUs [1].")] = 1,
     host: Annotated[
         str | None, typer.Option(metavar="NAME", help="The host [an assumed one, told].")
     ] = None,
@@ -42,7 +44,7 @@ def init(
         typer.Option(metavar="NAME", help="What runs it [llama.cpp or vllm, with the reason]."),
     ] = None,
     workload: Annotated[
-        str | None, typer.Option(metavar="KIND", help="chat, documents or batch [chat].")
+        str | None, typer.Option(metavar="KIND", help="chat, documents, batch or serve [chat].")
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The experiment to write.")
@@ -65,7 +67,7 @@ def init(
         f"{name}: {one.words}, {one.context:,} tokens of context" for name, one in WORKLOADS.items()
     )
     workload = workload or _asked(f"Workload ({kinds})", "--workload", "chat")
-    question = Question(model, gpu=gpu, host=host, software=software, storage=storage)
+    question = Question(model, gpu=gpu, gpus=gpus, host=host, software=software, storage=storage)
     write_whole(out, starter(question, workload))
     if as_json:
         print_json({"file": str(out)})

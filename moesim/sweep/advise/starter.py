@@ -9,25 +9,36 @@ from typing import Any
 import yaml
 
 from moesim.config.arguments import check_choice
+from moesim.config.errors import InputError, Problem
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.sweep.advise.question import Question, assembled, at_options
 from moesim.sweep.advise.room import Room, room_of, with_drive
+from moesim.workload.serving import registry as schedulers
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked of the machine: ``batch`` requests at once with ``context`` tokens each."""
+    """What is asked of the machine: ``batch`` requests at once with ``context`` tokens each, the
+    last ``output`` of which are an answer where requests are ``served`` as they come.
+    """
 
     words: str
     batch: int
     context: int
+    output: int = 0
+
+    @property
+    def served(self) -> bool:
+        """Whether requests come and go."""
+        return self.output > 0
 
 
 WORKLOADS: Mapping[str, Workload] = {
     "chat": Workload("one request after the other", 1, 4096),
     "documents": Workload("one request after the other", 1, 32768),
     "batch": Workload("16 requests at once", 16, 2048),
+    "serve": Workload("requests that come by chance", 64, 2560, 512),
 }
 COMMENTS: Mapping[str, str] = {
     "model": "a card ('moesim list models'), a GGUF file, a config.json, {base: CARD, format: ...}",
@@ -36,7 +47,9 @@ COMMENTS: Mapping[str, str] = {
     "trace": "which experts the tokens choose; without it the model's recording, or a stand-in",
     "parallelism": "how the work is spread over the GPUs (docs: parallelism)",
     "workload": "phase: decode, prefill or all; batching: static or refill",
+    "serving": "what clients are promised: good requests keep it",
 }
+SERVED = "requests come and go; lengths of prompts and answers in tokens (docs: serving)"
 RESIDENT = "every expert fits on the GPU"
 ON_CPU = "experts of the first {0} of {1} layers on the CPU, so that the others fit"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
@@ -55,8 +68,14 @@ def starter(question: Question, workload: str) -> str:
         longest = load_model(question.model).longest_context or kind.context
     context = min(kind.context, longest)
     made = assembled(replace(question, batch=kind.batch, context=context))
-    base = with_drive(load_experiment(dict(made.data), alone=True).experiment)
+    data = dict(made.data)
+    if kind.served:  # whose caches take what room there is beside one request's
+        data |= {"workload": data["workload"] | {"batching": {"kind": "static"}}}
+    base = with_drive(load_experiment(data, alone=True).experiment)
     room = room_of(base, "auto")
+    if kind.served and not room.fits:
+        what = f"{workload}: is written where all experts fit on the GPUs; name more or larger ones"
+        raise InputError([Problem("--workload", "", f"{what}, fewer bits a weight, or 'batch'")])
     experts, words = _experts(room)
     if room.drive and base.experts.host.capacity.kind != "all":
         experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
@@ -65,10 +84,35 @@ def starter(question: Question, workload: str) -> str:
         *(f"# assumed: {line}" for line in made.assumed),
         "# moesim check FILE says where each value comes from; moesim run FILE runs it.",
     ]
-    for key, value in made.data.items():
-        lines += _key(key, value, COMMENTS.get(key, ""))
+    comments = {**COMMENTS, "workload": SERVED} if kind.served else COMMENTS
+    written = {**made.data, **(_served(kind, context, made.asks.engine) if kind.served else {})}
+    for key, value in written.items():
+        lines += _key(key, value, comments.get(key, ""))
     lines += _key("experts", experts, words)
-    return "\n".join([*lines, *_next(room)]) + "\n"
+    return "\n".join([*lines, *(SEARCH if kind.served else _next(room))]) + "\n"
+
+
+SEARCH = """\
+# The largest rate that keeps the promise:
+# moesim search FILE --vary workload.arrivals.request_rate --sla 'slo_attainment.all>=0.9'
+# sweep:
+#   workload.arrivals.request_rate: [0.5 requests/s, 1 requests/s, 2 requests/s]""".splitlines()
+"""What to ask of a service, as comments."""
+
+
+def _served(kind: Workload, context: int, engine: str | None) -> dict[str, Any]:
+    """The keys of requests that come by chance, as ``engine`` schedules them."""
+    output = min(kind.output, context // 2)
+    scheduler = engine if engine in schedulers.components else "vllm"
+    return {
+        "workload": {
+            "requests": 200,
+            "arrivals": {"kind": "poisson", "request_rate": "1 requests/s"},
+            "lengths": {"kind": "fixed", "input_len": context - output, "output_len": output},
+            "batching": {"kind": "continuous", "scheduler": {"kind": scheduler}},
+        },
+        "serving": {"slo": {"ttft": "1 s", "tpot": "50 ms"}},
+    }
 
 
 def _experts(room: Room) -> tuple[dict[str, Any], str]:

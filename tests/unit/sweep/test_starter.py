@@ -13,7 +13,7 @@ from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.starter import WORKLOADS, starter
 
 
-@pytest.mark.parametrize("workload", list(WORKLOADS))
+@pytest.mark.parametrize("workload", [name for name, one in WORKLOADS.items() if not one.served])
 @pytest.mark.parametrize(
     ("model", "gpu", "experts"),
     [
@@ -52,7 +52,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--gpu: is needed" in capsys.readouterr().err
     bad = ["init", "small-moe", "--gpu", "rtx-3090", "--workload", "x", "-o", str(tmp_path / "c")]
     assert main(bad) == 2
-    assert "batch, chat, documents" in capsys.readouterr().err
+    assert "batch, chat, documents, serve" in capsys.readouterr().err
 
 
 def test_what_the_host_has_no_room_for_is_read_from_the_drive(tmp_path: Path) -> None:
@@ -71,3 +71,28 @@ def test_the_software_that_is_told_can_be_named(tmp_path: Path) -> None:
     asked = ["init", "small-moe", "--gpu", "rtx-3090", "-o", str(out)]
     assert main([*asked, "--software", "vllm"]) == 0
     assert load_experiment(out).experiment.software == "vllm"
+
+
+def test_a_service_is_one_that_a_search_can_ask(tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    asked = ["init", "small-moe", "--gpu", "rtx-3090", "--gpus", "2", "--workload", "serve"]
+    assert main([*asked, "-o", str(out)]) == 0
+    read = load_experiment(out).experiment
+    assert read.workload.batching.serves
+    assert read.parallelism.expert == 2
+    built = build(read.model_copy(update={"records": "summary"}), 2)
+    assert built.case.serving is not None
+    lengths = built.case.serving.served.asked
+    whole = WORKLOADS["serve"].context
+    assert (lengths.input_tokens + lengths.output_tokens <= whole).all()
+    sla = ["--sla", "slo_attainment.all>=0.9", "--set", "workload.requests=8"]
+    rate = ["--vary", "workload.arrivals.request_rate", "-o", str(tmp_path / "found")]
+    assert main(["search", str(out), *rate, *sla]) == 0
+
+
+def test_a_service_has_all_experts_on_its_gpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["init", "qwen3-30b-a3b@q4_k_m", "--gpu", "rtx-5070", "--workload", "serve"]
+    assert main([*asked, "-o", str(tmp_path / "mine.yaml")]) == 2
+    assert "serve: is written where all experts fit" in capsys.readouterr().err
