@@ -31,6 +31,7 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
         "mixed_attention": software.mixed_attention,
         "latent_prompts": software.latent_prompts,
         "cache_bandwidth": software.cache_bandwidth,
+        "latent_products": software.latent_products,
         "cache_unpacked_from": software.cache_unpacked_from,
         "row_tiles": software.row_tiles,
         "core_products": software.core_products,

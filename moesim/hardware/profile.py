@@ -55,6 +55,8 @@ class HardwareProfile(Params):
     """What prompts of multi-head latent attention attend with there."""
     cache_bandwidth: float = 1.0
     """The share of the bandwidth of weights at which its attention reads a cache."""
+    latent_products: float = 1.0
+    """The share of the rate of large products at which its single queries attend in a latent."""
     cache_unpacked_from: int = 0
     """Queries from which on it unpacks a packed cache for each call; 0: never."""
     core_products: CoreProducts = Field(default_factory=dict)

@@ -120,16 +120,18 @@ class Roofline:
         operations: ArrayLike,
         dtype: str,
         name: str = "reads and products",
-        share: float = 1.0,
+        shares: tuple[float, ArrayLike] = (1.0, 1.0),
     ) -> Part:
-        """The longer of reading ``size`` bytes, at a ``share`` of the bandwidth of weights, and of
-        ``operations`` in the units for ``dtype``.
+        """The longer of reading ``size`` bytes and of ``operations`` in the units for ``dtype``, at
+        ``shares`` of the bandwidth of weights and of the rate of large products.
         """
-        read, computed = self.weights_ns(size, share), self.operations_ns(operations, dtype)
+        share, rates = shares[0], np.asarray(shares[1], np.float64)
+        read, computed = self.weights_ns(size, share), self.operations_ns(operations, dtype) / rates
 
         def both() -> Detail:
             amount, rate = np.asarray(operations, np.float64), self.hardware.rate(dtype)
-            products = Amount("products", computed, amount, "FLOP", rate, self.compute_fraction)
+            reached = self.compute_fraction * float(rates.min())
+            products = Amount("products", computed, amount, "FLOP", rate, reached)
             return Detail((*self.reads(size, share=share).of().amounts, products))
 
         return Part(np.maximum(read, computed), name=name, of=both)

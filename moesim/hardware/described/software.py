@@ -123,7 +123,8 @@ class SoftwareProfile(Params):
     ``mixed_attention``: whether prompts and answers of a step are attended to in one call, of
     kernels that can, or apart; ``latent_prompts``: what prompts over a latent attend with.
     ``cache_bandwidth``: the share of the bandwidth of weights at which attention reads keys and
-    values where no fit prices it. ``cache_unpacked_from``: queries of a request from which on a
+    values where no fit prices it, ``latent_products`` that of the rate of large products at which
+    single queries attend in a latent. ``cache_unpacked_from``: queries of a request from which on a
     cache in a packed format is brought to 16 bits before each call; 0: kernels read it as it is.
     ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
     GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
@@ -180,6 +181,7 @@ class SoftwareProfile(Params):
     mixed_attention: MixedAttention = "joint"
     latent_prompts: LatentPrompts = "expanded"
     cache_bandwidth: float = 1.0
+    latent_products: float = 1.0
     cache_unpacked_from: int = 0
     row_tiles: RowTiles = "triton"
     start_cycles: int | None = None
@@ -423,6 +425,11 @@ class SoftwareFile(Params):
         description="Share of the bandwidth of weights at which attention reads keys and values,"
         " where no fit prices it: all of it, if left out.",
     )
+    latent_products: Sourced[Fraction] | None = Field(
+        None,
+        description="Share of the rate of large products at which single queries attend in a"
+        " latent, where no fit prices it: all of it, if left out.",
+    )
     cache_unpacked_from: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
         None,
         description="Queries of a request from which on keys and values in a packed format are"
@@ -465,7 +472,7 @@ class SoftwareFile(Params):
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         optional |= {"mixed_attention", "latent_prompts", "row_tiles", "copies_from"}
         optional |= {"start_cycles", "copies_from_rows", "core_products", "cache_unpacked_from"}
-        optional |= {"states_pinned", "avx2_products", "cache_bandwidth"}
+        optional |= {"states_pinned", "avx2_products", "cache_bandwidth", "latent_products"}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

@@ -21,7 +21,7 @@ from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 KERNELS = (
     "framework", "moe_backend", "auto_moe_backend", "mixed_attention", "latent_prompts",
     "row_tiles", "start_cycles", "copies_from", "copies_from_rows", "core_products",
-    "avx2_products", "cache_bandwidth", "cache_unpacked_from",
+    "avx2_products", "cache_bandwidth", "cache_unpacked_from", "latent_products",
 )  # fmt: skip
 """What of a software profile says which kernels run, and on which processor."""
 KEPT = (*KERNELS, "mapped")

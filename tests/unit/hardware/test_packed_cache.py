@@ -64,3 +64,32 @@ def test_more_queries_have_it_unpacked_in_both() -> None:
 def test_eight_bits_of_other_engines_are_read_as_they_are() -> None:
     assert load_hardware("rtx-3090").cache_unpacked_from == 0
     assert scores_ns("ik_llama.cpp", "fp8") == scores_ns("llama.cpp", "fp8")
+
+
+def test_single_queries_over_a_latent_are_bound_by_their_products() -> None:
+    """128 heads, 576 values and 576 again; 24 % of a large product's rate for single queries of
+    llama.cpp, all of it for others and for prompts.
+    """
+    model = load_model("deepseek-r1@q4_k_m")
+
+    def added_ns(software: str | None, queries: int = 1) -> float:
+        operation = CostModel(as_run_by("rtx-a6000", software), model).operations["attention"]
+        block = model.layers[-1].attention
+        one, other = (
+            sum(
+                float(np.sum(part.time_ns))
+                for part in operation.scores(
+                    block, operation.cache(block), np.array([queries]),
+                    np.array([queries * keys]), np.array([keys]),
+                )
+            )
+            for keys in (KEYS, 2 * KEYS)
+        )  # fmt: skip
+        return other - one
+
+    card = load_hardware("rtx-a6000")
+    rate = card.peak("bf16") * card.datasheet.compute_fraction.value
+    due = KEYS * 2 * 128 * 2 * 576 / rate * 1e9
+    assert added_ns("llama.cpp") == pytest.approx(due / 0.24, rel=0.01)
+    assert added_ns(None) == pytest.approx(due, rel=0.01)
+    assert added_ns("llama.cpp", 64) == pytest.approx(64 * due, rel=0.01)

@@ -214,10 +214,13 @@ class Attention(Operation):
         attended, read = keys_read(block, count, context_tokens, kv_tokens)
         units = activation_dtype(self.model.activation_bytes)
         requests = uniform(count, context_tokens, kv_tokens)
-        read, share = read * self._unpacked(cache, requests), self.hardware.cache_bandwidth
+        read = read * self._unpacked(cache, requests)
         absorbed = block.latent & ((requests.queries <= 1) | self._own_kernels(block))
         operations = attended * np.where(absorbed, *products_of(block, cache))
-        plain = self.gpu.longest(read, operations, units, share=share)
+        single = block.latent & (requests.queries <= 1)
+        rates = np.where(single, self.hardware.latent_products, 1.0)
+        shares = self.hardware.cache_bandwidth, rates
+        plain = self.gpu.longest(read, operations, units, shares=shares)
         if block.state_bytes or block.selected or self._own_kernels(block):
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         found = fitted_scores(self.hardware, block, cache, requests, longest)
