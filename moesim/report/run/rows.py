@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from moesim.config.counted import counted
@@ -31,7 +32,9 @@ def start_of_a_service(summary: Mapping[str, Any]) -> str:
     if share is None or share >= LEAST_AFTER_FIRST_END:
         return ""
     came = f"{percent(share)} of the requests came after the first answer had ended"
-    return f"only {came}: times are those of a start, longer in a longer run; write more requests"
+    least = ceil((1 - share) * (summary.get("completed") or 0) / (1 - LEAST_AFTER_FIRST_END))
+    enough = f"write {least:,} requests or more" if least else "write more requests"
+    return f"only {came}: times are those of a start, longer in a longer run; {enough}"
 
 
 def _one(of: str) -> str:

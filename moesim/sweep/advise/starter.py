@@ -106,7 +106,7 @@ def _served(kind: Workload, context: int, engine: str | None) -> dict[str, Any]:
     scheduler = engine if engine in schedulers.components else "vllm"
     return {
         "workload": {
-            "requests": 200,
+            "requests": 1000,
             "arrivals": {"kind": "poisson", "request_rate": "1 requests/s"},
             "lengths": {"kind": "fixed", "input_len": context - output, "output_len": output},
             "batching": {"kind": "continuous", "scheduler": {"kind": scheduler}},

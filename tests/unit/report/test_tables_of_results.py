@@ -149,6 +149,13 @@ def test_promises_and_what_binds_stand_beside_the_speed() -> None:
     assert "good requests" not in text_of(summary_table(factory.summary()))
 
 
+def test_a_start_says_how_many_requests_are_a_service() -> None:
+    """75 of 100 were there before the first answer ended: a quarter of 300."""
+    told = start_of_a_service({"after_first_end_share": 0.25, "completed": 100})
+    assert told.endswith("; write 300 requests or more")
+    assert start_of_a_service({"after_first_end_share": 0.25}).endswith("; write more requests")
+
+
 @pytest.mark.parametrize("share", [None, 0.75, 1.0])
 def test_a_service_is_no_start(share: float | None) -> None:
     assert not start_of_a_service({"after_first_end_share": share})
