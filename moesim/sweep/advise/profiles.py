@@ -54,7 +54,7 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     key = "kernels"
     own = {name: getattr(before, name) for name in KEPT}
     kept = {
-        name: {"value": _written(name, value), "source": key}
+        name: {"value": _written(value), "source": key}
         for name, value in own.items()
         if value != getattr(after, name)
     }
@@ -78,9 +78,9 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     return str(path)
 
 
-def _written(name: str, value: Any) -> Any:
-    """``value`` as a profile has it: a share has its unit."""
-    return f"{100 * value:.12g} %" if name == "avx2_products" else value
+def _written(value: Any) -> Any:
+    """``value`` as a profile has it: a share, which all fractions are, has its unit."""
+    return f"{100 * value:.12g} %" if isinstance(value, float) else value
 
 
 def upgrade_text(
