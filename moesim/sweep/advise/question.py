@@ -30,7 +30,9 @@ from moesim.hardware import (
     near_machine,
     software_names,
 )
+from moesim.hardware.choice import choice_in, is_choice
 from moesim.hardware.choice import text_of as machine_text
+from moesim.hardware.choice import words as machine_words
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names, named
@@ -192,6 +194,10 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         what = f"'{question.gpu}' is part of a machine, and --hardware names another; give one"
         raise InputError([Problem("--gpu", "", what)])
     if question.hardware is not None:
+        if is_choice(question.hardware):
+            with at_options("hardware"):
+                own = choice_in(question.hardware).data
+            return _checked({**own, **given}, "hardware"), ""
         machine = {"base": question.hardware, **given} if given else question.hardware
         return _checked(machine, "hardware"), ""
     if question.gpu is None:
@@ -342,7 +348,10 @@ def _name(question: Question) -> str:
     path = Path(base)
     stem = path.stem if path.suffix in (".gguf", ".json") else path.name
     stem = path.resolve().parent.name if path.name == "config.json" else stem
-    parts = [question.hardware or question.gpu, question.host, question.link, question.storage]
+    whole = question.hardware
+    if whole is not None and is_choice(whole):
+        whole = machine_words(whole).replace(".", "_")
+    parts = [whole or question.gpu, question.host, question.link, question.storage]
     machine = [Path(part).stem for part in parts if part]
     more = [
         f"{question.gpus}-gpus" if question.gpus > 1 else "",

@@ -68,6 +68,15 @@ def test_a_gpu_may_be_asked_for_as_the_hardware() -> None:
     assert data_of("gpt-oss-20b", hardware="RTX 3090") == data_of("gpt-oss-20b", gpu="RTX 3090")
 
 
+def test_a_machine_of_parts_may_be_written_as_in_a_file() -> None:
+    parts = {"gpu": "rtx-3090", "host": "ddr5-6000-2ch-64gb"}
+    asked_for = data_of("gpt-oss-20b", hardware="{gpu: rtx-3090, host: ddr5-6000-2ch-64gb}")
+    assert asked_for["hardware"] == parts
+    assert asked_for["model"] == data_of("gpt-oss-20b", **parts)["model"]
+    with pytest.raises(InputError, match="this is not YAML"):
+        data_of("gpt-oss-20b", hardware="{gpu: rtx-3090")
+
+
 def test_a_question_is_an_experiment() -> None:
     question = Question("qwen3-30b-a3b@q4_k_m", "rtx-5070", "ddr5-5600-2ch-64gb", context=16384)
     made = assembled(question)
