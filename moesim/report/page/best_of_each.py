@@ -27,10 +27,11 @@ def chosen_lines(chooser: Mapping[str, Any]) -> list[str]:
 
 def best_of_each(chooser: Mapping[str, Any]) -> list[tuple[str, Board]]:
     """For each value of the first thing that one has the best answer, by each of ``WANTED``."""
-    promised = _whatever_promised(chooser)
+    promised, speed = _whatever_promised(chooser), next(iter(WANTED))
     return [
         (f"The {best} for each {chooser['had'][0][0]}{promised}", _board(chooser, rows))
         for name, (best, sign) in WANTED.items()
+        if (name != speed or chooser["by"] == speed)  # which requests do not set
         if (rows := list(_best(chooser, chooser["numbers"].index(name), sign)))
     ]
 

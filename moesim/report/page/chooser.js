@@ -41,7 +41,7 @@
   // what there is none of in any row is nothing to order by; the ends of the range follow the speed
   const known = data.numbers.map((_, at) => at).filter((at) => data.rows.some((row) => row[first + at] !== null));
   const orders = known.filter((at) => !["from", "to"].includes(data.numbers[at]));
-  const order = pick("best by", orders.map((at) => [at, data.numbers[at]]), orders[0] ?? 0);
+  const order = pick("best by", orders.map((at) => [at, data.numbers[at]]), orders.find((at) => data.numbers[at] === data.by) ?? orders[0] ?? 0);
 
   const text = (value) => (value === null ? "-" : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
 

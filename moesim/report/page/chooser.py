@@ -62,19 +62,20 @@ def chooser_of(sweep: Sweep) -> dict[str, Any] | None:
     """What a page needs to let a visitor choose; None of a sweep over fewer than two things that
     one has.
 
-    ``had``: a title and the values of each; ``numbers``: headings; ``rows``: places of the values,
+    ``had``: a title and the values of each; ``numbers``: headings; ``by``: the one that is best to
+    begin with, where requests set how fast no speed; ``rows``: places of the values,
     then the place of the choice's text, the numbers, and the places of what limits it or why it
     does not run, and of the engine's command; ``texts``.
     """
     had = _had(sweep)
     if len(had) < 2:  # noqa: PLR2004
         return None
-    texts, lines = Texts(), _Lines(sweep)
+    texts, lines, kept = Texts(), _Lines(sweep), sweep.kept_up.to_dict()
     values = {axis: list(dict.fromkeys(sweep.table[axis].astype(str))) for axis in had}
     with read_once():
         rows = [
             [*(values[axis].index(str(own[0][axis])) for axis in had), texts.place(what),
-             *_numbers(own), texts.place(_told(own)), texts.place(lines.of(own))]
+             *_numbers(own, kept), texts.place(_told(own)), texts.place(lines.of(own))]
             for what, own in _answers(sweep, had)
         ]  # fmt: skip
     return {
@@ -83,6 +84,7 @@ def chooser_of(sweep: Sweep) -> dict[str, Any] | None:
             for axis in had
         ],
         "numbers": list(NUMBERS),
+        "by": _by(sweep) if any(kept.values()) else next(iter(NUMBERS)),
         "rows": rows,
         "texts": list(texts.places),
     }
@@ -139,8 +141,17 @@ def middle(own: Sequence[Row]) -> Row | None:
     return ran[len(ran) // 2] if ran else None
 
 
-def _numbers(own: Sequence[Row]) -> list[float | None]:
-    """Those of the answer in the middle, and the range of all, by what such prices were off."""
+def _by(sweep: Sweep) -> str:
+    """What tells choices apart that all give what requests ask for, by what is known of them."""
+    known = (key for key in (GOOD_COST, GOOD, "joules_per_output_token") if key in sweep.table)
+    best = next(known, SPEED)
+    return next(name for name, (key, _) in NUMBERS.items() if key == best)
+
+
+def _numbers(own: Sequence[Row], kept: Mapping[int, bool]) -> list[float | None]:
+    """Those of the answer in the middle, and the range of all, by what such prices were off; no
+    range where it ``kept`` up with requests, which set its speed.
+    """
     row = middle(own)
     if row is None:
         return [None] * len(NUMBERS)
@@ -149,7 +160,7 @@ def _numbers(own: Sequence[Row]) -> list[float | None]:
     unknown = p90 is None or pd.isna(p90)
     off = 1 if unknown else 1 + float(p90) / 100
     ends: dict[str, float | None] = {"low": min(speeds) / off, "high": max(speeds) * off}
-    if unknown and len(speeds) == 1:  # no guess, no error that is known: no range
+    if kept.get(row[NUMBER]) or (unknown and len(speeds) == 1):  # nothing is known to move it
         ends = dict.fromkeys(ends)
     found = ({**row, **ends}.get(key) for key, _ in NUMBERS.values())
     return [

@@ -12,7 +12,7 @@ import moesim
 from moesim.report.figures.throughput_vs_memory import ThroughputVsMemory
 from moesim.report.page.best_of_each import best_of_each, chosen_lines
 from moesim.report.page.chooser import choice_in_words, chooser_of
-from moesim.sweep.speeds import GOOD
+from moesim.sweep.speeds import GOOD, GOOD_COST
 from tests.unit.report import choosers
 
 ALL, AUTO = "all experts on the GPU", "missing experts copied"
@@ -75,6 +75,21 @@ def test_the_best_of_each_says_that_promises_are_broken(folder: Path) -> None:
         assert (
             next(one for one in board.columns if one.heading == "good %").values == [100 * good] * 2
         )
+
+
+def test_a_speed_that_requests_set_neither_has_a_range_nor_ranks(folder: Path) -> None:
+    sweep = moesim.read_sweep(folder)
+    dollars = {GOOD: 1.0, GOOD_COST: range(1, len(sweep.table) + 1)}
+    timed = {"workload.arrivals.kind": "poisson", **dollars}
+    for saturated, by in ((False, "$ a M good"), (True, "tokens/s")):
+        table = sweep.table.assign(saturated=saturated, **timed)
+        chooser = chooser_of(replace(sweep, table=table))
+        assert chooser is not None
+        assert chooser["by"] == by
+        at = len(chooser["had"]) + 1 + chooser["numbers"].index("from")
+        assert all(row[at] is None for row in chooser["rows"]) is not saturated
+        titles = [title for title, _ in best_of_each(chooser)]
+        assert ("The fastest for each model" in titles) is saturated
 
 
 def test_what_is_done_is_said_in_words() -> None:
