@@ -4,7 +4,7 @@ what can be done with it on the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -148,7 +148,7 @@ def _by(sweep: Sweep) -> str:
     return next(name for name, (key, _) in NUMBERS.items() if key == best)
 
 
-def _numbers(own: Sequence[Row], kept: Mapping[int, bool]) -> list[float | None]:
+def _numbers(own: Sequence[Row], kept: Mapping[Hashable, bool]) -> list[float | None]:
     """Those of the answer in the middle, and the range of all, by what such prices were off; no
     range where it ``kept`` up with requests, which set its speed.
     """

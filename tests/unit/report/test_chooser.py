@@ -79,8 +79,8 @@ def test_the_best_of_each_says_that_promises_are_broken(folder: Path) -> None:
 
 def test_a_speed_that_requests_set_neither_has_a_range_nor_ranks(folder: Path) -> None:
     sweep = moesim.read_sweep(folder)
-    dollars = {GOOD: 1.0, GOOD_COST: range(1, len(sweep.table) + 1)}
-    timed = {"workload.arrivals.kind": "poisson", **dollars}
+    dollars: dict[str, Any] = {GOOD: 1.0, GOOD_COST: range(1, len(sweep.table) + 1)}
+    timed: dict[str, Any] = {"workload.arrivals.kind": "poisson", **dollars}
     for saturated, by in ((False, "$ a M good"), (True, "tokens/s")):
         table = sweep.table.assign(saturated=saturated, **timed)
         chooser = chooser_of(replace(sweep, table=table))
