@@ -13,7 +13,6 @@ from moesim.cli.app import AsJson, app, examples, print_json
 
 @app.command(
     epilog=examples(
-        "moesim init",
         "moesim init qwen3-30b-a3b@q4_k_m --gpu rtx-5070 --workload documents -o mine.yaml",
         "moesim init gpt-oss-120b --gpu rtx-pro-6000 --gpus 2 --workload serve -o service.yaml",
     )

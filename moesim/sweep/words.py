@@ -11,7 +11,7 @@ import pandas as pd
 def in_words(value: Any) -> str:
     """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``; a
     list of them joined by ``+``, ``none`` where it is empty; a list of numbers as ``96 % / 90 %``;
-    nothing as ``-``.
+    one of which nothing is set as ``default``; nothing as ``-``.
     """
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "-"
@@ -22,6 +22,8 @@ def in_words(value: Any) -> str:
         found = json.loads(text)
     except ValueError:  # a name or a path that is written so
         return text
+    if found == {}:
+        return "default"
     parts = found if isinstance(found, list) else [found]
     if not all(isinstance(part, dict) for part in parts):
         return _plain(found)

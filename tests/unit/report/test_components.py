@@ -22,6 +22,8 @@ from moesim.sweep.words import in_words, word
         ('{"kind": "gshard", "min_capacity": 4}', "gshard, min capacity 4"),
         ('{"kind": "oracle", "recall": ["96 %", "90 %"]}', "oracle, recall 96 % / 90 %"),
         ('["85 %", "75 %"]', "85 % / 75 %"),
+        ("[]", "none"),
+        ("{}", "default"),
     ],
 )
 def test_a_component_is_told_by_its_kind(value: object, words: str) -> None:
