@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from moesim.reproduce.systems.run import Found
 
-STUDY, ALL = "reference-study", "systems"
-
 
 class Options(NamedTuple):
     """How systems are run."""
@@ -80,7 +78,7 @@ def reproduce(
     """
     from moesim.config.errors import InputError, Problem
     from moesim.report.systems.tables import systems_table
-    from moesim.reproduce.systems.load import load_system, system_names
+    from moesim.reproduce.systems.load import ALL, STUDY, load_system, system_names
 
     if (show or not name) and as_json:
         print_json([*system_names(), STUDY])

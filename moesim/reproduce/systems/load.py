@@ -19,6 +19,10 @@ def systems_folder() -> Path:
     return shipped_folder() / "experiments" / "systems"
 
 
+STUDY, ALL = "reference-study", "systems"
+"""What is reproduced beside a system: the study, and every system."""
+
+
 def system_names() -> list[str]:
     """The shipped systems by name."""
     return sorted(path.parent.name for path in systems_folder().glob(f"*/{RECORD}"))
@@ -31,7 +35,7 @@ def record_of(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) and Path(name).is_file():
         return Path(name)
     what = f"'{name}' is neither a system nor the file of its record"
-    raise InputError([Problem("", "", f"{what}; {nearest(name, system_names())}")])
+    raise InputError([Problem("", "", f"{what}; {nearest(name, [*system_names(), ALL, STUDY])}")])
 
 
 def load_system(name: str) -> System:
