@@ -115,7 +115,8 @@ class _Rows:
         cached = kind_of(type(experiment.experts.policy)) != "stream"
         stands_in = cached and scaled_from(experiment.trace) is not None and misses
         self._missed = 1 - numbers["hit_ratio_per_expert"] if stands_in else None
-        on_cpu = () if experiment.experts.on_cpu != OnCpu() else ("cpu_expert",)
+        there = experiment.host_layers or experiment.experts.on_cpu != OnCpu()
+        on_cpu = () if there else ("cpu_expert",)  # whatever the trace, such layers' are all there
         self._loads = ("copy", "storage_read", *on_cpu)
         self._from_drive = from_drive(built)
 

@@ -503,6 +503,14 @@ def test_a_stand_in_may_miss_more_or_less_than_the_trace_would():
     streamed = {**cached, "experts": experts}
     rows = run(**streamed, trace="stand-in:qwen3-30b-a3b")["price_interval"]["factors"]
     assert STAND_IN not in {one["of"] for one in rows}, "all miss, whatever the trace"
+    for there in ({"host_layers": 24}, {"experts": {"on_cpu": {"layers": 24}}}):
+        machine = {"hardware": MACHINE, "software": "ideal", "trace": "stand-in:qwen3-30b-a3b"}
+        found = [
+            one
+            for one in run(**machine, **there)["price_interval"]["factors"]
+            if one["of"] == STAND_IN
+        ]
+        assert sum(one["share"] for one in found) == 0, "all are the CPU's, whatever the trace"
     real = run(**cached)["price_interval"]["factors"]
     assert STAND_IN not in {one["of"] for one in real}
 
