@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from moesim.config.errors import InputError, nearest
-from moesim.hardware.described.software import SmallKernels, SoftwareProfile
+from moesim.hardware.described.software import OF_KERNELS, SmallKernels, SoftwareProfile
 from moesim.hardware.prices.calibrated import Calibrated, ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.row_tiles import WHOLE
@@ -27,17 +27,8 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
     llama.cpp. Raises InputError where there are expert kernels, and none is of the
     ``moe_backend``.
     """
-    own = {
-        "mixed_attention": software.mixed_attention,
-        "latent_prompts": software.latent_prompts,
-        "cache_bandwidth": software.cache_bandwidth,
-        "latent_products": software.latent_products,
-        "cache_unpacked_from": software.cache_unpacked_from,
-        "row_tiles": software.row_tiles,
-        "core_products": software.core_products,
-        "avx2_products": software.avx2_products,
-        "small_kernels": _small_kernels(profile, software),
-    }
+    own = {name: getattr(software, name) for name in OF_KERNELS}
+    own["small_kernels"] = _small_kernels(profile, software)
     profile = _without_packed(profile.model_copy(update=own), software)
     if profile.calibrated is None or not (software.framework or software.moe_backend):
         return profile

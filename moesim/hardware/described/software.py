@@ -92,6 +92,13 @@ class SmallKernels(Params):
     counts: KernelCounts
 
 
+OF_KERNELS = (
+    "mixed_attention", "latent_prompts", "latent_products", "cache_bandwidth",
+    "cache_unpacked_from", "row_tiles", "core_products", "avx2_products",
+)  # fmt: skip
+"""What prices read of a software's kernels, which a machine has as the software uses it."""
+
+
 class SoftwareProfile(Params):
     """A software stack: plain numbers; ``sources`` says by name where each comes from.
 
@@ -470,9 +477,8 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
-        optional |= {"mixed_attention", "latent_prompts", "row_tiles", "copies_from"}
-        optional |= {"start_cycles", "copies_from_rows", "core_products", "cache_unpacked_from"}
-        optional |= {"states_pinned", "avx2_products", "cache_bandwidth", "latent_products"}
+        optional |= {"copies_from", "copies_from_rows", "start_cycles", "states_pinned"}
+        optional |= {*OF_KERNELS}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
         parts |= {part for part in serving if getattr(self, part) is not None}

@@ -14,14 +14,14 @@ from moesim.config.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import is_choice
+from moesim.hardware.described.software import OF_KERNELS
 from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.load import PARTS, hardware_names, load_software
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 
 KERNELS = (
-    "framework", "moe_backend", "auto_moe_backend", "mixed_attention", "latent_prompts",
-    "row_tiles", "start_cycles", "copies_from", "copies_from_rows", "core_products",
-    "avx2_products", "cache_bandwidth", "cache_unpacked_from", "latent_products",
+    "framework", "moe_backend", "auto_moe_backend", "start_cycles", "copies_from",
+    "copies_from_rows", *OF_KERNELS,
 )  # fmt: skip
 """What of a software profile says which kernels run, and on which processor."""
 KEPT = (*KERNELS, "mapped")

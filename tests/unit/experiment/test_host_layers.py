@@ -139,7 +139,9 @@ ALONE: dict[str, Any] = {
 
 @pytest.mark.parametrize("layers", [9, 24])
 def test_prompts_run_there_where_nothing_copies_them(layers: int) -> None:
-    """Both engines say the same, and the first pass is the prompt's: all its layers' products."""
+    """Both engines say the same, and the first pass is the prompt's: its layers, and the experts
+    of each that it chooses, one after the other.
+    """
     case = case_of(layers, **ALONE)
     played, by_events = run_replay(case), run_des(case, check=True)
     assert np.array_equal(played.ends, by_events.ends)
@@ -147,13 +149,15 @@ def test_prompts_run_there_where_nothing_copies_them(layers: int) -> None:
     spent = dict(zip(played.categories, played.charges[0, 0].tolist(), strict=True))
     tokens = int(case.schedule.offsets[1])
     assert tokens > 8
-    count = np.array([tokens])
+    count, chosen = np.array([tokens]), case.trace.expert_ids[case.schedule.rows[:tokens]]
     due = 0
-    for layer in case.model.layers[:layers]:
+    for place, layer in enumerate(case.model.layers[:layers]):
         seen = np.minimum(np.arange(tokens) + 1, layer.attention.window or tokens)
         cached = min(tokens, layer.attention.window or tokens)
         due += int(case.prices.price("cpu_layer", layer, count, [seen.sum()], [cached])[0])
-    assert due < spent["waiting_for_cpu"]
+        rows = np.unique(chosen[:, place], return_counts=True)[1]
+        due += int(case.prices.price("cpu_expert", layer, rows).sum())
+    assert spent["waiting_for_cpu"] == due
 
 
 def test_prompts_that_an_engine_would_copy_are_refused() -> None:
