@@ -70,6 +70,12 @@ def test_heads_over_a_latent_compute_longer_than_they_read() -> None:
         for seen in (10_000, 20_000)
     )
     assert other - one == pytest.approx(10_000 * 2 * 128 * 2 * 576 / (96 * 40), rel=1e-6)
+    one, other = (
+        int(prices.price("cpu_layer", layer, [64], [64 * seen], [seen])[0])
+        for seen in (10_000, 20_000)
+    )
+    own = 64 * 10_000 * 2 * 128 * (192 + 128)  # a prompt's, with each head's own keys and values
+    assert other - one == pytest.approx(own / (96 * 40), rel=1e-6)
 
 
 def test_all_of_a_pass_but_the_head_is_the_hosts() -> None:
@@ -166,13 +172,14 @@ def test_prompts_that_an_engine_would_copy_are_refused() -> None:
 
 
 def test_a_prompt_computes_longer_than_it_reads_and_an_answer_reads_longer() -> None:
-    """10,000 keys more: of 100 queries 16,384 operations each at 44.8 a cycle of 96 cores at
-    3.2 GHz; of one 2,048 bytes each at half of 614.4 GB/s.
+    """10,000 keys more: of 100 queries 16,384 operations each at 51.2 a cycle of 96 cores at
+    3.2 GHz, as of 32 rows and more, where a key's eight heads have 25.5; of one 1,088 bytes each at
+    half of 614.4 GB/s.
     """
     machine = with_engine(
         load_hardware("{gpu: rtx-5090, host: xeon-6-1s}"), load_software("ik_llama.cpp")
     )
-    prices = CostModel(machine, load_model("qwen3-30b-a3b"))
+    prices = CostModel(machine, load_model("qwen3-30b-a3b@q4_k_m,kv_cache=q8_0"))
     layer = prices.model.layers[-1]
 
     def more(queries: int) -> int:
@@ -182,5 +189,5 @@ def test_a_prompt_computes_longer_than_it_reads_and_an_answer_reads_longer() -> 
         )
         return other - one
 
-    assert more(100) == pytest.approx(100 * 10_000 * 16_384 / (96 * 3.2 * 44.8), rel=1e-4)
-    assert more(1) == pytest.approx(10_000 * 2_048 / 307.2, rel=1e-4)
+    assert more(100) == pytest.approx(100 * 10_000 * 16_384 / (96 * 3.2 * 51.2), rel=1e-4)
+    assert more(1) == pytest.approx(10_000 * 1_088 / 307.2, rel=1e-4)
