@@ -28,7 +28,8 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
     ``moe_backend``.
     """
     own = {name: getattr(software, name) for name in OF_KERNELS}
-    own["small_kernels"] = _small_kernels(profile, software)
+    own |= {"small_kernels": _small_kernels(profile, software)}
+    own |= {"host_kernels": software.host_kernels}
     profile = _without_packed(profile.model_copy(update=own), software)
     if profile.calibrated is None or not (software.framework or software.moe_backend):
         return profile

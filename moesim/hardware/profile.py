@@ -16,6 +16,7 @@ from moesim.hardware.described.network import Network
 from moesim.hardware.described.precision import peak_of, rate_of
 from moesim.hardware.described.software import (
     CoreProducts,
+    HostKernels,
     LatentPrompts,
     MixedAttention,
     SmallKernels,
@@ -67,6 +68,8 @@ class HardwareProfile(Params):
     """By which rule it pads the rows of products that no fit prices."""
     small_kernels: SmallKernels | None = None
     """How many kernels it runs and what each takes at least, where it says so."""
+    host_kernels: HostKernels | None = None
+    """The same of those on the CPU, after which its threads wait for one another."""
 
     @property
     def gpus(self) -> int:

@@ -20,7 +20,7 @@ from moesim.hardware.row_tiles import WHOLE, padded, tiling, tokens_apart, trito
 if TYPE_CHECKING:
     from moesim.hardware.described.software import KernelCounts
     from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import FfnSpec
+    from moesim.model.spec import FfnSpec, LayerSpec
 
 
 def matrix_elements(network: FfnSpec) -> int:
@@ -70,9 +70,15 @@ class Roofline:
         self._tiling = tiling(hardware.row_tiles, sheet.maker)
         self._apart = tokens_apart(hardware.row_tiles, sheet.maker)
 
-    def kernels(self, part: str, own: int) -> int:
-        """Kernels of a ``part`` of a layer (see ``KernelCounts``): the software's, or ``own``."""
-        return getattr(self._counts, part) if self._counts else own
+    def kernels(self, part: str, own: int, layer: LayerSpec | None = None) -> int:
+        """Kernels of a ``part`` of a ``layer``, or of any (see ``KernelCounts``): the software's,
+        or ``own``.
+        """
+        counts = self._counts
+        if counts is None:
+            return own
+        found: int = getattr(counts if layer is None else counts.of_layer(layer), part)
+        return found
 
     def row_tile(self, tokens: ArrayLike, dtype: str, rows: ArrayLike | None = None) -> Ints:
         """Rows of a tile of launches of ``tokens``, whose matrices of ``dtype`` have so many

@@ -79,7 +79,7 @@ def _of_layer(case: Case, layer: LayerSpec, decided: bool, divided: bool) -> Hos
         return HostTimes(0, 0, 0, 0, 0, 0, 0, 0)
     software, apart = case.software, decided or divided
     captured = case.execution == "graph" or (case.execution == "splits" and not apart)
-    counts = NO_LAUNCHES if captured else _launches(case)
+    counts = NO_LAUNCHES if captured else _launches(case, layer)
     each = 0.0 if captured else software.host_per_layer_ns
     beyond = launched_ns(case, layer)
 
@@ -103,9 +103,9 @@ def _of_layer(case: Case, layer: LayerSpec, decided: bool, divided: bool) -> Hos
     )
 
 
-def _launches(case: Case) -> KernelCounts:
-    """Kernels of a layer that is not captured as a whole."""
-    counts = case.software.kernels
+def _launches(case: Case, layer: LayerSpec) -> KernelCounts:
+    """Kernels of a ``layer`` that is not captured as a whole."""
+    counts = case.software.kernels.of_layer(layer)
     gate = counts.of_gate(kind_of(type(case.gating)))
     gate += counts.reorder if case.gating.uneven else 0
     if case.execution == "eager":

@@ -16,7 +16,7 @@ from moesim.hardware.described.precision import UNITS
 from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.described.sourced import Ranged, Sourced
 from moesim.hardware.row_tiles import RowTiles
-from moesim.model.spec import FfnSpec
+from moesim.model.spec import LATENT, FfnSpec, LayerSpec
 
 EndMark = Annotated[
     Literal["..."], Field(description="The file's last line; without it the file was cut.")
@@ -63,9 +63,10 @@ class KernelCounts(Params):
     ``attention`` a layer (with its norm and residual), ``dense`` and ``shared`` a network, ``gate``
     a MoE layer (everything from the norm to the experts), ``expert`` an expert run by itself,
     ``grouped`` a launch, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
-    ``reorder`` is what uneven gatings launch beside the gate; ``sequence`` the attention of a pass
-    over whole sequences (encode, prefill) where it differs; ``gate_by_gating`` the gate of a gating
-    by its kind where it differs.
+    ``reorder`` is what uneven gatings launch beside the gate; ``latent`` the attention of a layer
+    with multi-head latent attention where it differs, ``sequence`` that of a pass over whole
+    sequences (encode, prefill); ``gate_by_gating`` the gate of a gating by its kind where it
+    differs.
     """
 
     attention: int = 0
@@ -77,8 +78,15 @@ class KernelCounts(Params):
     combine: int = 0
     head: int = 0
     reorder: int = 0
+    latent: int | None = None
     sequence: int | None = None
     gate_by_gating: dict[str, int] = Field(default_factory=dict)
+
+    def of_layer(self, layer: LayerSpec) -> KernelCounts:
+        """These of a ``layer``, whose attention may be that of a latent."""
+        if self.latent is None or not layer.attention.kind.startswith(LATENT):
+            return self
+        return self.model_copy(update={"attention": self.latent, "latent": None})
 
     def of_gate(self, gating: str | None) -> int:
         """The gate's launches under the gating of that kind."""
@@ -90,6 +98,21 @@ class SmallKernels(Params):
 
     start_ns: float
     counts: KernelCounts
+
+
+class HostKernels(Params):
+    """``wait_ns``: what each kernel on the CPU takes for each thread; how many there are."""
+
+    wait_ns: float
+    counts: KernelCounts
+
+    def of_layer(self, layer: LayerSpec) -> int:
+        """Those of a ``layer`` but for its routed experts."""
+        counts = self.counts.of_layer(layer)
+        if layer.moe is None:
+            return counts.attention + counts.dense
+        shared = counts.shared if layer.moe.shared else 0
+        return counts.attention + counts.gate + counts.combine + shared
 
 
 OF_KERNELS = (
@@ -137,10 +160,11 @@ class SoftwareProfile(Params):
     GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
     both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the least
     rows of a product and the format of its weights; ``avx2_products``: the share of them that a
-    core without AVX-512 does. ``row_tiles``: by which rule it pads the rows
-    of products that no fit prices. ``start_cycles``: of the GPU's clock, for which each of its
-    ``kernels`` holds the GPU at least; None: the hardware's ``kernel_start``, of as many kernels as
-    operations have.
+    core without AVX-512 does; ``thread_wait_ns``: for which, for each of them, the threads of the
+    CPU wait for one another after each kernel of a layer that it runs. ``row_tiles``: by which
+    rule it pads the rows of products that no fit prices. ``start_cycles``: of the GPU's clock, for
+    which each of its ``kernels`` holds the GPU at least; None: the hardware's ``kernel_start``, of
+    as many kernels as operations have.
     ``ranges``: the least and the most that sources give of times.
     """
 
@@ -185,6 +209,7 @@ class SoftwareProfile(Params):
     copies_from_rows: int = 0
     core_products: CoreProducts = Field(default_factory=dict)
     avx2_products: float = 1.0
+    thread_wait_ns: float = 0.0
     mixed_attention: MixedAttention = "joint"
     latent_prompts: LatentPrompts = "expanded"
     cache_bandwidth: float = 1.0
@@ -224,6 +249,13 @@ class SoftwareProfile(Params):
         return SmallKernels(start_ns=self.start_cycles * NS / clock_hz, counts=self.kernels)
 
     @property
+    def host_kernels(self) -> HostKernels | None:
+        """What its kernels on a CPU wait for its threads, where it says so."""
+        if not self.thread_wait_ns:
+            return None
+        return HostKernels(wait_ns=self.thread_wait_ns, counts=self.kernels)
+
+    @property
     def pins_states(self) -> bool:
         """Whether hidden states and counts that cross the link lie in pinned host memory."""
         return self.pinned if self.states_pinned is None else self.states_pinned
@@ -253,6 +285,9 @@ class SourcedKernelCounts(Params):
     head: Sourced[Kernels]
     reorder: Sourced[Kernels] | None = Field(
         None, description="Launches by which an uneven gating reorders rows: 0, if left out."
+    )
+    latent: Sourced[Kernels] | None = Field(
+        None, description="Attention in layers with a latent (MLA), where it differs."
     )
     sequence: Sourced[Kernels] | None = Field(
         None, description="Attention of a pass over whole sequences, where it differs."
@@ -422,6 +457,11 @@ class SoftwareFile(Params):
         description="Share of 'core_products' that a core without AVX-512 does in a cycle: all, if"
         " left out.",
     )
+    thread_wait: Ranged[Launch] | None = Field(
+        None,
+        description="What each kernel of a layer on the CPU takes for each of its threads, which"
+        " wait for one another: a prior a layer, if left out.",
+    )
     latent_prompts: Sourced[LatentPrompts] | None = Field(
         None,
         description="Prompts of multi-head latent attention attend with keys and values of each"
@@ -481,6 +521,7 @@ class SoftwareFile(Params):
         optional |= {*OF_KERNELS}
         serving = ["schedule", "per_request", "output", "per_request_out"]
         serving += ["frontend", "tokenize", "per_prompt_token"]
+        serving += ["thread_wait"]
         parts |= {part for part in serving if getattr(self, part) is not None}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}

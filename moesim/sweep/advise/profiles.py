@@ -21,7 +21,7 @@ from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 
 KERNELS = (
     "framework", "moe_backend", "auto_moe_backend", "start_cycles", "copies_from",
-    "copies_from_rows", *OF_KERNELS,
+    "copies_from_rows", "thread_wait_ns", *OF_KERNELS,
 )  # fmt: skip
 """What of a software profile says which kernels run, and on which processor."""
 KEPT = (*KERNELS, "mapped")
@@ -54,11 +54,11 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     key = "kernels"
     own = {name: getattr(before, name) for name in KEPT}
     kept = {
-        name: {"value": _written(value), "source": key}
+        name.removesuffix("_ns"): {"value": _written(name, value), "source": key}
         for name, value in own.items()
         if value != getattr(after, name)
     }
-    if before.start_cycles is not None:
+    if before.start_cycles is not None or before.host_kernels is not None:
         counts = before.kernels.model_dump(exclude_defaults=True)
         kept["kernels"] = {
             part: {"value": count, "source": key}
@@ -78,8 +78,10 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     return str(path)
 
 
-def _written(value: Any) -> Any:
-    """``value`` as a profile has it: a share, which all fractions are, has its unit."""
+def _written(name: str, value: Any) -> Any:
+    """``value`` as a profile has it: a time and a share, which other fractions are, have units."""
+    if name.endswith("_ns"):
+        return f"{value:.12g} ns"
     return f"{100 * value:.12g} %" if isinstance(value, float) else value
 
 

@@ -50,6 +50,11 @@ def test_eager_layers_launch_everything_wherever_their_experts_are() -> None:
     assert host_head_ns(case) == 18 * US
 
 
+def test_a_latent_launches_its_own() -> None:
+    case = case_of(execution="eager", model="deepseek-v2-lite", trace="stand-in:qwen3-30b-a3b")
+    assert {one.attention for one in host_times(case)} == {24 * 3 * US}
+
+
 @pytest.mark.parametrize(("execution", "attention"), [("eager", 9), ("piecewise", 1)])
 def test_only_layers_without_all_their_experts_wait_for_a_decision(
     execution: str, attention: int

@@ -45,6 +45,19 @@ def test_the_same_kernels_take_longer_at_a_lower_clock() -> None:
     assert taken["rtx-3090"] * bytes_over_rate == pytest.approx(taken["rtx-4090"], rel=1e-3)
 
 
+@pytest.mark.parametrize(("software", "more"), [("llama.cpp", 24 - 15), ("ik_llama.cpp", 24 - 15)])
+def test_attention_in_a_latent_has_kernels_of_its_own(software: str, more: int) -> None:
+    """24 of DeepSeek's, where Qwen3 has 15: by as many starts it is dearer than if it had those."""
+    profile = load_software(software)
+    alike = profile.model_copy(
+        update={"kernels": profile.kernels.model_copy(update={"latent": None})}
+    )
+    card, model = load_hardware("rtx-3090"), load_model("deepseek-v3")
+    own, as_others = (CostModel(with_engine(card, one), model) for one in (profile, alike))
+    price, less = (int(one.attention_ns(model.layers[5], 1, 1, 1)) for one in (own, as_others))
+    assert price - less == pytest.approx(more * own.gpu.start_ns, abs=1)
+
+
 @pytest.mark.parametrize(
     ("machine", "start_us"),
     [
@@ -83,7 +96,7 @@ def test_latents_attend_as_wide_as_they_are_cached() -> None:
     for name in ("vllm", "llama.cpp"):
         costs = CostModel(with_engine(card, load_software(name)), model)
         priced = costs.attention_ns(layer, np.array([8192]), np.array([keys]), np.array([8192]))
-        starts = costs.gpu.start_ns * (costs.gpu.kernels("attention", 6) + 4)
+        starts = costs.gpu.start_ns * costs.gpu.kernels("attention", 6 + 4, layer)
         times[name] = int(priced[0]) - starts
     more = 2 * 20 * keys * (2 * 576 - 512) / rate * 1e9
     assert times["llama.cpp"] - times["vllm"] == pytest.approx(more, rel=1e-3)

@@ -111,10 +111,9 @@ class Attention(Operation):
         count, block = np.asarray(tokens, np.int64), layer.attention
         if not block.heads:
             return [Part(np.zeros(count.shape))]
-        starts, passes = self.gpu.kernels("attention", STARTS), PASSES
+        own = STARTS + (LATENT_STARTS if block.kind.startswith(LATENT) else 0)
+        starts, passes = self.gpu.kernels("attention", own, layer), PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
-        if block.kind.startswith(LATENT):
-            starts += LATENT_STARTS
         starts, passes = starts - inside, passes - inside
         if (cross := layer.cross_attention) is not None:
             used = self.model.hidden_size * cross.heads

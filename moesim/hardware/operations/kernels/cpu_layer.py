@@ -19,7 +19,8 @@ from moesim.model.spec import AttentionSpec, LayerSpec
 
 
 class CpuLayer(Operation):
-    """One start, and the longer of reading and computing, of all weights but those of routed
+    """What its threads wait for one another after its kernels (one start, where the software says
+    nothing of that), and the longer of reading and computing, of all weights but those of routed
     experts, and then of the cache, at the share of the DRAM that experts reach.
 
     The heads that share a key, and a prompt's queries, are its products' rows; what attends in a
@@ -43,8 +44,7 @@ class CpuLayer(Operation):
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
     ) -> list[Part]:
         """``tokens`` new ones; sums of the keys that each attends to, and of those in the cache."""
-        count, host, block = np.asarray(tokens, np.float64), self.hardware.host, layer.attention
-        start = host.layer_start.value if host.layer_start else float(START_NS)
+        count, block = np.asarray(tokens, np.float64), layer.attention
         weights = self._work(
             np.float64(layer.bytes - layer.expert_bytes),
             2.0 * count * _elements(layer),
@@ -53,7 +53,15 @@ class CpuLayer(Operation):
         queries = uniform(count, context_tokens, kv_tokens).queries
         attended, read = keys_read(block, count, context_tokens, kv_tokens)
         scores = self._scores(block, attended, read, queries)
-        return where(count > 0, [Part(np.full(count.shape, start), name="start"), weights, scores])
+        return where(count > 0, [self._waits(layer, count), weights, scores])
+
+    def _waits(self, layer: LayerSpec, count: Floats) -> Part:
+        host = self.hardware.host
+        if (kernels := self.hardware.host_kernels) is not None:
+            waits = kernels.of_layer(layer) * kernels.wait_ns * host.expert_threads
+            return Part(np.full(count.shape, waits), name="waits of threads")
+        start = host.layer_start.value if host.layer_start else float(START_NS)
+        return Part(np.full(count.shape, start), name="start")
 
     def _scores(
         self, block: AttentionSpec, attended: Floats, read: Floats, queries: Floats
