@@ -138,13 +138,15 @@ def _check_variants(experiment: Experiment) -> None:
         raise InputError(f"experts.variants: {what}")
 
 
-def fewest_on_cpu(experiment: Experiment) -> int | None:
+def fewest_on_cpu(experiment: Experiment, served: int = 1) -> int | None:
     """Of how many MoE layers, the first ones, the experts have to be on the CPU if all others are
-    to be resident beside the run's fullest passes; None where that does not fit.
+    to be resident beside the run's fullest passes, of requests that are served those of as many on
+    each rank; None where that does not fit.
     """
     built = _within_share(experiment, build(experiment))
     lengths = Lengths.of(built.case, experiment.workload.prefill.chunk)
-    return _fewest_on_cpu(built, _in_flight(experiment, built), lengths)
+    times = 1 if built.case.serving is None else served
+    return _fewest_on_cpu(built, times * _in_flight(experiment, built), lengths)
 
 
 def _fewest_on_cpu(built: Built, batch: int, lengths: Lengths) -> int | None:

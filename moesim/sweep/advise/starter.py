@@ -11,6 +11,7 @@ import yaml
 from moesim.config.arguments import check_choice
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.fit import fewest_on_cpu
 from moesim.model import load_model
 from moesim.sweep.advise.question import Question, assembled, at_options
 from moesim.sweep.advise.room import Room, room_of, with_drive
@@ -54,6 +55,8 @@ RESIDENT = "every expert fits on the GPU"
 ON_CPU = "experts of the first {0} of {1} layers on the CPU, so that the others fit"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
 BELOW = "what the host has no memory for is read from its drive"
+AT_ONCE = 4
+"""Requests whose caches a service has room for at least, where layers' experts are on the CPU."""
 LONG = 10_000
 """Characters of a line, which is never broken."""
 
@@ -73,10 +76,11 @@ def starter(question: Question, workload: str) -> str:
         data |= {"workload": data["workload"] | {"batching": {"kind": "static"}}}
     base = with_drive(load_experiment(data, alone=True).experiment)
     room = room_of(base, "auto")
+    served = _served(kind, context, made.asks.engine, whole=room.fits) if kind.served else {}
     if kind.served and not room.fits:
-        what = f"{workload}: is written where all experts fit on the GPUs; name more or larger ones"
-        raise InputError([Problem("--workload", "", f"{what}, fewer bits a weight, or 'batch'")])
-    experts, words = _experts(room)
+        experts, words = _by_layers(made.data | served, room.layers)
+    else:
+        experts, words = _experts(room)
     if room.drive and base.experts.host.capacity.kind != "all":
         experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
     lines = [
@@ -85,33 +89,60 @@ def starter(question: Question, workload: str) -> str:
         "# moesim check FILE says where each value comes from; moesim run FILE runs it.",
     ]
     comments = {**COMMENTS, "workload": SERVED} if kind.served else COMMENTS
-    written = {**made.data, **(_served(kind, context, made.asks.engine) if kind.served else {})}
+    name = str(made.data["name"])
+    if kind.served:
+        name = name.replace(f"batch-{kind.batch}", "served")
+    written = {**made.data, **served, "name": name}
     for key, value in written.items():
         lines += _key(key, value, comments.get(key, ""))
     lines += _key("experts", experts, words)
-    return "\n".join([*lines, *(SEARCH if kind.served else _next(room))]) + "\n"
+    return "\n".join([*lines, *(_search(room.fits) if kind.served else _next(room))]) + "\n"
 
 
-SEARCH = """\
-# The largest rate that keeps the promise:
-# moesim search FILE --vary workload.arrivals.request_rate --sla 'slo_attainment.all>=0.9'
-# sweep:
-#   workload.arrivals.request_rate: [0.5 requests/s, 1 requests/s, 2 requests/s]""".splitlines()
-"""What to ask of a service, as comments."""
+def _by_layers(data: Mapping[str, Any], layers: int) -> tuple[dict[str, Any], str]:
+    """The key ``experts`` of a service whose GPUs do not hold all of them, and what it does."""
+    asked = {**data, "experts": {"on_cpu": {"layers": layers}}}
+    fewest = fewest_on_cpu(load_experiment(asked, alone=True).experiment, AT_ONCE)
+    if fewest is None:
+        what = f"is written where memory has room for the experts beside {AT_ONCE} requests' caches"
+        what += "; name more or larger GPUs, a larger host, fewer bits a weight, or 'batch'"
+        raise InputError([Problem("--workload", "", f"serve: {what}")])
+    words = f"{ON_CPU.format(fewest, layers)} beside the caches of {AT_ONCE} requests"
+    return {"on_cpu": {"layers": fewest}}, words
 
 
-def _served(kind: Workload, context: int, engine: str | None) -> dict[str, Any]:
-    """The keys of requests that come by chance, as ``engine`` schedules them."""
+RATES = {True: (0.5, 1, 2), False: (0.05, 0.1, 0.2)}
+"""Requests a second to begin with, by whether GPUs hold all experts; the middle one is written."""
+
+
+def _search(whole: bool) -> Sequence[str]:
+    """What to ask of a service, as comments."""
+    rates = ", ".join(f"{rate} requests/s" for rate in RATES[whole])
+    vary, sla = "--vary workload.arrivals.request_rate", "--sla 'slo_attainment.all>=0.9'"
+    return [
+        "# The largest rate that keeps the promise:",
+        f"# moesim search FILE {vary} {sla}",
+        "# sweep:",
+        f"#   workload.arrivals.request_rate: [{rates}]",
+    ]
+
+
+def _served(kind: Workload, context: int, engine: str | None, *, whole: bool) -> dict[str, Any]:
+    """The keys of requests that come by chance, as ``engine`` schedules them: fewer of them, and
+    with more patience, where the GPUs do not have the ``whole`` model.
+    """
     output = min(kind.output, context // 2)
     scheduler = engine if engine in schedulers.components else "vllm"
     return {
         "workload": {
-            "requests": 1000,
-            "arrivals": {"kind": "poisson", "request_rate": "1 requests/s"},
+            "requests": 1000 if whole else 40,
+            "arrivals": {"kind": "poisson", "request_rate": f"{RATES[whole][1]} requests/s"},
             "lengths": {"kind": "fixed", "input_len": context - output, "output_len": output},
             "batching": {"kind": "continuous", "scheduler": {"kind": scheduler}},
         },
-        "serving": {"slo": {"ttft": "1 s", "tpot": "50 ms"}},
+        "serving": {
+            "slo": {"ttft": "1 s" if whole else "10 s", "tpot": f"{50 if whole else 100} ms"}
+        },
     }
 
 

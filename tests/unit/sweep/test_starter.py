@@ -90,9 +90,20 @@ def test_a_service_is_one_that_a_search_can_ask(tmp_path: Path) -> None:
     assert main(["search", str(out), *rate, *sla]) == 0
 
 
-def test_a_service_has_all_experts_on_its_gpus(
+def test_a_service_has_layers_on_the_cpu_where_its_gpus_do_not_hold_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As an experiment of one request has, with room for the caches of four."""
+    out = tmp_path / "mine.yaml"
     asked = ["init", "qwen3-30b-a3b@q4_k_m", "--gpu", "rtx-5070", "--workload", "serve"]
-    assert main([*asked, "-o", str(tmp_path / "mine.yaml")]) == 2
-    assert "serve: is written where all experts fit" in capsys.readouterr().err
+    assert main([*asked, "-o", str(out)]) == 0
+    experiment = load_experiment(out).experiment
+    built = build(experiment.model_copy(update={"records": "summary"}), 2)
+    assert built.out_of_memory is None
+    assert sum(experiment.experts.on_cpu.of(built.case.model)) > 0
+    whole = WORKLOADS["serve"].context
+    assert built.case.kv_pool is not None
+    assert built.case.kv_pool.blocks * built.case.kv_pool.block_size >= 4 * whole
+    less = ["--host", "ddr4-3200-2ch-32gb", "-o", str(tmp_path / "b.yaml")]
+    assert main(["init", "gpt-oss-120b", "--gpu", "rtx-3090", "--workload", "serve", *less]) == 2
+    assert "name a drive" in capsys.readouterr().err
