@@ -32,6 +32,7 @@ from moesim.results.shape import Configuration, Provenance, Summary, check_shape
 from moesim.results.store import LOG, PACKS, POINTS, is_stored, read_stored
 
 SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment.yaml"
+ADVICE = "advice.json"
 
 __all__ = ["check_new_folder", "is_result", "read_experiment", "read_result", "write_result"]
 
@@ -212,4 +213,7 @@ def _is_number(column: pd.Series[Any]) -> bool:
 
 def _unusable(folder: Path, what: str) -> InputError:
     remedy = "a result folder is what 'moesim run FILE --out DIR' writes"
+    if (folder / ADVICE).exists():
+        what = "is the folder of an advice"
+        remedy = f"'moesim run {folder / EXPERIMENT} --out DIR' makes a result of its best"
     return InputError([Problem(str(folder), "", f"{what}; {remedy}")])

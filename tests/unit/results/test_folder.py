@@ -132,6 +132,13 @@ def test_another_kind_of_value_is_said_with_its_key(
         read_result(folder)
 
 
+def test_an_advice_says_how_its_best_becomes_a_result(tmp_path: Path) -> None:
+    """Two of them are what one would compare before buying a machine."""
+    (tmp_path / "advice.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is the folder of an advice; 'moesim run .*experiment"):
+        read_result(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["provenance.json", "summary.json", "experiment.yaml"])
 def test_a_nested_file_is_one_line(folder: Path, name: str) -> None:
     (folder / name).write_text('{"a": ' + "[" * 100_000)
