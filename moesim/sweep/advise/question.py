@@ -202,6 +202,8 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         return _checked(machine, "hardware"), ""
     if question.gpu is None:
         raise InputError([Problem("--gpu", "", _no_machine())])
+    if question.gpu.lower() in NO_GPU:
+        raise InputError([Problem("--gpu", "", WITHOUT)])
     if machine_named(question.gpu) in unified_names() and not given.keys() - {"gpu", "storage"}:
         return _checked(given if question.storage else question.gpu, "hardware.gpu"), ""
     if question.host is not None:
@@ -231,6 +233,14 @@ def _checked(machine: Any, key: str) -> Any:
             raise InputError([Problem("", key, what)])
         load_hardware(name)
     return machine
+
+
+NO_GPU = ("none", "cpu", "no", "0")
+WITHOUT = (
+    "a machine without a GPU is asked with a file, all of whose layers the host runs:"
+    " 'moesim command --from \"llama-server -m MODEL.gguf -dev none\" --gpu rtx-3090 --host HOST'"
+    " writes one, which 'moesim run' answers; the GPU has the output's product alone"
+)
 
 
 def _no_machine() -> str:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.loading.warnings import of_inputs, paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
+from moesim.memory.misses.cpu import Cpu
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
@@ -140,6 +141,18 @@ def begin_anew(folder: Path) -> None:
             clear(folder)
 
 
+def _check_gpu(experiment: Experiment) -> None:
+    """An InputError where the host computes all layers, prompts too, as without a GPU."""
+    if not experiment.host_layers or Cpu(copies_from="never") != experiment.experts.miss:
+        return
+    layers = len(needed("model", experiment.model, experiment.folders).layers)
+    if experiment.host_layers >= layers:
+        what = f"the host runs all {layers} layers, as without a GPU, so no choice of one is left;"
+        what += " 'moesim run' says how fast that is, 'moesim sensitivity' what moves it; leave"
+        what += " host_layers and experts.miss out to ask what the GPU of 'hardware' brings"
+        raise InputError([Problem(experiment.name, "host_layers", what)])
+
+
 @read_once()
 def advise(
     experiment: Experiment,
@@ -159,6 +172,7 @@ def advise(
     where not even one slot a layer fits, or no choice can run.
     """
     check_inputs([experiment])
+    _check_gpu(experiment)
     spread, not_spread, least = laid_out(experiment, of)
     asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
     _choices(asked, most, of)

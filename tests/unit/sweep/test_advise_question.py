@@ -345,6 +345,16 @@ def test_layers_that_a_file_has_on_the_cpu_are_not_kept() -> None:
         assert room.on_cpu == (3, 8)
 
 
+def test_a_machine_without_a_gpu_is_not_answered_with_one(tmp_path: Path) -> None:
+    """A file of '-dev none' had got the answer of the GPU that it has to name."""
+    text = {"host_layers": 8, "experts": {"miss": {"kind": "cpu", "copies_from": "never"}}}
+    base = tiny().model_dump(mode="json") | text
+    with pytest.raises(InputError, match="host_layers: the host runs all 8 layers, as without"):
+        moesim.advise(base, out=tmp_path / "out")
+    with pytest.raises(InputError, match="--gpu: a machine without a GPU is asked with a file"):
+        asked(Question("small-moe", gpu="none"))
+
+
 def scored(miss: str, speed: float, layers: int = 0) -> Scored:
     choice = Choice(miss, "lru", "all" if layers else "auto", layers=layers)
     return Scored(choice, {"status": "ok", "output_throughput": speed})
