@@ -20,20 +20,25 @@ LAYER_BYTES, SPAN_BYTES = 270, 600
 WORTH_SAYING = GIB
 
 
-def record_bytes(records: str, passes: int, layers: int, gpus: int, choices: int) -> int:
+def record_bytes(
+    records: str, passes: int, layers: int, gpus: int, choices: int, experts: int
+) -> int:
     """What the tables of ``records`` take beyond those of the steps.
 
-    ``choices`` of experts in all layers: as many activations there can be.
+    ``choices`` of experts in all layers: as many activations there can be, of no more than all
+    ``experts`` of a layer on all GPUs in each pass.
     """
     of_layers = passes * layers * gpus * LAYER_BYTES if records in ("layer", "expert") else 0
-    return of_layers + (choices * SPAN_BYTES if records == "expert" else 0)
+    activations = min(choices, passes * layers * experts)
+    return of_layers + (activations * SPAN_BYTES if records == "expert" else 0)
 
 
 def refuse_too_many_records(experiment: Experiment, case: Case) -> None:
     """An InputError where the records of ``case`` take more memory than there is."""
     schedule, layers = case.schedule, len(case.model.moe_layers)
     choices = len(schedule.rows) * layers * case.trace.top_k
-    size = record_bytes(experiment.records, schedule.passes, layers, case.gpus, choices)
+    experts = sum(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    size = record_bytes(experiment.records, schedule.passes, layers, case.gpus, choices, experts)
     if size > WORTH_SAYING and size > (there := available_bytes()):
         what = f"{_told(experiment.records, size)}, and {_gib(there)} are free; {REMEDY}"
         raise InputError([Problem("", "records", what)])
@@ -61,15 +66,16 @@ REMEDY = "records: step or summary keep far less, without the figures of layers"
 def _bytes_of(one: Experiment) -> int:
     """As ``record_bytes``; a schedule is made only where each token alone would be worth saying."""
     trace, gpus = trace_of(one), one.parallelism.expert
+    experts = trace.experts * (1 if one.parallelism.experts == "expert" else gpus)
     choices = trace.tokens * trace.moe_layers * trace.top_k
-    most = record_bytes(one.records, trace.tokens, trace.moe_layers, gpus, choices)
+    most = record_bytes(one.records, trace.tokens, trace.moe_layers, gpus, choices, experts)
     if most <= WORTH_SAYING:
         return most
     requests = Requests.of(trace, one.workload.phase, one.workload.requests)
     seats = one.workload.batching.seats(requests)
     schedule = Schedule.of(requests, seats, trace, gpus, one.workload.prefill.chunk)
     choices = len(schedule.rows) * trace.moe_layers * trace.top_k
-    return record_bytes(one.records, schedule.passes, trace.moe_layers, gpus, choices)
+    return record_bytes(one.records, schedule.passes, trace.moe_layers, gpus, choices, experts)
 
 
 def _told(records: str, size: int) -> str:

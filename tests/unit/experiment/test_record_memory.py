@@ -8,7 +8,7 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running import record_memory as under_test
-from moesim.experiment.running.record_memory import LAYER_BYTES, large_records
+from moesim.experiment.running.record_memory import LAYER_BYTES, SPAN_BYTES, large_records
 
 BASE = {
     "name": "base",
@@ -33,6 +33,29 @@ def test_what_is_said_is_what_the_run_keeps(monkeypatch: pytest.MonkeyPatch) -> 
     assert line.startswith("warning: records: 'layer' takes about 0.0 GiB of memory")
     assert lines("summary") == lines("step") == []
     assert "'expert'" in lines("expert")[0]
+
+
+def test_a_pass_of_many_tokens_has_no_more_activations_than_experts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The timeline of 20 steps of a service, prompts among them, was to take 35 GiB."""
+    prompts = BASE | {"model": "small-moe", "trace": "small-moe"}
+    prompts |= {
+        "workload": {
+            "requests": 8,
+            "phase": "prefill",
+            "batching": {"kind": "static", "batch_size": 8},
+        }
+    }
+    result = moesim.run(prompts | {"records": "expert"})
+    rows = len(result.layers) * LAYER_BYTES + len(result.spans) * SPAN_BYTES
+    tokens = int(result.steps["tokens"].sum())
+    assert tokens * 8 * 4 * SPAN_BYTES > 4 * rows
+    monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
+    monkeypatch.setattr(
+        under_test, "available_bytes", lambda: rows + len(result.spans) * SPAN_BYTES
+    )
+    assert moesim.run(prompts | {"records": "expert"}).summary["status"] == "ok"
 
 
 def test_a_run_that_has_no_room_for_its_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
