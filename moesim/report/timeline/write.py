@@ -51,12 +51,12 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
     if serving.get("disaggregation") or (serving.get("replicas") or 1) > 1:
         what = "several engines serve its requests, and a timeline is of one; run one alone"
         raise InputError([Problem(str(folder), "", what)])
+    if (last := int(result.summary["steps"]) - 1) < steps.start:
+        raise _no_step(steps, last)
     played = result if len(result.spans) else rerun(Path(folder), _until(result, steps))
     chosen = played.spans[played.spans["step"].between(steps.start, steps.stop - 1)]
     if chosen.empty:
-        last = int(result.steps["step"].max()) if len(result.steps) else "none"
-        what = f"the run has no step in {steps.start}:{steps.stop}; its last one is {last}"
-        raise InputError([Problem("--steps", "", what)])
+        raise _no_step(steps, last)
     with replacing(Path(out)) as whole, whole.open("w", encoding="utf-8") as stream:
         stream.write('{"displayTimeUnit": "ns", "traceEvents": [')
         begin = int(chosen["start_ns"].min())
@@ -68,6 +68,11 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
             stream.write((",\n" if number else "\n") + json.dumps(event, ensure_ascii=False))
         stream.write("\n]}\n")
     return len(chosen)
+
+
+def _no_step(steps: range, last: int) -> InputError:
+    what = f"the run has no step in {steps.start}:{steps.stop}; its last one is {last}"
+    return InputError([Problem("--steps", "", what)])
 
 
 def _until(result: Result, steps: range) -> range:

@@ -215,8 +215,10 @@ def test_steps_without_an_end_to_speak_of_take_no_room(tmp_path: Path) -> None:
     assert write_timeline(run, tmp_path / "t.json", range(1, 10**12)) > 0
 
 
-def test_steps_beyond_the_run_are_said(tmp_path: Path) -> None:
-    run = write_result(factory.result(with_spans=True), tmp_path / "run")
+@pytest.mark.parametrize("with_spans", [True, False])
+def test_steps_beyond_the_run_are_said(tmp_path: Path, *, with_spans: bool) -> None:
+    """Before a run without spans is run once more, which of a service took minutes."""
+    run = write_result(factory.result(with_spans=with_spans), tmp_path / "run")
     with pytest.raises(InputError, match=r"no step in 50:60; its last one is 9"):
         write_timeline(run, tmp_path / "t.json", range(50, 60))
 
