@@ -78,7 +78,7 @@ def starter(question: Question, workload: str) -> str:
     room = room_of(base, "auto")
     served = _served(kind, context, made.asks.engine, whole=room.fits) if kind.served else {}
     if kind.served and not room.fits:
-        experts, words = _by_layers(made.data | served, room.layers)
+        experts, words = _by_layers({**made.data, **served}, room.layers)
     else:
         experts, words = _experts(room)
     if room.drive and base.experts.host.capacity.kind != "all":
