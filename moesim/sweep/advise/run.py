@@ -141,8 +141,11 @@ def begin_anew(folder: Path) -> None:
             clear(folder)
 
 
-def _check_gpu(experiment: Experiment) -> None:
-    """An InputError where the host computes all layers, prompts too, as without a GPU."""
+def _check(experiment: Experiment) -> None:
+    """An InputError for files that are not there, and where the host computes all layers, prompts
+    too, as without a GPU.
+    """
+    check_inputs([experiment])
     if not experiment.host_layers or Cpu(copies_from="never") != experiment.experts.miss:
         return
     layers = len(needed("model", experiment.model, experiment.folders).layers)
@@ -171,8 +174,7 @@ def advise(
     ``of``: whose answer it is, whose best is what that engine has, if it has any. Raises InputError
     where not even one slot a layer fits, or no choice can run.
     """
-    check_inputs([experiment])
-    _check_gpu(experiment)
+    _check(experiment)
     spread, not_spread, least = laid_out(experiment, of)
     asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
     _choices(asked, most, of)
