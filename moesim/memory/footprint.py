@@ -213,6 +213,15 @@ class Footprint:
             f"{_gib(needed - limit)} too much: {names}"
         )
 
+    def beside(self, left: int) -> str:
+        """What the fullest GPU holds where that leaves it so many bytes, in words."""
+        held = {name: size for name, size in self.at_peak().items() if size}
+        names = " and ".join(
+            f"{name.replace('_', ' ')} of {_gib(size)}" for name, size in held.items()
+        )
+        room = _gib(int(self.total.max()) + left)
+        return f" beside {names} in the {room} that a GPU has for them"
+
     def _named(self, gpu: int) -> str:
         """A GPU's number, of how many it is one, and its layers where others have other ones."""
         first, last = self.shares[gpu].layers

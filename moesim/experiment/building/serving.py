@@ -243,13 +243,15 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
         return replace(empty, blocks=memory.kv.amount)
     if not each:  # all layers have windows or states
         return replace(empty, blocks=NO_LIMIT)
+    beside = ""
     if memory.kv.kind == "bytes":
         blocks = memory.kv.amount // each
     else:
         held = footprint_of(replace(case, kv_pool=empty), residences_of(case))
-        blocks = _left(held, memory.gpu_memory_utilization, hardware, scheduler) // each
+        left = _left(held, memory.gpu_memory_utilization, hardware, scheduler)
+        blocks, beside = left // each, held.beside(left)
     if blocks < 1:
-        what = "leaves no room for a block of keys and values; write more GPUs"
+        what = f"leaves no room for a block of keys and values{beside}; write more GPUs"
         what += " (parallelism.expert), fewer bits a weight, fewer slots for experts, a larger"
         what += " memory.gpu_memory_utilization, or fewer max_num_batched_tokens"
         raise InputError(f"memory.kv: '{memory.kv}' {what}")

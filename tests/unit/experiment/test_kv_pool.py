@@ -129,6 +129,7 @@ def test_mistakes() -> None:
     assert "blocks are a whole number" in problem({"kv": "1.5 blocks"})
     said = problem({"gpu_memory_utilization": "1 %"})
     assert "memory.kv: 'auto' leaves no room for a block" in said
+    assert "of keys and values beside weights of 0.03 GiB and activations of" in said
     said = problem(experts={"capacity": "auto"})
     assert "both take what the other leaves; write memory.kv" in said
     batches = {"batching": {"kind": "static", "batch_size": 2}}
