@@ -51,7 +51,8 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
         f"reached {REACHED[0]:.0%} to {REACHED[1]:.0%}, so they may take {least:.1f} to {most:.1f}"
     )
     remedy = "times as long; the tokens/s of one run of this host would narrow it"
-    return [f"{reach} {span} {remedy} ('moesim calibrate host'){_alike(profile.host)}"]
+    told = f"{reach} {span} {remedy} ('moesim calibrate host'){_alike(profile.host)}"
+    return [told, *_thread_notes(profile.host)]
 
 
 def assumed_host_notes(profile: HardwareProfile) -> list[str]:
@@ -67,6 +68,14 @@ def share_is_prior(profile: HardwareProfile) -> bool:
         return False
     source = profile.sources.get(profile.host.expert_share.source, "")
     return source.startswith("prior")
+
+
+def _thread_notes(host: Host) -> list[str]:
+    """That so many threads are taken to read what all would, where that was asked."""
+    if host.threads is None or host.thread_bandwidth is not None:
+        return []
+    many = f"host.threads: {host.threads.value} threads are taken to read as fast as all would"
+    return [f"{many}; host.thread_bandwidth, what one reads at most, says when they do not"]
 
 
 def _alike(host: Host) -> str:
