@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from moesim.config.dimensions import format_bytes
 from moesim.config.document import Steps
 from moesim.config.units import Bandwidth
 from moesim.hardware.described.datasheet import Datasheet
@@ -33,13 +34,16 @@ def breaches(profile: HardwareProfile) -> Iterator[Breach]:
 
 
 def _memory(sheet: Datasheet) -> Iterator[Breach]:
-    if sheet.context_reserve.value >= sheet.memory.value:
-        yield (
-            ("datasheet", "context_reserve", "value"),
-            "takes the whole memory; it must be below 'memory'",
-        )
-    if sheet.l2.value >= sheet.memory.value:
-        yield ("datasheet", "l2", "value"), "is not below the device memory; is the unit right?"
+    memory, reserve, l2 = (one.value for one in (sheet.memory, sheet.context_reserve, sheet.l2))
+    if memory <= min(reserve, l2):
+        what = f"{format_bytes(memory)} is not above the {format_bytes(l2)} of its L2 cache"
+        yield ("datasheet", "memory", "value"), f"{what}; is the unit right?"
+    elif reserve >= memory:
+        what = f"{format_bytes(reserve)} takes the whole memory of {format_bytes(memory)}"
+        yield ("datasheet", "context_reserve", "value"), f"{what}; write less, or more memory"
+    elif l2 >= memory:
+        what = f"{format_bytes(l2)} is not below the {format_bytes(memory)} of the device memory"
+        yield ("datasheet", "l2", "value"), f"{what}; is the unit right?"
     if not RATES[0] <= sheet.memory_bandwidth.value <= RATES[1]:
         yield (
             ("datasheet", "memory_bandwidth", "value"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.config.counted import counted
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts, layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome
@@ -96,10 +97,24 @@ class Bill:
         """Whether its numbers are those of counts by layer: of experts that the CPU computes."""
         return bool(self.keys) and case.miss.uses_host
 
-    def notes(self) -> dict[str, list[str]]:
-        """What the numbers rest on, and what they leave out."""
-        counted = self.energy is not None or (self.cost and self.cost.electricity is not None)
-        return {"energy_notes": self.powers.notes()} if counted else {}
+    def notes(self, case: Case) -> dict[str, list[str]]:
+        """What the numbers rest on, what they leave out, and who is charged for a server."""
+        if self.energy is None and not (self.cost and self.cost.electricity is not None):
+            return {}
+        return {"energy_notes": [*self.powers.notes(), *self._whole_node(case)]}
+
+    def _whole_node(self, case: Case) -> list[str]:
+        """That some of a server's GPUs are charged what all of them share."""
+        hardware, gpus = self.hardware, case.gpus * max(len(case.stages), 1) // case.nodes
+        there = len(hardware.topology.gpus) if hardware.topology else 0
+        shared = [
+            part for part in ("cpu", "dram", "storage", "other") if getattr(self.powers, part)
+        ]
+        if not shared or gpus >= max(there, hardware.host.numa_nodes.value):
+            return []
+        what = f"{', '.join(shared)}: those of the whole server, charged to"
+        who = f"{counted(gpus, 'GPU')} of {there}" if there else counted(gpus, "GPU")
+        return [f"{what} {who}; write your GPUs' share of them, as in energy: {{dram: 0.01 W/GB}}"]
 
     def numbers(self, case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
         """Of passes ``first`` and later: joules by part and in all, of the GPUs by what they did;

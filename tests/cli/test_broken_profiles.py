@@ -49,7 +49,9 @@ HARDWARE = {  # what stands there, what is written instead, what is said
     "share above one": (CARD, "value: 90 %", "value: 190 %", "bandwidth_fraction.*100 %"),
     "share without unit": (CARD, "value: 90 %", "value: 0.9", "bandwidth_fraction.value: 0.9"),
     "narrow slower than wide": (CARD, "60.5 TFLOP/s", "6.05 TFLOP/s", "compute.fp8.*below fp16"),
-    "context takes all": (CARD, "512 MiB", "9 GiB", "context_reserve.value: takes the whole"),
+    "context takes all": (CARD, "512 MiB", "9 GiB", "context_reserve.value: 9 GiB takes the whole"),
+    "memory below its cache": (CARD, MEMORY, MEMORY.replace("8 GiB", "1 MiB"),
+                               "memory.value: 1 MiB is not above the 24 MiB of its L2"),
     "copy above the slot": (CARD, "13.1 GB/s, source: gen4x8}\n      pageable", ("17 GB/s, source: "
                             "gen4x8}\n      pageable"), "h2d.pinned.*above the slot.*15.75 GB/s"),
     "pageable above pinned": (CARD, "value: 8.4 GB/s", "value: 14 GB/s", "pageable.*staged"),

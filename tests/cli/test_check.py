@@ -177,6 +177,13 @@ def test_requests_that_a_trace_has_not_are_told(capsys):
         (["experts.capacity=64 slots/layer"], "64 slots a layer are more than the 32 experts"),
         (["experts.capacity=32 slots/layer"], ""),
         (["experts.capacity=12 GiB"], ""),
+        (["experts.capacity=1 B"], "1 B is less than an expert of each of 24 MoE layers, 317.7 MB"),
+        (["experts.capacity=303 MiB"], ""),
+        (["experts.capacity=302 MiB"], "each has one slot"),
+        (["experts.capacity=160 MiB", "experts.on_cpu={layers: 12}", "experts.miss.kind=cpu"], ""),
+        (["experts.capacity=160 MiB", "parallelism={pipeline: 2, expert: 1}"], ""),
+        (["experts.capacity=3 %"], "3 % is less than one of the 32 experts"),
+        (["experts.capacity=3.125 %"], ""),
         (["experts.capacity=16 slots/layer", "parallelism={expert: 2}"], ""),
         (["experts.capacity=17 slots/layer", "parallelism={expert: 2}"], "than the 16 experts"),
         (

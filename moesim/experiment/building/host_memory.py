@@ -40,6 +40,11 @@ def host_cache_of(
         if not case.slots.all():
             what = "experts on the CPU would have slots of their own in the one memory"
             raise InputError(f"experts.on_cpu: {what}; leave it out")
+        if hardware.host.storage is None:
+            what = f"the one memory of {hardware.name} has room for {case.slots.min()} of"
+            what += f" {len(case.local_experts(0))} experts a layer, and no drive has the others"
+            what += "; name one beside the machine, as in storage: nvme-pcie4"
+            raise InputError(f"experts.capacity: {what} ('moesim list storage')")
         _check(hardware, of_all)
         return HostCache(0, room.policy, room.reads, mapped, in_place=True)
     left, limit = hardware.host_memory_bytes - without.host, None

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from moesim.config.counted import counted
+from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
-from moesim.experiment.loading.rules.asked import most_local
+from moesim.experiment.loading.rules.asked import expert_bytes, most_local
 from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
@@ -42,7 +43,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
-    lines += spare_slots(experiments)
+    lines += spare_slots(experiments) + lone_slots(experiments)
     return list(dict.fromkeys(lines))
 
 
@@ -114,6 +115,34 @@ def spare_slots(experiments: Iterable[Experiment]) -> list[str]:
         f" than the {counted(local, 'expert')} of a layer that a GPU holds; it has {local}"
         for local, slots in asked.items()
     ]
+
+
+def lone_slots(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every room below an expert a layer, of which it has one all the same."""
+    lines = []
+    for one in experiments:
+        model = loaded("model", one.model, one.folders)
+        if model is not None and model.moe_layers and (what := _below_one(one, model)):
+            lines.append(f"note: experts.capacity: {one.experts.capacity} is less than {what}")
+    return list(dict.fromkeys(lines))
+
+
+def _below_one(experiment: Experiment, model: ModelSpec) -> str:
+    """What the room of a GPU is less than, and what it has; "" where it holds an expert a layer."""
+    asked, local = experiment.experts.capacity, most_local(experiment, model)
+    if asked.kind == "fraction" and asked.amount * local + 1e-9 < 1:
+        return f"one of the {counted(local, 'expert')} of a layer that a GPU holds; it has one slot"
+    try:
+        on_cpu = experiment.experts.on_cpu.of(model)
+    except InputError:  # said of each point that is built
+        return ""
+    sizes = [size for size, apart in zip(expert_bytes(model), on_cpu, strict=True) if not apart]
+    layers = -(-len(sizes) // experiment.parallelism.pipeline)
+    least = layers * max(sizes, default=0)
+    if asked.kind != "bytes" or asked.amount >= least:
+        return ""
+    what = f"an expert of each of {counted(layers, 'MoE layer')}, {least / 1e6:.4g} MB"
+    return f"{what}; each has one slot"
 
 
 def few_a_client(experiments: Iterable[Experiment]) -> list[str]:

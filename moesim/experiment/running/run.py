@@ -357,7 +357,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         **({"model_notes": notes} if notes else {}),
         **built.routing,
         **({"host_notes": assumed} if assumed else {}),
-        **bill_of(experiment, built).notes(),
+        **bill_of(experiment, built).notes(built.case),
         **_cost_notes(experiment, built),
         **_speculation_notes(experiment),
         "price_error": error._asdict(),

@@ -34,6 +34,8 @@ NUMBERS: Mapping[str, tuple[str, float]] = {
     "tokens/s": (SPEED, 1.0),
     "from": ("low", 1.0),
     "to": ("high", 1.0),
+    "TTFT ms": ("mean_ttft_ms", 1.0),
+    "TPOT ms": ("mean_tpot_ms", 1.0),
     "good %": (GOOD, 100.0),
     "$ a M tokens": ("cost_usd_per_million_output_tokens", 1.0),
     "$ a M good": (GOOD_COST, 1.0),

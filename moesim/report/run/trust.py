@@ -17,6 +17,8 @@ SPEEDS = ("output_throughput", "total_token_throughput")
 LEAST = 0.005
 """Share of the time below which nothing is said of a part."""
 MOST_TOLD = 3
+PRICED_BY = {"datasheet": "datasheets and priors"}
+"""What is written for a key of ``price_share``: what page faults reach is on no datasheet."""
 NUMBER = re.compile(r"(?<![\w.-])\d[\d.,]*")
 """Alone, and no part of a name."""
 MOST_OUTSIDE = 0.1
@@ -26,7 +28,7 @@ MOST_OUTSIDE = 0.1
 def provenance_line(summary: Mapping[str, Any]) -> list[str]:
     """What the priced time of one run rests on."""
     known = {name: share for name, share in (summary.get("price_share") or {}).items() if share}
-    texts = (f"{percent(share)} {name}" for name, share in known.items())
+    texts = (f"{percent(share)} {PRICED_BY.get(name, name)}" for name, share in known.items())
     return ["time rests on prices: " + ", ".join(texts)] if known else []
 
 

@@ -142,6 +142,20 @@ def test_one_memory_loads_nothing() -> None:
     assert "parallelism.expert" in two
 
 
+def test_one_memory_holds_what_it_has_room_for() -> None:
+    """What ``auto`` leaves out is known of the memory, not of the word."""
+    result = simulate(load_experiment(asked("gb10", experts={"capacity": "auto"})).experiment)
+    assert result.summary["hit_ratio_per_expert"] == 1
+    small = asked({"base": "gb10", "gpu": {"memory": "12 GB"}}, experts={"capacity": "auto"})
+    with pytest.raises(InputError, match=r"experts.capacity: the one memory of .* of 32 experts"):
+        simulate(load_experiment(small).experiment)
+    read = asked(
+        {"base": "gb10", "gpu": {"memory": "12 GB"}, "storage": "nvme-pcie4"},
+        experts={"capacity": "auto"},
+    )
+    assert simulate(load_experiment(read).experiment).summary["bytes_storage"] > 0
+
+
 def test_an_assumed_host_says_its_range_and_what_would_narrow_it() -> None:
     on_cpu = {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}
     summary = simulate(load_experiment(asked(PARTS, experts=on_cpu)).experiment).summary

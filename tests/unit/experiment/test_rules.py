@@ -57,6 +57,14 @@ def test_a_graph_cannot_wait_for_the_host(required, changes, words):
     assert words in what
 
 
+def test_too_many_gpus_for_the_experts_are_told_once(required):
+    """64 are too many for the nodes of a machine as well, which had told another number."""
+    for hardware in ("rtx-4060-8gb", "dgx-h100"):
+        ((path, what),) = wrong(required, [f"hardware={hardware}", "parallelism.expert=64"])
+        assert (path, what.partition(" GPUs ")[0]) == ("parallelism.expert", "64")
+        assert "32 or less" in what
+
+
 def test_min_goes_with_the_batchings_of_today(required):
     for batching in ("static", "refill"):
         overrides = ["experts.policy.kind=min", f"workload.batching.kind={batching}"]

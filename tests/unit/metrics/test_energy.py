@@ -310,6 +310,23 @@ def test_what_has_no_number_is_left_out_by_name() -> None:
     assert any("left out: cpu" in note for note in told)
 
 
+@pytest.mark.parametrize(
+    ("hardware", "gpus", "told"),
+    [
+        (ONE["hardware"], 1, None),
+        ("h100-sxm", 1, "dram: those of the whole server, charged to 1 GPU; write"),
+        ("dgx-h100", 2, "charged to 2 GPUs of 8"),
+        ("dgx-h100", 8, None),
+    ],
+)
+def test_gpus_that_are_charged_a_whole_server_are_told(hardware, gpus, told) -> None:
+    """203 W of 2 TB had been one GPU's without a word."""
+    asked = of({}, hardware=hardware, parallelism={"expert": gpus}, experts={"capacity": "all"})
+    (*others, last) = run(asked, limit_steps=1).summary["energy_notes"]
+    assert told in last if told else "server" not in last
+    assert not any("server" in note for note in others)
+
+
 def test_without_the_keys_there_is_nothing_of_it() -> None:
     found = run(ONE, limit_steps=1).summary
     assert not [key for key in found if "energy" in key or "cost" in key or "carbon" in key]

@@ -12,7 +12,7 @@ import moesim
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.prices.provenance import SOURCES, Source, by_source
 from moesim.model import load_model
-from moesim.report.run.trust import sweep_trust, trust_lines
+from moesim.report.run.trust import provenance_line, sweep_trust, trust_lines
 
 
 def run(hardware):
@@ -39,6 +39,7 @@ def test_a_datasheet_says_so_and_how_wrong_datasheets_were():
     assert list(shares) == [*SOURCES, "software"]
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["datasheet"] + shares["software"] == pytest.approx(1)
+    assert "% datasheets and priors" in provenance_line(summary)[0]
     told = trust_lines(summary)
     assert len(told) == 1
     assert "that no fit had seen" in told[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
-from moesim.report.advice.answer import command_lines, fit_line, is_tight, place_of
-from moesim.report.advice.tables import sentences
+from moesim.report.advice.answer import fit_line, is_tight, place_of
 from moesim.sweep.advise.abilities import ENGINES, Asks, engine_named, layout_settings
-from moesim.sweep.advise.advice import Advice, Fit, Scored, chosen, fastest
+from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     RESIDENT,
     Choice,
@@ -30,7 +28,7 @@ from moesim.sweep.advise.choices import (
     with_settings,
 )
 from moesim.sweep.advise.question import Question, asked, assembled
-from moesim.sweep.advise.room import Memory, Room, room_of, too_small, with_layers_on_cpu
+from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
 from moesim.sweep.advise.run import Runs, advise
 
 TINY = {"hardware.gpu.memory": "520 MiB", "hardware.gpu.context_reserve": "500 MiB"}
@@ -377,13 +375,6 @@ def test_the_best_is_what_the_software_has() -> None:
     assert chosen(runs[:2]) == [runs[0], runs[1]]
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    return tmp_path
-
-
 OPTIONS = ["--gpu", "rtx-3090", "--context", "256", "--requests", "2", "-j", "1"]
 OF_TINY = [*OPTIONS, *(word for text in SETS for word in ("--set", text))]
 
@@ -613,91 +604,3 @@ def test_the_fastest_layout_of_gpus_is_the_answer(
     assert main(["run", "out/experiment.yaml", "--out", "again"]) == 0
     summary = json.loads(Path("again/summary.json").read_text())
     assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
-
-
-def test_what_is_too_large_is_told_what_else_there_is() -> None:
-    one = load_experiment({"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb"}).experiment
-    (problem,) = too_small(one, "auto", "the host needs 117.1 GB").problems
-    assert "fewer bits a weight, a shorter context" in problem.what
-    assert "or name a drive that experts are read from" in problem.what
-    assert problem.what.endswith("with a MODEL --storage nvme-pcie4 ('moesim list storage')")
-
-
-SMALL_HOST = "hardware.host={base: ddr5-6000-2ch-64gb, memory: 3 MiB}"
-"""Experts of three layers of small-moe have 9.4 MB."""
-
-
-def from_drive(out: Path, **options: Any) -> Advice:
-    question = Question("small-moe", gpu="rtx-3090", context=256, storage="nvme-pcie4", **options)
-    return moesim.advise(question, requests=1, overrides=[*SETS, SMALL_HOST], out=out)
-
-
-def test_experts_that_the_host_has_no_room_for_come_from_its_drive(here: Path) -> None:
-    """The best is what llama.cpp does, and repeats as it is written."""
-    without = Question("small-moe", gpu="rtx-3090", context=256)
-    with pytest.raises(InputError, match="name a drive that experts are read from"):
-        moesim.advise(without, overrides=[*SETS, SMALL_HOST])
-    advice = from_drive(here / "out", software="llama.cpp")
-    told = " ".join(sentences(advice))
-    assert advice.best.choice.miss in ("on_cpu", "on_host")
-    assert advice.best.summary["storage_path"] == "mmap"
-    assert "come from the drive, by page faults, at a rate that was seen on another" in told
-    own = advice.best.throughput or 0.0
-    slow, fast = (one.throughput or 0.0 for one in advice.varied if one.of == "drive")
-    assert slow < own
-    assert fast == pytest.approx(own, rel=0.01)  # 44 % of the drive's reads are its own
-    assert "if page faults reach 2 to 44 % of the drive's reads, as on two other machines" in told
-    best = [one for one in advice.gains if one.scored.choice == advice.best.choice]
-    by_key = {one.upgrade.key: one.ratio or 0.0 for one in best}
-    assert by_key["twice_host_memory"] >= 1
-    assert by_key["twice_drive"] > 1
-    assert by_key["no_software"] >= 1
-    assert advice.file is not None
-    again = moesim.run(advice.file)
-    assert again.summary["output_throughput"] == advice.best.throughput
-    assert again.summary["bytes_storage"] > 0
-
-
-def test_an_engine_that_reads_no_drive_is_told_so(here: Path) -> None:
-    advice = from_drive(here / "out", software="ktransformers")
-    assert "ktransformers itself reads no experts from a drive" in " ".join(sentences(advice))
-    assert not any(line.startswith("engine: llama") for line in command_lines(advice))
-    assert "kt-kernel holds all experts" in " ".join(command_lines(advice))
-
-
-def test_one_memory_reads_its_drive_as_llama_cpp_does(here: Path) -> None:
-    small = ["hardware.gpu.memory=2 GiB", "hardware.gpu.context_reserve=2038 MiB"]
-    question = Question("small-moe", gpu="m4-max-128gb", context=256, software="llama.cpp")
-    with pytest.raises(InputError, match="name a drive that experts are read from"):
-        moesim.advise(question, overrides=small, out=here / "none")
-    question = replace(question, storage="apple-m5-max")
-    advice = moesim.advise(question, requests=1, overrides=small, out=here / "out")
-    assert [one.choice.words for one in advice.scored] == ["load with lru"]
-    assert advice.best.summary["bytes_storage"] > 0
-    assert advice.room.drive > 0
-    assert "in the one memory" in place_of(advice.best, advice.fit)
-    assert any(line.startswith("engine: llama-server") for line in command_lines(advice))
-
-
-@pytest.mark.parametrize(
-    ("model", "software", "mix"),
-    [
-        ("qwen3-30b-a3b", "llama.cpp", "q8_0"),
-        ("qwen3-next-80b-a3b@q4_k_m", "llama.cpp", "iq3_xxs"),
-        ("gpt-oss-120b", "llama.cpp", None),  # whose files have its experts as they are
-        ("qwen3-30b-a3b", "vllm", None),
-    ],
-)
-def test_what_is_too_large_is_told_the_mix_that_fits(
-    model: str, software: str, mix: str | None
-) -> None:
-    said: dict[str, Any] = {"model": model, "software": software}
-    said["hardware"] = {"gpu": "rtx-4060-8gb", "host": "ddr4-3200-2ch-32gb"}
-    with pytest.raises(InputError) as raised:
-        room_of(load_experiment(said).experiment, "auto")
-    (problem,) = raised.value.problems
-    name = model.partition("@")[0]
-    found = re.search(rf"fewer bits a weight \({name}@(\w+), ", problem.what)
-    assert (found and found[1]) == mix
-    if mix:
-        assert room_of(load_experiment(said | {"model": f"{name}@{mix}"}).experiment, "auto").on_cpu

@@ -30,9 +30,15 @@ def most_local(experiment: Experiment, model: ModelSpec) -> int:
 
 
 def in_place(experiment: Experiment, model: ModelSpec | None) -> bool:
-    """Whether experts are read into the one memory that CPU and GPU share."""
-    hardware = hardware_of(experiment)
-    return hardware is not None and hardware.unified and may_miss(experiment, model)
+    """Whether experts are read into the one memory that CPU and GPU share. What ``auto`` leaves
+    out without a drive is known, and told, once the run is built.
+    """
+    hardware, asked = hardware_of(experiment), experiment.experts
+    if hardware is None or not hardware.unified:
+        return False
+    if asked.capacity.kind == "auto" and hardware.host.storage is None and asked.variants is None:
+        return False
+    return may_miss(experiment, model)
 
 
 def hardware_of(experiment: Experiment) -> Any:

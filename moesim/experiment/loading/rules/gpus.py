@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 
 def expert_for_every_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Every GPU holds at least one expert of each layer."""
-    if model is None or not model.moe_layers:
+    if model is None or not _too_many(experiment, model):
         return None
     gpus, experts = holders(experiment), min(experts_of(model))
-    if gpus <= experts:
-        return None
     what = f"{gpus} GPUs are more than the {counted(experts, 'expert')} of {model.name}"
     return Conflict(("parallelism.expert", "model"), f"{what}; {experts} or less")
+
+
+def _too_many(experiment: Experiment, model: ModelSpec) -> bool:
+    return bool(model.moe_layers) and holders(experiment) > min(experts_of(model))
 
 
 def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """The machine has the nodes and GPUs, and they can share the dense part."""
     hardware = hardware_of(experiment)
-    if hardware is None:
+    if hardware is None or (model is not None and _too_many(experiment, model)):
         return None
     keys = ("parallelism.expert", "parallelism.nodes", "parallelism.pipeline", "hardware")
     try:
