@@ -43,8 +43,9 @@ NUMBERS: Mapping[str, tuple[str, float]] = {
     "peak GiB": ("peak_memory_bytes", 1 / GIB),
 }
 """Columns of an answer: the key, and what it is multiplied by."""
-SHARE, OFF, NUMBER = "time_share.", "price_error.p90_percent", "number"
-KEYS = {"status", "reason", OFF, *(key for key, _ in NUMBERS.values())}
+SHARE, NUMBER = "time_share.", "number"
+LOW, HIGH = (f"price_interval.{SPEED}.{end}" for end in ("low", "high"))
+KEYS = {"status", "reason", LOW, HIGH, *(key for key, _ in NUMBERS.values())}
 """What of a point is read, beside its axes and what its time goes to."""
 Row = Mapping[str, Any]
 
@@ -151,24 +152,31 @@ def _by(sweep: Sweep) -> str:
 
 
 def _numbers(own: Sequence[Row], kept: Mapping[Hashable, bool]) -> list[float | None]:
-    """Those of the answer in the middle, and the range of all, by what such prices were off; no
-    range where it ``kept`` up with requests, which set its speed.
+    """Those of the answer in the middle, and the range of all; no range where it ``kept`` up with
+    requests, which set its speed.
     """
     row = middle(own)
     if row is None:
         return [None] * len(NUMBERS)
-    speeds = [one[SPEED] for one in own if one["status"] == "ok"]
-    p90 = row.get(OFF)
-    unknown = p90 is None or pd.isna(p90)
-    off = 1 if unknown else 1 + float(p90) / 100
-    ends: dict[str, float | None] = {"low": min(speeds) / off, "high": max(speeds) * off}
-    if kept.get(row[NUMBER]) or (unknown and len(speeds) == 1):  # nothing is known to move it
-        ends = dict.fromkeys(ends)
+    ends = dict.fromkeys(("low", "high")) if kept.get(row[NUMBER]) else _ends(own)
     found = ({**row, **ends}.get(key) for key, _ in NUMBERS.values())
     return [
         None if value is None or pd.isna(value) else float(f"{value * factor:.{DIGITS}g}")
         for value, (_, factor) in zip(found, NUMBERS.values(), strict=True)
     ]
+
+
+def _ends(own: Sequence[Row]) -> dict[str, float | None]:
+    """Between which the speed lies by the prices of all that ran; None where nothing is known to
+    move it.
+    """
+    ran = [one for one in own if one["status"] == "ok"]
+    ends = {}
+    for name, key, furthest in (("low", LOW, min), ("high", HIGH, max)):
+        known = [value for one in ran if (value := one.get(key)) is not None and not pd.isna(value)]
+        guessed = [one[SPEED] for one in ran] if len(ran) > 1 else []
+        ends[name] = furthest([*known, *guessed], default=None)
+    return ends
 
 
 def _told(own: Sequence[Row]) -> str:

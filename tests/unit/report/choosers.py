@@ -23,24 +23,30 @@ def evaluate(experiment: dict[str, Any]) -> Result:
             {"name": "made", "status": "out_of_memory", "reason": "weights do not fit"}, experiment
         )
     speed = SHARES[share] * (2 if model == "small" else 1) * (1.5 if room == "all" else 1)
-    summary = {
+    off = experiment["off"]
+    summary: dict[str, Any] = {
         "name": "made", "status": "ok", "reason": None, "tokens": 100, "duration_ms": 1e5 / speed,
         "output_throughput": speed, "mean_tpot_ms": 1e3 / speed, "peak_memory_bytes": 2**30,
         "joules_per_output_token": 100 / speed,
-        "price_error": {"of": "a", "p90_percent": experiment["p90"]},
+        "price_interval": {
+            "confidence": 0.9, "unknown_share": 0.0, "reason": None, "factors": [],
+            "output_throughput": {
+                "value": speed, "low": off and speed / off, "high": off and speed * off,
+            },
+        },
         "time_share": {"waiting_for_cpu": 0.75, "experts": 0.25},
     }  # fmt: skip
     return Result(summary, experiment)
 
 
-def make(out: Path, shares: Sequence[str] = tuple(SHARES), p90: float | None = 25.0) -> Path:
-    """Write it: of these shares, whose prices were off by so much."""
+def make(out: Path, shares: Sequence[str] = tuple(SHARES), off: float | None = 1.25) -> Path:
+    """Write it: of these shares, whose prices may be off by so much."""
     points = [
         (
             {"model": model, "hardware.gpu": gpu, "hardware.link": f"link of {gpu}",
              "hardware.host.expert_fraction": share, "experts.capacity": room},
             {"name": "made", "model": model, "gpu": gpu, "share": share, "room": room,
-             "p90": p90},
+             "off": off},
         )
         for model, gpu, share, room in product(MODELS, GPUS, shares, ("all", "auto"))
     ]  # fmt: skip
