@@ -416,7 +416,7 @@ def choose(tab: Any, selector: str, which: int, value: str) -> None:
 
 def test_a_visitor_picks_and_sees_the_line(browser: Browser, pages: dict[str, Path]) -> None:
     tab = browser.open(pages["chooser"], "#choose:0,1")
-    assert tab.texts("#answers tbody tr td.number") == ["60", "32", "110", "1.667", "1"]
+    assert tab.texts("#answers tbody tr td.number") == ["60", "32", "110", "16.67", "1.667", "1"]
     assert tab.texts("#gone li") == []
     tab.run("document.getElementById('lacking').open = true")
     (gone,) = tab.texts("#gone li")
