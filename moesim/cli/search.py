@@ -105,7 +105,7 @@ def search(
 
 
 def _say(now: Found) -> None:
-    from moesim.report.sweep.search import sentence
+    from moesim.report.sweep.search import so_far
 
     assert now.last is not None, "a run has ended"
-    typer.echo(f"{now.last.text} tried: {sentence(now)}", err=True)
+    typer.echo(f"{now.last.text} tried: {so_far(now)}", err=True)

@@ -84,7 +84,12 @@ def table(found: Found) -> Table:
 
 
 def sentence(found: Found) -> str:
-    """The largest value, and what binds."""
+    """The largest value, what binds, and what limits do not see of it."""
+    return so_far(found) + ("" if found.best is None else _aside(found))
+
+
+def so_far(found: Found) -> str:
+    """The largest value that is known, and what binds."""
     best, broken = found.best, found.first_broken
     name = last_word(found.path)
     if best is None:
@@ -92,8 +97,8 @@ def sentence(found: Found) -> str:
         near = "" if (one := found.nearest) is None else f"; at {one.text} {_binds(one)}"
         return f"No {name} keeps the limits: even at {broken.text} {_binds(broken)}{near}."
     if broken is None:
-        return f"Up to {best.text} of {name} nothing breaks a limit{_end(found)}.{_aside(found)}"
-    return f"Largest {name}: {best.text}; at {broken.text} {_binds(broken)}.{_aside(found)}"
+        return f"Up to {best.text} of {name} nothing breaks a limit{_end(found)}."
+    return f"Largest {name}: {best.text}; at {broken.text} {_binds(broken)}."
 
 
 ELSE = {

@@ -17,7 +17,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.report.amounts import number
-from moesim.report.sweep.search import content, sentence
+from moesim.report.sweep.search import content, sentence, so_far
 from moesim.report.sweep.search_range import between
 from moesim.sweep import probes
 from moesim.sweep.limit import Limit
@@ -216,6 +216,16 @@ def test_it_ends_where_more_changes_nothing(tmp_path: Path) -> None:
         sentence(found)
         == "Up to 32 of batch size nothing breaks a limit, and more changes nothing."
     )
+
+
+def test_what_limits_do_not_see_is_told_once_at_the_end(tmp_path: Path) -> None:
+    """It had stood behind each run that was tried: ten lines of three sentences each."""
+    found, _ = moesim.search(TINY, BATCH, ["mean_tpot_ms<=1e9"], out=tmp_path / "out")
+    assert found.best is not None
+    assert isinstance(found.best.every, dict)
+    found.best.every["saturated"] = True
+    assert sentence(found).startswith(f"{so_far(found)} Its waiting line grows")
+    assert "waiting line" not in so_far(found)
 
 
 def test_more_of_what_makes_runs_longer_is_not_tried_for_ever(
