@@ -54,7 +54,7 @@ def _format(name: str) -> str:
 Format = Annotated[str, AfterValidator(_format)]
 OfFormat = dict[Format, Annotated[float, Field(gt=0, le=100_000)]]
 CoreProducts = dict[Annotated[int, Field(ge=1)], OfFormat]
-"""Operations that a core does in a cycle, by the least rows of a product, by format."""
+"""Operations that a core does in a cycle, by the rows of a product, by format."""
 
 
 class KernelCounts(Params):
@@ -158,13 +158,13 @@ class SoftwareProfile(Params):
     cache in a packed format is brought to 16 bits before each call; 0: kernels read it as it is.
     ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
     GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
-    both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the least
-    rows of a product and the format of its weights; ``avx2_products``: the share of them that a
-    core without AVX-512 does; ``thread_wait_ns``: for which, for each of them, the threads of the
-    CPU wait for one another after each kernel of a layer that it runs. ``row_tiles``: by which
-    rule it pads the rows of products that no fit prices. ``start_cycles``: of the GPU's clock, for
-    which each of its ``kernels`` holds the GPU at least; None: the hardware's ``kernel_start``, of
-    as many kernels as operations have.
+    both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the rows of
+    a product, between which its time is a line, and the format of its weights; ``avx2_products``:
+    the share of them that a core without AVX-512 does; ``thread_wait_ns``: for which, for each of
+    them, the threads of the CPU wait for one another after each kernel of a layer that it runs.
+    ``row_tiles``: by which rule it pads the rows of products that no fit prices. ``start_cycles``:
+    of the GPU's clock, for which each of its ``kernels`` holds the GPU at least; None: the
+    hardware's ``kernel_start``, of as many kernels as operations have.
     ``ranges``: the least and the most that sources give of times.
     """
 
@@ -449,8 +449,8 @@ class SoftwareFile(Params):
     )
     core_products: Sourced[CoreProducts] | None = Field(
         None,
-        description="Operations that a core of the CPU does in a cycle, by the least rows of a"
-        " product and the format of its weights; None: a prior.",
+        description="Operations that a core of the CPU does in a cycle, by the rows of a product"
+        " (between them its time is a line) and the format of its weights; None: a prior.",
     )
     avx2_products: Sourced[Fraction] | None = Field(
         None,

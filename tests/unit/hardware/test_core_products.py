@@ -21,10 +21,13 @@ HOST = {
 }  # fmt: skip
 CYCLES = {
     "llama.cpp": {1: 18.9, 7: 18.9, 64: 18.9},
-    "ik_llama.cpp": {1: 20.2, 7: 20.2, 8: 34.7, 31: 34.7, 32: 44.2, 500: 44.2},
-    "ik_llama.cpp@2025-05": {1: 20.2, 7: 20.2, 8: 47.0, 500: 47.0},
-}
-"""Of q4_k, by rows."""
+    "ik_llama.cpp": {
+        1: 20.2, 3: 3 / (1 / 20.2 + 2 / 7 * (8 / 34.7 - 1 / 20.2)), 8: 34.7, 31: 34.7, 32: 34.7,
+        272: 272 / ((32 / 34.7 + 512 / 44.2) / 2), 512: 44.2, 2000: 44.2,
+    },
+    "ik_llama.cpp@2025-05": {1: 20.2, 8: 47.0, 500: 47.0},
+}  # fmt: skip
+"""Of q4_k, by rows: 3 are between 1 and 8, 272 halfway from 32 to 512."""
 
 
 def per_operation(rows: int, software: str, chosen: str = "q4_k", **host: Any) -> float:
@@ -43,6 +46,15 @@ def test_a_cycle_s_operations_are_those_of_the_rows_and_the_format(software: str
     for rows, cycle in CYCLES[software].items():
         found = per_operation(rows, software, core_clock="2 GHz")
         assert found == pytest.approx(1e9 / (cycle * CLOCK), rel=1e-4), rows
+
+
+def test_unpacked_weights_gain_slowly_beyond_32_rows() -> None:
+    """q3_k: "up to about 1.9X at 256 tokens", ik_llama.cpp's pull request 531, and nothing at 32;
+    a clock that no reading of weights hides.
+    """
+    taken = {n: per_operation(n, "ik_llama.cpp", "q3_k", core_clock="2 GHz") for n in (8, 32, 256)}
+    assert taken[32] == pytest.approx(taken[8], rel=1e-4)
+    assert 1.7 < taken[8] / taken[256] < 1.95
 
 
 def test_a_host_without_a_clock_has_the_prior_and_one_with_a_rate_that_rate() -> None:

@@ -24,20 +24,22 @@ CORE_CLOCK_HZ = 3.5e9
 def core_rate(profile: HardwareProfile, dtype: str | None, rows: Floats) -> Floats:
     """Operations a second of a core in products of so many ``rows`` [n] with ``dtype`` weights
     (None: 16-bit ones): the host's own, or what the software's kernels do in a cycle of its clock,
-    by its vectors, or the prior.
+    by its vectors, or the prior. What a product takes is a line from each number of rows that the
+    software's table has to the next, and to none; beyond the last it grows with the rows.
     """
     host = profile.host
     if host.core_rate is not None:
         return np.full(rows.shape, host.core_rate.value)
     name = (dtype or "bf16").removesuffix(INTERLEAVED)
-    levels = [(least, of[name]) for least, of in profile.core_products.items() if name in of]
-    if not levels:
+    known = sorted((many, of[name]) for many, of in profile.core_products.items() if name in of)
+    if not known:
         return np.full(rows.shape, CORE_RATE)
-    least, cycle = (np.array(column) for column in zip(*sorted(levels), strict=True))
+    many, cycle = (np.array(column) for column in zip((0, 1.0), *known, strict=True))
     clock = host.core_clock.value if host.core_clock else CORE_CLOCK_HZ
-    level = np.maximum(np.searchsorted(least, rows, side="right") - 1, 0)
-    avx2 = host.vectors is not None and host.vectors.value == "avx2"
-    found: Floats = cycle[level] * (clock * (profile.avx2_products if avx2 else 1.0))
+    if host.vectors is not None and host.vectors.value == "avx2":
+        clock *= profile.avx2_products
+    count = np.clip(rows, 1.0, many[-1])
+    found: Floats = clock * count / np.interp(count, many, many / cycle)
     return found
 
 
