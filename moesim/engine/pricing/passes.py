@@ -14,6 +14,7 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.terms import (
     Term,
     Terms,
+    apart,
     categories_of,
     charges_of,
     joined,
@@ -34,7 +35,7 @@ BEGINNING = 64
 
 class Shaped(NamedTuple):
     """A place of an operation, and which of its shapes passes and GPUs have: ``numbers``
-    int64[passes, gpus].
+    int64[passes, gpus], or of layers that are routed [layers, passes, gpus].
     """
 
     charge: Charge
@@ -126,7 +127,7 @@ class Pricing:
         from each GPU, ``capacity`` int64[passes, MoE layers]. Equal layers are priced once.
         """
         self._reach(first, last)
-        rows, capacity = _by_layer(rows), _by_layer(capacity)
+        rows, capacity, own = _by_layer(rows), _by_layer(capacity), self.moe_place
         span, layers = slice(first - self.first, last - self.first), self.case.model.layers
         alike: list[tuple[Term, ...]] = []
         of_layer = np.empty(len(layers), np.int64)
@@ -137,17 +138,19 @@ class Pricing:
                 of_layer[places] = len(alike)
                 alike.append(joined(known))
                 continue
-            shapes = self._shapes(layer, span)
-            for group in _equal_layers(self.moe_place[places], rows, capacity):
-                own = self.moe_place[places[group[0]]]
-                per_gpu = np.repeat(capacity[own], self.case.gpus)
-                routed = replace(shapes, rows=rows[own].ravel(), capacity=per_gpu)
-                found = self._shaped(self.routed[kind], layer, routed, len(group))
+            shapes, equal = self._shapes(layer, span), _equal_layers(own[places], rows, capacity)
+            for number, groups in _by_number(equal).items():
+                firsts = own[places[[group[0] for group in groups]]]
+                routed = self._routed(shapes, rows, capacity, firsts)
+                found = self._shaped(self.routed[kind], layer, routed, number)
                 priced = [
                     self._placed(one.charge, one.operation.cache.of(one.numbers)) for one in found
                 ]
-                of_layer[places[group]] = len(alike)
-                alike.append(joined([*known, *priced]))
+                for group, terms in zip(
+                    groups, apart(joined([*known, *priced]), len(groups)), strict=True
+                ):
+                    of_layer[places[group]] = len(alike)
+                    alike.append(terms)
         head = joined(self._of_passes(len(self.kinds), span, 1))
         return Terms(alike, of_layer, head, self.categories)
 
@@ -189,7 +192,8 @@ class Pricing:
             shape = charge.of(layer, shapes)
             operation = self._operation(kind, charge.category, shape)
             numbers = operation.numbers(self.case.prices, shape, len(shapes.tokens), times)
-            found.append(Shaped(charge, operation, numbers.reshape(-1, self.case.gpus)))
+            of_layers = () if shapes.rows is None else shapes.rows.shape[:-1]
+            found.append(Shaped(charge, operation, numbers.reshape(*of_layers, -1, self.case.gpus)))
         return found
 
     def _used(self, found: list[Shaped], span: slice, times: int) -> list[Term]:
@@ -246,6 +250,15 @@ class Pricing:
             read=read.ravel(),
         )
 
+    def _routed(self, shapes: Shapes, rows: Ints, capacity: Ints, layers: Ints) -> Shapes:
+        """``shapes`` with ``rows`` and ``capacity`` of some MoE ``layers``, int64[layers, n]."""
+        rows, capacity = (one[layers] if one.strides[0] else one[:1] for one in (rows, capacity))
+        rows = rows.reshape(len(rows), -1)
+        if len(rows) < len(layers):
+            rows = np.broadcast_to(rows, (len(layers), rows.shape[1]))
+        per_gpu = np.repeat(capacity, self.case.gpus, axis=1)
+        return replace(shapes, rows=rows, capacity=np.broadcast_to(per_gpu, rows.shape))
+
     def _padded(self, tokens: Ints, span: slice, here: bool) -> Ints:
         """``tokens`` of passes ``span``, with the padding of captured ones, if it is ``here``."""
         return tokens if self.padding is None or not here else tokens + self.padding[span]
@@ -293,3 +306,11 @@ def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
         else:
             known.append([number])
     return sorted(group for known in groups.values() for group in known)
+
+
+def _by_number(groups: list[list[int]]) -> dict[int, list[list[int]]]:
+    """``groups`` of layers by how many layers they have."""
+    found: dict[int, list[list[int]]] = {}
+    for group in groups:
+        found.setdefault(len(group), []).append(group)
+    return found

@@ -233,7 +233,7 @@ class PricedOperation:
             return np.broadcast_to(price, len(new))
 
         columns = _columns(shape) or [np.zeros(number, np.int64)]
-        return self.cache.numbers(np.stack(columns, axis=1), ask, times)
+        return self.cache.numbers(_side_by_side(columns), ask, times)
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the prices so far rest on."""
@@ -265,3 +265,12 @@ def _is_column(one: Any) -> bool:
 
 def _columns(shape: tuple[Any, ...]) -> list[Ints]:
     return [one for one in shape if _is_column(one)]
+
+
+def _side_by_side(columns: list[Ints]) -> Ints:
+    """``columns`` of any form, element by element, int64[n, columns]; one alone is not copied where
+    compiled code takes it as it is.
+    """
+    if len(columns) == 1 and columns[0].flags.writeable:
+        return columns[0].reshape(-1, 1)
+    return np.stack(np.broadcast_arrays(*columns), axis=-1).reshape(-1, len(columns))
