@@ -162,9 +162,16 @@ class HandledRows(OneRow):
         self.copies[:] = (self.times * self.rule.loads).sum(axis=1)
         kinds = np.broadcast_to(self.launches.kinds[:, None], self.times.shape)
         np.add.at(self.launches.ones, (kinds, self._on_gpu), self.times)
-        for layer, hosted in enumerate((self.times * self._hosted).sum(axis=1).tolist()):
-            work.beside(layer, hosted)
+        hosted = (self.times * self._hosted).sum(axis=1)
+        for layer in np.flatnonzero(hosted).tolist():
+            work.beside(layer, int(hosted[layer]))
         for layer, number in np.argwhere(self.times * self._read).tolist():
             read, kernel_ns = (of[layer, [number]] for of in (self._read, self._kernel_ns))
             work.beyond(layer, read, kernel_ns, int(self.times[layer, number]))
         super().settle(work)
+
+
+class FewerRows(HandledRows):
+    """Makes the runs of a case that ``is_handled``, of whose rows some choose fewer experts."""
+
+    fewer: ClassVar[bool] = True

@@ -59,12 +59,13 @@ class OneRow(Loading):
     """Makes the runs of a case that it ``takes``, each of whose passes ``have_one_launch``."""
 
     becomes: ClassVar[int] = LOAD
+    fewer: ClassVar[bool] = False
+    """Whether some rows choose fewer experts than they may."""
     clock: ClassVar[Any] = staticmethod(play_loaded)
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         super().__init__(shared, launches, provenance)
         case = shared.case
-        self.fewer = not shared.finder.chooses_all
         self.top_k = case.trace.top_k
         self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0)
         self._held = self._as_they_are()
@@ -83,7 +84,13 @@ class OneRow(Loading):
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         code_of(cls.clock)
-        sweep_of(room_for(case.trace.top_k), cls.becomes_of(case), listed=is_listed(case))
+        cls.sweep_of(case)
+
+    @classmethod
+    def sweep_of(cls, case: Case) -> Any:
+        """What sweeps passes of ``case``."""
+        room, becomes = room_for(case.trace.top_k), cls.becomes_of(case)
+        return sweep_of(room, becomes, listed=is_listed(case), fewer=cls.fewer)
 
     @classmethod
     def becomes_of(cls, case: Case) -> int:
@@ -111,9 +118,7 @@ class OneRow(Loading):
     def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
         """Fill in what is swept of passes from ``first`` on, which have ``rows`` of ``ids``."""
         del first
-        case, room = self.shared.case, room_for(self.top_k)
-        sweep = sweep_of(room, self.becomes_of(case), listed=is_listed(case))
-        sweep(ids, rows, self._held, self.rule, swept)
+        self.sweep_of(self.shared.case)(ids, rows, self._held, self.rule, swept)
 
     def _executed(self, counts: Ints) -> Ints:
         """Rows that are computed."""

@@ -24,7 +24,7 @@ weight, of experts that are left out and of all, where some are.
 LOAD, HANDLE, WANT, LEAVE, READ = range(5)
 """What becomes of misses: all are loaded; some are, by a rule; all are, and told one by one; none
 is, and their gate weight is lost; or all are, from a host that is a cache under LRU. By a rule and
-where none is rows may choose fewer experts than others."""
+where none is ``fewer`` experts may be chosen by some rows than by others."""
 HOST_HITS, READS = MARKED_FROM, MARKED_FROM + 1
 """Where is counted what is asked of the host."""
 SPAN = 1 << 10
@@ -173,14 +173,13 @@ def _ask(stacks: Any, room: int, out: Any, at: Any, missed: int, becomes: int) -
 
 @built_in
 def _choose(
-    ids: Any, row: int, stacks: Any, layer: int, room: int, becomes: int, listed: bool
+    ids: Any, row: int, stacks: Any, layer: int, room: int, ascend: bool, fewer: bool
 ) -> Any:
-    """Fill in what a row chooses, in ascending order where that matters, and in place of what more
-    it may choose the first one again, or 0; how many experts, and how many of them miss.
+    """Fill in what a row chooses, in order if it is to ``ascend``, and in place of what more it may
+    choose then the first one again, or 0; how many experts, and how many of them miss.
     """
     chooses, own, top_k = stacks.chooses, stacks.slots[layer, 0], ids.shape[2]
     lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
-    fewer, ascend = becomes == HANDLE, becomes != LOAD or listed
     chosen = missed = 0
     for i in range(room):
         if i < top_k:
@@ -200,8 +199,8 @@ def _choose(
             rank = chooses[1, i] = lines[expert // LANES, expert % LANES]
             missed += here & (rank >= own)
         elif ascend:
-            chooses[0, i] = 0
-    return chosen, missed
+            chooses[0, i] = chooses[0, 0]
+    return chosen if fewer else top_k, missed
 
 
 @built_in
@@ -239,11 +238,12 @@ def _use_where(stacks: Any, lines: Any, room: int, listed: bool) -> None:
     use(stacks.pool, stacks.ascending, number)
 
 
-def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
+def sweep_with(room: int, becomes: int, listed: bool, fewer: bool) -> Callable[..., None]:
     """What sweeps passes of one GPU whose rows choose at most ``room`` experts, a multiple of
-    TOGETHER, and of whose misses ``becomes`` so; ``listed``: of one pool, as a list. As all are
-    known when that is compiled, loops over experts are none.
+    TOGETHER, some ``fewer`` than others, and of whose misses ``becomes`` so; ``listed``: of one
+    pool, as a list. As all are known when that is compiled, loops over experts are none.
     """
+    ascend = becomes != LOAD or listed
 
     def sweep(ids: Any, rows: Any, stacks: Any, rule: Any, out: Any) -> None:
         """What is ``Swept`` by passes that have one of the ``rows`` of ``ids`` each."""
@@ -257,7 +257,7 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
                 if becomes == LEAVE:
                     number, missed = _leave(ids, row, stacks, rule, out, at)
                 else:
-                    number, missed = _choose(ids, row, stacks, layer, room, becomes, listed)
+                    number, missed = _choose(ids, row, stacks, layer, room, ascend, fewer)
                 if becomes in (HANDLE, LEAVE):
                     place = _number(rule, out, at, top_k, number, missed)
                     if becomes == HANDLE and number > 0:
@@ -278,9 +278,10 @@ def sweep_with(room: int, becomes: int, listed: bool) -> Callable[..., None]:
 
 
 @lru_cache
-def sweep_of(room: int, becomes: int, *, listed: bool) -> Any:
+def sweep_of(room: int, becomes: int, *, listed: bool, fewer: bool) -> Any:
     """``sweep`` where there is so much room, compiled; kept on disk."""
-    return specialised(sweep_with, _SWEEP, constants=(room, becomes, listed), allocates=False)
+    constants = room, becomes, listed, fewer
+    return specialised(sweep_with, _SWEEP, constants=constants, allocates=False)
 
 
 class Spread(NamedTuple):
