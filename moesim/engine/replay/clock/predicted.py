@@ -95,6 +95,14 @@ def _lowest(bits: Any) -> Any:
 
 
 @built_in
+def _one(told: Any) -> Any:
+    """Whether all experts of a layer are bits of one word, which then stays in a register: one that
+    is written and read again is waited for.
+    """
+    return told.there.shape[1] == 1
+
+
+@built_in
 def _free(told: Any, moe: int) -> Any:
     """How many of a layer's slots are."""
     free = told.slots[moe]
@@ -146,13 +154,18 @@ def _begin(told: Any, moe: int, known: int, copied: int, to_copy: int, each: int
 def _need(told: Any, p: int, moe: int) -> None:
     """Note who a layer needs, and how recently it used them."""
     needed, chooses, row = told.needed, told.chooses, told.rows[p]
-    for at in range(len(needed)):
+    one_word, bits = _one(told), np.int64(0)
+    for at in range(0 if one_word else len(needed)):
         needed[at] = told.waits[at] = 0
     for i in range(told.ids.shape[2]):
         expert = np.int64(told.home[moe, told.ids[row, moe, i]])
         word, lane = expert >> SHIFT, expert & LANE
         chooses[0, i], chooses[1, i] = expert, told.lines[moe, word, lane]
-        needed[word] |= 1 << lane
+        bits |= 1 << lane
+        if not one_word:
+            needed[word] |= 1 << lane
+    if one_word:
+        needed[0], told.waits[0] = bits, 0
 
 
 @built_in
@@ -160,7 +173,8 @@ def _end_queue(told: Any, moe: int, begun: int) -> Any:
     """Of the prefetches for a layer, of which so many have ``begun``, those that wait and are not
     needed are cancelled; returns how many are needed, and how many of these wait.
     """
-    used = waiting = 0
+    used = waiting = late = gone = 0
+    one_word = _one(told)
     for turn in range(told.state[QUEUED]):
         expert = told.queue[turn]
         at, lane = expert >> SHIFT, expert & LANE
@@ -169,8 +183,15 @@ def _end_queue(told: Any, moe: int, begun: int) -> Any:
         told.turn[expert] = turn
         waits = turn >= begun
         waiting += needed * waits
-        told.waits[at] |= (needed * waits) << lane
-        told.there[moe, at] &= ~(((1 - needed) * waits) << lane)
+        late |= (needed * waits) << lane
+        gone |= ((1 - needed) * waits) << lane
+        if not one_word:
+            told.waits[at] |= late
+            told.there[moe, at] &= ~gone
+            late = gone = 0
+    if one_word:
+        told.waits[0] = late
+        told.there[moe, 0] &= ~gone
     return used, waiting
 
 
@@ -244,15 +265,18 @@ def _prefetch(told: Any, p: int, moe: int, asked: int) -> int:
         return 0
     low = told.base[row] + told.offsets[row, p]
     high = told.base[row] + told.offsets[row, p + 1]
-    for at in range(len(told.stays)):
+    one_word, bits = _one(told), np.int64(0)
+    for at in range(0 if one_word else len(told.stays)):
         told.stays[at] = 0
     for i in range(low, high):
         expert = np.int64(told.experts[i])
-        told.stays[expert >> SHIFT] |= 1 << (expert & LANE)
-    for i in range(low, high):
-        expert = np.int64(told.experts[i])
+        bits |= 1 << (expert & LANE)
+        if not one_word:
+            told.stays[expert >> SHIFT] |= 1 << (expert & LANE)
         told.queue[number] = expert
         number += 1 - ((told.there[moe, expert >> SHIFT] >> (expert & LANE)) & 1)
+    if one_word:
+        told.stays[0] = bits
     number = _admit(told, moe, number)
     told.state[QUEUED] = number
     return int(number)
