@@ -10,7 +10,7 @@ from pydantic import Field
 from moesim.config.units import Percent
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.compiled import inlined, njit, types
 
 
 class NextLayer(Prefetcher):
@@ -41,6 +41,19 @@ _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 LOWEST = np.iinfo(np.int64).min
 
 
+@inlined
+def _take_off(keys: Any, scores: Any, times: int) -> None:
+    """Take ``scores`` off ``keys``, so many ``times``. In vectors, which multiply no such numbers:
+    most often it is once.
+    """
+    if times == 1:
+        for f in range(len(keys)):
+            keys[f] -= scores[f]
+    else:
+        for f in range(len(keys)):
+            keys[f] -= times * scores[f]
+
+
 @njit(types.void(_FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT), cache=True)
 def _take_best(
     starts: Any, chosen: Any, times: Any, followers: Any, offsets: Any, best: Any
@@ -57,9 +70,7 @@ def _take_best(
         for f in range(len(keys)):
             keys[f] = f
         for i in range(starts[step], starts[step + 1]):
-            own, each = scores[chosen[i]], times[i]  # read once, for vectors
-            for f in range(len(keys)):
-                keys[f] -= each * own[f]
+            _take_off(keys, scores[chosen[i]], times[i])
         before = LOWEST
         for _ in range(starts[step], starts[step + 1]):
             least = 0
