@@ -6,8 +6,9 @@ processor seconds; the least of several runs, each row's interleaved with those 
 gpt-oss-20b decodes `traces/quickstart.parquet`, so many `--times` over, on an H100 with 8 slots a
 layer under LRU; each row changes one thing. Every row is first checked: `des` plays the first
 passes, too. Rows are printed as they are done. Experts in variants are compared with plain experts
-of the better format. What is compared is activations a second: static gating runs all experts of a
-layer, and is slower by layer-steps.
+of the better format. Two rates are compared. Of activations: static gating runs all experts of a
+layer, and is slower by layer-steps. And of choices: with drafts or batches a pass has several rows,
+all of which are looked at, and which share experts, so that it is slower by activations.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "experts.prefetch": {"kind": "oracle", "recall": "90 %", "precision": "90 %"}
     },
     "next_layer": {"experts.prefetch": {"kind": "next_layer"}},
+    "history": {"experts.prefetch": {"kind": "history"}},
     "static gating": {"gating": {"kind": "static"}},
     "4 GPUs, batch 16": {"parallelism": {"expert": 4}, "workload": BATCH_OF_16},
     "4 GPUs, batch 16, replicas": {
@@ -129,11 +131,11 @@ def check(case: Case, name: str) -> None:
     must_equal(whole.charges, apart.charges, f"{name}: charges without records and with them")
 
 
-def seconds_of(case: Case) -> tuple[float, int]:
-    """Processor seconds of a run, and its activations."""
+def seconds_of(case: Case) -> tuple[float, int, int]:
+    """Processor seconds of a run, its activations, and the choices that rows make."""
     begun = process_time()
-    outcome = run_replay(case, records="step")
-    return process_time() - begun, int(outcome.counts.activations.sum())
+    counts = run_replay(case, records="step").counts
+    return process_time() - begun, int(counts.activations.sum()), int(counts.kept_rows.sum())
 
 
 def measure(case: Case, without: Case, repeat: int) -> dict[str, float]:
@@ -141,12 +143,15 @@ def measure(case: Case, without: Case, repeat: int) -> dict[str, float]:
     as a share of what the case ``without`` does, whose runs come between them.
     """
     runs = [(seconds_of(without), seconds_of(case)) for _ in range(repeat)]
-    (plain, plainly), (least, activations) = map(min, zip(*runs, strict=True))
+    (plain, *plainly), (least, *own) = map(min, zip(*runs, strict=True))
+    activations, choices = (one / least for one in own)
     return {
         "seconds": least,
         "layer_steps_a_second": case.schedule.passes * len(case.model.moe_layers) / least,
-        "activations_a_second": activations / least,
-        "of_first": activations / least / (plainly / plain),
+        "activations_a_second": activations,
+        "choices_a_second": choices,
+        "of_first": activations / (plainly[0] / plain),
+        "choices_of_first": choices / (plainly[1] / plain),
     }
 
 
@@ -168,7 +173,8 @@ def main() -> None:
                 f"{name:28} {rates['seconds']:7.3f} s:"
                 f" {rates['layer_steps_a_second'] / 1e6:6.2f} M layer-steps/s,"
                 f" {rates['activations_a_second'] / 1e6:6.2f} M activations/s,"
-                f" {rates['of_first']:4.0%} of the first row",
+                f" {rates['of_first']:4.0%} of the first row,"
+                f" {rates['choices_of_first']:4.0%} by choices",
                 flush=True,
             )
     result = {"machine": platform.machine(), "python": platform.python_version(), "rows": found}
