@@ -14,7 +14,7 @@ from moesim.engine.marks import marks_of
 from moesim.engine.placed import Replicas, place_choices
 from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.runtime.compiled import built_in, njit, types
-from moesim.trace.routing import NO_EXPERT, Phase
+from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace
 
 Key = tuple[int, int]
 """A MoE layer and a GPU; a pool goes by its first layer."""
@@ -142,16 +142,10 @@ class Routing:
         if self._chosen[0] != (first, last):
             case, offsets = self.case, self.case.schedule.offsets[first : last + 1]
             rows = case.schedule.routing_rows[offsets[0] : offsets[-1]]
-            trace, shape = case.trace, (len(rows), *case.trace.expert_ids.shape[1:])
+            shape = len(rows), *case.trace.expert_ids.shape[1:]
             ids, weights = np.empty(shape, np.uint16), np.empty(shape, np.int64)
-            if trace.gate_weights is None:
-                weights[:] = 0
-                np.take(trace.expert_ids, rows, axis=0, out=ids)
-            else:
-                bits = np.ascontiguousarray(trace.gate_weights).view(np.uint16)
-                _take(trace.expert_ids, bits, rows, ids, weights)
-            of_pass = steps_of(offsets)
-            self._chosen = (first, last), (ids, weights, of_pass)
+            take_choices(case.trace, rows, ids, weights)
+            self._chosen = (first, last), (ids, weights, steps_of(offsets))
         return self._chosen[1]
 
     def needed(
@@ -303,6 +297,18 @@ def _take(ids: Any, bits: Any, rows: Any, chosen: Any, weights: Any) -> None:
         for i in range(choices):
             here[i] = own[i]
             weighed[i] = unit_of(np.int64(of_row[i])) if own[i] != NO_EXPERT else 0
+
+
+def take_choices(trace: RoutingTrace, rows: Ints, ids: NDArray[np.uint16], weights: Ints) -> None:
+    """Fill in the choices ``ids`` [tokens, MoE layers, k] of ``rows`` of a trace, and their gate
+    ``weights`` likewise, in units of 1 / WEIGHT_UNIT (0 without).
+    """
+    if trace.gate_weights is None:
+        weights[:] = 0
+        np.take(trace.expert_ids, rows, axis=0, out=ids)
+    else:
+        bits = np.ascontiguousarray(trace.gate_weights).view(np.uint16)
+        _take(trace.expert_ids, bits, rows, ids, weights)
 
 
 def of_all(counts: Ints) -> Ints:

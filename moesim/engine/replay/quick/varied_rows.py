@@ -27,6 +27,7 @@ from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.varied import ACCESS_HITS, ACTIVATED, HITS
 from moesim.engine.replay.quick.varied_counts import Chosen, Prices, Sums, count_rows
 from moesim.engine.replay.quick.varied_program import Varied, VariedProgram, is_varied
+from moesim.engine.routing import take_choices
 from moesim.memory.curves.recency import LANES, TOGETHER, make_way
 from moesim.memory.variant_cache import form_of, serving, serving_of
 from moesim.memory.variants import Variants
@@ -257,7 +258,9 @@ class VariedRows(Varied):
         self._copies = np.zeros((len(forms), layers), np.int64)
         of_fates = len(ledger.names), layers * top_k
         self._kept = np.zeros(of_fates, np.uint16), np.zeros(of_fates, np.int64)
-        self._serves = np.empty((TOGETHER_PASSES, layers, top_k), np.uint8)
+        shape = TOGETHER_PASSES, layers, top_k
+        self._chosen = np.empty(shape, np.uint16), np.empty(shape, np.int64)
+        self._serves = np.empty(shape, np.uint8)
 
     def _as_they_are(self) -> Stacks:
         """Where experts are at the start."""
@@ -283,7 +286,8 @@ class VariedRows(Varied):
         request = self.ledger.requests(first, last)
         for low in range(first, last, TOGETHER_PASSES):
             high = min(last, low + TOGETHER_PASSES)
-            ids, weights, _ = self.shared.routing.chosen_weights(low, high)
+            ids, weights = (one[: high - low] for one in self._chosen)
+            take_choices(self.case.trace, self.case.schedule.routing_rows[low:high], ids, weights)
             rows = Rows(ids, self.residencies.wants_of(ids, weights), self._serves)
             self._vary_rows(rows, self._served, self._stacks, low - first, out)
             own = Chosen(weights, rows.served, out.needs, out.misses, request)
