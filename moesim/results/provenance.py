@@ -18,6 +18,7 @@ from typing import Any
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import check_regular
 from moesim.config.inputs import Inputs, labelled
+from moesim.config.registry import VARIABLE
 
 FORMAT = 1
 """The version of the result folder's layout."""
@@ -66,6 +67,12 @@ def code_digest() -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def typed() -> str:
+    """The command line of this process, with the plug-ins that it needs."""
+    plugins = os.environ.get(VARIABLE, "")
+    return f"{VARIABLE}={shlex.quote(plugins)} " * bool(plugins) + shlex.join(sys.argv)
+
+
 def provenance(inputs: Inputs, *, seed: int, command: str | None = None) -> dict[str, Any]:
     """Where a result comes from.
 
@@ -86,6 +93,6 @@ def provenance(inputs: Inputs, *, seed: int, command: str | None = None) -> dict
             label: {"path": str(file.path.resolve()), "sha256": file.sha256}
             for label, file in labelled(inputs).items()
         },
-        "command": command or shlex.join(sys.argv),
+        "command": command or typed(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

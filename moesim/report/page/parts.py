@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from moesim.config.errors import InputError
+from moesim.config.registry import VARIABLE
 from moesim.report.amounts import gib, percent
 from moesim.report.drawing.sheet import drawn
 from moesim.report.drawing.style import METADATA, RC
@@ -30,6 +32,8 @@ OVER_TIME = ("timeline", "time_over_run")
 """Figures that have a section of their own."""
 MORE_RECORDS = "'--set records=expert' keeps these, and 'moesim timeline' shows them in Perfetto"
 MOST_INPUT = 12
+COMMAND = re.compile(rf"({VARIABLE}=\S+ )?(\S*) ?(.*)", re.DOTALL)
+"""What somebody typed: the plug-ins, the program, the rest."""
 """Characters of a digest that tell files apart."""
 
 
@@ -143,9 +147,11 @@ def made(folder: Path) -> list[Fact]:
 
 def _said(name: str, value: Any) -> str:
     """A version as it is; a command without where its program lies, which is nobody else's."""
-    program, _, rest = str(value).partition(" ")
+    found = COMMAND.fullmatch(str(value))
+    assert found is not None, "it takes any text"
+    plugins, program, rest = found.groups("")
     ours = name == "command" and Path(program).name in ("moesim", "__main__.py")
-    return f"moesim {rest}".strip() if ours else str(value)
+    return f"{plugins}moesim {rest}".strip() if ours else str(value)
 
 
 def unique(lines: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from moesim.report.page import page_of
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.of_advice import board_of as advice_board
 from moesim.report.page.render import html
-from moesim.results import write_result
+from moesim.results import provenance, write_result
 from tests.unit.results import factory
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -182,6 +183,20 @@ def test_a_command_is_told_without_where_the_program_lies(
     small = {"name": "small", "model": "small-moe", "hardware": "rtx-4060-8gb"}
     moesim.run(small | {"trace": "small-moe", "workload": {"requests": 2}}, out=tmp_path / "run")
     assert dict(page_of(tmp_path / "run").made)["command"] == "moesim run a.yaml"
+
+
+def test_a_command_has_the_plugins_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them the command of somebody's own policy repeats nothing."""
+    monkeypatch.setattr("sys.argv", ["somewhere/bin/moesim", "run", "a.yaml"])
+    monkeypatch.setenv("MOESIM_PLUGINS", "mine.py")
+    typed = provenance({}, seed=1)["command"]
+    assert typed == "MOESIM_PLUGINS=mine.py somewhere/bin/moesim run a.yaml"
+    made = write_result(
+        replace(factory.result(), provenance=provenance({}, seed=1)), tmp_path / "a"
+    )
+    assert dict(page_of(made).made)["command"] == "MOESIM_PLUGINS=mine.py moesim run a.yaml"
 
 
 def test_what_no_engine_runs_is_no_command(tmp_path: Path) -> None:
