@@ -31,6 +31,8 @@ PLANNED: dict[tuple[str, ...], str] = {
         "pipeline_parallel_size", "tp", "tp_size", "dp", "dp_size", "ep", "ep_size",
     ): "GPUs are as many as parallelism.expert says; parallelism.dense (data, tensor) and .experts"
     " (expert, tensor) say how they share attention and experts (docs/parallelism.md)",
+    ("belady", "clairvoyant"):
+    "Belady's policy, which knows the future, is min",
     ("num_prompts", "num_requests"):
     "how many requests there are is workload.requests",
     ("num_gpu_blocks", "num_gpu_blocks_override", "enable_prefix_caching"):

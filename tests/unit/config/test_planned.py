@@ -35,6 +35,7 @@ def messages(source, overrides=()):
         ("parallelism.gpus=2", "GPUs are as many as parallelism.expert says"),
         ("memory.num_gpu_blocks=9", "is memory: {kv: 2588 blocks"),
         ("workload.num_prompts=9", "is workload.requests"),
+        ("experts.policy.kind=belady", "Belady's policy, which knows the future, is min"),
         ("context_length=4096", "priced at, is workload.context"),
     ],
 )
