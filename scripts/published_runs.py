@@ -52,6 +52,15 @@ GROUPS = {
     "hosts by their prior, beyond 20 %": ("r01", "r16", "r18", "r22"),
 }
 """The runs that are furthest off, by why."""
+MORE_HOSTS = (
+    "9950x-235b-0k", "7965wx-235b-ik-0k", "7975wx-r1-0k", "9355-iq3-0k",
+    "6980p-r1-cpu-0k", "9965-k2-cpu-0k",
+)  # fmt: skip
+"""Of packs that judge the range of what hosts reach, the runs whose hosts are shipped, too: the
+first of each host whose speed and machine are certain, but for a second Ryzen 9 7950X.
+"""
+OF_HOSTS = ("offload_sweeps", "offload_reports")
+"""The packs that have them."""
 DIGITS = 4
 HOSTS = ROOT / "hardware_profiles" / "hosts"
 LEAST_SHARE = 0.2
@@ -71,7 +80,8 @@ def chosen(runs: Sequence[PublishedRun], hosts: FittedHosts) -> Mapping[Publishe
 def write_hosts(fits: Mapping[PublishedRun, HostFit]) -> None:
     """A file each, which names its run as the source."""
     for run, fit in fits.items():
-        source = f"{run.engine}, {run.model}, {run.gpu} ({run.source})"
+        gpu = "no GPU" if run.gpu == "none" else run.gpu
+        source = f"{run.engine}, {run.model}, {gpu} ({run.source})"
         file = HOSTS / f"{run.host}.yaml"
         text = host_text(with_power_of(fit, file), f"{run.cpu}; fitted to one run", source)
         file.write_text(text, encoding="utf-8")
@@ -126,6 +136,17 @@ def groups(table: pd.DataFrame) -> list[str]:
     return told
 
 
+def write_more_hosts() -> None:
+    """Hosts of runs that no range rests on, and how far off each of their other runs is by it."""
+    runs = [run for name in OF_HOSTS for run in read_pack(pack_folder(name)) if not run.of]
+    hosts = fitted_hosts([run for run in runs if run.run in MORE_HOSTS])
+    fits = {run: hosts.fits[run.run] for run in runs if run.run in hosts.fits}
+    write_hosts(fits)
+    by_fit = judged(runs, hosts).groupby("fitted_to")["error_percent"]
+    off = {run.host: by_fit.get_group(run.run).tolist() for run in fits}
+    write_pages({"more hosts": hosts_table({run.host: fit for run, fit in fits.items()}, off)})
+
+
 def write_overview() -> None:
     """Of all packs, as they are kept."""
     kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
@@ -172,6 +193,8 @@ def main() -> None:
                 save(table, FIGURE.with_stem(name))
             if name in TOLD:
                 write_pages({f"wrong {name}": wrong_lines(table)})
+    if set(OF_HOSTS) & set(sys.argv[1:] or OF_HOSTS):
+        write_more_hosts()
     write_overview()
 
 

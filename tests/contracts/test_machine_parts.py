@@ -150,7 +150,7 @@ def test_a_hosts_bandwidth_is_its_channels_times_their_rate(name: str) -> None:
     if not _fitted(name):
         assert reached < host.node_bytes_per_second
     assert max(reached, host.node_bytes_per_second) < host.memory_bandwidth.value
-    assert 4 <= host.cores.value / host.numa_nodes.value <= 128
+    assert 4 <= host.cores.value / host.numa_nodes.value <= 192
     if name.endswith("gb"):
         assert host.memory.value >> 30 == int(name.rsplit("-", 1)[1][:-2])
 

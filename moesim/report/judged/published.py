@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,13 +123,21 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def hosts_table(fits: Mapping[str, HostFit]) -> list[str]:
-    """Markdown: a line a fitted host, by name."""
-    lines = ["| host | share of the DRAM peak | at -10 %, +10 % speed | GB/s |", "|" + "---|" * 4]
+def hosts_table(
+    fits: Mapping[str, HostFit], off: Mapping[str, Sequence[float]] | None = None
+) -> list[str]:
+    """Markdown: a line a fitted host, by name; with how far ``off`` its other runs are, in percent
+    of the time a token, where that is given.
+    """
+    heads = ["host", "share of the DRAM peak", "at -10 %, +10 % speed", "GB/s"]
+    heads += ["its other runs, error of ms"] if off is not None else []
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for host, fit in fits.items():
         near = ", ".join("none" if share is None else f"{share:.0%}" for share in fit.near)
         reached = f"{fit.host.expert_bytes_per_second / 1e9:.0f}"
-        lines.append(f"| `{host}` | {fit.share:.0%} | {near} | {reached} |")
+        cells = [f"`{host}`", f"{fit.share:.0%}", near, reached]
+        cells += [", ".join(f"{one:+.0f}" for one in off[host]) + " %"] if off is not None else []
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
