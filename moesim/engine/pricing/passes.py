@@ -14,7 +14,6 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.terms import (
     Term,
     Terms,
-    apart,
     categories_of,
     charges_of,
     joined,
@@ -35,7 +34,7 @@ BEGINNING = 64
 
 class Shaped(NamedTuple):
     """A place of an operation, and which of its shapes passes and GPUs have: ``numbers``
-    int64[passes, gpus], or of layers that are routed [layers, passes, gpus].
+    int64[passes, gpus].
     """
 
     charge: Charge
@@ -127,7 +126,7 @@ class Pricing:
         from each GPU, ``capacity`` int64[passes, MoE layers]. Equal layers are priced once.
         """
         self._reach(first, last)
-        rows, capacity, own = _by_layer(rows), _by_layer(capacity), self.moe_place
+        rows, capacity, gpus = _by_layer(rows), _by_layer(capacity), self.case.gpus
         span, layers = slice(first - self.first, last - self.first), self.case.model.layers
         alike: list[tuple[Term, ...]] = []
         of_layer = np.empty(len(layers), np.int64)
@@ -138,19 +137,17 @@ class Pricing:
                 of_layer[places] = len(alike)
                 alike.append(joined(known))
                 continue
-            shapes, equal = self._shapes(layer, span), _equal_layers(own[places], rows, capacity)
-            for number, groups in _by_number(equal).items():
-                firsts = own[places[[group[0] for group in groups]]]
-                routed = self._routed(shapes, rows, capacity, firsts)
-                found = self._shaped(self.routed[kind], layer, routed, number)
+            shapes = self._shapes(layer, span)
+            for group in _equal_layers(self.moe_place[places], rows, capacity):
+                own = self.moe_place[places[group[0]]]
+                room = capacity[own] if gpus == 1 else np.repeat(capacity[own], gpus)
+                routed = replace(shapes, rows=rows[own].ravel(), capacity=room)
+                found = self._shaped(self.routed[kind], layer, routed, len(group))
                 priced = [
                     self._placed(one.charge, one.operation.cache.of(one.numbers)) for one in found
                 ]
-                for group, terms in zip(
-                    groups, apart(joined([*known, *priced]), len(groups)), strict=True
-                ):
-                    of_layer[places[group]] = len(alike)
-                    alike.append(terms)
+                of_layer[places[group]] = len(alike)
+                alike.append(joined([*known, *priced]))
         head = joined(self._of_passes(len(self.kinds), span, 1))
         return Terms(alike, of_layer, head, self.categories)
 
@@ -192,8 +189,7 @@ class Pricing:
             shape = charge.of(layer, shapes)
             operation = self._operation(kind, charge.category, shape)
             numbers = operation.numbers(self.case.prices, shape, len(shapes.tokens), times)
-            of_layers = () if shapes.rows is None else shapes.rows.shape[:-1]
-            found.append(Shaped(charge, operation, numbers.reshape(*of_layers, -1, self.case.gpus)))
+            found.append(Shaped(charge, operation, numbers.reshape(-1, self.case.gpus)))
         return found
 
     def _used(self, found: list[Shaped], span: slice, times: int) -> list[Term]:
@@ -250,15 +246,6 @@ class Pricing:
             read=read.ravel(),
         )
 
-    def _routed(self, shapes: Shapes, rows: Ints, capacity: Ints, layers: Ints) -> Shapes:
-        """``shapes`` with ``rows`` and ``capacity`` of some MoE ``layers``, int64[layers, n]."""
-        rows, capacity = (one[layers] if one.strides[0] else one[:1] for one in (rows, capacity))
-        rows = rows.reshape(len(rows), -1)
-        if len(rows) < len(layers):
-            rows = np.broadcast_to(rows, (len(layers), rows.shape[1]))
-        per_gpu = np.repeat(capacity, self.case.gpus, axis=1)
-        return replace(shapes, rows=rows, capacity=np.broadcast_to(per_gpu, rows.shape))
-
     def _padded(self, tokens: Ints, span: slice, here: bool) -> Ints:
         """``tokens`` of passes ``span``, with the padding of captured ones, if it is ``here``."""
         return tokens if self.padding is None or not here else tokens + self.padding[span]
@@ -306,11 +293,3 @@ def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
         else:
             known.append([number])
     return sorted(group for known in groups.values() for group in known)
-
-
-def _by_number(groups: list[list[int]]) -> dict[int, list[list[int]]]:
-    """``groups`` of layers by how many layers they have."""
-    found: dict[int, list[list[int]]] = {}
-    for group in groups:
-        found.setdefault(len(group), []).append(group)
-    return found

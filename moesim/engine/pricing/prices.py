@@ -268,9 +268,9 @@ def _columns(shape: tuple[Any, ...]) -> list[Ints]:
 
 
 def _side_by_side(columns: list[Ints]) -> Ints:
-    """``columns`` of any form, element by element, int64[n, columns]; one alone is not copied where
-    compiled code takes it as it is.
+    """``columns`` as a table int64[n, columns]; one alone is not copied where compiled code takes
+    it as it is.
     """
     if len(columns) == 1 and columns[0].flags.writeable:
-        return columns[0].reshape(-1, 1)
-    return np.stack(np.broadcast_arrays(*columns), axis=-1).reshape(-1, len(columns))
+        return np.ascontiguousarray(columns[0]).reshape(-1, 1)
+    return np.stack(columns, axis=1)

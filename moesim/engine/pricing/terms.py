@@ -24,8 +24,6 @@ from moesim.model.spec import LayerSpec
 
 _OF_CHOICES = ("gate", "dispatch_combine")
 """Categories of what a layer without choices does not do."""
-BY_PASS = 2
-"""Axes of what layers have in common: passes and GPUs."""
 
 
 class Term(NamedTuple):
@@ -75,7 +73,7 @@ class Terms:
             if category not in sums:
                 sums[category] = times * ns
             else:
-                sums[category] += ns if np.ndim(times) == 0 and times == 1 else times * ns
+                sums[category] += ns if every and times == 1 else times * ns
         charged = np.zeros((*self.head[0].ns.shape, len(self.categories)), np.int64)
         for category, ns in sums.items():
             charged[:, :, self.categories.index(category)] = ns
@@ -95,16 +93,6 @@ def joined(terms: list[Term]) -> tuple[Term, ...]:
         ns = reduce(np.add, [term.ns for term in one])
         found.append(Term(stage, category, " and ".join(names) or category, ns))
     return tuple(found)
-
-
-def apart(terms: tuple[Term, ...], layers: int) -> list[tuple[Term, ...]]:
-    """``terms`` of so many layers, of which those that differ by layer have ns int64[layers,
-    passes, gpus], layer by layer.
-    """
-    return [
-        tuple(one if one.ns.ndim == BY_PASS else one._replace(ns=one.ns[layer]) for one in terms)
-        for layer in range(layers)
-    ]
 
 
 def setting_of(case: Case) -> Setting:
