@@ -25,8 +25,6 @@ PARTS = {"quickstart": (":", 12), "small-moe": ("0:6", None)}
 """Requests of the shipped traces, and how many tokens of each."""
 MOST = {"requests": 6, "lengths.input_len": 256, "lengths.output_len": 8}
 """Of examples that serve more, so much: what they answer is not judged here."""
-VALUES = 3
-"""Of an axis with more: its ends, and one between."""
 DESIGN_KEYS = {
     "model": "gpt-oss-20b                  # a card, or a path to config.json",
     "hardware": "rtx-4060-8gb              # a profile, or a path",
@@ -59,10 +57,15 @@ def shortened(workload: dict[str, Any]) -> list[str]:
     return [word for key, most in longer for word in ("--set", f"workload.{key}={most}")]
 
 
-def thinned(values: list[Any]) -> list[Any]:
-    """So many of an axis."""
-    few = len(values) <= VALUES
-    return values if few else [values[0], values[len(values) // 2], values[-1]]
+def thinned(axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Of each axis its ends; of one alone a value between, too."""
+    between = len(axes) == 1
+    return {
+        axis: [values[0], *values[len(values) // 2 :][:between], values[-1]]
+        if len(values) > 2 + between
+        else values
+        for axis, values in axes.items()
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -76,8 +79,7 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     settings = ["--set", f"trace={short_traces / Path(named).name}"] if shipped else []
     settings += shortened(example.get("workload", {}))
     if swept:
-        axes = {axis: thinned(values) for axis, values in example["sweep"].items()}
-        settings += ["--set", f"sweep={json.dumps(axes)}"]
+        settings += ["--set", f"sweep={json.dumps(thinned(example['sweep']))}"]
     code = main([verb, str(path), "--out", str(out), *settings])
     assert code == 0, capsys.readouterr().err
     if swept:
