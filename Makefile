@@ -75,6 +75,7 @@ check-versions:
 
 verify: $(DEV)
 	$(BIN)/python -m verification
+	$(BIN)/pytest -n auto --dist worksteal -m "few or long" --hypothesis-profile=many tests
 
 # A benchmark is a script, or a test_*.py for pytest-benchmark; agreement.py is what they share.
 bench: $(DEV)

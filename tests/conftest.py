@@ -1,7 +1,8 @@
 """How much hypothesis draws: 25 examples of each test at every desk, 400 with
 ``--hypothesis-profile=thorough``. What one run does not draw, another one does. Where an example is
 dear and other tests draw and compare such cases, too, a desk draws 10 (``few`` in
-``tests/reference/strategies.py``); ``make verify`` draws thousands that are served.
+``tests/reference/strategies.py``); ``make verify`` draws 100 of those, and thousands that are
+served.
 """
 
 import gc
@@ -26,5 +27,6 @@ def pytest_sessionfinish() -> None:
 settings.register_profile(
     "desk", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("many", settings.get_profile("desk"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("desk"), max_examples=400)
 settings.load_profile("desk")

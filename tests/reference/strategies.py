@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -111,9 +112,13 @@ def few_are_drawn() -> bool:
 
 
 def few(test: Test) -> Test:
-    """Of a dear ``test``, whose cases others draw and compare too: two in five at a desk."""
+    """Of a dear ``test``, whose cases others draw and compare too: two in five at a desk. ``make
+    verify`` runs those again, with many.
+    """
     most = settings().max_examples
-    return settings(max_examples=most * 2 // 5 if few_are_drawn() else most)(test)
+    drawn = settings(max_examples=most * 2 // 5 if few_are_drawn() else most)(test)
+    marked: Test = pytest.mark.few(drawn)
+    return marked
 
 
 def of_few_policies(case: Case, policies: tuple[str, ...]) -> Case:

@@ -29,7 +29,7 @@ from moesim.workload.serving.wire import Roles
 from .agreement import assert_same
 from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm
-from .strategies import cases
+from .strategies import cases, few
 from .test_disaggregated import APART, ROUTER, first_come, roles_of
 from .test_replay import decided_at_once
 from .test_replicas import ROUTERS, routed_of
@@ -83,6 +83,7 @@ def guessing(wild: int) -> Callable[[Foresight, int], int]:
     return foresee
 
 
+@few
 @given(
     cases() | cases(prompts=True),
     of_vllm(),
@@ -128,6 +129,7 @@ def played_apart(case: EngineCase, play: Play) -> tuple[list[Outcome | None], li
     return outcomes, [list(map(list, turns)), after.serving.replica.tolist()]
 
 
+@few
 @given(
     cases() | cases(prompts=True),
     st.composite(fleets)(),

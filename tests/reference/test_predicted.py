@@ -60,6 +60,7 @@ def decided(*, foretold: bool) -> Any:
 
 
 @pytest.mark.parametrize("every", [RIGHT, PREDICTIONS], ids=["right", "any"])
+@few
 @given(case=prefetching_cases(), data=st.data(), cells=st.sampled_from([1, 40, routing.CELLS]))
 def test_passes_of_a_row_are_des(
     every: list[dict[str, Any]], case: Case, data: st.DataObject, cells: int

@@ -28,7 +28,7 @@ from .agreement import assert_same
 from .prices import ToyPrices
 from .reference_words import Config
 from .scenes import scene
-from .strategies import Case, cases, runnable
+from .strategies import Case, cases, few, runnable
 from .test_handled import FILLED
 from .test_one_row import ALONE, apart
 from .test_replay import decided_at_once
@@ -67,6 +67,7 @@ def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) ->
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@few
 @given(cases(), st.data(), st.sampled_from([1, 40]))
 def test_passes_of_a_row_are_added_up_as_they_come(
     case: Case, data: st.DataObject, cells: int

@@ -18,6 +18,8 @@ from moesim.reproduce.systems.load import systems_folder
 
 PAGES = Path(__file__).parents[3] / "docs" / "systems"
 RUN = [name for name in system_names() if load_system(name).runs]
+LONG = ("ds-moe",)
+"""Whose every point draws and cuts prompts in all experts. ``test_transforms`` has each rule."""
 HEAD = {
     "title": "A system", "paper": "none", "concepts": ["R"], "question": "Is it?",
     "mechanism": "It is.", "verdict": "It was.",
@@ -33,7 +35,10 @@ def found_of(**record) -> Found:
     )
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in LONG else []) for name in RUN],
+)
 def test_laws_hold_in_short_runs(name, tmp_path):
     found = run_system(name, reduced=True)
     broken = [(one.law.says, one.numbers) for one in laws(found) if not one.holds]
