@@ -46,6 +46,8 @@ class RequestsOverTime(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """The first request on top."""
+        from matplotlib.ticker import MaxNLocator
+
         per, unit = shown_ms(float(table[["arrival_ms", *STAGES]].sum(axis=1).max()))
         places, left = range(len(table)), table["arrival_ms"].to_numpy(float) / per
         for number, (name, words) in enumerate(STAGES.items()):
@@ -62,6 +64,7 @@ class RequestsOverTime(Figure):
                 marker="x", markersize=4, color="#000000", label="was preempted",
             )  # fmt: skip
         axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_xlabel(f"Time ({unit})")
         axes.set_ylabel("Request, by arrival")
         cut = f", first {MOST}" if len(table) == MOST else ""

@@ -66,6 +66,9 @@ def test_requests_that_were_preempted_are_marked(run: Path) -> None:
     assert np.size(marks.get_xdata()) == table["preempted"].sum()
     (row,) = (one for one in blocks(result.summary) if one[0] == "preemptions")
     assert row[1].endswith(f"{result.summary['recomputed_tokens']} tokens computed again")
+    few = Figure().add_subplot()
+    registry.components["requests_over_time"]().draw(table.head(4), few)
+    assert {tick % 1 for tick in few.get_yticks()} == {0}, "no half a request"
 
 
 def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: Path) -> None:
