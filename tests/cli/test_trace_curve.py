@@ -76,7 +76,7 @@ def test_the_same_curves_draw_the_same_picture(short, tmp_path):
         (["-o", "c.parquet", "--figure", "c.pdf"], "must be a file that ends in .png or .svg"),
         (
             ["-o", "c.parquet", "--policy", "lru,belady"],
-            "'belady' is no cache policy; allowed: arc",
+            "'belady' is no cache policy; Belady's policy, which knows the future, is min; allowed",
         ),
         (["-o", "c.parquet", "--phase", "prefill"], "the trace has no token in phase 'prefill'"),
         (["-o", "c.parquet", "--batch", "0"], "greater than or equal to 1"),

@@ -74,7 +74,9 @@ EXPERTS = (
     HostReached("xeon-gold-6138-2s-16t-ddr4-2666-6ch", 0.2928),
     HostReached("xeon-gold-6454s-ddr5-4800-8ch", 0.4087),
 )
-"""The shipped hosts that were fitted to one run each (hardware_profiles/hosts)."""
+"""The shipped hosts that were fitted to one run each (hardware_profiles/hosts), but for those whose
+runs are in packs that judge what follows from this.
+"""
 STUDENT = {8: 1.8595, 9: 1.8331}
 """95 % points of Student's t, by degrees of freedom."""
 
