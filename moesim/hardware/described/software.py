@@ -519,10 +519,9 @@ class SoftwareFile(Params):
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         optional |= {"copies_from", "copies_from_rows", "start_cycles", "states_pinned"}
         optional |= {*OF_KERNELS}
-        serving = ["schedule", "per_request", "output", "per_request_out"]
-        serving += ["frontend", "tokenize", "per_prompt_token"]
-        serving += ["thread_wait"]
-        parts |= {part for part in serving if getattr(self, part) is not None}
+        timed = ["schedule", "per_request", "output", "per_request_out"]
+        timed += ["frontend", "tokenize", "per_prompt_token", "thread_wait"]
+        parts |= {part for part in timed if getattr(self, part) is not None}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}
         given = {part: getattr(self, part) for part in optional}

@@ -85,19 +85,19 @@ def test_heads_over_a_latent_compute_longer_than_they_read() -> None:
 
 
 def test_more_threads_wait_longer_for_one_another() -> None:
-    """DeepSeek-R1's layers in 8 bits are read at 307 GB/s whatever threads do; 34 kernels end in a
-    wait of each layer with experts, and 28 of a dense one.
+    """DeepSeek-R1's layers are read at 307 GB/s whatever threads do, and cores that compute in no
+    time; 34 kernels end in a wait of each layer with experts, and 28 of a dense one.
     """
     every = [waits_of_r1(threads) for threads in (48, 96)]
     for layer, kernels in ((0, 24 + 4), (-1, 24 + 3 + 5 + 2)):
-        waited = every[1][layer] - every[0][layer]
-        assert waited == pytest.approx(kernels * 48 * 120, abs=160)  # a key's scores take less
+        assert every[1][layer] - every[0][layer] == kernels * 48 * 120
 
 
 def waits_of_r1(threads: int) -> list[int]:
     """What each layer of DeepSeek-R1 takes one token on a Xeon 6."""
     software = load_software("llama.cpp")
-    machine = load_hardware(f"{{gpu: rtx-5090, host: {{base: xeon-6-1s, threads: {threads}}}}}")
+    host = f"{{base: xeon-6-1s, threads: {threads}, core_rate: 100 TFLOP/s}}"
+    machine = load_hardware(f"{{gpu: rtx-5090, host: {host}}}")
     model = load_model("deepseek-r1")
     prices = CostModel(with_engine(machine, software), model)
     return [int(prices.price("cpu_layer", one, np.array([1]), [1], [1])[0]) for one in model.layers]

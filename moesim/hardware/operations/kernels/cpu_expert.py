@@ -71,8 +71,8 @@ def share_is_prior(profile: HardwareProfile) -> bool:
 
 
 def _thread_notes(host: Host) -> list[str]:
-    """That so many threads are taken to read what all would, where that was asked."""
-    if host.threads is None or host.thread_bandwidth is not None:
+    """That threads which are fewer than the cores are taken to read what all would."""
+    if host.threads is None or host.threads.value >= host.cores.value or host.thread_bandwidth:
         return []
     many = f"host.threads: {host.threads.value} threads are taken to read as fast as all would"
     return [f"{many}; host.thread_bandwidth, what one reads at most, says when they do not"]
