@@ -2,8 +2,9 @@
 
 from moesim.hardware.cost_model import CostModel
 from moesim.hardware.described.datasheet import Direction
+from moesim.hardware.described.kernel_counts import KernelCounts
 from moesim.hardware.described.links import Links
-from moesim.hardware.described.software import KernelCounts, SoftwareProfile
+from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.load import (
     gpu_names,
     hardware_file,

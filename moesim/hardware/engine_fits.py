@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from moesim.config.errors import InputError, nearest
-from moesim.hardware.described.software import OF_KERNELS, SmallKernels, SoftwareProfile
+from moesim.hardware.described.kernel_counts import SmallKernels
+from moesim.hardware.described.software import OF_KERNELS, SoftwareProfile
 from moesim.hardware.prices.calibrated import Calibrated, ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.row_tiles import WHOLE

@@ -10,16 +10,15 @@ from pydantic import Field
 from moesim.config.params import Params
 from moesim.hardware.described.datasheet import Datasheet, Direction
 from moesim.hardware.described.host import Host, Topology
+from moesim.hardware.described.kernel_counts import HostKernels, SmallKernels
 from moesim.hardware.described.links import DIRECTIONS, Links, links_between
 from moesim.hardware.described.near_memory import NearMemory
 from moesim.hardware.described.network import Network
 from moesim.hardware.described.precision import peak_of, rate_of
 from moesim.hardware.described.software import (
     CoreProducts,
-    HostKernels,
     LatentPrompts,
     MixedAttention,
-    SmallKernels,
 )
 from moesim.hardware.described.sourced import UNVERIFIED, sources_used
 from moesim.hardware.prices.calibrated import Calibrated

@@ -18,7 +18,7 @@ from moesim.hardware.prices.parts import Amount, Detail, Part, where
 from moesim.hardware.row_tiles import WHOLE, padded, tiling, tokens_apart, triton
 
 if TYPE_CHECKING:
-    from moesim.hardware.described.software import KernelCounts
+    from moesim.hardware.described.kernel_counts import KernelCounts
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import FfnSpec, LayerSpec
 

@@ -11,7 +11,8 @@ import numpy as np
 from moesim.engine.captured import Captured
 from moesim.engine.case import Case as EngineCase
 from moesim.gating import registry as gatings
-from moesim.hardware.described.software import KernelCounts, SoftwareProfile
+from moesim.hardware.described.kernel_counts import KernelCounts
+from moesim.hardware.described.software import SoftwareProfile
 from moesim.memory.choices import registry as variant_choices
 from moesim.memory.choices.base import VARIANTS
 from moesim.memory.host_cache import HostCache

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from moesim.calibrate.software.fit import SoftwareFit
 from moesim.config.dimensions import format_duration
 from moesim.config.yaml import with_end_mark
-from moesim.hardware.described.software import SoftwareProfile, SourcedKernelCounts
+from moesim.hardware.described.kernel_counts import SourcedKernelCounts
+from moesim.hardware.described.software import SoftwareProfile
 
 FORM = (
     "of the formula: the host waits for the counts of a layer with offloaded experts, and for"

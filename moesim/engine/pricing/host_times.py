@@ -7,7 +7,7 @@ from typing import NamedTuple
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.pricing.terms import launched_ns
-from moesim.hardware.described.software import KernelCounts
+from moesim.hardware.described.kernel_counts import KernelCounts
 from moesim.model.spec import LayerSpec
 
 NO_LAUNCHES = KernelCounts()

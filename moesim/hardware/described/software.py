@@ -12,16 +12,22 @@ from moesim.config.errors import nearest
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
 from moesim.hardware.described.datasheet import Fraction
+from moesim.hardware.described.kernel_counts import (
+    HostKernels,
+    KernelCounts,
+    Kernels,
+    SmallKernels,
+    SourcedKernelCounts,
+)
 from moesim.hardware.described.precision import UNITS
 from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.described.sourced import Ranged, Sourced
 from moesim.hardware.row_tiles import RowTiles
-from moesim.model.spec import LATENT, FfnSpec, LayerSpec
+from moesim.model.spec import FfnSpec
 
 EndMark = Annotated[
     Literal["..."], Field(description="The file's last line; without it the file was cut.")
 ]
-Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
 Cycles = Annotated[int, Field(ge=1, le=1_000_000)]
 Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
@@ -55,64 +61,6 @@ Format = Annotated[str, AfterValidator(_format)]
 OfFormat = dict[Format, Annotated[float, Field(gt=0, le=100_000)]]
 CoreProducts = dict[Annotated[int, Field(ge=1)], OfFormat]
 """Operations that a core does in a cycle, by the rows of a product, by format."""
-
-
-class KernelCounts(Params):
-    """Kernel launches of each part of a forward pass.
-
-    ``attention`` a layer (with its norm and residual), ``dense`` and ``shared`` a network, ``gate``
-    a MoE layer (everything from the norm to the experts), ``expert`` an expert run by itself,
-    ``grouped`` a launch, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
-    ``reorder`` is what uneven gatings launch beside the gate; ``latent`` the attention of a layer
-    with multi-head latent attention where it differs, ``sequence`` that of a pass over whole
-    sequences (encode, prefill); ``gate_by_gating`` the gate of a gating by its kind where it
-    differs.
-    """
-
-    attention: int = 0
-    dense: int = 0
-    gate: int = 0
-    shared: int = 0
-    expert: int = 0
-    grouped: int = 0
-    combine: int = 0
-    head: int = 0
-    reorder: int = 0
-    latent: int | None = None
-    sequence: int | None = None
-    gate_by_gating: dict[str, int] = Field(default_factory=dict)
-
-    def of_layer(self, layer: LayerSpec) -> KernelCounts:
-        """These of a ``layer``, whose attention may be that of a latent."""
-        if self.latent is None or not layer.attention.kind.startswith(LATENT):
-            return self
-        return self.model_copy(update={"attention": self.latent, "latent": None})
-
-    def of_gate(self, gating: str | None) -> int:
-        """The gate's launches under the gating of that kind."""
-        return self.gate_by_gating.get(gating or "", self.gate)
-
-
-class SmallKernels(Params):
-    """``start_ns``: what each kernel takes of the GPU at least; how many there are."""
-
-    start_ns: float
-    counts: KernelCounts
-
-
-class HostKernels(Params):
-    """``wait_ns``: what each kernel on the CPU takes for each thread; how many there are."""
-
-    wait_ns: float
-    counts: KernelCounts
-
-    def of_layer(self, layer: LayerSpec) -> int:
-        """Those of a ``layer`` but for its routed experts."""
-        counts = self.counts.of_layer(layer)
-        if layer.moe is None:
-            return counts.attention + counts.dense
-        shared = counts.shared if layer.moe.shared else 0
-        return counts.attention + counts.gate + counts.combine + shared
 
 
 OF_KERNELS = (
@@ -270,45 +218,6 @@ class SoftwareProfile(Params):
         if self.copied == "expert":
             return 1
         return 3 if expert.gated else 2
-
-
-class SourcedKernelCounts(Params):
-    """``KernelCounts`` as a file gives them; see there."""
-
-    attention: Sourced[Kernels]
-    dense: Sourced[Kernels]
-    gate: Sourced[Kernels]
-    shared: Sourced[Kernels]
-    expert: Sourced[Kernels]
-    grouped: Sourced[Kernels]
-    combine: Sourced[Kernels]
-    head: Sourced[Kernels]
-    reorder: Sourced[Kernels] | None = Field(
-        None, description="Launches by which an uneven gating reorders rows: 0, if left out."
-    )
-    latent: Sourced[Kernels] | None = Field(
-        None, description="Attention in layers with a latent (MLA), where it differs."
-    )
-    sequence: Sourced[Kernels] | None = Field(
-        None, description="Attention of a pass over whole sequences, where it differs."
-    )
-    gate_by_gating: dict[str, Sourced[Kernels]] = Field(
-        {}, description="The gate's launches under a gating, where they differ from 'gate'."
-    )
-
-    def plain(self) -> KernelCounts:
-        """The numbers alone."""
-        counts = {name: entry.value for name, entry in self.entries().items() if "." not in name}
-        by_gating = {kind: entry.value for kind, entry in self.gate_by_gating.items()}
-        return KernelCounts(**counts, gate_by_gating=by_gating)
-
-    def entries(self) -> dict[str, Sourced[Kernels]]:
-        """What the file gives, by dotted name."""
-        named = {name: getattr(self, name) for name in KernelCounts.model_fields}
-        named.pop("gate_by_gating")
-        given = {name: entry for name, entry in named.items() if entry is not None}
-        by_gating = self.gate_by_gating.items()
-        return given | {f"gate_by_gating.{kind}": entry for kind, entry in by_gating}
 
 
 class SoftwareFile(Params):
