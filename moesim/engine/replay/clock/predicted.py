@@ -12,7 +12,7 @@ import numpy as np
 from moesim.engine.replay.clock.one_gpu import BROUGHT, WORK, one_gpu_with
 from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, PASSES, TABLE
 from moesim.engine.replay.clock.steps import compiled_clock, inlined
-from moesim.memory.curves.recency import LANES, move_up
+from moesim.memory.curves.recency import LANES
 from moesim.runtime.by_address import ByAddress
 from moesim.runtime.compiled import built_in, types
 from moesim.runtime.words import ones_of
@@ -32,7 +32,14 @@ QUEUED, ASKED, FLYING, LANDS = range(4)
 """The state of what is copied ahead: how many prefetches were queued for the next layer, when they
 were asked for, but for what each takes of the host; the copy that began last, as its layer's
 experts are numbered behind those of the layers before it (-1: its expert has lost its slot), and
-when that ends."""
+when that ends.
+"""
+MOST = 1 << 12
+"""Experts of a layer, at most, so that the pass and the expert are one int32 (see ``used``)."""
+NEVER = np.int32(np.iinfo(np.int32).max)
+"""Later than any use."""
+BITS = np.left_shift(1, np.arange(LANES)).astype(np.uint32).view(np.int32)
+"""The bit of each lane."""
 
 
 class Told(NamedTuple):
@@ -42,15 +49,15 @@ class Told(NamedTuple):
     int64[MoE layers] of ``offsets`` int32[rows, passes + 1], the ``experts`` int16 from ``base``
     int64[rows] on.
 
-    Who is in slots: the ranks by last use, ``lines`` uint16[MoE layers, n, LANES], all different;
-    ``slots`` int64[MoE layers]; who is ``there``, and whose absence a prefetch ``caused``,
-    int64[MoE layers, n], a bit an expert. The experts in ``queue`` int64[experts], and its
-    ``state`` int64[4].
+    Who is in slots: when each was ``used`` last, int32[MoE layers, n x LANES], a number that grows
+    with the pass and, in its lowest bits, so many as are the ``width``, the expert; ``slots``
+    int64[MoE layers]; who is ``there``, and whose absence a prefetch ``caused``, int64[MoE layers,
+    n], a bit an expert. The experts in ``queue`` int64[experts], which in it each is, ``turn``
+    int64[experts], and its ``state`` int64[4]; who is ``queued`` and who ``waits`` still, int64[n].
 
-    Room for a layer: who is ``needed``, whose copy ``waits``, and who ``stays``, int64[n]; what it
-    ``chooses``, experts and ranks uint16[2, room]; which in the queue each is, ``turn``
-    int64[experts]. Filled in are ``counts`` int64[counted, passes, MoE layers (or 1)] and, added
-    to, ``copies`` int64[MoE layers].
+    Room for a layer: who is ``needed``, and then whose copy is to be made, and who ``may_go``,
+    int64[n]. Filled in are ``counts`` int64[counted, passes x MoE layers (or 1)] and, added to,
+    ``copies`` int64[MoE layers].
     """
 
     ids: Any
@@ -61,26 +68,27 @@ class Told(NamedTuple):
     base: Any
     offsets: Any
     experts: Any
-    lines: Any
+    used: Any
+    width: Any
     slots: Any
     there: Any
     caused: Any
     queue: Any
-    state: Any
-    needed: Any
-    waits: Any
-    stays: Any
-    chooses: Any
     turn: Any
+    state: Any
+    queued: Any
+    waits: Any
+    needed: Any
+    may_go: Any
     counts: Any
     copies: Any
 
 
-_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
-_IDS, _HOMES = types.uint16[:, :, ::1], types.uint16[:, ::1]
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 TOLD = ByAddress(
-    Told, _IDS, _FLAT, _HOMES, _FLAT, _FLAT, _FLAT, types.int32[:, ::1], types.int16[::1], _IDS,
-    _FLAT, _TABLE, _TABLE, *[_FLAT] * 5, _HOMES, _FLAT, _CUBE, _FLAT,
+    Told, types.uint16[:, :, ::1], _FLAT, types.uint16[:, ::1], *[_FLAT] * 3, types.int32[:, ::1],
+    types.int16[::1], types.int32[:, ::1], types.int64, _FLAT, _TABLE, _TABLE, *[_FLAT] * 7, _TABLE,
+    _FLAT,
 )  # fmt: skip
 
 
@@ -95,42 +103,35 @@ def _lowest(bits: Any) -> Any:
 
 
 @built_in
-def _one(told: Any) -> Any:
-    """Whether all experts of a layer are bits of one word, which then stays in a register: one that
-    is written and read again is waited for.
+def _put(of_words: Any, bits: Any, expert: int, words: int) -> Any:
+    """Put an ``expert`` into ``of_words``, or into their ``bits`` where that is one of the
+    ``words``: one that is written and read again is waited for.
     """
-    return told.there.shape[1] == 1
+    bit = 1 << (expert & LANE)
+    if words > 1:
+        of_words[expert >> SHIFT] |= bit
+    return bits | bit
 
 
 @built_in
-def _free(told: Any, moe: int) -> Any:
-    """How many of a layer's slots are."""
-    free = told.slots[moe]
-    for at in range(told.there.shape[1]):
-        free -= _ones(told.there[moe, at])
-    return free
-
-
-@built_in
-def _evict(told: Any, moe: int, stays: Any) -> int:
-    """Of a layer's experts that are there and not among those who ``stays``, the one used longest
-    ago goes; returns it, -1 without one.
+def _evict(told: Any, moe: int, words: int) -> Any:
+    """Of a layer's experts that ``may_go``, of whom there is one, that used longest ago goes;
+    returns its word, and its bit in it. All are compared, in vectors: how many there are would be
+    guessed wrong.
     """
-    oldest = -1
-    for at in range(told.there.shape[1]):
-        bits = told.there[moe, at] & ~stays[at]
-        while bits != 0:
-            lane = _lowest(bits)
-            bits &= bits - 1
-            rank = np.int64(told.lines[moe, at, lane])
-            oldest = max(oldest, rank * EXPERTS + at * LANES + lane)
-    if oldest < 0:
-        return -1
-    expert = oldest & (EXPERTS - 1)
-    told.there[moe, expert >> SHIFT] ^= 1 << (expert & LANE)
+    oldest = NEVER
+    for at in range(words):
+        bits = np.int32(told.may_go[at])
+        for lane in range(LANES):
+            stays = np.int32(np.int32(bits & BITS[lane]) == 0) * NEVER
+            oldest = min(oldest, np.int32(told.used[moe, at * LANES + lane] | stays))
+    expert = np.int64(oldest) & ((1 << told.width) - 1)
+    word, bit = expert >> SHIFT, 1 << (expert & LANE)
+    told.may_go[word] ^= bit
+    told.there[moe, word] ^= bit
     if told.state[FLYING] == moe * EXPERTS + expert:
         told.state[FLYING] = -1
-    return int(expert)
+    return word, bit
 
 
 @built_in
@@ -143,70 +144,27 @@ def _begin(told: Any, moe: int, known: int, copied: int, to_copy: int, each: int
         start = max(copied, state[ASKED] + (begun + 1) * to_copy)
         if start >= known:
             break
+        expert = told.queue[begun]
+        told.waits[expert >> SHIFT] ^= 1 << (expert & LANE)
+        state[FLYING], state[LANDS] = moe * EXPERTS + expert, start + each
         copied = start + each
         begun += 1
-    if begun > 0:
-        state[FLYING], state[LANDS] = moe * EXPERTS + told.queue[begun - 1], copied
     return begun, copied
 
 
 @built_in
-def _need(told: Any, p: int, moe: int) -> None:
-    """Note who a layer needs, and how recently it used them."""
-    needed, chooses, row = told.needed, told.chooses, told.rows[p]
-    one_word, bits = _one(told), np.int64(0)
-    for at in range(0 if one_word else len(needed)):
-        needed[at] = told.waits[at] = 0
+def _need(told: Any, p: int, moe: int, words: int) -> None:
+    """Note who a layer needs, which are those used last."""
+    needed, row, now = told.needed, told.rows[p], (told.used.shape[1] + p) << told.width
+    bits = np.int64(0)
+    for at in range(words):
+        needed[at] = 0
     for i in range(told.ids.shape[2]):
         expert = np.int64(told.home[moe, told.ids[row, moe, i]])
-        word, lane = expert >> SHIFT, expert & LANE
-        chooses[0, i], chooses[1, i] = expert, told.lines[moe, word, lane]
-        bits |= 1 << lane
-        if not one_word:
-            needed[word] |= 1 << lane
-    if one_word:
-        needed[0], told.waits[0] = bits, 0
-
-
-@built_in
-def _end_queue(told: Any, moe: int, begun: int) -> Any:
-    """Of the prefetches for a layer, of which so many have ``begun``, those that wait and are not
-    needed are cancelled; returns how many are needed, and how many of these wait.
-    """
-    used = waiting = late = gone = 0
-    one_word = _one(told)
-    for turn in range(told.state[QUEUED]):
-        expert = told.queue[turn]
-        at, lane = expert >> SHIFT, expert & LANE
-        needed = (told.needed[at] >> lane) & 1
-        used += needed
-        told.turn[expert] = turn
-        waits = turn >= begun
-        waiting += needed * waits
-        late |= (needed * waits) << lane
-        gone |= ((1 - needed) * waits) << lane
-        if not one_word:
-            told.waits[at] |= late
-            told.there[moe, at] &= ~gone
-            late = gone = 0
-    if one_word:
-        told.waits[0] = late
-        told.there[moe, 0] &= ~gone
-    return used, waiting
-
-
-@built_in
-def _make_room(told: Any, moe: int) -> Any:
-    """Room for what a layer misses; returns of how many experts a prefetch is the cause."""
-    misses, caused, free = 0, 0, _free(told, moe)
-    for at in range(len(told.needed)):
-        missing = told.needed[at] & ~told.there[moe, at]
-        misses += _ones(missing)
-        caused += _ones(missing & told.caused[moe, at])
-    for _ in range(misses - free):
-        victim = _evict(told, moe, told.needed)
-        told.caused[moe, victim >> SHIFT] &= ~(1 << (victim & LANE))
-    return caused
+        told.used[moe, expert] = now | expert
+        bits = _put(needed, bits, expert, words)
+    if words == 1:
+        needed[0] = bits
 
 
 @built_in
@@ -220,90 +178,113 @@ def _landing(told: Any, moe: int, known: int) -> int:
 
 
 @built_in
-def _copy(told: Any, moe: int, known: int, copied: int, to_copy: int, each: int) -> Any:
-    """What a layer misses is copied, and what waits for it, in ascending order: when the last copy
-    ends, and how many the host issues for those.
+def _end_queue(told: Any, moe: int, words: int) -> Any:
+    """Of the prefetches for a layer those that wait and are not needed are cancelled, and it gets
+    slots for what it misses; returns how many of its prefetches are needed, and how many of these
+    wait; how many misses there are, and of how many a prefetch is the cause.
     """
-    state, loads = told.state, 0
-    for at in range(len(told.needed)):
-        waits = told.waits[at]
-        bits = waits | (told.needed[at] & ~told.there[moe, at])
-        while bits != 0:
+    used = waiting = misses = caused = 0
+    over = -told.slots[moe]
+    for at in range(words):
+        needed, waits = told.needed[at], told.waits[at]
+        there = told.there[moe, at] & (needed | ~waits)
+        missing, late = needed & ~there, needed & waits
+        used += _ones(needed & told.queued[at])
+        waiting += _ones(late)
+        misses += _ones(missing)
+        caused += _ones(missing & told.caused[moe, at])
+        over += _ones(there | missing)
+        told.waits[at], told.needed[at] = late, late | missing
+        told.there[moe, at], told.may_go[at] = there | missing, there & ~needed
+    for _ in range(over):
+        word, bit = _evict(told, moe, words)
+        told.caused[moe, word] &= ~bit
+    return used, waiting, misses, caused
+
+
+@built_in
+def _copy(told: Any, known: int, copied: int, to_copy: int, each: int, words: int) -> Any:
+    """What a layer misses is copied, and what waits for it, in ascending order: when the last copy
+    ends.
+    """
+    asked, loads = told.state[ASKED], 0
+    one_by_one = asked + told.state[QUEUED] * to_copy > known or to_copy > each
+    for at in range(words):
+        bits, waits = told.needed[at], told.waits[at]
+        while bits != 0 and one_by_one:
             lane = _lowest(bits)
             bits &= bits - 1
             late = (waits >> lane) & 1
             loads += 1 - late
-            ahead = state[ASKED] + (told.turn[at * LANES + lane] + 1) * to_copy
+            ahead = asked + (told.turn[at * LANES + lane] + 1) * to_copy
             issued = ahead if late > 0 else known + loads * to_copy
             copied = max(issued, known, copied) + each
-        told.there[moe, at] |= told.needed[at]
-    return copied, loads
+        if bits != 0:  # all but the first is issued before the one before it is copied
+            issued = known + (to_copy if bits & ~(bits - 1) & ~waits != 0 else 0)
+            copied = max(issued, copied) + _ones(bits) * each
+    return copied
 
 
 @built_in
-def _admit(told: Any, moe: int, number: int) -> int:
+def _admit(told: Any, moe: int, number: int, words: int) -> int:
     """Give the experts in the queue, so many, slots of a layer; returns how many get one."""
-    free = _free(told, moe)
-    for turn in range(number):
-        if turn >= free:
-            victim = _evict(told, moe, told.stays)
-            if victim < 0:
-                return turn
-            told.caused[moe, victim >> SHIFT] |= 1 << (victim & LANE)
+    free, may_go = told.slots[moe], 0
+    for at in range(words):
+        free -= _ones(told.there[moe, at])
+        may_go += _ones(told.may_go[at])
+    admitted = min(number, free + may_go)
+    for turn in range(admitted, number):
         expert = told.queue[turn]
-        told.there[moe, expert >> SHIFT] |= 1 << (expert & LANE)
-    return number
+        told.queued[expert >> SHIFT] ^= 1 << (expert & LANE)
+    for _ in range(admitted - free):
+        word, bit = _evict(told, moe, words)
+        told.caused[moe, word] |= bit
+    for at in range(words):
+        told.waits[at] = told.queued[at]
+        told.there[moe, at] |= told.queued[at]
+    return int(admitted)
 
 
 @built_in
-def _prefetch(told: Any, p: int, moe: int, asked: int) -> int:
+def _prefetch(told: Any, p: int, moe: int, asked: int, words: int) -> int:
     """Queue what is predicted for the layer behind and in no slot of it; returns how many."""
     behind = moe + 1 == len(told.slots)
     moe, p, number = 0 if behind else moe + 1, p + 1 if behind else p, 0
-    told.state[ASKED], told.state[QUEUED], row = asked, 0, told.place[moe]
-    if p + 1 == told.offsets.shape[1]:
-        return 0
-    low = told.base[row] + told.offsets[row, p]
-    high = told.base[row] + told.offsets[row, p + 1]
-    one_word, bits = _one(told), np.int64(0)
-    for at in range(0 if one_word else len(told.stays)):
-        told.stays[at] = 0
+    told.state[ASKED], row, low, high = asked, told.place[moe], 0, 0
+    if p + 1 < told.offsets.shape[1]:
+        low = told.base[row] + told.offsets[row, p]
+        high = told.base[row] + told.offsets[row, p + 1]
+    bits = np.int64(0)
+    for at in range(words):
+        told.queued[at] = 0
     for i in range(low, high):
         expert = np.int64(told.experts[i])
-        bits |= 1 << (expert & LANE)
-        if not one_word:
-            told.stays[expert >> SHIFT] |= 1 << (expert & LANE)
-        told.queue[number] = expert
+        bits = _put(told.queued, bits, expert, words)
+        told.queue[number], told.turn[expert] = expert, number
         number += 1 - ((told.there[moe, expert >> SHIFT] >> (expert & LANE)) & 1)
-    if one_word:
-        told.stays[0] = bits
-    number = _admit(told, moe, number)
+    for at in range(words):
+        predicted, there = bits if words == 1 else told.queued[at], told.there[moe, at]
+        told.queued[at], told.may_go[at] = predicted & ~there, there & ~predicted
+    number = _admit(told, moe, number, words)
     told.state[QUEUED] = number
     return int(number)
 
 
 @built_in
-def _use(told: Any, moe: int) -> None:
-    """What a layer chooses was used last."""
-    number, (chosen, ranks) = told.ids.shape[2], (told.chooses[0], told.chooses[1])
-    move_up(told.lines[moe], chosen, ranks, number, told.chooses.shape[1])
-
-
-@built_in
-def _count(counts: Any, p: int, row: int, counted: Any) -> None:
+def _count(counts: Any, cell: int, counted: Any) -> None:
     """Count what a layer of a pass misses, how many it needs of what comes late, of its prefetches
     how many have begun, are used, wait for it and were queued; and how many misses these caused.
     """
     misses, late, begun, used, waiting, queued, caused = counted
-    counts[HITS, p, row] -= misses + late
-    counts[ACCESS_HITS, p, row] -= misses + late
-    counts[MISSED, p, row] += misses
-    counts[LATE, p, row] += late
-    counts[STARTED, p, row] += begun + waiting
-    counts[USED, p, row] += used
-    counts[TAKEN_OVER, p, row] += waiting
-    counts[CANCELLED, p, row] += queued - begun - waiting
-    counts[CAUSED, p, row] += caused
+    counts[HITS, cell] -= misses + late
+    counts[ACCESS_HITS, cell] -= misses + late
+    counts[MISSED, cell] += misses
+    counts[LATE, cell] += late
+    counts[STARTED, cell] += begun + waiting
+    counts[USED, cell] += used
+    counts[TAKEN_OVER, cell] += waiting
+    counts[CANCELLED, cell] += queued - begun - waiting
+    counts[CAUSED, cell] += caused
 
 
 @inlined(WORK(TOLD, types.int64, types.int64))
@@ -321,17 +302,17 @@ def _decide(
     layer is asked for.
     """
     to_copy, each, queued = fixed.copy, fixed.copy_ns[moe], works.state[QUEUED]
+    words = works.there.shape[1]
     begun, copied = _begin(works, moe, known, copied, to_copy, each)
-    _need(works, p, moe)
-    used, waiting = _end_queue(works, moe, begun)
-    caused = _make_room(works, moe)
+    _need(works, p, moe, words)
     there = _landing(works, moe, known)
-    copied, loads = _copy(works, moe, known, copied, to_copy, each)
-    _use(works, moe)
-    issues = loads + _prefetch(works, p, moe, known + loads * to_copy)
+    used, waiting, loads, caused = _end_queue(works, moe, words)
+    copied = _copy(works, known, copied, to_copy, each, words)
+    issues = loads + _prefetch(works, p, moe, known + loads * to_copy, words)
     works.copies[moe] += loads + begun + waiting
     counted = loads, waiting + (there >= 0), begun, used, waiting, queued, caused
-    _count(works.counts, p, moe if works.counts.shape[2] > 1 else 0, counted)
+    apart = works.counts.shape[1] > len(works.rows)
+    _count(works.counts, p * len(works.slots) + moe if apart else p, counted)
     return time, cursor, copied, copied if loads + waiting > 0 else there, issues
 
 

@@ -10,15 +10,16 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched
-from moesim.engine.replay.clock.predicted import AHEAD, TOLD, Told, play_predicted
+from moesim.engine.replay.clock.predicted import AHEAD, MOST, TOLD, Told, play_predicted
 from moesim.engine.replay.prefetch.tables import predicted_of
 from moesim.engine.replay.quick.activations import COUNTED_HERE, HITS
 from moesim.engine.replay.quick.made import Made
-from moesim.engine.replay.quick.one_row import OneRow, room_for, room_of, stacks_of
+from moesim.engine.replay.quick.one_row import OneRow, room_for, stacks_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
 from moesim.engine.replay.quick.shared import Shared
@@ -32,7 +33,7 @@ from moesim.runtime.compiled import code_of, specialised, types
 from moesim.trace.routing import NO_EXPERT
 
 NONE, NOBODY = np.zeros(0, np.int64), np.zeros(0, np.int16)
-NO_OFFSETS, NO_COUNTS = np.zeros((0, 0), np.int32), np.zeros((0, 0, 0), np.int64)
+NO_OFFSETS, NO_COUNTS = np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int64)
 ACTIVATIONS = 1 << 19
 """Activations of which is predicted at a time."""
 
@@ -79,10 +80,18 @@ def is_predicted(case: Case) -> bool:
         and case.offloaded
         and case.policy.scope == "layer"
         and len(case.model.moe_layers) > 1
+        and case.placement.logical.shape[1] <= MOST
         and loads_from_host(case)
         and decides_alone(case)
         and has_one_row(case)
     )
+
+
+def numbered(before: Ints, width: int) -> NDArray[np.int32]:
+    """When experts were used, as ``Told`` says it, [..., experts], of how many were used ``before``
+    them.
+    """
+    return (before << width | np.arange(before.shape[-1])).astype(np.int32)
 
 
 class PredictedRows(OneRow):
@@ -113,13 +122,13 @@ class PredictedRows(OneRow):
         here = (stacks.lines < experts) | (slots >= experts)[:, None, None]
         for lane in range(LANES):
             there |= here[:, :, lane].astype(np.int64) << lane
-        lines = np.full_like(stacks.lines, experts)
-        lines.reshape(layers, -1)[:, :experts] = np.arange(experts)[::-1]
+        width = (number * LANES - 1).bit_length()
+        used = np.tile(numbered(np.arange(number * LANES), width), (layers, 1))
+        words = np.zeros((4, number), np.int64)
         values: list[Any] = [
             self.shared.case.trace.expert_ids, NONE, stacks.home, *[NONE] * 3, NO_OFFSETS, NOBODY,
-            lines, slots, there, np.zeros_like(there), np.zeros(experts, np.int64),
-            np.array([0, 0, -1, 0]), *np.zeros((3, number), np.int64),
-            room_of(self.shared.case)[0], np.zeros(experts, np.int64), NO_COUNTS, self.copies,
+            used, width, slots, there, np.zeros_like(there), *np.zeros((2, experts), np.int64),
+            np.array([0, 0, -1, 0]), *words, NO_COUNTS, self.copies,
         ]  # fmt: skip
         return Told(*values)
 
@@ -133,13 +142,15 @@ class PredictedRows(OneRow):
         shape = (len(self.counted), last - first, finder.kept, 1)
         counts = np.zeros(shape, np.int64)
         counts[: len(COUNTED_HERE)] = self.top_k * (finder.layers // finder.kept)
-        told = self._told(first, last, counts[HITS:].reshape(-1, *shape[1:3]))
+        told = self._told(first, last, counts[HITS:].reshape(len(counts) - HITS, -1))
         works = Launched(code_of(self.clock), placed(told, TOLD), 0)
         return Made(self._executed(counts), counts, works, 1, told=lambda: None)
 
     def _told(self, first: int, last: int, counts: Ints) -> Told:
         """What the clock takes of passes first:last."""
         case, (_, rows, _, _) = self.shared.case, self.shared.finder.tokens(first, last)
+        used = self._held.used
+        used[:] = numbered(used.argsort(axis=1).argsort(axis=1), self._held.width)
         predictions = self._views.predictions(first, last, self._needed, apart=True)
         found = predicted_of(case, predictions)
         layers = np.arange(len(self.copies))
