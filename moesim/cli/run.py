@@ -93,7 +93,8 @@ def run(
     if lacks_memory(result.summary):
         one = resolved.experiment
         ways = (fewest_on_cpu(one), smaller_format(one))
-        typer.echo(remedy(one.experts.capacity.kind, file, *ways))
+        slots = one.experts.capacity.kind != "auto" and not one.experts.on_cpu.fitted
+        typer.echo(remedy(file, *ways, slots=slots))
     if REUSED in result.provenance:
         typer.echo("from the cache; --cache none simulates it again")
     typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")

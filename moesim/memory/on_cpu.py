@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -22,6 +22,7 @@ OTHER_TENSORS = (
     "ffn_down_shexp",
 )  # fmt: skip
 """Names of what else a layer may have that takes time, of any family."""
+AUTO: Literal["auto"] = "auto"
 SHOWN = 80
 """Letters of a pattern that a message shows."""
 _NESTED = re.compile(r"[*+}]\)+[*+{]")
@@ -44,11 +45,13 @@ def pattern_of(text: str) -> re.Pattern[str]:
 
 
 def _numbers(value: Any) -> Any:
-    """A number of layers, or a list of them."""
+    """A number of layers, a list of them, or ``auto``."""
+    if value == AUTO:
+        return value
     numbers = value if isinstance(value, list | tuple) and value else [value]
     if not all(type(number) is int and number >= 0 for number in numbers):
-        what = "is neither a number of layers nor a list of layers, from 0 on"
-        raise ValueError(f"{value!r} {what}; write 14, or [20, 21]")
+        what = "is neither a number of layers nor a list of layers, from 0 on, nor auto"
+        raise ValueError(f"{value!r} {what}; write 14, [20, 21], or auto")
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"{value!r} names a layer twice")
     return tuple(value) if isinstance(value, list) else value
@@ -58,12 +61,12 @@ class OnCpu(Params):
     """Layers whose experts stay in host memory and are computed there, none of them on the GPU."""
 
     layers: Annotated[
-        Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...],
+        Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] | Literal["auto"],
         BeforeValidator(_numbers),
     ] = Field(
         default=0,
-        description="The first so many MoE layers, as llama.cpp's --n-cpu-moe has it; or a list of"
-        " the model's layers, from 0 on.",
+        description="The first so many MoE layers, as llama.cpp's --n-cpu-moe has it; a list of the"
+        " model's layers, from 0 on; or 'auto': the fewest with which all else fits on the GPUs.",
     )
     pattern: str | None = Field(
         default=None,
@@ -80,12 +83,17 @@ class OnCpu(Params):
                 raise ValueError(f"{what}; write one (also as an axis)")
         return self
 
+    @property
+    def fitted(self) -> bool:
+        """Whether the GPUs' memory decides how many layers these are."""
+        return self.layers == AUTO
+
     def of(self, model: ModelSpec) -> list[bool]:
         """By MoE layer of ``model``, whether its experts are on the CPU: also in layers that the
         host runs.
 
-        Raises InputError where it is not a MoE layer of the model, or a pattern takes less or more
-        than all experts of a layer.
+        Raises InputError where it is not a MoE layer of the model, a pattern takes less or more
+        than all experts of a layer, or how many fit is not known yet.
         """
         moe = [layer.index for layer in model.moe_layers]
         whole = [layer.on_host for layer in model.moe_layers]
@@ -94,6 +102,8 @@ class OnCpu(Params):
     def _named(self, model: ModelSpec, moe: list[int]) -> list[bool]:
         if self.pattern is not None:
             return _found(self.pattern, model)
+        if self.layers == AUTO:
+            raise InputError("experts.on_cpu.layers: 'auto' is a number once a run is built")
         if isinstance(self.layers, int):
             if self.layers > len(moe):
                 what = f"{self.layers} are more than the model's {len(moe)} MoE layers"

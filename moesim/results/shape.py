@@ -122,6 +122,7 @@ class Summary(Shape):
     latency_intervals: LatencyIntervals | None = None
     slo_attainment: Numbers | None = None
     saturated: bool | None = None
+    layers_on_cpu_auto: bool | None = None
     after_first_end_share: Number | None = None
     steps_by_role: Numbers | None = None
     busy_by_role: Numbers | None = None

@@ -11,7 +11,7 @@ from moesim.calibrate.host.measured import OPTION, Measured
 from moesim.config.dimensions import format_percent
 from moesim.config.errors import InputError, Problem
 from moesim.engine.replay.log import DecisionLog
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import Built, build, with_layers_fitted
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import choice_in, is_choice, text_of
@@ -60,6 +60,7 @@ def fit_host(experiment: Experiment, measured: Measured) -> HostFit:
     where the run does not fit in memory, where the measured one had other layers on the CPU, and
     where no share makes that speed.
     """
+    experiment = with_layers_fitted(experiment)
     built = build(experiment)
     _check(built)
     _check_same(experiment, built, measured)

@@ -13,6 +13,7 @@ from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.execution import captured_of, execution_of
+from moesim.experiment.building.fitted_layers import fewest_layers, with_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.misses import way_beside_layers_on_cpu, way_of
@@ -146,8 +147,23 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
 
     Raises InputError where trace and model, or GPUs and machine, do not fit.
     """
+    experiment = with_layers_fitted(experiment)
     with recording() as inputs:
         return _build(experiment, limit_steps, inputs)
+
+
+def with_layers_fitted(experiment: Experiment, context: int | None = None) -> Experiment:
+    """``experiment`` with the layers that ``experts.on_cpu.layers: auto`` takes as a number: the
+    ``fewest_layers`` that the GPUs allow, else all of them, or none where CPU and GPU share a
+    memory.
+    """
+    if not experiment.experts.on_cpu.fitted:
+        return experiment
+    layers = fewest_layers(experiment, build, context)
+    if layers is None:
+        unified = _machine(experiment).unified
+        layers = 0 if unified else len(model_of(experiment).moe_layers)
+    return with_layers(experiment, layers)
 
 
 def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> Built:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from moesim.config.counted import counted
 from moesim.experiment.building.execution import NOTHING, Chosen, execution_of
 from moesim.experiment.building.storage_path import ChosenPath, path_of
 from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
 
 
@@ -13,6 +15,9 @@ def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
     is from, by dotted path. Raises InputError as ``build`` does.
     """
     origins, of = {}, f"from software {experiment.software}"
+    experiment, fitted = layers_in_numbers(experiment)
+    if fitted:
+        origins["experts.on_cpu.layers"] = fitted
     if experiment.execution == "auto":
         launched = own_execution(experiment)
         origins["execution"] = f"{of}: {launched.reason}"
@@ -25,6 +30,20 @@ def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
         experts = experiment.experts.model_copy(update={"host": read})
         experiment = experiment.model_copy(update={"experts": experts})
     return experiment, origins
+
+
+def layers_in_numbers(experiment: Experiment, context: int | None = None) -> tuple[Experiment, str]:
+    """``experiment`` with the layers that ``auto`` leaves to the CPU as a number, and how many
+    these are, in words; "" where it says no such thing. ``context``: tokens of a request, in place
+    of its own. Raises InputError as ``build`` does.
+    """
+    if not experiment.experts.on_cpu.fitted:
+        return experiment, ""
+    from moesim.experiment.building.build import with_layers_fitted  # loads compiled code
+
+    fitted = with_layers_fitted(experiment, context)
+    flags = fitted.experts.on_cpu.of(model_of(experiment))
+    return fitted, f"auto: {sum(flags)} of {counted(len(flags), 'layer')} on the CPU"
 
 
 def own_path(experiment: Experiment) -> ChosenPath:

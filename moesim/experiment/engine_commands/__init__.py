@@ -13,6 +13,7 @@ from pathlib import Path
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.names import known_name
 from moesim.config.registry import Registry
+from moesim.experiment.building.derived import layers_in_numbers
 from moesim.experiment.engine_commands.base import (
     NOTE,
     Configuration,
@@ -46,8 +47,11 @@ def command_of(
     engine, and where the experiment cannot be built.
     """
     chosen = registry.get(engine or engine_of(experiment), "--engine")()
+    experiment, fitted = layers_in_numbers(experiment, context_tokens)
     made = chosen.write(Configuration(experiment, context_tokens))
-    return replace(made, notes=(*made.notes, *(_unsaid(experiment) if made.text else ())))
+    notes = [f"{NOTE}experts.on_cpu.layers: {fitted}"] if fitted else []
+    notes += _unsaid(experiment) if made.text else ()
+    return replace(made, notes=(*made.notes, *notes))
 
 
 def _unsaid(experiment: Experiment) -> Iterator[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.fitted_layers import at_context, fewest_layers, with_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.formats import format_notes
 from moesim.experiment.building.serving import most_bytes
@@ -25,15 +26,15 @@ from moesim.experiment.questions.fit_passes import (
 )
 from moesim.experiment.questions.shares import share_notes
 from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experts import Experts
 from moesim.experiment.schema.serving import Memory as ServedMemory
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
+from moesim.memory.misses.cpu import Cpu
 from moesim.memory.shares import stages
 from moesim.workload.batching.base import LARGEST_BATCH
 
 BATCHES = (1, 4, 16)
 SHORTEST_CONTEXT = 1024
-DECODES = ("decode", "all")
-"""Phases that have decode steps."""
 UNKNOWN = "copies_in_flight"
 """Part of the slots until the misses are known."""
 
@@ -50,14 +51,14 @@ def largest_fit(
     ``slot_layers`` of them have slots, the others' experts are the host's;
     ``peak_memory_bytes`` and ``limit_bytes`` of the fullest of the ``gpus``; ``memory_by_batch``
     and ``slots_by_context`` as these functions give them, and ``notes`` of what is left out. Slots
-    are those of layers that the experiment does not leave on the CPU. Where requests are served,
-    slots and layers are those beside the blocks of one of the longest.
+    are those of layers that the experiment does not leave on the CPU; where requests are served,
+    those beside the blocks of one of the longest.
     """
     _check_variants(experiment)
     whole = build(experiment)
     rows = list(slots_by_context(_within_share(experiment, whole), contexts, batches))
     if contexts:
-        whole = _at(experiment, whole, max(contexts))
+        whole = build(at_context(experiment, max(contexts)))
     built = _within_share(experiment, whole)
     local = max(r.local for r in built.residences)
     lengths = _lengths(experiment, built, contexts)
@@ -82,7 +83,7 @@ def largest_fit(
         "gpus": len(built.case.shares),
         "moe_layers": len(built.case.model.moe_layers),
         "slot_layers": int(_with_room(built.case).sum()),
-        "cpu_layers": _fewest_on_cpu(built, _in_flight(experiment, built), lengths),
+        "cpu_layers": fewest_on_cpu(experiment, max(contexts) if contexts else None),
         "slots_by_context": rows,
     }
 
@@ -114,49 +115,38 @@ def _most_at_once(built: Built, lengths: Lengths) -> int:
     return min(LARGEST_BATCH, most * case.serving.room.ranks)
 
 
-def _in_flight(experiment: Experiment, built: Built) -> int:
-    """Requests beside which all experts are to be resident: of those that are served, one on each
-    rank, since the others may wait.
-    """
-    serving = built.case.serving
-    return experiment.workload.batching.in_flight if serving is None else serving.room.ranks
-
-
-def _at(experiment: Experiment, built: Built, context: int) -> Built:
-    """``built`` with ``context`` tokens in the caches of decode steps; as it is where the run has
-    none, or where requests have lengths of their own.
-    """
-    if experiment.workload.phase not in DECODES or built.case.serving is not None:
-        return built
-    workload = experiment.workload.model_copy(update={"context": context})
-    return build(experiment.model_copy(update={"workload": workload}))
-
-
 def _check_variants(experiment: Experiment) -> None:
     if experiment.experts.variants is not None:
         what = "slots are told of one format of the experts; leave variants out to ask what fits"
         raise InputError(f"experts.variants: {what}")
 
 
-def fewest_on_cpu(experiment: Experiment, served: int = 1) -> int | None:
+def fewest_on_cpu(experiment: Experiment, context: int | None = None) -> int | None:
     """Of how many MoE layers, the first ones, the experts have to be on the CPU if all others are
-    to be resident beside the run's fullest passes, of requests that are served those of as many on
-    each rank; None where that does not fit.
+    to be resident, at ``context`` or as long as the run's requests are; None where that does not
+    fit, on the GPUs or the host.
     """
-    built = _within_share(experiment, build(experiment))
-    lengths = Lengths.of(built.case, experiment.workload.prefill.chunk)
-    times = 1 if built.case.serving is None else served
-    return _fewest_on_cpu(built, times * _in_flight(experiment, built), lengths)
+    asked = at_context(_all_resident(experiment), context)
+    try:
+        least = fewest_layers(asked, build, context)
+        whole = None if least is None else build(with_layers(asked, least))
+    except InputError:  # no room for keys and values, even so
+        return None
+    return None if whole is None or whole.out_of_memory is not None else least
 
 
-def _fewest_on_cpu(built: Built, batch: int, lengths: Lengths) -> int | None:
-    """As ``fewest_on_cpu``, of passes of ``batch`` requests."""
-    context = max(lengths.context, lengths.prompt)
-
-    def passes(first: int) -> Footprint:
-        return fullest_passes(_left_on_cpu(built, batch, context, first), batch, lengths)
-
-    return _fewest(passes, built)
+def _all_resident(experiment: Experiment) -> Experiment:
+    """``experiment`` without what is for experts that have no slot, but for the CPU's."""
+    asked, workload = experiment.experts, experiment.workload
+    kept = {name: getattr(asked, name) for name in ("host", "kernels", "parts")}
+    if isinstance(asked.miss, Cpu):
+        kept["miss"] = asked.miss
+    prompts = workload.prefill.model_copy(update={"experts": "cache"})
+    update = {
+        "experts": Experts().model_copy(update=kept),
+        "workload": workload.model_copy(update={"prefill": prompts}),
+    }
+    return experiment.model_copy(update=update)
 
 
 def memory_by_batch(built: Built, largest: int, lengths: Lengths) -> Iterator[dict[str, Any]]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from moesim.config.arguments import check_choice, check_whole
+from moesim.config.counted import counted
 from moesim.config.inputs import Inputs, check_same, paths_of
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome
-from moesim.experiment.building.build import Built
+from moesim.experiment.building.build import Built, with_layers_fitted
 from moesim.experiment.building.formats import format_notes
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.names import read_once
@@ -125,16 +126,25 @@ def simulate(
 
     A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
     """
+    asked, experiment = experiment, with_layers_fitted(experiment)
     built, engine = ready(experiment, limit_steps, check=check)
     if inputs is not None:
         check_same(inputs, built.inputs)
     if watch is not None and built.case.serving is not None:
         built.case.serving.watched(watch)
     if (reason := built.out_of_memory) is not None:
-        return _does_not_fit(experiment, built, engine, reason)
+        reason += _left_to_cpu(experiment, built) if asked.experts.on_cpu.fitted else ""
+        return _as_asked(_does_not_fit(experiment, built, engine, reason), asked)
     refuse_too_many_records(experiment, built.case)
     with compiled_exceptions():
-        return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
+        play = partial(engine.play, check=check, log=log)
+        return _as_asked(_played(experiment, built, play, engine), asked)
+
+
+def _as_asked(result: Result, asked: Experiment) -> Result:
+    """The ``result`` of what was made of the experiment that was ``asked``."""
+    fitted = {"layers_on_cpu_auto": True} if asked.experts.on_cpu.fitted else {}
+    return replace(result, experiment=asked, summary=result.summary | fitted)
 
 
 def _played(
@@ -192,7 +202,7 @@ def _played(
     checks = {"checks": outcome.checks} if outcome.checks else {}
     rests_on = _price_provenance(experiment, built, engine)
     return Result(
-        {**_head(experiment), **numbers, **_memory(built), **rests_on, **checks},
+        {**_head(experiment), **numbers, **_memory(experiment, built), **rests_on, **checks},
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         **tables,
@@ -306,15 +316,32 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(
-        {**numbers, **_memory(built), **_price_provenance(experiment, built, engine)},
+        {
+            **numbers,
+            **_memory(experiment, built),
+            **_price_provenance(experiment, built, engine),
+        },
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         memory=memory,
     )
 
 
-def _memory(built: Built) -> dict[str, Any]:
-    parts = built.footprint.at_peak()
+def _left_to_cpu(experiment: Experiment, built: Built) -> str:
+    """What ``experts.on_cpu.layers: auto`` took of a run that does not fit, behind its reason."""
+    model, said = built.case.model, "; experts.on_cpu.layers: auto"
+    if built.hardware.unified:
+        return f"{said} took 0, as CPU and GPU share this memory"
+    layers = (
+        f"{sum(experiment.experts.on_cpu.of(model))} of {counted(len(model.moe_layers), 'layer')}"
+    )
+    if built.footprint.total.max() > built.limit_bytes:
+        return f"{said} left the experts of {layers} to the CPU, and all else does not fit"
+    return f"{said} left those of {layers} to the CPU, the fewest with which the GPUs hold the rest"
+
+
+def _memory(experiment: Experiment, built: Built) -> dict[str, Any]:
+    parts, model = built.footprint.at_peak(), built.case.model
     return {
         "peak_memory_bytes": sum(parts.values()),
         "memory_bytes": parts,
@@ -322,6 +349,8 @@ def _memory(built: Built) -> dict[str, Any]:
         "host_memory_bytes": built.footprint.host,
         "pinned_memory_bytes": built.footprint.pinned_bytes,
         "host_memory_capacity_bytes": built.hardware.host_memory_bytes,
+        "layers_on_cpu": sum(experiment.experts.on_cpu.of(model)),
+        "moe_layers": len(model.moe_layers),
         "slots_per_layer": min(built.slots_per_layer),
         "slots_by_layer": built.slots_by_layer,
         "local_experts": min(residence.local for residence in built.residences),

@@ -215,6 +215,15 @@ def slots(summary: Mapping[str, Any]) -> str:
     return f"{text}, none in {counted(none, 'layer')}" if none else text
 
 
+def layers_on_cpu(summary: Mapping[str, Any]) -> list[Row]:
+    """Of how many layers the CPU has the experts, if of some, or if memory was to decide."""
+    layers, auto = summary.get("layers_on_cpu"), summary.get("layers_on_cpu_auto")
+    if not (layers or auto):
+        return []
+    told = f"{number(layers)} of {counted(summary['moe_layers'], 'layer')}"
+    return [("experts on the CPU", f"auto: {told}" if auto else told)]
+
+
 def stages(summary: Mapping[str, Any]) -> list[Row]:
     """What the GPU of each stage holds at most, where layers are split over GPUs."""
     rows = enumerate(summary.get("stages") or ())

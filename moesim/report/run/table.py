@@ -59,12 +59,13 @@ def lacks_memory(summary: Mapping[str, Any]) -> bool:
     return bool(summary["status"] == "out_of_memory" and needed > limit)
 
 
-def remedy(capacity: str, file: Path, layers: int | None, smaller: str) -> str:
-    """What to do where the GPUs' memory is too small for the experiment ``file`` under this kind of
-    ``capacity``; ``layers``: the fewest whose experts have to be on the CPU if all others are to be
-    resident (None: that does not fit); ``smaller``: a format of fewer bytes, "" for none.
+def remedy(file: Path, layers: int | None, smaller: str, *, slots: bool) -> str:
+    """What to do where the GPUs' memory is too small for the experiment ``file``; ``layers``: the
+    fewest whose experts have to be on the CPU if all others are to be resident (None: that does not
+    fit); ``smaller``: a format of fewer bytes, "" for none; ``slots``: whether it may have as many
+    of them as fit.
     """
-    told = "" if capacity == "auto" else "experts.capacity: auto takes the slots that fit; "
+    told = "experts.capacity: auto takes the slots that fit; " if slots else ""
     if layers:
         told += f"experts.on_cpu: {{layers: {layers}}} with capacity: all leaves those experts to"
         told += " the CPU; "
@@ -79,8 +80,9 @@ def summary_rows(summary: Mapping[str, Any]) -> list[Row]:
     memory = [(f"  {name.replace('_', ' ')}", gib(n)) for name, n in _parts(get("memory_bytes"))]
     whole = ("peak memory of a GPU", gib(get("peak_memory_bytes")))
     peak = [whole, *memory, *run_rows.stages(summary), *run_rows.host(summary)]
+    held = [*run_rows.layers_on_cpu(summary), ("slots per layer", run_rows.slots(summary))]
     if summary["status"] != "ok":
-        return [("slots per layer", run_rows.slots(summary)), *peak]
+        return [*held, *peak]
     hits = f"{percent(get('hit_ratio_per_expert'))} of experts"
     return [
         ("engine", f"{get('engine')}, {number(get('engine_wall_s'), 3)} s"),
@@ -100,7 +102,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[Row]:
         *run_rows.ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
         *run_rows.interval(summary, "mean_tpot_ms", "ms"),
-        ("slots per layer", run_rows.slots(summary)),
+        *held,
         ("hit ratio", f"{hits}, {percent(get('hit_ratio_per_access'))} of accesses"),
         *run_rows.interval(summary, "hit_ratio_per_expert", ""),
         ("hits, late, misses", ", ".join(number(get(k)) for k in ("hits", "late", "misses"))),

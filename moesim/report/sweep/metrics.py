@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from moesim.config.capacity import parse_capacity
 from moesim.config.errors import InputError, Problem, nearest
@@ -18,6 +19,7 @@ from moesim.report.drawing.labels import label_ends, legend
 from moesim.report.drawing.style import HEADROOM, numeric_ticks, series_styles, sizes
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.sweep.capacity import end_label, error_bars, mark_gaps, series_words
+from moesim.report.sweep.table import FITTED, ON_CPU
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
 from moesim.sweep.speeds import losses, losses_in_words, numbers
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 AXIS = "axis"
+Floats = NDArray[np.float64]
 BARS, BY_PRICES = "bars", f"bars: {CONFIDENCE:.0%} by prices"
 """The column that says what bars are, where it is not sampling alone."""
 _WORD = 2
@@ -93,6 +96,7 @@ def metric_table(sweep: Sweep, figure: MetricAsked) -> pd.DataFrame:
         "status": sweep.table["status"],
         **losses(sweep.table),
         "baseline": _at(sweep, figure.relative_to),
+        **_layers_on_cpu(sweep, figure),
         AXIS: words,
         **_limits(sweep, figure),
         name: values,
@@ -100,6 +104,16 @@ def metric_table(sweep: Sweep, figure: MetricAsked) -> pd.DataFrame:
     order = {word: place for place, word in enumerate(in_order(list(words)))}
     table = pd.DataFrame(head)
     return table.sort_values(AXIS, key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
+
+
+def _layers_on_cpu(sweep: Sweep, figure: MetricAsked) -> dict[str, pd.Series[float]]:
+    """Of how many layers each point left the experts to the CPU, where that followed from memory
+    and is not the number that is drawn; {}: of none.
+    """
+    if FITTED not in sweep.table or figure.metric == ON_CPU:
+        return {}
+    fitted = sweep.table[FITTED].fillna(value=False).astype(bool)
+    return {name: numbers(sweep.table, name).where(fitted) for name in (ON_CPU, "moe_layers")}
 
 
 def _axis(name: str, sweep: Sweep) -> str:
@@ -243,15 +257,18 @@ def draw_metric(figure: MetricAsked, table: pd.DataFrame, axes: Axes) -> None:
             x += (number - (len(groups) - 1) / 2) * width
             axes.bar(x, y, width, color=style.color, label=series_words(str(name), line))
             error_bars(_scaled(line, column, factor), column, x, axes, "#555555")
+            _say_layers(line, x, y, axes)
             continue
         (drawn,) = axes.plot(x, y, color=style.color, marker=style.marker,
                              linestyle=style.linestyle, **sizes(number, len(groups)))  # fmt: skip
         error_bars(_scaled(line, column, factor), column, x, axes, style.color)
+        _say_layers(line, x, y, axes)
         if np.isfinite(y).any():
             ends.append(end_label(series_words(str(name), line), x.to_numpy(), y, drawn))
     said = f"\n{table[BARS].iloc[0]}" if BARS in table.columns else ""
     axes.set_ylabel(_label(figure, unit) + said)
-    axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
+    title = f"{_sentence(figure.metric)} over {last_word(figure.over)}"
+    axes.set_title("\n".join([title, *_layers_said(own)]))
     if figure.relative_to is None:
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), max(high, HEADROOM * float(axes.dataLim.y1)))
@@ -264,6 +281,27 @@ def draw_metric(figure: MetricAsked, table: pd.DataFrame, axes: Axes) -> None:
         legend(axes)
     elif in_kinds:
         _say_losses(own, axes)
+
+
+def _layers_said(table: pd.DataFrame) -> list[str]:
+    """What the numbers at the points are, where there are some."""
+    if ON_CPU not in table or table[ON_CPU].isna().all():
+        return []
+    of = table["moe_layers"].dropna().unique()
+    every = f"the {of[0]:.0f} " if len(of) == 1 else ""
+    return [f"at each point: how many of {every}layers have their experts on the CPU (auto)"]
+
+
+def _say_layers(line: pd.DataFrame, x: pd.Series[float], y: Floats, axes: Axes) -> None:
+    """At each point of ``line``, of how many layers the CPU has the experts, where that followed
+    from memory.
+    """
+    if ON_CPU not in line:
+        return
+    for at, height, layers in zip(x, y, line[ON_CPU], strict=True):
+        if np.isfinite(height) and np.isfinite(layers):
+            axes.annotate(f"{layers:.0f}", (at, height), (0, 3), fontsize=9,
+                          textcoords="offset points", ha="center", va="bottom")  # fmt: skip
 
 
 def _say_losses(table: pd.DataFrame, axes: Axes) -> None:

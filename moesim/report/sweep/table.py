@@ -41,6 +41,7 @@ def _share(share: float) -> str:
 OUTPUT, PROCESSED = "output_throughput", "total_token_throughput"
 
 
+ON_CPU, FITTED = "layers_on_cpu", "layers_on_cpu_auto"
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     (OUTPUT, "tokens/s", number),
     (PROCESSED, "processed\ntokens/s", number),
@@ -57,6 +58,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
     ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
     ("time_share.waiting_for_storage", "drive\n%", lambda x: percent(x).removesuffix(" %")),
+    (ON_CPU, "layers\non CPU", number),
     ("cost_usd_per_million_output_tokens", "$ a\nM tokens", lambda usd: number(usd, 3)),
     (GOOD_COST, "$ a M\ngood", lambda usd: number(usd, 3)),
     ("joules_per_output_token", "J a\ntoken", lambda joules: number(joules, 3)),
@@ -152,8 +154,9 @@ def _width(texts: Sequence[str]) -> int:
 
 def with_shown(points: pd.DataFrame) -> pd.DataFrame:
     """``points`` with those of ``COLUMNS`` that say something of them."""
-    unpromised = [GOOD] if numbers(points, GOOD).isna().all() else []
-    return _with_losses(_with_intervals(points.drop(columns=unpromised, errors="ignore")))
+    unasked = [GOOD] if numbers(points, GOOD).isna().all() else []
+    unasked += [] if FITTED in points else [ON_CPU]
+    return _with_losses(_with_intervals(points.drop(columns=unasked, errors="ignore")))
 
 
 def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.fitted_layers import fewest_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.running.engines import outside_replay
@@ -175,7 +176,7 @@ def room_of(experiment: Experiment, most: str) -> Room:
     if most == "auto" and unified and not stored:
         example = smaller(experiment, memory.limit - memory.kv - memory.work)
         raise too_small(experiment, most, whole.out_of_memory or "", example, host=False)
-    least = fewest_on_cpu(experiment, whole) if most == "auto" and not unified else None
+    least = _fewest_on_cpu(experiment) if most == "auto" else None
     counts = dict.fromkeys((least, layers)) if least else {}
     on_cpu = tuple(count for count in counts if count and _runs(experiment, _first(count)))
     on_host = fewest_on_host(experiment, whole) if most == "auto" and not unified else None
@@ -248,19 +249,12 @@ def memory_of(whole: Built) -> Memory:
     return Memory(weights, experts, kv, sum(parts.values()), whole.limit_bytes, host, gpus)
 
 
-def fewest_on_cpu(experiment: Experiment, whole: Built) -> int | None:
-    """Of how many layers, the first ones, the experts have to be on the host so that the run of
-    ``whole`` fits on the GPUs with all others there; None where it does not with any.
-    """
-    layers = len(whole.case.model.moe_layers)
-
-    def fits(first: int) -> bool:
-        if whole.case.stages:  # which a run divides anew
-            return _fits(experiment, _first(first))
-        return bool(with_layers_on_cpu(whole, first).total.max() <= whole.limit_bytes)
-
-    least = bisect_left(range(1, layers + 1), True, key=fits) + 1
-    return least if least <= layers else None
+def _fewest_on_cpu(experiment: Experiment) -> int | None:
+    """As ``fewest_layers``; None, too, where layers on the CPU are refused."""
+    try:
+        return fewest_layers(with_settings(experiment, _first(1)), build)
+    except InputError:
+        return None
 
 
 def with_layers_on_cpu(whole: Built, first: int) -> Footprint:

@@ -10,6 +10,7 @@ import yaml
 
 from moesim.config.arguments import check_choice
 from moesim.config.errors import InputError, Problem
+from moesim.experiment.building.fitted_layers import AT_ONCE
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
 from moesim.model import load_model
@@ -52,11 +53,9 @@ COMMENTS: Mapping[str, str] = {
 }
 SERVED = "requests come and go; lengths of prompts and answers in tokens (docs: serving)"
 RESIDENT = "every expert fits on the GPU"
-ON_CPU = "experts of the first {0} of {1} layers on the CPU, so that the others fit"
+ON_CPU = "experts of the first {0} of {1} layers on the CPU, as few as fit (auto: on any card)"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
 BELOW = "what the host has no memory for is read from its drive"
-AT_ONCE = 4
-"""Requests whose caches a service has room for at least, where layers' experts are on the CPU."""
 LONG = 10_000
 """Characters of a line, which is never broken."""
 
@@ -102,7 +101,7 @@ def starter(question: Question, workload: str) -> str:
 def _by_layers(data: Mapping[str, Any], layers: int) -> tuple[dict[str, Any], str]:
     """The key ``experts`` of a service whose GPUs do not hold all of them, and what it does."""
     asked = {**data, "experts": {"on_cpu": {"layers": layers}}}
-    fewest = fewest_on_cpu(load_experiment(asked, alone=True).experiment, AT_ONCE)
+    fewest = fewest_on_cpu(load_experiment(asked, alone=True).experiment)
     if fewest is None:
         what = f"is written where memory has room for the experts beside {AT_ONCE} requests' caches"
         what += "; name more or larger GPUs, a larger host, fewer bits a weight, or 'batch'"

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from moesim.config.errors import InputError
+from moesim.experiment.building.build import with_layers_fitted
 from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.run import simulate
@@ -112,7 +113,7 @@ def _title(key: str) -> str:
 
 
 def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
-    resolved = resolved_from(rebuild(folder), (), alone=True).experiment
+    resolved = with_layers_fitted(resolved_from(rebuild(folder), (), alone=True).experiment)
     update: dict[str, Any] = {"records": "summary", "sweep": None, "figures": [], "engine": "auto"}
     if resolved.workload.batching.serves:  # times by other prices are not shown
         once = {"price_interval": "never"}

@@ -109,12 +109,12 @@ def test_what_the_gpus_cannot_hold_has_a_remedy() -> None:
     assert lacks_memory(full)
     assert not lacks_memory({**full, "peak_memory_bytes": 7})
     assert not lacks_memory({**full, "status": "ok"})
-    line = remedy("slots", Path("a.yaml"), 14, "{base: mine, format: q4_k_m}")
+    line = remedy(Path("a.yaml"), 14, "{base: mine, format: q4_k_m}", slots=True)
     assert "experts.capacity: auto" in line
     assert "experts.on_cpu: {layers: 14}" in line
     assert "model: {base: mine, format: q4_k_m} needs fewer bytes" in line
     assert "'moesim fit a.yaml'" in line
-    assert remedy("auto", Path("a.yaml"), None, "").startswith("remedy: 'moesim fit a.yaml'")
+    assert remedy(Path("a.yaml"), None, "", slots=False).startswith("remedy: 'moesim fit a.yaml'")
 
 
 def test_causes_are_written_as_words() -> None:

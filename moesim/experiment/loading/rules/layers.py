@@ -69,7 +69,19 @@ def layers_that_are_copied(experiment: Experiment, model: ModelSpec | None) -> C
     return first_wrong(("offload_layers",), "layers are copied", wrong)
 
 
+def layers_that_fit(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """How many layers the CPU has to take follows only where all others are whole on the GPUs."""
+    del model
+    room, keys = experiment.experts, ("experts.on_cpu.layers", "experts.capacity")
+    if not room.on_cpu.fitted or room.capacity.kind == "all":
+        return None
+    what = "'auto' is the fewest layers with which the GPUs hold all experts of the others, and"
+    what += f" capacity: {room.capacity} holds a part; write capacity: all, or a number of layers"
+    return Conflict(keys, what)
+
+
 RULES: tuple[Rule, ...] = (
+    layers_that_fit,
     layers_of_the_host,
     layers_that_are_copied,
 )

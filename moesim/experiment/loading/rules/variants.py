@@ -59,6 +59,7 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         and f"with policies that know them, not '{kind_of(type(room.policy))}'; write lru",
         "experts.slots": room.slots.kind != "equal" and "with equal slots; write slots: equal",
         "experts.on_cpu": model is not None
+        and not room.on_cpu.fitted
         and any(room.on_cpu.of(model))
         and not on_cpu
         and of_layers,
