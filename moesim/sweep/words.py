@@ -55,10 +55,13 @@ UNSAID = {
     "workload.requests": "all requests",
 }
 """What nothing means on axes where it is not the lack of such a thing."""
-NAMED_WITH_ALL = ("experts.host.capacity",)
-"""Axes whose values are a size or ``all``, as those of another axis are."""
+NAMED_WITH_ALL = ("experts.host.capacity", "workload.context")
+"""Axes whose values are a size or ``all``, as those of another axis are, or tokens as ``16k``."""
 
-SAID = {("experts.capacity", "all"): "all experts"}
+SAID = {
+    ("experts.capacity", "all"): "all experts",
+    ("experts.on_cpu.layers", "auto"): "fewest layers on the CPU",
+}
 """Values that say too little without their axis, and what they say with it."""
 
 
