@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from moesim.config.errors import InputError, Problem
 
 _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+_NEVER_0 = re.compile(r"((ttft|tpot|itl|e2el|duration)_ms|throughput)$")
+"""Numbers that are 0 of no run; misses, stalls or shares may be."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,27 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """``p99_ttft_ms<=500``; an InputError for anything else."""
+        """``p99_ttft_ms<=500``; an InputError for anything else, and for what every run keeps, or
+        none.
+        """
         found = _LIMIT.fullmatch(text)
         try:
             metric, sign, bound = found.groups() if found else ("", "", "")
-            return cls(metric, sign, float(bound))
+            limit = cls(metric, sign, float(bound))
         except ValueError:
-            what = f"'{text}' is no limit; write METRIC<=NUMBER or METRIC>=NUMBER"
-            what += ", as in 'p99_ttft_ms<=500'"
-            raise InputError([Problem("--sla", "", what)]) from None
+            what = "is no limit; write METRIC<=NUMBER or METRIC>=NUMBER"
+        else:
+            if not (wrong := limit._idle()):
+                return limit
+            what = f"is kept by {wrong}; write a number above 0"
+        raise InputError([Problem("--sla", "", f"'{text}' {what}, as in 'p99_ttft_ms<=500'")])
+
+    def _idle(self) -> str:
+        """Which runs keep it, where that is known of all of them; "" where runs decide."""
+        if self.sign == ">=":
+            return "every run" if self.bound <= 0 else ""
+        takes_some = self.bound == 0 and _NEVER_0.search(self.metric)
+        return "no run" if self.bound < 0 or takes_some else ""
 
     def holds(self, value: float | None) -> bool:
         """Whether ``value`` keeps it; one that is not known does not."""

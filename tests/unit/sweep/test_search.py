@@ -196,6 +196,12 @@ def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
     ("path", "limit", "told"),
     [
         (BATCH, "p99_tpot_ms", "--sla: 'p99_tpot_ms' is no limit"),
+        (BATCH, "p99_tpot_ms<=-1", "--sla: 'p99_tpot_ms<=-1' is kept by no run; write a number"),
+        (BATCH, "p99_tpot_ms<=0", "--sla: 'p99_tpot_ms<=0' is kept by no run"),
+        (BATCH, "rejected <= -0.5", "--sla: 'rejected <= -0.5' is kept by no run"),
+        (BATCH, "output_throughput<=0", "--sla: 'output_throughput<=0' is kept by no run"),
+        (BATCH, "output_throughput>=0", "--sla: 'output_throughput>=0' is kept by every run"),
+        (BATCH, "p99_tpot_ms>=-3", "--sla: 'p99_tpot_ms>=-3' is kept by every run"),
         (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of this run"),
         ("workload.phase", "p99_tpot_ms<=3", "--vary: workload.phase: has no number above 0"),
         ("seed", "p99_tpot_ms<=3", "--vary: seed: is no amount: another one is other luck"),
@@ -206,6 +212,11 @@ def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
 def test_bad_questions_are_one_line(path: str, limit: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^" + told.replace("'", ".").replace("(", ".")):
         moesim.search(TINY, path, [limit], out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["rejected<=0", "stall_ms<=0", "dropped_share <= 0"])
+def test_there_may_be_none_of_what_a_limit_counts(text: str) -> None:
+    assert Limit.parse(text).holds(0)
 
 
 def test_it_ends_where_more_changes_nothing(tmp_path: Path) -> None:
