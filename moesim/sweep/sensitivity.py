@@ -28,9 +28,10 @@ GUESSED = {
     HOST: "experts on the CPU: share of the DRAM peak",
     DRIVE: "page faults: share of the drive's reads",
     TRACE: "routing: which stand-in trace",
-    CONTEXT: "context: the one asked for, or the trace's own",
 }
 """What nobody measured, by what ``variations`` calls it."""
+ASKED = {CONTEXT: "context: the one asked for, or the trace's own"}
+"""The same of what the experiment says, which is no guess."""
 Change = Callable[[HardwareProfile, float], HardwareProfile]
 
 
@@ -80,7 +81,6 @@ MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
     GUESSED[HOST]: "one run of this host: 'moesim calibrate host'",
     GUESSED[DRIVE]: DRIVEN,
     GUESSED[TRACE]: "the model's own routing: 'moesim trace record', or an import",
-    GUESSED[CONTEXT]: "how long your requests are",
 }
 PRIOR = ("prior", "unverified", "assumed")
 """How a source begins whose number nobody measured."""
@@ -146,8 +146,8 @@ class Sensitivity:
 
 @read_once()
 def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivity:
-    """The speed of ``experiment`` with each input ``factor`` times as large and as small, and with
-    what nobody measured at the ends of its range.
+    """The speed of ``experiment`` with each input ``factor`` times as large and as small, with what
+    nobody measured at the ends of its range, and without a context that it asks for.
 
     Raises InputError where the experiment itself does not run.
     """
@@ -188,7 +188,8 @@ def _points(
         yield from _software(base, out, by)
         yield from _settings(base, summary, by)
     for one in variations(base, summary, {}, out):
-        moved = Moved(GUESSED[one.varied.of], one.varied.words, guess=True)
+        of, guess = one.varied.of, one.varied.of in GUESSED
+        moved = Moved((GUESSED if guess else ASKED)[of], one.varied.words, guess)
         yield moved, dict(one.settings), one.experiment
 
 

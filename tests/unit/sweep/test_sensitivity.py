@@ -62,6 +62,17 @@ def test_what_the_cpu_computes_moves_with_dram_and_its_prior(tmp_path: Path) -> 
     assert share.ends[0] < found.as_is < share.ends[1]
 
 
+def test_a_context_that_is_asked_for_is_no_guess(tmp_path: Path) -> None:
+    """It had been the one to measure first, of an experiment in which all else is known."""
+    workload = {"requests": 2, "phase": "decode", "context": 256}
+    found = moesim.sensitivity({**TINY, "workload": workload}, out=tmp_path / "out")
+    (context,) = (one for one in found.inputs if one.title.startswith("context: "))
+    assert (context.runs[0].words, context.guess) == ("the trace's own lengths", False)
+    assert context.span > 0
+    assert found.measure_first is not context
+    assert "how long your requests are" not in " ".join(in_words(found))
+
+
 def test_what_does_not_run_is_no_change_of_nothing(tmp_path: Path) -> None:
     """Slots beyond the card's memory had stood there as ends that change nothing."""
     small = "{base: rtx-4060-8gb, gpu: {memory: 520 MiB, context_reserve: 500 MiB}}"
