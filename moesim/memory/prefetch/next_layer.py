@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +12,7 @@ from pydantic import Field
 from moesim.config.units import Percent
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View
-from moesim.runtime.compiled import inlined, njit, types
+from moesim.runtime.compiled import inlined, specialised, types
 
 
 class NextLayer(Prefetcher):
@@ -32,18 +34,21 @@ class NextLayer(Prefetcher):
         followers = np.ascontiguousarray(view.followers(source, target, self.first_part), np.int64)
         chosen, times = view.chosen_in(source)
         offsets, best = np.zeros(view.passes + 1, np.int64), np.empty(len(times), np.int64)
-        _take_best(chosen.offsets, chosen.experts, times, followers, offsets, best)
-        found = ActiveExperts(offsets, best[: offsets[-1]].copy())
+        most = np.diff(chosen.offsets).max(initial=0) * times.max(initial=0)
+        narrow = int(most) * int(followers.max()) * 2 * followers.shape[1] <= NARROW
+        take_best = take_best_of(np.int32 if narrow else np.int64)
+        take_best(chosen.offsets, chosen.experts, times, followers, offsets, best)
+        found = ActiveExperts(offsets, best[: offsets[-1]])
         return _of_gpu(view, found, target, gpu, followers.shape[1])
 
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
-LOWEST = np.iinfo(np.int64).min
+NARROW = np.iinfo(np.int32).max
 
 
 @inlined
 def _take_off(keys: Any, scores: Any, times: int) -> None:
-    """Take ``scores`` off ``keys``, so many ``times``. In vectors, which multiply no such numbers:
+    """Take ``scores`` off ``keys``, so many ``times``. In vectors, which multiply no large numbers:
     most often it is once.
     """
     if times == 1:
@@ -54,34 +59,47 @@ def _take_off(keys: Any, scores: Any, times: int) -> None:
             keys[f] -= times * scores[f]
 
 
-@njit(types.void(_FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT), cache=True)
-def _take_best(
-    starts: Any, chosen: Any, times: Any, followers: Any, offsets: Any, best: Any
-) -> None:
-    """In each pass as many of the next experts as it has ``chosen``, from ``starts`` on, so many
-    ``times``, those with most ``followers`` int64[experts, next experts], into ``best``, from
-    ``offsets`` on.
-    """
-    keys, size, number = np.empty(followers.shape[1], np.int64), 1, 0
-    while size < len(keys):
-        size *= 2  # the low bits of a key are its expert: all differ, and the lowest comes first
-    scores = followers * size
-    for step in range(len(starts) - 1):
-        for f in range(len(keys)):
-            keys[f] = f
-        for i in range(starts[step], starts[step + 1]):
-            _take_off(keys, scores[chosen[i]], times[i])
-        before = LOWEST
-        for _ in range(starts[step], starts[step + 1]):
-            least = 0
+def take_best_with(whole: Any) -> Callable[..., None]:
+    """What takes the best, by numbers of this type, ``whole``: of small ones vectors hold more."""
+    lowest, none = whole(np.iinfo(whole).min), whole(0)
+
+    def take_best(
+        starts: Any, chosen: Any, times: Any, followers: Any, offsets: Any, best: Any
+    ) -> None:
+        """In each pass as many of the next experts as it has ``chosen``, from ``starts`` on, so
+        many ``times``, those with most ``followers`` int64[experts, next experts], into ``best``,
+        from ``offsets`` on.
+        """
+        scores, size, number = np.zeros(followers.shape, whole), 1, 0
+        while size < followers.shape[1]:
+            size *= 2  # the low bits of a key are its expert: all differ, and the lowest is first
+        for e in range(len(followers)):
+            _take_off(scores[e], followers[e], -size)
+        keys = np.empty(followers.shape[1], whole)
+        for step in range(len(starts) - 1):
             for f in range(len(keys)):
-                key = keys[f]
-                least = min(least, key if key > before else 0)
-            if least == 0:
-                break
-            best[number], before = least & (size - 1), least
-            number += 1
-        offsets[step + 1] = number
+                keys[f] = f
+            for i in range(starts[step], starts[step + 1]):
+                _take_off(keys, scores[chosen[i]], times[i])
+            before = lowest
+            for _ in range(starts[step], starts[step + 1]):
+                least = none
+                for f in range(len(keys)):
+                    least = min(least, keys[f] if keys[f] > before else none)
+                if least == 0:
+                    break
+                best[number], before = np.int64(least) & (size - 1), least
+                number += 1
+            offsets[step + 1] = number
+
+    return take_best
+
+
+@lru_cache
+def take_best_of(whole: Any) -> Any:
+    """``take_best`` by numbers of this type, compiled; kept on disk."""
+    signature = types.void(_FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT)
+    return specialised(take_best_with, signature, constants=(whole,))
 
 
 def _of_gpu(view: View, found: ActiveExperts, target: int, gpu: int, experts: int) -> ActiveExperts:
