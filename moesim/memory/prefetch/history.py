@@ -24,6 +24,8 @@ class History(Prefetcher):
         before = np.empty(0, np.int64) if last is None else last
         known = np.concatenate((before, active_experts.experts))
         starts = np.concatenate(([0], len(before) + active_experts.offsets))
+        if view.active[:, target].all():
+            return ActiveExperts(starts[:-1], known[: starts[-2]])
         ran = np.where(view.active[:, target], np.arange(1, view.passes + 1), 0)
         latest = np.concatenate(([0], np.maximum.accumulate(ran)[:-1]))  # 0: before the view
         lengths = np.diff(starts)[latest]
