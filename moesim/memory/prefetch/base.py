@@ -191,21 +191,31 @@ def fault_of_predicted(found: ActiveExperts, passes: int, experts: int) -> str:
     return faults[_fault_in(one, other, np.full(experts, -1))]
 
 
+WORD = 64
+"""Experts that are bits of one word."""
+
+
 @njit(types.int64(*[types.int64[::1]] * 3), cache=True)
 def _fault_in(offsets: Any, predicted: Any, taken: Any) -> int:
     """Which fault there is: 1, the offsets; 2, an expert that is none; 3, one twice in a pass; 0,
     none. ``taken`` int64[experts] says which pass predicted each last: none did.
     """
-    divides, twice = offsets[0] == 0 and offsets[-1] == len(predicted), False
+    divides, outside, twice = offsets[0] == 0 and offsets[-1] == len(predicted), False, False
     for step in range(len(offsets) - 1):
         divides &= offsets[step] <= offsets[step + 1]
     if not divides:
         return 1
     for i in range(len(predicted)):
-        if not 0 <= predicted[i] < len(taken):
-            return 2
+        outside |= not 0 <= predicted[i] < len(taken)
+    if outside:
+        return 2
     for step in range(len(offsets) - 1):
+        bits = np.int64(0)
         for i in range(offsets[step], offsets[step + 1]):
-            twice |= taken[predicted[i]] == step
-            taken[predicted[i]] = step
+            if len(taken) <= WORD:
+                twice |= (bits >> predicted[i]) & 1 > 0
+                bits |= 1 << predicted[i]
+            else:
+                twice |= taken[predicted[i]] == step
+                taken[predicted[i]] = step
     return 3 if twice else 0

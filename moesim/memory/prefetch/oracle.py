@@ -67,11 +67,12 @@ class Oracle(Prefetcher):
         generator = np.random.PCG64(np.random.SeedSequence(stream))
         generator.advance(view.first * (experts + 1))
         offsets = np.zeros(view.passes + 1, np.int64)
-        found = np.empty(view.passes * experts, np.int64)
         active = np.ascontiguousarray(needed.experts, np.int64)
+        most = min(view.passes * experts, len(active) / precision + view.passes + 1)
+        found = np.empty(int(most), np.int64)
         state, steps = state_of(generator), steps_of(experts + 1)
         _foretell(recall, precision, needed.offsets, active, state, steps, offsets, found)
-        return ActiveExperts(offsets, found[: offsets[-1]].copy())
+        return ActiveExperts(offsets, found[: offsets[-1]])
 
 
 _FLAT, _FLOAT = types.int64[::1], types.float64
