@@ -40,12 +40,13 @@ def advise(
     ``experiment``: one, or a question (``moesim.Question("qwen3-30b-a3b@q4_k_m", gpu="rtx-5070")``)
     from which one is made. ``out``: the folder [results/NAME-advice], new or one to go on in, of
     the runs, ``advice.json``, a figure and ``experiment.yaml``, which has the best choice;
-    ``overwrite``: begin anew in it; ``capacity``: the most room for experts, as in ``4 GiB``;
-    ``requests``: how many of the trace are replayed [about a minute's]; ``jobs``: runs at the same
-    time; ``progress``, called with (finished, total), is told how far it is, ``fit`` what fits,
-    before any run. ``best``, ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with
-    units in the keys. Raises an InputError for a bad experiment or capacity, a folder with other
-    files, and where no choice can run.
+    ``overwrite``: begin anew in it, and keep what it held in ``.before`` until the advice stands;
+    ``capacity``: the most room for experts, as in ``4 GiB``; ``requests``: how many of the trace
+    are replayed [about a minute's]; ``jobs``: runs at the same time; ``progress``, called with
+    (finished, total), is told how far it is, ``fit`` what fits, before any run. ``best``,
+    ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with units in the keys. Raises
+    an InputError for a bad experiment or capacity, a folder with other files, and where no choice
+    can run.
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
@@ -263,6 +264,7 @@ def _written_advice(advice: Advice, about: Asked) -> Advice:
     from moesim.report.advice.figure import draw
     from moesim.report.advice.tables import sentences, trust
     from moesim.results.files import write_json
+    from moesim.results.overwrite import drop_before
 
     if about.made is not None:
         path = advice.folder / "experiment.yaml"
@@ -274,4 +276,5 @@ def _written_advice(advice: Advice, about: Asked) -> Advice:
     content = advice.to_dict() | {"told": lines, "trust": list(trust(advice))}
     write_json(advice.folder / "advice.json", content)
     draw(content, advice.folder / "advice.png")
+    drop_before(advice.folder)
     return advice

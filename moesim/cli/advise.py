@@ -137,7 +137,8 @@ def advise(
                 fit=None if question is None else _say_to(as_json=as_json),
             )
     except KeyboardInterrupt:
-        fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
+        same = f"the same command{' without --overwrite' * overwrite}"
+        fail(f"stopped; the finished runs are kept: {same} goes on", INTERRUPTED)
     if as_json:
         show_page(advice.folder, report=report, stderr=True)
         typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)

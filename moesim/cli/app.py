@@ -41,7 +41,10 @@ Overrides = Annotated[
 Overwrite = Annotated[
     bool,
     typer.Option(
-        "--overwrite", help="Begin anew in a folder that holds only what moesim wrote there."
+        "--overwrite",
+        help="Begin anew in a folder that holds only what moesim wrote there. What it held stays "
+        "(in .before, of a sweep or an advice) until the new is complete; a run replaces a run "
+        "alone.",
     ),
 ]
 

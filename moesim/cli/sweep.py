@@ -121,9 +121,7 @@ def sweep(
                 warn=lambda line: warn([line]),
             )
     except KeyboardInterrupt:
-        fail(
-            f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
-        )
+        fail(f"stopped; the finished points stay in {folder}{goes_on(folder)}", INTERRUPTED)
     if as_json:
         failed = print_sweep(found, allow_drops=allow_drops)
     else:
@@ -131,7 +129,23 @@ def sweep(
     show_page(folder, report=report or watch, stderr=as_json)
     if failed:
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
+        reasons += kept_before(folder)
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)
+
+
+def goes_on(folder: Path) -> str:
+    """How a sweep that was stopped goes on: where it began anew, as it was begun that time."""
+    if kept := kept_before(folder):
+        return f": the same command without --overwrite goes on{kept}"
+    return ": the same command goes on"
+
+
+def kept_before(folder: Path) -> str:
+    """Where the results are that ``folder`` had before it was begun anew, if they are kept."""
+    from moesim.results.overwrite import BEFORE
+
+    kept = folder / BEFORE
+    return f"; what was there before stays in {kept} until then" if kept.is_dir() else ""
 
 
 def print_sweep(read: Sweep, *, allow_drops: bool) -> int:

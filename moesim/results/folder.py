@@ -24,7 +24,7 @@ from moesim.results.files import (
     whole_folder,
     write_json,
 )
-from moesim.results.overwrite import check_replaceable
+from moesim.results.overwrite import check_folder
 from moesim.results.provenance import FORMAT, digest
 from moesim.results.renamed import COLUMNS, check_names
 from moesim.results.result import OPTIONAL, TABLES, TEXTS, Result, empty_table
@@ -40,12 +40,12 @@ __all__ = ["check_new_folder", "is_result", "read_experiment", "read_result", "w
 def write_result(result: Result, folder: Path | str, *, overwrite: bool = False) -> Path:
     """Write ``result`` to ``folder``, which must be new or empty: it appears whole or not at all.
 
-    ``overwrite``: or hold only what moesim wrote, which is replaced. Raises an InputError where the
-    folder holds other files or cannot be written.
+    ``overwrite``: or hold a run that moesim wrote, which is replaced. Raises an InputError where
+    the folder holds other files or cannot be written.
     """
     target = Path(folder)
     if overwrite:
-        check_replaceable(target)
+        check_folder(target, overwrite=True)
     with whole_folder(target, instead=overwrite) as temporary:
         for name in TABLES:
             table: pd.DataFrame = getattr(result, name)

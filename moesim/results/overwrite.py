@@ -29,15 +29,25 @@ ADVICE = (
     "advice.json", "advice.png", "experiment.yaml", REPORT, "hardware/*.yaml", *FIGURES,
     *(f"{part}/{name}" for part in ("choices", "upgrades", "ranges") for name in SWEEP),
 )  # fmt: skip
+BEFORE, MOVING = ".before", ".before-moving"
+"""The folder, in one that is begun anew, of what it held, which goes once the new is complete; and
+its name until all is in it.
+"""
 KINDS = {"provenance.json": RESULT, "sweep.json": SWEEP, "choices/sweep.json": ADVICE}
 """What is in a folder of each kind, by the file that tells the kind."""
+EVERY = (*RESULT, *SWEEP, *ADVICE)
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """An InputError unless ``folder`` is new or empty; with ``overwrite`` also one that moesim
-    wrote.
+    """An InputError unless ``folder`` is new or empty; with ``overwrite`` also where it holds a
+    run: one run replaces no study of several.
     """
-    (check_replaceable if overwrite else check_new_folder)(folder)
+    if not overwrite:
+        check_new_folder(folder)
+        return
+    check_replaceable(folder)
+    if any((folder / mark).exists() for mark in (*KINDS, BEFORE) if KINDS.get(mark) is not RESULT):
+        raise _kept(folder, "holds a study of several runs, which one run would replace")
 
 
 def check_replaceable(folder: Path) -> None:
@@ -49,6 +59,7 @@ def check_replaceable(folder: Path) -> None:
     if not any(folder.iterdir()):
         return
     kinds = [names for mark, names in KINDS.items() if (folder / mark).is_file()]
+    kinds += [EVERY] if any((folder / name).is_dir() for name in (BEFORE, MOVING)) else []
     if not kinds:
         raise _kept(folder, "holds files but no result of moesim")
     if (other := next(_foreign(folder, kinds[0]), None)) is not None:
@@ -63,23 +74,47 @@ def check_no_input(folder: Path, inputs: Iterable[Path]) -> None:
             raise _kept(folder, f"holds '{path}', which is read")
 
 
-def clear(folder: Path) -> None:
-    """Empty ``folder``, which ``check_replaceable`` has passed, but for the locks of a sweep."""
+def set_aside(folder: Path) -> None:
+    """Move what is in ``folder``, which ``check_replaceable`` has passed, to ``BEFORE`` in it, but
+    for the locks of a sweep. What is there already stays: what began anew since is not complete,
+    and is removed.
+    """
+    before, moving = folder / BEFORE, folder / MOVING
     try:
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif not path.name.startswith(".lock"):
-                path.unlink()
+        inside = [one for one in folder.iterdir() if not one.name.startswith((".lock", BEFORE))]
+        if before.is_dir():
+            _remove(inside)
+        elif inside or moving.is_dir():
+            moving.mkdir(exist_ok=True)  # of one that was killed in between, the rest follows
+            for path in sorted(inside, key=lambda one: one.name not in KINDS):
+                path.rename(moving / path.name)
+            moving.rename(before)
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
+def drop_before(folder: Path) -> None:
+    """Remove what ``set_aside`` kept in ``folder``."""
+    if (folder / BEFORE).is_dir():
+        shutil.rmtree(folder / BEFORE)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _foreign(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """What is in ``folder`` beside files of these ``names``."""
+    """What is in ``folder`` beside files of these ``names``, and of any kind in ``BEFORE``."""
     for path in folder.rglob("*"):
         inside = path.relative_to(folder)
-        if path.is_symlink() or not (path.is_dir() or _named(inside, names)):
+        own, old = inside, inside.parts[0] in (BEFORE, MOVING)
+        if old and len(inside.parts) > 1:
+            own = inside.relative_to(inside.parts[0])
+        if path.is_symlink() or not (path.is_dir() or _named(own, EVERY if old else names)):
             yield inside
 
 

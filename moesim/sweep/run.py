@@ -16,7 +16,13 @@ from moesim.config.inputs import Inputs, paths_of
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.folder import SUMMARY
-from moesim.results.overwrite import check_no_input, check_replaceable, clear
+from moesim.results.overwrite import (
+    BEFORE,
+    check_no_input,
+    check_replaceable,
+    drop_before,
+    set_aside,
+)
 from moesim.results.result import plain_experiment
 from moesim.results.store import (
     PACKS,
@@ -55,7 +61,8 @@ class SweepOptions:
     ``executor``.
 
     ``cache``: as for ``moesim.run``. ``retry_failed``: failed points once more; ``overwrite``: all
-    points anew, in a folder that holds only what moesim wrote; ``folders``: write each point as a
+    points anew, in a folder that holds only what moesim wrote, which stays in ``.before`` there
+    until all points have a result; ``folders``: write each point as a
     result folder, too.
     """
 
@@ -91,7 +98,7 @@ def run_sweep(
     with hold_alone(folder):
         if how.overwrite:
             check_no_input(folder, paths_of(inputs))
-            clear(folder)
+            set_aside(folder)
             (folder / PACKS).mkdir()
         claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs))
         _clean(folder)
@@ -105,7 +112,14 @@ def run_sweep(
         write_points(folder, table)
         if how.folders:
             write_folders(folder)
+        if not has_failures(folder):
+            drop_before(folder)
     return table
+
+
+def has_failures(folder: Path) -> bool:
+    """Whether a point of the sweep in ``folder`` has no result."""
+    return any(entry.pack is None for entry in read_log(folder).values())
 
 
 def unfinished(folder: Path, points: Points, *, retry_failed: bool = False) -> list[Point]:
@@ -192,7 +206,7 @@ def _open(folder: Path, *, overwrite: bool) -> Path:
         check_replaceable(folder)
     elif folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
         names = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY)}
-        if not names <= {".lock", ".lock-workers", PACKS}:
+        if not names <= {".lock", ".lock-workers", PACKS, BEFORE}:
             what = f"'{folder}' holds files but no sweep; name a new or an empty folder"
             raise InputError([Problem("--out", "", what)])
     try:

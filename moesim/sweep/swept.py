@@ -45,10 +45,11 @@ def sweep(
     ``--set`` takes. ``cache``: a folder of results that are used again where nothing that decides
     them has changed. ``retry_failed``: evaluate failed points once more; ``folders``: write each
     point as a result folder, too; ``overwrite``: begin anew in a folder that holds only what moesim
-    wrote. ``progress``, called with (finished, total), is told how far it
-    is, ``warn`` what does not come about as written. Raises an InputError for a bad experiment, one
-    without axes, and an ``out`` that holds something else. In a script, call it under ``if __name__
-    == "__main__":``, since ``jobs`` above 1 starts processes.
+    wrote, which stays in ``.before`` there until all points have a result. ``progress``, called
+    with (finished, total), is told how far it is, ``warn`` what does not come about as written.
+    Raises an InputError for a bad experiment, one without axes, and an ``out`` that holds something
+    else. In a script, call it under ``if __name__ == "__main__":``, since ``jobs`` above 1 starts
+    processes.
 
     >>> found = moesim.sweep("experiments/quickstart.yaml", "results/all")
     >>> found.best()["output_throughput"]

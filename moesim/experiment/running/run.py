@@ -70,8 +70,8 @@ def run(
     """Simulate ``experiment``, a file, a dictionary, an ``Experiment`` or what ``load_experiment``
     returned (its base point, where it has a sweep), with ``overrides`` as ``--set`` takes them.
 
-    ``out``: a new or empty folder for the result (``overwrite``: or one that holds only what moesim
-    wrote, replaced once the new result is there); ``check``: verify the engine's invariants;
+    ``out``: a new or empty folder for the result (``overwrite``: or one that holds a run, replaced
+    once the new result is there); ``check``: verify the engine's invariants;
     ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes;
     ``cache``: a folder of results that are used again where nothing that decides them has changed
     (not with ``check`` or ``limit_steps``). A run that does not fit in memory is a result

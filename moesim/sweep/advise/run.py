@@ -20,7 +20,7 @@ from moesim.memory.misses.cpu import Cpu
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
-from moesim.results.overwrite import check_replaceable, clear
+from moesim.results.overwrite import check_replaceable, set_aside
 from moesim.sweep.advise.abilities import (
     ANY,
     ENGINES,
@@ -129,8 +129,8 @@ class Runs:
 
 
 def begin_anew(folder: Path) -> None:
-    """Empty ``folder``; an InputError where it holds what moesim did not write, or an advice that
-    is being made.
+    """Move what is in ``folder`` to ``.before`` there, until the new advice is complete; an
+    InputError where it holds what moesim did not write, or an advice that is being made.
     """
     check_replaceable(folder)
     with ExitStack() as held:
@@ -138,7 +138,7 @@ def begin_anew(folder: Path) -> None:
             if is_sweep(folder / name):
                 held.enter_context(hold_alone(folder / name))
         if folder.is_dir():
-            clear(folder)
+            set_aside(folder)
 
 
 def _check(experiment: Experiment) -> None:

@@ -10,7 +10,7 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.results import read_result, write_result
-from moesim.results.overwrite import check_replaceable, clear
+from moesim.results.overwrite import BEFORE, MOVING, check_replaceable, drop_before, set_aside
 from tests.unit.results import factory
 
 
@@ -87,4 +87,46 @@ def test_files_links_and_homes_are_no_results(tmp_path: Path, folder: Path) -> N
 def test_a_new_or_an_empty_folder_is_fine(tmp_path: Path) -> None:
     check_replaceable(tmp_path / "new")
     check_replaceable(tmp_path)
-    clear(tmp_path)
+    set_aside(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_set_aside_stays_until_it_is_dropped(folder: Path) -> None:
+    (folder / ".lock").touch()
+    inside = [name for name in files_in(folder) if name != ".lock"]
+    set_aside(folder)
+    assert (files_in(folder), files_in(folder / BEFORE)) == ([BEFORE, ".lock"], inside)
+    (folder / "sweep.json").touch()
+    set_aside(folder)  # what was begun since is not complete
+    assert (files_in(folder), files_in(folder / BEFORE)) == ([BEFORE, ".lock"], inside)
+    check_replaceable(folder)
+    drop_before(folder)
+    assert files_in(folder) == [".lock"]
+
+
+def test_a_move_that_was_killed_goes_on(folder: Path) -> None:
+    inside = files_in(folder)
+    (folder / MOVING).mkdir()
+    (folder / "provenance.json").rename(folder / MOVING / "provenance.json")
+    check_replaceable(folder)
+    set_aside(folder)
+    assert (files_in(folder), files_in(folder / BEFORE)) == ([BEFORE], inside)
+
+
+def test_a_run_replaces_no_study(tmp_path: Path) -> None:
+    """'moesim run' and 'moesim sweep' of one file have one default folder."""
+    folder = tmp_path / "both"
+    source = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "traces/small-moe.parquet",
+              "experts": {"capacity": "6 slots/layer"}, "workload": {"requests": 1},
+              "sweep": {"seed": [1, 2]}}  # fmt: skip
+    moesim.sweep(source, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*.p*")}
+    with pytest.raises(InputError, match="a study of several runs, which one run would replace"):
+        moesim.run(source, out=folder, overwrite=True)
+    with pytest.raises(InputError, match="which one run would replace"):
+        write_result(factory.result(), folder, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*.p*")} == before

@@ -24,7 +24,7 @@ from moesim.memory.misses import registry as misses
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.report.advice.tables import choices_table, sentences
-from moesim.results.overwrite import check_replaceable
+from moesim.results.overwrite import BEFORE, check_replaceable
 from moesim.results.result import BLOCKS
 from moesim.sweep.advise import Runs, begin_anew
 from moesim.sweep.advise.advice import Advice, Fit, Gain, Scored
@@ -475,7 +475,10 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     assert "mine.txt" in capsys.readouterr().err
     (folder / "mine.txt").unlink()
     begin_anew(folder)
-    assert not list(folder.iterdir())
+    assert [path.name for path in folder.iterdir()] == [BEFORE]
+    assert json.loads((folder / BEFORE / "advice.json").read_text()) == advice
+    assert main([*again, "--overwrite"]) == 0
+    assert not (folder / BEFORE).exists()
 
 
 def test_the_progress_counts_all_runs_of_an_advice(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import file_of
+from moesim.results import Result
+from moesim.results.overwrite import BEFORE
 from moesim.sweep import SweepOptions, read_points, run_sweep
 from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
@@ -135,6 +138,33 @@ def test_a_file_that_a_killed_sweep_was_writing_does_not_stand_in_the_way(
     (out / ".writing-1-sweep.json").write_text("{")
     assert len(run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))) == 2
     assert not list(out.glob(".writing-*"))
+
+
+def test_what_is_overwritten_stays_until_every_point_has_a_result(
+    tmp_path: Path, markers: Path
+) -> None:
+    out, anew = tmp_path / "out", SweepOptions(overwrite=True)
+    run_sweep(EXPERIMENT, points(4), out, evaluate=Counted(markers))
+
+    def stopped(experiment: Any) -> Result:
+        if experiment["n"] == 1:
+            raise KeyboardInterrupt
+        return Counted(markers)(experiment)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(EXPERIMENT, points(3), out, options=anew, evaluate=stopped)
+    assert read_points(out / BEFORE)["n"].tolist() == [0, 1, 2, 3]
+
+    def failing(experiment: Any) -> Result:
+        raise ValueError(experiment["n"])
+
+    run_sweep(EXPERIMENT, points(3), out, options=anew, evaluate=failing)
+    assert set(read_points(out)["status"]) == {"failed"}
+    assert read_points(out / BEFORE)["n"].tolist() == [0, 1, 2, 3]
+    again = SweepOptions(retry_failed=True)
+    run_sweep(EXPERIMENT, points(3), out, options=again, evaluate=Counted(markers))
+    assert read_points(out)["n"].tolist() == [0, 1, 2]
+    assert not (out / BEFORE).exists()
 
 
 def test_another_sweep_takes_the_folder_only_with_overwrite(tmp_path: Path, markers: Path) -> None:
