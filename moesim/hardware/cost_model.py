@@ -161,6 +161,14 @@ class CostModel:
         found: TileTable | None = tiles(layer, number) if tiles is not None else None
         return found
 
+    def expert_tokens(self, layer: LayerSpec, rows: Ints) -> Ints | None:
+        """The tokens whose choices make so many ``rows`` int64[n] of a launch; None where they do
+        not say all that ``mean_choices`` tells its price.
+        """
+        tokens = getattr(self.operations["experts"], "tokens", None)
+        found: Ints | None = tokens(layer, rows) if tokens is not None else None
+        return found
+
     def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
         """A routed expert with ``rows`` rows that the host computes."""
         return self.price("cpu_expert", layer, rows)

@@ -94,6 +94,11 @@ class Loading(Maker):
         self.shared, self.launches, self.provenance = shared, launches, provenance
         self.copies = np.zeros(shared.finder.layers, np.int64)
 
+    @classmethod
+    def launches_of(cls, case: Case) -> OnesLaunches:
+        """The prices of launches of ``case`` that it may make."""
+        return OnesLaunches(case)
+
     @property
     def masks(self) -> NDArray[np.uint64] | None:
         """As ``Maker`` says."""

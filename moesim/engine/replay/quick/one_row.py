@@ -81,6 +81,11 @@ class OneRow(Loading):
         return stacks and may_have_one_launch(case)
 
     @classmethod
+    def launches_of(cls, case: Case) -> OnesLaunches:
+        """See ``Loading``."""
+        return OnesLaunches(case, case.trace.top_k)
+
+    @classmethod
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         code_of(cls.clock)

@@ -4,7 +4,7 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,17 +23,14 @@ from moesim.engine.replay.flat import Played, Priced, priced_of
 from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
-from moesim.engine.replay.quick.made import Deciding, Made, Maker
+from moesim.engine.replay.quick.made import Deciding, Loading, Made, Maker
 from moesim.engine.replay.quick.one_launch import ALIKE, ALL, chosen_by
 from moesim.engine.replay.quick.one_row import OneRow
-from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.engine.tally import Keep
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
-
-Make = Callable[[Shared, OnesLaunches, Provenance], Maker]
 
 
 class Marked(NamedTuple):
@@ -87,7 +84,12 @@ class QuickProgram:
     """
 
     def __init__(
-        self, case: Case, keep: Keep, make: Make = Deciding, *, log: DecisionLog | None = None
+        self,
+        case: Case,
+        keep: Keep,
+        make: type[Loading] = Deciding,
+        *,
+        log: DecisionLog | None = None,
     ) -> None:
         self.case, self.make = case, make
         self.routing = Routing(case)
@@ -102,7 +104,7 @@ class QuickProgram:
 
     def _maker(self, log: DecisionLog | None) -> Maker:
         del log
-        return self.make(self.shared, OnesLaunches(self.case), self.provenance)
+        return self.make(self.shared, self.make.launches_of(self.case), self.provenance)
 
     @property
     def fates(self) -> Fates | None:

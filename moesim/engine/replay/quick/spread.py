@@ -88,6 +88,11 @@ class SpreadRows(OneRow):
         )
 
     @classmethod
+    def launches_of(cls, case: Case) -> OnesLaunches:
+        """See ``Loading``: a GPU has several rows' experts."""
+        return OnesLaunches(case)
+
+    @classmethod
     def compile(cls, case: Case) -> None:
         """See ``OneRow``."""
         code_of(cls.clock)

@@ -137,6 +137,10 @@ class Experts(Operation):
             return Source.DATASHEET
         return self._fitted(moe).sources(*_launches(rows, starts))
 
+    def tokens(self, layer: LayerSpec, rows: Ints) -> Ints:
+        """See ``CostModel.expert_tokens``."""
+        return tokens_of(_moe(layer), rows)
+
     def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
         if self.batched or not (moe := _moe(layer)).chooses or moe.expert.parts:
