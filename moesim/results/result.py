@@ -181,6 +181,9 @@ def _numbers_in_words(summary: Mapping[str, Any]) -> Iterator[str]:
         slots = get("slots_per_layer")
         hits = f"{100 * summary['hit_ratio_per_expert']:.1f} % of experts hit"
         yield hits if slots is None else f"{hits}, {slots} slots per layer"
+    if get("layers_on_cpu") or get("layers_on_cpu_auto"):
+        auto = "auto: " if get("layers_on_cpu_auto") else ""
+        yield f"{auto}{get('layers_on_cpu')} of {get('moe_layers')} layers' experts on the CPU"
     if get("dropped_share"):
         yield f"{100 * summary['dropped_share']:.2g} % of choices dropped"
     if get("skipped_share"):

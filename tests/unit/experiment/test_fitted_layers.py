@@ -110,6 +110,7 @@ def test_a_result_keeps_what_was_asked_and_says_what_was_taken() -> None:
     assert (told["layers_on_cpu"], told["moe_layers"]) == (on_cpu(built(source())), LAYERS)
     assert told["slots_by_layer"][0].count(0) == told["layers_on_cpu"]
     assert result.configuration["experts"]["on_cpu"]["layers"] == "auto"
+    assert f"auto: {told['layers_on_cpu']} of 8 layers' experts on the CPU" in repr(result)
     number = moesim.run(source(told["layers_on_cpu"])).summary
     assert "layers_on_cpu_auto" not in number
     assert number["duration_ms"] == told["duration_ms"]
