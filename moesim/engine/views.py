@@ -80,7 +80,8 @@ class Views:
     def _count_followers(self, source: int, target: int, part: float) -> Ints:
         tokens = ceil(Fraction(str(part)) * self.case.trace.tokens)
         counts = np.zeros((self.routing.logical, self.routing.logical), np.int64)
-        _count_pairs(self.case.trace.expert_ids[:tokens], source, target, counts)
+        ids = self.case.trace.expert_ids[:tokens]
+        _count_pairs(ids, source, target, np.empty(ids.shape[2], np.bool_), counts)
         return counts
 
 
@@ -90,16 +91,20 @@ def _last(view: View, key: Key, passes: int, most: int) -> ActiveExperts:
     return known.between(max(0, past + passes - most), past + passes)
 
 
-@njit(types.void(IDS, types.int64, types.int64, types.int64[:, ::1]), cache=True)
-def _count_pairs(ids: Any, source: int, target: int, counts: Any) -> None:
+@njit(
+    types.void(IDS, types.int64, types.int64, types.boolean[::1], types.int64[:, ::1]), cache=True
+)
+def _count_pairs(ids: Any, source: int, target: int, new: Any, counts: Any) -> None:
     """Add to ``counts`` how many tokens of ``ids`` choose one expert in the MoE layer ``source``
-    and another in ``target``.
+    and another in ``target``; ``new`` bool[k] is room for which of these a token has not named yet.
     """
     for token in range(len(ids)):
         first, second = ids[token, source], ids[token, target]
+        for j in range(len(second)):
+            new[j] = _is_new(second, j)
         for i in range(len(first)):
             for j in range(len(second) if _is_new(first, i) else 0):
-                if _is_new(second, j):
+                if new[j]:
                     counts[first[i], second[j]] += 1
 
 

@@ -67,9 +67,10 @@ class View:
         often.
         """
         if self.apart:
-            active = self.active_experts[layer, 0]
-            experts = self.logical[layer, active.experts]
-            return ActiveExperts(active.offsets, experts), np.ones_like(experts)
+            active, logical = self.active_experts[layer, 0], self.logical[layer]
+            if (logical != np.arange(len(logical))).any():
+                active = ActiveExperts(active.offsets, logical[active.experts])
+            return active, np.ones_like(active.experts)
         chosen = self.choices[:, layer]
         active = ActiveExperts.of(chosen > 0)
         return active, chosen[steps_of(active.offsets), active.experts]

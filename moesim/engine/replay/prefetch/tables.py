@@ -206,8 +206,9 @@ def predicted_of(case: Case, predictions: Predictions) -> Predicted:
     active = predictions.view.active
     index = np.zeros((predictions.origins, active.shape[1], case.gpus), np.int64)
     found = [ActiveExperts(np.zeros(len(active) + 1, np.int64), np.zeros(0, np.int64))]
+    resident = [case.resident(gpu) for gpu in range(case.gpus)]
     for origin, target, gpu in _pairs(case, predictions):
-        if not case.resident(gpu)[target] or case.policy.scope == "global":
+        if not resident[gpu][target] or case.policy.scope == "global":
             index[origin, target, gpu] = len(found)
             found.append(predictions.predict(origin, target, gpu))
     numbers = [len(one.experts) for one in found]

@@ -19,7 +19,7 @@ from moesim.engine.replay.clock.predicted import AHEAD, MOST, TOLD, Told, play_p
 from moesim.engine.replay.prefetch.tables import predicted_of
 from moesim.engine.replay.quick.activations import COUNTED_HERE, HITS
 from moesim.engine.replay.quick.made import Made
-from moesim.engine.replay.quick.one_row import OneRow, room_for, stacks_of
+from moesim.engine.replay.quick.one_row import OneRow, stacks_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
 from moesim.engine.replay.quick.shared import Shared
@@ -30,7 +30,6 @@ from moesim.memory.curves.recency import LANES, put_in_order
 from moesim.memory.prefetch.base import Key
 from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of, specialised, types
-from moesim.trace.routing import NO_EXPERT
 
 NONE, NOBODY = np.zeros(0, np.int64), np.zeros(0, np.int16)
 NO_OFFSETS, NO_COUNTS = np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int64)
@@ -38,19 +37,18 @@ ACTIVATIONS = 1 << 19
 """Activations of which is predicted at a time."""
 
 
-def ascend_with(room: int) -> Callable[..., None]:
-    """What puts what rows choose in order, with so much ``room``, known when that is compiled."""
+def ascend_with(top_k: int) -> Callable[..., None]:
+    """What puts what rows choose in order, each ``top_k``, which is known when that is compiled."""
 
     def ascend(ids: Any, rows: Any, home: Any, own: Any, ascending: Any) -> None:
         """Fill in where the experts are that ``rows`` of ``ids`` choose, ``ascending`` int64[MoE
-        layers, rows, k]; ``own`` uint16[room] is room for a row's.
+        layers, rows, k]; ``own`` uint16[k] is room for a row's.
         """
-        layers, _, top_k = ascending.shape
         for step in range(len(rows)):
-            for layer in range(layers):
-                for i in range(room):
-                    own[i] = home[layer, ids[rows[step], layer, i]] if i < top_k else NO_EXPERT
-                put_in_order(own, room)
+            for layer in range(len(ascending)):
+                for i in range(top_k):
+                    own[i] = home[layer, ids[rows[step], layer, i]]
+                put_in_order(own, top_k)
                 for i in range(top_k):
                     ascending[layer, step, i] = own[i]
 
@@ -63,9 +61,9 @@ _ASCEND = types.void(
 
 
 @lru_cache
-def ascend_of(room: int) -> Any:
-    """``ascend`` with so much ``room``, compiled; kept on disk."""
-    return specialised(ascend_with, _ASCEND, constants=(room,), allocates=False)
+def ascend_of(top_k: int) -> Any:
+    """``ascend`` of ``top_k`` experts, compiled; kept on disk."""
+    return specialised(ascend_with, _ASCEND, constants=(top_k,), allocates=False)
 
 
 def is_predicted(case: Case) -> bool:
@@ -109,7 +107,7 @@ class PredictedRows(OneRow):
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
         code_of(cls.clock)
-        ascend_of(room_for(case.trace.top_k))
+        ascend_of(case.trace.top_k)
 
     def _as_they_are(self) -> Told:
         """Who is in slots at the start, none of whom has been used: of those the lowest goes first;
@@ -167,8 +165,8 @@ class PredictedRows(OneRow):
         """The active experts of passes first:last."""
         ids, rows, _, _ = self.shared.finder.tokens(first, last)
         ascending = np.empty((len(self.copies), len(rows), self.top_k), np.int64)
-        own = np.empty(room_for(self.top_k), np.uint16)
-        ascend_of(len(own))(ids, rows, self._held.home, own, ascending)
+        own = np.empty(self.top_k, np.uint16)
+        ascend_of(self.top_k)(ids, rows, self._held.home, own, ascending)
         offsets = self.top_k * np.arange(len(rows) + 1)
         return {
             (layer, 0): ActiveExperts(offsets, own.ravel()) for layer, own in enumerate(ascending)
