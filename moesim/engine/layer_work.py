@@ -269,6 +269,27 @@ class LayerWork:
                     self.provenance.add("copy", np.array([price]), *of_copy, times=number)
             known.number[:] = [0] * len(known.number)
 
+    def mark(self) -> tuple[list[Ints], list[Ints], dict[tuple[int, ...], list[int]]]:
+        """What ``back`` goes back to."""
+        launches = [one.mark(self.provenance) for one in self.launches]
+        number = {kinds: known.number.copy() for kinds, known in self.by_form.items()}
+        return launches, [one.uses() for one in self._caches], number
+
+    def back(self, mark: tuple[list[Ints], list[Ints], dict[tuple[int, ...], list[int]]]) -> None:
+        """What was priced since then was not used."""
+        launches, caches, number = mark
+        for one, uses in zip(self.launches, launches, strict=True):
+            one.back(uses)
+        for cache, uses in zip(self._caches, caches, strict=True):
+            cache.used_as(uses)
+        for kinds, known in self.by_form.items():
+            known.number[:] = number.get(kinds, [0] * len(known.number))
+
+    @property
+    def _caches(self) -> list[PriceCache]:
+        """Of prices but those of launches."""
+        return [*(hosted.cache for hosted in self._hosted), self._moves, self._reads]
+
     def _reading(self, spec: LayerSpec, parts: list[Layout], kernel_ns: Ints, times: int) -> Ints:
         """What reading weights over the link takes beyond the kernel of each launch of ``parts``,
         used so many ``times``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,13 +79,36 @@ class Program:
         for first, last in self.routing.pieces(self.held):
             yield self._chunk(first, last)
 
+    def between(self, first: int, last: int) -> Iterator[Chunk]:
+        """Those of passes first:last, the next ones."""
+        for low, high in self.routing.pieces_between(first, last, self.held):
+            yield self._chunk(low, high)
+
+    def mark(self) -> tuple[Any, ...]:
+        """What ``back`` goes back to, where neither storage, variants nor new places are."""
+        return (
+            self.residencies.mark(), self.work.mark(), self.pricing.mark(), self.provenance.mark()
+        )  # fmt: skip
+
+    def back(self, mark: tuple[Any, ...]) -> None:
+        """What came since then is not played, and comes again."""
+        decided, worked, priced, counted = mark
+        self.residencies.back(decided)
+        self.work.back(worked)
+        self.pricing.back(priced)
+        self.provenance.back(counted)
+
     def provenance_totals(self) -> Totals:
         """What all prices of the run rest on, by charge and operation, when it is over."""
+        self.settle()
+        return self.provenance.totals()
+
+    def settle(self) -> None:
+        """Count what all prices rest on."""
         self.pricing.settle()
         self.work.settle()
         if self.storage is not None:
             self.storage.settle(self.provenance)
-        return self.provenance.totals()
 
     @property
     def rebalanced(self) -> tuple[int, int]:

@@ -57,25 +57,34 @@ class Routing:
         ``tokens``, by default those whose choices fit, of passes of one block, launched alike. A
         schedule that grows is asked for more when all that is known has been played.
         """
-        schedule = self.case.schedule
-        layers = len(self.moe_layers)
-        most_passes = max(1, CELLS // (layers * self.case.gpus * (counts or self.experts)))
-        most_tokens = tokens or max(1, CELLS // (layers * self.case.trace.top_k))
-        first = 0
+        schedule, first = self.case.schedule, 0
         while first < schedule.passes or schedule.more():
-            offsets = schedule.offsets
-            fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
-            last = min(schedule.passes, first + most_passes, max(fits, first + 1))
-            last = min(last, end_of_block(first))
-            if self.case.captured is not None:
-                executions = self.case.executions(first, last)
-                last = first + next(
-                    (n for n, one in enumerate(executions) if one != executions[0]), last - first
-                )
-            if self.reach is not None:
-                last = self.reach(first, last)
+            last = self._end_of_piece(first, schedule.passes, counts, tokens)
             yield first, last
             first = last
+
+    def pieces_between(
+        self, first: int, last: int, counts: int | None
+    ) -> Iterator[tuple[int, int]]:
+        """As ``pieces``, of passes first:last alone."""
+        while first < last:
+            end = self._end_of_piece(first, last, counts, None)
+            yield first, end
+            first = end
+
+    def _end_of_piece(self, first: int, last: int, counts: int | None, tokens: int | None) -> int:
+        """One past the last pass of the piece from ``first`` on, of those before ``last``."""
+        layers, offsets = len(self.moe_layers), self.case.schedule.offsets
+        most_passes = max(1, CELLS // (layers * self.case.gpus * (counts or self.experts)))
+        most_tokens = tokens or max(1, CELLS // (layers * self.case.trace.top_k))
+        fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
+        last = min(last, first + most_passes, max(fits, first + 1), end_of_block(first))
+        if self.case.captured is not None:
+            executions = self.case.executions(first, last)
+            last = first + next(
+                (n for n, one in enumerate(executions) if one != executions[0]), last - first
+            )
+        return last if self.reach is None else self.reach(first, last)
 
     def active(self, first: int, last: int) -> NDArray[np.bool_]:
         """bool[passes, MoE layers]: whether a pass runs a layer."""

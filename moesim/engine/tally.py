@@ -57,6 +57,24 @@ class Tally:
         self._open = (table, rows, chunk)
         return table
 
+    def mark(self) -> list[int | None]:
+        """What ``back`` goes back to, where each pass is kept."""
+        self._fold()
+        return [None if one is None else one.mark() for one in self._every]
+
+    def back(self, mark: list[int | None]) -> None:
+        """Forget what came since then."""
+        self._open = None
+        if mark[-1] is None:
+            self._marked = None
+        for one, since in zip(self._every, mark, strict=True):
+            if one is not None and since is not None:
+                one.back(since)
+
+    @property
+    def _every(self) -> list[Folded | None]:
+        return [self._table, self._dropped, self._lost, self._rows, self._marked]
+
     def total(self) -> Counts:
         """The counts of the whole run."""
         self._fold()

@@ -276,16 +276,21 @@ class LayerCache:
         """``decide`` the coming steps from their experts alone, or take over those ``known`` of a
         cache of the same policy, if that was like this one and they need the same.
         """
-        before = self._like()
+        before = self.mark()
         now = (active.offsets, active.experts, *before)
         if known is None or not all(map(_equal, now, (*known.needs, *known.before))):
             made = self.decide(active)
-            return Steps((active.offsets, active.experts), before, self._like(), made)
-        self.slots, self._step, self.now, self.resident[:], self.state[:] = known.after
+            return Steps((active.offsets, active.experts), before, self.mark(), made)
+        self.back(known.after)
         return known
 
-    def _like(self) -> tuple[Any, ...]:
+    def mark(self) -> tuple[Any, ...]:
+        """What ``back`` goes back to, and all that coming decisions depend on but what is asked."""
         return self.slots, self._step, self.now, self.resident.copy(), self.state.copy()
+
+    def back(self, mark: tuple[Any, ...]) -> None:
+        """Nothing has been decided since then."""
+        self.slots, self._step, self.now, self.resident[:], self.state[:] = mark
 
     def start_request(self) -> None:
         """The next forward pass has other requests than the one before."""

@@ -4,19 +4,24 @@ for each one when that before has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
+from moesim.engine.replay.common import CommonProgram
+from moesim.engine.replay.foreseen import is_foreseen
 from moesim.engine.replay.quick import shared
-from moesim.engine.replay.quick.foreseen import is_foreseen
+from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import Play, play_replicas
 from moesim.memory.policies import registry as policies
@@ -29,7 +34,7 @@ from moesim.workload.serving.wire import Roles
 from .agreement import assert_same
 from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm
-from .strategies import cases, few
+from .strategies import Case, cases, few
 from .test_disaggregated import APART, ROUTER, first_come, roles_of
 from .test_replay import decided_at_once
 from .test_replicas import ROUTERS, routed_of
@@ -83,11 +88,48 @@ def guessing(wild: int) -> Callable[[Foresight, int], int]:
     return foresee
 
 
+AT_ONCE = st.none() | st.sampled_from(QUICK)
+"""The policy of a case that is decided in compiled code at once, or None: by ``Program``."""
+
+
+def of_any(case: Case, policy: str | None) -> EngineCase:
+    """The engine's ``case``, changed as ``AT_ONCE`` says."""
+    theirs = engine_case(case)
+    return theirs if policy is None else decided_at_once(theirs, policy)
+
+
+def rehearsed(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """All passes are played, taken back, and played."""
+
+    def between(self: CommonProgram | QuickProgram, first: int, last: int) -> Iterator[Any]:
+        mark: Any = self.mark()
+        for _ in plain(self, first, last):
+            pass
+        self.back(mark)
+        yield from plain(self, first, last)
+
+    return between
+
+
+@contextmanager
+def foreseeing(most: int, wild: int) -> Iterator[None]:
+    """At ``most`` so many steps are foreseen, by durations below ``wild``, in short pieces."""
+    with (
+        patch.object(foreseen, "AHEAD", most),
+        patch.object(shared, "ACTIVATIONS", 40),
+        patch.object(routing, "CELLS", 40),
+        patch.object(Foresight, "foresee", guessing(wild)),
+        patch.object(CommonProgram, "between", rehearsed(CommonProgram.between)),
+        patch.object(QuickProgram, "between", rehearsed(QuickProgram.between)),
+    ):
+        yield
+
+
 @few
 @given(
     cases() | cases(prompts=True),
     of_vllm(),
-    st.sampled_from(QUICK),
+    AT_ONCE,
     st.sampled_from([1, 2, 3, 64]),
     st.sampled_from([1, 300, 3000]),
     st.sampled_from([1, 100, 50_000]),
@@ -95,16 +137,12 @@ def guessing(wild: int) -> Callable[[Foresight, int], int]:
 )
 def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data):
     """However far guesses of durations are off: what does not hold is taken back."""
-    theirs = decided_at_once(engine_case(case), policy)
+    theirs = of_any(case, policy)
     ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
     serving = replace(scaled(serving, scale), ranks=ranks)
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees))
-    with (
-        patch.object(foreseen, "AHEAD", most),
-        patch.object(shared, "ACTIVATIONS", 40),
-        patch.object(Foresight, "foresee", guessing(wild)),
-    ):
+    with foreseeing(most, wild):
         played = run_replay(foresees)
     assert_same(played, run_des(asks))
     assert steps_of(ended(foresees)) == steps_of(ended(asks))
@@ -133,23 +171,19 @@ def played_apart(case: EngineCase, play: Play) -> tuple[list[Outcome | None], li
 @given(
     cases() | cases(prompts=True),
     st.composite(fleets)(),
-    st.sampled_from(QUICK),
+    AT_ONCE,
     st.sampled_from([1, 2, 3, 64]),
     st.sampled_from([1, 300, 3000]),
     st.sampled_from([1, 100, 50_000]),
 )
 def test_what_replicas_foresee_is_des(case, fleet, policy, most, scale, wild):
     """Whatever comes to one of them, and whatever else lets it decide otherwise."""
-    theirs, (routed, serving) = decided_at_once(engine_case(case), policy), fleet
+    theirs, (routed, serving) = of_any(case, policy), fleet
     ranks = serving.ranks if theirs.gpus % serving.ranks == 0 else 1
     serving = replace(scaled(serving, scale), ranks=ranks)
     foresees, asks = (served(theirs, serving, routed) for _ in range(2))
     assume(is_foreseen(foresees))
-    with (
-        patch.object(foreseen, "AHEAD", most),
-        patch.object(shared, "ACTIVATIONS", 40),
-        patch.object(Foresight, "foresee", guessing(wild)),
-    ):
+    with foreseeing(most, wild):
         played, told = played_apart(foresees, run_replay)
     others, others_told = played_apart(asks, run_des)
     assert told == others_told

@@ -73,7 +73,7 @@ def _fewer(trace: RoutingTrace, draw: Any) -> RoutingTrace:
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = handled(case, data.draw)
     cut = patch.object(routing, "CELLS", cells)
-    with patch.object(run, "program_of", None), cut, listed(data.draw):
+    with patch.object(run, "CommonProgram", None), cut, listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -83,7 +83,7 @@ def test_passes_of_a_row_are_added_up_as_they_come(
     case: Case, data: st.DataObject, cells: int
 ) -> None:
     theirs = handled(case, data.draw)
-    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+    with patch.object(run, "CommonProgram", None), patch.object(routing, "CELLS", cells):
         fine, coarse = (
             replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
             for one in (None, cuts_of(theirs, 0.1))

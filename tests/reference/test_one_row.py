@@ -82,7 +82,7 @@ def listed(draw: Any) -> Any:
 def taken(theirs: EngineCase) -> Any:
     """What is made by ``OneRow`` alone."""
     assume(quick.maker_of(theirs, None) is OneRow)
-    return patch.object(run, "program_of", None)
+    return patch.object(run, "CommonProgram", None)
 
 
 @given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import spans
+from moesim.engine.replay.foreseen import is_foreseen
 from moesim.engine.replay.quick import makers as quick
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.quick.bits import bits_of
-from moesim.engine.replay.quick.foreseen import is_foreseen
 from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
 from moesim.hardware.operation import TileTable
@@ -149,7 +149,7 @@ def test_what_is_served_with_all_resident_is_des(case, serving, tiled, every):
     theirs = resident(decided_at_once(engine_case(case), "lru"), tiled)
     serving = replace(serving, ranks=1, longest=None, blocks=None)
     foresees, asks = served(theirs, serving), served(theirs, serving)
-    assume(is_foreseen(foresees) and not theirs.offloaded)
+    assume(is_foreseen(foresees) and quick.is_quick(foresees) and not theirs.offloaded)
     masks = patch.object(Resident, "masks", property(known))
     with short_spans(every), take_it(), masks, reaching(foresees):
         played = run_replay(foresees)
@@ -162,7 +162,7 @@ def test_what_slots_lack_is_found_in_spans(case, serving, every):
     theirs = decided_at_once(engine_case(case), "lru")
     serving = replace(serving, ranks=1, longest=None, blocks=None)
     foresees, asks = served(theirs, serving), served(theirs, serving)
-    assume(is_foreseen(foresees))
+    assume(is_foreseen(foresees) and quick.is_quick(foresees))
     with short_spans(every), patch.object(shared, "ACTIVATIONS", 40):
         played = run_replay(foresees)
     assert_same(played, run_des(asks))

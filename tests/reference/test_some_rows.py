@@ -53,7 +53,7 @@ def some_rows(case: Case, draw: Any) -> EngineCase:
 @given(cases() | speculating_cases(), st.data(), st.sampled_from([1, 40, shared.ACTIVATIONS]))
 def test_passes_of_some_rows_are_des(case: Case, data: st.DataObject, activations: int) -> None:
     theirs = some_rows(case, data.draw)
-    with patch.object(run, "program_of", None), patch.object(shared, "ACTIVATIONS", activations):
+    with patch.object(run, "CommonProgram", None), patch.object(shared, "ACTIVATIONS", activations):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -61,7 +61,7 @@ def test_passes_of_some_rows_are_des(case: Case, data: st.DataObject, activation
 @given(cases(), st.data())
 def test_passes_of_some_rows_are_added_up_as_they_come(case: Case, data: st.DataObject) -> None:
     theirs = some_rows(case, data.draw)
-    with patch.object(run, "program_of", None), patch.object(shared, "ACTIVATIONS", 40):
+    with patch.object(run, "CommonProgram", None), patch.object(shared, "ACTIVATIONS", 40):
         fine, coarse = (
             replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
             for one in (None, cuts_of(theirs, 0.1))

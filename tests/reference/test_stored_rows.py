@@ -54,7 +54,7 @@ def stored(case: Case, draw: Any) -> EngineCase:
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = stored(case, data.draw)
     cut = patch.object(routing, "CELLS", cells), patch.object(shared, "ACTIVATIONS", 40)
-    with patch.object(run, "program_of", None), cut[0], cut[1], listed(data.draw):
+    with patch.object(run, "CommonProgram", None), cut[0], cut[1], listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -64,7 +64,7 @@ def test_passes_of_a_row_are_added_up_as_they_come(
     case: Case, data: st.DataObject, cells: int
 ) -> None:
     theirs = stored(case, data.draw)
-    with patch.object(run, "program_of", None), patch.object(routing, "CELLS", cells):
+    with patch.object(run, "CommonProgram", None), patch.object(routing, "CELLS", cells):
         fine, coarse = (
             replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
             for one in (None, cuts_of(theirs, 0.1))

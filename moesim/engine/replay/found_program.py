@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.layout import Active
-from moesim.engine.pricing.provenance import Totals
 from moesim.engine.program import Program, RoutedPasses
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder, Needed, counts_choices
@@ -38,10 +39,19 @@ class FoundProgram(Program):
         self.finder = Finder(self.case, self.routing, by_layer=False)
         self.collectives = Collectives(self.case, self.finder, self.provenance)
 
-    def provenance_totals(self) -> Totals:
+    def mark(self) -> tuple[Any, ...]:
+        """As in ``Program``."""
+        return super().mark(), self.collectives.known.uses()
+
+    def back(self, mark: tuple[Any, ...]) -> None:
+        """As in ``Program``."""
+        super().back(mark[0])
+        self.collectives.known.used_as(mark[1])
+
+    def settle(self) -> None:
         """As in ``Program``."""
         self.collectives.settle()
-        return super().provenance_totals()
+        super().settle()
 
     def _routed(self, first: int, last: int) -> RoutedPasses:
         gpus, found = self.case.gpus, self.finder.active_experts(first, last)

@@ -16,10 +16,9 @@ from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.replay.clock.loop import play_decided
-from moesim.engine.replay.flat import played
+from moesim.engine.replay.common import CommonProgram
+from moesim.engine.replay.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.padded_program import program_of
-from moesim.engine.replay.quick.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.quick.foretold import rows_ahead_of
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.quick.program import QuickProgram
@@ -31,7 +30,7 @@ from moesim.engine.replay.quick.varied_rows import (
     vary_rows_of,
 )
 from moesim.engine.replay.run_clock import Clock
-from moesim.engine.tally import Keep, Tally
+from moesim.engine.tally import Keep
 from moesim.memory.open_slots import decide_open_of
 from moesim.memory.residency import decide_in_of
 from moesim.runtime.compiled import code_of
@@ -66,10 +65,7 @@ def run_replay(
         cuts = None
     clock = Clock(case, layers=records == "layer", cuts=cuts)
     keep = Keep(by_layer=_by_layer(case, records), cuts=cuts)
-    if foreseen:
-        of_run = _OfRun(*play_foreseen(case, clock, keep))
-    else:
-        of_run = _play(case, clock, keep, log, at_once)
+    of_run = _play(case, clock, keep, log, at_once, foreseen=foreseen)
     outcome = Outcome(
         engine="replay",
         counts=of_run.counts,
@@ -132,30 +128,23 @@ def _compile(case: Case, program: Any) -> None:
 
 def _play(
     case: Case, clock: Clock, keep: Keep, log: DecisionLog | None,
-    program_at_once: Callable[..., QuickProgram] | None,
+    program_at_once: Callable[..., QuickProgram] | None, *, foreseen: bool,
 ) -> _OfRun:  # fmt: skip
     """Play ``case`` by what plays it fastest."""
-    if program_at_once is not None:
-        quick = program_at_once(case, keep, log=log)
-        for first, one in quick.chunks():
+    if program_at_once is None and case.prefetches:
+        counts, ahead = _play_prefetching(case, clock, keep)
+        return _OfRun(counts, ahead.provenance_totals(), ahead.fates)
+    at_once = program_at_once
+    program = CommonProgram(case, keep) if at_once is None else at_once(case, keep, log=log)
+    if foreseen:
+        play_foreseen(program, clock)
+    else:
+        for first, one in program.chunks():
             clock.play(one, first)
-        counts = quick.total()
-        if case.prefetches:
-            clock.copies = int(counts.copies.sum())
-        return _OfRun(counts, quick.provenance.totals(), quick.fates)
+    counts = program.total()
     if case.prefetches:
-        counts, program = _play_prefetching(case, clock, keep)
-        return _OfRun(counts, program.provenance_totals(), program.fates)
-    counts, program = _play_common(case, clock, keep)
-    return _OfRun(counts, program.provenance_totals(), program.fates, program.rebalanced)
-
-
-def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:
-    tally, program = Tally(case, keep), program_of(case, by_layer=keep.by_layer)
-    for chunk in program.chunks():
-        tally.add(chunk)
-        clock.play(played(case, chunk), chunk.first)
-    return tally.total(), program
+        clock.copies = int(counts.copies.sum())
+    return _OfRun(counts, program.provenance.totals(), program.fates, program.rebalanced)
 
 
 def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:

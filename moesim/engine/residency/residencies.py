@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,19 @@ class Residencies:
             for pool, gpu in self._cached
         }
         self.draw()
+
+    def mark(self) -> tuple[dict[Key, Any], dict[Key, Ints]]:
+        """What ``back`` goes back to."""
+        evicted_by = {key: one.copy() for key, one in self.marking.evicted_by.items()}
+        return {key: cache.mark() for key, cache in self.caches.items()}, evicted_by
+
+    def back(self, mark: tuple[dict[Key, Any], dict[Key, Ints]]) -> None:
+        """Nothing has been decided since then."""
+        caches, evicted_by = mark
+        for key, of_cache in caches.items():
+            self.caches[key].back(of_cache)
+        self.marking.evicted_by.clear()
+        self.marking.evicted_by.update(evicted_by)
 
     def held(self, gpu: int) -> int:
         """Experts of ``gpu`` that are in slots now, all of those layers that have slots for all; a

@@ -106,6 +106,14 @@ class QuickProgram:
         del log
         return self.make(self.shared, self.make.launches_of(self.case), self.provenance)
 
+    rebalanced = (0, 0)
+    """No expert gets another place."""
+
+    @property
+    def masks(self) -> NDArray[np.uint64] | None:
+        """As ``Maker`` says."""
+        return self.maker.masks
+
     @property
     def fates(self) -> Fates | None:
         """What became of choices, where experts have variants."""

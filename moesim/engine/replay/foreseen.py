@@ -6,17 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby, pairwise
+from typing import Any
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.counts import Counts
-from moesim.engine.pricing.provenance import Totals
 from moesim.engine.replay.clock.records import Filled, Gpus
+from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.flat import Played
-from moesim.engine.replay.quick.makers import is_quick, maker_of
 from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.routing import end_of_block
-from moesim.engine.tally import Keep
 from moesim.workload.serving.ahead import BACK, REACHES
 from moesim.workload.serving.foreseen import Foreseen
 
@@ -26,27 +24,28 @@ def is_foreseen(case: Case) -> bool:
     serving = case.serving
     if serving is None or case.scheduler != serving.passes or case.policy.looks_ahead:
         return False
-    return is_quick(case) and not case.may_bypass and not case.prefetches
+    moves = case.prefetches or case.exchanges or case.rebalance is not None
+    return not (moves or case.host_cache is not None or case.variants is not None)
 
 
-def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]:
-    """Play ``case``, whose schedule is ``Foreseen``."""
-    make = maker_of(case, None)
-    assert make is not None, "the case is quick"
-    schedule, program, first = case.schedule, QuickProgram(case, keep, make), 0
+def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock) -> None:
+    """Play the case of ``program``, whose schedule is ``Foreseen``."""
+    case, first = program.case, 0
+    schedule = case.schedule
     assert isinstance(schedule, Foreseen), "it decides ahead"
     assert case.serving is not None, "requests are served"
     player, knows = Player(program, clock, schedule), False
     while first < schedule.passes or schedule.more_ahead(end_of_block(first) - first):
-        last, marks = schedule.passes, (program.mark(), clock.mark())
-        if not knows and (masks := program.maker.masks) is not None:
+        made: Any = program.mark()
+        last, played = schedule.passes, clock.mark()
+        if not knows and (masks := program.masks) is not None:
             schedule.foresight.know(masks, case.serving.served)
             knows = True
         charges = player.play(first, last)
         held = schedule.hold(first, clock.ends[first:last].max(axis=1))
         if first + held < last:
-            program.back(marks[0])
-            clock.back(marks[1])
+            program.back(made)
+            clock.back(played)
             charges = player.play(first, first + held)
             program.pricing.forget_from(first + held)
         for at, one in charges:
@@ -54,13 +53,14 @@ def play_foreseen(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Totals]
         first += held
     program.end()
     case.serving.state = schedule.foresight.state
-    return program.total(), program.provenance.totals()
 
 
 class Player:
     """Plays passes that are foreseen."""
 
-    def __init__(self, program: QuickProgram, clock: Clock, schedule: Foreseen) -> None:
+    def __init__(
+        self, program: QuickProgram | CommonProgram, clock: Clock, schedule: Foreseen
+    ) -> None:
         from moesim.engine.replay.clock.paced import Pace, play_paced  # few runs need it
 
         self._program, self._clock, self._schedule = program, clock, schedule
