@@ -83,6 +83,15 @@ class Ledger:
         self.each_ns = unpacking_of_forms(case, variants)
         self._unpacking = [np.zeros((0, case.gpus), np.int64)]
 
+    def mark(self) -> tuple[Ints, Ints, int]:
+        """What ``back`` goes back to."""
+        return self.by_layer.copy(), self.by_request.copy(), len(self._unpacking)
+
+    def back(self, mark: tuple[Ints, Ints, int]) -> None:
+        """Nothing has been added since then."""
+        self.by_layer, self.by_request, parts = mark
+        del self._unpacking[parts:]
+
     def add(self, first: int, last: int, works: Mapping[Key, Work]) -> None:
         """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
         made = {

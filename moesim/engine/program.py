@@ -85,18 +85,19 @@ class Program:
             yield self._chunk(low, high)
 
     def mark(self) -> tuple[Any, ...]:
-        """What ``back`` goes back to, where neither storage, variants nor new places are."""
-        return (
-            self.residencies.mark(), self.work.mark(), self.pricing.mark(), self.provenance.mark()
-        )  # fmt: skip
+        """What ``back`` goes back to, where experts get no other places."""
+        return tuple(one.mark() for one in self._going_on)
 
     def back(self, mark: tuple[Any, ...]) -> None:
         """What came since then is not played, and comes again."""
-        decided, worked, priced, counted = mark
-        self.residencies.back(decided)
-        self.work.back(worked)
-        self.pricing.back(priced)
-        self.provenance.back(counted)
+        for one, since in zip(self._going_on, mark, strict=True):
+            one.back(since)
+
+    @property
+    def _going_on(self) -> list[Any]:
+        """What a pass leaves otherwise than it was; what settles into provenance comes before."""
+        every = self.residencies, self.storage, self.ledger, self.work, self.pricing
+        return [*(one for one in every if one is not None), self.provenance]
 
     def provenance_totals(self) -> Totals:
         """What all prices of the run rest on, by charge and operation, when it is over."""

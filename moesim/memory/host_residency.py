@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,15 @@ class HostResidency:
                 cache.policy, cache.slots, usage, serial=True, resident_first=False,
                 layers=steps[0], given=given,
             )  # fmt: skip
+
+    def mark(self) -> Any:
+        """What ``back`` goes back to."""
+        return None if self.cache is None else self.cache.mark()
+
+    def back(self, mark: Any) -> None:
+        """Nothing has been asked since then."""
+        if self.cache is not None:
+            self.cache.back(mark)
 
     def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]:
         """Of each of the ``needs`` of the coming steps, whether it is in host memory; the others

@@ -359,6 +359,14 @@ class VariantCache:
         for cache, resident, state in zip(caches, self.resident, self.state, strict=True):
             cache.resident, cache.state = resident, state
 
+    def mark(self) -> tuple[Ints, int]:
+        """What ``back`` goes back to, once the caches of all variants have."""
+        return self._now.copy(), self._step
+
+    def back(self, mark: tuple[Ints, int]) -> None:
+        """Nothing has been decided since then."""
+        self._now[:], self._step = mark
+
     def start_request(self) -> None:
         """The next forward pass has other requests than the one before."""
         for state in self.state:

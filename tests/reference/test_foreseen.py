@@ -35,6 +35,7 @@ from .agreement import assert_same
 from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm
 from .strategies import Case, cases, few
+from .strategies_together import concept_cases
 from .test_disaggregated import APART, ROUTER, first_come, roles_of
 from .test_replay import decided_at_once
 from .test_replicas import ROUTERS, routed_of
@@ -127,7 +128,7 @@ def foreseeing(most: int, wild: int) -> Iterator[None]:
 
 @few
 @given(
-    cases() | cases(prompts=True),
+    cases() | cases(prompts=True) | concept_cases(),
     of_vllm(),
     AT_ONCE,
     st.sampled_from([1, 2, 3, 64]),

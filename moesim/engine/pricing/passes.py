@@ -71,9 +71,11 @@ class Pricing:
 
     def _reach(self, first: int, last: int) -> None:
         """Have sums of passes first:last, a piece; all before them are priced."""
-        if last <= self.last:
+        begun = self.first <= first  # earlier ones come again where they were taken back
+        if begun and last <= self.last:
             return
-        if self.going_on is not None and self.going_on.has(self.case.schedule, first, last):
+        known = self.going_on if begun else None
+        if known is not None and known.has(self.case.schedule, first, last):
             self.last = last
         else:
             self._sum_up(first)

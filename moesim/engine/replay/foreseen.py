@@ -24,8 +24,7 @@ def is_foreseen(case: Case) -> bool:
     serving = case.serving
     if serving is None or case.scheduler != serving.passes or case.policy.looks_ahead:
         return False
-    moves = case.prefetches or case.exchanges or case.rebalance is not None
-    return not (moves or case.host_cache is not None or case.variants is not None)
+    return not (case.prefetches or case.exchanges or case.rebalance is not None)
 
 
 def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock) -> None:

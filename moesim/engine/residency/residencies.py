@@ -93,12 +93,12 @@ class Residencies:
         }
         self.draw()
 
-    def mark(self) -> tuple[dict[Key, Any], dict[Key, Ints]]:
+    def mark(self) -> tuple[Any, ...]:
         """What ``back`` goes back to."""
         evicted_by = {key: one.copy() for key, one in self.marking.evicted_by.items()}
         return {key: cache.mark() for key, cache in self.caches.items()}, evicted_by
 
-    def back(self, mark: tuple[dict[Key, Any], dict[Key, Ints]]) -> None:
+    def back(self, mark: tuple[Any, ...]) -> None:
         """Nothing has been decided since then."""
         caches, evicted_by = mark
         for key, of_cache in caches.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +161,21 @@ class Storage:
                 _last(host, passes[1], chunk.passes),
             )  # fmt: skip
         return found
+
+    def mark(self) -> tuple[list[Any], Ints]:
+        """What ``back`` goes back to, of a run."""
+        return [host.mark() for host in self._caches], self.reads.copy()
+
+    def back(self, mark: tuple[list[Any], Ints]) -> None:
+        """Nothing has been read since then."""
+        for host, of_host in zip(self._caches, mark[0], strict=True):
+            host.back(of_host)
+        self.reads[:] = mark[1]
+
+    @property
+    def _caches(self) -> list[HostResidency]:
+        """The hosts of a run; a question asks others."""
+        return cast("list[HostResidency]", self.hosts)
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the prices of reads rest on."""

@@ -55,6 +55,16 @@ class VariantResidencies(Residencies):
         self.usage = np.stack(usage) if usage else np.zeros((0, 0), np.int64)
         super().__init__(case, routing)
 
+    def mark(self) -> tuple[Any, ...]:
+        """See ``Residencies``."""
+        return super().mark(), {key: one.mark() for key, one in self.of_pools.items()}
+
+    def back(self, mark: tuple[Any, ...]) -> None:
+        """See ``Residencies``."""
+        super().back(mark[0])
+        for key, of_pool in mark[1].items():
+            self.of_pools[key].back(of_pool)
+
     def wanted(self, first: int, last: int) -> NDArray[np.int8]:
         """The variant that passes first:last want of each expert, of each replica where some have
         more than one, int8[passes, MoE layers, ``Routing.numbers``]; the number of variants where

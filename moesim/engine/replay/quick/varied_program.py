@@ -12,7 +12,6 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import LayerWork
-from moesim.engine.marks import is_marked
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.kept import rules_of
@@ -48,8 +47,8 @@ def is_varied(case: Case) -> bool:
     """Whether ``VariedProgram`` takes ``case``."""
     alike = len({len(case.local_experts(gpu)) for gpu in range(case.gpus)}) == 1
     by_layer = case.variants is not None and case.policy.scope == "layer" and alike
-    by_layer &= not case.policy.restarts
-    return by_layer and loads_from_host(case) and decides_alone(case) and not is_marked(case)
+    by_layer &= not case.policy.restarts and case.serving is None  # which may be taken back
+    return by_layer and loads_from_host(case) and decides_alone(case)
 
 
 @njit(types.void(_FLAT, _FLAT, _TABLE, _TABLE, _FLAT), cache=True)
