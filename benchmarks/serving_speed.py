@@ -7,9 +7,9 @@ Prompts of 1,024 tokens, answers of 256, 48 layers of 128 experts, of which each
 model's 8 are more than the trace in `traces/` has), on an H100, under vLLM's scheduler. `loop`: a
 closed loop of 64 clients, whose batches are known before the run; `timed`: the same, but clients
 think for a microsecond, so that the clock decides each batch; `poisson`: 8 requests/s. With all
-experts resident, or 64 of 128 slots a layer. Every case is first checked: of its first CHECKED
-requests `des` must make the same steps, to the nanosecond, and a run must give every token that was
-asked for.
+experts resident, 64 of 128 slots a layer, or half of the layers on the CPU. Every case is first
+checked: of its first CHECKED requests `des` must make the same steps, to the nanosecond, and a run
+must give every token that was asked for.
 """
 
 from __future__ import annotations
@@ -44,14 +44,18 @@ ARRIVALS: dict[str, dict[str, Any]] = {
     "timed": {"kind": "closed_loop", "max_concurrency": CLIENTS, "think_time": "1 us"},
     "poisson": {"kind": "poisson", "request_rate": "8 requests/s"},
 }
-CAPACITIES = {"all": "all", "64 slots": "64 slots/layer"}
+EXPERTS: dict[str, dict[str, Any]] = {
+    "all": {"capacity": "all"},
+    "64 slots": {"capacity": "64 slots/layer"},
+    "24 layers on CPU": {"on_cpu": {"layers": 24}},
+}
 
 
-def experiment(arrivals: str, capacity: str, requests: int, answer: int = ANSWER) -> Experiment:
+def experiment(arrivals: str, experts: str, requests: int, answer: int = ANSWER) -> Experiment:
     """So many requests."""
     source = {
         "model": MODEL, "hardware": "h100-sxm", "trace": f"traces/{MODEL}.parquet",
-        "records": "summary", "experts": {"capacity": CAPACITIES[capacity]},
+        "records": "summary", "experts": EXPERTS[experts],
         "workload": {
             "requests": requests, "arrivals": ARRIVALS[arrivals],
             "lengths": {"kind": "fixed", "input_len": PROMPT, "output_len": answer},
@@ -63,15 +67,15 @@ def experiment(arrivals: str, capacity: str, requests: int, answer: int = ANSWER
     return load_experiment(source).experiment
 
 
-def check(arrivals: str, capacity: str, requests: int) -> int:
+def check(arrivals: str, experts: str, requests: int) -> int:
     """Compare a short run with `des`; the steps of the whole one, which gives all tokens."""
 
     def case() -> Case:
-        return build(experiment(arrivals, capacity, CHECKED, ANSWER // 8)).case
+        return build(experiment(arrivals, experts, CHECKED, ANSWER // 8)).case
 
-    what = f"{arrivals}, {capacity}"
+    what = f"{arrivals}, {experts}"
     must_agree(run_replay(case(), records="summary"), run_des(case(), records="summary"), what)
-    whole = simulate(experiment(arrivals, capacity, requests)).summary
+    whole = simulate(experiment(arrivals, experts, requests)).summary
     for name, value in (("completed", requests), ("total_output_tokens", requests * ANSWER)):
         must_equal(whole[name], value, f"{what}: {name} and what was asked for")
     return int(whole["steps"])
@@ -94,7 +98,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--profile", action="store_true", help="profile the case 'timed, all'")
     options = parser.parse_args()
-    every = {f"{one}, {two}": (one, two) for one, two in product(ARRIVALS, CAPACITIES)}
+    every = {f"{one}, {two}": (one, two) for one, two in product(ARRIVALS, EXPERTS)}
     if options.profile:
         one = experiment("timed", "all", options.requests)
         with cProfile.Profile(time.process_time) as profile:
@@ -111,7 +115,7 @@ def main() -> None:
     }}  # fmt: skip
     for name in every:
         each = seconds[name] / steps[name]
-        print(f"{name:18} {seconds[name]:7.3f} s, {steps[name]:6} steps, {each * 1e3:.2f} ms each")
+        print(f"{name:26} {seconds[name]:7.3f} s, {steps[name]:6} steps, {each * 1e3:.2f} ms each")
     path = Path(__file__).parent / "results" / "serving_speed.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
 
