@@ -172,7 +172,8 @@ def _sheet(
     axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0))
     figure.draw(table, axes)
     title = axes.get_title(loc="left")
-    under = setting if fit else "\n".join(wrap(setting, int(width * CHARACTERS_PER_INCH)))
+    lines = wrap(setting, int(width * CHARACTERS_PER_INCH), break_on_hyphens=False)
+    under = setting if fit else "\n".join(lines)
     for text in axes.get_children() if setting else ():
         if isinstance(text, Text) and title and text.get_text() == title:
             text.set_text(f"{title}\n{under}")
