@@ -33,7 +33,7 @@ from moesim.workload.serving.wire import Roles
 
 from .agreement import assert_same
 from .served_by_vllm import serving_of
-from .serving_cases import ServingCase, of_vllm
+from .serving_cases import ServingCase, of_vllm, with_split
 from .strategies import Case, cases, few
 from .strategies_together import concept_cases
 from .test_disaggregated import APART, ROUTER, first_come, roles_of
@@ -99,6 +99,15 @@ def of_any(case: Case, policy: str | None) -> EngineCase:
     return theirs if policy is None else decided_at_once(theirs, policy)
 
 
+def exchanging(theirs: EngineCase, case: ServingCase) -> tuple[EngineCase, ServingCase]:
+    """``theirs`` gives slots for blocks as ``case`` says, of those that each layer has but one."""
+    least = int(theirs.slots.min()) - 1
+    settings, needs = case.settings, -(-(18 + case.settings.ahead) // case.size)
+    gives = max(0, min(settings.gives, least))
+    settings = replace(settings, gives=gives, least=max(settings.least, needs))
+    return replace(theirs, exchanges=least > 0), replace(case, settings=settings)
+
+
 def rehearsed(plain: Callable[..., Any]) -> Callable[..., Any]:
     """All passes are played, taken back, and played."""
 
@@ -129,7 +138,7 @@ def foreseeing(most: int, wild: int) -> Iterator[None]:
 @few
 @given(
     cases() | cases(prompts=True) | concept_cases(),
-    of_vllm(),
+    of_vllm() | with_split(),
     AT_ONCE,
     st.sampled_from([1, 2, 3, 64]),
     st.sampled_from([1, 300, 3000]),
@@ -141,6 +150,8 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
     theirs = of_any(case, policy)
     ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
     serving = replace(scaled(serving, scale), ranks=ranks)
+    if serving.settings.split != "static" and theirs.room(0) is None and theirs.variants is None:
+        theirs, serving = exchanging(theirs, serving)
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees))
     with foreseeing(most, wild):

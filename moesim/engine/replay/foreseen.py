@@ -24,7 +24,9 @@ def is_foreseen(case: Case) -> bool:
     serving = case.serving
     if serving is None or case.scheduler != serving.passes or case.policy.looks_ahead:
         return False
-    return not (case.prefetches or case.exchanges or case.rebalance is not None)
+    if case.exchanges and (serving.reads_misses or case.policy.draws):
+        return False
+    return not case.prefetches and case.rebalance is None
 
 
 def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock) -> None:

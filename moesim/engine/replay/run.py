@@ -128,13 +128,12 @@ def _compile(case: Case, program: Any) -> None:
 
 def _play(
     case: Case, clock: Clock, keep: Keep, log: DecisionLog | None,
-    program_at_once: Callable[..., QuickProgram] | None, *, foreseen: bool,
+    at_once: Callable[..., QuickProgram] | None, *, foreseen: bool,
 ) -> _OfRun:  # fmt: skip
     """Play ``case`` by what plays it fastest."""
-    if program_at_once is None and case.prefetches:
+    if at_once is None and case.prefetches:
         counts, ahead = _play_prefetching(case, clock, keep)
         return _OfRun(counts, ahead.provenance_totals(), ahead.fates)
-    at_once = program_at_once
     program = CommonProgram(case, keep) if at_once is None else at_once(case, keep, log=log)
     if foreseen:
         play_foreseen(program, clock)

@@ -106,7 +106,7 @@ class Serving:
             yield from self.led.passes(self._passes)
             return
         steps = steps_of(self._coming, self.room, self.scheduler, self.times)
-        self.ghosts = np.zeros(self.room.ranks, np.int64)
+        self.ghosts = np.zeros(self.room.ranks if self.reads_misses else 0, np.int64)
         told = self.ghosts.copy()
         try:
             self.state, start, host = next(steps)
@@ -116,12 +116,18 @@ class Serving:
                 ended = yield self._passes(self.state, step, step + 1, at)
                 if self.watch is not None:
                     self.watch(self.state, step, int(ended.max()))
-                self.state.ranks[GHOSTS] += self.ghosts - told
-                told = self.ghosts.copy()
+                if self.reads_misses:
+                    self.state.ranks[GHOSTS] += self.ghosts - told
+                    told = self.ghosts.copy()
                 self.state, start, host = steps.send(int(ended.max()))
                 must_end(self.state)
         except StopIteration:
             return
+
+    @property
+    def reads_misses(self) -> bool:
+        """Whether steps are decided by what caches missed."""
+        return self.room.exchange is not None and self.room.exchange.reads_misses
 
     def foreseen(self) -> Foreseen:
         """The passes, several at a time before their times are known."""

@@ -146,7 +146,7 @@ class Asked:
 class Exchange:
     """How blocks and slots of experts change places, by the rules and the ``knobs`` of a split
     (``workload.splits``), in units of ``unit`` blocks, of which experts can give so many; the pool
-    keeps ``least_blocks``.
+    keeps ``least_blocks``. ``reads_misses``: they go by what caches missed.
     """
 
     offer: Callable[..., int]
@@ -155,6 +155,7 @@ class Exchange:
     unit: int
     gives: int
     least_blocks: int
+    reads_misses: bool = False
 
 
 @dataclass(frozen=True)

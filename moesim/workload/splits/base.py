@@ -78,7 +78,7 @@ class Split(Params):
         if fault := _fault_of(offer, move, knobs) or _fault_of_least(least, shared.blocks):
             raise wrong_answer(KEY, self, fault)
         gives = shared.slots - 1
-        return Exchange(offer, move, knobs, unit=shared.unit, gives=gives, least_blocks=least)
+        return Exchange(offer, move, knobs, shared.unit, gives, least, self.reads_misses)
 
 
 class KeepsSlots(Split):
