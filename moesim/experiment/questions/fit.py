@@ -296,15 +296,17 @@ def longest_context(built: Built) -> int:
 
 
 def _largest(footprint: Callable[[int], Footprint], most: int, built: Built) -> int | None:
-    """The largest number in 1..most whose footprint fits (it grows with the number), or None."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if footprint(middle).overflow(built.limit_bytes, built.hardware.host_memory_bytes) is None:
-            low = middle
-        else:
-            high = middle - 1
-    return low or None
+    """The largest number in 1..most whose footprint fits, or None. It grows with the number, but
+    that slots for all experts leave none of them to the host.
+    """
+
+    def fits(number: int) -> bool:
+        limits = built.limit_bytes, built.hardware.host_memory_bytes
+        return footprint(number).overflow(*limits) is None
+
+    if most and fits(most):
+        return most
+    return bisect_left(range(1, most), True, key=lambda number: not fits(number)) or None
 
 
 def _with_slots(built: Built, slots: int, lengths: Lengths) -> Footprint:

@@ -104,6 +104,19 @@ def test_what_is_in_storage_takes_no_host_memory():
     assert answer["slots_by_context"][0]["cpu_layers"] is not None
 
 
+@pytest.mark.parametrize("layers", [0, 6])
+def test_slots_for_all_experts_leave_none_to_a_host_too_small_for_them(layers):
+    """Of any fewer slots the host would have to hold all 10 GB, which are 0.42 GB a layer."""
+    card = {"base": "rtx-4060-ti-16gb", "memory": "18 GiB"}
+    host = {"base": "ddr5-5600-2ch-32gb", "memory": "4 GiB"}
+    experts = {"on_cpu": {"layers": layers}} if layers else {}
+    given = BASE | {"hardware": {"gpu": card, "host": host}, "experts": experts}
+    found = largest_fit(load_experiment(given).experiment, [1024], [1])
+    assert (found["fits"], found["largest_slots"]) == (True, 32)
+    fewer = given | {"experts": experts | {"capacity": "31 slots/layer", "miss": {"kind": "cpu"}}}
+    assert build(load_experiment(fewer).experiment).out_of_memory is not None
+
+
 def test_blocks_that_are_written_stay_whatever_fits():
     """``chunk_of_prompts`` has 1,200 blocks; with one slot more its run has no memory."""
     file = "experiments/chunk_of_prompts.yaml"
