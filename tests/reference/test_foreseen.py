@@ -18,6 +18,7 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
+from moesim.engine.pricing import passes, prices, ragged_launches
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.foreseen import is_foreseen
 from moesim.engine.replay.quick import shared
@@ -100,9 +101,13 @@ def of_any(case: Case, policy: str | None) -> EngineCase:
 
 
 def exchanging(theirs: EngineCase, case: ServingCase) -> tuple[EngineCase, ServingCase]:
-    """``theirs`` gives slots for blocks as ``case`` says, of those that each layer has but one."""
-    least = int(theirs.slots.min()) - 1
+    """``theirs`` gives slots for blocks as ``case`` says, of those that each layer has but one;
+    none of a pool by bytes or of several formats.
+    """
     settings, needs = case.settings, -(-(18 + case.settings.ahead) // case.size)
+    if settings.split == "static" or theirs.room(0) is not None or theirs.variants is not None:
+        return theirs, replace(case, settings=replace(settings, split="static"))
+    least = int(theirs.slots.min()) - 1
     gives = max(0, min(settings.gives, least))
     settings = replace(settings, gives=gives, least=max(settings.least, needs))
     return replace(theirs, exchanges=least > 0), replace(case, settings=settings)
@@ -123,8 +128,13 @@ def rehearsed(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def foreseeing(most: int, wild: int) -> Iterator[None]:
-    """At ``most`` so many steps are foreseen, by durations below ``wild``, in short pieces."""
+    """At ``most`` so many steps are foreseen, by durations below ``wild``, in short pieces; prices
+    of few shapes are kept.
+    """
     with (
+        patch.object(passes, "MOST", 2),
+        patch.object(prices, "MOST", 2),
+        patch.object(ragged_launches, "MOST", 2),
         patch.object(foreseen, "AHEAD", most),
         patch.object(shared, "ACTIVATIONS", 40),
         patch.object(routing, "CELLS", 40),
@@ -149,9 +159,7 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
     """However far guesses of durations are off: what does not hold is taken back."""
     theirs = of_any(case, policy)
     ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
-    serving = replace(scaled(serving, scale), ranks=ranks)
-    if serving.settings.split != "static" and theirs.room(0) is None and theirs.variants is None:
-        theirs, serving = exchanging(theirs, serving)
+    theirs, serving = exchanging(theirs, replace(scaled(serving, scale), ranks=ranks))
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees))
     with foreseeing(most, wild):

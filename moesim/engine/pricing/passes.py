@@ -68,6 +68,7 @@ class Pricing:
         self._of_block: dict[int, list[Shaped]] = {}
         self._operations: dict[tuple[Any, ...], PricedOperation] = {}
         self.first = self.last = 0
+        self._marked = False
 
     def _reach(self, first: int, last: int) -> None:
         """Have sums of passes first:last, a piece; all before them are priced."""
@@ -112,11 +113,14 @@ class Pricing:
             sources = SourceSums.of(schedule, case.trace, case.gpus)
             self.sources = sources.of_groups(case.group)
         self._of_block.clear()
-        self._settle_many()
+        if not self._marked:  # who marks settles there alone
+            self._settle_many()
 
     def _settle_many(self) -> None:
+        """Count what prices rest on where there are many, which are forgotten then."""
         if any(len(one.cache) > MOST for one in self._operations.values()):
             self.settle()
+            self._of_block.clear()
 
     def tokens(self, first: int, last: int) -> Ints:
         """Tokens int64[passes, gpus] of passes first:last."""
@@ -160,6 +164,7 @@ class Pricing:
 
     def mark(self) -> dict[tuple[Any, ...], Ints]:
         """What ``back`` goes back to: how often shapes were used."""
+        self._marked = True
         self._settle_many()
         return {key: one.cache.uses() for key, one in self._operations.items()}
 
