@@ -161,7 +161,7 @@ class Residencies:
                 rest[key] = known[id(one.experts)]
         if marks is not None:
             for key, made in rest.items():
-                self._mark(key, slice(None), active_experts[key], marks[key], made)
+                self._count_marks(key, slice(None), active_experts[key], marks[key], made)
         return activations | rest
 
     def _counts_evicted(self, gpu: int) -> bool:
@@ -171,7 +171,7 @@ class Residencies:
         apart = self.case.prefill != "cache" and self.case.schedule.served is not None
         return self.case.exchanges or apart or self.case.room(gpu) is not None
 
-    def _mark(
+    def _count_marks(
         self, key: Key, span: slice, active: ActiveExperts, marks: Ints, made: Activations,
         victims: Victims = NO_VICTIMS,
     ) -> None:  # fmt: skip
@@ -289,7 +289,7 @@ class Residencies:
         if gone:
             self.evicted[key][run.first] += gone
         if asked.marks is not None:
-            self._mark(key, span, needs, asked.marks, made, victims)
+            self._count_marks(key, span, needs, asked.marks, made, victims)
         return made
 
     def _staged(self, needs: ActiveExperts, made: Activations, asked: Asked) -> Ints:
