@@ -32,6 +32,8 @@ from moesim.engine.replay.quick.varied_rows import (
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep
 from moesim.memory.open_slots import decide_open_of
+from moesim.memory.policies.least_stale import LeastStale
+from moesim.memory.policies.lru import Lru
 from moesim.memory.residency import decide_in_of
 from moesim.runtime.compiled import code_of
 
@@ -51,6 +53,7 @@ def run_replay(
 
     The case must be one of those that ``replay`` plays (``experiment.running.engines``).
     """
+    case = _by_recency(case)
     foreseen = is_foreseen(case)
     if foreseen:
         assert case.serving is not None, "requests are served"
@@ -83,6 +86,14 @@ def run_replay(
         cuts=cuts,
     )
     return with_unpacking(case, outcome)
+
+
+def _by_recency(case: Case) -> Case:
+    """``case``, under LRU where ``least_stale`` decides as that does: among the experts of a layer
+    that is by pass, then by id, which is how a step runs them.
+    """
+    least_stale = type(case.policy) is LeastStale and case.policy.scope == "layer"
+    return replace(case, policy=Lru()) if least_stale and case.order == "id" else case
 
 
 class _OfRun(NamedTuple):
