@@ -25,15 +25,15 @@ class Growing:
 
     def more(self, number: int) -> NDArray[Any]:
         """Add so many values, which are to be filled in."""
-        if self._length + number > len(self._room):
-            self.reserve(max(number, self._length))
+        self.reserve(number)
         self._length += number
         return self._room[self._length - number : self._length]
 
     def reserve(self, number: int) -> None:
-        """Have room for so many values more."""
+        """Have room for so many values more, and for as many as there are."""
         if self._length + number > len(self._room):
-            room = np.empty((self._length + number, *self._room.shape[1:]), self._room.dtype)
+            length = self._length + max(number, self._length)
+            room = np.empty((length, *self._room.shape[1:]), self._room.dtype)
             room[: self._length] = self.values
             self._room = room
 
