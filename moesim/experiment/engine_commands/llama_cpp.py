@@ -37,6 +37,7 @@ from moesim.experiment.engine_commands.served import (
     why_not_scheduled,
 )
 from moesim.experiment.engine_commands.words import Option
+from moesim.experiment.schema.workload import Workload
 from moesim.memory.misses.cpu import Cpu
 from moesim.model.chosen import GGML_CACHES, cache_of, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
@@ -237,11 +238,8 @@ def _defaults(asked: Configuration, engine: LlamaCpp) -> Iterator[str]:
     if experiment.software not in engine.softwares:
         what = f"its times are those of software '{experiment.software}', not of {engine.kind}"
         yield f"{NOTE}software: {what}"
-    if workload.batching.in_flight > 1 and kind_of(type(workload.batching)) != "refill":
-        yield f"{NOTE}workload.batching: a server refills its slots at once (kind: refill)"
-    if workload.prefill.chunk is None and workload.phase != "decode":
-        what = f"prompts run whole; llama.cpp takes {PHYSICAL_BATCH} tokens at once (-ub)"
-        yield f"{NOTE}workload.prefill.chunk: {what}"
+    if not serves(asked):  # else its scheduler says both
+        yield from _batch_notes(workload)
     if asked.stages:
         yield f"{NOTE}parallelism.pipeline: {OVERLAP}"
     if any(asked.on_cpu):
@@ -249,3 +247,12 @@ def _defaults(asked: Configuration, engine: LlamaCpp) -> Iterator[str]:
     if isinstance(least := getattr(experiment.experts.miss, "copies_from", None), int):
         what = f"GGML_OP_OFFLOAD_MIN_BATCH={least} in the environment says so, and no option"
         yield f"{NOTE}experts.miss.copies_from: {what}"
+
+
+def _batch_notes(workload: Workload) -> Iterator[str]:
+    """What of batches that are known beforehand llama.cpp does otherwise."""
+    if workload.batching.in_flight > 1 and kind_of(type(workload.batching)) != "refill":
+        yield f"{NOTE}workload.batching: a server refills its slots at once (kind: refill)"
+    if workload.prefill.chunk is None and workload.phase != "decode":
+        what = f"prompts run whole; llama.cpp takes {PHYSICAL_BATCH} tokens at once (-ub)"
+        yield f"{NOTE}workload.prefill.chunk: {what}"

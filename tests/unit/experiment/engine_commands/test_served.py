@@ -88,6 +88,21 @@ def test_the_longest_request_is_the_room_that_a_line_asks_for() -> None:
     assert "requests are the clients'" in " ".join(made.notes)
 
 
+def test_a_scheduler_says_itself_how_llama_cpp_takes_prompts_and_fills_slots() -> None:
+    one = {"model": "gpt-oss-20b", "hardware": "rtx-4090", "software": "llama.cpp"}
+
+    def told(workload: dict[str, Any]) -> str:
+        asked = load_experiment({**one, "workload": workload}).experiment
+        return " ".join(command_of(asked, context_tokens=4096).notes)
+
+    assert "(kind: refill)" in told({"batching": {"kind": "static", "batch_size": 4}})
+    lengths = {"kind": "fixed", "input_len": 512, "output_len": 64}
+    batching = {"kind": "continuous", "scheduler": {"kind": "llama.cpp"}}
+    served = told({"batching": batching, "requests": 4, "lengths": lengths})
+    assert "(kind: refill)" not in served
+    assert "prompts run whole" not in served
+
+
 def test_what_no_option_says_is_told() -> None:
     batching = {"kind": "continuous", "scheduler": {"kind": "vllm", "watermark": "2 %"}}
     more = {"workload": {"batching": batching}, "serving": {"replicas": 2}}
