@@ -97,8 +97,9 @@ def plain_numbers(*axes: Axis) -> None:
     for axis in axes:
         if axis.get_scale() == "linear":  # whose own numbers are plain; some ticks would have none
             continue
-        axis.set_major_formatter(Plain())
-        axis.set_minor_formatter(Plain())
+        base = axis.get_transform().base  # type: ignore[attr-defined]
+        axis.set_major_formatter(Plain(base))
+        axis.set_minor_formatter(Plain(base))
 
 
 def numeric_ticks(axes: Axes, values: Sequence[float]) -> None:

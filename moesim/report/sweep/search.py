@@ -30,8 +30,8 @@ from moesim.sweep.speeds import GOOD_COST
 from moesim.sweep.words import last_word
 
 CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
-FEW_DOUBLINGS = 8
-"""Of the least value the largest, up to which an axis of powers of two has too few ticks."""
+FEW_DOUBLINGS, MANY_DOUBLINGS = 8, 512
+"""Of the least value the largest, between which an axis of powers of two has ticks to read."""
 
 
 def frame(found: Found) -> pd.DataFrame:
@@ -253,8 +253,8 @@ def write_figure(found: Found, folder: Path) -> Sequence[Path]:
                 if (ends := one.prices.get(limit.metric)) is not None:
                     axes.vlines(one.value, *ends, color=COLOURS[0], linewidth=1, alpha=0.5)
             axes.axhline(limit.bound, color="#777777", linestyle=(0, (4, 2)), linewidth=1)
-            if found.probes[-1].value > FEW_DOUBLINGS * found.probes[0].value:
-                axes.set_xscale("log", base=2)
+            if (span := found.probes[-1].value / found.probes[0].value) > FEW_DOUBLINGS:
+                axes.set_xscale("log", base=10 if span > MANY_DOUBLINGS else 2)
             plain_numbers(axes.xaxis)
             axes.set_ylabel(limit.metric)
             axes.set_title(str(limit))

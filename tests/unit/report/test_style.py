@@ -20,6 +20,21 @@ def test_logarithmic_axes_say_plain_numbers(ends):
     assert all(float(word) > 0 for word in words if word)
 
 
+@pytest.mark.parametrize(("ends", "base"), [((1, 128), 2), ((0.05, 1), 2), ((0.0001, 0.1), 10)])
+def test_every_tick_of_a_logarithmic_axis_has_its_number(ends, base):
+    """Of an axis of powers of two from 1 to 128 only these two did."""
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.plot(ends, ends)
+    axes.set_xscale("log", base=base)
+    plain_numbers(axes.xaxis)
+    figure.draw_without_rendering()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    words = [label.get_text() for tick, label in ticks if ends[0] <= tick <= ends[1]]
+    assert len(words) >= 4
+    assert all(words)
+
+
 def test_what_has_no_face_of_its_own_takes_one_that_nothing_else_in_the_figure_has():
     named = ["queue", "attention", "gate", "dispatch_combine", "waiting_for_gpus", "frontend"]
     looks = faces(named)
