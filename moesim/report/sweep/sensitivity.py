@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CSV, FIGURE, SUFFIXES = "sensitivity.csv", "sensitivity", ("png", "svg")
+WIDEST = 60
+"""Characters of a title's line."""
 
 
 def frame(found: Sensitivity) -> pd.DataFrame:
@@ -98,4 +101,7 @@ def draw(found: Sensitivity, axes: Axes) -> None:
     )
     axes.set_xlabel(f"change of {number(found.as_is)} tokens/s (%)")
     ends = f"x {1 / found.factor:.3g} to x {found.factor:.3g}, or as in {CSV}"
-    axes.set_title(f"{found.name}: inputs {ends}")
+    title = "\n".join(wrap(f"{found.name}: inputs {ends}", WIDEST, break_on_hyphens=False))
+    sheet = axes.get_figure()
+    assert sheet is not None, "it is drawn on one"
+    sheet.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 
 import moesim
 from moesim.cli.main import main
@@ -147,3 +149,13 @@ def test_what_is_read_moves_with_the_drive_and_its_page_faults(tmp_path: Path) -
     loading = {**TINY, "experts": {"capacity": "4 slots/layer"}}
     without = moesim.sensitivity(loading, out=tmp_path / "without")
     assert "what comes from the drive a second" not in speeds(without)
+
+
+def test_a_long_name_leaves_the_bars_their_place(tmp_path: Path) -> None:
+    """Those that 'moesim init' gives were a line of twice the picture's width."""
+    long = {**TINY, "name": "qwen3-235b-a22b-q4_k_m-on-rtx-4080-ddr5-6000-2ch-64gb-nvme-pcie4-4096"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "axes sizes collapsed to zero"
+        moesim.sensitivity(long, out=tmp_path / "out")
+    height, width, _ = imread(tmp_path / "out" / "sensitivity.png").shape
+    assert width < 1.3 * height
