@@ -44,18 +44,20 @@ def lru_list_of(gone: Any, slots: int, resident: Any) -> LruList:
 
 
 @built_in
-def use(lru: Any, needed: Any, number: int) -> None:
+def use(lru: Any, needed: Any, number: int) -> int:
     """Let a ``number`` of ``needed`` experts, ascending, at most as many as slots, be those used
-    last, in this order; for those that are gone those go which were used before all others.
+    last, in this order; for those that are gone those go which were used before all others; returns
+    which of the first 63 were gone, a bit each.
     """
     following, before, gone = lru.following, lru.before, lru.gone
-    end, missed = len(following) - 1, 0
+    end, missed, mask = len(following) - 1, 0, 0
     for i in range(number):
         expert = needed[i]
-        missed += gone[expert] != 0
+        absent = gone[expert] & 1
+        missed, mask = missed + absent, mask | absent << i
+        gone[expert] = 0
         later, earlier = before[expert], following[expert]  # who is gone is both
         following[later], before[earlier] = earlier, later
-        gone[expert] = 0
     last = before[end]
     for _ in range(missed):
         out, last = last, before[last]
@@ -69,3 +71,4 @@ def use(lru: Any, needed: Any, number: int) -> None:
         following[expert], before[first] = first, expert
         first = expert
     following[end], before[first] = first, end
+    return mask

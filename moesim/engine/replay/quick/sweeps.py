@@ -15,6 +15,7 @@ from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up, move_up_apart, move_up_where, put_in_order
 from moesim.memory.lru_list import LRU_LIST, NO_LIST, use
 from moesim.runtime.compiled import built_in, record, specialised, types
+from moesim.runtime.words import ones_of
 from moesim.trace.routing import NO_EXPERT
 
 LOADED, OTHERWISE, LOST, WEIGHT = range(MARKED_FROM, MARKED_FROM + 4)
@@ -131,27 +132,23 @@ def _stay(stacks: Any, rule: Any, room: int, layer: int, chosen: int, number: in
 
 
 @built_in
-def _wanted(stacks: Any, room: int, layer: int, wanted: Any, first: int) -> int:
-    """Fill in which experts of a layer are missed, ascending, from ``first`` on; where they end.
-    Nothing is branched on, as it would be guessed wrong: one that is there is written behind them.
+def _want(stacks: Any, room: int, layer: int) -> None:
+    """Let ``ascending`` begin with the experts of a layer that are missed. Nothing is branched on,
+    as it would be guessed wrong: those that are there become more than any, and come last.
     """
-    chooses, end = stacks.chooses, first
+    chooses, wanted, own = stacks.chooses, stacks.ascending, stacks.slots[layer, 0]
     numbered_from = layer * stacks.home.shape[1] if len(stacks.lines) > 1 else 0
     for i in range(room):
-        wanted[end] = chooses[0, i] + numbered_from
-        end += chooses[1, i] >= stacks.slots[layer, 0]
-    return end
+        expert, hits = chooses[0, i] + numbered_from, chooses[1, i] < own
+        wanted[i] = NO_EXPERT if hits else expert
+    put_in_order(wanted, room)
 
 
 @built_in
 def _read(stacks: Any, out: Any, step: int, layer: int, number: int) -> None:
     """Ask the host for a ``number`` of wanted experts, and count."""
-    wanted, gone, mask, reads = stacks.ascending, stacks.host.gone, 0, 0
-    for i in range(number):
-        read = gone[wanted[i]] != 0
-        mask |= read << i
-        reads += read
-    use(stacks.host, wanted, number)
+    mask = use(stacks.host, stacks.ascending, number)
+    reads = np.int64(ones_of(np.uint64(mask)))
     row = layer if out.counts.shape[2] > 1 else 0
     out.read[step, layer] = mask
     out.reads[layer] += reads
@@ -163,12 +160,15 @@ def _read(stacks: Any, out: Any, step: int, layer: int, number: int) -> None:
 def _ask(stacks: Any, room: int, out: Any, at: Any, missed: int, becomes: int) -> None:
     """What a layer of a step, ``at`` these, misses is told, or asked of the host."""
     step, layer = at
-    place = step * len(out.copies) + layer
-    if becomes == WANT:
-        out.offsets[place + 1] = _wanted(stacks, room, layer, out.experts, out.offsets[place])
-    else:
-        _wanted(stacks, room, layer, stacks.ascending, 0)
+    _want(stacks, room, layer)
+    if becomes == READ:
         _read(stacks, out, step, layer, missed)
+        return
+    place = step * len(out.copies) + layer
+    first = out.offsets[place]
+    out.offsets[place + 1] = first + missed
+    for i in range(room):
+        out.experts[first + i] = stacks.ascending[i]
 
 
 @built_in
@@ -243,7 +243,7 @@ def sweep_with(room: int, becomes: int, listed: bool, fewer: bool) -> Callable[.
     TOGETHER, some ``fewer`` than others, and of whose misses ``becomes`` so; ``listed``: of one
     pool, as a list. As all are known when that is compiled, loops over experts are none.
     """
-    ascend = becomes != LOAD or listed
+    ascend = becomes == HANDLE or listed
 
     def sweep(ids: Any, rows: Any, stacks: Any, rule: Any, out: Any) -> None:
         """What is ``Swept`` by passes that have one of the ``rows`` of ``ids`` each."""
@@ -267,12 +267,12 @@ def sweep_with(room: int, becomes: int, listed: bool, fewer: bool) -> Callable[.
                 out.misses[step, layer] = missed
                 out.counts[HITS, step, layer if apart else 0, 0] -= missed
                 out.copies[layer] += missed
-                if becomes in (WANT, READ):
-                    _ask(stacks, room, out, at, missed, becomes)
                 if listed:
                     use(stacks.pool, chosen, top_k)
                 else:
-                    move_up(lines, chosen, stacks.chooses[1], top_k, room)
+                    move_up(lines, chosen, stacks.chooses[1], stacks.stays[1], top_k, room)
+                if becomes in (WANT, READ):
+                    _ask(stacks, room, out, at, missed, becomes)
 
     return sweep
 
