@@ -13,8 +13,10 @@ from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.fitted_layers import AT_ONCE
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
-from moesim.model import load_model
-from moesim.sweep.advise.question import Question, assembled, at_options
+from moesim.experiment.schema.layout import undivided_heads
+from moesim.model import ModelSpec, load_model
+from moesim.sweep.advise.abilities import REQUESTS, SLICED, WHOLE, layout_settings
+from moesim.sweep.advise.question import Assembled, Question, assembled, at_options
 from moesim.sweep.advise.room import Room, room_of, with_drive
 from moesim.workload.serving import registry as schedulers
 
@@ -47,7 +49,8 @@ COMMENTS: Mapping[str, str] = {
     "hardware": "a machine, or {gpu: ..., host: ..., link: ...} ('moesim list gpus', 'hosts')",
     "software": "whose launches, copies and waits are paid ('moesim list software')",
     "trace": "which experts the tokens choose; without it the model's recording, or a stand-in",
-    "parallelism": "how the work is spread over the GPUs (docs: parallelism)",
+    "parallelism": "how the GPUs share the work (docs: parallelism); another way may be faster",
+    "decide": "which kernels run is decided on the GPUs, as in captured steps of servers",
     "workload": "phase: decode, prefill or all; batching: static or refill",
     "serving": "what clients are promised: good requests keep it",
 }
@@ -67,8 +70,8 @@ def starter(question: Question, workload: str) -> str:
     check_choice("--workload", workload, tuple(WORKLOADS))
     kind = WORKLOADS[workload]
     with at_options("model"):
-        longest = load_model(question.model).longest_context or kind.context
-    context = min(kind.context, longest)
+        model = load_model(question.model)
+    context = min(kind.context, model.longest_context or kind.context)
     made = assembled(replace(question, batch=kind.batch, context=context))
     data = dict(made.data)
     if kind.served:  # whose caches take what room there is beside one request's
@@ -91,11 +94,37 @@ def starter(question: Question, workload: str) -> str:
     name = str(made.data["name"])
     if kind.served:
         name = name.replace(f"batch-{kind.batch}", "served")
-    written = {**made.data, **served, "name": name}
+    written = {**made.data, **served, **_decided(made, whole=room.fits), "name": name}
     for key, value in written.items():
         lines += _key(key, value, comments.get(key, ""))
     lines += _key("experts", experts, words)
-    return "\n".join([*lines, *(_search(room.fits) if kind.served else _next(room))]) + "\n"
+    asked = _search(room.fits) if kind.served else _next(room)
+    return "\n".join([*lines, *asked, *(_layouts(made, model) if room.fits else [])]) + "\n"
+
+
+def _decided(made: Assembled, *, whole: bool) -> dict[str, Any]:
+    """Who decides in a server's steps: over several GPUs that hold the ``whole`` model it captures
+    them, for which no host reads what is chosen.
+    """
+    several = made.data.get("parallelism", {}).get("expert", 1) > 1
+    return {"decide": "device"} if several and whole and made.asks.engine else {}
+
+
+def _layouts(made: Assembled, model: ModelSpec) -> Sequence[str]:
+    """The ways to spread the work over the GPUs, as an axis in comments."""
+    gpus, split = made.asks.gpus, (SLICED, WHOLE)
+    can = {REQUESTS, *(() if undivided_heads(model, made.asks.gpus) else split)}
+    ways = [_parallelism(one, gpus) for one in made.asks.layouts if one in can]
+    text = yaml.safe_dump(ways, sort_keys=False, default_flow_style=True, width=LONG).strip()
+    return [f"#   parallelism: {text}"] if len(ways) > 1 else []
+
+
+def _parallelism(layout: str, gpus: int) -> dict[str, Any]:
+    """The key ``parallelism`` of a layout, but for what is at its default."""
+    settings = dict(layout_settings(layout, gpus))
+    usual = {"dense": "data", "experts": "expert"}
+    told = {name: settings[f"parallelism.{name}"] for name in usual}
+    return {"expert": gpus} | {name: way for name, way in told.items() if way != usual[name]}
 
 
 def _by_layers(data: Mapping[str, Any], layers: int) -> tuple[dict[str, Any], str]:

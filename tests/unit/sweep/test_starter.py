@@ -107,3 +107,22 @@ def test_a_service_has_layers_on_the_cpu_where_its_gpus_do_not_hold_them(
     less = ["--host", "ddr4-3200-2ch-32gb", "-o", str(tmp_path / "b.yaml")]
     assert main(["init", "gpt-oss-120b", "--gpu", "rtx-3090", "--workload", "serve", *less]) == 2
     assert "name a drive" in capsys.readouterr().err
+
+
+def test_what_several_gpus_do_is_decided_as_servers_do_and_other_ways_can_be_swept(
+    tmp_path: Path,
+) -> None:
+    """Decided by the host, a step of four H100 took a fourth longer than captured, as in vLLM."""
+    text = starter(Question("gpt-oss-20b", gpu="h100-sxm", gpus=4), "serve")
+    (tmp_path / "mine.yaml").write_text(text)
+    read = load_experiment(tmp_path / "mine.yaml").experiment
+    assert read.decide == "device"
+    assert build(read, 2).case.execution in ("graph", "piecewise")
+    (line,) = (line for line in text.splitlines() if line.startswith("#   parallelism: "))
+    (tmp_path / "swept.yaml").write_text(f"{text}sweep:\n{line[1:]}\n")
+    ways = [one.parallelism for _, one in load_experiment(tmp_path / "swept.yaml").points]
+    assert len({(one.dense, one.experts) for one in ways}) == len(ways) == 3
+    assert {one.expert for one in ways} == {4}
+    few = starter(Question("gpt-oss-20b", gpu="h100-sxm"), "serve")
+    assert "decide" not in few
+    assert "parallelism" not in few
