@@ -51,6 +51,7 @@ COMMENTS: Mapping[str, str] = {
     "trace": "which experts the tokens choose; without it the model's recording, or a stand-in",
     "parallelism": "how the GPUs share the work (docs: parallelism); another way may be faster",
     "decide": "which kernels run is decided on the GPUs, as in captured steps of servers",
+    "records": "layer: the figures of layers too, for 270 bytes of memory a step, layer and GPU",
     "workload": "phase: decode, prefill or all; batching: static or refill",
     "serving": "what clients are promised: good requests keep it",
 }
@@ -168,6 +169,7 @@ def _served(kind: Workload, context: int, engine: str | None, *, whole: bool) ->
             "lengths": {"kind": "fixed", "input_len": context - output, "output_len": output},
             "batching": {"kind": "continuous", "scheduler": {"kind": scheduler}},
         },
+        "records": "step",
         "serving": {
             "slo": {"ttft": "1 s" if whole else "10 s", "tpot": f"{50 if whole else 100} ms"}
         },
