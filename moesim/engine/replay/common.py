@@ -11,8 +11,9 @@ from moesim.engine.counts import Counts
 from moesim.engine.fates import Fates
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.flat import Played, played
+from moesim.engine.replay.flat import Played
 from moesim.engine.replay.padded_program import program_of
+from moesim.engine.replay.shared_links import played_over
 from moesim.engine.tally import Keep, Tally
 
 
@@ -56,7 +57,7 @@ class CommonProgram:
 
     def _played(self, chunk: Chunk) -> tuple[int, Played]:
         self.tally.add(chunk)
-        return chunk.first, played(self.case, chunk)
+        return chunk.first, played_over(self.case, chunk)
 
     def end(self) -> None:
         """All passes have come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
 from moesim.memory.host_cache import Reads
 from moesim.runtime.compiled import code_of, njit, types
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.clock.shared import Jobs
 
 Mask = NDArray[np.bool_]
 NONE = np.empty(0, np.int64)
@@ -65,14 +68,15 @@ class Priced(NamedTuple):
 
 
 class Played(NamedTuple):
-    """A run of passes as the clock takes it, the most launches of a work in one of them, and what
-    its terms are charged to.
+    """A run of passes as the clock takes it, the most launches of a work in one of them, what
+    its terms are charged to, and what goes over shared links.
     """
 
     passes: Passes
     works: Works | Launched
     most_launches: int
     charges: Ints
+    jobs: Jobs | None = None
 
     def between(self, first: int, last: int) -> Played:
         """That of passes first:last, which host memory holds all that they need of."""
@@ -131,10 +135,8 @@ def _always_launched(case: Case) -> Ints:
 
 def played(case: Case, chunk: Chunk) -> Played:
     """``chunk`` in one piece; works that are one have one part of it."""
-    works = [chunk.work[key] for key in sorted(chunk.work)]
-    own = list({id(work): work for work in works}.values())
-    place = {id(work): number for number, work in enumerate(own)}
-    of_own = np.array([place[id(work)] for work in works])
+    works, keys, of_own = parts_of(chunk)
+    own = [chunk.work[key] for key in keys]
     phase = case.schedule.phase[chunk.first : chunk.first + chunk.passes]
     none = np.zeros((len(case.model.moe_layers), chunk.passes), np.int64)
     priced = priced_of(case, chunk.terms, phase)
@@ -143,12 +145,12 @@ def played(case: Case, chunk: Chunk) -> Played:
     return Played(
         priced.passes(phase, *exchanges),
         Works(
-            launch_base=_bases([work.kernel_ns for work in own])[of_own],
+            launch_base=bases([work.kernel_ns for work in own])[of_own],
             step_launches=np.stack([work.laid.step_launches for work in works]),
             kernel_ns=np.concatenate([work.kernel_ns for work in own]),
             read_ns=np.concatenate([work.read_ns for work in own]) if reads else NONE,
             there=NONE,
-            copy_base=_bases([work.laid.copy_launch for work in own])[of_own],
+            copy_base=bases([work.laid.copy_launch for work in own])[of_own],
             step_copies=np.stack([work.laid.step_copies for work in works]),
             copy_launch=np.concatenate([work.laid.copy_launch for work in own]),
             copy_wait=np.concatenate([work.laid.copy_wait for work in own]),
@@ -163,13 +165,24 @@ def played(case: Case, chunk: Chunk) -> Played:
     )
 
 
+def parts_of(chunk: Chunk) -> tuple[list[Work], list[tuple[int, int]], Ints]:
+    """The works of ``chunk`` in order; of each that is its own the first (MoE layer, GPU), and
+    which of these each is.
+    """
+    works, first = [chunk.work[key] for key in sorted(chunk.work)], dict[int, tuple[int, int]]()
+    for key in sorted(chunk.work):
+        first.setdefault(id(chunk.work[key]), key)
+    place = {work: number for number, work in enumerate(first)}
+    return works, list(first.values()), np.array([place[id(work)] for work in works])
+
+
 def _reads(works: list[Reads]) -> StorageReads:
     if not works:
         return NO_READS
     steps, _, copy, launch, host, *times, _ = zip(*works, strict=True)
     return StorageReads(
         np.stack(steps), np.concatenate(copy), np.concatenate(launch), np.stack(host),
-        _bases(list(times[0])), *map(np.concatenate, times),
+        bases(list(times[0])), *map(np.concatenate, times),
     )  # fmt: skip
 
 
@@ -177,7 +190,8 @@ def _by_moe_layer(prices: dict[int, Ints], none: Ints) -> Ints:
     return np.stack([prices[layer] for layer in sorted(prices)]) if prices else none
 
 
-def _bases(parts: list[Ints]) -> Ints:
+def bases(parts: list[Ints]) -> Ints:
+    """Where each of ``parts`` begins, one behind another."""
     return np.cumsum([0, *(len(part) for part in parts[:-1])])
 
 

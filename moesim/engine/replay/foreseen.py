@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.replay.clock.paced import Pace, play_paced
 from moesim.engine.replay.clock.records import Filled, Gpus
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.flat import Played
@@ -62,10 +63,8 @@ class Player:
     def __init__(
         self, program: QuickProgram | CommonProgram, clock: Clock, schedule: Foreseen
     ) -> None:
-        from moesim.engine.replay.clock.paced import Pace, play_paced  # few runs need it
-
         self._program, self._clock, self._schedule = program, clock, schedule
-        self._pace, self._compiled = Pace(*schedule.foresight.pace[:REACHES]), play_paced
+        self._pace = Pace(*schedule.foresight.pace[:REACHES])
 
     def play(self, first: int, last: int) -> list[tuple[int, Ints]]:
         """Play passes first:last; their charges, with the passes from which on they are."""
@@ -83,7 +82,11 @@ class Player:
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
             filled.starts[:] = 0  # the pace says it, of passes that are played again, too
-            self._compiled(fixed, one.passes, one.works, gpus, filled, self._pace, step, lag)
+            paced = self._pace, step, lag
+            if self._clock.links is None:
+                play_paced(fixed, one.passes, one.works, gpus, filled, *paced)
+            else:
+                self._clock.links.play_paced(fixed, one, gpus, filled, paced)
 
         self._clock.fill(first, one.passes, one.charges, one.most_launches, play_into)
 

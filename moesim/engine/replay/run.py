@@ -109,6 +109,8 @@ def _program_of(case: Case, log: DecisionLog | None) -> Callable[..., QuickProgr
     """What decides ``case`` in compiled code at once, of a case and what is kept of it; None where
     nothing does.
     """
+    if case.links is not None:
+        return None
     if case.prefetches:
         ahead = rows_ahead_of(case)
         return None if ahead is None else partial(QuickProgram, make=ahead)
@@ -128,7 +130,12 @@ def _compile(case: Case, program: Any) -> None:
     if case.prefetches:
         decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
         return
-    code_of(clock_of(case) if program is VariedRowsProgram else play_decided)
+    if case.links is None:
+        code_of(clock_of(case) if program is VariedRowsProgram else play_decided)
+    else:
+        from moesim.engine.replay.clock.shared import play_sharing  # few runs need it
+
+        code_of(play_sharing)
     if program is VariedRowsProgram:
         vary_rows_of(case)
     elif program is VariedProgram:

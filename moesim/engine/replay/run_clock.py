@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,13 +14,17 @@ from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes, Works
 from moesim.engine.replay.flat import Played, fixed_of
+from moesim.hardware.described.links import Links
 from moesim.hardware.described.software import Execution
 from moesim.workload.growing import Growing
 
+if TYPE_CHECKING:
+    from moesim.engine.replay.shared_links import SharedLinks
+
 
 class Marked(NamedTuple):
-    """How far clocks have come: passes, their ``gpus``, parts of charges, rows of layers and
-    copies.
+    """How far clocks have come: passes, their ``gpus``, parts of charges, rows of layers,
+    copies, and what is on shared links.
     """
 
     passes: int
@@ -28,6 +32,7 @@ class Marked(NamedTuple):
     charges: int
     layers: int
     copies: int
+    links: Any
 
 
 class Clock:
@@ -38,6 +43,7 @@ class Clock:
         self._fixed: dict[Execution, Fixed] = {}
         rooms = 0 if case.host_cache is None else case.host_cache.rooms
         self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes, rooms)
+        self.links = None if case.links is None else _on_links(case, case.links)
         self.categories, self._moe = categories_of(case), case.model.moe_layers
         shape = (case.gpus,)
         self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)
@@ -83,7 +89,9 @@ class Clock:
         fixed = self.fixed_at(first)
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
-            if isinstance(one.works, Works):
+            if self.links is not None:
+                self.links.play(fixed, one, gpus, filled)
+            elif isinstance(one.works, Works):
                 play_decided(fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
             else:
                 one.works.clock(fixed, one.passes, one.works.works, gpus, filled)
@@ -133,13 +141,15 @@ class Clock:
     def mark(self) -> Marked:
         """What ``back`` goes back to."""
         gpus = Gpus(*(one.copy() for one in self.gpus))
-        return Marked(
-            len(self.starts), gpus, self.charges.mark(), len(self.layers.values), self.copies
-        )
+        links = None if self.links is None else self.links.mark()
+        charges, layers = self.charges.mark(), len(self.layers.values)
+        return Marked(len(self.starts), gpus, charges, layers, self.copies, links)
 
     def back(self, marked: Marked) -> None:
         """What was played since then is not; where it was not folded."""
-        passes, self.gpus, charges, layers, self.copies = marked
+        passes, self.gpus, charges, layers, self.copies, links = marked
+        if self.links is not None:
+            self.links.back(links)
         self._starts.cut(passes)
         self._ends.cut(passes)
         self.charges.back(charges)
@@ -154,6 +164,12 @@ class Clock:
             self._ends.extend(np.zeros((new, self.case.gpus), np.int64))
             if self.keep_layers:
                 self.layers.reserve(new * len(self._moe) * self.case.gpus)
+
+
+def _on_links(case: Case, links: Links) -> SharedLinks:
+    from moesim.engine.replay.shared_links import SharedLinks  # few runs need it
+
+    return SharedLinks(case, links)
 
 
 def _is_same(one: Fixed, other: Fixed) -> bool:

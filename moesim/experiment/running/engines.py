@@ -42,8 +42,11 @@ class Engine(NamedTuple):
 
 def outside_replay(case: Case, records: str, *, check: bool) -> Iterator[str]:
     """What ``replay`` does not play; without any it gives the nanoseconds of ``des``."""
-    if case.links is not None:
-        yield "a shared link"
+    shares, host = case.links is not None, case.host_cache
+    if shares and case.prefetches:
+        yield "prefetches over a shared link"
+    if shares and host is not None and (host.rooms or case.prefill == "stream"):
+        yield "whole layers from storage over a shared link"
     if records == "expert":
         yield "records: expert"
     if check:

@@ -21,8 +21,14 @@ SOURCE = {
 }
 SHARED = {"hardware": "dgx-h100", "parallelism": {"expert": 2}}
 PREFETCH = {"experts": {"capacity": "8 slots/layer", "prefetch": {"kind": "history"}}}
+STORED = {
+    "hardware": {"base": "dgx-h100", "storage": {"base": "nvme-pcie4"}},
+    "experts": {"capacity": "8 slots/layer", "host": {"capacity": "4 GiB"}},
+}
+STREAMED = {"workload": {"prefill": {"experts": "stream"}}}
 OUTSIDE: dict[str, tuple[dict[str, Any], bool]] = {
-    "a shared link": (SHARED, False),
+    "prefetches over a shared link": (SHARED | PREFETCH, False),
+    "whole layers from storage over a shared link": (SHARED | STORED | STREAMED, False),
     "records: expert": ({"records": "expert"}, False),
     "--check": ({}, True),
 }
@@ -53,6 +59,12 @@ def test_replay_by_name_is_one_line_where_it_does_not_play(feature):
     message = f"^engine: 'replay' does not play {feature}; write auto or des$"
     with pytest.raises(InputError, match=message):
         chosen(check=check, engine="replay", **choices)
+
+
+@pytest.mark.parametrize("choices", [SHARED, SHARED | STREAMED, SHARED | STORED])
+def test_replay_plays_shared_links(choices):
+    assert build(experiment_of(**choices), 3).case.links is not None
+    assert chosen(**choices) == ("replay", "the fastest engine, and exact here")
 
 
 def test_replay_plays_prefetches():

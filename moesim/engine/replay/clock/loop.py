@@ -132,14 +132,14 @@ def decided_work(
 
 
 @inlined(types.void(FIXED, GPUS, FILLED, *[types.int64] * 4))
-def _nothing_before(
+def nothing_before(
     _fixed: Any, _gpus: Any, _filled: Any, _undecided: int, _decide: int, _first_of: int, p: int
 ) -> None:
     """Nothing is loaded before a pass."""
 
 
 play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[types.int64] * 3))(
-    clock_with(decided_work, _nothing_before, decides=False)
+    clock_with(decided_work, nothing_before, decides=False)
 )
 """The clock of works that are decided beforehand."""
 

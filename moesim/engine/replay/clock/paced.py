@@ -41,7 +41,7 @@ def _paced_work(
 
 
 @inlined(types.void(FIXED, GPUS, FILLED, PACE, *[_INT] * 3))
-def _begin_paced(
+def begin_paced(
     _fixed: Any, gpus: Any, filled: Any, pace: Any, first: int, lag: int, p: int
 ) -> None:
     """Pass ``p``, step ``first + p``, begins when it is decided and the host has done its part."""
@@ -59,7 +59,7 @@ def _begin_paced(
 
 
 play_paced = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, PACE, _INT, _INT))(
-    clock_with(_paced_work, _begin_paced, decides=False)
+    clock_with(_paced_work, begin_paced, decides=False)
 )
 """The clock of passes that are decided, from step ``first`` of a pace on, whose host sees ends
 ``lag`` steps late."""
