@@ -319,7 +319,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(experiment: Experiment, most: str, requests: int | None, of: Asks | None) -> _Asked:
-    recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
+    recorded = _recorded(experiment)
     replayed = min(requests or first_requests(experiment), recorded)
     base = with_drive(common(experiment, replayed))
     room = room_of(base, most)
@@ -329,6 +329,16 @@ def _asked(experiment: Experiment, most: str, requests: int | None, of: Asks | N
         base = with_drive(common(experiment, replayed))
         room = room_of(base, most)
     return _Asked(base, room, replayed, recorded, slow="load" in events)
+
+
+def _recorded(experiment: Experiment) -> int:
+    """The requests of the trace; of requests that are served so many as the experiment asks for,
+    each of which is one of the trace's.
+    """
+    workload = experiment.workload
+    if workload.batching.serves and workload.requests is not None:
+        return workload.requests
+    return Requests.of(trace_of(experiment), workload.phase).count
 
 
 def _with_requests(experiment: Experiment, requests: int) -> Experiment:
