@@ -305,7 +305,7 @@ def _take(ids: Any, bits: Any, rows: Any, chosen: Any, weights: Any) -> None:
         here, weighed = chosen[token].reshape(choices), weights[token].reshape(choices)
         for i in range(choices):
             here[i] = own[i]
-            weighed[i] = unit_of(np.int64(of_row[i])) if own[i] != NO_EXPERT else 0
+            weighed[i] = unit_of(np.int64(of_row[i])) * (own[i] != NO_EXPERT)
 
 
 def take_choices(trace: RoutingTrace, rows: Ints, ids: NDArray[np.uint16], weights: Ints) -> None:
