@@ -233,6 +233,7 @@ def _compile_waiting(made: Any) -> None:
         getattr(made, WAITING[0])()
 
 
+@cache
 def code_of(function: Any) -> Any:
     """The code of a compiled ``function`` with one signature, for who calls it again and again and
     keeps to that. To find out the types of many arrays at each call takes longer than a short
