@@ -133,8 +133,8 @@ def plain_experiment(experiment: BaseModel | Mapping[str, Any]) -> dict[str, Any
 
 
 def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ()) -> str:
-    """Model, card, trace and batch of a plain ``experiment``, apart from the paths ``without``:
-    ``gpt-oss-20b on rtx-4090, quickstart, batch 1``.
+    """Model, GPUs, trace and batch of a plain ``experiment``, apart from the paths ``without``:
+    ``gpt-oss-20b on rtx-4090, quickstart, batch 1``, or ``on 8 GPUs of h100-sxm``.
     """
     batching = (experiment.get("workload") or {}).get("batching") or {}
     card, batch = str(experiment.get("hardware") or ""), batching.get("batch_size")
@@ -145,12 +145,27 @@ def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ())
     card = words(card, own) if is_choice(card) else _file_name(card)
     parts = {
         "model": _file_name(experiment.get("model")),
-        "hardware": card and f"on {card}",
+        "hardware": card and f"on {_gpus_in_words(experiment, hidden)}{card}",
         "trace": _file_name(experiment.get("trace")),
         "workload.batching.batch_size": batch and f"batch {batch}",
     }
     told = [str(text) for path, text in parts.items() if text and path not in hidden]
     return ", ".join(told).replace(", on ", " on ")
+
+
+def _gpus_in_words(experiment: Mapping[str, Any], hidden: Iterable[str]) -> str:
+    """``8 GPUs of ``, of instances ``2 x 8 GPUs of ``; nothing of one GPU, and of what varies."""
+    layout, serving = experiment.get("parallelism") or {}, experiment.get("serving") or {}
+    apart = serving.get("disaggregation")
+    instances = apart["prefill"] + apart["decode"] if apart else serving.get("replicas") or 1
+    gpus = (layout.get("expert") or 1) * (layout.get("pipeline") or 1)
+    roots = {one.partition(".")[0] for one in hidden}
+    instances, gpus = (
+        1 if root in roots else number
+        for root, number in (("serving", instances), ("parallelism", gpus))
+    )
+    times = f"{instances} x " if instances > 1 else ""
+    return times + (f"{gpus} GPUs of " if gpus > 1 else "")
 
 
 def _file_name(name: Any) -> str:

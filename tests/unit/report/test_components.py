@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -54,6 +55,33 @@ def test_what_a_sweep_varies_of_a_machine_is_not_told_of_all_its_points() -> Non
     assert setting_in_words(experiment) == whole
     part = setting_in_words(experiment, without=["hardware.storage", "hardware.host.cores"])
     assert part == "gpt-oss-20b on rtx-4090 + desktop with memory 64 GiB"
+
+
+@pytest.mark.parametrize(
+    ("more", "without", "words"),
+    [
+        ({}, (), "on h100-sxm"),
+        ({"parallelism": {"expert": 4, "pipeline": 2}}, (), "on 8 GPUs of h100-sxm"),
+        ({"parallelism": {"expert": 8}}, ["parallelism.expert"], "on h100-sxm"),
+        ({"serving": {"replicas": 2}}, (), "on 2 x h100-sxm"),
+        (
+            {
+                "parallelism": {"expert": 8},
+                "serving": {"disaggregation": {"prefill": 1, "decode": 2}},
+            },
+            (),
+            "on 3 x 8 GPUs of h100-sxm",
+        ),
+        ({"parallelism": {"expert": 8}, "serving": {"replicas": 2}}, ["serving.replicas"],
+         "on 8 GPUs of h100-sxm"),
+    ],
+)  # fmt: skip
+def test_a_setting_says_how_many_gpus_there_are(
+    more: dict[str, object], without: Sequence[str], words: str
+) -> None:
+    """One instance for prompts and one for answers looked like the eight GPUs of one."""
+    experiment = {"model": "gpt-oss-120b", "hardware": "h100-sxm", **more}
+    assert setting_in_words(experiment, without) == f"gpt-oss-120b {words}"
 
 
 def test_waits_for_a_drive_stand_beside_those_for_copies() -> None:
