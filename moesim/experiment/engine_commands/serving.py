@@ -84,13 +84,17 @@ def put_named(reading: Reading, found: Named) -> None:
         reading.warn("model", what)
 
 
-def put_ranks(reading: Reading, ranks: Ranks, words: str) -> None:
-    """Put ``parallelism`` as ``words`` say it, and say where it is not what they mean."""
+def put_ranks(reading: Reading, ranks: Ranks, words: str, eager: str = "") -> None:
+    """Put ``parallelism`` as ``words`` say it, and say where it is not what they mean. Steps of
+    ranks that exchange rows are captured, unless the option ``eager`` says otherwise.
+    """
     if ranks.gpus == 1:
         return
     reading.put("parallelism.expert", ranks.gpus)
     reading.put("parallelism.nodes", ranks.nodes)
     reading.put("parallelism.dense", "data" if ranks.group == 1 else "tensor")
+    if ranks.group < ranks.gpus and not reading.line.has(eager):
+        reading.put("decide", "device")
     of_node = ranks.gpus // (ranks.nodes or 1)
     if not ranks.whole and of_node == ranks.gpus <= GPUS_OF_A_NODE:
         reading.put("parallelism.experts", "tensor")
@@ -123,6 +127,15 @@ def put_stages(reading: Reading, word: str, gpus: int) -> None:
         return
     reading.put("parallelism.pipeline", stages)
     reading.warn(f"{word} {stages}", f"not modelled: {MICRO_BATCHES}")
+
+
+def decided_note(asked: Configuration) -> list[str]:
+    """What a server does otherwise where a host reads what ranks exchange."""
+    layout, experiment = layout_of(asked), asked.experiment
+    captured = layout.group < layout.gpus and experiment.execution != "eager"
+    if experiment.decide == "device" or not captured:
+        return []
+    return [f"{NOTE}decide: host: no host reads counts in a step that is captured (decide: device)"]
 
 
 def stages_note(asked: Configuration) -> list[str]:

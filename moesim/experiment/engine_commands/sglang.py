@@ -35,6 +35,7 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
+    decided_note,
     eplb_of,
     layout_of,
     put_batch,
@@ -92,6 +93,7 @@ class Sglang(Engine):
         words = [*SERVER, "--model-path", name, *quantization]
         words += [*cache_words(asked), *_ranks(asked), *limits(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        notes += decided_note(asked)
         notes += [*software_note(asked), *served_notes(asked, ROWS)]
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
@@ -115,7 +117,9 @@ def read_server(reading: Reading) -> None:
     attention = _attention_ranks(reading)
     whole = (line.whole("--ep-size", 1) or 1) == gpus
     words = f"--tp {gpus} --dp {attention} with DP attention"
-    put_ranks(reading, Ranks(gpus, max(1, gpus // attention), whole, nodes), words)
+    put_ranks(
+        reading, Ranks(gpus, max(1, gpus // attention), whole, nodes), words, "--disable-cuda-graph"
+    )
     put_stages(reading, "--pp-size", gpus)
     _read_batch(reading, gpus, attention)
     reading.context_tokens = line.whole("--context-length", 1)

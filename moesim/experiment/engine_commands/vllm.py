@@ -40,6 +40,7 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
+    decided_note,
     eplb_of,
     layout_of,
     put_batch,
@@ -191,6 +192,7 @@ class Vllm(Engine):
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += [*_launches(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        notes += decided_note(asked)
         notes += served_notes(asked, VLLM)
         if (setting := ENVIRONMENT.get(asked.experiment.software)) is not None:
             notes.append(f"{NOTE}software: set {setting} for mxfp4 experts in these kernels")
@@ -208,7 +210,7 @@ class Vllm(Engine):
         nodes = data // local if local and local < data else None
         whole = line.has("--enable-expert-parallel")
         words = f"-tp {tensor} -dp {data}"
-        put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes), words)
+        put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes), words, "--enforce-eager")
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         _read_batch(reading, tensor, data)
         reading.context_tokens = _context(line)

@@ -183,7 +183,7 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("docker run --gpus all vllm/vllm-openai:v0.20.2 --model deepseek-ai/DeepSeek-V3 -tp 8 -dp 2 "
      "--data-parallel-size-local 1 -ep --max-num-seqs 8 --enable-eplb "
      """--eplb-config '{"num_redundant_experts": 32}'"""),
-     {"software": "vllm", "model": "deepseek-v3",
+     {"software": "vllm", "model": "deepseek-v3", "decide": "device",
       "parallelism": {"expert": 16, "nodes": 2, "dense": "tensor"},
       "workload": {"batching": refill(16)}, "placement": {"kind": "eplb", "redundant": 32}},
      ["docker run --gpus all"]),
@@ -333,6 +333,20 @@ def test_what_a_server_cannot_run_has_no_line(engine: str, more: dict[str, Any],
     assert told in "\n".join(found.notes)
 
 
+def test_no_host_decides_in_steps_that_a_line_captures() -> None:
+    """gpt-oss-120b over four ranks took 16 % longer a token than as vLLM runs it."""
+    line = "vllm serve openai/gpt-oss-120b -dp 4 -ep"
+    assert read_command(line).experiment["decide"] == "device"
+    assert "decide" not in read_command(f"{line} --enforce-eager").experiment
+    assert "decide" not in read_command(line.replace("-dp", "-tp")).experiment
+    ranks = {"software": "vllm", "parallelism": {"expert": 4}}
+    told = [
+        command_of(experiment(**ranks, **more), "vllm", 512).notes
+        for more in ({}, {"decide": "device"}, {"execution": "eager"})
+    ]
+    assert ["decide: host" in " ".join(notes) for notes in told] == [True, False, False]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     engine=st.sampled_from(["vllm", "sglang"]),
@@ -351,6 +365,8 @@ def test_a_line_that_is_written_reads_as_the_same_experiment(
     workload = {"batching": refill(gpus * rank_batch), "prefill": {"chunk": chunk}}
     said: dict[str, Any] = {"model": model, "software": engine, "workload": workload}
     said |= {"parallelism": {"expert": gpus, "dense": dense}} if gpus > 1 else {}
+    captured = gpus > 1 and dense == "data" and not eager
+    said |= {"decide": "device"} if captured else {}
     said |= {"execution": "eager"} if eager else {}
     found = read_command(str(command_of(experiment(**said), engine, context).text))
     assert (found.engine, found.experiment, found.context_tokens) == (engine, said, context)
