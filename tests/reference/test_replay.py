@@ -71,6 +71,14 @@ def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> Non
         assert_same(run_replay(theirs), run_des(theirs))
 
 
+@given(cases(), st.sampled_from(["id", "resident_first"]))
+def test_least_stale_with_slots_by_layer_is_lru_where_steps_run_by_id(
+    case: Case, order: Literal["id", "resident_first"]
+) -> None:
+    theirs = replace(engine_case(case), policy=policies.get("least_stale")(), order=order)
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
 @given(cases(), st.sampled_from(["static", "tutel", "gshard"]), st.sampled_from([40, 1 << 21]))
 def test_padded_gating_is_decided_once_for_all_that_do_the_same(
     case: Case, kind: str, cells: int
