@@ -28,7 +28,7 @@ def advise(
     out: Path | str | None = None,
     capacity: str = "auto",
     requests: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     overwrite: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
@@ -42,11 +42,11 @@ def advise(
     the runs, ``advice.json``, a figure and ``experiment.yaml``, which has the best choice;
     ``overwrite``: begin anew in it, and keep what it held in ``.before`` until the advice stands;
     ``capacity``: the most room for experts, as in ``4 GiB``; ``requests``: how many of the trace
-    are replayed [about a minute's]; ``jobs``: runs at the same time; ``progress``, called with
-    (finished, total), is told how far it is, ``fit`` what fits, before any run. ``best``,
-    ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with units in the keys. Raises
-    an InputError for a bad experiment or capacity, a folder with other files, and where no choice
-    can run.
+    are replayed [about a minute's]; ``jobs``: runs at the same time (None: one, or one a core where
+    that is faster); ``progress``, called with (finished, total), is told how far it is, ``fit``
+    what fits, before any run. ``best``, ``scored`` and ``gains`` have the runs, ``to_dict()`` plain
+    data with units in the keys. Raises an InputError for a bad experiment or capacity, a folder
+    with other files, and where no choice can run.
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
@@ -59,7 +59,7 @@ def advise(
     from moesim.sweep.advise import advise as advised
     from moesim.sweep.advise.question import asked
 
-    check_whole("--jobs", jobs)
+    check_whole("--jobs", 1 if jobs is None else jobs)
     if requests is not None:
         check_whole("--requests", requests)
     _check_capacity(capacity)
@@ -89,7 +89,7 @@ def sensitivity(
     *,
     by: str = "25 %",
     out: Path | str | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Sensitivity:
@@ -98,9 +98,10 @@ def sensitivity(
     and what nobody measured at the ends of its range.
 
     ``out``: the folder of the runs [results/NAME-sensitivity], new or one to go on in; ``jobs``:
-    runs at the same time; ``progress`` is called with (finished, total). ``inputs`` has first what
-    moves it most, ``measure_first`` is the first of those that are guesses. Raises an InputError
-    for a bad experiment or share, and where the experiment does not run.
+    runs at the same time (None: one, or one a core where that is faster); ``progress`` is called
+    with (finished, total). ``inputs`` has first what moves it most, ``measure_first`` is the first
+    of those that are guesses. Raises an InputError for a bad experiment or share, and where the
+    experiment does not run.
 
     >>> moesim.sensitivity("experiments/quickstart.yaml").inputs[0].title
     """
@@ -112,7 +113,7 @@ def sensitivity(
     from moesim.sweep.advise.run import Runs
     from moesim.sweep.sensitivity import sensitivity as sensitivity_of
 
-    check_whole("--jobs", jobs)
+    check_whole("--jobs", 1 if jobs is None else jobs)
     try:
         share = float(PERCENT.parse(by))
     except QuantityError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +129,7 @@ def advise(
                 out=out,
                 capacity=capacity,
                 requests=requests,
-                jobs=jobs or os.cpu_count() or 1,
+                jobs=jobs,
                 overwrite=overwrite,
                 overrides=overrides or (),
                 progress=progress,

@@ -65,7 +65,13 @@ AllowDrops = Annotated[
 
 RunsAtOnce = Annotated[
     int | None,
-    typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."),
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Runs at the same time [one, or one a core where that is faster].",
+    ),
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -65,7 +64,7 @@ def sensitivity(
                 file,
                 by=by,
                 out=out,
-                jobs=jobs or os.cpu_count() or 1,
+                jobs=jobs,
                 overrides=overrides or (),
                 progress=progress,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -39,6 +40,7 @@ from moesim.sweep.local import LocalProcesses
 from moesim.sweep.lock import hold_alone, workers_lock
 from moesim.sweep.point import Evaluate, Point, Simulation, Work, point_folder
 from moesim.sweep.table import points_table, write_points
+from moesim.sweep.where_pays import WherePays, sharing_traces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +59,8 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How points are evaluated: by ``jobs`` processes of this machine (1: in this one), or by
-    ``executor``.
+    """How points are evaluated: by ``jobs`` processes of this machine (1: in this one; None: here,
+    too, or in one for each core where that is faster), or by ``executor``.
 
     ``cache``: as for ``moesim.run``. ``retry_failed``: failed points once more; ``overwrite``: all
     points anew, in a folder that holds only what moesim wrote, which stays in ``.before`` there
@@ -66,7 +68,7 @@ class SweepOptions:
     result folder, too.
     """
 
-    jobs: int = 1
+    jobs: int | None = 1
     executor: Executor | None = None
     cache: Path | None = None
     retry_failed: bool = False
@@ -141,8 +143,11 @@ def write_folders(folder: Path) -> None:
             write_result(read_entry(folder, entry), target)
 
 
-def _executor(jobs: int, folder: Path) -> Executor:
-    return in_this_process if jobs == 1 else LocalProcesses(jobs, workers_lock(folder))
+def _executor(jobs: int | None, folder: Path) -> Executor:
+    if jobs == 1:
+        return in_this_process
+    processes = LocalProcesses(jobs or os.cpu_count() or 1, workers_lock(folder))
+    return processes if jobs else WherePays(processes)
 
 
 @contextmanager
@@ -160,17 +165,11 @@ def _evaluation(
 
     groups = {point.group for point in todo}
     simulation = replace(evaluate, log=DecisionLog(decisions=len(groups) < len(todo)))
-    if work is in_this_process:
+    if work is in_this_process or isinstance(work, WherePays):
         yield simulation
-    else:
-        from moesim.experiment.loading.traces import write_shared
-
-        arrays = folder.absolute() / f"{TEMPORARY}traces"
-        try:
-            shared = write_shared([point.experiment for point in todo], arrays)
-            yield replace(simulation, traces=shared)
-        finally:
-            shutil.rmtree(arrays, ignore_errors=True)
+        return
+    with sharing_traces(simulation, todo, folder) as shared:
+        yield shared
 
 
 def _evaluate(

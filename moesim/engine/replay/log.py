@@ -39,6 +39,10 @@ class DecisionLog:
     _kept: OrderedDict[Hashable, tuple[Any, int]] = field(default_factory=OrderedDict)
     _size: int = 0
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets an empty one."""
+        return DecisionLog, (self.decisions, self.most_bytes)
+
     def get(self, key: Hashable) -> Any:
         """The value of ``key``, None where there is none."""
         self.asked[key] += 1
