@@ -165,6 +165,7 @@ def choices_of(
     beside: Settings = (),
     on_cpu: Sequence[int] = (),
     few: bool = False,
+    ahead: bool = True,
     on_host: int | None = None,
     only: Sequence[str] = tuple(EVICTING),
 ) -> list[Choice]:
@@ -172,8 +173,8 @@ def choices_of(
     the experts of so many layers may be ``on_cpu``, or so many whole layers ``on_host``.
 
     The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
-    LRU and all the room there is. ``few``: only those with all of it, and no prefetches; ``only``
-    of these things that a miss does.
+    LRU and all the room there is. ``few``: only those with all of it; ``ahead``: with prefetches,
+    too; ``only`` of these things that a miss does.
     """
     whole = [
         Choice(ON_CPU, PLAIN.policy, ALL, beside=settings, layers=layers)
@@ -182,11 +183,11 @@ def choices_of(
     ]
     if on_host:
         whole.append(Choice(ON_HOST, PLAIN.policy, ALL, layers=on_host))
-    slotted = _with_slots(slots, most, beside, few=few) if slots else []
+    slotted = _with_slots(slots, most, beside, few=few, ahead=ahead) if slots else []
     return [*whole, *(one for one in slotted if one.miss in only)]
 
 
-def _with_slots(slots: int, most: str, beside: Settings, *, few: bool) -> list[Choice]:
+def _with_slots(slots: int, most: str, beside: Settings, *, few: bool, ahead: bool) -> list[Choice]:
     fewer = dict.fromkeys(slots // share for share in (SHARES[:1] if few else SHARES)[1:])
     rooms = [most, *(f"{count} slots/layer" for count in fewer if count >= 1)]
     plain = [
@@ -196,13 +197,13 @@ def _with_slots(slots: int, most: str, beside: Settings, *, few: bool) -> list[C
         for room in rooms
         if room == most or policy in AT_FEWER[miss]
     ]
-    ahead = [
+    prefetching = [
         Choice(miss, PLAIN.policy, most, prefetch)
-        for miss, prefetches in ({} if few else PREFETCHES).items()
+        for miss, prefetches in (PREFETCHES if ahead else {}).items()
         for prefetch in prefetches
     ]
     others = [Choice(miss, PLAIN.policy, most, beside=beside) for miss in EVICTING if beside]
-    return [*plain, *ahead, *others]
+    return [*plain, *prefetching, *others]
 
 
 def offered(software: str, choices: Sequence[Choice]) -> list[Choice]:

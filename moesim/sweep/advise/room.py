@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,10 +20,10 @@ from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
 from moesim.sweep.advise.choices import (
     ALL,
-    OFFERED,
     ON_CPU,
     ON_HOST,
     PLAIN,
+    PREFETCHES,
     RESIDENT,
     Choice,
     with_settings,
@@ -35,11 +34,7 @@ from moesim.workload.requests import Requests
 MOST_CHOICES = 600_000
 """Experts chosen in a run, over tokens and MoE layers: a second or two on one core."""
 MOST_WITH_EVENTS = 150_000
-"""The same where only ``des`` plays what copies while the CPU computes, and prefetches do."""
-MOST_WITH_OFFER = 300_000
-"""The same where only ``des`` plays what a change to the software would bring."""
-MOST_OF_EVENTS = 60_000
-"""The same where only ``des`` plays every choice."""
+"""The same where only ``des`` plays a choice, which takes many times as long."""
 DRIVE = (
     "name a drive that experts are read from: hardware: {..., storage: nvme-pcie4}, with a MODEL"
     " --storage nvme-pcie4 ('moesim list storage')"
@@ -109,29 +104,14 @@ def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
     return min(max(affordable, batch.in_flight, 1), requests.count)
 
 
-def by_events(experiment: Experiment, *, offers: bool = False) -> tuple[str, ...]:
-    """Of loading, of choosing what is cheaper and, with ``offers``, of what a change to the
-    software would bring, which ones only ``des`` plays, which takes many times as long.
-    """
-    found = [miss for software, miss in OFFERED if offers and software == experiment.software]
-    return tuple(miss for miss in ("load", "cheapest", *found) if _by_events(experiment, miss))
-
-
-def most_choices(experiment: Experiment, events: Sequence[str]) -> int:
-    """Experts chosen in a run of a choice, where only ``des`` plays ``events``."""
-    if "load" in events:
-        return MOST_OF_EVENTS
-    ahead = {**PLAIN.settings, "experts.capacity": "1 slots/layer"}
-    try:
-        with_settings(experiment, {**ahead, "experts.prefetch.kind": "next_layer"})
-    except InputError:
-        return MOST_WITH_OFFER if {*events} - {"load", "cheapest"} else MOST_CHOICES
-    return MOST_WITH_EVENTS if events else MOST_CHOICES
+def prefetches_by_events(experiment: Experiment) -> tuple[str, ...]:
+    """Of what a miss does, where only ``des`` plays prefetches beside it."""
+    return tuple(miss for miss in PREFETCHES if _by_events(experiment, miss))
 
 
 def _by_events(experiment: Experiment, miss: str) -> bool:
     settings = {"experts.capacity": "1 slots/layer", "experts.miss.kind": miss}
-    settings |= dict(OFFERED.get((experiment.software, miss), ()))
+    settings |= {"experts.prefetch.kind": "next_layer"}
     try:
         case = build(with_settings(experiment, PLAIN.settings | settings), 1).case
     except InputError:

@@ -60,10 +60,10 @@ from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
 from moesim.sweep.advise.room import (
     BELOW,
+    MOST_WITH_EVENTS,
     Room,
-    by_events,
     first_requests,
-    most_choices,
+    prefetches_by_events,
     room_of,
     too_small,
     with_drive,
@@ -78,7 +78,7 @@ from moesim.workload.requests import Requests
 
 SWEEPS = ("layouts", "choices", "upgrades", "ranges")
 """The folders of an advice with runs in them."""
-SLOW = "GPUs share links here, which takes long to play; a sweep has them"
+SLOW = "GPUs share links here, over which they take long to play; a sweep has them"
 OFTEN = "the drive decides here; a sweep has them"
 WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
 """The upgrades that can help where every expert is resident."""
@@ -88,10 +88,12 @@ OF_THE_HOST = ("next_pcie", "twice_dram", "twice_cores", "twice_host_memory")
 
 @dataclass(frozen=True)
 class Runs:
-    """How the runs of an advice are made: in the folder ``out``, ``jobs`` at the same time."""
+    """How the runs of an advice are made: in the folder ``out``, ``jobs`` at the same time, which
+    is as in ``SweepOptions``.
+    """
 
     out: Path
-    jobs: int = 1
+    jobs: int | None = 1
     progress: Progress | None = None
 
     def summaries(
@@ -176,17 +178,17 @@ def advise(
     """
     _check(experiment)
     spread, not_spread, least = laid_out(experiment, of)
-    asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
+    asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests)
     _choices(asked, most, of)
     if fit is not None:
         fit(_fit(asked, of, least, spread))
     first, spread = spread[0], run_layouts(asked.base, spread, runs)
     if spread[0].settings != first.settings:
-        asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
+        asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests)
     base, room = asked.base, asked.room
     made, left_out = allowed(base, _choices(asked, most, of))
     wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
-    most_chosen = 1 if room.fits or asked.slow else MOST_CHOSEN
+    most_chosen = 1 if room.fits else MOST_CHOSEN
     later = len(wanted_upgrades) * most_chosen
     points = [(choice.settings, one) for choice, one in made]
     summaries = runs.summaries(base, points, "choices", after=later)
@@ -282,7 +284,7 @@ def run_layouts(base: Experiment, spread: tuple[LaidOut, ...], runs: Runs) -> tu
 
 class _Asked(NamedTuple):
     """The experiment that all choices have in common, its room, how many of the ``recorded``
-    requests are ``replayed``, and whether all choices are ``slow`` to play.
+    requests are ``replayed``, and whether prefetches are ``slow`` to play.
     """
 
     base: Experiment
@@ -295,8 +297,9 @@ class _Asked(NamedTuple):
     def without(self) -> dict[str, str]:
         """What is not among the choices, and why."""
         slots = {"expert slots": self.room.without_slots} if self.room.without_slots else {}
-        few = SLOW if self.slow else OFTEN if self.stored else None
-        return {**slots, **({"fewer slots and prefetches": few} if few else {})}
+        if self.stored:
+            return {**slots, "fewer slots and prefetches": OFTEN}
+        return {**slots, **({"prefetches": SLOW} if self.slow else {})}
 
     @property
     def stored(self) -> bool:
@@ -318,17 +321,18 @@ class _Asked(NamedTuple):
         return tuple((f"parallelism.{key}", str(getattr(asked, key))) for key in keys)
 
 
-def _asked(experiment: Experiment, most: str, requests: int | None, of: Asks | None) -> _Asked:
+def _asked(experiment: Experiment, most: str, requests: int | None) -> _Asked:
     recorded = _recorded(experiment)
     replayed = min(requests or first_requests(experiment), recorded)
     base = with_drive(common(experiment, replayed))
     room = room_of(base, most)
-    events = () if room.fits else by_events(base, offers=of is not None)
-    if requests is None and events:
-        replayed = min(first_requests(experiment, most_choices(base, events)), recorded)
+    events = () if room.fits else prefetches_by_events(base)
+    slow = "load" in events  # each of several GPUs, so that none is played
+    if requests is None and events and not slow:
+        replayed = min(first_requests(experiment, MOST_WITH_EVENTS), recorded)
         base = with_drive(common(experiment, replayed))
         room = room_of(base, most)
-    return _Asked(base, room, replayed, recorded, slow="load" in events)
+    return _Asked(base, room, replayed, recorded, slow)
 
 
 def _recorded(experiment: Experiment) -> int:
@@ -355,9 +359,11 @@ def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
         return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
     on_cpu = [one for one in room.on_cpu if has.some_layers or one == room.layers]
     on_host = room.on_host if ON_HOST in has.ways else None
-    few = asked.slow or asked.stored
+    few, ahead = asked.stored, not (asked.slow or asked.stored)
     only = (PLAIN.miss,) if asked.unified else tuple(EVICTING)
-    found = choices_of(room.slots, most, beside, on_cpu, few=few, on_host=on_host, only=only)
+    found = choices_of(
+        room.slots, most, beside, on_cpu, few=few, ahead=ahead, on_host=on_host, only=only
+    )
     if asked.unified and of is not None and of.engine in STOCK:  # the system's page cache
         found = [one for one in found if one.policy == PLAIN.policy]
     if not found:

@@ -41,14 +41,9 @@ from moesim.sweep.advise.choices import (
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import KEPT, upgrade_text, write_software, write_upgrade
 from moesim.sweep.advise.room import (
-    MOST_CHOICES,
-    MOST_OF_EVENTS,
-    MOST_WITH_EVENTS,
-    MOST_WITH_OFFER,
     Room,
-    by_events,
     first_requests,
-    most_choices,
+    prefetches_by_events,
     room_of,
 )
 from moesim.sweep.advise.upgrades import UPGRADES, changed
@@ -402,31 +397,20 @@ SLOW_DRAM = {
 
 
 @pytest.mark.parametrize(
-    ("source", "events", "most"),
+    ("source", "events"),
     [
-        ({}, (), MOST_CHOICES),
-        ({"hardware": SLOW_DRAM, "software": "llama.cpp"}, ("cheapest",), MOST_CHOICES),
-        ({"hardware": SLOW_DRAM, "software": "vllm"}, ("cheapest",), MOST_WITH_EVENTS),
-        (
-            {"hardware": "dgx-h100", "parallelism": {"expert": 8}},
-            ("load", "cheapest"),
-            MOST_OF_EVENTS,
-        ),
+        ({}, ()),
+        ({"hardware": SLOW_DRAM, "software": "llama.cpp"}, ()),  # which copies nothing ahead
+        ({"hardware": SLOW_DRAM, "software": "vllm"}, ("cheapest",)),
+        ({"hardware": "dgx-h100", "parallelism": {"expert": 8}}, ("load", "cheapest")),
     ],
 )
-def test_fewer_choices_are_replayed_where_only_des_plays_them(
-    source: dict[str, Any], events: tuple[str, ...], most: int
+def test_only_prefetches_over_shared_links_are_played_by_events(
+    source: dict[str, Any], events: tuple[str, ...]
 ) -> None:
     own_port = {"hardware": {"gpu": "rtx-3090", "host": "ddr5-6000-2ch-64gb"}}
     base = load_experiment({**SMALL, **own_port, **source}).experiment
-    assert by_events(base) == events
-    assert most_choices(base, events) == most
-    offers = by_events(base, offers=True)
-    if source.get("software") == "llama.cpp":
-        assert offers == (*events, "background")
-        assert most_choices(base, offers) == MOST_WITH_OFFER
-    else:
-        assert offers == events
+    assert prefetches_by_events(base) == events
 
 
 @pytest.fixture

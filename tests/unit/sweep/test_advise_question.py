@@ -329,9 +329,8 @@ def test_layers_on_the_cpu_are_choices_beside_the_slots() -> None:
     assert whole[0].settings["experts.on_cpu"] == "{layers: 5}"
     assert whole[0].settings["experts.miss.kind"] == "cpu"
     assert choices_of(0, on_cpu=(5,)) == whole[:1]
-    few = choices_of(13, few=True)
-    assert {one.capacity for one in few} == {"auto"}
-    assert {one.prefetch for one in few} == {"none"}
+    assert {one.capacity for one in choices_of(13, few=True)} == {"auto"}
+    assert {one.prefetch for one in choices_of(13, ahead=False)} == {"none"}
 
 
 def test_layers_that_a_file_has_on_the_cpu_are_not_kept() -> None:
