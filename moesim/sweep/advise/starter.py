@@ -15,7 +15,15 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.model import ModelSpec, load_model
-from moesim.sweep.advise.abilities import REQUESTS, SLICED, WHOLE, layout_settings
+from moesim.sweep.advise.abilities import (
+    REQUESTS,
+    SLICED,
+    WHOLE,
+    Abilities,
+    Asks,
+    layout_settings,
+)
+from moesim.sweep.advise.choices import CPU, ON_CPU
 from moesim.sweep.advise.question import Assembled, Question, assembled, at_options
 from moesim.sweep.advise.room import Room, room_of, with_drive
 from moesim.workload.serving import registry as schedulers
@@ -57,8 +65,9 @@ COMMENTS: Mapping[str, str] = {
 }
 SERVED = "requests come and go; lengths of prompts and answers in tokens (docs: serving)"
 RESIDENT = "every expert fits on the GPU"
-ON_CPU = "experts of the first {0} of {1} layers on the CPU, as few as fit (auto: on any card)"
+FIRST = "experts of the first {0} of {1} layers on the CPU, as few as fit (auto: on any card)"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
+COMPUTED = "the {0} most used of {1} experts of a layer have a slot; the CPU computes the others"
 BELOW = "what the host has no memory for is read from its drive"
 LONG = 10_000
 """Characters of a line, which is never broken."""
@@ -83,12 +92,13 @@ def starter(question: Question, workload: str) -> str:
     if kind.served and not room.fits:
         experts, words = _by_layers({**made.data, **served}, room.layers)
     else:
-        experts, words = _experts(room)
+        experts, words = _experts(room, made.asks.abilities)
     if room.drive and base.experts.host.capacity.kind != "all":
         experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
     lines = [
         f"# {workload}: {kind.words}, with a context of {context:,} tokens each.",
         *(f"# assumed: {line}" for line in made.assumed),
+        *_beyond(made.asks, experts, room),
         "# moesim check FILE says where each value comes from; moesim run FILE runs it.",
     ]
     comments = {**COMMENTS, "workload": SERVED} if kind.served else COMMENTS
@@ -136,7 +146,7 @@ def _by_layers(data: Mapping[str, Any], layers: int) -> tuple[dict[str, Any], st
         what = f"is written where memory has room for the experts beside {AT_ONCE} requests' caches"
         what += "; name more or larger GPUs, a larger host, fewer bits a weight, or 'batch'"
         raise InputError([Problem("--workload", "", f"serve: {what}")])
-    words = f"{ON_CPU.format(fewest, layers)} beside the caches of {AT_ONCE} requests"
+    words = f"{FIRST.format(fewest, layers)} beside the caches of {AT_ONCE} requests"
     return {"on_cpu": {"layers": fewest}}, words
 
 
@@ -176,13 +186,25 @@ def _served(kind: Workload, context: int, engine: str | None, *, whole: bool) ->
     }
 
 
-def _experts(room: Room) -> tuple[dict[str, Any], str]:
-    """The key ``experts``, and what it does."""
+def _beyond(asks: Asks, experts: Mapping[str, Any], room: Room) -> Sequence[str]:
+    """That the engine itself does not do about experts that do not fit what the file says."""
+    way = ON_CPU if "on_cpu" in experts else experts.get("miss", {}).get("kind")
+    if room.fits or asks.engine is None or way in asks.abilities.ways:
+        return []
+    what = f"the GPUs do not hold the experts, and {asks.engine} itself has no such way for them"
+    return [f"# note: {what}: this is what it would bring; moesim advise says more"]
+
+
+def _experts(room: Room, has: Abilities) -> tuple[dict[str, Any], str]:
+    """The key ``experts`` as an engine that ``has`` some ways may have it, and what it does."""
     if room.fits:
         return {"capacity": "all"}, RESIDENT
+    if room.slots and CPU in has.ways:
+        by_cpu = {"capacity": "auto", "miss": {"kind": "cpu"}, "initial": "most_used"}
+        return by_cpu, COMPUTED.format(room.slots, room.local)
     if room.fewest_on_cpu:
         layers = {"layers": room.fewest_on_cpu}
-        return {"on_cpu": layers}, ON_CPU.format(room.fewest_on_cpu, room.layers)
+        return {"on_cpu": layers}, FIRST.format(room.fewest_on_cpu, room.layers)
     policy = {"policy": {"kind": "lru"}, "miss": {"kind": "load"}}
     return {"capacity": "auto", **policy}, SLOTS.format(room.slots, room.local)
 

@@ -8,6 +8,7 @@ import pytest
 
 from moesim.cli.main import main
 from moesim.experiment.building.build import build
+from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.starter import WORKLOADS, starter
@@ -128,3 +129,26 @@ def test_what_several_gpus_do_is_decided_as_servers_do_and_other_ways_can_be_swe
     few = starter(Question("gpt-oss-20b", gpu="h100-sxm"), "serve")
     assert "decide" not in few
     assert "parallelism" not in few
+
+
+@pytest.mark.parametrize(
+    ("software", "said", "itself"),
+    [
+        ("ktransformers", "miss: {kind: cpu}", True),
+        ("llama.cpp", "on_cpu: {layers: ", True),
+        ("vllm", "on_cpu: {layers: ", False),
+    ],
+)
+def test_it_does_what_its_engine_can_or_says_that_it_cannot(
+    software: str, said: str, itself: bool, tmp_path: Path
+) -> None:
+    """Of ktransformers, which has some experts of each layer on the GPU, whole layers were on the
+    CPU, and vLLM computes none there.
+    """
+    text = starter(Question("qwen3-30b-a3b@q8_0", gpu="rtx-3090", software=software), "chat")
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    assert said in text
+    assert ("# note: the GPUs do not hold" in text) == (not itself)
+    line = command_of(load_experiment(file).experiment, software, 4096).text
+    assert (line is not None) == itself
