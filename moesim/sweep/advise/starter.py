@@ -64,6 +64,7 @@ COMMENTS: Mapping[str, str] = {
     "serving": "what clients are promised: good requests keep it",
 }
 SERVED = "requests come and go; lengths of prompts and answers in tokens (docs: serving)"
+WHOLE_MODEL: Mapping[str, Any] = {"capacity": "all"}
 RESIDENT = "every expert fits on the GPU"
 FIRST = "experts of the first {0} of {1} layers on the CPU, as few as fit (auto: on any card)"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
@@ -88,29 +89,32 @@ def starter(question: Question, workload: str) -> str:
         data |= {"workload": data["workload"] | {"batching": {"kind": "static"}}}
     base = with_drive(load_experiment(data, alone=True).experiment)
     room = room_of(base, "auto")
-    served = _served(kind, context, made.asks.engine, whole=room.fits) if kind.served else {}
-    if kind.served and not room.fits:
-        experts, words = _by_layers({**made.data, **served}, room.layers)
+    served: dict[str, Any] = {}
+    if kind.served:
+        few = _served(kind, context, made.asks.engine, whole=False)
+        experts, words = _by_layers({**made.data, **few}, room.layers)
+        served = _served(kind, context, made.asks.engine, whole=experts == WHOLE_MODEL)
     else:
         experts, words = _experts(room, made.asks.abilities)
+    whole = experts == WHOLE_MODEL
     if room.drive and base.experts.host.capacity.kind != "all":
         experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
     lines = [
         f"# {workload}: {kind.words}, with a context of {context:,} tokens each.",
         *(f"# assumed: {line}" for line in made.assumed),
-        *_beyond(made.asks, experts, room),
+        *([] if whole else _beyond(made.asks, experts)),
         "# moesim check FILE says where each value comes from; moesim run FILE runs it.",
     ]
     comments = {**COMMENTS, "workload": SERVED} if kind.served else COMMENTS
     name = str(made.data["name"])
     if kind.served:
         name = name.replace(f"batch-{kind.batch}", "served")
-    written = {**made.data, **served, **_decided(made, whole=room.fits), "name": name}
+    written = {**made.data, **served, **_decided(made, whole=whole), "name": name}
     for key, value in written.items():
         lines += _key(key, value, comments.get(key, ""))
     lines += _key("experts", experts, words)
-    asked = _search(room.fits) if kind.served else _next(room)
-    return "\n".join([*lines, *asked, *(_layouts(made, model) if room.fits else [])]) + "\n"
+    asked = _search(whole) if kind.served else _next(room)
+    return "\n".join([*lines, *asked, *(_layouts(made, model) if whole else [])]) + "\n"
 
 
 def _decided(made: Assembled, *, whole: bool) -> dict[str, Any]:
@@ -139,13 +143,17 @@ def _parallelism(layout: str, gpus: int) -> dict[str, Any]:
 
 
 def _by_layers(data: Mapping[str, Any], layers: int) -> tuple[dict[str, Any], str]:
-    """The key ``experts`` of a service whose GPUs do not hold all of them, and what it does."""
+    """The key ``experts`` of a service, beside whose caches as many are on the CPU as have to be,
+    and what it does.
+    """
     asked = {**data, "experts": {"on_cpu": {"layers": layers}}}
     fewest = fewest_on_cpu(load_experiment(asked, alone=True).experiment)
     if fewest is None:
         what = f"is written where memory has room for the experts beside {AT_ONCE} requests' caches"
         what += "; name more or larger GPUs, a larger host, fewer bits a weight, or 'batch'"
         raise InputError([Problem("--workload", "", f"serve: {what}")])
+    if not fewest:
+        return dict(WHOLE_MODEL), RESIDENT
     words = f"{FIRST.format(fewest, layers)} beside the caches of {AT_ONCE} requests"
     return {"on_cpu": {"layers": fewest}}, words
 
@@ -186,19 +194,19 @@ def _served(kind: Workload, context: int, engine: str | None, *, whole: bool) ->
     }
 
 
-def _beyond(asks: Asks, experts: Mapping[str, Any], room: Room) -> Sequence[str]:
+def _beyond(asks: Asks, experts: Mapping[str, Any]) -> Sequence[str]:
     """That the engine itself does not do about experts that do not fit what the file says."""
     way = ON_CPU if "on_cpu" in experts else experts.get("miss", {}).get("kind")
-    if room.fits or asks.engine is None or way in asks.abilities.ways:
+    if asks.engine is None or way in asks.abilities.ways:
         return []
-    what = f"the GPUs do not hold the experts, and {asks.engine} itself has no such way for them"
+    what = f"the GPUs have no room for all experts, and {asks.engine} has no such way for them"
     return [f"# note: {what}: this is what it would bring; moesim advise says more"]
 
 
 def _experts(room: Room, has: Abilities) -> tuple[dict[str, Any], str]:
     """The key ``experts`` as an engine that ``has`` some ways may have it, and what it does."""
     if room.fits:
-        return {"capacity": "all"}, RESIDENT
+        return dict(WHOLE_MODEL), RESIDENT
     if room.slots and CPU in has.ways:
         by_cpu = {"capacity": "auto", "miss": {"kind": "cpu"}, "initial": "most_used"}
         return by_cpu, COMPUTED.format(room.slots, room.local)

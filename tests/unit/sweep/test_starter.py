@@ -149,6 +149,16 @@ def test_it_does_what_its_engine_can_or_says_that_it_cannot(
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     assert said in text
-    assert ("# note: the GPUs do not hold" in text) == (not itself)
+    assert ("# note: the GPUs have no room" in text) == (not itself)
     line = command_of(load_experiment(file).experiment, software, 4096).text
     assert (line is not None) == itself
+
+
+def test_a_service_that_only_one_request_fits_beside_has_layers_on_the_cpu(tmp_path: Path) -> None:
+    """The experts fit on the card, but not beside what a step of a server holds in its share."""
+    file = tmp_path / "mine.yaml"
+    for workload, said in (("chat", "capacity: all"), ("serve", "on_cpu: {layers: ")):
+        file.write_text(starter(Question("gpt-oss-20b", gpu="rtx-4080", software="vllm"), workload))
+        assert said in file.read_text()
+        read = load_experiment(file).experiment.model_copy(update={"records": "summary"})
+        assert build(read, 2).out_of_memory is None
