@@ -107,11 +107,14 @@ class Configuration:
         scheduler = getattr(self.experiment.workload.batching, "scheduler", None)
         if (slot := getattr(scheduler, "slot_context", None)) is not None:
             return int(slot)
-        from moesim.experiment.building.build import build
+        from moesim.experiment.building.serving import load_of
+        from moesim.experiment.loading.traces import trace_of
+        from moesim.experiment.schema.serving import Memory
+        from moesim.workload.serving.requests import served_requests
 
-        serving = build(self.experiment).case.serving
-        assert serving is not None, "requests are served"
-        return int(serving.served.asked.tokens.max()) + 1
+        one = self.experiment
+        size = (one.memory or Memory()).block_size
+        return int(served_requests(load_of(one), trace_of(one), size).asked.tokens.max()) + 1
 
     @cached_property
     def context_note(self) -> str:

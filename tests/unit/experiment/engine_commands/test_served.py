@@ -10,6 +10,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.engine_commands import command_of, read_command
 from moesim.experiment.engine_commands.file import filled_in, with_settings
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.workload.serving.run import Serving
 
 VLLM = (
     "vllm serve openai/gpt-oss-20b --max-num-seqs 64 --max-num-batched-tokens 8k"
@@ -86,6 +87,17 @@ def test_the_longest_request_is_the_room_that_a_line_asks_for() -> None:
     assert made.text is not None
     assert "--max-model-len 341 --max-num-seqs 256" in made.text
     assert "requests are the clients'" in " ".join(made.notes)
+
+
+def test_the_longest_request_asks_for_no_plan_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of 1,000 requests to eight GPUs took 15 s of planning and counting them."""
+    monkeypatch.setattr(Serving, "as_if_at_once", None)
+    lengths = {"kind": "fixed", "input_len": 512, "output_len": 64}
+    workload = {**CONTINUOUS, "requests": 4, "lengths": lengths}
+    workload |= {"arrivals": {"kind": "poisson", "request_rate": "1 requests/s"}}
+    one = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "software": "vllm"}
+    made = command_of(load_experiment({**one, "workload": workload}).experiment)
+    assert "--max-model-len 576 " in str(made.text)
 
 
 def test_a_scheduler_says_itself_how_llama_cpp_takes_prompts_and_fills_slots() -> None:
