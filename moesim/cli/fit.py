@@ -73,7 +73,7 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
     batch, context = answer["largest_batch"], answer["longest_context_tokens"]
     typer.echo(
         f"largest batch:            {_or_none(batch)} request{'s' * ((batch or 1) != 1)} of"
-        f" {counted(context, 'token')}"
+        f" {counted(context, 'token')}{_FULL * (batch == answer['seats'])}"
     )
     slots = answer["largest_slots"]
     room = f" ({answer['capacity_bytes'] / GIB:.2f} GiB)" if slots else ""
@@ -83,6 +83,9 @@ def _print(answer: dict[str, Any], asked: int | None) -> None:
     terminal().print(table(answer["slots_by_context"], local, some))
     for note in answer["notes"]:
         typer.echo(f"note: memory: {note}")
+
+
+_FULL = ", as many as the scheduler lets run (max_num_seqs): memory has room for them"
 
 
 def _held(slots: int, local: int) -> str:

@@ -46,7 +46,8 @@ def largest_fit(
 ) -> dict[str, Any]:
     """Answers for ``experiment``, at the longest of ``contexts`` where some are given: ``fits`` as
     it stands and ``reason`` if not; ``largest_batch`` with every request as long as the run's
-    longest in each phase; ``largest_slots`` a layer (None where not even one fits) and its
+    longest in each phase, of no more than ``seats`` that are served at once (None: any number);
+    ``largest_slots`` a layer (None where not even one fits) and its
     ``capacity_bytes``; ``cpu_layers`` of the ``moe_layers``, as ``fewest_on_cpu`` has them;
     ``slot_layers`` of them have slots, the others' experts are the host's;
     ``peak_memory_bytes`` and ``limit_bytes`` of the fullest of the ``gpus``; ``memory_by_batch``
@@ -74,6 +75,7 @@ def largest_fit(
         "peak_memory_bytes": int(whole.footprint.total.max()),
         "limit_bytes": whole.limit_bytes,
         "largest_batch": batch,
+        "seats": _seats(built),
         "longest_context_tokens": longest,
         "memory_by_batch": list(memory_by_batch(built, batch or 0, lengths)),
         "largest_slots": slots,
@@ -113,6 +115,12 @@ def _most_at_once(built: Built, lengths: Lengths) -> int:
     fixed, each = built.most_bytes is None, -(-lengths.context // pool.block_size)
     most = min(pool.seats, pool.blocks // each) if fixed else pool.seats
     return min(LARGEST_BATCH, most * case.serving.room.ranks)
+
+
+def _seats(built: Built) -> int | None:
+    """The most requests that a scheduler lets run at once, on all ranks; None without any."""
+    case, pool = built.case, built.case.kv_pool
+    return None if case.serving is None or pool is None else pool.seats * case.serving.room.ranks
 
 
 def _check_variants(experiment: Experiment) -> None:

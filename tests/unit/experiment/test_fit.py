@@ -131,7 +131,7 @@ def test_blocks_that_are_written_stay_whatever_fits():
     assert largest_fit(load_experiment(file, blocks).experiment, None, [1])["largest_batch"] == 1
 
 
-def test_no_more_requests_are_served_than_there_are_seats():
+def test_no_more_requests_are_served_than_there_are_seats(tmp_path, capsys):
     source = {**BASE, "hardware": "dgx-h100", "experts": {"capacity": "all"}}
     scheduler = {"kind": "vllm", "max_num_seqs": 12}
     batching = {"kind": "continuous", "scheduler": scheduler}
@@ -140,6 +140,10 @@ def test_no_more_requests_are_served_than_there_are_seats():
     workload = {"batching": batching, "lengths": lengths, "routing": routing}
     answer = largest_fit(load_experiment({**source, "workload": workload}).experiment)
     assert (answer["largest_batch"], answer["longest_context_tokens"]) == (12, 128)
+    assert answer["seats"] == 12
+    (tmp_path / "seats.yaml").write_text(json.dumps({**source, "workload": workload}))
+    assert main(["fit", str(tmp_path / "seats.yaml"), "--batch", "1"]) == 0
+    assert "12 requests of 128 tokens, as many as the scheduler lets run" in capsys.readouterr().out
     assert [row["batch"] for row in answer["memory_by_batch"]] == [1, 2, 4, 8, 12]
 
 
