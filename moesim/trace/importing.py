@@ -98,8 +98,9 @@ def _recognises(importer: Importer, recording: Recording) -> bool:
 
 
 def _check(trace: RoutingTrace, model: ModelSpec | None) -> None:
-    if model is not None:
-        trace.check_fits(model)
+    if model is not None and (what := trace.misfit(model)) is not None:
+        remedy = "name the one that it was recorded from"
+        raise InputError([Problem("", "--model", f"the recording {what}; {remedy}")])
     fatal = [Problem("", found.column, found.what) for found in findings(trace) if found.fatal]
     if fatal:
         raise InputError(fatal)

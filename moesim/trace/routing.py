@@ -164,35 +164,34 @@ class RoutingTrace:
 
         It must have the trace's number of MoE layers, at least its top_k, and all of its ids.
         """
+        if (what := self.misfit(model)) is not None:
+            recorded = f"the trace (recorded from {self.metadata.model or 'an unnamed model'})"
+            raise InputError([Problem("", "trace", f"{recorded} {what}; {_REMEDY}")])
+
+    def misfit(self, model: ModelSpec) -> str | None:
+        """What it has that ``model`` cannot have produced; None for nothing."""
         layers = model.moe_layers
-        recorded = f"the trace (recorded from {self.metadata.model or 'an unnamed model'})"
         if len(layers) != self.moe_layers:
-            raise _misfit(
-                f"{recorded} has {counted(self.moe_layers, 'MoE layer')}, but model '{model.name}'"
-                f" has {len(layers)}"
-            )
+            own = counted(self.moe_layers, "MoE layer")
+            return f"has {own}, but model '{model.name}' has {len(layers)}"
         for row, (layer, largest) in enumerate(zip(layers, self.largest_ids, strict=True)):
             moe = layer.moe
             if moe is None:
                 continue
             if self.top_k > moe.top_k:
-                raise _misfit(
-                    f"{recorded} has {counted(self.top_k, 'expert')} a token, but model"
-                    f" '{model.name}' routes to {moe.top_k}"
-                )
+                own = counted(self.top_k, "expert")
+                return f"has {own} a token, but model '{model.name}' routes to {moe.top_k}"
             if largest >= moe.experts:
-                raise _misfit(
-                    f"{recorded} has expert id {largest} in MoE layer {row}, but model"
-                    f" '{model.name}' has experts 0 to {moe.experts - 1} there"
-                )
+                own = f"expert id {largest} in MoE layer {row}"
+                its = f"model '{model.name}' has experts 0 to {moe.experts - 1} there"
+                return f"has {own}, but {its}"
+        return None
 
 
-def _misfit(what: str) -> InputError:
-    remedy = (
-        "use the model of the trace, or a trace of this model: 'moesim trace synthesize' draws one,"
-        " and 'trace: auto' takes the shipped one or a stand-in"
-    )
-    return InputError([Problem("", "trace", f"{what}; {remedy}")])
+_REMEDY = (
+    "use the model of the trace, or a trace of this model: 'moesim trace synthesize' draws one,"
+    " and 'trace: auto' takes the shipped one or a stand-in"
+)
 
 
 def _require(

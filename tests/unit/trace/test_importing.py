@@ -81,7 +81,8 @@ class TestNpz:
 
     def test_a_model_that_does_not_fit(self, tmp_path):
         np.savez(tmp_path / "x.npz", expert_ids=np.tile(np.arange(6), (2, 27, 1)))
-        with pytest.raises(InputError, match=r"27 MoE layers, but .* has 26"):
+        told = r"--model: the recording has 27 MoE layers, but .* has 26; name the one that it was"
+        with pytest.raises(InputError, match=told):  # and not that it was recorded from this one
             import_trace(tmp_path / "x.npz", model=load_model("deepseek-v2-lite"))
 
     def test_the_recording(self, recorded):
