@@ -1,7 +1,6 @@
 # Every target sets up what it needs in $(VENV); python3 (3.11 or newer), make and git are enough.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2
 DEMO ?= results/demo
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
@@ -54,7 +53,7 @@ $(RECORD): $(DEV)
 	@touch $@
 
 demo: $(RUNTIME)
-	@$(BIN)/moesim demo --out $(DEMO) -j $(JOBS)
+	@$(BIN)/moesim demo --out $(DEMO)
 
 # Each worker goes through folders of its own, so that what one compiles or prepares the other finds.
 # Sources are read once, whatever the environment says: tests start some hundred processes.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, app, examples, print_json, show_page
+from moesim.cli.app import AsJson, RunsAtOnce, app, examples, print_json, show_page
 
 EXPERIMENT = "experiments/quickstart.yaml"
 QUICK = ("workload.requests=1", "sweep.experts.policy.kind=[lru, min]")
@@ -32,9 +32,7 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder, or one to go on in.")
     ] = Path("results/demo"),
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Points at the same time.")
-    ] = 1,
+    jobs: RunsAtOnce = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="One request and two policies, for a first look.")
     ] = False,

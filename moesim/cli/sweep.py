@@ -17,6 +17,7 @@ from moesim.cli.app import (
     Overrides,
     Overwrite,
     Report,
+    RunsAtOnce,
     app,
     examples,
     fail,
@@ -61,9 +62,7 @@ def sweep(
             "--out", "-o", metavar="DIR", help="A new folder, or one to go on in [results/NAME]."
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Points at the same time.")
-    ] = 1,
+    jobs: RunsAtOnce = None,
     engine: Engine = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Evaluate failed points once more.")
@@ -165,12 +164,12 @@ def known(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in row.items() if value == value and value is not None}  # noqa: PLR0124 (NaN is not itself)
 
 
-def cluster(where: Where, address: str | None, jobs: int) -> Executor | None:
+def cluster(where: Where, address: str | None, jobs: int | None) -> Executor | None:
     """The cluster that was asked for; None for this machine's processes."""
     if where is Where.DASK:
         from moesim.sweep.dask import DaskCluster
 
-        return DaskCluster(address, jobs)
+        return DaskCluster(address, jobs or 1)
     if address is not None:
         fail("--dask-address names a cluster; write --executor dask, too")
     return None

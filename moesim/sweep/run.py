@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import TEMPORARY
 from moesim.config.inputs import Inputs, paths_of
+from moesim.config.sizes import GIB
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.folder import SUMMARY
@@ -33,6 +34,7 @@ from moesim.results.store import (
     read_log,
     remove_leftovers,
 )
+from moesim.runtime.memory import available_bytes
 from moesim.sweep.executor import Executor, in_this_process
 from moesim.sweep.groups import groups_of
 from moesim.sweep.identity import claim, identity, is_sweep
@@ -45,6 +47,8 @@ from moesim.sweep.where_pays import WherePays, sharing_traces
 if TYPE_CHECKING:
     import pandas as pd
 
+BYTES_EACH = 4 * GIB
+"""What a process that nobody asked for may take; most points take half a GiB."""
 Points = Sequence[tuple[Mapping[str, Any], Any]]
 """Each point's axes by path, and its experiment, in the order of the axes."""
 
@@ -60,7 +64,7 @@ class Progress(Protocol):
 @dataclass(frozen=True)
 class SweepOptions:
     """How points are evaluated: by ``jobs`` processes of this machine (1: in this one; None: here,
-    too, or in one for each core where that is faster), or by ``executor``.
+    too, or in one for each core that has 4 GiB, where that is faster), or by ``executor``.
 
     ``cache``: as for ``moesim.run``. ``retry_failed``: failed points once more; ``overwrite``: all
     points anew, in a folder that holds only what moesim wrote, which stays in ``.before`` there
@@ -144,9 +148,10 @@ def write_folders(folder: Path) -> None:
 
 
 def _executor(jobs: int | None, folder: Path) -> Executor:
-    if jobs == 1:
+    number = jobs or min(os.cpu_count() or 1, available_bytes() // BYTES_EACH)
+    if number <= 1:
         return in_this_process
-    processes = LocalProcesses(jobs or os.cpu_count() or 1, workers_lock(folder))
+    processes = LocalProcesses(number, workers_lock(folder))
     return processes if jobs else WherePays(processes)
 
 

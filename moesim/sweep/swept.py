@@ -28,7 +28,7 @@ def sweep(
     experiment: Source | Resolved,
     out: Path | str | None = None,
     *,
-    jobs: int = 1,
+    jobs: int | None = 1,
     overrides: Sequence[str] = (),
     cache: Path | str | None = None,
     executor: Executor | None = None,
@@ -41,20 +41,20 @@ def sweep(
     """Simulate every point of ``experiment`` (a file, a dictionary, an ``Experiment``) into ``out``
     [results/NAME], and return the sweep; one that was interrupted goes on where it ended.
 
-    ``jobs`` processes, or ``executor`` (``moesim.sweep.dask.DaskCluster``). ``overrides``: what
-    ``--set`` takes. ``cache``: a folder of results that are used again where nothing that decides
-    them has changed. ``retry_failed``: evaluate failed points once more; ``folders``: write each
-    point as a result folder, too; ``overwrite``: begin anew in a folder that holds only what moesim
-    wrote, which stays in ``.before`` there until all points have a result. ``progress``, called
-    with (finished, total), is told how far it is, ``warn`` what does not come about as written.
-    Raises an InputError for a bad experiment, one without axes, and an ``out`` that holds something
-    else. In a script, call it under ``if __name__ == "__main__":``, since ``jobs`` above 1 starts
-    processes.
+    ``jobs`` processes (None: one, or one a core where that is faster), or ``executor``
+    (``moesim.sweep.dask.DaskCluster``). ``overrides``: what ``--set`` takes. ``cache``: a folder of
+    results that are used again where nothing that decides them has changed. ``retry_failed``:
+    evaluate failed points once more; ``folders``: write each point as a result folder, too;
+    ``overwrite``: begin anew in a folder that holds only what moesim wrote, which stays in
+    ``.before`` there until all points have a result. ``progress``, called with (finished, total),
+    is told how far it is, ``warn`` what does not come about as written. Raises an InputError for a
+    bad experiment, one without axes, and an ``out`` that holds something else. In a script, call it
+    under ``if __name__ == "__main__":``, since ``jobs`` but 1 may start processes.
 
     >>> found = moesim.sweep("experiments/quickstart.yaml", "results/all")
     >>> found.best()["output_throughput"]
     """
-    check_whole("--jobs", jobs)
+    check_whole("--jobs", 1 if jobs is None else jobs)
     resolved = resolved_from(experiment, overrides)
     kept = None if cache is None else cache_folder(str(cache))
     _check(resolved, warn)

@@ -29,11 +29,14 @@ class WherePays:
 
     def __call__(self, points: Sequence[Point], work: Work) -> Generator[Batch]:
         """Do ``work`` on ``points`` and yield those that are finished."""
-        begun = perf_counter()
+        begun, first_s = perf_counter(), 0.0
         for done, point in enumerate(points, 1):
             yield work([point])
-            rest = points[done:]
-            if len(rest) > 1 and (perf_counter() - begun) / done * len(rest) > PAYS_S:
+            rest, took_s = points[done:], perf_counter() - begun
+            first_s = first_s or took_s
+            # the first one loads what all need
+            left_s = took_s if done == 1 else (took_s - first_s) / (done - 1) * len(rest)
+            if len(rest) > 1 and left_s > PAYS_S:
                 with sharing_traces(work.evaluate, rest, work.folder) as evaluate:
                     yield from self.processes(rest, replace(work, evaluate=evaluate))
                 return
