@@ -32,6 +32,7 @@ EXCEPTIONS = {
     "moesim/api/traces.py:import_trace": Size(60, 9),
     "moesim/api/studies.py:advise": Size(60, 9),
     "moesim/sweep/swept.py:sweep": Size(60, 11),
+    "moesim/experiment/running/run.py:run": Size(60, 9),
     # what decides and plays a run
     "moesim/engine/des/gpu.py:Gpu.__init__": Size(60, 9),
     "moesim/engine/replay/active_experts.py:find_active_experts": Size(62, 11),

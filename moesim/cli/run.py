@@ -53,6 +53,7 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
+    from moesim.cli.progress import progress_bar
     from moesim.experiment.loading.names import read_once
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import (
@@ -81,7 +82,12 @@ def run(
         check_folder(folder, overwrite=overwrite)
         with placed(resolved.origins, file):
             warn([*of_inputs([resolved.experiment]), *large_records([resolved.experiment])])
-            result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
+            of = "requests" if resolved.experiment.workload.batching.serves else "passes"
+            with progress_bar(of) as progress:
+                result = simulate(
+                    resolved, out=folder, overwrite=overwrite, check=check, cache=kept,
+                    progress=progress,
+                )  # fmt: skip
     of_run = (resolved.experiment, result.summary)
     told = (idle_prefetch, empty_slots, fewer_requests, borrowed_routing)
     warn([line for lines in told for line in lines(*of_run)])

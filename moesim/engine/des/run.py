@@ -25,6 +25,7 @@ from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
+from moesim.engine.progress import Progress, Standing
 from moesim.engine.tally import Tally
 from moesim.memory.residency import decide_in_of
 
@@ -37,8 +38,9 @@ class _Feed:
     no layer of theirs lets them meet.
     """
 
-    def __init__(self, program: Program, tally: Tally, gpus: int) -> None:
+    def __init__(self, program: Program, tally: Tally, gpus: int, standing: Standing) -> None:
         self._source, self._tally, self._gpus = program.chunks(), tally, gpus
+        self._standing = standing
         self._held: dict[int, tuple[Chunk, Ints] | None] = {}
         self._taken: Counter[int] = Counter()
 
@@ -46,6 +48,8 @@ class _Feed:
         if number not in self._held:
             chunk = next(self._source, None)
             self._held[number] = None if chunk is None else (chunk, self._tally.add(chunk))
+            if chunk is not None:
+                self._standing.after(chunk.first)
         self._taken[number] += 1
         if self._taken[number] == self._gpus:  # nobody plays the one before any more
             self._held.pop(number - 1, None)
@@ -59,8 +63,11 @@ class _Feed:
         return held
 
 
-def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outcome:
-    """Play ``case``; ``records`` as in the experiment; ``check`` turns on the invariants.
+def run_des(
+    case: Case, *, records: str = "layer", check: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """Play ``case``; ``records`` as in the experiment; ``check`` turns on the invariants;
+    ``progress`` is told how far it is.
 
     Raises AssertionError where an invariant does not hold.
     """
@@ -70,7 +77,10 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     case = case.opened(lambda: np.array([gpu.time for gpu in gpus]))
     env, tally = simpy.Environment(), Tally(case)
     program = Program(case)
-    feed, group = _Feed(program, tally, case.gpus), Collective(env, case.gpus)
+    feed, group = (
+        _Feed(program, tally, case.gpus, Standing(case, progress)),
+        Collective(env, case.gpus),
+    )
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
     drives = _drives(env, case)

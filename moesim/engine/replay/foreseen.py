@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.progress import Standing
 from moesim.engine.replay.clock.paced import Pace, play_paced
 from moesim.engine.replay.clock.records import Filled, Gpus
 from moesim.engine.replay.common import CommonProgram
@@ -30,7 +31,7 @@ def is_foreseen(case: Case) -> bool:
     return not case.prefetches and case.rebalance is None
 
 
-def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock) -> None:
+def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock, standing: Standing) -> None:
     """Play the case of ``program``, whose schedule is ``Foreseen``."""
     case, first = program.case, 0
     schedule = case.schedule
@@ -53,6 +54,7 @@ def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock) -> None:
         for at, one in charges:
             clock.charge_scheduler(at, one)
         first += held
+        standing.after(first, schedule.foresight.state)
     program.end()
     case.serving.state = schedule.foresight.state
 

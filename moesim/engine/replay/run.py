@@ -15,6 +15,7 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
+from moesim.engine.progress import Progress, Standing
 from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.foreseen import is_foreseen, play_foreseen
@@ -44,6 +45,7 @@ def run_replay(
     records: str = "layer",
     log: DecisionLog | None = None,
     cuts: Ints | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Play ``case``; ``records`` as in the experiment, but for ``expert``. Equal to ``run_des``.
 
@@ -68,7 +70,8 @@ def run_replay(
         cuts = None
     clock = Clock(case, layers=records == "layer", cuts=cuts)
     keep = Keep(by_layer=_by_layer(case, records), cuts=cuts)
-    of_run = _play(case, clock, keep, log, at_once, foreseen=foreseen)
+    standing = Standing(case, progress)
+    of_run = _play(standing, clock, keep, log, at_once, foreseen=foreseen)
     outcome = Outcome(
         engine="replay",
         counts=of_run.counts,
@@ -145,34 +148,37 @@ def _compile(case: Case, program: Any) -> None:
 
 
 def _play(
-    case: Case, clock: Clock, keep: Keep, log: DecisionLog | None,
+    standing: Standing, clock: Clock, keep: Keep, log: DecisionLog | None,
     at_once: Callable[..., QuickProgram] | None, *, foreseen: bool,
 ) -> _OfRun:  # fmt: skip
-    """Play ``case`` by what plays it fastest."""
+    """Play the case of ``standing`` by what plays it fastest."""
+    case = standing.case
     if at_once is None and case.prefetches:
-        counts, ahead = _play_prefetching(case, clock, keep)
+        counts, ahead = _play_prefetching(standing, clock, keep)
         return _OfRun(counts, ahead.provenance_totals(), ahead.fates)
     program = CommonProgram(case, keep) if at_once is None else at_once(case, keep, log=log)
     if foreseen:
-        play_foreseen(program, clock)
+        play_foreseen(program, clock, standing)
     else:
         for first, one in program.chunks():
             clock.play(one, first)
+            standing.after(first + len(one.charges))
     counts = program.total()
     if case.prefetches:
         clock.copies = int(counts.copies.sum())
     return _OfRun(counts, program.provenance.totals(), program.fates, program.rebalanced)
 
 
-def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:
+def _play_prefetching(standing: Standing, clock: Clock, keep: Keep) -> tuple[Counts, Program]:
     from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
-    ahead = Prefetching(case, keep)
+    ahead = Prefetching(standing.case, keep)
     for chunk in ahead.program.chunks():
         passes, charges = ahead.passes(chunk)
         play = partial(ahead.play, chunk, passes, clock.fixed_at(chunk.first))
         clock.fill(chunk.first, passes, charges, ahead.most_launches, play)
         clock.charge_scheduler(chunk.first, charges)
+        standing.after(chunk.first + chunk.passes)
     counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
     return counts, ahead.program

@@ -12,6 +12,7 @@ from moesim.experiment.building.build import Built, build
 from moesim.experiment.schema.experiment import Experiment
 
 if TYPE_CHECKING:
+    from moesim.engine.progress import Progress
     from moesim.engine.replay.log import DecisionLog
 
 
@@ -29,15 +30,18 @@ class Engine(NamedTuple):
         check: bool,
         log: DecisionLog | None = None,
         cuts: Ints | None = None,
+        progress: Progress | None = None,
     ) -> Outcome:
-        """Run the engine, which is loaded only now; ``log`` and ``cuts`` as in ``run_replay``."""
+        """Run the engine, which is loaded only now; ``log``, ``cuts`` and ``progress`` as in
+        ``run_replay``.
+        """
         if self.name == "replay":
             from moesim.engine.replay.run import run_replay
 
-            return run_replay(case, records=records, log=log, cuts=cuts)
+            return run_replay(case, records=records, log=log, cuts=cuts, progress=progress)
         from moesim.engine.des.run import run_des
 
-        return run_des(case, records=records, check=check)
+        return run_des(case, records=records, check=check, progress=progress)
 
 
 def outside_replay(case: Case, records: str, *, check: bool) -> Iterator[str]:

@@ -52,6 +52,7 @@ from moesim.workload.serving.foreseen import Watch
 from moesim.workload.serving.run import Serving
 
 if TYPE_CHECKING:
+    from moesim.engine.progress import Progress
     from moesim.engine.replay.log import DecisionLog
 
 
@@ -66,6 +67,7 @@ def run(
     records: str | None = None,
     limit_steps: int | None = None,
     cache: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Simulate ``experiment``, a file, a dictionary, an ``Experiment`` or what ``load_experiment``
     returned (its base point, where it has a sweep), with ``overrides`` as ``--set`` takes them.
@@ -74,7 +76,8 @@ def run(
     once the new result is there); ``check``: verify the engine's invariants;
     ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes;
     ``cache``: a folder of results that are used again where nothing that decides them has changed
-    (not with ``check`` or ``limit_steps``). A run that does not fit in memory is a result
+    (not with ``check`` or ``limit_steps``); ``progress`` is called with (finished, total), of
+    passes or of requests that are served. A run that does not fit in memory is a result
     (``status`` out_of_memory), not an exception. Raises an InputError for bad input.
 
     >>> moesim.run("experiments/quickstart.yaml", overrides=["experts.policy.kind=lfu"])
@@ -92,9 +95,9 @@ def run(
         check_no_input(Path(out), [*_files(experiment), *paths_of(inputs_of([resolved]))])
     fresh = cache is None or check or limit_steps is not None
     if fresh or (kept := cache_folder(str(cache))) is None:
-        result = simulate(resolved, check=check, limit_steps=limit_steps)
+        result = simulate(resolved, check=check, limit_steps=limit_steps, progress=progress)
     else:
-        result = reused_or(simulate, resolved, kept)
+        result = reused_or(partial(simulate, progress=progress), resolved, kept)
     if out is not None:
         write_result(result, out, overwrite=overwrite)
     return result
@@ -120,9 +123,11 @@ def simulate(
     log: DecisionLog | None = None,
     inputs: Inputs | None = None,
     watch: Callable[[Serving], Watch] | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """The result of ``experiment``, in memory; ``log``: what runs on the same trace share;
-    ``watch`` makes what sees the steps of one engine that serves requests end, as the clock goes.
+    ``watch`` makes what sees the steps of one engine that serves requests end, as the clock goes;
+    ``progress`` is told how far the engine is, unless it is one of several.
 
     A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
     """
@@ -137,7 +142,9 @@ def simulate(
         return _as_asked(_does_not_fit(experiment, built, engine, reason), asked)
     refuse_too_many_records(experiment, built.case)
     with compiled_exceptions():
-        play = partial(engine.play, check=check, log=log)
+        serving = built.case.serving
+        told = progress if serving is None or serving.routed is None else None
+        play = partial(engine.play, check=check, log=log, progress=told)
         return _as_asked(_played(experiment, built, play, engine), asked)
 
 

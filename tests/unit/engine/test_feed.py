@@ -8,11 +8,17 @@ from unittest.mock import Mock
 from moesim.engine.des.run import _Feed
 
 
+class Numbered(int):
+    """A chunk that is its number."""
+
+    first = 0
+
+
 def fed(chunks: int, gpus: int) -> Any:
     program, tally = Mock(), Mock()
-    program.chunks.return_value = iter(range(chunks))
+    program.chunks.return_value = map(Numbered, range(chunks))
     tally.add.side_effect = lambda chunk: f"counts of {chunk}"
-    return _Feed(program, tally, gpus)
+    return _Feed(program, tally, gpus, Mock())
 
 
 def test_a_gpu_that_meets_no_other_may_be_any_number_of_chunks_ahead() -> None:
