@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 import simpy
 
+from moesim.hardware.described.links import SAME_NS
+
 SECOND = 1_000_000_000
+SAME = Fraction(SAME_NS)
 
 
 @dataclass(eq=False)
@@ -27,7 +30,7 @@ class FairLinks:
 
     Bytes and times are kept as fractions: a transfer frees its share at the very moment of its
     arrival, and only what is told to others is rounded up to a nanosecond, so that no drift builds
-    up.
+    up. What is closer than ``SAME_NS`` is one instant.
     """
 
     def __init__(self, env: simpy.Environment, capacity: Mapping[str, int]) -> None:
@@ -70,7 +73,7 @@ class FairLinks:
         passed, self._since = until - self._since, until
         for transfer in self.transfers:
             transfer.remaining -= transfer.rate * passed
-        for transfer in [t for t in self.transfers if not t.remaining]:
+        for transfer in [t for t in self.transfers if t.remaining <= t.rate * SAME]:
             self.transfers.remove(transfer)
             self._crowd[transfer.links] -= 1
             transfer.done.succeed()
@@ -84,7 +87,7 @@ class FairLinks:
         for transfer in self.transfers:
             transfer.rate = rates[transfer.links]
         left = [transfer.remaining / transfer.rate for transfer in self.transfers]
-        self._arrival = self._since + min(left) if left else None
+        self._arrival = _instant(self._since + min(left)) if left else None
 
     def _filled(self) -> dict[frozenset[str], Fraction]:
         """Rates by links from progressive filling: the tightest link fixes the rate of its
@@ -116,3 +119,9 @@ class FairLinks:
                 self._set_alarm()
 
         alarm.callbacks.append(ring)
+
+
+def _instant(time: Fraction) -> Fraction:
+    """``time``, or the whole nanosecond that it is hardly above."""
+    whole = floor(time)
+    return Fraction(whole) if time - whole <= SAME else time

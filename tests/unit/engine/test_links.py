@@ -152,3 +152,9 @@ def test_rates_that_were_worked_out_before_are_those_of_the_same_crowd():
     arrive([(["a"], 600, 100), (["b", "a"], 400, 100)])
     env.run()
     assert ended == [100, 100, 200, 300, 300]
+
+
+@pytest.mark.parametrize(("a_ns", "end"), [(2 * (2**31 - 1), 10), ((2**31 - 1) // 2, 11)])
+def test_what_is_hardly_above_a_nanosecond_is_at_it(a_ns, end):
+    """The last byte takes a half of ``SAME_NS``, or twice that."""
+    assert ends_of({"a": a_ns}, [(0, 10 * a_ns + 1, "a")]) == [end]

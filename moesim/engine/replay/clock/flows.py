@@ -1,9 +1,8 @@
 """Copies and what the host reads, on links that they share max-min fairly, compiled: ``FairLinks``
 of ``des``, from arrival to arrival.
 
-Bytes and instants are numbers of twice a float's precision: what is told of an arrival is its
-instant rounded up to a nanosecond, as of exact numbers but where these are within ``SAME_NS``
-above a nanosecond and not it: of 10**9 arrivals one in ten thousand times.
+Bytes and instants are numbers of twice a float's precision, off by some 1e-25 ns: what is told of
+an arrival is as of exact numbers but where it is so close to ``SAME_NS`` above a nanosecond.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from moesim.engine.replay.clock.twice import Twice, cut, is_below, less, over, plus, product, times
+from moesim.hardware.described.links import SAME_NS
 from moesim.runtime.compiled import inlined, record, types
 
 NEVER = 1 << 62
 SECOND = 1e9
-SAME_NS = 1e-13
-NO_BYTES = 1e-12 * SECOND
-"""What is left of a flow that arrives together with another, in units of ``left``."""
 
 
 class Ways(NamedTuple):
@@ -111,6 +108,13 @@ def _move(flows: Any, passed: Twice) -> None:
 
 
 @inlined
+def _instant(flows: Any, takes: Twice) -> tuple[int, Twice]:
+    """When that is which ``takes`` so long: whole nanoseconds after ``now``, and a part of one."""
+    whole, part = cut(plus((flows.part[0, 0], flows.part[0, 1]), takes))
+    return whole, part if part[0] > SAME_NS else (0.0, 0.0)
+
+
+@inlined
 def next_arrivals(ways: Any, flows: Any) -> int:
     """Let flows begin and move until the next of them arrive; returns that instant, rounded up."""
     while True:
@@ -123,22 +127,22 @@ def next_arrivals(ways: Any, flows: Any) -> int:
             takes = over(left, (flows.rate[flow, 0], flows.rate[flow, 1]))
             if first < 0 or is_below(takes, soonest):
                 first, soonest = flow, takes
-        part = (flows.part[0, 0], flows.part[0, 1])
-        until = less((float(begins - flows.now[0]), 0.0), part)
-        if first >= 0 and not is_below(until, soonest):
-            _move(flows, soonest)
-            whole, part = cut(plus(part, soonest))
+        since = (flows.part[0, 0], flows.part[0, 1])
+        whole, part = _instant(flows, soonest)
+        arrives = flows.now[0] + whole + (part[0] > 0)
+        if first >= 0 and arrives <= begins:
+            _move(flows, less(plus((float(whole), 0.0), part), since))
             flows.now[0] += whole
             flows.part[0, 0], flows.part[0, 1] = part
             for flow in range(len(flows.moving)):
-                ends = flow == first or flows.left[flow, 0] <= NO_BYTES
+                ends = flow == first or flows.left[flow, 0] <= flows.rate[flow, 0] * SAME_NS
                 flows.arrived[flow] = flows.moving[flow] and ends
                 flows.moving[flow] = flows.moving[flow] and not ends
             _share(ways, flows)
-            return int(flows.now[0] + (part[0] > SAME_NS))
+            return int(arrives)
         if begins == NEVER:
             raise AssertionError("nothing is on its way")
-        _move(flows, until)
+        _move(flows, less((float(begins - flows.now[0]), 0.0), since))
         flows.now[0], flows.part[0, 0], flows.part[0, 1] = begins, 0.0, 0.0
         for flow in range(len(flows.moving)):
             if not flows.moving[flow] and flows.begins[flow] == begins:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moesim.engine.des.links import FairLinks
 from moesim.engine.replay.clock.flows import FLOWS, NEVER, WAYS, Flows, Ways, next_arrivals
 from moesim.engine.replay.clock.twice import Twice, cut, is_below, less, over, plus, product, times
 from moesim.runtime.compiled import njit, types
@@ -62,22 +64,64 @@ def test_what_is_cut_off_is_less_than_one(number, whole):
     assert exactly(number) == whole + exactly(rest)
 
 
-def compiled_ends(capacity, flows):
-    """As ``ends_of``: the end of each (time, bytes, links)."""
-    crosses = np.array([[name in path for name in capacity] for _, _, path in flows])
-    rates = np.array([rate * GB for rate in capacity.values()])
-    number, ends = len(flows), [0] * len(flows)
+def flows_of(flows, rates):
+    """Flows of (time, bytes) on so many links, none of which has begun."""
+    number = len(flows)
     moving, arrived, waits = np.zeros((3, number), np.bool_)
     left, rate = np.zeros((2, number, 2))
-    state = Flows(
-        np.zeros(1, np.int64), np.zeros((1, 2)), moving, np.array([at for at, _, _ in flows]),
-        np.array([amount for _, amount, _ in flows]), left, rate, arrived, waits,
-        np.zeros((len(rates), 2)),
+    return Flows(
+        np.zeros(1, np.int64), np.zeros((1, 2)), moving, np.array([at for at, *_ in flows]),
+        np.array([amount for _, amount, *_ in flows]), left, rate, arrived, waits,
+        np.zeros((rates, 2)),
     )  # fmt: skip
-    while moving.any() or (state.begins < NEVER).any():
-        end = arrivals(Ways(crosses, rates), state)
-        for flow in np.flatnonzero(arrived):
+
+
+def ways_of(capacity, paths):
+    crosses = np.array([[name in path for name in capacity] for path in paths])
+    return Ways(crosses, np.array(list(capacity.values())))
+
+
+def compiled_ends(capacity, flows):
+    """As ``ends_of``: the end of each (time, bytes, links)."""
+    ways = ways_of({name: rate * GB for name, rate in capacity.items()}, [f[2] for f in flows])
+    state, ends = flows_of(flows, len(capacity)), [0] * len(flows)
+    while state.moving.any() or (state.begins < NEVER).any():
+        end = arrivals(ways, state)
+        for flow in np.flatnonzero(state.arrived):
             ends[flow] = end
+    return ends
+
+
+def compiled_rows(capacity, rows, number):
+    """The ends of each row of a ``number`` of transfers (time, bytes, links) that follow one
+    another.
+    """
+    ways, state = ways_of(capacity, [row[2] for row in rows]), flows_of(rows, len(capacity))
+    ends: list[list[int]] = [[] for _ in rows]
+    while state.moving.any() or (state.begins < NEVER).any():
+        end = arrivals(ways, state)
+        for flow in np.flatnonzero(state.arrived):
+            ends[flow].append(end)
+            if len(ends[flow]) < number:
+                state.begins[flow], state.amount[flow] = end, rows[flow][1]
+    return ends
+
+
+def exact_rows(capacity, rows, number):
+    """The same of ``FairLinks``."""
+    env = simpy.Environment()
+    fair = FairLinks(env, capacity)
+    ends: list[list[int]] = [[] for _ in rows]
+
+    def follow(own, time, amount, links):
+        yield env.timeout(time)
+        for _ in range(number):
+            yield fair.transfer(amount, links)
+            own.append(env.now)
+
+    for own, row in zip(ends, rows, strict=True):
+        env.process(follow(own, *row))
+    env.run()
     return ends
 
 
@@ -100,3 +144,22 @@ def test_completions_are_rounded_up_once():
         before = size
         exact.append(ceil(passed))
     assert compiled_ends({"a": 7}, [(0, size, "a") for size in sizes]) == exact
+
+
+TURNS = {"a": 102_400_000_000, "b": 102_400_000_000, "memory": 163_840_000_000}
+"""Two hosts of a DGX A100's node: alone each reads a quarter faster than beside the other."""
+
+
+@pytest.mark.parametrize("number", [16, 30, 60])
+def test_users_that_take_turns_come_ever_closer_to_a_nanosecond(number):
+    """What arrives 1/4, 1/16, 1/64 ns after one, and so on, is at it as soon in both."""
+    rows = [(0, 44_050_944, ["a", "memory"]), (1094, 44_050_944, ["b", "memory"])]
+    assert compiled_rows(TURNS, rows, number) == exact_rows(TURNS, rows, number)
+
+
+@given(st.data())
+def test_rows_of_transfers_arrive_as_those_of_fractions(data):
+    capacity = {name: data.draw(RATES) * GB // data.draw(RATES) for name in "abm"}
+    time, amount = st.integers(0, 2000), st.sampled_from([1, 640, 44_050_944, 13_271_041])
+    rows = [(data.draw(time), data.draw(amount), [own, "m"]) for own in "ab"]
+    assert compiled_rows(capacity, rows, 40) == exact_rows(capacity, rows, 40)
