@@ -140,7 +140,8 @@ def search(
     told: Callable[[Found], None] | None = None,
 ) -> tuple[Found, Path]:
     """The largest value of the number at the path ``vary`` under which ``experiment`` (with
-    ``overrides``, as ``--set`` takes them) keeps its ``limits``, as in ``p99_ttft_ms<=500``.
+    ``overrides``, as ``--set`` takes them) keeps its ``limits``, as in ``p99_ttft_ms<=500``; the
+    least, of what is no load (``serving.replicas``) and of which more helps.
 
     Returns what was found (``best``, ``first_broken``, all ``probes``) and the folder ``out``
     [results/NAME-search] with ``points.csv``, which is written after every run, and a picture;

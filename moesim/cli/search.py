@@ -69,8 +69,8 @@ def search(
     and one does not, and goes on between them to 2 %, small whole numbers to the next one. All runs
     draw the same arrivals, lengths and routing. It takes a limit to be broken from some value on
     (or, as a throughput's, up to some value, and from a larger one on), and a value that cannot run
-    to break all. Where the largest that can run keeps all, as of serving.replicas, the least that
-    does is told, too: how many it takes.
+    to break all. Of what is no load, as of serving.replicas, and of which more helps, the least
+    that keeps them is the answer, how many it takes, and nothing above is asked.
     """
     from moesim.api import search as search_of
     from moesim.experiment.loading.resolve import load_experiment

@@ -53,6 +53,15 @@ class Probe:
             one in than.broke and self._off(one) < than._off(one) for one in self.broke
         )
 
+    def only_helps(self, than: Probe, limits: Sequence[Limit]) -> bool:
+        """Whether one of ``limits`` is further from being broken than in another run, or broken by
+        less, and none the other way; False where one of the runs lacks a number.
+        """
+        ends = [(one.sign, than.numbers[one.metric], self.numbers[one.metric]) for one in limits]
+        known = [(sign, a, b) for sign, a, b in ends if a is not None and b is not None]
+        gains = [a - b if sign == "<=" else b - a for sign, a, b in known]
+        return len(known) == len(ends) and min(gains) >= 0 < max(gains)
+
     def _of(self, key: str) -> int:
         return int(self.every.get(key) or 0)
 
@@ -64,13 +73,15 @@ class Probe:
 @dataclass(frozen=True)
 class Found:
     """All probes in order of their values, and the ``last`` that ran; ``path`` is what was varied,
-    under ``limits``.
+    under ``limits``; ``more_helps``: a larger value was seen to help, and to harm nothing, so that
+    the least that keeps all limits is the answer.
     """
 
     path: str
     limits: tuple[Limit, ...]
     probes: tuple[Probe, ...] = field(default=())
     last: Probe | None = None
+    more_helps: bool = False
 
     @property
     def ends_alike(self) -> bool:
@@ -86,8 +97,10 @@ class Found:
     @property
     def best(self) -> Probe | None:
         """The largest value that keeps all limits, as all do that were tried between it and the
-        least that does; None where none does.
+        least that does; the least where ``more_helps``; None where none does.
         """
+        if self.more_helps:
+            return self.least
         first = self.first_broken
         kept = [one for one in self.probes if one.passed]
         below = [one for one in kept if first is None or one.value < first.value]

@@ -1,4 +1,4 @@
-"""The largest value of a setting under which a run still keeps its limits."""
+"""The largest value of a setting under which a run still keeps its limits, or the least."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ DOUBLINGS = 16
 """Of the experiment's own value, or halvings."""
 UNLOADED = 1024
 """The experiment's own value over that at which it bears next to no load."""
+LOADS = "workload."
+"""Before the names of what is asked of a service: of it the largest value is the answer."""
 _WHOLE = (SLOTS, BLOCKS)
 """Units of whole numbers."""
 
@@ -49,7 +51,9 @@ def search(
     """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
     bisect its logarithm to 2 %, small whole numbers to the next one. Where the experiment's own
     breaks one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to
-    find, but above, where what it breaks is broken by less.
+    find, but above, where what it breaks is broken by less. Of what is no load and of which more
+    helps each limit or leaves it as it is (``Found.more_helps``), the least that keeps them is
+    found alone: nothing above a value that does is asked.
 
     ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
     says by how much, and the answer's is played again where its range by prices takes that.
@@ -80,15 +84,15 @@ def search(
         return probes[value]
 
     def found() -> Found:
-        return Found(path, tuple(limits), tuple(probes[at] for at in sorted(probes)))
+        tried = tuple(probes[at] for at in sorted(probes))
+        return Found(path, tuple(limits), tried, more_helps=helps)
 
-    ends = _bracket(own, probe, probes.pop, whole=whole)
-    while ends is not None and (middle := _middle(*ends, whole=whole)) is not None:
-        ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
-    if (broken := found().first_broken) is not None and broken.status == CUT:
-        probe(broken.value, whole_run=True)
-    if broken is not None and broken.status == REFUSED:
-        _least_kept(found, probe, 1.0 if whole else own / UNLOADED, whole=whole)
+    helps = False  # which the first runs may show
+    helps = not path.startswith(LOADS) and _more_helps(own, limits, probe, whole=whole)
+    if helps:
+        _least(own, found, probe, whole=whole)
+    else:
+        _largest(own, found, probe, probes.pop, whole=whole)
     answer = found().best or found().first_broken
     if answer is not None and answer.status == "ok" and base.serving != experiment.serving:
         serving = (base.serving or Serving()).model_copy(update={"price_interval": "always"})
@@ -96,6 +100,57 @@ def search(
         prices = _probe(again, path, limits, answer.value, write, cut=False).prices
         probes[answer.value] = replace(answer, prices=prices)
     return found()
+
+
+def _more_helps(
+    own: float, limits: Sequence[Limit], probe: Callable[..., Probe], *, whole: bool
+) -> bool:
+    """Whether ``own`` shows it beside a smaller value, or a larger one where none has numbers."""
+    least = 1.0 if whole else own / UNLOADED
+    half = math.floor(own / 2) if whole else own / 2
+    if (less := max(half, least) if probe(own).passed else least) < own:
+        smaller = probe(less, whole_run=True)
+        if smaller.status == probe(own, whole_run=True).status == "ok":
+            return probe(own).only_helps(smaller, limits)
+    mine = probe(own, whole_run=True)
+    return mine.status == "ok" and probe(2 * own, whole_run=True).only_helps(mine, limits)
+
+
+def _least(
+    own: float, found: Callable[[], Found], probe: Callable[..., Probe], *, whole: bool
+) -> None:
+    """The least value that keeps the limits, of which more helps: from ``own`` down by halves where
+    that keeps them, up by doubles where not.
+    """
+    least, now = 1.0 if whole else own / UNLOADED, probe(own)
+    if not now.passed:
+        _kept_above(probe(least, whole_run=True), own, probe)
+    while now.passed and now.value > least:
+        now = probe(math.floor(now.value / 2) if whole else max(now.value / 2, least))
+    _between(found, probe, whole=whole)
+    if (less := found().too_small) is not None and less.status == CUT:
+        probe(less.value, whole_run=True)
+
+
+def _largest(
+    own: float,
+    found: Callable[[], Found],
+    probe: Callable[..., Probe],
+    forget: Callable[[float], object],
+    *,
+    whole: bool,
+) -> None:
+    """The largest value that keeps the limits, and where that is the largest that can run, the
+    least that does, too.
+    """
+    ends = _bracket(own, probe, forget, whole=whole)
+    while ends is not None and (middle := _middle(*ends, whole=whole)) is not None:
+        ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
+    if (broken := found().first_broken) is not None and broken.status == CUT:
+        probe(broken.value, whole_run=True)
+    if broken is not None and broken.status == REFUSED:
+        probe(1.0 if whole else own / UNLOADED)
+        _between(found, probe, whole=whole)
 
 
 def _bracket(
@@ -152,13 +207,8 @@ def _kept_above(first: Probe, own: float, probe: Callable[..., Probe]) -> Probe 
     return None
 
 
-def _least_kept(
-    found: Callable[[], Found], probe: Callable[..., Probe], least: float, *, whole: bool
-) -> None:
-    """Of a number whose largest keeps all limits, as one of GPUs does: the least that does, by
-    bisection as above.
-    """
-    probe(least)
+def _between(found: Callable[[], Found], probe: Callable[..., Probe], *, whole: bool) -> None:
+    """Bisect from the largest value below all that keep the limits to the least that does."""
     while (less := found().too_small) is not None and (kept := found().least) is not None:
         if (middle := _middle(less.value, kept.value, whole=whole)) is None:
             return

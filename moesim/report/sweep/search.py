@@ -20,7 +20,7 @@ from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.report.page.parts import experiment_text
 from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.run.rows import start_of_a_service
-from moesim.report.sweep.search_range import trust_of
+from moesim.report.sweep.search_range import extreme, trust_of
 from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
 from moesim.results.result import plain_experiment, setting_in_words
@@ -84,18 +84,20 @@ def table(found: Found) -> Table:
 
 
 def sentence(found: Found) -> str:
-    """The largest value, what binds, and what limits do not see of it."""
+    """The largest value, or the least, what binds, and what limits do not see of it."""
     return so_far(found) + ("" if found.best is None else _aside(found))
 
 
 def so_far(found: Found) -> str:
-    """The largest value that is known, and what binds."""
+    """The largest value that is known, or the least, and what binds."""
     best, broken = found.best, found.first_broken
     name = last_word(found.path)
     if best is None:
         assert broken is not None, "a probe was made"
         near = "" if (one := found.nearest) is None else f"; at {one.text} {_binds(one)}"
         return f"No {name} keeps the limits: even at {broken.text} {_binds(broken)}{near}."
+    if found.more_helps:
+        return f"Least {name}: {best.text}{_below(found)}."
     if broken is None:
         return f"Up to {best.text} of {name} nothing breaks a limit{_end(found)}."
     return f"Largest {name}: {best.text}; at {broken.text} {_binds(broken)}."
@@ -112,12 +114,19 @@ ELSE = {
 
 
 def at_best(found: Found) -> list[str]:
-    """How fast the largest value is, and what it costs; nothing where there is none."""
+    """How fast the answer is, and what it costs; nothing where there is none."""
     if (best := found.best) is None:
         return []
     known = {unit: best.every.get(key) for key, unit in ELSE.items()}
     told = ", ".join(f"{number(value)} {unit}" for unit, value in known.items() if value)
     return [f"at {best.text}: {told}"] if told else []
+
+
+def _below(found: Found) -> str:
+    """What less than the least value breaks, and that no more was tried, and why."""
+    less, most = found.too_small, found.probes[-1].text
+    what = ", the least that was tried" if less is None else f"; at {less.text} {_binds(less)}"
+    return f"{what}; more helps each limit or leaves it, so more than {most} was not tried"
 
 
 def _end(found: Found) -> str:
@@ -135,7 +144,11 @@ def _aside(found: Found) -> str:
     """What limits on times do not see of the best, and that less would not do."""
     best, less = found.best, found.too_small
     assert best is not None, "there is one"
-    short = "" if less is None else f" Too little breaks one, too: at {less.text} {_binds(less)}"
+    short = (
+        ""
+        if less is None or found.more_helps
+        else f" Too little breaks one, too: at {less.text} {_binds(less)}"
+    )
     if less is not None and (top := found.first_broken) and top.status == REFUSED and found.least:
         short += f"; the least that keeps all is {found.least.text}"
     short += "." * bool(short)
@@ -210,7 +223,7 @@ def write_search(found: Found, folder: Path, experiment: Experiment) -> list[Pat
     metrics = dict.fromkeys(name for one in found.probes for name in one.numbers)
     told = Told(
         kind="search",
-        title=f"{experiment.name}: the largest {last_word(found.path)} under {limits}",
+        title=f"{experiment.name}: the {extreme(found)} {last_word(found.path)} under {limits}",
         setting=setting_in_words(plain, without=[found.path]),
         verdict=[sentence(found), *at_best(found)],
         board=ToldTable(

@@ -36,16 +36,32 @@ def _at(answer: Probe, limit: Limit) -> str:
 
 def between(found: Found) -> str:
     """The largest value that keeps all limits at the hard ends of their ranges, and the least above
-    it that breaks one at the easy end.
+    it that breaks one at the easy end; of a least value likewise, downwards.
     """
     whole = [one for one in found.probes if one.status != CUT]
+    what = f"the {extreme(found)} {last_word(found.path)} may be anything"
+    return f"prices: by that {what} {_span(found, whole)}, of what was run to its end"
+
+
+def extreme(found: Found) -> str:
+    """Which value is the answer."""
+    return "least" if found.more_helps else "largest"
+
+
+def _span(found: Found, whole: Sequence[Probe]) -> str:
+    if found.more_helps:
+        sure = [one for one in whole if _keeps(one, found.limits, hard=True)]
+        may = [one for one in whole if _keeps(one, found.limits, hard=False)]
+        low = may[0].text if may else f"more than {whole[-1].text}"
+        low += " or less" * (bool(may) and may[0] is whole[0] and whole[0].value != 1)
+        high = sure[0].text if sure else f"more than {whole[-1].text}, the most"
+        return f"from {low} to {high}"
     kept = [one for one in whole if _keeps(one, found.limits, hard=True)]
     least = kept[-1].value if kept else 0.0
     lost = [one for one in whole if one.value > least and not _keeps(one, found.limits, hard=False)]
     low = kept[-1].text if kept else f"less than {whole[0].text}, the least,"
     high = lost[0].text if lost else f"more than {whole[-1].text}, the most"
-    what = f"the largest {last_word(found.path)} may be anything from {low} to {high}"
-    return f"prices: by that {what}, of what was run to its end"
+    return f"from {low} to {high}"
 
 
 def _keeps(probe: Probe, limits: Sequence[Limit], *, hard: bool) -> bool:
