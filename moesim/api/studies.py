@@ -43,7 +43,8 @@ def advise(
     ``overwrite``: begin anew in it, and keep what it held in ``.before`` until the advice stands;
     ``capacity``: the most room for experts, as in ``4 GiB``; ``requests``: how many of the trace
     are replayed [about a minute's]; ``jobs``: runs at the same time (None: one, or one a core where
-    that is faster); ``progress``, called with (finished, total), is told how far it is, ``fit``
+    that is faster; any but 1 may start processes, so that a script has the call under ``if __name__
+    == "__main__":``); ``progress``, called with (finished, total), is told how far it is, ``fit``
     what fits, before any run. ``best``, ``scored`` and ``gains`` have the runs, ``to_dict()`` plain
     data with units in the keys. Raises an InputError for a bad experiment or capacity, a folder
     with other files, and where no choice can run.
@@ -98,10 +99,10 @@ def sensitivity(
     and what nobody measured at the ends of its range.
 
     ``out``: the folder of the runs [results/NAME-sensitivity], new or one to go on in; ``jobs``:
-    runs at the same time (None: one, or one a core where that is faster); ``progress`` is called
-    with (finished, total). ``inputs`` has first what moves it most, ``measure_first`` is the first
-    of those that are guesses. Raises an InputError for a bad experiment or share, and where the
-    experiment does not run.
+    runs at the same time, as for ``advise``; ``progress`` is called with (finished, total).
+    ``inputs`` has first what moves it most, ``measure_first`` is the first of those that are
+    guesses. Raises an InputError for a bad experiment or share, and where the experiment does not
+    run.
 
     >>> moesim.sensitivity("experiments/quickstart.yaml").inputs[0].title
     """

@@ -24,7 +24,7 @@ from moesim.sweep.queue import Queue
 STARTED = "started"
 NOT_STARTED = (
     "a process of the sweep ended while it started; its message stands above "
-    "(in a script, call moesim.sweep under `if __name__ == '__main__':`)"
+    "(in a script, call moesim under `if __name__ == '__main__':`, or with jobs=1)"
 )
 
 

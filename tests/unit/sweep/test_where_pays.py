@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,26 @@ def test_another_process_gets_an_empty_log() -> None:
     log.put("key", np.zeros(9), 72)
     sent = pickle.loads(pickle.dumps(log))
     assert (sent.decisions, sent.most_bytes, sent.get("key")) == (True, 1 << 20, None)
+
+
+UNGUARDED = """
+import moesim
+import moesim.sweep.where_pays as where
+
+where.PAYS_S = -1.0
+source = {"model": "small-moe", "hardware": "h100-sxm", "trace": "traces/small-moe.parquet"}
+source |= {"workload": {"requests": 1}, "sweep": {"seed": [0, 1, 2]}}
+moesim.sweep(source, "out", jobs=None)
+"""
+
+
+def test_a_script_that_its_processes_run_again_is_told_what_to_write(tmp_path: Path) -> None:
+    """And leaves no traces behind."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    ended = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "under `if __name__ == '__main__':`, or with jobs=1" in ended.stderr
+    assert not list((tmp_path / "out").glob(".*traces*"))
