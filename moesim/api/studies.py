@@ -43,11 +43,10 @@ def advise(
     ``overwrite``: begin anew in it, and keep what it held in ``.before`` until the advice stands;
     ``capacity``: the most room for experts, as in ``4 GiB``; ``requests``: how many of the trace
     are replayed [about a minute's]; ``jobs``: runs at the same time (None: one, or one a core where
-    that is faster; any but 1 may start processes, so that a script has the call under ``if __name__
-    == "__main__":``); ``progress``, called with (finished, total), is told how far it is, ``fit``
-    what fits, before any run. ``best``, ``scored`` and ``gains`` have the runs, ``to_dict()`` plain
-    data with units in the keys. Raises an InputError for a bad experiment or capacity, a folder
-    with other files, and where no choice can run.
+    that is faster; any but 1 needs ``if __name__ == "__main__":`` in a script); ``progress``,
+    called with (finished, total), is told how far it is, ``fit`` what fits, before any run.
+    ``best``, ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with units in the
+    keys. Raises an InputError for a bad experiment or capacity, other files, and no choice to run.
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
