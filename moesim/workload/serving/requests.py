@@ -126,8 +126,24 @@ class ServedRequests:
 
 def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedRequests:
     """The requests of ``load`` with rows of ``trace``; InputError where they have none."""
-    refuse_too_many(load.count)
     recorded = Recorded.of(trace)
+    arrived, bound, lengths = _drawn(load, recorded)
+    asked = _asked(arrived, lengths, block_size)
+    begin = np.concatenate(([0], np.cumsum(lengths[0] + lengths[1] - 1)))
+    return ServedRequests(asked, bound, begin, _runs(load, recorded, bound, arrived, lengths))
+
+
+def times_and_lengths(load: Load, trace: RoutingTrace) -> tuple[Ints, Pair]:
+    """When the requests of ``load`` come, in ns (NEVER: when others end), and how long they are;
+    InputError as ``served_requests``.
+    """
+    arrived, _, lengths = _drawn(load, Recorded.of(trace))
+    return arrived.arrival_ns, lengths
+
+
+def _drawn(load: Load, recorded: Recorded) -> tuple[Arrived, Ints, Pair]:
+    """Arrivals, the trace's request of each, and lengths."""
+    refuse_too_many(load.count)
     there = with_rows(recorded, load.binding, prompts=load.prompts)
     count = load.count
     if count is None:
@@ -138,10 +154,7 @@ def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedR
         raise wrong_answer("workload.arrivals", load.arrivals, fault)
     arrived = in_int64(arrived)
     bound, lengths = _bound(load, recorded, there, arrived)
-    lengths = _shortened(load, recorded, bound, lengths)
-    asked = _asked(arrived, lengths, block_size)
-    begin = np.concatenate(([0], np.cumsum(lengths[0] + lengths[1] - 1)))
-    return ServedRequests(asked, bound, begin, _runs(load, recorded, bound, arrived, lengths))
+    return arrived, bound, _shortened(load, recorded, bound, lengths)
 
 
 def refuse_too_many(count: int | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import moesim
@@ -64,3 +66,57 @@ def test_a_run_that_has_no_room_for_its_records_is_refused(monkeypatch: pytest.M
     with pytest.raises(InputError, match=r"records: 'layer' takes .* are free; records: step or"):
         moesim.run(BASE)
     assert moesim.run(BASE, records="summary").summary["status"] == "ok"
+
+
+def served(arrivals: dict[str, Any], requests: int = 150, **others: Any) -> dict[str, Any]:
+    """More tokens are answered than the trace has."""
+    workload = {
+        "requests": requests,
+        "arrivals": arrivals,
+        "lengths": {"kind": "random", "input_len": 100, "output_len": 60, "range_ratio": 0.5},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous"},
+    }
+    named = {"model": "small-moe", "trace": "small-moe", "hardware": "rtx-4060-8gb"}
+    return {"name": "served", **named, "workload": workload, "records": "layer", **others}
+
+
+def told(experiment: dict[str, Any]) -> list[str]:
+    return large_records([load_experiment(experiment).experiment])
+
+
+def test_requests_that_come_by_the_clock_may_each_be_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """9 GB of 139,982 steps were not told: all were counted as if they came at once."""
+    rare, often = (
+        served({"kind": "poisson", "request_rate": f"{rate} requests/s"}) for rate in (2, 4000)
+    )
+    result = moesim.run(rare)
+    kept = len(result.layers) * LAYER_BYTES
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept)
+    (line,) = told(rare)
+    assert line.startswith("warning: records: 'layer' takes up to about ")
+    assert "if few requests are answered at once; records: step" in line
+    assert told(often) == []
+    assert told(served({"kind": "at_once"})) == []
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept * 1.1)
+    assert told(rare) == []
+    monkeypatch.setattr(under_test, "available_bytes", lambda: kept // 2)
+    monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
+    assert moesim.run(rare).summary["status"] == "ok", "it may take less"
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "replicas"),
+    [({"kind": "closed_loop", "max_concurrency": 4}, 1),
+     ({"kind": "closed_loop", "max_concurrency": 8}, 2)],
+)  # fmt: skip
+def test_clients_that_wait_answer_as_many_at_once_as_they_are(
+    arrivals: dict[str, Any], replicas: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = served(arrivals, serving={"replicas": replicas})
+    kept = len(moesim.run(asked).layers) * LAYER_BYTES
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept * 0.9)
+    (line,) = told(asked)
+    assert line.startswith("warning: records: 'layer' takes about ")
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept * 1.1)
+    assert told(asked) == []
