@@ -89,7 +89,9 @@ def _shape(model: ModelSpec) -> tuple[int, int, int]:
         what = f"'{model.name}' has no experts, so there is no routing to draw"
         raise InputError([Problem("", "model", what)])
     if model.has_encoder:
-        what = f"there is none of '{model.name}', and stand-ins are of decoders: name a trace"
+        what = f"there is none of '{model.name}', and stand-ins are of decoders; write an"
+        what += " experiment with 'trace: FILE', a trace with tokens of an encoder ('moesim trace"
+        what += " import') or a file of parameters to draw one from ('moesim trace synthesize')"
         raise InputError([Problem("", "trace", what)])
     return len(moes), min(moe.experts for moe in moes), max(moe.top_k for moe in moes)
 

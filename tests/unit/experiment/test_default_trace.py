@@ -91,7 +91,11 @@ def test_one_trace_scaled_for_two_models_is_two_traces(tmp_path):
 @pytest.mark.parametrize(
     ("model", "trace", "what"),
     [
-        ("nllb-moe-54b", "auto", "there is none of 'nllb-moe-54b', and stand-ins are of decoders"),
+        (
+            "nllb-moe-54b",
+            "auto",
+            "there is none of 'nllb-moe-54b', .*; write an experiment with 'trace: FILE",
+        ),
         (
             "mixtral-8x7b",
             "stand-in:gpt",
