@@ -12,11 +12,6 @@ from moesim.hardware.described.datasheet import Direction
 from moesim.hardware.described.host import Host, Topology
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-SAME_NS = 1 / (2**31 - 1)
-"""Transfers over shared links that arrive so many ns apart arrive together, those that do so many
-above a nanosecond at it. Users that take turns may come ever closer to a nanosecond, to a quarter
-of what was left each time, which no number of finite length follows. It is no round part of one.
-"""
 
 
 @dataclass(frozen=True)

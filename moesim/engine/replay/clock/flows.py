@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from moesim.engine.arrivals import SAME_NS
 from moesim.engine.replay.clock.twice import Twice, cut, is_below, less, over, plus, product, times
-from moesim.hardware.described.links import SAME_NS
 from moesim.runtime.compiled import inlined, record, types
 
 NEVER = 1 << 62
