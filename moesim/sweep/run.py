@@ -148,11 +148,17 @@ def write_folders(folder: Path) -> None:
 
 
 def _executor(jobs: int | None, folder: Path) -> Executor:
-    number = jobs or min(os.cpu_count() or 1, available_bytes() // BYTES_EACH)
+    number = jobs or min(_cores(), available_bytes() // BYTES_EACH)
     if number <= 1:
         return in_this_process
     processes = LocalProcesses(number, workers_lock(folder))
     return processes if jobs else WherePays(processes)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    allowed: Any = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 @contextmanager
