@@ -70,7 +70,8 @@ def search(
     draw the same arrivals, lengths and routing. It takes a limit to be broken from some value on
     (or, as a throughput's, up to some value, and from a larger one on), and a value that cannot run
     to break all. Of what is no load, as of serving.replicas, and of which more helps, the least
-    that keeps them is the answer, how many it takes, and nothing above is asked.
+    that keeps them is the answer, how many it takes, and no more is tried than that
+    takes to find.
     """
     from moesim.api import search as search_of
     from moesim.experiment.loading.resolve import load_experiment

@@ -53,7 +53,8 @@ def search(
     breaks one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to
     find, but above, where what it breaks is broken by less. Of what is no load and of which more
     helps each limit or leaves it as it is (``Found.more_helps``), the least that keeps them is
-    found alone: nothing above a value that does is asked.
+    found alone: nothing above a value that does is asked, but for the double of the experiment's
+    own where nothing less has numbers.
 
     ``cut``: runs end once it is certain that they break a limit, but for the least that does, which
     says by how much, and the answer's is played again where its range by prices takes that.
