@@ -173,6 +173,18 @@ class CostModel:
         """A routed expert with ``rows`` rows that the host computes."""
         return self.price("cpu_expert", layer, rows)
 
+    def send_recv_ns(self, stages: int, size: ArrayLike) -> Ints:
+        """``size`` bytes int64[n] that each of ``stages`` but the last hands to the next, rounded
+        up.
+        """
+        return self.price("send_recv", stages, size)
+
+    def cpu_layer_ns(
+        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
+    ) -> Ints:
+        """A layer that the host runs, but for its routed experts; tokens as in ``attention_ns``."""
+        return self.price("cpu_layer", layer, tokens, context_tokens, kv_tokens)
+
     def layer_copy_ns(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> Ints:
         """The weights of a layer that the host keeps, copied for ``tokens``, rounded up."""
         return self.price("layer_copy", layer, tokens, pinned)
