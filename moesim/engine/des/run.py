@@ -77,10 +77,8 @@ def run_des(
     case = case.opened(lambda: np.array([gpu.time for gpu in gpus]))
     env, tally = simpy.Environment(), Tally(case)
     program = Program(case)
-    feed, group = (
-        _Feed(program, tally, case.gpus, Standing(case, progress)),
-        Collective(env, case.gpus),
-    )
+    standing, group = Standing(case, progress), Collective(env, case.gpus)
+    feed = _Feed(program, tally, case.gpus, standing)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
     drives = _drives(env, case)
@@ -103,6 +101,7 @@ def run_des(
     try:
         with np.errstate(over="raise"):
             env.run()
+        standing.after(case.schedule.passes)
         outcome = _outcome(gpus, tally)
     except (ArithmeticError, ValueError):
         if env.now < LATE_NS:

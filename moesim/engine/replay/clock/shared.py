@@ -11,6 +11,7 @@ from moesim.engine.replay.clock.experts import (
     LAYER_BUFFERS,
     after_read,
     after_victim,
+    copy_start,
     end_experts,
     play_launch,
     read_end,
@@ -118,7 +119,7 @@ def _turn_to_copy(fixed: Any, shared: Any, gpus: Any, g: int) -> None:
     if flows.moving[g] or flows.begins[g] != NEVER or queues.done[g] == queues.asked[g]:
         return
     row = queues.queue[g, queues.done[g]]
-    start = max(row[ISSUE], gpus.copied[g]) + (fixed.copy if row[BLOCKED] > 0 else 0)
+    start = copy_start(row[BLOCKED] > 0, fixed.copy, row[ISSUE], row[ISSUE], gpus.copied[g])
     start = max(after_victim(start, row[AFTER], shared.ends[g]), row[THERE])
     flows.begins[g], flows.amount[g] = start + row[LEAD], row[BYTES]
 
@@ -210,19 +211,12 @@ def _begin_turn(fixed: Any, works: Any, shared: Any, gpus: Any, k: int, p: int, 
 
 
 @inlined
-def _passes_gate(
-    fixed: Any, works: Any, shared: Any, gpus: Any, charged: Any, k: int, p: int, g: int
-) -> bool:
-    """Wait for the copies that all launches of work ``k`` wait for; False if they are not there."""
-    own, moe = shared.turn[g], k // len(gpus.time)
+def _passes_gate(shared: Any, gpus: Any, charged: Any, moe: int, g: int) -> bool:
+    """Wait for the copies that all launches of a layer wait for; False if they are not there."""
+    own = shared.turn[g]
     if own[GATE] >= shared.queues.done[g]:
         return False
     if own[GATE] >= 0:
-        if own[STREAMED] > 0 and len(works.reads.steps) > 0:
-            reads = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
-            there = read_end(fixed, works.reads, moe, own[BEGUN], own[READ], reads - 1)
-            gpus.time[g] = max(gpus.time[g], there)
-            gpus.cursor[g] = charge(charged, g, STORAGE, gpus.cursor[g], there)
         gpus.time[g] = max(gpus.time[g], shared.queues.came[g, moe])
         gpus.cursor[g] = charge(charged, g, WEIGHTS, gpus.cursor[g], gpus.time[g])
         own[GATE] = -1
@@ -261,10 +255,10 @@ def _go_on(
     g: int,
 ) -> None:  # fmt: skip
     """Run what a GPU may run of a layer now, and turn to its next copy."""
-    own, k = shared.turn[g], moe * len(gpus.time) + g
+    own = shared.turn[g]
     if (
         own[RUNS] > 0
-        and _passes_gate(fixed, works, shared, gpus, charged, k, p, g)
+        and _passes_gate(shared, gpus, charged, moe, g)
         and _run_launches(fixed, works, shared, gpus, charged, moe, g)
     ):
         own[RUNS] = 0
