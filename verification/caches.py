@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policies import registry
-from moesim.memory.residency import Given, LayerCache, next_uses
+from moesim.memory.slots.residency import Given, LayerCache, next_uses
 from verification.check import Measured, check, half_widths
 
 if TYPE_CHECKING:

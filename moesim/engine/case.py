@@ -16,18 +16,18 @@ from moesim.engine.captured import Captured, fullest_groups
 from moesim.gating.base import Gating
 from moesim.hardware.described.links import Links
 from moesim.hardware.described.software import Execution, SoftwareProfile
-from moesim.memory.footprint import stored_bytes
+from moesim.memory.footprint.footprint import stored_bytes
+from moesim.memory.footprint.kv_pool import KvPool
+from moesim.memory.footprint.shares import Share, whole
 from moesim.memory.forms import Flags, Form, flags_of
-from moesim.memory.host_cache import HostCache
-from moesim.memory.initial import Initial
-from moesim.memory.kv_pool import KvPool
+from moesim.memory.host.host_cache import HostCache
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.prefetch.none import NoPrefetch
-from moesim.memory.room import Room
-from moesim.memory.shares import Share, whole
+from moesim.memory.slots.initial import Initial
+from moesim.memory.slots.room import Room
 from moesim.memory.variants import Variants
 from moesim.model.drafting import Drafter
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, kinds_of

@@ -12,7 +12,7 @@ from moesim.engine.case import Ints
 from moesim.engine.layout import Layout
 from moesim.engine.pricing.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
-from moesim.memory.host_cache import Reads
+from moesim.memory.host.host_cache import Reads
 
 NONE = np.empty(0, np.int64)
 

@@ -20,7 +20,7 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.ragged_launches import LaunchPrices, RaggedLaunches
 from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import Activations
-from moesim.memory.split import COPY, OFFERED, ROWS
+from moesim.memory.slots.split import COPY, OFFERED, ROWS
 from moesim.model.spec import FfnSpec, LayerSpec
 from moesim.runtime.compiled import njit
 

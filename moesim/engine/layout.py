@@ -24,9 +24,9 @@ from moesim.engine.counts import (
     SKIPPED_WEIGHT,
     UNNEEDED,
 )
-from moesim.memory import decisions
 from moesim.memory.activations import Activations, ActiveExperts, offsets_of, steps_of
 from moesim.memory.forms import Flags
+from moesim.memory.slots import decisions
 from moesim.memory.variants import SUBSTITUTED
 from moesim.runtime.compiled import code_of, inlined, njit, record, types
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.memory.activations import Activations, ActiveExperts
-from moesim.memory.by_bytes import VICTIMS, Victims
-from moesim.memory.decisions import ACTIVATIONS
+from moesim.memory.slots.by_bytes import VICTIMS, Victims
+from moesim.memory.slots.decisions import ACTIVATIONS
 from moesim.runtime.compiled import inlined, njit, types
 
 DECODE, PROMPT, BOTH = 1, 2, 3

@@ -9,7 +9,7 @@ from moesim.engine.case import Case
 from moesim.engine.counts import layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
-from moesim.memory.footprint import Footprint
+from moesim.memory.footprint.footprint import Footprint
 from moesim.metrics.fates import fate_columns
 from moesim.metrics.marks import mark_columns
 from moesim.metrics.served import ServedRun

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from moesim.config.sizes import GIB
-from moesim.memory.footprint import Residence, replicated_bytes
-from moesim.memory.live import LIVE
+from moesim.memory.footprint.footprint import Residence, replicated_bytes
+from moesim.memory.footprint.live import LIVE
 from moesim.model import load_model
 from moesim.model.spec import ModelSpec
 from moesim.reproduce.settings import GPUS, MOST_SLOTS, SLOTS, Setting, Task

@@ -16,8 +16,8 @@ from moesim.experiment.building.footprints import (
     scores_of,
 )
 from moesim.experiment.building.layer_rows import rows_alike
-from moesim.memory.footprint import Footprint
-from moesim.memory.live import Tokens
+from moesim.memory.footprint.footprint import Footprint
+from moesim.memory.footprint.live import Tokens
 from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.machines import hardware_of
 from moesim.reproduce.parameters import Assumptions

@@ -8,7 +8,7 @@ import numpy as np
 
 from moesim.memory.activations import Activations
 from moesim.memory.policy import CachePolicy
-from moesim.memory.residency import Given, LayerCache, next_uses
+from moesim.memory.slots.residency import Given, LayerCache, next_uses
 from moesim.testing.audit import Audit, Setting
 from moesim.testing.traces import active_experts_of
 

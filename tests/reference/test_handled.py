@@ -19,9 +19,9 @@ from moesim.engine.replay import run
 from moesim.engine.replay.quick.handled import FewerRows, HandledRows
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.run import run_replay
-from moesim.memory.initial import Initial
 from moesim.memory.misses import registry
 from moesim.memory.policies.lru import Lru
+from moesim.memory.slots.initial import Initial
 from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 from moesim.trace.routing import NO_EXPERT, RoutingTrace

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from moesim.memory.activations import ActiveExperts, Ints
 from moesim.memory.policies import registry as policies
-from moesim.memory.residency import Given, LayerCache
-from moesim.memory.room import Room
+from moesim.memory.slots.residency import Given, LayerCache
+from moesim.memory.slots.room import Room
 
 from .agreement import agree
 from .prices import ToyPrices

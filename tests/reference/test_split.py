@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.memory.misses.split import Split
-from moesim.memory.split import OFFERED, add_miss, divide
+from moesim.memory.slots.split import OFFERED, add_miss, divide
 from moesim.runtime.compiled import njit
 
 from .agreement import agree

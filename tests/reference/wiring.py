@@ -15,7 +15,7 @@ from moesim.hardware.described.kernel_counts import KernelCounts
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.memory.choices import registry as variant_choices
 from moesim.memory.choices.base import VARIANTS
-from moesim.memory.host_cache import HostCache
+from moesim.memory.host.host_cache import HostCache
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies import registry as policies
 from moesim.memory.prefetch import registry as prefetchers

@@ -33,8 +33,8 @@ from moesim.engine.pricing.host_times import launches_of_all
 from moesim.engine.program import Program
 from moesim.engine.residency.storage import read_times
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.host_residency import HostResidency
-from moesim.memory.residency import NOT_BUSY, all_there
+from moesim.memory.host.host_residency import HostResidency
+from moesim.memory.slots.residency import NOT_BUSY, all_there
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""

@@ -18,7 +18,7 @@ from moesim.engine.pricing.terms import Term
 from moesim.engine.residency.storage import ReadTimes
 from moesim.hardware.charge import Stage
 from moesim.memory.activations import Activations
-from moesim.memory.host_cache import Reads
+from moesim.memory.host.host_cache import Reads
 
 
 class TermOnGpu(NamedTuple):

@@ -27,7 +27,7 @@ from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.progress import Progress, Standing
 from moesim.engine.tally import Tally
-from moesim.memory.residency import decide_in_of
+from moesim.memory.slots.residency import decide_in_of
 
 LATE_NS = 1 << 62
 """From here on a step may lie beyond what int64 holds."""

@@ -14,7 +14,7 @@ from moesim.engine.case import Case
 from moesim.engine.des.copies import LAST, After, CopyGroup
 from moesim.engine.residency.storage import ReadTimes, host_numbers
 from moesim.engine.routing import Routing
-from moesim.memory.host_residency import HostResidency
+from moesim.memory.host.host_residency import HostResidency
 
 Expert = tuple[int, int]
 """A MoE layer, and an expert numbered within the GPU."""

@@ -28,7 +28,7 @@ from moesim.engine.replay.clock.records import (
 )
 from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
-from moesim.memory.host_cache import Reads
+from moesim.memory.host.host_cache import Reads
 from moesim.runtime.compiled import code_of, njit, types
 
 if TYPE_CHECKING:

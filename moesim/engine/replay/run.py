@@ -32,10 +32,10 @@ from moesim.engine.replay.quick.varied_rows import (
 )
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep
-from moesim.memory.open_slots import decide_open_of
 from moesim.memory.policies.least_stale import LeastStale
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import decide_in_of
+from moesim.memory.slots.open_slots import decide_open_of
+from moesim.memory.slots.residency import decide_in_of
 from moesim.runtime.compiled import code_of
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Key
-from moesim.memory.host_cache import HostCache
+from moesim.memory.host.host_cache import HostCache
 
 
 @dataclass(frozen=True, eq=False)

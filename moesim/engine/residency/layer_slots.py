@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.memory.activations import Activations
 from moesim.memory.policy import ARRIVING, PINNED, THIS_LAYER, THIS_PASS
-from moesim.memory.residency import NOT_BUSY, LayerCache
+from moesim.memory.slots.residency import NOT_BUSY, LayerCache
 from moesim.runtime.compiled import code_of, njit, types
 
 _FLAT, _MASK = types.int64[::1], types.boolean[::1]

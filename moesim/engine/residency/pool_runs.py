@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.engine.routing import Key
 from moesim.memory.activations import Activations, ActiveExperts
-from moesim.memory.by_bytes import Victims
+from moesim.memory.slots.by_bytes import Victims
 from moesim.workload.schedule import Schedule
 
 

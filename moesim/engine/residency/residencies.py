@@ -27,12 +27,12 @@ from moesim.engine.residency.pool_runs import (
 )
 from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import Activations, ActiveExperts, steps_of
-from moesim.memory.by_bytes import Victims
-from moesim.memory.ghosts import count_ghosts
-from moesim.memory.initial import in_order
 from moesim.memory.policy import reads_usage
-from moesim.memory.pools import Interleaved
-from moesim.memory.residency import Given, LayerCache, Steps, all_there, next_uses
+from moesim.memory.slots.by_bytes import Victims
+from moesim.memory.slots.ghosts import count_ghosts
+from moesim.memory.slots.initial import in_order
+from moesim.memory.slots.pools import Interleaved
+from moesim.memory.slots.residency import Given, LayerCache, Steps, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
 
 LEARNING_PART = 0.25

@@ -18,10 +18,10 @@ from moesim.engine.residency.residencies import usage_of
 from moesim.engine.residency.stored_variants import StoredVariants, busy_ns
 from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import ActiveExperts, steps_of
-from moesim.memory.host_cache import HostCache, Reads
-from moesim.memory.host_residency import HostResidency
-from moesim.memory.initial import in_order
+from moesim.memory.host.host_cache import HostCache, Reads
+from moesim.memory.host.host_residency import HostResidency
 from moesim.memory.policy import reads_usage
+from moesim.memory.slots.initial import in_order
 from moesim.model.spec import FfnSpec
 from moesim.runtime.compiled import njit, record, types
 

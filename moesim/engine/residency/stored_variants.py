@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.memory.host_cache import HostCache, Reads
+from moesim.memory.host.host_cache import HostCache, Reads
 from moesim.memory.variants import Variants
 
 

@@ -15,8 +15,8 @@ from moesim.engine.residency.residencies import OF_PREFETCHES, Residencies, usag
 from moesim.engine.routing import Key, Routing
 from moesim.memory.activations import Activations, ActiveExperts, steps_of
 from moesim.memory.choices.base import Seen
-from moesim.memory.residency import LayerCache
-from moesim.memory.variant_cache import VariantCache
+from moesim.memory.slots.residency import LayerCache
+from moesim.memory.slots.variant_cache import VariantCache
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT

@@ -34,8 +34,8 @@ from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_l
 from moesim.experiment.schema.serving import Memory
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.hardware.engine_fits import with_engine
-from moesim.memory.footprint import Footprint, Residence, expert_bytes
-from moesim.memory.host_cache import HostCache
+from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes
+from moesim.memory.host.host_cache import HostCache
 from moesim.model import ModelSpec
 from moesim.model.drafting import with_drafter
 from moesim.model.slicing import (

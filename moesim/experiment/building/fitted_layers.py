@@ -10,7 +10,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
-from moesim.memory.on_cpu import OnCpu
+from moesim.memory.host.on_cpu import OnCpu
 
 if TYPE_CHECKING:
     from moesim.experiment.building.build import Built

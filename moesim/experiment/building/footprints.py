@@ -11,11 +11,11 @@ from moesim.engine.case import Case, Ints
 from moesim.experiment.building.held import held_parts
 from moesim.experiment.building.layer_rows import rows_alike, rows_of_run
 from moesim.hardware import SoftwareProfile
-from moesim.memory.footprint import Footprint, Pool, Residence
-from moesim.memory.kv_pool import KvPool
-from moesim.memory.live import LayerRows, Tokens, Widths, live_parts
-from moesim.memory.shares import Share
-from moesim.memory.staging import STAGING_BUFFERS
+from moesim.memory.footprint.footprint import Footprint, Pool, Residence
+from moesim.memory.footprint.kv_pool import KvPool
+from moesim.memory.footprint.live import LayerRows, Tokens, Widths, live_parts
+from moesim.memory.footprint.shares import Share
+from moesim.memory.slots.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums, last_of_requests, over_groups
 from moesim.workload.sources import SourceSums

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.hardware.described.software_memory import SoftwareMemory
-from moesim.memory.blocks import reserved_bytes
-from moesim.memory.footprint import Residence, expert_bytes
-from moesim.memory.shares import Share
+from moesim.memory.footprint.blocks import reserved_bytes
+from moesim.memory.footprint.footprint import Residence, expert_bytes
+from moesim.memory.footprint.shares import Share
 from moesim.model.spec import ModelSpec
 from moesim.model.tensors import Tensors, of_network, tensors_of
 

@@ -11,11 +11,11 @@ from moesim.experiment.schema.experts import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.reached import SYSTEM_BYTES
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
-from moesim.memory.footprint import Footprint
-from moesim.memory.host_cache import HostCache
+from moesim.memory.footprint.footprint import Footprint
+from moesim.memory.host.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER, CachePolicy
 from moesim.memory.policy_reads import reads_of
-from moesim.memory.room import goes_by_bytes
+from moesim.memory.slots.room import goes_by_bytes
 
 
 def host_cache_of(

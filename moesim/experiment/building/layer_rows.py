@@ -11,7 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.routing import Routing
 from moesim.gating.base import Routed, routed_by
-from moesim.memory.live import LayerRows
+from moesim.memory.footprint.live import LayerRows
 from moesim.workload.schedule import Schedule
 
 

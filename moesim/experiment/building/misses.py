@@ -8,9 +8,9 @@ from moesim.config.registry import wrong_answer
 from moesim.experiment.loading.rules.copies import what_stays_on_cpu
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import SoftwareProfile
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.memory.misses.base import MissHandling, fault_of_way
 from moesim.memory.misses.cpu import Cpu
-from moesim.memory.on_cpu import OnCpu
 from moesim.model.spec import ModelSpec
 
 

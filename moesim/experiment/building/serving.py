@@ -19,8 +19,8 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout
 from moesim.experiment.schema.serving import Memory
 from moesim.hardware import HardwareProfile, SoftwareProfile
-from moesim.memory.footprint import Footprint
-from moesim.memory.kv_pool import KvPool
+from moesim.memory.footprint.footprint import Footprint
+from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
 from moesim.workload.batching.base import fault_of_seats

@@ -19,9 +19,9 @@ from moesim.experiment.building.footprints import footprint_of, staging_of
 from moesim.experiment.building.held import block_bytes
 from moesim.experiment.schema.experts import Experts
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
-from moesim.memory.shares import Share
-from moesim.memory.slots import EqualSlots
+from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes, slots_of
+from moesim.memory.footprint.shares import Share
+from moesim.memory.slots.slots import EqualSlots
 
 
 def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
@@ -166,7 +166,7 @@ def _of_pool(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> Ints
 
 def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:
     """Slots by layer where not all experts fit, from the first ``first_part`` of the passes."""
-    from moesim.memory.slots_by_layer import lru_curve, share_out
+    from moesim.memory.slots.slots_by_layer import lru_curve, share_out
 
     through = np.flatnonzero(~case.bypassed)
     if not len(through):

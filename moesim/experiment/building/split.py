@@ -7,7 +7,7 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.schema.serving import Memory
-from moesim.memory.kv_pool import KvPool
+from moesim.memory.footprint.kv_pool import KvPool
 from moesim.workload.serving.state import Asked, Exchange
 from moesim.workload.splits.base import Shared
 

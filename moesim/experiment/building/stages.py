@@ -5,8 +5,8 @@ from __future__ import annotations
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import sums_of
 from moesim.experiment.schema.experts import Experts
-from moesim.memory.footprint import expert_bytes, slots_of
-from moesim.memory.shares import Share, stages
+from moesim.memory.footprint.footprint import expert_bytes, slots_of
+from moesim.memory.footprint.shares import Share, stages
 
 
 def stages_of_run(case: Case, room: Experts, count: int) -> tuple[Share, ...]:

@@ -16,7 +16,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.experts import Experts
 from moesim.memory.choices.base import check_rule
 from moesim.memory.choices.gate_cumulative import GateCumulative
-from moesim.memory.footprint import expert_bytes
+from moesim.memory.footprint.footprint import expert_bytes
 from moesim.memory.variants import Variants
 from moesim.model.slicing import with_sliced_experts
 from moesim.model.spec import LayerSpec, ModelSpec

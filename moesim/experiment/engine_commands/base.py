@@ -22,7 +22,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.rules import may_miss
 from moesim.experiment.loading.rules.asked import in_place
 from moesim.experiment.schema.experiment import Experiment
-from moesim.memory.shares import Share
+from moesim.memory.footprint.shares import Share
 from moesim.model import ModelSpec
 
 Folders = tuple[Path, ...]

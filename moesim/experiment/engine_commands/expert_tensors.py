@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.memory.on_cpu import EXPERT_TENSORS, OTHER_TENSORS, pattern_of
+from moesim.memory.host.on_cpu import EXPERT_TENSORS, OTHER_TENSORS, pattern_of
 
 CPU, GPU = "CPU", "GPU"
 _ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"

@@ -23,8 +23,8 @@ from moesim.experiment.engine_commands.served import LLAMA_CPP as ROWS
 from moesim.experiment.engine_commands.served import put_served
 from moesim.experiment.engine_commands.serving import put_named
 from moesim.experiment.engine_commands.words import Given, Line
-from moesim.memory.on_cpu import OnCpu
-from moesim.memory.shares import stages
+from moesim.memory.footprint.shares import stages
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.model import ModelSpec
 from moesim.model.chosen import GGML_CACHES, with_cache_in
 from moesim.model.named import Named, from_gguf, opened, usual_mix

@@ -28,9 +28,9 @@ from moesim.experiment.questions.shares import share_notes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.experts import Experts
 from moesim.experiment.schema.serving import Memory as ServedMemory
-from moesim.memory.footprint import Footprint, Residence, expert_bytes
+from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes
+from moesim.memory.footprint.shares import stages
 from moesim.memory.misses.cpu import Cpu
-from moesim.memory.shares import stages
 from moesim.workload.batching.base import LARGEST_BATCH
 
 BATCHES = (1, 4, 16)

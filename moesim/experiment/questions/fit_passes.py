@@ -16,9 +16,9 @@ from moesim.experiment.building.footprints import (
     served_pass,
 )
 from moesim.experiment.building.layer_rows import rows_alike
-from moesim.memory.footprint import Footprint, Residence
-from moesim.memory.live import Tokens
-from moesim.memory.shares import Share
+from moesim.memory.footprint.footprint import Footprint, Residence
+from moesim.memory.footprint.live import Tokens
+from moesim.memory.footprint.shares import Share
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
 from moesim.workload.sources import longest_source

@@ -21,8 +21,8 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.curve import miss_curve
 from moesim.memory.curves.verdict import slots_for
-from moesim.memory.footprint import stored_bytes
-from moesim.memory.host_cache import HostCache
+from moesim.memory.footprint.footprint import stored_bytes
+from moesim.memory.host.host_cache import HostCache
 from moesim.memory.policies import registry
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policies.stream import Stream

@@ -27,7 +27,7 @@ from moesim.hardware.price_errors import (
     spread_of,
 )
 from moesim.hardware.prices.provenance import Source
-from moesim.memory.on_cpu import OnCpu
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.metrics.price_interval import (
     TIMES,
     Limits,

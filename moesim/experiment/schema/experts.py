@@ -13,15 +13,15 @@ from moesim.experiment.schema.parts import checked
 from moesim.experiment.schema.variants import PartOfExperts, VariantsOfExperts
 from moesim.memory.choices import registry as choices
 from moesim.memory.choices.base import VariantChoice
-from moesim.memory.initial import Initial
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
-from moesim.memory.on_cpu import OnCpu
 from moesim.memory.policies import registry as cache_policies
 from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.memory.prefetch.base import Prefetcher
-from moesim.memory.slots import EqualSlots, SlotsByLayer
+from moesim.memory.slots.initial import Initial
+from moesim.memory.slots.slots import EqualSlots, SlotsByLayer
 
 
 class HostMemory(Params):

@@ -23,8 +23,8 @@ class SoftwareMemory(Params):
     choices of each expert; ``place_bytes``: each token, place of an expert's capacity and choice
     while it builds masks. ``table_positions``: rows of hidden size in a table of positions that is
     computed, one a stack. ``allocator``: whether weights take blocks and segments of a caching
-    allocator (``memory.blocks``) or their bytes. ``peer_bytes``: buffers for each other GPU that
-    tokens are exchanged with, ``collective_bytes`` those for collectives of several GPUs.
+    allocator (``memory.footprint.blocks``) or their bytes. ``peer_bytes``: buffers for each other
+    GPU that tokens are exchanged with, ``collective_bytes`` those for collectives of several GPUs.
     """
 
     score_bytes: int = 0

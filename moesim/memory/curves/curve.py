@@ -16,7 +16,7 @@ from moesim.memory.policies.fifo import Fifo
 from moesim.memory.policies.lifo import Lifo
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policy import CachePolicy
-from moesim.memory.residency import Given, LayerCache, next_uses
+from moesim.memory.slots.residency import Given, LayerCache, next_uses
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

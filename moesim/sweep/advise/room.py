@@ -16,7 +16,7 @@ from moesim.experiment.running.engines import outside_replay
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.hardware.described.reached import SYSTEM_BYTES
-from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.footprint.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
 from moesim.sweep.advise.choices import (
     ALL,

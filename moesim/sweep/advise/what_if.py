@@ -17,7 +17,7 @@ from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
 from moesim.hardware import load_hardware
-from moesim.memory.on_cpu import OnCpu
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.model import ModelSpec
 from moesim.results.rebuild import rebuild
 from moesim.sweep.advise.choices import with_settings

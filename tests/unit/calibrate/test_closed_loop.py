@@ -24,7 +24,7 @@ from moesim.config.errors import InputError  # noqa: E402
 from moesim.hardware import load_software  # noqa: E402
 from moesim.memory.activations import ActiveExperts  # noqa: E402
 from moesim.memory.policies.lru import Lru  # noqa: E402
-from moesim.memory.residency import LayerCache  # noqa: E402
+from moesim.memory.slots.residency import LayerCache  # noqa: E402
 from moesim.model import load_model  # noqa: E402
 from tests.unit.calibrate.closed_loop_parts import write_config  # noqa: E402
 

@@ -19,8 +19,8 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run
 from moesim.hardware import CostModel, load_hardware
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.host_cache import HostCache
-from moesim.memory.host_residency import HostResidency
+from moesim.memory.host.host_cache import HostCache
+from moesim.memory.host.host_residency import HostResidency
 from moesim.memory.policies.lru import Lru
 from moesim.model import load_model
 

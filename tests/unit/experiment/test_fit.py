@@ -14,7 +14,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu, largest_fit, slots_by_context
 from moesim.experiment.questions.fit_passes import decode_step
-from moesim.memory.footprint import Residence
+from moesim.memory.footprint.footprint import Residence
 
 BASE = {
     "model": "gpt-oss-20b",

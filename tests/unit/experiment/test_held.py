@@ -15,8 +15,8 @@ from moesim.experiment.building.footprints import residences_of, scores_of
 from moesim.experiment.building.held import block_bytes, held_parts
 from moesim.hardware import load_software
 from moesim.hardware.described.software_memory import SoftwareMemory
-from moesim.memory.blocks import reserved_bytes
-from moesim.memory.live import LIVE
+from moesim.memory.footprint.blocks import reserved_bytes
+from moesim.memory.footprint.live import LIVE
 from moesim.results.result import HELD_CATEGORIES, MEMORY_CATEGORIES, memory_categories
 from moesim.trace.routing import Phase
 
@@ -94,7 +94,7 @@ def test_scores_are_a_moment_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["gpt-oss-20b", "mixtral-8x7b"])
 def test_an_expert_takes_its_part_of_segments(name: str) -> None:
-    from moesim.memory.footprint import expert_bytes
+    from moesim.memory.footprint.footprint import expert_bytes
     from moesim.model import load_model
     from moesim.model.tensors import of_network
 

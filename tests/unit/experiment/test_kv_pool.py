@@ -12,7 +12,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
-from moesim.memory.kv_pool import KvPool
+from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import load_model
 
 SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}

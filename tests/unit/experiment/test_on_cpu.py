@@ -12,7 +12,7 @@ from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import slots_by_context
 from moesim.experiment.questions.fit_passes import decode_step
-from moesim.memory.footprint import Residence
+from moesim.memory.footprint.footprint import Residence
 
 LAYERS, EXPERTS = 24, 32
 

@@ -10,7 +10,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run
-from moesim.memory.footprint import expert_bytes
+from moesim.memory.footprint.footprint import expert_bytes
 from moesim.model import load_model
 
 BASE: dict[str, Any] = {

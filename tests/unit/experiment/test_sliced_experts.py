@@ -19,7 +19,7 @@ from moesim.experiment.running.run import run
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import CostModel
 from moesim.hardware.roofline import activation_elements
-from moesim.memory.footprint import expert_bytes
+from moesim.memory.footprint.footprint import expert_bytes
 from moesim.model import load_model
 from moesim.model.slicing import with_sliced_experts
 

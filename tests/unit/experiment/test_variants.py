@@ -13,7 +13,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import largest_fit
 from moesim.experiment.running.run import run
 from moesim.experiment.schema.experiment import Experiment
-from moesim.memory.footprint import expert_bytes
+from moesim.memory.footprint.footprint import expert_bytes
 from moesim.metrics.fates import FATE_KEYS
 from moesim.model import load_model
 from moesim.results import Result

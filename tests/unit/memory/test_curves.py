@@ -16,7 +16,7 @@ from moesim.memory.curves.curve import miss_curve
 from moesim.memory.curves.verdict import Verdict, slots_for
 from moesim.memory.policies import registry
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.residency import Given, LayerCache, next_uses
+from moesim.memory.slots.residency import Given, LayerCache, next_uses
 from moesim.trace.routing import NO_EXPERT, RoutingTrace, TraceMetadata
 from moesim.workload.schedule import Schedule
 

@@ -13,7 +13,7 @@ from moesim.memory.forms import LOADED, ON_HOST, OVER_LINK, Form, flags_of
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.cpu import Cpu
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import LayerCache
+from moesim.memory.slots.residency import LayerCache
 
 
 @pytest.mark.parametrize(("runs_on", "source"), [("gpu", "none"), ("host", "link")])

@@ -12,7 +12,7 @@ from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses import registry
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import Given, LayerCache
+from moesim.memory.slots.residency import Given, LayerCache
 
 OTHER = 1
 """The second form of those that have two."""

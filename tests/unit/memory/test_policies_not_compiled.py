@@ -15,7 +15,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import LAST_USE, CachePolicy
-from moesim.memory.residency import decide_in_of, first_of
+from moesim.memory.slots.residency import decide_in_of, first_of
 
 CONFIG: Any = numba.config
 

@@ -7,8 +7,8 @@ import pytest
 
 from moesim.memory.policies import registry
 from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
-from moesim.memory.pools import Interleaved
-from moesim.memory.residency import LayerCache
+from moesim.memory.slots.pools import Interleaved
+from moesim.memory.slots.residency import LayerCache
 from moesim.testing.audit import Setting
 from moesim.testing.cache_policies import activations_of, misses_of
 from moesim.testing.traces import active_experts_of

@@ -233,7 +233,7 @@ def test_a_value_for_compiled_code_is_named_as_one(kept_in):
 
 def test_a_part_is_compiled_anew_for_its_own_sources_and_for_those_before_it(monkeypatch):
     monkeypatch.setattr(compiled, "_state_of", " ".join)
-    modules = ("moesim.memory.decisions", "moesim.engine.layout", "elsewhere.policies")
+    modules = ("moesim.memory.slots.decisions", "moesim.engine.layout", "elsewhere.policies")
     of_memory, of_engine, of_others = (set(compiled.sources(one).split()) for one in modules)
     assert "engine" not in of_memory
     assert of_memory < of_engine < of_others

@@ -16,7 +16,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.memory.footprint import expert_bytes
+from moesim.memory.footprint.footprint import expert_bytes
 from moesim.trace import NO_EXPERT, Phase, read_trace
 from moesim.trace.cards import card_names, find_trace, trace_card
 

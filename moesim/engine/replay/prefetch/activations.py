@@ -9,9 +9,9 @@ from moesim.engine.replay.prefetch.arrays import SERIAL
 from moesim.engine.replay.prefetch.storage import lose
 from moesim.engine.replay.prefetch.types import AT, DECIDE, UNDECIDED
 from moesim.memory.forms import IN_SLOT
-from moesim.memory.open_slots import vacate
 from moesim.memory.policy import ARRIVING
-from moesim.memory.variant_cache import Serving, serving_of, some_served
+from moesim.memory.slots.open_slots import vacate
+from moesim.memory.slots.variant_cache import Serving, serving_of, some_served
 from moesim.runtime.bare import whole
 from moesim.runtime.compiled import types
 

@@ -22,8 +22,8 @@ from moesim.engine.replay.prefetch.issue import ahead_of, pin, prefetch_lacking
 from moesim.engine.replay.prefetch.queue import begin
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead
 from moesim.engine.replay.prefetch.types import AT, DECIDE, UNDECIDED
-from moesim.memory.decisions import FIRST
 from moesim.memory.policy import THIS_LAYER, THIS_PASS
+from moesim.memory.slots.decisions import FIRST
 from moesim.runtime.compiled import types
 
 _INT, _FIRST = types.int64, types.FunctionType(FIRST)

@@ -34,7 +34,7 @@ from moesim.engine.replay.prefetch.queue import advance
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead, read_wanted
 from moesim.engine.replay.prefetch.types import AT, DECIDE, UNDECIDED
 from moesim.engine.replay.prefetch.work import price_work, queue_copies
-from moesim.memory.decisions import FIRST
+from moesim.memory.slots.decisions import FIRST
 from moesim.runtime.compiled import types
 
 _FUNCTIONS = (DECIDE, types.FunctionType(FIRST))

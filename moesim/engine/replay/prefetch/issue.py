@@ -21,9 +21,9 @@ from moesim.engine.replay.prefetch.arrays import (
 from moesim.engine.replay.prefetch.queue import enter
 from moesim.engine.replay.prefetch.storage import account_of, lose
 from moesim.engine.replay.prefetch.types import AT, UNDECIDED, part
-from moesim.memory.decisions import CLOSED, FIRST
-from moesim.memory.open_slots import candidates_in, lowest_in, occupy
-from moesim.memory.open_slots import pin as pin_in
+from moesim.memory.slots.decisions import CLOSED, FIRST
+from moesim.memory.slots.open_slots import candidates_in, lowest_in, occupy
+from moesim.memory.slots.open_slots import pin as pin_in
 from moesim.runtime.bare import whole
 from moesim.runtime.compiled import record, types
 

@@ -36,8 +36,8 @@ from moesim.engine.replay.prefetch.tables import (
 )
 from moesim.engine.replay.prefetch.types import UNDECIDED
 from moesim.engine.tally import Keep, Tally
-from moesim.memory.open_slots import decide_open_of
-from moesim.memory.residency import first_of
+from moesim.memory.slots.open_slots import decide_open_of
+from moesim.memory.slots.residency import first_of
 from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of
 

@@ -11,7 +11,7 @@ from moesim.engine.replay.prefetch.arrays import COPIES, HOST_THERE, LAUNCHES, R
 from moesim.engine.replay.prefetch.queue import drop
 from moesim.engine.replay.prefetch.types import AT, COUNTS, UNDECIDED, part
 from moesim.memory.forms import Flags
-from moesim.memory.open_slots import vacate
+from moesim.memory.slots.open_slots import vacate
 from moesim.runtime.compiled import types
 
 _INT = types.int64

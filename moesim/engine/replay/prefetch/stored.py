@@ -12,12 +12,12 @@ from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.prefetch.arrays import Asked, Predicted, Stored
 from moesim.engine.replay.prefetch.tables import with_draws
 from moesim.engine.residency.storage import host_numbers
-from moesim.memory.decisions import is_own, new_cells
-from moesim.memory.host_residency import HostResidency
+from moesim.memory.host.host_residency import HostResidency
 from moesim.memory.misses.load import Load
-from moesim.memory.open_slots import DECIDE_OPEN, Deciding, Slots, decide_open_of, opened
 from moesim.memory.policy_reads import reads_of
-from moesim.memory.residency import NONE
+from moesim.memory.slots.decisions import is_own, new_cells
+from moesim.memory.slots.open_slots import DECIDE_OPEN, Deciding, Slots, decide_open_of, opened
+from moesim.memory.slots.residency import NONE
 
 
 def stored_of(program: Program, decide: Any, rest: Deciding) -> Stored:

@@ -28,12 +28,12 @@ from moesim.engine.replay.prefetch.arrays import (
 from moesim.engine.residency.residencies import Residencies
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.decisions import is_own, new_cells
-from moesim.memory.open_slots import Deciding, Slots, opened
 from moesim.memory.policy_reads import reads_of
-from moesim.memory.residency import NO_PRICES, NONE
-from moesim.memory.split import OFFERED
-from moesim.memory.variant_cache import Serving, serving
+from moesim.memory.slots.decisions import is_own, new_cells
+from moesim.memory.slots.open_slots import Deciding, Slots, opened
+from moesim.memory.slots.residency import NO_PRICES, NONE
+from moesim.memory.slots.split import OFFERED
+from moesim.memory.slots.variant_cache import Serving, serving
 from moesim.memory.variants import SUBSTITUTED
 
 NO_BUDGET = 1 << 62

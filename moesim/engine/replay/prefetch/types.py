@@ -21,7 +21,7 @@ from moesim.engine.replay.prefetch.arrays import (
     Undecided,
     Variants,
 )
-from moesim.memory.open_slots import DECIDE_OPEN, DECIDING
+from moesim.memory.slots.open_slots import DECIDE_OPEN, DECIDING
 from moesim.runtime.bare import Bare
 from moesim.runtime.by_address import ByAddress
 from moesim.runtime.compiled import njit, record, types

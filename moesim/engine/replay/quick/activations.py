@@ -14,13 +14,13 @@ from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.quick.kept import KEPT
 from moesim.memory.activations import Activations
-from moesim.memory.by_bytes import Victims
-from moesim.memory.decisions import ACTIVATIONS, DECIDE_IN, RULES, Demand, is_own, new_cells
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
 from moesim.memory.policy_reads import reads_of
-from moesim.memory.residency import decide_in_of
-from moesim.memory.split import OFFERED
+from moesim.memory.slots.by_bytes import Victims
+from moesim.memory.slots.decisions import ACTIVATIONS, DECIDE_IN, RULES, Demand, is_own, new_cells
+from moesim.memory.slots.residency import decide_in_of
+from moesim.memory.slots.split import OFFERED
 from moesim.runtime.compiled import code_of, njit, record, types
 
 COUNTED_HERE = ("activations", "hits", "access_hits")

@@ -13,8 +13,8 @@ from moesim.engine.case import Ints
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.spans import IDS
 from moesim.memory.policy import NEVER
-from moesim.memory.residency import STEP
-from moesim.memory.row_steps import LATER
+from moesim.memory.slots.residency import STEP
+from moesim.memory.slots.row_steps import LATER
 from moesim.runtime.compiled import njit, types
 
 RUNS_HELD = 128

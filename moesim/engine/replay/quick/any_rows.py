@@ -21,7 +21,7 @@ from moesim.engine.replay.quick.sweeps import Swept
 from moesim.engine.residency.pool_runs import request_starts
 from moesim.engine.residency.residencies import Residencies
 from moesim.engine.routing import units
-from moesim.memory.row_steps import WORD, RowPools, sweep_rows_of
+from moesim.memory.slots.row_steps import WORD, RowPools, sweep_rows_of
 from moesim.runtime.compiled import code_of, njit, types
 from moesim.runtime.raised import ended_with
 

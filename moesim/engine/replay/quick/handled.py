@@ -23,8 +23,8 @@ from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.sweeps import HANDLE, LEAVE, LOADED, OTHERWISE, WEIGHT, Rule, Swept
 from moesim.engine.routing import units
 from moesim.memory.misses.base import Missing
-from moesim.memory.residency import loads_of
-from moesim.memory.split import COPY, HOST, divide
+from moesim.memory.slots.residency import loads_of
+from moesim.memory.slots.split import COPY, HOST, divide
 
 SKIPPED_ROWS = WEIGHT + 1
 """Where rows are counted that nothing computes."""

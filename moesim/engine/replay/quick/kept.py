@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Key, Routing
-from moesim.memory.decisions import Rules
-from moesim.memory.residency import LayerCache
+from moesim.memory.slots.decisions import Rules
+from moesim.memory.slots.residency import LayerCache
 from moesim.runtime.compiled import record, types
 
 

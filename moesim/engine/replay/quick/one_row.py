@@ -23,8 +23,8 @@ from moesim.engine.replay.quick.stack_distances import follow_stack
 from moesim.engine.replay.quick.sweeps import LOAD, Rule, Stacks, Swept, sweep_of
 from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER
-from moesim.memory.lru_list import lru_list_of
 from moesim.memory.policies.lru import Lru
+from moesim.memory.slots.lru_list import lru_list_of
 from moesim.runtime.compiled import code_of
 
 MANY = 8 * LANES

@@ -25,10 +25,10 @@ from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.sweeps import HOST_HITS, READ, READS, WANT, Swept
 from moesim.engine.residency.storage import Storage
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.host_residency import HostResidency
-from moesim.memory.lru_list import lru_list_of
+from moesim.memory.host.host_residency import HostResidency
 from moesim.memory.misses.load import Load
 from moesim.memory.policies.lru import Lru
+from moesim.memory.slots.lru_list import lru_list_of
 from moesim.runtime.compiled import njit, types
 
 MOST = 16

@@ -13,7 +13,7 @@ import numpy as np
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS, MARKED_FROM
 from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up, move_up_apart, move_up_where, put_in_order
-from moesim.memory.lru_list import LRU_LIST, NO_LIST, use
+from moesim.memory.slots.lru_list import LRU_LIST, NO_LIST, use
 from moesim.runtime.compiled import built_in, record, specialised, types
 from moesim.runtime.words import ones_of
 from moesim.trace.routing import NO_EXPERT

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.quick.activations import NEEDED
-from moesim.memory.decisions import ACTIVATIONS, RULES
 from moesim.memory.policy import CachePolicy
-from moesim.memory.variant_cache import ROOM, SERVE, SERVING, Pools, Wanted, serve_of
+from moesim.memory.slots.decisions import ACTIVATIONS, RULES
+from moesim.memory.slots.variant_cache import ROOM, SERVE, SERVING, Pools, Wanted, serve_of
 from moesim.runtime.compiled import built_in, code_of, njit, record, types
 
 COUNTED = ("activations", "hits", "access_hits", "skipped_rows", "skipped_weight", "weight")

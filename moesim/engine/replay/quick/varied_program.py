@@ -36,7 +36,7 @@ from moesim.engine.replay.quick.varied import (
 )
 from moesim.engine.residency.variant_residencies import VariantResidencies
 from moesim.memory.activations import Activations
-from moesim.memory.variant_cache import Room, is_usual, serving
+from moesim.memory.slots.variant_cache import Room, is_usual, serving
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 

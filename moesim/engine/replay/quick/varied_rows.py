@@ -29,7 +29,7 @@ from moesim.engine.replay.quick.varied_counts import Chosen, Prices, Sums, count
 from moesim.engine.replay.quick.varied_program import Varied, VariedProgram, is_varied
 from moesim.engine.routing import take_choices
 from moesim.memory.curves.recency import LANES, TOGETHER, make_way
-from moesim.memory.variant_cache import form_of, serving, serving_of
+from moesim.memory.slots.variant_cache import form_of, serving, serving_of
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import built_in, record, specialised, types
 

@@ -8,8 +8,8 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import hardware_of, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.memory.misses.cpu import Cpu
-from moesim.memory.on_cpu import OnCpu
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec

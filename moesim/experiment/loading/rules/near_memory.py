@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from moesim.experiment.loading.rules.asked import hardware_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
-from moesim.memory.on_cpu import OnCpu
+from moesim.memory.host.on_cpu import OnCpu
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec

@@ -9,7 +9,7 @@ from moesim.experiment.loading.pieces import pieces_of, wrong_piece
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_software
-from moesim.memory.on_cpu import OnCpu
+from moesim.memory.host.on_cpu import OnCpu
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec

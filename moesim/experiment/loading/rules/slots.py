@@ -9,7 +9,7 @@ from moesim.experiment.loading.rules.asked import expert_bytes
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.forms import LOADED
-from moesim.memory.room import goes_by_bytes
+from moesim.memory.slots.room import goes_by_bytes
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moesim.memory.decisions import CLOSED
-from moesim.memory.open_slots import (
+from moesim.memory.policies.lru import Lru
+from moesim.memory.policies.random import Random
+from moesim.memory.policy import INSERTED, LAST_USE, PINNED, CachePolicy
+from moesim.memory.slots.decisions import CLOSED
+from moesim.memory.slots.open_slots import (
     SLOTS,
     Slots,
     candidates_in,
@@ -16,10 +19,7 @@ from moesim.memory.open_slots import (
     pin,
     vacate,
 )
-from moesim.memory.policies.lru import Lru
-from moesim.memory.policies.random import Random
-from moesim.memory.policy import INSERTED, LAST_USE, PINNED, CachePolicy
-from moesim.memory.residency import Given, LayerCache
+from moesim.memory.slots.residency import Given, LayerCache
 from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of
 

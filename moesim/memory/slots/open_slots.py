@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.memory.activations import Activations
-from moesim.memory.decisions import (
+from moesim.memory.forms import Form
+from moesim.memory.misses.base import MissHandling
+from moesim.memory.policy import ARRIVING, INSERTED, PINNED, CachePolicy
+from moesim.memory.policy_reads import Reads, reads_of
+from moesim.memory.slots.decisions import (
     CLOSED,
     Cells,
     Demand,
@@ -22,12 +26,8 @@ from moesim.memory.decisions import (
     open_with,
     steps_with,
 )
-from moesim.memory.forms import Form
-from moesim.memory.misses.base import MissHandling
-from moesim.memory.policy import ARRIVING, INSERTED, PINNED, CachePolicy
-from moesim.memory.policy_reads import Reads, reads_of
-from moesim.memory.residency import LayerCache, specialised_by
-from moesim.memory.variant_cache import Room, Serving, Wanted, serve_steps_with
+from moesim.memory.slots.residency import LayerCache, specialised_by
+from moesim.memory.slots.variant_cache import Room, Serving, Wanted, serve_steps_with
 from moesim.runtime.bare import whole
 from moesim.runtime.by_address import ByAddress
 from moesim.runtime.compiled import built_in, njit, types, whole_number

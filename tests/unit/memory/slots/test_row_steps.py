@@ -9,8 +9,8 @@ import pytest
 
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policies import registry as policies
-from moesim.memory.residency import Given, LayerCache
-from moesim.memory.row_steps import WORD, RowPools, sweep_rows_of
+from moesim.memory.slots.residency import Given, LayerCache
+from moesim.memory.slots.row_steps import WORD, RowPools, sweep_rows_of
 
 PASSES, EXPERTS, TOP_K, ROOM, SLOTS = 60, 130, 5, 8, 24
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.config.sizes import MIB
-from moesim.memory.blocks import reserved_bytes
+from moesim.memory.footprint.blocks import reserved_bytes
 
 SIZES = st.sampled_from(
     [1, 511, 513, MIB // 3, MIB - 512, MIB, MIB + 1, 2 * MIB, 3 * MIB, 8 * MIB, 9 * MIB + 7,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.config.capacity import ExpertCapacity
 from moesim.config.sizes import GIB
-from moesim.memory.shares import Share
+from moesim.memory.footprint.shares import Share
 from moesim.model.spec import ModelSpec
 
 Ints = NDArray[np.int64]

@@ -11,7 +11,7 @@ from scipy.optimize import isotonic_regression
 
 from moesim.memory.activations import ActiveExperts, Ints
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import LayerCache
+from moesim.memory.slots.residency import LayerCache
 
 Floats = NDArray[np.float64]
 

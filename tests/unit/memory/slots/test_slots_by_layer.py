@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.slots_by_layer import lru_curve, share_out
+from moesim.memory.slots.slots_by_layer import lru_curve, share_out
 
 EXPERTS = 6
 curves = st.lists(st.integers(0, 1000), min_size=EXPERTS, max_size=EXPERTS).map(np.array)

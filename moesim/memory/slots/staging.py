@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from moesim.memory.decisions import ACTIVATIONS, RULES
 from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
-from moesim.memory.split import ROWS, add_miss, divide
+from moesim.memory.slots.decisions import ACTIVATIONS, RULES
+from moesim.memory.slots.split import ROWS, add_miss, divide
 from moesim.runtime.compiled import inlined, types
 
 STAGING_BUFFERS = 2

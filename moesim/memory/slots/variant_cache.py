@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.memory.activations import Activations, ActiveExperts, Ints
-from moesim.memory.decisions import (
+from moesim.memory.forms import IN_SLOT, Form
+from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.load import Load
+from moesim.memory.policy import THIS_LAYER, THIS_PASS, WANTED, CachePolicy
+from moesim.memory.policy_reads import Reads
+from moesim.memory.slots.decisions import (
     ACTIVATIONS,
     RULES,
     Cells,
@@ -20,13 +25,8 @@ from moesim.memory.decisions import (
     places_of,
     steps_with,
 )
-from moesim.memory.forms import IN_SLOT, Form
-from moesim.memory.misses.base import MissHandling
-from moesim.memory.misses.load import Load
-from moesim.memory.policy import THIS_LAYER, THIS_PASS, WANTED, CachePolicy
-from moesim.memory.policy_reads import Reads
-from moesim.memory.residency import LayerCache, specialised_by
-from moesim.memory.split import OFFERED
+from moesim.memory.slots.residency import LayerCache, specialised_by
+from moesim.memory.slots.split import OFFERED
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import built_in, record, types
 

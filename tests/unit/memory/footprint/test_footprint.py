@@ -11,9 +11,9 @@ import moesim
 from moesim.config.capacity import parse_capacity
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import largest_fit
-from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
-from moesim.memory.live import COUNTS, LayerRows, Tokens, Widths, live_parts
-from moesim.memory.shares import whole
+from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes, slots_of
+from moesim.memory.footprint.live import COUNTS, LayerRows, Tokens, Widths, live_parts
+from moesim.memory.footprint.shares import whole
 from moesim.model import load_model
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 

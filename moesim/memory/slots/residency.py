@@ -13,22 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
-from moesim.memory import by_bytes
 from moesim.memory.activations import Activations, ActiveExperts, Ints, offsets_of, steps_of
-from moesim.memory.decisions import (
-    DECIDE_IN,
-    FIRST,
-    NO_ROOM,
-    PLACE_AHEAD,
-    Cells,
-    Demand,
-    Rules,
-    decide_in_with,
-    first_with,
-    is_own,
-    new_cells,
-    place_ahead_with,
-)
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
@@ -43,9 +28,24 @@ from moesim.memory.policy import (
     CachePolicy,
 )
 from moesim.memory.policy_reads import reads_of
-from moesim.memory.room import Room
-from moesim.memory.split import OFFERED
-from moesim.memory.staging import STAGE, stage_with
+from moesim.memory.slots import by_bytes
+from moesim.memory.slots.decisions import (
+    DECIDE_IN,
+    FIRST,
+    NO_ROOM,
+    PLACE_AHEAD,
+    Cells,
+    Demand,
+    Rules,
+    decide_in_with,
+    first_with,
+    is_own,
+    new_cells,
+    place_ahead_with,
+)
+from moesim.memory.slots.room import Room
+from moesim.memory.slots.split import OFFERED
+from moesim.memory.slots.staging import STAGE, stage_with
 from moesim.runtime.compiled import code_of, njit, specialised
 
 NONE, NO_PRICES = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moesim.memory.counting import count_with
-from moesim.memory.decisions import ACTIVATIONS, DEMAND, RULES, Demand, Rules, first_by
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import INSERTED, CachePolicy
 from moesim.memory.policy_reads import Reads
-from moesim.memory.room import Room
+from moesim.memory.slots.counting import count_with
+from moesim.memory.slots.decisions import ACTIVATIONS, DEMAND, RULES, Demand, Rules, first_by
+from moesim.memory.slots.room import Room
 from moesim.runtime.compiled import inlined, record, specialised, types
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.memory.activations import ActiveExperts, Ints
-from moesim.memory.host_cache import HostCache
-from moesim.memory.residency import Given, LayerCache
-from moesim.memory.room import Room
+from moesim.memory.host.host_cache import HostCache
+from moesim.memory.slots.residency import Given, LayerCache
+from moesim.memory.slots.room import Room
 
 
 class HostResidency:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.memory.activations import Activations
-from moesim.memory.counting import count_with, counts_in
 from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
 from moesim.memory.policy import (
@@ -23,7 +22,8 @@ from moesim.memory.policy import (
     WANTED,
 )
 from moesim.memory.policy_reads import Reads
-from moesim.memory.split import add_miss, divide
+from moesim.memory.slots.counting import count_with, counts_in
+from moesim.memory.slots.split import add_miss, divide
 from moesim.runtime.compiled import inlined, njit, record, types, whole_number
 
 ROUND = 32

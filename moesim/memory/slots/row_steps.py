@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moesim.memory.counting import COUNTED, count_with, counts_in
-from moesim.memory.decisions import CLOSED
 from moesim.memory.policy import INSERTED, NEVER, NEXT_USE, THIS_LAYER, THIS_PASS, CachePolicy
 from moesim.memory.policy_reads import Reads, keys_stay, reads_of
-from moesim.memory.residency import STEP, made_of
+from moesim.memory.slots.counting import COUNTED, count_with, counts_in
+from moesim.memory.slots.decisions import CLOSED
+from moesim.memory.slots.residency import STEP, made_of
 from moesim.runtime.compiled import built_in, record, types, whole_number
 from moesim.runtime.words import ones_of
 

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.memory.shares import divided, stages, whole
+from moesim.memory.footprint.shares import divided, stages, whole
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
 EXPERT, ATTENTION, NORM, ROUTER, DENSE = 600, 50, 8, 12, 900

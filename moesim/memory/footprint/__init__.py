@@ -1,0 +1,1 @@
+"""What each GPU's memory holds, in bytes, before any clock runs."""

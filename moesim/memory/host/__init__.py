@@ -1,0 +1,1 @@
+"""Experts in host memory: computed there, or kept above storage."""
