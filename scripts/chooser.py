@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
 from moesim.hardware.described.reached import experts_reach

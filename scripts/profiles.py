@@ -17,7 +17,7 @@ from moesim.calibrate.fit import Fits, fit_table
 from moesim.calibrate.profile_file import with_calibration
 from moesim.calibrate.tables.importing import import_measurements
 from moesim.calibrate.tables.limits import within
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.measurements.table import read_table
 from moesim.hardware.measurements.validate import valid

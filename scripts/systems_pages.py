@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.experiment.running.cache import cache_folder
 from moesim.report.systems import overview, page, save
 from moesim.reproduce.systems import Found, load_system, run_system, system_names

@@ -89,7 +89,7 @@ def place(
 
     >>> moesim.place("experiments/placement_on_8_gpus.yaml", compare=True).plans
     """
-    from moesim.config.inputs import paths_of
+    from moesim.config.files.inputs import paths_of
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.questions.place import judge_planners, write_plan
     from moesim.experiment.schema.origins import placed

@@ -50,7 +50,7 @@ def advise(
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
-    from moesim.config.inputs import paths_of
+    from moesim.config.files.inputs import paths_of
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.schema.origins import placed
     from moesim.results.files import check_new_folder
@@ -105,8 +105,8 @@ def sensitivity(
 
     >>> moesim.sensitivity("experiments/quickstart.yaml").inputs[0].title
     """
-    from moesim.config.dimensions import PERCENT
-    from moesim.config.quantity import QuantityError
+    from moesim.config.amounts.dimensions import PERCENT
+    from moesim.config.amounts.quantity import QuantityError
     from moesim.experiment.schema.origins import placed
     from moesim.report.sweep.sensitivity import write_sensitivity
     from moesim.results.files import check_new_folder
@@ -248,8 +248,8 @@ def _evidence_of_all(
 
 
 def _check_capacity(capacity: str) -> None:
-    from moesim.config.capacity import parse_capacity
-    from moesim.config.quantity import QuantityError
+    from moesim.config.amounts.capacity import parse_capacity
+    from moesim.config.amounts.quantity import QuantityError
 
     try:
         parse_capacity(capacity)
@@ -261,7 +261,7 @@ def _written_advice(advice: Advice, about: Asked) -> Advice:
     """``advice`` in its folder, with its figure and, where a question was asked, the experiment."""
     from dataclasses import replace
 
-    from moesim.config.files import write_whole
+    from moesim.config.files.files import write_whole
     from moesim.report.advice.answer import comments, fit_line, told
     from moesim.report.advice.figure import draw
     from moesim.report.advice.tables import sentences, trust

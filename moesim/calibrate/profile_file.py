@@ -8,9 +8,9 @@ from typing import Any
 
 from moesim.calibrate.fit import Fits
 from moesim.config.errors import InputError
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.config.params import Params
-from moesim.config.yaml import with_end_mark
+from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.hardware.fitting.amounts import amount
 from moesim.hardware.prices.calibrated import Calibrated, Estimate, Fit
 from moesim.hardware.prices.left_out import HeldOut

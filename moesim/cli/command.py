@@ -84,7 +84,7 @@ def command(
         typer.echo(text, nl=False)
         return
     from moesim.config.errors import writing
-    from moesim.config.files import write_whole
+    from moesim.config.files.files import write_whole
 
     with writing(out):
         write_whole(out, text.encode())

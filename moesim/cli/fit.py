@@ -59,8 +59,8 @@ def fit(
 
 def _print(answer: dict[str, Any], asked: int | None) -> None:
     """``asked``: the context that the answer is at; None for the trace's own."""
+    from moesim.config.amounts.sizes import GIB
     from moesim.config.counted import counted
-    from moesim.config.sizes import GIB
     from moesim.report.run.fit import batches, table
 
     at = "" if asked is None else f" at a context of {asked:,} tokens"

@@ -54,7 +54,7 @@ def init(
     is not given is asked for.
     """
     from moesim.config.errors import InputError, Problem
-    from moesim.config.files import write_whole
+    from moesim.config.files.files import write_whole
     from moesim.sweep.advise.question import Question
     from moesim.sweep.advise.starter import WORKLOADS, starter
 

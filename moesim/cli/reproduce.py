@@ -161,7 +161,7 @@ def _system(name: str, out: Path, options: Options) -> Found:
 
 def _systems(names: Sequence[str], out: Path, options: Options) -> None:
     """Run all of ``names``, each into its folder in ``out``, and write the table over all."""
-    from moesim.config.files import write_whole
+    from moesim.config.files.files import write_whole
     from moesim.report.systems import overview
     from moesim.reproduce.systems import load_system, system_names
     from moesim.results import check_new_folder

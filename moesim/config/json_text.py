@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import read_input
+from moesim.config.files.inputs import read_input
 from moesim.config.text import decoded, mark_at
 
 DEEPEST = 100

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
+from moesim.config.amounts.quantity import QuantityError
 from moesim.config.errors import InputError, Problem
-from moesim.config.quantity import QuantityError
 from moesim.config.units import reads
 
 _SIZES = {"": 1, "k": 1024, "m": 1024**2}

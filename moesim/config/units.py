@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from moesim.config.capacity import (
+from moesim.config.amounts.capacity import (
     BLOCKS,
     SLOTS,
     ExpertCapacity,
@@ -28,7 +28,7 @@ from moesim.config.capacity import (
     parse_capacity,
     parse_kv_capacity,
 )
-from moesim.config.dimensions import (
+from moesim.config.amounts.dimensions import (
     CARBON,
     CLOCK,
     ENERGY_PER_BYTE,
@@ -54,7 +54,7 @@ from moesim.config.dimensions import (
     parse_percent,
     parse_percents,
 )
-from moesim.config.quantity import Dimension, QuantityError
+from moesim.config.amounts.quantity import Dimension, QuantityError
 
 NUMBER = r"^\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*"
 BYTE_UNITS = "([kMGTP]|[KMGTP]i)?B"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moesim.config.dimensions import format_bytes
+from moesim.config.amounts.dimensions import format_bytes
 from moesim.config.document import Steps
 from moesim.config.units import Bandwidth
 from moesim.hardware.described.datasheet import Datasheet

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
+from moesim.config.checking.shape import WrittenAs
 from moesim.config.document import Document, Mark
 from moesim.config.params import Params
-from moesim.config.shape import WrittenAs
-from moesim.config.yaml import parse_value
+from moesim.config.strict_yaml.yaml import parse_value
 from moesim.hardware.described.datasheet import GpuNumbers
 from moesim.hardware.described.host import Host
 from moesim.hardware.described.near_memory import NearMemory

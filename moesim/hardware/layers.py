@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from moesim.config.checking.shape import Shape
+from moesim.config.checking.validation import examine
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.file_kinds import PARTS, check_kind
+from moesim.config.files.file_kinds import PARTS, check_kind
+from moesim.config.files.paths import look_up, shipped_folder
+from moesim.config.files.shipped import stems
 from moesim.config.names import known_name
 from moesim.config.params import Params
-from moesim.config.paths import look_up, shipped_folder
-from moesim.config.shape import Shape
-from moesim.config.shipped import stems
-from moesim.config.validation import examine
-from moesim.config.yaml import read_marked_document
+from moesim.config.strict_yaml.yaml import read_marked_document
 from moesim.hardware.described.host import Host
 from moesim.hardware.described.names import near_gpus, near_parts
 from moesim.hardware.described.near_memory import NearMemory

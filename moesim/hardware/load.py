@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
+from moesim.config.checking.validation import validate
 from moesim.config.document import Document, dotted
 from moesim.config.errors import InputError, Problem, in_order, nearest
-from moesim.config.file_kinds import HARDWARE, SOFTWARE, check_kind
+from moesim.config.files.file_kinds import HARDWARE, SOFTWARE, check_kind
+from moesim.config.files.paths import look_up, shipped_folder
+from moesim.config.files.shipped import made_once, stems
 from moesim.config.names import known_name, plain_name
 from moesim.config.params import Params
-from moesim.config.paths import look_up, shipped_folder
-from moesim.config.shipped import made_once, stems
-from moesim.config.validation import validate
-from moesim.config.yaml import read_marked_document
+from moesim.config.strict_yaml.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
 from moesim.hardware.choice import choice_in, is_choice, text_of
 from moesim.hardware.described.datasheet import Datasheet

@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.file_kinds import MODEL, check_kind
+from moesim.config.files.file_kinds import MODEL, check_kind
+from moesim.config.files.paths import expanded
+from moesim.config.files.shipped import made_once, stems
 from moesim.config.json_text import read_object
 from moesim.config.names import known_name, plain_name
-from moesim.config.paths import expanded
-from moesim.config.shipped import made_once, stems
-from moesim.config.yaml import compose_file
+from moesim.config.strict_yaml.yaml import compose_file
 from moesim.model.chosen import (
     SEPARATOR,
     chosen_formats,

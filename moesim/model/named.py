@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moesim.config.errors import InputError
+from moesim.config.files.paths import look_up
 from moesim.config.names import known_name
-from moesim.config.paths import look_up
 from moesim.model import loader
 from moesim.model.chosen import FORMATS, SEPARATOR, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME

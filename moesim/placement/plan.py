@@ -10,9 +10,9 @@ from pydantic import Field
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import files_read, tell
+from moesim.config.files.inputs import files_read, tell
+from moesim.config.files.paths import find
 from moesim.config.json_text import read_object
-from moesim.config.paths import find
 from moesim.placement.base import Ints, Planner
 from moesim.placement.task import Folders, Task
 

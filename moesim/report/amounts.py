@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 
 SCALES = {"%": 100.0, "GiB": 1 / GIB}
 """Of a unit how many of it a ratio of 1, or a byte, is."""

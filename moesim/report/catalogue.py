@@ -12,10 +12,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.plain import plain_data
 from moesim.config.registry import Registry
-from moesim.config.sizes import GIB
 
 REGISTRIES: Mapping[str, str] = {
     "policies": "moesim.memory.policies",

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.arguments import check_choice, check_list
+from moesim.config.checking.validation import validate
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import write_whole
-from moesim.config.validation import validate
+from moesim.config.files.files import write_whole
 from moesim.config.warn import Warn, as_warning
 from moesim.report.advice.figure import advice_figures, is_advice, read_advice
 from moesim.report.advice.figure import setting_of as advice_setting

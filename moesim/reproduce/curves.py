@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.model import load_model
 from moesim.reproduce.balance import METRICS, PLANNERS, planned
 from moesim.reproduce.memory import weights_bytes

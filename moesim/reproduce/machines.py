@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.hardware import HardwareProfile, SoftwareProfile, load_hardware, load_software
 from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.reproduce.parameters import Assumptions, number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.memory.footprint.footprint import Residence, replicated_bytes
 from moesim.memory.footprint.live import LIVE
 from moesim.model import load_model

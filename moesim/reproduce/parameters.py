@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.overrides import parse_override
+from moesim.config.strict_yaml.overrides import parse_override
 
 Value = float | str
 ALL = ("lm", "mt_encoder", "mt_decoder")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.inputs import stamp
-from moesim.config.paths import shipped_folder
+from moesim.config.files.inputs import stamp
+from moesim.config.files.paths import shipped_folder
 from moesim.reproduce.parameters import Assumptions, number
 from moesim.reproduce.settings import Task
 from moesim.trace import RoutingTrace, read_trace, write_trace

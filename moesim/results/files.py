@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import TEMPORARY, write_whole
+from moesim.config.files.files import TEMPORARY, write_whole
 
 UNREADABLE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,

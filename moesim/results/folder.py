@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import check_regular
+from moesim.config.files.files import check_regular
 from moesim.config.json_text import read_object
-from moesim.config.numbers import plain_scalar
-from moesim.config.yaml import read_document
+from moesim.config.strict_yaml.numbers import plain_scalar
+from moesim.config.strict_yaml.yaml import read_document
 from moesim.results.files import (
     UNREADABLE,
     check_new_folder,

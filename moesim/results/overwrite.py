@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import TEMPORARY
+from moesim.config.files.files import TEMPORARY
 from moesim.results.files import check_new_folder, unwritable
 from moesim.results.result import TABLES
 

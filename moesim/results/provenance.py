@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import check_regular
-from moesim.config.inputs import Inputs, labelled
+from moesim.config.files.files import check_regular
+from moesim.config.files.inputs import Inputs, labelled
 from moesim.config.registry import VARIABLE
 
 FORMAT = 1

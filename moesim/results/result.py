@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.hardware.choice import is_choice, words
 from moesim.results.shown import Shown
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from moesim.config.checking.validation import validate
 from moesim.config.document import Document, Mark
-from moesim.config.validation import validate
 
 Number = float | None
 Numbers = dict[str, Number]

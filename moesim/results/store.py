@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 from uuid import uuid4
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import check_regular
+from moesim.config.files.files import check_regular
 from moesim.config.json_text import parse_json
 from moesim.results.files import plain, unwritable
 from moesim.results.pack import DamagedError, pack, unpack

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import Inputs, labelled
+from moesim.config.files.inputs import Inputs, labelled
 from moesim.config.json_text import read_object
 from moesim.results.files import plain, write_json
 from moesim.results.provenance import installed, source_digest

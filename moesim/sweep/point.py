@@ -17,7 +17,7 @@ from moesim.results import Result
 from moesim.results.store import POINTS, Entry, Finished, PackFile
 
 if TYPE_CHECKING:
-    from moesim.config.inputs import Inputs
+    from moesim.config.files.inputs import Inputs
     from moesim.engine.replay.log import DecisionLog
     from moesim.experiment.loading.traces import SharedTrace, TraceSource
 

@@ -11,10 +11,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import TEMPORARY
-from moesim.config.inputs import Inputs, paths_of
-from moesim.config.sizes import GIB
+from moesim.config.files.files import TEMPORARY
+from moesim.config.files.inputs import Inputs, paths_of
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.folder import SUMMARY

@@ -10,10 +10,10 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from moesim.config.capacity import BLOCKS, SLOTS
+from moesim.config.amounts.capacity import BLOCKS, SLOTS
+from moesim.config.amounts.quantity import split
+from moesim.config.checking.validation import UNKNOWN_KEY
 from moesim.config.errors import InputError, Problem
-from moesim.config.quantity import split
-from moesim.config.validation import UNKNOWN_KEY
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment

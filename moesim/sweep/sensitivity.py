@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import write_whole
-from moesim.config.yaml import with_end_mark
+from moesim.config.files.files import write_whole
+from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.warnings import paced
 from moesim.experiment.schema.experiment import Experiment

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moesim.config.arguments import check_whole
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import outdated
+from moesim.config.files.inputs import outdated
 from moesim.config.warn import Warn, as_warning
 from moesim.experiment.loading.inputs import check_inputs, inputs_of
 from moesim.experiment.loading.names import read_once

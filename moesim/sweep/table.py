@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import replacing, write_whole
+from moesim.config.files.files import replacing, write_whole
 from moesim.results.folder import read_table, write_table
 from moesim.results.renamed import check_names
 from moesim.results.store import read_log

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from moesim.config.files import TEMPORARY
+from moesim.config.files.files import TEMPORARY
 from moesim.sweep.local import LocalProcesses
 from moesim.sweep.point import Batch, Evaluate, Point, Simulation, Work
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.trace import NO_EXPERT, RoutingTrace, read_trace, write_trace
 from moesim.trace.importers.base import Importer
 from moesim.trace.recording import Recording

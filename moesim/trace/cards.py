@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moesim.config.errors import InputError, nearest
+from moesim.config.files.paths import find, look_up, shipped_folder
+from moesim.config.files.shipped import stems
 from moesim.config.names import known_name
-from moesim.config.paths import find, look_up, shipped_folder
-from moesim.config.shipped import stems
 
 _OTHER_FILES = {"gpt-oss-20b": "quickstart"}
 """Models whose trace has a file of another name."""

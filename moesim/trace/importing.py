@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moesim.config.errors import InputError, Problem, located
-from moesim.config.files import check_regular
+from moesim.config.files.files import check_regular
 from moesim.config.registry import answering, wrong_answer
 from moesim.trace.importers import registry
 from moesim.trace.importers.base import Importer

@@ -12,7 +12,7 @@ import numpy as np
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import read_file
+from moesim.config.files.files import read_file
 from moesim.config.text import decoded
 from moesim.trace.domains import domains_of
 from moesim.trace.routing import RoutingTrace

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.config.arguments import check_whole
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import read_file
+from moesim.config.files.files import read_file
 from moesim.config.text import decoded
 
 Lengths = int | Sequence[int]

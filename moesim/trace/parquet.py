@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem, located
-from moesim.config.files import check_regular, replacing
-from moesim.config.inputs import unchanged
+from moesim.config.files.files import check_regular, replacing
+from moesim.config.files.inputs import unchanged
 from moesim.trace.cards import trace_card
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
 from moesim.trace.metadata import decode_metadata, encode_metadata

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
-from moesim.config.files import check_regular
+from moesim.config.files.files import check_regular
 from moesim.trace.lengths import Lengths
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from moesim.config.checking.validation import validate
+from moesim.config.checking.words import spelled_out
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
-from moesim.config.validation import validate
-from moesim.config.words import spelled_out
-from moesim.config.yaml import parse_document, read_document
+from moesim.config.strict_yaml.yaml import parse_document, read_document
 from moesim.trace.transforms import registry
 from moesim.trace.transforms.base import Transform
 

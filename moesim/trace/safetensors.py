@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.files import read_file
+from moesim.config.files.files import read_file
 from moesim.trace.assemble import wrong
 
 _LENGTH = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.hardware import load_hardware, load_software
 
 SHIPPED = shipped_folder() / "hardware_profiles"

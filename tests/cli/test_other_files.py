@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from moesim.cli.main import main
-from moesim.config.file_kinds import PARTS, kind_of_file
-from moesim.config.paths import shipped_folder
-from moesim.config.yaml import read_document
+from moesim.config.files.file_kinds import PARTS, kind_of_file
+from moesim.config.files.paths import shipped_folder
+from moesim.config.strict_yaml.yaml import read_document
 from moesim.hardware.layers import part_names, plural
 
 DATA = shipped_folder()

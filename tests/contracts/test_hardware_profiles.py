@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from moesim.config.errors import InputError
+from moesim.config.files.paths import shipped_folder
 from moesim.config.params import Params
-from moesim.config.paths import shipped_folder
-from moesim.config.yaml import is_cut
+from moesim.config.strict_yaml.yaml import is_cut
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
 from moesim.hardware.profile import HardwareProfile
 

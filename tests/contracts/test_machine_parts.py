@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from moesim.config.yaml import read_marked_document
+from moesim.config.strict_yaml.yaml import read_marked_document
 from moesim.hardware import load_hardware
 from moesim.hardware.choice import text_of
 from moesim.hardware.described.host import Host

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.engine import case as engine
 from moesim.engine.des.run import run_des
 from moesim.experiment.building.planning import neighbours

@@ -15,7 +15,7 @@ from moesim.calibrate.closed_loop.replay import Simulated, replay
 from moesim.calibrate.closed_loop.request import SOFTWARE, Request, settings_of
 from moesim.calibrate.closed_loop.sizes import Sizes, check_memory, sizes_of
 from moesim.config.errors import InputError
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.hardware import load_hardware
 from moesim.model import load_model
 from moesim.model.loader import CARDS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError
-from moesim.config.sizes import GIB
 from moesim.model.spec import ModelSpec
 
 DTYPES = {"fp32": 4, "bf16": 2, "fp16": 2}

@@ -8,15 +8,15 @@ from math import ceil, floor, log10
 from typing import Any
 
 from moesim.calibrate.collect.peaks import CopyRate, Peaks
-from moesim.config.dimensions import (
+from moesim.config.amounts.dimensions import (
     format_bandwidth,
     format_bytes,
     format_compute_rate,
     format_duration,
     format_percent,
 )
-from moesim.config.sizes import MIB
-from moesim.config.yaml import with_end_mark
+from moesim.config.amounts.sizes import MIB
+from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.hardware.bounds import PEAKS, RATES
 
 PRIORS: Mapping[str, str] = {

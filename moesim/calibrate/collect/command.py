@@ -18,7 +18,7 @@ from moesim.calibrate.collect.shapes import Shapes, shapes_for
 from moesim.calibrate.tables.intake import shipped_profile
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem, nearest, writing
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.hardware.measurements.table import ops_of, read_table
 from moesim.hardware.measurements.validate import valid
 

@@ -10,7 +10,7 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from moesim.calibrate.collect.device import CACHES, Call, Pool, torch_library
-from moesim.config.sizes import GIB, KIB, MIB
+from moesim.config.amounts.sizes import GIB, KIB, MIB
 
 EMPTY_CALLS = 2000
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")

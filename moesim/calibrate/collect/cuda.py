@@ -11,7 +11,7 @@ from typing import Any
 
 from moesim.calibrate.collect.cpu import Cpu, physical_cores
 from moesim.calibrate.collect.device import CACHES, Call, Pool, torch_library
-from moesim.config.sizes import MIB
+from moesim.config.amounts.sizes import MIB
 
 HIDING_CYCLES = 10_000_000
 """A GPU sleeps this long, some milliseconds, while the host queues the calls to be timed."""

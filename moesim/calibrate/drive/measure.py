@@ -12,8 +12,8 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from moesim.config.amounts.sizes import KIB, MIB
 from moesim.config.errors import InputError
-from moesim.config.sizes import KIB, MIB
 
 SIZES = (4 * KIB, 64 * KIB, MIB, 8 * MIB)
 DEPTHS = (1, 2, 4, 8, 16, 32)

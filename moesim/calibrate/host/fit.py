@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from moesim.calibrate.host.measured import OPTION, Measured
-from moesim.config.dimensions import format_percent
+from moesim.config.amounts.dimensions import format_percent
 from moesim.config.errors import InputError, Problem
 from moesim.engine.replay.log import DecisionLog
 from moesim.experiment.building.build import Built, build, with_layers_fitted

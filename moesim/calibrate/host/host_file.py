@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moesim.calibrate.host.fit import HostFit
-from moesim.config.yaml import with_end_mark
+from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.hardware.layers import GIVEN
 from moesim.hardware.operations.kernels.cpu_expert import FITTED
 

@@ -9,8 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from moesim.config.amounts.quantity import Dimension, QuantityError
 from moesim.config.errors import InputError, Problem
-from moesim.config.quantity import Dimension, QuantityError
 
 OPTION = "--measured"
 SPEED = Dimension(

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
+from moesim.config.amounts.sizes import MIB
 from moesim.config.json_text import parse_json
-from moesim.config.sizes import MIB
 from moesim.hardware.measurements.validate import LINE
 
 SIZE = 512 * MIB

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem, nearest, writing
-from moesim.config.files import write_whole
-from moesim.config.paths import shipped_folder
+from moesim.config.files.files import write_whole
+from moesim.config.files.paths import shipped_folder
 
 TABLE = "measured.csv"
 SPEED = "measured_tokens_per_s"

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 
 from moesim.calibrate.software.fit import SoftwareFit
-from moesim.config.dimensions import format_duration
-from moesim.config.yaml import with_end_mark
+from moesim.config.amounts.dimensions import format_duration
+from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.hardware.described.kernel_counts import SourcedKernelCounts
 from moesim.hardware.described.software import SoftwareProfile
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
-from moesim.config.dimensions import format_bandwidth, parse_bandwidth
+from moesim.config.amounts.dimensions import format_bandwidth, parse_bandwidth
+from moesim.config.amounts.quantity import QuantityError
 from moesim.config.errors import InputError, Problem
-from moesim.config.quantity import QuantityError
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.datasheet import Datasheet
 from moesim.hardware.described.software import Copied, SoftwareProfile

@@ -55,7 +55,7 @@ def host(
     from moesim.calibrate.host.measured import measured_run
     from moesim.calibrate.profile_file import check_profile, write_profile
     from moesim.config.errors import check_apart
-    from moesim.config.inputs import paths_of
+    from moesim.config.files.inputs import paths_of
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import of_inputs

@@ -55,7 +55,7 @@ def curve(
     """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
     from moesim.api import curve as curves_of
     from moesim.config.errors import check_apart, located
-    from moesim.config.files import replacing
+    from moesim.config.files.files import replacing
     from moesim.experiment.loading.looked_at import look_at
     from moesim.report.curves.figure import draw
     from moesim.report.curves.table import rendered

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 
 Arrays = tuple[NDArray[Any], ...]
 MOST_BYTES = GIB

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.config.inputs import Inputs, recording
+from moesim.config.files.inputs import Inputs, recording
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome

@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.capacity import ExpertCapacity
+from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case, Ints

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.capacity import ExpertCapacity
+from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.slots import bytes_beside, check_on_cpu
 from moesim.experiment.loading.pieces import in_piece

@@ -11,7 +11,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError
-from moesim.config.overrides import parse_override
+from moesim.config.strict_yaml.overrides import parse_override
 from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
 from moesim.experiment.loading.default_trace import DefaultTrace, default_trace
 from moesim.experiment.loading.resolve import load_experiment

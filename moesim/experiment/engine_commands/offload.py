@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from itertools import accumulate
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import Problem
-from moesim.config.sizes import GIB
 from moesim.experiment.engine_commands.base import Configuration, Reading
 from moesim.model import ModelSpec
 

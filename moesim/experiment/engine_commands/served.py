@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from moesim.config.capacity import KvCapacity
-from moesim.config.dimensions import format_percent
+from moesim.config.amounts.capacity import KvCapacity
+from moesim.config.amounts.dimensions import format_percent
 from moesim.config.errors import Problem
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Reading

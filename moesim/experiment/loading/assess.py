@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from moesim.config.checking.validation import examine
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem
-from moesim.config.overrides import parse_path
-from moesim.config.validation import examine
+from moesim.config.strict_yaml.overrides import parse_path
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import loaded, name_problems
 from moesim.experiment.loading.rules import conflicts

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from moesim.config.errors import ChangedError, InputError, Problem, in_order
-from moesim.config.inputs import Inputs, check_same, file_of, recording, tell
-from moesim.config.paths import find
+from moesim.config.files.inputs import Inputs, check_same, file_of, recording, tell
+from moesim.config.files.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded, needed
 from moesim.experiment.loading.pieces import models_of

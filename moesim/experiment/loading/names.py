@@ -13,15 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from moesim.config.checking.validation import examine
 from moesim.config.document import Document, Mark
 from moesim.config.errors import ChangedError, InputError, Problem, nearest
-from moesim.config.inputs import Files, files_read, tell
+from moesim.config.files.inputs import Files, files_read, tell
+from moesim.config.files.paths import look_up, not_found
 from moesim.config.names import known_name, plain_name
-from moesim.config.overrides import parse_path
-from moesim.config.paths import look_up, not_found
 from moesim.config.planned import planned
 from moesim.config.registry import VARIABLE, plugins
-from moesim.config.validation import examine
+from moesim.config.strict_yaml.overrides import parse_path
 from moesim.experiment.schema.experiment import NO_TRACE
 from moesim.hardware import machine_named, near_machine
 from moesim.hardware.choice import is_choice

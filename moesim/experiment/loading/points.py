@@ -11,7 +11,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem
-from moesim.config.overrides import parse_path
+from moesim.config.strict_yaml.overrides import parse_path
 from moesim.experiment.loading.assess import Finding, assess
 from moesim.experiment.schema.axes import SWEEP, Axis
 from moesim.experiment.schema.experiment import Experiment

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import read_file
-from moesim.config.inputs import files_read, tell
-from moesim.config.paths import find
+from moesim.config.files.files import read_file
+from moesim.config.files.inputs import files_read, tell
+from moesim.config.files.paths import find
 from moesim.config.text import decoded
 from moesim.experiment.schema.experiment import Experiment
 

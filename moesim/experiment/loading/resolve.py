@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.arguments import check_list
+from moesim.config.checking.words import spelled_out
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
-from moesim.config.file_kinds import EXPERIMENT, check_kind
-from moesim.config.overrides import parse_override
-from moesim.config.paths import look_up, lookup_folders
+from moesim.config.files.file_kinds import EXPERIMENT, check_kind
+from moesim.config.files.paths import look_up, lookup_folders
 from moesim.config.plain import plain_data
-from moesim.config.words import spelled_out
-from moesim.config.yaml import compose_file
+from moesim.config.strict_yaml.overrides import parse_override
+from moesim.config.strict_yaml.yaml import compose_file
 from moesim.experiment.loading.assess import assess
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.points import SweepPoints, assess_points

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
+from moesim.config.files.inputs import Files, InputFile, file_of, files_read, stamp, tell
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import needed
 from moesim.model.routed import routed

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.config.files import write_whole
-from moesim.config.inputs import InputFile
+from moesim.config.files.files import write_whole
+from moesim.config.files.inputs import InputFile
 from moesim.config.plain import plain_data
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Loads

@@ -16,9 +16,9 @@ from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import write_whole
-from moesim.config.inputs import Inputs
-from moesim.config.paths import expanded
+from moesim.config.files.files import write_whole
+from moesim.config.files.inputs import Inputs
+from moesim.config.files.paths import expanded
 from moesim.experiment.loading.inputs import foreign_parts, inputs_of, still
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import is_choice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.experiment.building.build import Built
 from moesim.hardware.described.reached import FAULTS_BYTES_PER_S, SYSTEM_BYTES
 

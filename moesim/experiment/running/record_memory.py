@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
-from moesim.config.sizes import GIB
 from moesim.engine.case import Case
 from moesim.experiment.building.serving import load_of
 from moesim.experiment.loading.names import needed

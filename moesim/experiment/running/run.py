@@ -12,7 +12,7 @@ import numpy as np
 
 from moesim.config.arguments import check_choice, check_whole
 from moesim.config.counted import counted
-from moesim.config.inputs import Inputs, check_same, paths_of
+from moesim.config.files.inputs import Inputs, check_same, paths_of
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from moesim.config.checking.sentences import shown
+from moesim.config.checking.shape import Shape
 from moesim.config.document import Document, Steps
 from moesim.config.errors import Problem, nearest
-from moesim.config.overrides import parse_path
-from moesim.config.sentences import shown
-from moesim.config.shape import Shape
+from moesim.config.strict_yaml.overrides import parse_path
 from moesim.experiment.schema.experiment import Experiment
 
 SWEEP = "sweep"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moesim.config.dimensions import NETWORK_RATE
+from moesim.config.amounts.dimensions import NETWORK_RATE
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
 from moesim.config.units import Duration, NetworkRate, within

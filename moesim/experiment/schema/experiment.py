@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from moesim.config.checking.shape import WrittenAs
+from moesim.config.files.paths import lookup_folders
 from moesim.config.oneof import OneOf, component
 from moesim.config.params import Params
-from moesim.config.paths import lookup_folders
-from moesim.config.shape import WrittenAs
 from moesim.config.units import Percent
 from moesim.experiment.schema.experts import Experts
 from moesim.experiment.schema.parallelism import Parallelism

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from moesim.config.checking.shape import Shape, WrittenAs, shape_at
+from moesim.config.checking.words import component
 from moesim.config.document import Document, Mark, Steps
-from moesim.config.shape import Shape, WrittenAs, shape_at
-from moesim.config.words import component
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import choice_in, is_choice
 

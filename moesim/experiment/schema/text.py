@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from moesim.config.document import Steps, dotted
-from moesim.config.numbers import plain_scalar
+from moesim.config.strict_yaml.numbers import plain_scalar
 from moesim.experiment.schema.experiment import Experiment
 
 _INDENT = "  "

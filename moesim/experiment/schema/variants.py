@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from moesim.config.capacity import ExpertCapacity
+from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.config.params import Params
 from moesim.config.units import Capacity, Percent
 from moesim.memory.choices.base import VARIANTS

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH, BYTES, DURATION, PERCENT, POWER
+from moesim.config.amounts.dimensions import BANDWIDTH, BYTES, DURATION, PERCENT, POWER
 from moesim.config.params import Params
 from moesim.config.units import (
     Bandwidth,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH, CLOCK, PERCENT, format_percent
+from moesim.config.amounts.dimensions import BANDWIDTH, CLOCK, PERCENT, format_percent
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Hertz, Percent, WattsPerByte, within
 from moesim.hardware.described.datasheet import Count, Fraction, Latency, Memory, Peak, Power, Rate

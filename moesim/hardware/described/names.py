@@ -14,8 +14,8 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import NamedTuple
 
+from moesim.config.files.paths import shipped_folder
 from moesim.config.names import known_name, plain_name
-from moesim.config.paths import shipped_folder
 
 FOLDER = "hardware_profiles"
 FITTED = "fitted to one run"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from moesim.config.dimensions import NETWORK_RATE
+from moesim.config.amounts.dimensions import NETWORK_RATE
 from moesim.config.params import Params
 from moesim.config.units import NetworkRate, within
 from moesim.hardware.described.datasheet import Count, Fraction, GroupLatency

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from moesim.config.dimensions import DURATION
+from moesim.config.amounts.dimensions import DURATION
 from moesim.config.errors import nearest
 from moesim.config.params import Params
 from moesim.config.units import Duration, within

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from moesim.config.dimensions import DURATION
+from moesim.config.amounts.dimensions import DURATION
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
 from moesim.hardware.described.datasheet import Count, Memory, Power, Rate

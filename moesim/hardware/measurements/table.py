@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import replacing
+from moesim.config.files.files import replacing
 from moesim.hardware.measurements.columns import COLUMNS, FLAGS, SHAPES, TEXTS
 from moesim.hardware.measurements.validate import LINE
 

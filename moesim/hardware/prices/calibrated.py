@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from moesim.config.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
+from moesim.config.amounts.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
 from moesim.hardware.prices.left_out import Count, HeldOut

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from functools import lru_cache
 
-from moesim.config.sizes import MIB
+from moesim.config.amounts.sizes import MIB
 from moesim.model.tensors import Tensors
 
 BLOCK = 512

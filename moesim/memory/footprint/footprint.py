@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.capacity import ExpertCapacity
-from moesim.config.sizes import GIB
+from moesim.config.amounts.capacity import ExpertCapacity
+from moesim.config.amounts.sizes import GIB
 from moesim.memory.footprint.shares import Share
 from moesim.model.spec import ModelSpec
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import note_header
+from moesim.config.files.inputs import note_header
 from moesim.model.gguf.types import BY_NUMBER
 
 MAGIC = b"GGUF"

@@ -13,8 +13,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
-from moesim.config.sizes import GIB
 from moesim.experiment.questions.host_curve import STEP, Cliff
 from moesim.report.drawing.style import RC, save_figure, series_styles
 

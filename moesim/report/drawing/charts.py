@@ -33,7 +33,7 @@ class VegaLite(dict[str, Any]):
 
     def save(self, path: Path | str) -> Path:
         """Write it as a page (.html) that opens without network, or as plain data (.json)."""
-        from moesim.config.files import write_whole
+        from moesim.config.files.files import write_whole
         from moesim.report.page.render import chart_html
 
         target = Path(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from moesim.config.files import replacing
+from moesim.config.files.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError
-from moesim.config.sizes import GIB
 from moesim.report.advice.chosen_run import run_of
 from moesim.report.drawing.labels import EndLabel, label_ends
 from moesim.report.drawing.style import face

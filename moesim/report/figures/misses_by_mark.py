@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import fill
 from moesim.report.figures.base import Figure, axis_of, over

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import (
     LOGARITHMIC,

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.calibrate.drive.measure import Rate
-from moesim.config.sizes import KIB, MIB
+from moesim.config.amounts.sizes import KIB, MIB
 
 
 def table(rates: Sequence[Rate]) -> Table:

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.calibrate.published.predict import within
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.report.amounts import number
 from moesim.report.drawing.style import COLOURS, plain_numbers
 from moesim.report.judged.published import draw, runs_table, saved, told

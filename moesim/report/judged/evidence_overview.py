@@ -8,7 +8,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 
 TABLE, PAGE = "overview.csv", "overview.md"
 HEADS = ("what", "runs", "median error", "p90", "inside the stated 90 % range", "order of pairs")

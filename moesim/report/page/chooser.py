@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from moesim.config.sizes import GIB
+from moesim.config.amounts.sizes import GIB
 from moesim.experiment.loading.names import read_once
 from moesim.report.page.parts import command
 from moesim.report.run.components import cause_in_words

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from moesim.config.yaml import read_document
+from moesim.config.strict_yaml.yaml import read_document
 from moesim.report.advice.figure import read_advice, setting_of
 from moesim.report.amounts import in_unit, number, percent
 from moesim.report.page.content import Board, Column, Page

@@ -168,6 +168,6 @@ def _text(name: str) -> str:
 
 def write(page: Page, path: Path) -> None:
     """Write ``page`` to ``path`` in one go."""
-    from moesim.config.files import write_whole
+    from moesim.config.files.files import write_whole
 
     write_whole(path, html(page))

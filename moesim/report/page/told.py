@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import read_file
+from moesim.config.files.files import read_file
 from moesim.config.json_text import read_object
 from moesim.report.amounts import heading, number
 from moesim.report.page.content import Board, Column, Page, Picture

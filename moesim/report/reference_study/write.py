@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from moesim.config.counted import counted
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.report.drawing.style import RC, save_figure
 from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.reference_study import bars, lines

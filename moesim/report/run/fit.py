@@ -10,8 +10,8 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError
-from moesim.config.sizes import GIB
 from moesim.report.amounts import number
 from moesim.report.drawing.style import RC, line_style, save_figure
 

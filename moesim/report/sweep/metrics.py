@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.config.capacity import parse_capacity
+from moesim.config.amounts.capacity import parse_capacity
+from moesim.config.amounts.quantity import QuantityError
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.quantity import QuantityError
 from moesim.hardware.price_errors import CONFIDENCE
 from moesim.report.drawing.labels import label_ends, legend
 from moesim.report.drawing.style import HEADROOM, numeric_ticks, series_styles, sizes

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from moesim.config.counted import counted
 from moesim.config.errors import writing
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.price_errors import CONFIDENCE
 from moesim.report.amounts import number

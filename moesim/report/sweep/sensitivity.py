@@ -10,7 +10,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.experiment.schema.experiment import Experiment
 from moesim.report.amounts import number
 from moesim.report.drawing.style import COLOURS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.systems.figures import FIGURE, save
 from moesim.report.systems.page import page

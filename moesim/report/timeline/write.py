@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem, check_apart, located
-from moesim.config.files import replacing
+from moesim.config.files.files import replacing
 from moesim.memory.policies import registry as policies
 from moesim.report.timeline.events import trace_events
 from moesim.report.timeline.requests import request_events

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from moesim.config.checking.validation import validate
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.file_kinds import SYSTEM, check_kind
-from moesim.config.paths import shipped_folder
-from moesim.config.validation import validate
-from moesim.config.yaml import read_document
+from moesim.config.files.file_kinds import SYSTEM, check_kind
+from moesim.config.files.paths import shipped_folder
+from moesim.config.strict_yaml.yaml import read_document
 from moesim.reproduce.systems.record import System
 
 RECORD = "system.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.paths import find, lookup_folders
+from moesim.config.files.paths import find, lookup_folders
 from moesim.reproduce.mapping import Progress, mapping
 from moesim.reproduce.systems.load import load_system, record_of
 from moesim.reproduce.systems.record import System

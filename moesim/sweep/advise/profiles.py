@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from moesim.config.files import write_whole
-from moesim.config.paths import look_up
-from moesim.config.yaml import with_end_mark
+from moesim.config.files.files import write_whole
+from moesim.config.files.paths import look_up
+from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import is_choice

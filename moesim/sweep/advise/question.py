@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem
+from moesim.config.files.paths import look_up
 from moesim.config.names import known_name
-from moesim.config.overrides import parse_override
-from moesim.config.paths import look_up
-from moesim.config.sizes import GIB
+from moesim.config.strict_yaml.overrides import parse_override
 from moesim.experiment.engine_commands import engine_with, registry
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment

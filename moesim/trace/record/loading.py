@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.paths import expanded
+from moesim.config.files.paths import expanded
 
 Device = Literal["auto", "cpu", "cuda"]
 DataType = Literal["auto", "float32", "bfloat16", "float16"]

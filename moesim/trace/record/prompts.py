@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import read_file
+from moesim.config.files.files import read_file
 from moesim.config.text import decoded
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from moesim.config.checking.validation import validate
+from moesim.config.checking.words import spelled_out
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, in_order
-from moesim.config.file_kinds import TRACE, check_kind
-from moesim.config.paths import find
-from moesim.config.validation import validate
-from moesim.config.words import spelled_out
-from moesim.config.yaml import is_parquet, read_document
+from moesim.config.files.file_kinds import TRACE, check_kind
+from moesim.config.files.paths import find
+from moesim.config.strict_yaml.yaml import is_parquet, read_document
 from moesim.trace.synthesis.checks import findings
 from moesim.trace.synthesis.parameters import SyntheticTrace
 

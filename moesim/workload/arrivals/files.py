@@ -14,8 +14,8 @@ from numpy.random import Generator
 from pydantic import Field, field_validator
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import files_read, read_input, tell
-from moesim.config.paths import look_up, lookup_folders, not_found
+from moesim.config.files.inputs import files_read, read_input, tell
+from moesim.config.files.paths import look_up, lookup_folders, not_found
 from moesim.config.text import decoded
 from moesim.config.units import Duration
 from moesim.workload.arrivals.base import MOST_NS, Arrivals, Arrived, Prefixes, check_latest, whole

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
 from moesim.config.registry import answering, wrong_answer
-from moesim.config.sizes import GIB
 from moesim.runtime.memory import available_bytes
 from moesim.trace.routing import RoutingTrace
 from moesim.workload.arrivals.base import (

@@ -12,8 +12,8 @@ from moesim.calibrate.drive.measure import Rate, measured
 from moesim.calibrate.drive.part import Drive
 from moesim.cli.app import app
 from moesim.cli.main import load_commands
+from moesim.config.amounts.sizes import KIB, MIB
 from moesim.config.errors import InputError
-from moesim.config.sizes import KIB, MIB
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from moesim.config.amounts.quantity import QuantityError
 from moesim.config.errors import InputError
-from moesim.config.quantity import QuantityError
 from moesim.config.tokens import many_tokens_of, parse_tokens, tokens_of
 
 

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moesim.config import dimensions as d
-from moesim.config.capacity import ExpertCapacity, parse_capacity
+from moesim.config.amounts import dimensions as d
+from moesim.config.amounts.capacity import ExpertCapacity, parse_capacity
+from moesim.config.amounts.quantity import QuantityError
 from moesim.config.params import Params
-from moesim.config.quantity import QuantityError
 from moesim.config.units import Bandwidth, Bytes, Capacity, ComputeRate, Duration, Percent
 
 

@@ -13,7 +13,7 @@ import pytest
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 
 COUNTED = (
     ("moesim.experiment.loading.resolve", "compose_file"),

@@ -13,7 +13,7 @@ import yaml
 
 import moesim
 from moesim.config.errors import ChangedError, InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running import cache as under_test

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import moesim
+from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError
-from moesim.config.sizes import GIB
 from moesim.engine.des.run import run_des
 from moesim.engine.pricing.host_times import host_times
 from moesim.engine.program import Program

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import moesim
-from moesim.config.sizes import MIB
+from moesim.config.amounts.sizes import MIB
 from moesim.experiment.building.build import build
 from moesim.experiment.building.footprints import residences_of, scores_of
 from moesim.experiment.building.held import block_bytes, held_parts

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import key_of

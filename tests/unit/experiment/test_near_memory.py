@@ -8,7 +8,7 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 
 NEAR = {"computed_by": "near_memory"}
 BASE: dict[str, Any] = {

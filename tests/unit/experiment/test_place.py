@@ -10,7 +10,7 @@ import pytest
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.place import judge_planners
 from moesim.results import rebuild

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from moesim.config.errors import InputError
-from moesim.config.paths import find, shipped_folder
+from moesim.config.files.paths import find, shipped_folder
 from moesim.config.units import ExpertCapacity
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model.loader import CARDS
@@ -90,7 +90,7 @@ def test_relative_paths_are_looked_up_beside_the_file_then_here_then_in_the_ship
         place.mkdir()
         (place / "t.parquet").touch()
     (own / "e.yaml").write_text(TEXT, encoding="utf-8")
-    monkeypatch.setattr("moesim.config.paths.shipped_folder", lambda: shipped)
+    monkeypatch.setattr("moesim.config.files.paths.shipped_folder", lambda: shipped)
     monkeypatch.chdir(working)
     for place in (own, working, shipped):
         experiment = load_experiment("../own/e.yaml").experiment
@@ -114,7 +114,7 @@ def test_a_shipped_experiment_is_found_from_anywhere(folder, monkeypatch):
     shipped = folder / "shipped"
     shipped.mkdir()
     (shipped / "e.yaml").write_text(TEXT, encoding="utf-8")
-    monkeypatch.setattr("moesim.config.paths.shipped_folder", lambda: shipped)
+    monkeypatch.setattr("moesim.config.files.paths.shipped_folder", lambda: shipped)
     assert load_experiment("e.yaml").folders == (shipped, folder)
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import moesim
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.results.files import plain
 from moesim.results.shape import Summary, check_shape
 

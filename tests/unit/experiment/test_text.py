@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.config.yaml import parse_document
+from moesim.config.strict_yaml.yaml import parse_document
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.text import annotated_text, flow, yaml_text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
 from moesim.hardware.described.software import SoftwareProfile
 

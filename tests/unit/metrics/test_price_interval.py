@@ -10,7 +10,7 @@ import yaml
 
 import moesim
 from moesim.calibrate.published.predict import judged_by_others
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.hardware import load_software
 from moesim.hardware.described.reached import (
     EXPERT_PARALLEL,

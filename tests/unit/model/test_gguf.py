@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.inputs import file_of, files_read
+from moesim.config.files.inputs import file_of, files_read
 from moesim.model import ModelSpec, load_model
 from moesim.model.gguf.header import read_header
 from moesim.model.gguf.types import BY_NUMBER

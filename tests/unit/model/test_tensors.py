@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moesim.config.sizes import MIB
+from moesim.config.amounts.sizes import MIB
 from moesim.model import load_model
 from moesim.model.tensors import of_network, tensors_of
 

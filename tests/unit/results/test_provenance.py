@@ -8,7 +8,7 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.config.inputs import Inputs, file_of
+from moesim.config.files.inputs import Inputs, file_of
 from moesim.results import provenance, rebuild, write_result
 from moesim.results.rebuild import whole_path
 from tests.unit.results import factory

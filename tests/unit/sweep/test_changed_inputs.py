@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from moesim.config.errors import ChangedError, InputError
-from moesim.config.paths import shipped_folder
+from moesim.config.files.paths import shipped_folder
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.resolve import Resolved, load_experiment
 from moesim.results.store import read_log

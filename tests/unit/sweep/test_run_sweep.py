@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.inputs import file_of
+from moesim.config.files.inputs import file_of
 from moesim.results import Result
 from moesim.results.overwrite import BEFORE
 from moesim.sweep import SweepOptions, read_points, run_sweep

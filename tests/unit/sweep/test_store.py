@@ -253,7 +253,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_one_line_and_loses_nothing(
     out, full = tmp_path / "out", OSError(28, "No space left on device")
     run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))
     table = (out / "points.csv").read_bytes()
-    monkeypatch.setattr("moesim.config.files._flush", Mock(side_effect=full))
+    monkeypatch.setattr("moesim.config.files.files._flush", Mock(side_effect=full))
     with pytest.raises(InputError, match=r"points.parquet' cannot be written \(No space left"):
         run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))
     assert (out / "points.csv").read_bytes() == table

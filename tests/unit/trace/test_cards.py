@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from moesim import run
+from moesim.config.amounts.sizes import MIB
 from moesim.config.errors import InputError
-from moesim.config.paths import shipped_folder
-from moesim.config.sizes import MIB
+from moesim.config.files.paths import shipped_folder
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build

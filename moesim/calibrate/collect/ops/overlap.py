@@ -12,7 +12,7 @@ from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.point import SECOND, Point, Trial
 from moesim.calibrate.collect.shapes import ExpertShape
 from moesim.calibrate.collect.trial import CallTrial, Take
-from moesim.config.sizes import MIB
+from moesim.config.amounts.sizes import MIB
 
 ROWS = (1, 16, 128)
 COPY_BYTES = 64 * MIB

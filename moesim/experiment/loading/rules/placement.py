@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.config.paths import find
+from moesim.config.files.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import experts_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moesim.config.paths import look_up, lookup_folders, not_found
+from moesim.config.files.paths import look_up, lookup_folders, not_found
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment

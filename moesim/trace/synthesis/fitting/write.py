@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from moesim.config.files import write_whole
+from moesim.config.files.files import write_whole
 from moesim.trace.synthesis.parameters import SyntheticTrace
 
 _HEADER = "# Written by 'moesim trace fit'; what each key means: docs/synthetic_traces.md\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.config.sizes import MIB
+from moesim.config.amounts.sizes import MIB
 from moesim.memory.footprint.blocks import reserved_bytes
 
 SIZES = st.sampled_from(

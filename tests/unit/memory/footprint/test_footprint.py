@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import moesim
-from moesim.config.capacity import parse_capacity
+from moesim.config.amounts.capacity import parse_capacity
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import largest_fit
 from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes, slots_of

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from moesim.config.compose import Composer, FastComposer, Plain
 from moesim.config.document import Mark
 from moesim.config.errors import InputError
-from moesim.config.yaml import (
+from moesim.config.strict_yaml.compose import Composer, FastComposer, Plain
+from moesim.config.strict_yaml.yaml import (
     compose,
     is_parquet,
     parse_document,
@@ -163,7 +163,7 @@ def size_of(file: Path) -> int:
     return file.stat().st_size
 
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SHIPPED = [*ROOT.glob("hardware_profiles/*.yaml"), *ROOT.glob("experiments/**/*.yaml")]
 LARGE = [file for file in SHIPPED if size_of(file) > 100_000]
 """Profiles with tables of measured prices, which all are of one form."""

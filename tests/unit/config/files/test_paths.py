@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.paths import expanded, find, look_up, lookup_folders, shipped_folder
+from moesim.config.files.paths import expanded, find, look_up, lookup_folders, shipped_folder
 
 
 def test_the_files_folder_comes_first_then_the_working_one_then_the_shipped_data(
@@ -13,7 +13,7 @@ def test_the_files_folder_comes_first_then_the_working_one_then_the_shipped_data
     for folder in (own, working, shipped):
         (folder / "traces").mkdir(parents=True)
         (folder / "traces" / "t.parquet").touch()
-    monkeypatch.setattr("moesim.config.paths.shipped_folder", lambda: shipped)
+    monkeypatch.setattr("moesim.config.files.paths.shipped_folder", lambda: shipped)
     monkeypatch.chdir(working)
     folders = lookup_folders(own / "experiment.yaml")
     for folder in (own, working, shipped):
@@ -37,14 +37,14 @@ def test_strange_paths_are_not_found():
 
 
 def test_the_shipped_data_of_a_checkout_is_its_root():
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     assert shipped_folder() == root
     assert (shipped_folder() / "moesim" / "config").is_dir()
 
 
 def test_the_shipped_data_of_a_wheel_is_inside_the_package(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr("moesim.config.paths._PACKAGE", tmp_path)
+    monkeypatch.setattr("moesim.config.files.paths._PACKAGE", tmp_path)
     assert shipped_folder() == tmp_path / "data"
 
 

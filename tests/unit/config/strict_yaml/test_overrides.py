@@ -2,8 +2,8 @@ import pytest
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError
-from moesim.config.overrides import parse_override, parse_path
-from moesim.config.yaml import parse_document
+from moesim.config.strict_yaml.overrides import parse_override, parse_path
+from moesim.config.strict_yaml.yaml import parse_document
 
 
 @pytest.mark.parametrize(

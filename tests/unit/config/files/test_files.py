@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import moesim
-from moesim.config import files
 from moesim.config.errors import InputError
-from moesim.config.files import check_regular, read_file, replacing, write_whole
+from moesim.config.files import files
+from moesim.config.files.files import check_regular, read_file, replacing, write_whole
 
 
 def pipe(folder):
@@ -110,7 +110,7 @@ def test_a_mistake_while_writing_leaves_nothing(tmp_path):
 
 
 WRITERS = {
-    "config/files.py",
+    "config/files/files.py",
     "report/drawing/sheet.py",  # into memory
     "report/drawing/style.py",  # to the name that ``replacing`` gives
     "report/page/parts.py",  # into memory

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moesim.config.errors import InputError
-from moesim.config.inputs import Files, file_of, files_read, note, stamp
+from moesim.config.files.inputs import Files, file_of, files_read, note, stamp
 
 Thing = TypeVar("Thing")
 _MOST = 256

@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from moesim.config.compose import Plain, TooDeepError, composed
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
-from moesim.config.files import check_regular
-from moesim.config.inputs import read_input
+from moesim.config.files.files import check_regular
+from moesim.config.files.inputs import read_input
 from moesim.config.json_text import DEEPEST
-from moesim.config.numbers import NULLS
+from moesim.config.strict_yaml.compose import Plain, TooDeepError, composed
+from moesim.config.strict_yaml.numbers import NULLS
 from moesim.config.text import decoded, mark_at
 
 _PARQUET = b"PAR1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moesim.config.document import Mark, Steps
 from moesim.config.errors import InputError, Problem
-from moesim.config.yaml import parse_value
+from moesim.config.strict_yaml.yaml import parse_value
 
 OPTION = "--set"
 

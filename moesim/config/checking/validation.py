@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from moesim.config.checking.sentences import sentence
+from moesim.config.checking.shape import Shape, locate
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, in_order, meant, nearest
-from moesim.config.sentences import sentence
-from moesim.config.shape import Shape, locate
 
 Model = TypeVar("Model", bound=BaseModel)
 UNKNOWN_KEY = "is not a known key"

@@ -3,12 +3,12 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 from pydantic import Field
 
+from moesim.config.checking.validation import validate
+from moesim.config.checking.words import spelled_out
 from moesim.config.errors import InputError
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
-from moesim.config.validation import validate
-from moesim.config.words import spelled_out
-from moesim.config.yaml import compose
+from moesim.config.strict_yaml.yaml import compose
 
 
 class Animal(Params):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moesim.config.errors import InputError
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def shipped_folder() -> Path:

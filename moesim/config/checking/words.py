@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from moesim.config.checking.shape import Shape
 from moesim.config.document import Document, Steps
-from moesim.config.shape import Shape
 
 
 def spelled_out(document: Document, model: type[BaseModel]) -> Document:

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from moesim.config.checking.shape import Shape
 from moesim.config.counted import counted
 from moesim.config.errors import nearest
-from moesim.config.shape import Shape
 
 _LONGEST = 60
 

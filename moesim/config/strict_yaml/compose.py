@@ -15,7 +15,7 @@ from yaml.scanner import Scanner
 from moesim.config.document import Mark, Steps
 from moesim.config.errors import Problem
 from moesim.config.json_text import DEEPEST
-from moesim.config.numbers import Scalar, plain_scalar
+from moesim.config.strict_yaml.numbers import Scalar, plain_scalar
 
 Complaint = tuple[Any, str]
 """PyYAML's mark and what is wrong there."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moesim.config.errors import ChangedError, InputError, Problem
-from moesim.config.files import read_file
+from moesim.config.files.files import read_file
 
 CHANGED = "its content changed after the start, so nothing is made of it; what is finished is kept"
 REMEDY = "restore the file and give the same command again, or begin anew in another folder"

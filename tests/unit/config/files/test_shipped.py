@@ -1,7 +1,7 @@
 """What is made of shipped files is made once, and anew where one of them has changed."""
 
-from moesim.config.inputs import files_read, read_input
-from moesim.config.shipped import made_once, stems
+from moesim.config.files.inputs import files_read, read_input
+from moesim.config.files.shipped import made_once, stems
 from moesim.model import load_model
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from moesim.config.quantity import Dimension, QuantityError
+from moesim.config.amounts.quantity import Dimension, QuantityError
 
 _SI = {"k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
 _DECIMAL = {prefix: Fraction(10**power) for prefix, power in _SI.items()}

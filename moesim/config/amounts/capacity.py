@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from moesim.config.dimensions import (
+from moesim.config.amounts.dimensions import (
     BYTES,
     format_bytes,
     format_percent,
     parse_bytes,
     parse_percent,
 )
-from moesim.config.quantity import QuantityError, split
+from moesim.config.amounts.quantity import QuantityError, split
 
 SLOTS = "slots/layer"
 _RULE = "write '8 slots/layer', '12 GiB', '25 %', 'auto' or 'all'"

@@ -1,0 +1,1 @@
+"""Plain data to a pydantic model, or one sentence for each mistake."""

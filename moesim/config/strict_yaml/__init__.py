@@ -1,0 +1,1 @@
+"""Strict YAML: text to plain data, with the place of every value."""
