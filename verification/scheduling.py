@@ -9,8 +9,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.workload.serving.clock import opened
-from moesim.workload.serving.loop import compiled
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
@@ -29,7 +27,9 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import decide
+from moesim.workload.serving.stepping.clock import opened
+from moesim.workload.serving.stepping.loop import compiled
+from moesim.workload.serving.stepping.steps import decide
 from moesim.workload.serving.vllm import Vllm
 from verification.check import Measured, check, half_widths
 

@@ -14,10 +14,10 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
 from moesim.trace.routing import NO_EXPERT
-from moesim.workload.serving.clock import Server
-from moesim.workload.serving.led import Led
-from moesim.workload.serving.recent_experts import Experts
+from moesim.workload.serving.fleets.recent_experts import Experts
 from moesim.workload.serving.run import nothing_served
+from moesim.workload.serving.stepping.clock import Server
+from moesim.workload.serving.stepping.led import Led
 
 Play = Callable[[Case], Outcome]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
-from moesim.workload.serving.disaggregated import Disaggregated
-from moesim.workload.serving.wire import Roles, Sent
+from moesim.workload.serving.fleets.disaggregated import Disaggregated
+from moesim.workload.serving.fleets.wire import Roles, Sent
 
 MS = 1_000_000
 SENT_TIMES = ("kv_wait", "kv_transfer", "kv_exposed")

@@ -12,7 +12,6 @@ from moesim.metrics.served import MS, SECOND
 from moesim.metrics.service_level import Service
 from moesim.sweep.limit import Limit
 from moesim.workload.schedule import Ints
-from moesim.workload.serving.host import after_step
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -27,6 +26,7 @@ from moesim.workload.serving.state import (
     WHO,
     State,
 )
+from moesim.workload.serving.stepping.host import after_step
 
 EVERY = 8
 """Steps from one look to the next."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import rules_of, steps_of
-from moesim.workload.serving.host import HostTimes
 from moesim.workload.serving.state import (
     AWAY,
     BEGIN,
@@ -43,7 +41,9 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import filled_with
+from moesim.workload.serving.stepping.clock import rules_of, steps_of
+from moesim.workload.serving.stepping.host import HostTimes
+from moesim.workload.serving.stepping.steps import filled_with
 
 TIMES = HostTimes(3, 1, 2, 1)
 

@@ -69,9 +69,9 @@ from moesim.trace.transforms.choices import Choices
 from moesim.workload.arrivals.base import Arrived
 from moesim.workload.requests import Requests
 from moesim.workload.routers.base import Seen as Sight
-from moesim.workload.serving.clock import opened, rules_of
-from moesim.workload.serving.loop import play
 from moesim.workload.serving.state import DONE, Asked, Room
+from moesim.workload.serving.stepping.clock import opened, rules_of
+from moesim.workload.serving.stepping.loop import play
 from moesim.workload.serving.vllm import Vllm
 from moesim.workload.splits.base import Shared
 from tests.unit.report import sweeps

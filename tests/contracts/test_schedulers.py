@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from moesim.testing.schedulers import TIMES, keeps_the_laws
 from moesim.workload.serving import registry
-from moesim.workload.serving.clock import played, steps_of, with_step_times
 from moesim.workload.serving.plenty import is_plenty, with_blocks
 from moesim.workload.serving.state import (
     BEGIN,
@@ -28,6 +27,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
+from moesim.workload.serving.stepping.clock import played, steps_of, with_step_times
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"

@@ -19,10 +19,10 @@ from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import play_replicas
-from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN
-from moesim.workload.serving.fleet import Routed
+from moesim.workload.serving.fleets.fleet import Routed
+from moesim.workload.serving.fleets.wire import Roles
 from moesim.workload.serving.state import DECIDED
-from moesim.workload.serving.wire import Roles
+from moesim.workload.serving.stepping.cycles import ENDLESS_RUN, STEPS_A_TOKEN
 
 from .agreement import assert_same, compare, observed
 from .judge_disaggregated import Disaggregated

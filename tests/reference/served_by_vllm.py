@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from moesim.config.errors import InputError
 from moesim.engine.case import Case as EngineCase
 from moesim.workload.rows import Runs
-from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN
-from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.requests.requests import ServedRequests
 from moesim.workload.serving.run import Serving
+from moesim.workload.serving.stepping.cycles import ENDLESS_RUN, STEPS_A_TOKEN
 
 from .judge_serving import Judge, Told
 from .reference_batches import Part, Pass, Request, Scheduler

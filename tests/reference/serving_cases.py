@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from moesim.workload.serving.host import HostTimes
 from moesim.workload.serving.state import NEVER, Asked, Exchange, Room
+from moesim.workload.serving.stepping.host import HostTimes
 from moesim.workload.serving.vllm import Vllm
 from moesim.workload.speculation import Tree, accepted_of_served
 from moesim.workload.splits.base import Shared, Split

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moesim.workload.serving.disaggregated import Disaggregated
+from moesim.workload.serving.fleets.disaggregated import Disaggregated
+from moesim.workload.serving.fleets.wire import CachedLayer, Roles, Wire
 from moesim.workload.serving.state import ENDED, STATUS
-from moesim.workload.serving.steps import filled_with
-from moesim.workload.serving.wire import CachedLayer, Roles, Wire
+from moesim.workload.serving.stepping.steps import filled_with
 
 from . import judge_disaggregated as judges
 from .judge_disaggregated import Apart

@@ -26,11 +26,11 @@ from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import Play, play_replicas
 from moesim.memory.policies import registry as policies
-from moesim.workload.serving import foreseen
-from moesim.workload.serving.fleet import Routed
-from moesim.workload.serving.foreseen import Foresight
+from moesim.workload.serving.fleets.fleet import Routed
+from moesim.workload.serving.fleets.wire import Roles
 from moesim.workload.serving.state import BEGIN, STEPS, State
-from moesim.workload.serving.wire import Roles
+from moesim.workload.serving.stepping import foreseen
+from moesim.workload.serving.stepping.foreseen import Foresight
 
 from .agreement import assert_same
 from .served_by_vllm import serving_of

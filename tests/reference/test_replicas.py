@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesim.workload.routers import registry
-from moesim.workload.serving.clock import steps_of, with_step_times
-from moesim.workload.serving.fleet import Fleet, Routed
-from moesim.workload.serving.recent_experts import Experts
+from moesim.workload.serving.fleets.fleet import Fleet, Routed
+from moesim.workload.serving.fleets.recent_experts import Experts
 from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, VERIFIES, State
-from moesim.workload.serving.steps import filled_with
+from moesim.workload.serving.stepping.clock import steps_of, with_step_times
+from moesim.workload.serving.stepping.steps import filled_with
 
 from . import judge_replicas as judges
 from .judge_replicas import Replicas

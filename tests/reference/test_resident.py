@@ -26,9 +26,9 @@ from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
 from moesim.hardware.operation import TileTable
 from moesim.trace.routing import NO_EXPERT
-from moesim.workload.serving.ahead import BACK, REACHES
-from moesim.workload.serving.foreseen import Foresight
 from moesim.workload.serving.state import BEGIN, COUNT, START, STEPS, WHO, State
+from moesim.workload.serving.stepping.ahead import BACK, REACHES
+from moesim.workload.serving.stepping.foreseen import Foresight
 
 from .agreement import assert_same
 from .prices import Ints, ToyCostModel

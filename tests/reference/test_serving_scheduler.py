@@ -10,8 +10,6 @@ from hypothesis import example, given, settings
 
 from moesim.config.errors import InputError
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import played, rules_of, steps_of, with_step_times
-from moesim.workload.serving.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
@@ -33,7 +31,9 @@ from moesim.workload.serving.state import (
     VERIFIES,
     State,
 )
-from moesim.workload.serving.steps import filled_with
+from moesim.workload.serving.stepping.clock import played, rules_of, steps_of, with_step_times
+from moesim.workload.serving.stepping.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
+from moesim.workload.serving.stepping.steps import filled_with
 
 from .judge_serving import Judge, Settings
 from .serving_cases import (

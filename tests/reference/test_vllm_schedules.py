@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from moesim.workload.serving.clock import steps_of, with_step_times
-from moesim.workload.serving.prefixes import session_contents
+from moesim.workload.serving.requests.prefixes import session_contents
 from moesim.workload.serving.state import (
     BEGIN,
     COUNT,
@@ -24,6 +23,7 @@ from moesim.workload.serving.state import (
     Asked,
     State,
 )
+from moesim.workload.serving.stepping.clock import steps_of, with_step_times
 
 from .judge_serving import Judge, Settings
 from .serving_cases import ServingCase, Wish, asked_of, judge_of, room_of, vllm_of

@@ -17,8 +17,8 @@ from moesim.engine.replay.flat import Played
 from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.routing import end_of_block
-from moesim.workload.serving.ahead import BACK, REACHES
-from moesim.workload.serving.foreseen import Foreseen
+from moesim.workload.serving.stepping.ahead import BACK, REACHES
+from moesim.workload.serving.stepping.foreseen import Foreseen
 
 
 def is_foreseen(case: Case) -> bool:

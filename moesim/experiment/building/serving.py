@@ -27,12 +27,12 @@ from moesim.workload.batching.base import fault_of_seats
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.fleet import Routed
-from moesim.workload.serving.host import NO_TIME, HostTimes
-from moesim.workload.serving.requests import Load, served_requests
+from moesim.workload.serving.fleets.fleet import Routed
+from moesim.workload.serving.fleets.wire import CachedLayer, Roles, Wire
+from moesim.workload.serving.requests.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, Exchange, Room
-from moesim.workload.serving.wire import CachedLayer, Roles, Wire
+from moesim.workload.serving.stepping.host import NO_TIME, HostTimes
 from moesim.workload.speculation import accepted_of_served
 from moesim.workload.timetable import Scheduler
 

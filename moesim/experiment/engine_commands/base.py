@@ -110,7 +110,7 @@ class Configuration:
         from moesim.experiment.building.serving import load_of
         from moesim.experiment.loading.traces import trace_of
         from moesim.experiment.schema.serving import Memory
-        from moesim.workload.serving.requests import served_requests
+        from moesim.workload.serving.requests.requests import served_requests
 
         one = self.experiment
         size = (one.memory or Memory()).block_size

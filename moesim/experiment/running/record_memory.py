@@ -17,7 +17,7 @@ from moesim.workload.batching.continuous import Continuous
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.requests import times_and_lengths
+from moesim.workload.serving.requests.requests import times_and_lengths
 from moesim.workload.serving.state import NEVER
 
 LAYER_BYTES, SPAN_BYTES = 270, 600

@@ -48,8 +48,8 @@ from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
 from moesim.runtime.raised import compiled_exceptions
-from moesim.workload.serving.foreseen import Watch
 from moesim.workload.serving.run import Serving
+from moesim.workload.serving.stepping.foreseen import Watch
 
 if TYPE_CHECKING:
     from moesim.engine.progress import Progress

@@ -7,7 +7,7 @@ from typing import Literal
 from numpy.random import Generator
 
 from moesim.workload.routers.base import Router, Seen, least
-from moesim.workload.serving.steps import WAITING_WEIGHT
+from moesim.workload.serving.stepping.steps import WAITING_WEIGHT
 
 
 class OfVllm(Router):

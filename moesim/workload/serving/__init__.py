@@ -4,8 +4,5 @@ from moesim.config.registry import Registry
 from moesim.workload.serving.base import RequestScheduler
 
 registry: Registry[RequestScheduler] = Registry(
-    "moesim.workload.serving",
-    RequestScheduler,
-    "moesim.schedulers",
-    r"(?!loop$)(\w+)",  # which is compiled
+    "moesim.workload.serving", RequestScheduler, "moesim.schedulers"
 )

@@ -2,7 +2,7 @@
 
 The rules are those of vLLM V1 (0.33, v1/core/block_pool.py, kv_cache_manager.py): a freed block can
 be found until it is taken. It joins the queue's end, so that the one used longest ago goes first,
-or, if nobody can find it, the queue's head. Plain functions; ``loop.py`` compiles them.
+or, if nobody can find it, the queue's head. Plain functions; ``stepping/loop.py`` compiles them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Units change places between blocks of keys and values and slots of experts. Plain functions;
-``loop.py`` compiles them.
+``stepping/loop.py`` compiles them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Lines of requests, and of blocks: doubly linked lists in arrays, several in one. Plain functions;
-``loop.py`` compiles them.
+``stepping/loop.py`` compiles them.
 
 ``items`` has the neighbours of each member in its rows ``BEFORE`` and ``AFTER``, so that one is in
 one line at a time. Line ``line`` of a rank is three rows of ``ranks``: how many are in it, the

@@ -1,5 +1,5 @@
-"""Waiting and running requests of a rank, and what a step has of them. Plain functions; ``loop.py``
-compiles them.
+"""Waiting and running requests of a rank, and what a step has of them. Plain functions;
+``stepping/loop.py`` compiles them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Blocks that requests which run will need in the end. Plain functions; ``loop.py`` compiles
-them.
+"""Blocks that requests which run will need in the end. Plain functions;
+``stepping/loop.py`` compiles them.
 """
 
 from __future__ import annotations

@@ -12,16 +12,12 @@ from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.blocks import blocks_of
-from moesim.workload.serving.clock import Server, played, steps_of
-from moesim.workload.serving.cycles import must_end
-from moesim.workload.serving.disaggregated import Disaggregated
-from moesim.workload.serving.fleet import Fleet, Routed
-from moesim.workload.serving.foreseen import Foreseen, Foresight, Watch
-from moesim.workload.serving.host import NO_TIME, HostTimes, way_to_scheduler
-from moesim.workload.serving.led import Led
-from moesim.workload.serving.passes import passes_of, same_passes
+from moesim.workload.serving.fleets.disaggregated import Disaggregated
+from moesim.workload.serving.fleets.fleet import Fleet, Routed
+from moesim.workload.serving.fleets.wire import Roles
 from moesim.workload.serving.plenty import is_plenty, with_blocks
-from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.requests.passes import passes_of, same_passes
+from moesim.workload.serving.requests.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
     GHOSTS,
@@ -37,7 +33,11 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.wire import Roles
+from moesim.workload.serving.stepping.clock import Server, played, steps_of
+from moesim.workload.serving.stepping.cycles import must_end
+from moesim.workload.serving.stepping.foreseen import Foreseen, Foresight, Watch
+from moesim.workload.serving.stepping.host import NO_TIME, HostTimes, way_to_scheduler
+from moesim.workload.serving.stepping.led import Led
 from moesim.workload.timetable import Passes
 
 

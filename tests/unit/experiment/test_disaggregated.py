@@ -17,7 +17,7 @@ from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.report.page.of_sweep import board_of
 from moesim.results.result import Result
 from moesim.sweep.found import read_sweep
-from moesim.workload.serving.wire import Roles
+from moesim.workload.serving.fleets.wire import Roles
 from tests.unit.experiment.test_served_numbers import CLOSED, POISSON, SMALL, experiment_of
 
 APART = {"prefill": 2, "decode": 1, "bandwidth": "1 GB/s", "latency": "5 us"}

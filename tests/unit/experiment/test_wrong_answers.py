@@ -41,7 +41,6 @@ from moesim.workload.requests import Requests
 from moesim.workload.routers.base import Seen
 from moesim.workload.routers.round_robin import RoundRobin
 from moesim.workload.serving.base import fault_of_served
-from moesim.workload.serving.cycles import UNSOUND_STEP as UNSOUND_SAID
 from moesim.workload.serving.lists import add, due, run
 from moesim.workload.serving.state import (
     ENDED,
@@ -55,6 +54,7 @@ from moesim.workload.serving.state import (
     WAIT_FIRST,
     State,
 )
+from moesim.workload.serving.stepping.cycles import UNSOUND_STEP as UNSOUND_SAID
 from moesim.workload.serving.vllm import Vllm
 from moesim.workload.splits.kv_first import KvFirst
 

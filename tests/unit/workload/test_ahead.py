@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moesim.workload.serving.ahead import PAIRS, compare, longer_by
+from moesim.workload.serving.stepping.ahead import PAIRS, compare, longer_by
 
 
 def test_an_expert_and_a_key_take_what_steps_that_differ_in_both_say() -> None:

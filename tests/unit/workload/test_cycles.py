@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.workload.serving.clock import played, with_step_times
-from moesim.workload.serving.clock import steps_of as timed
-from moesim.workload.serving.cycles import digest_of, must_end, never_ends
 from moesim.workload.serving.state import (
     ENDED,
     ENDLESS,
@@ -21,6 +18,9 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
+from moesim.workload.serving.stepping.clock import played, with_step_times
+from moesim.workload.serving.stepping.clock import steps_of as timed
+from moesim.workload.serving.stepping.cycles import digest_of, must_end, never_ends
 from moesim.workload.serving.vllm import Vllm
 
 PROMPT, ANSWER, OTHERS = 60, 20, 400

@@ -17,7 +17,7 @@ from moesim.trace.slicing import slice_trace
 from moesim.workload.arrivals import registry as arrivals
 from moesim.workload.binding import Draw, Nearest, Own
 from moesim.workload.lengths import registry as lengths
-from moesim.workload.serving.requests import Load, ServedRequests, served_requests
+from moesim.workload.serving.requests.requests import Load, ServedRequests, served_requests
 
 TRACE = toy_trace([(3, 4), (6, 2), (2, 9)])
 STARTS = [0, 7, 15]

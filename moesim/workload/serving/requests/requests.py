@@ -38,11 +38,11 @@ from moesim.workload.rows import (
     runs_of,
 )
 from moesim.workload.schedule import Ints
-from moesim.workload.serving.prefixes import contents_of, session_contents
+from moesim.workload.serving.requests.prefixes import contents_of, session_contents
 from moesim.workload.serving.state import Asked
 
 if TYPE_CHECKING:
-    from moesim.workload.serving.tokens import Sources, Tokens
+    from moesim.workload.serving.requests.tokens import Sources, Tokens
 
 
 REQUEST_BYTES, WORTH_SAYING = 1_900, GIB
@@ -91,7 +91,7 @@ class ServedRequests:
     @cached_property
     def sources(self) -> Sources:
         """Where tokens have their rows, as compiled code takes it."""
-        from moesim.workload.serving.tokens import Sources  # loads numba
+        from moesim.workload.serving.requests.tokens import Sources  # loads numba
 
         where = (self.begin, self._shared, self.asked.follows, *self.runs[:4])
         return Sources(*map(np.ascontiguousarray, where))
@@ -116,7 +116,7 @@ class ServedRequests:
 
     def tokens(self, entries: tuple[Ints, ...]) -> Tokens:
         """The tokens of ``entries`` of steps, one by one: ``Entry`` says what these are."""
-        from moesim.workload.serving.tokens import Entry, Tokens, spell_out  # loads numba
+        from moesim.workload.serving.requests.tokens import Entry, Tokens, spell_out  # loads numba
 
         number = int(entries[2].sum())
         tokens = Tokens(*np.empty((4, number), np.int64), *np.empty((3, number), np.bool_))

@@ -17,7 +17,7 @@ from moesim.workload.serving.state import (
     Ints,
     State,
 )
-from moesim.workload.serving.steps import By, decide, next_arrival
+from moesim.workload.serving.stepping.steps import By, decide, next_arrival
 
 # numbers of a host
 DUE, SEES, ENTRIES, TRIED, FROM, IDLE, WAITS, IDLED, START, TAKES, LAG = range(11)

@@ -6,7 +6,7 @@ import numpy as np
 
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.served import Served
-from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.requests.requests import ServedRequests
 from moesim.workload.serving.state import (
     BEGIN,
     DRAFTS,

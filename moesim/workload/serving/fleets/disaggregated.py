@@ -11,10 +11,9 @@ import numpy as np
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.blocks import blocks_of, hits_of, hold, keep_content, let_go, pin
-from moesim.workload.serving.clock import Server
-from moesim.workload.serving.fleet import ARRIVES, STREAM, Fleet, entries_of
-from moesim.workload.serving.host import NO_TIME, HostTimes, after_step
-from moesim.workload.serving.pool import Pool
+from moesim.workload.serving.fleets.fleet import ARRIVES, STREAM, Fleet, entries_of
+from moesim.workload.serving.fleets.pool import Pool
+from moesim.workload.serving.fleets.wire import Roles, Sent
 from moesim.workload.serving.state import (
     ARRIVAL,
     BLOCK_SIZE,
@@ -46,8 +45,9 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import Fill, seat, too_long
-from moesim.workload.serving.wire import Roles, Sent
+from moesim.workload.serving.stepping.clock import Server
+from moesim.workload.serving.stepping.host import NO_TIME, HostTimes, after_step
+from moesim.workload.serving.stepping.steps import Fill, seat, too_long
 
 DECODE_STREAM = zlib.crc32(b"serving.disaggregation.router")
 THERE, PART, HANDED = range(3)

@@ -10,12 +10,12 @@ from queue import Queue
 import numpy as np
 
 from moesim.workload.schedule import Ints, Schedule
-from moesim.workload.serving.ahead import BACK, STARTS
-from moesim.workload.serving.clock import Server
-from moesim.workload.serving.cycles import must_be_short
-from moesim.workload.serving.foreseen import Foresight
-from moesim.workload.serving.host import START, TAKES
 from moesim.workload.serving.state import STEPS, State
+from moesim.workload.serving.stepping.ahead import BACK, STARTS
+from moesim.workload.serving.stepping.clock import Server
+from moesim.workload.serving.stepping.cycles import must_be_short
+from moesim.workload.serving.stepping.foreseen import Foresight
+from moesim.workload.serving.stepping.host import START, TAKES
 from moesim.workload.timetable import Passes
 
 OfSteps = Callable[[State, int, int, tuple[Ints, Ints]], Schedule]

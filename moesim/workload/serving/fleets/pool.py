@@ -9,9 +9,9 @@ from moesim.config.registry import answering, wrong_answer
 from moesim.workload.routers.base import Router, Seen, fault_of_choice
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.blocks import hits_of
-from moesim.workload.serving.clock import Server
-from moesim.workload.serving.recent_experts import Experts, RecentExperts
+from moesim.workload.serving.fleets.recent_experts import Experts, RecentExperts
 from moesim.workload.serving.state import BLOCK_SIZE, NEVER, NEXT, NONE, QUEUED, RANK, RUN, WAIT
+from moesim.workload.serving.stepping.clock import Server
 
 
 class Pool:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, keep_content, let_go
-from moesim.workload.serving.cycles import look_for_cycle
 from moesim.workload.serving.exchange import shift
 from moesim.workload.serving.lists import (
     stop_running,
@@ -84,6 +83,7 @@ from moesim.workload.serving.state import (
     WHO,
     State,
 )
+from moesim.workload.serving.stepping.cycles import look_for_cycle
 
 Fill = Callable[[State, Any], None]
 

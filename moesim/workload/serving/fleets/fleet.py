@@ -13,10 +13,8 @@ import numpy as np
 from moesim.workload.routers.base import Router
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import Server
-from moesim.workload.serving.host import NO_TIME, HostTimes
-from moesim.workload.serving.pool import Pool
-from moesim.workload.serving.recent_experts import Experts
+from moesim.workload.serving.fleets.pool import Pool
+from moesim.workload.serving.fleets.recent_experts import Experts
 from moesim.workload.serving.state import (
     BEGIN,
     DECIDED,
@@ -34,7 +32,9 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.steps import Fill, too_long
+from moesim.workload.serving.stepping.clock import Server
+from moesim.workload.serving.stepping.host import NO_TIME, HostTimes
+from moesim.workload.serving.stepping.steps import Fill, too_long
 
 STREAM = zlib.crc32(b"serving.router")
 Turns = Generator[tuple[int, State, int, int], int, None]

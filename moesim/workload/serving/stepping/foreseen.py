@@ -9,26 +9,8 @@ import numpy as np
 
 from moesim.config.registry import answering
 from moesim.workload.schedule import Ints, Schedule
-from moesim.workload.serving.ahead import (
-    BACK,
-    ENDS,
-    KEYS,
-    NEEDS,
-    PACE_ROWS,
-    REACHES,
-    SIZES,
-    STARTS,
-    TOKENS,
-    TOOK,
-    Past,
-    open_pace,
-)
 from moesim.workload.serving.base import KEY
-from moesim.workload.serving.clock import Server, roomy
-from moesim.workload.serving.cycles import must_end
-from moesim.workload.serving.host import LAG, TAKES, is_over
-from moesim.workload.serving.host import START as BEGINS
-from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.requests.requests import ServedRequests
 from moesim.workload.serving.state import (
     AHEAD,
     ARRIVAL,
@@ -47,6 +29,24 @@ from moesim.workload.serving.state import (
     TABLE,
     State,
 )
+from moesim.workload.serving.stepping.ahead import (
+    BACK,
+    ENDS,
+    KEYS,
+    NEEDS,
+    PACE_ROWS,
+    REACHES,
+    SIZES,
+    STARTS,
+    TOKENS,
+    TOOK,
+    Past,
+    open_pace,
+)
+from moesim.workload.serving.stepping.clock import Server, roomy
+from moesim.workload.serving.stepping.cycles import must_end
+from moesim.workload.serving.stepping.host import LAG, TAKES, is_over
+from moesim.workload.serving.stepping.host import START as BEGINS
 from moesim.workload.timetable import GrowingSchedule
 
 Watch = Callable[[State, int, int], None]
@@ -60,8 +60,8 @@ class Foresight:
     """
 
     def __init__(self, server: Server) -> None:
-        from moesim.workload.serving.loop import decides_ahead  # loads numba
-        from moesim.workload.serving.reach import NOT_KNOWN
+        from moesim.workload.serving.stepping.loop import decides_ahead  # loads numba
+        from moesim.workload.serving.stepping.reach import NOT_KNOWN
 
         self.server, self._host = server, server.host
         self._compiled = decides_ahead(server.state, server.times)
@@ -104,7 +104,7 @@ class Foresight:
         """What rows choose is known (``reach.Chosen``), of the requests that are ``served``: what
         is foreseen goes by it, unless clients go by the steps themselves, and nothing is in doubt.
         """
-        from moesim.workload.serving.reach import Chosen
+        from moesim.workload.serving.stepping.reach import Chosen
 
         if not self.state.numbers[LOOP]:
             some = np.zeros(masks.shape[1], np.uint64)

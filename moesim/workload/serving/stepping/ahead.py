@@ -7,21 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from moesim.workload.serving.host import DUE as DUE_NEXT
-from moesim.workload.serving.host import (
-    ENTRIES,
-    SEES,
-    START,
-    TAKES,
-    WAITS,
-    HostTimes,
-    after_step,
-    before_step,
-    end_step,
-    entries_of,
-    is_over,
-    turn,
-)
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
@@ -40,7 +25,22 @@ from moesim.workload.serving.state import (
 )
 from moesim.workload.serving.state import START as FIRST
 from moesim.workload.serving.state import WAITS as WAITING
-from moesim.workload.serving.steps import By, next_arrival
+from moesim.workload.serving.stepping.host import DUE as DUE_NEXT
+from moesim.workload.serving.stepping.host import (
+    ENTRIES,
+    SEES,
+    START,
+    TAKES,
+    WAITS,
+    HostTimes,
+    after_step,
+    before_step,
+    end_step,
+    entries_of,
+    is_over,
+    turn,
+)
+from moesim.workload.serving.stepping.steps import By, next_arrival
 
 BEFORE_NS, AFTER_NS, SEEN_FROM, SEEN_TO, COMES, STARTS, DUE, ENDS, REACHES = range(9)
 PACE_ROWS = 9

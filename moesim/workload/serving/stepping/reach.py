@@ -10,8 +10,8 @@ import numpy as np
 
 from moesim.runtime.compiled import inlined, njit, record, types
 from moesim.runtime.words import ones_of
+from moesim.workload.serving.requests.tokens import SOURCES, Sources, rows_of
 from moesim.workload.serving.state import BEGIN, COUNT, START, WHO, State
-from moesim.workload.serving.tokens import SOURCES, Sources, rows_of
 
 
 class Chosen(NamedTuple):

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.runtime.compiled import code_of, first_of, inlined, record, specialised, types
-from moesim.workload.serving import ahead, steps
-from moesim.workload.serving.ahead import Past, ahead_with, follow, is_same, learn_all
 from moesim.workload.serving.base import Rule
-from moesim.workload.serving.cycles import never_ends
-from moesim.workload.serving.host import HostTimes, turn
-from moesim.workload.serving.reach import CHOSEN, reach_of
 from moesim.workload.serving.state import State, with_room
-from moesim.workload.serving.steps import Both, By, Fill, filled_with, play_all
+from moesim.workload.serving.stepping import ahead, steps
+from moesim.workload.serving.stepping.ahead import Past, ahead_with, follow, is_same, learn_all
+from moesim.workload.serving.stepping.cycles import never_ends
+from moesim.workload.serving.stepping.host import HostTimes, turn
+from moesim.workload.serving.stepping.reach import CHOSEN, reach_of
+from moesim.workload.serving.stepping.steps import Both, By, Fill, filled_with, play_all
 
-OURS = __package__ + "."
+OURS = __package__.rpartition(".")[0] + "."
 
 
 @cache

@@ -11,20 +11,6 @@ import numpy as np
 
 from moesim.config.registry import answering
 from moesim.workload.serving.base import KEY, RequestScheduler, knobs_of
-from moesim.workload.serving.host import (
-    DUE,
-    HOST_NUMBERS,
-    LAG,
-    NO_TIME,
-    SEES,
-    START,
-    TAKES,
-    WAITS,
-    HostTimes,
-    end_step,
-    turn,
-    wait_for,
-)
 from moesim.workload.serving.state import (
     BEGIN,
     MEMORY,
@@ -38,7 +24,21 @@ from moesim.workload.serving.state import (
     new_state,
     with_room,
 )
-from moesim.workload.serving.steps import Both, By, Fill, arrive, next_arrival, see_end
+from moesim.workload.serving.stepping.host import (
+    DUE,
+    HOST_NUMBERS,
+    LAG,
+    NO_TIME,
+    SEES,
+    START,
+    TAKES,
+    WAITS,
+    HostTimes,
+    end_step,
+    turn,
+    wait_for,
+)
+from moesim.workload.serving.stepping.steps import Both, By, Fill, arrive, next_arrival, see_end
 
 Steps = Generator[tuple[State, int, int], int, None]
 """Yields the state after each decision, the instant before which the step does not start, and so
@@ -56,7 +56,7 @@ def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State
 
 def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
     """All steps, where no clock matters."""
-    from moesim.workload.serving.loop import play  # loads numba
+    from moesim.workload.serving.stepping.loop import play  # loads numba
 
     state, knobs = opened(asked, replace(room, visible_ns=0), scheduler)
     with answering(KEY, scheduler):
@@ -86,7 +86,7 @@ class Server:
         self.times, self.host, self.scheduler = times, host_of(scheduler), scheduler
         self.by, self._turn = By(fill, knobs), turn
         if fill is None:
-            from moesim.workload.serving.loop import compiled, turns  # loads numba
+            from moesim.workload.serving.stepping.loop import compiled, turns  # loads numba
 
             self.by = compiled(rules_of(scheduler, room), self.state, knobs)
             self._turn = turns(self.state, times)

@@ -1,0 +1,1 @@
+"""Engines that share requests: replicas, and instances for prompts and for answers."""
