@@ -13,7 +13,7 @@ RECORD := $(VENV)/.record-installed
 help:
 	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures and a page"
 	@echo "make test     all tests"
-	@echo "make check    lint, format, types (of the examples too), import rules, stray addresses, long functions"
+	@echo "make check    lint, format, types (of the examples too), import rules, stray addresses, long functions, crowded folders"
 	@echo "make check-versions  check, and tests of units and contracts, under Python 3.11, 3.12 and 3.13"
 	@echo "make verify   theory and measurements against the simulator (slow)"
 	@echo "make bench    benchmarks"

@@ -1,4 +1,5 @@
-"""Fail where a function is over 60 lines or takes over 8 parameters, 12 where it is compiled.
+"""Fail where a function is over 60 lines or takes over 8 parameters, 12 where it is compiled, and
+where a folder of the package has 30 files or more.
 
 Neither ``self`` nor ``cls`` counts. A command takes its options as parameters, because the
 framework wants them so: of a command only the body counts. A function inside another one counts for
@@ -9,13 +10,15 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("moesim", "verification", "benchmarks", "scripts")
 MOST_LINES, MOST_PARAMETERS, MOST_COMPILED = 60, 8, 12
+MOST_FILES = 29
 COMPILERS = ("njit", "inlined", "in_place", "compiled_clock")
 COMMAND = "command"
 
@@ -91,14 +94,23 @@ def offences(source: str, path: str) -> Iterator[str]:
             yield f"{path}:{function.lineno}: '{name}' has {what}: {allowed}"
 
 
+def crowded(paths: Iterable[Path]) -> Iterator[str]:
+    """A line for every folder that has more of the ``paths`` than it may have."""
+    for folder, files in sorted(Counter(path.parent for path in paths).items()):
+        if files > MOST_FILES:
+            yield f"{folder}: {files} files side by side: at most {MOST_FILES}; give it folders"
+
+
 def main() -> int:
     """Print every offence; 1 if there is any."""
+    package = (path.relative_to(ROOT) for path in (ROOT / "moesim").rglob("*.py"))
     paths = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
     found = [
         line
         for path in paths
         for line in offences(path.read_text("utf-8"), path.relative_to(ROOT).as_posix())
     ]
+    found += crowded(package)
     print(*found, sep="\n", end="\n" if found else "")
     return int(bool(found))
 

@@ -96,7 +96,14 @@ def test_an_exception_may_not_grow():
     assert list(sizes.offences(f"def sweep({names}, more): ...", place))
 
 
-def test_no_function_is_large(capsys):
+@pytest.mark.parametrize(("files", "found"), [(29, 0), (30, 1)])
+def test_crowded_folders_are_found(files, found):
+    folders = (Path("a"), Path("a/b"))
+    paths = [Path("a/c/d.py"), *(one / f"{n}.py" for one in folders for n in range(files))]
+    assert len(list(script("check_sizes").crowded(paths))) == found * len(folders)
+
+
+def test_no_function_or_folder_is_large(capsys):
     assert script("check_sizes").main() == 0, capsys.readouterr().out
 
 
