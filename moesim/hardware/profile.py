@@ -93,6 +93,15 @@ class HardwareProfile(Params):
         return self.host.memory.value
 
     @property
+    def experts_start_ns(self) -> int:
+        """What a layer's experts on the CPU take beside reading and computing: their threads'
+        waits for one another, where the software says so, or the host's start.
+        """
+        if (kernels := self.host_kernels) is None:
+            return self.host.layer_start_ns
+        return round(kernels.waits_of(kernels.counts.grouped, self.host.expert_threads))
+
+    @property
     def unverified(self) -> tuple[str, ...]:
         """The parts with numbers from memory, which nobody compared with a document."""
         parts = ("datasheet", "host", "topology", "network", "near_memory")

@@ -257,7 +257,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         prefill=experiment.workload.prefill.experts,
         stream_from=experiment.workload.prefill.stream_from,
         prefetch=experiment.experts.prefetch,
-        host_start_ns=0 if near else hardware.host.layer_start_ns,
+        host_start_ns=0 if near else hardware.experts_start_ns,
         bandwidths=_bandwidths(hardware, software, layout, near=near),
         drafter=drafter,
     )

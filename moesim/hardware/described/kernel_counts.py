@@ -63,12 +63,16 @@ class HostKernels(Params):
     counts: KernelCounts
 
     def of_layer(self, layer: LayerSpec) -> int:
-        """Those of a ``layer`` but for its routed experts."""
+        """Those of a ``layer``, all of which is there."""
         counts = self.counts.of_layer(layer)
         if layer.moe is None:
             return counts.attention + counts.dense
         shared = counts.shared if layer.moe.shared else 0
-        return counts.attention + counts.gate + counts.combine + shared
+        return counts.attention + counts.gate + shared + counts.grouped + counts.combine
+
+    def waits_of(self, kernels: int, threads: float) -> float:
+        """What so many ``threads`` wait for one another after so many of its ``kernels``, in ns."""
+        return kernels * self.wait_ns * threads
 
 
 class SourcedKernelCounts(Params):

@@ -63,15 +63,15 @@ class HostReached(NamedTuple):
 
 
 EXPERTS = (
-    HostReached("core-i5-12600k-ddr5-6000-2ch", 0.5658),
-    HostReached("core-i9-10900x-ddr4-3200-4ch", 0.414),
-    HostReached("core-i9-13900k-ddr5-4000-2ch", 0.4194),
-    HostReached("epyc-7r13-ddr4-3200-8ch", 0.7179),
+    HostReached("core-i5-12600k-ddr5-6000-2ch", 0.5628),
+    HostReached("core-i9-10900x-ddr4-3200-4ch", 0.4116),
+    HostReached("core-i9-13900k-ddr5-4000-2ch", 0.4185),
+    HostReached("epyc-7r13-ddr4-3200-8ch", 0.7948),
     HostReached("epyc-9355-16t-ddr5-6000-12ch", 0.3116),
-    HostReached("ryzen-9-7950x-ddr5-5600-2ch", 0.7962),
+    HostReached("ryzen-9-7950x-ddr5-5600-2ch", 0.7955),
     HostReached("xeon-8452y-2s-ddr5-4800-8ch-amx", 0.4641),
-    HostReached("xeon-8480-es-ddr5-4800-8ch", 0.6779),
-    HostReached("xeon-gold-6138-2s-16t-ddr4-2666-6ch", 0.2928),
+    HostReached("xeon-8480-es-ddr5-4800-8ch", 0.7052),
+    HostReached("xeon-gold-6138-2s-16t-ddr4-2666-6ch", 0.2926),
     HostReached("xeon-gold-6454s-ddr5-4800-8ch", 0.4087),
 )
 """The shipped hosts that were fitted to one run each (hardware_profiles/hosts), but for those whose

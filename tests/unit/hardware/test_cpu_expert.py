@@ -9,7 +9,10 @@ from moesim.calibrate.prices.explain import explained
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.choice import text_of
-from moesim.hardware.operations.kernels.host_work import CORE_RATE, START_NS
+from moesim.hardware.described.host import LAYER_START_NS
+from moesim.hardware.engine_fits import with_engine
+from moesim.hardware.load import load_software
+from moesim.hardware.operations.kernels.host_work import CORE_RATE
 from moesim.model import load_model
 
 
@@ -31,19 +34,23 @@ def test_few_rows_cost_their_weights_and_many_their_products(layer):
     assert many == pytest.approx(2 * elements * 4096 * 1e9 / (cores * CORE_RATE), abs=1)
 
 
-def test_a_host_that_says_less_starts_each_expert_and_reads_as_copies_do(layer):
+def test_a_host_that_says_less_starts_as_others_do_and_reads_as_copies_do(layer):
     named = {"memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "100 GB/s", "cores": 4}
     parts = text_of({"gpu": "rtx-3090", "host": {**named, "memory_fraction": "80 %"}})
     (one,) = costs(parts).cpu_expert_ns(layer, [1])
-    assert one == pytest.approx(START_NS + layer.moe.expert.bytes / 80, abs=1)
+    assert one == pytest.approx(layer.moe.expert.bytes / 80, abs=1)
+    assert load_hardware(parts).experts_start_ns == LAYER_START_NS
 
 
-def test_a_host_that_starts_once_a_layer_starts_no_expert(layer):
-    parts = "{gpu: rtx-4090, host: ddr5-6000-2ch-64gb}"
-    host, expert = load_hardware(parts).host, layer.moe.expert
-    assert host.layer_start_ns == 8_000
-    (one,) = costs(parts).cpu_expert_ns(layer, [1])
-    assert one == pytest.approx(expert.bytes * 1e9 / (0.5 * 96e9), abs=1)
+@pytest.mark.parametrize(
+    ("software", "threads", "start_ns"),
+    [("ideal", 16, 5_000), ("llama.cpp", 16, 4 * 120 * 16), ("llama.cpp", 64, 4 * 120 * 64)],
+)
+def test_a_layers_experts_start_by_their_kernels_where_the_software_has_waits(
+    software, threads, start_ns
+):
+    machine = load_hardware(host(layer_start="5 us", cores=64, threads=threads))
+    assert with_engine(machine, load_software(software)).experts_start_ns == start_ns
 
 
 def test_gpus_of_a_node_share_its_cores_and_memory(layer):

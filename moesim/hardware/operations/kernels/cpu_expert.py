@@ -13,7 +13,7 @@ from moesim.hardware.described.names import fitted_names
 from moesim.hardware.described.reached import experts_reach
 from moesim.hardware.layers import load_part, part_names
 from moesim.hardware.operation import Operation, known_fits
-from moesim.hardware.operations.kernels.host_work import START_NS, core_rate, longest_on_host
+from moesim.hardware.operations.kernels.host_work import core_rate, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.prices.arrays import Ints
 from moesim.hardware.prices.calibrated import Fit
@@ -108,9 +108,8 @@ def _other_trace(share: ExpertShare, trace: str, top_k: int) -> str:
 
 
 class CpuExpert(Operation):
-    """A start where the layer has none, and the longer of reading the weights and computing the
-    rows, on the share of a NUMA node that one GPU has; a profile's fit of ``cpu_expert`` where it
-    has one.
+    """The longer of reading the weights and computing the rows, on the share of a NUMA node that
+    one GPU has; a profile's fit of ``cpu_expert`` where it has one.
     """
 
     kind: ClassVar[str] = "cpu_expert"
@@ -130,7 +129,6 @@ class CpuExpert(Operation):
             operations = 2.0 * elements * count
             of_core = core_rate(self.hardware, expert.dtype, count)
             return [
-                Part(np.full(count.shape, self._start_ns()), name="start"),
                 longest_on_host(
                     self.hardware.host,
                     self.gpus_per_node,
@@ -148,10 +146,6 @@ class CpuExpert(Operation):
         }
         work = KERNELS[self.kind](shape)  # type: ignore[arg-type]
         return [kernel_part(fit, work, self.gpus_per_node)]
-
-    def _start_ns(self) -> int:
-        """Of each expert: nothing where the layer has a start, which is no part of its experts."""
-        return 0 if self.hardware.host.layer_start else START_NS
 
     def sources(self, layer: LayerSpec, rows: ArrayLike) -> Source | Ints:
         """See ``Operation``."""

@@ -11,7 +11,7 @@ from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.attention.attention import cache_of, keys_read, products_of
 from moesim.hardware.operations.attention.scores import uniform
-from moesim.hardware.operations.kernels.host_work import START_NS, core_rate, longest_on_host
+from moesim.hardware.operations.kernels.host_work import core_rate, longest_on_host
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.roofline import matrix_elements
@@ -19,9 +19,10 @@ from moesim.model.spec import AttentionSpec, LayerSpec
 
 
 class CpuLayer(Operation):
-    """What its threads wait for one another after its kernels (one start, where the software says
-    nothing of that), and the longer of reading and computing, of all weights but those of routed
-    experts, and then of the cache, at the share of the DRAM that experts reach.
+    """What its threads wait for one another after its kernels, those of routed experts among them
+    (one start, where the software says nothing of that), and the longer of reading and computing,
+    of all weights but those of routed experts, and then of the cache, at the share of the DRAM that
+    experts reach.
 
     The heads that share a key, and a prompt's queries, are its products' rows; what attends in a
     latent is as on the GPU. Routed experts are ``cpu_expert``.
@@ -58,10 +59,9 @@ class CpuLayer(Operation):
     def _waits(self, layer: LayerSpec, count: Floats) -> Part:
         host = self.hardware.host
         if (kernels := self.hardware.host_kernels) is not None:
-            waits = kernels.of_layer(layer) * kernels.wait_ns * host.expert_threads
+            waits = kernels.waits_of(kernels.of_layer(layer), host.expert_threads)
             return Part(np.full(count.shape, waits), name="waits of threads")
-        start = host.layer_start.value if host.layer_start else float(START_NS)
-        return Part(np.full(count.shape, start), name="start")
+        return Part(np.full(count.shape, float(host.layer_start_ns)), name="start")
 
     def _scores(
         self, block: AttentionSpec, attended: Floats, read: Floats, queries: Floats

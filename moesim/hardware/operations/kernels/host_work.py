@@ -11,9 +11,6 @@ from moesim.hardware.profile import HardwareProfile
 
 INTERLEAVED = "_r4"
 """Ends the name of a format with four rows interleaved, as many bytes and the same kernels."""
-START_NS = 8_000
-"""Handing one expert to the threads and back: a Ryzen 9 7950X takes 48.7 us for one expert of
-2.86 MB and 40.3 us for each further one (everett6/moe-prefetch x2_cpu_expert_cost, 16 threads)."""
 CORE_RATE = 4e10
 """Operations a second of one core (prior: AVX2 at a third of its peak; the same source's one core
 reached 86e9 on weights that lay in its cache)."""
