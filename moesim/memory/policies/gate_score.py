@@ -10,9 +10,31 @@ from pydantic import Field
 
 from moesim.config.units import Percent
 from moesim.memory.policy import ROWS, CachePolicy
+from moesim.runtime.compiled import inlined
 
-SCORE, KEPT, STEP = range(ROWS, ROWS + 3)
+SCORE, KEPT, SHARE, STEP = range(ROWS, ROWS + 4)
+"""The score of each expert; in column 0 what stays of it, in parts of PARTS and of 2 ** 46 (rounded
+up; -1 once a score was not SMALL), and the pass of the last decay.
+"""
 PARTS = 10_000
+HALF = 23
+SMALL = (1 << 32) - 1
+
+
+@inlined
+def _decay(state: Any) -> None:
+    """Keep the share of all scores. Of small ones parts of 2 ** 46 give what dividing gives, and
+    vector instructions multiply by either half of them.
+    """
+    kept, share = state[KEPT, 0], state[SHARE, 0]
+    high, low = share >> HALF & SMALL, share & (1 << HALF) - 1
+    for e in range(state.shape[1]):
+        score = state[SCORE, e]
+        if share < 0:
+            state[SCORE, e] = score * kept // PARTS
+        else:
+            score &= SMALL
+            state[SCORE, e] = score * high + (score * low >> HALF) >> HALF
 
 
 class GateScore(CachePolicy):
@@ -28,15 +50,16 @@ class GateScore(CachePolicy):
     decay: Percent = Field(
         default=0.1, description="Share of the score that each forward pass takes away."
     )
-    memory: ClassVar[int] = 3
+    memory: ClassVar[int] = 4
     weighs: ClassVar[bool] = True
 
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
     ) -> None:
-        """Note the share that stays, in parts of PARTS."""
+        """Note the share that stays."""
         del slots, resident, layers
-        state[KEPT] = PARTS - round(self.decay * PARTS)
+        state[KEPT] = kept = PARTS - round(self.decay * PARTS)
+        state[SHARE] = -(-(kept << 2 * HALF) // PARTS)
         state[STEP] = -1
 
     @staticmethod
@@ -46,10 +69,10 @@ class GateScore(CachePolicy):
         """Decay all scores at the first activation of a pass, then add the weight."""
         if state[STEP, 0] != step:
             state[STEP, 0] = step
-            kept = state[KEPT, 0]
-            for e in range(state.shape[1]):  # never negative: dividing is faster without a sign
-                state[SCORE, e] = np.uint64(state[SCORE, e] * kept) // np.uint64(PARTS)
+            _decay(state)
         state[SCORE, expert] += weight
+        if not 0 <= state[SCORE, expert] <= SMALL:
+            state[SHARE, 0] = -1
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import numba
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moesim.memory.policies import registry
+from moesim.memory.policies.gate_score import PARTS, SMALL, GateScore
 from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
 from moesim.memory.slots.pools import Interleaved
 from moesim.memory.slots.residency import LayerCache
@@ -124,6 +130,32 @@ def test_gate_score_decays():
         active_experts_of([[0], [1], [2]]), None, np.array([7, 4, 1], np.int64)
     )
     assert activations.victim.tolist() == [-1, -1, 0]  # 7 halved twice is 1, 4 halved once is 2
+
+
+EXPERTS = 5  # a vector, and one more
+WEIGHTS = st.one_of(st.integers(0, 1 << 24), st.integers(1 << 28, 1 << 40))  # a gate's, and larger
+
+
+@cache
+def compiled_weighing():
+    return numba.njit(GateScore.before_activation)
+
+
+@given(
+    st.integers(0, PARTS),
+    st.lists(st.integers(0, SMALL), min_size=EXPERTS, max_size=EXPERTS),
+    st.lists(st.lists(WEIGHTS, min_size=EXPERTS, max_size=EXPERTS), min_size=1, max_size=9),
+)
+def test_gate_scores_decay_as_dividing_has_it(taken, scores, passes):
+    state = np.zeros((ROWS + GateScore.memory, EXPERTS), np.int64)
+    state[ROWS] = scores
+    policy("gate_score", decay=f"{taken / 100} %").start(state, 1, np.zeros(EXPERTS, np.bool_), 1)
+    for number, weights in enumerate(passes):
+        for expert, weight in enumerate(weights):
+            compiled_weighing()(expert, 0, number, 0, weight, state)
+        kept = (score * (PARTS - taken) // PARTS for score in scores)
+        scores = [score + weight for score, weight in zip(kept, weights, strict=True)]
+        assert state[ROWS].tolist() == scores
 
 
 def test_stream_keeps_nothing_and_turns_its_buffers():
