@@ -133,7 +133,8 @@ class Built:
         if self.case.scheduler is None:
             return self
         case = replace(self.case, schedule=outcome.schedule)
-        return replace(self, case=case, footprint=footprint_of(case, self.residences))
+        footprint = footprint_of(case, self.residences, self.footprint)
+        return replace(self, case=case, footprint=footprint)
 
 
 def _mean(slots: list[int]) -> int:

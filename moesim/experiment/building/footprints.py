@@ -24,8 +24,13 @@ MATRICES = 3
 """Of an expert: gate, up and down."""
 
 
-def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
-    """Bytes of every pass of ``case``."""
+def footprint_of(
+    case: Case, residences: tuple[Residence, ...], planned: Footprint | None = None
+) -> Footprint:
+    """Bytes of every pass of ``case``. Where requests are served, room is set aside for the fullest
+    pass that was ``planned`` before the run (None: of ``case`` itself), and a pass that holds more
+    takes more.
+    """
     tokens = case.schedule.tokens(case.gpus)
     present = over_groups(tokens, case.group)
     logits = logits_of(case.software, present, case.schedule.phase)
@@ -34,7 +39,8 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     counted = Tokens(present, logits, scores_of(case))
     live = live_of(case, rows_of_run(case, tokens), counted, residences)
     if case.kv_pool is not None:
-        live = _fuller(live, _profiled(case, case.kv_pool, residences))
+        aside = _profiled(case, case.kv_pool, residences) if planned is None else planned.live
+        live = _fuller(live, aside)
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case), live=live,
         pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case),

@@ -14,6 +14,8 @@ from moesim.memory.footprint.shares import Share
 from moesim.model.spec import ModelSpec
 
 Ints = NDArray[np.int64]
+LASTING = ("weights", "kv_cache", "expert_slots", "copies_in_flight")
+"""Categories that are there between passes too."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,13 @@ class Footprint:
         host = host_kv_bytes + (host if host_cache_bytes is None else host_cache_bytes)
         host += sum(host_layer_bytes(share.model) for share in shares)
         return cls(parts, host, shares, pinned)
+
+    @property
+    def live(self) -> dict[str, Ints]:
+        """What lives in the fullest pass of each GPU int64[1, gpus], and what software holds."""
+        fullest = self.total.argmax(axis=0)[None]
+        parts = {name: part for name, part in self.parts.items() if name not in LASTING}
+        return {name: np.take_along_axis(part, fullest, axis=0) for name, part in parts.items()}
 
     @property
     def pinned_bytes(self) -> int:

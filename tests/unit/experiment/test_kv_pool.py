@@ -92,6 +92,23 @@ def test_the_pool_is_what_is_left_of_the_share(share: str) -> None:
     assert built.case.serving.room.blocks == pool.blocks
 
 
+@pytest.mark.parametrize("rate", [1, 500])
+def test_a_run_holds_what_was_set_aside_before_it(rate: int) -> None:
+    """Blocks were sized beside a pass as uneven as the fullest of requests that come at once, and
+    the run's peak counted one as uneven as its own fullest: more than the engine's share.
+    """
+    arrivals = {"kind": "poisson", "request_rate": f"{rate} requests/s"}
+    lengths = {"kind": "fixed", "input_len": 40, "output_len": 10}
+    batching = {"kind": "continuous", "scheduler": SCHEDULER}
+    workload: dict[str, Any] = {"requests": 8, "arrivals": arrivals, "lengths": lengths}
+    machine: dict[str, Any] = {"hardware": "dgx-h100", "parallelism": {"expert": 4}}
+    workload |= {"batching": batching, "routing": {"kind": "draw"}}
+    asked = experiment_of(workload=workload, **machine)
+    planned, summary = build(asked), simulate(asked).summary
+    share = int(0.9 * planned.hardware.memory_bytes) - planned.hardware.context_bytes
+    assert summary["peak_memory_bytes"] == int(planned.footprint.total.max()) <= share
+
+
 def test_experts_take_what_keys_and_values_leave() -> None:
     """One budget: less room for experts, by what a bigger pool takes."""
     few, many = (
