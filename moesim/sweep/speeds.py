@@ -130,6 +130,15 @@ def kept_up(table: pd.DataFrame, experiment: Mapping[str, Any]) -> pd.Series[boo
     return kinds(table, "workload.arrivals", experiment).isin(timed) & keeps_up
 
 
+def of_a_request(summary: Mapping[str, Any]) -> float | None:
+    """Decoded tokens a second that a request gets, from when it is sent to its end, waiting
+    included; None of a run without answers.
+    """
+    whole, ended = summary.get("mean_e2el_ms"), summary.get("completed")
+    tokens = summary.get("total_output_tokens")
+    return 1e3 * tokens / ended / whole if tokens and ended and whole else None
+
+
 def knows_future(table: pd.DataFrame) -> pd.Series[bool]:
     """Whether a policy or prefetcher of each point, on an axis, knows the future (``min``, an
     oracle).

@@ -118,7 +118,7 @@ def _speed(advice: Advice) -> Iterator[str]:
     at = "" if context is None else f" at a context of {context:,} tokens"
     other = next((one for one in advice.varied if one.of == CONTEXT and one.throughput), None)
     shorter = f", {number(other.throughput)} with the trace's own" if other else ""
-    yield f"Speed: {number(best.throughput)} tokens/s{_each(best)}{at}{shorter}."
+    yield f"Speed: {number(best.throughput)} {advice.unit}{_each(best)}{at}{shorter}."
     yield from ranges(advice)
 
 
@@ -136,7 +136,7 @@ def _spread(advice: Advice) -> Iterator[str]:
         return
     first, *others = advice.layouts
     told = ", ".join(f"{one.words} {number(one.throughput)}" for one in others)
-    yield f"GPUs: {first.words}, {number(first.throughput)} tokens/s; {told}."
+    yield f"GPUs: {first.words}, {number(first.throughput)} {advice.unit}; {told}."
 
 
 def _placement(advice: Advice) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _placement(advice: Advice) -> Iterator[str]:
     yield from drive(advice)
     native = not fit.engine or best.choice.miss in advice.native
     if (beyond := advice.beyond) is not None and best.throughput:
-        what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} tokens/s"
+        what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} {advice.unit}"
         ratio = (beyond.throughput or 0.0) / best.throughput
         yield f"With a cache of experts, which {fit.program} does not have: {what}, x {ratio:.2f}."
     elif not native:
@@ -157,7 +157,7 @@ def _placement(advice: Advice) -> Iterator[str]:
     yield from _change(advice)
     other = advice.next_best
     if beyond is None and other is not None:
-        yield f"Next: {other.choice.words}, {number(other.throughput)} tokens/s."
+        yield f"Next: {other.choice.words}, {number(other.throughput)} {advice.unit}."
 
 
 def _change(advice: Advice) -> Iterator[str]:
@@ -168,7 +168,7 @@ def _change(advice: Advice) -> Iterator[str]:
     ratio = one.throughput / best
     yield (
         f"With pull request 27861 of llama.cpp, in no release: {one.slots} slots a layer, misses on"
-        f" the CPU and copied behind it, {number(one.throughput)} tokens/s, x {ratio:.2f}."
+        f" the CPU and copied behind it, {number(one.throughput)} {advice.unit}, x {ratio:.2f}."
     )
 
 

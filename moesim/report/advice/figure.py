@@ -29,10 +29,12 @@ from moesim.report.drawing.style import (
 from moesim.report.figures import Figure
 from moesim.results.result import setting_in_words
 from moesim.results.shape import AdviceFile, check_shape
+from moesim.sweep.advise.advice import OF_A_REQUEST, TOGETHER
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, ON_HOST, Choice
 
 ADVICE = "advice.json"
 SPEED = "throughput_tokens_per_s"
+AXIS = {TOGETHER: "Throughput (tokens/s)", OF_A_REQUEST: "Speed of a request (tokens/s)"}
 
 
 class AdviceChoices(Figure):
@@ -145,6 +147,7 @@ def choices_table(content: Mapping[str, Any]) -> pd.DataFrame:
             "slots_per_layer": one["slots_per_layer"],
             "local_experts": content["local_experts"],
             SPEED: one[SPEED],
+            "unit": content.get("unit", TOGETHER),
         }
         for one in content["choices"]
         if one[SPEED] and one["slots_per_layer"]
@@ -164,6 +167,7 @@ def upgrades_table(content: Mapping[str, Any]) -> pd.DataFrame:
             "before_tokens_per_s": before.get(words),
             SPEED: one[SPEED],
             "ratio": one["ratio"],
+            "unit": content.get("unit", TOGETHER),
         }
         for one in content["upgrades"]
     ]
@@ -209,7 +213,7 @@ def draw_choices(table: pd.DataFrame, axes: Axes) -> None:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(0, top)
     axes.set_xlabel(f"Expert slots per MoE layer (of {table['local_experts'].iloc[0]})")
-    axes.set_ylabel("Throughput (tokens/s)")
+    axes.set_ylabel(AXIS[table["unit"].iloc[0]])
     axes.set_title("What to do about a miss")
 
 
@@ -273,5 +277,5 @@ def draw_upgrades(table: pd.DataFrame, axes: Axes) -> None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.14)
-    axes.set_xlabel("Throughput (tokens/s); dashed: as it is")
+    axes.set_xlabel(f"{AXIS[table['unit'].iloc[0]]}; dashed: as it is")
     axes.set_title("One thing changed")

@@ -60,8 +60,8 @@ def choices_table(advice: Advice) -> Table:
     """A row a way, tokens/s by slots a layer; shares at the most slots."""
     slotted = [one for one in advice.scored if not one.choice.layers]
     rooms = list(dict.fromkeys(one.choice.capacity for one in slotted)) or [ALL]
-    slotless = "tokens/s" if not advice.room.slots else ""
-    table = _sheet(slotless or f"tokens/s by expert slots a layer (of {advice.room.local})")
+    slotless = advice.unit if not advice.room.slots else ""
+    table = _sheet(slotless or f"{advice.unit} by expert slots a layer (of {advice.room.local})")
     rows = _rows(advice.scored)
     prefetching = any(prefetch != NO_PREFETCH for _, prefetch, _, _ in rows)
     setting = any(beside for _, _, _, beside in rows)
@@ -121,7 +121,7 @@ def upgrades_table(advice: Advice) -> Table:
     table = _sheet("with one thing changed")
     table.add_column("upgrade")
     for one in ones:
-        table.add_column(f"{one.choice.words}\ntokens/s", justify="right")
+        table.add_column(f"{one.choice.words}\n{advice.unit}", justify="right")
         table.add_column("\ngain", justify="right")
     now = [(number(one.throughput), "") for one in ones]
     table.add_row("as it is", *(cell for pair in now for cell in pair))
@@ -151,7 +151,7 @@ def sentences(advice: Advice) -> Iterator[str]:
     room, best = advice.room, advice.best
     if room.fits:
         yield f"Fits: all {room.local} experts of a layer stay on the GPU, so nothing is missing."
-        yield f"Speed: {number(best.throughput)} tokens/s."
+        yield f"Speed: {number(best.throughput)} {advice.unit}."
         yield from _setting(advice)
     else:
         yield _without_room(room)
@@ -200,9 +200,9 @@ def ranges(advice: Advice) -> Iterator[str]:
     for of, why in RANGES.items():
         found = span(advice.varied, of, own)
         if found is not None and found[1] - found[0] > LEAST_RANGE * own:
-            yield f"Range: {number(found[0])} to {number(found[1])} tokens/s {why}."
+            yield f"Range: {number(found[0])} to {number(found[1])} {advice.unit} {why}."
         elif found is not None and of == TRACE:
-            yield f"Range: {number(own)} tokens/s with every stand-in trace."
+            yield f"Range: {number(own)} {advice.unit} with every stand-in trace."
 
 
 def drive(advice: Advice) -> Iterator[str]:
@@ -230,13 +230,13 @@ def _beyond_engine(advice: Advice) -> Iterator[str]:
         return
     ways = [one for one in advice.scored if one.choice.miss in ENGINES[engine].ways]
     most = max((one.throughput or 0.0 for one in ways), default=0.0)
-    own = f"; the best of what it has: {number(most)} tokens/s" if most else ""
+    own = f"; the best of what it has: {number(most)} {advice.unit}" if most else ""
     yield f"{engine} itself cannot do that: this is what it would bring{own}."
 
 
 def _best(advice: Advice) -> str:
     best, plain, offline = advice.best, advice.plain, advice.offline
-    text = f"Best: {best.choice.words}, {number(best.throughput)} tokens/s"
+    text = f"Best: {best.choice.words}, {number(best.throughput)} {advice.unit}"
     if plain is not None and plain.throughput and best.throughput and plain != best:
         ratio = best.throughput / plain.throughput
         text += f", x {ratio:.2f} of the plain LRU cache that loads what is missing"

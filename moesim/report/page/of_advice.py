@@ -11,11 +11,12 @@ from moesim.report.advice.figure import read_advice, setting_of
 from moesim.report.amounts import in_unit, number, percent
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import command, made, pictures, shares, unique
+from moesim.sweep.advise.advice import TOGETHER
 from moesim.sweep.point import point_folder
 
 SETTINGS = ("miss", "policy", "prefetch", "capacity", "layers_on_cpu")
 NUMBERS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
-    "throughput_tokens_per_s": ("tokens/s", number),
+    "throughput_tokens_per_s": (TOGETHER, number),
     "mean_tpot_ms": ("TPOT ms", number),
     "hit_ratio_per_expert": ("hits %", lambda x: percent(x).removesuffix(" %")),
 }
@@ -49,7 +50,13 @@ def page_of_advice(folder: Path) -> Page:
 
 def _best(advice: Mapping[str, Any]) -> str:
     best = advice["best"]
-    return f"{best['miss']} is the fastest: {number(best['throughput_tokens_per_s'])} tokens/s."
+    return (
+        f"{best['miss']} is the fastest: {number(best['throughput_tokens_per_s'])} {_unit(advice)}."
+    )
+
+
+def _unit(advice: Mapping[str, Any]) -> str:
+    return str(advice.get("unit", TOGETHER))
 
 
 def board_of(advice: Mapping[str, Any]) -> Board:
@@ -63,7 +70,8 @@ def board_of(advice: Mapping[str, Any]) -> Board:
     for name, (title, form) in NUMBERS.items():
         values = [one.get(name) for one in choices]
         numbers = [in_unit(value, title) for value in values]
-        columns.append(Column(title, [form(value) for value in values], numbers))
+        shown = _unit(advice) if title == TOGETHER else title
+        columns.append(Column(shown, [form(value) for value in values], numbers))
     columns.append(Column("status", [_state(one) for one in choices]))
     best = choices.index(advice["best"]) if advice["best"] in choices else None
     return Board(columns, best, best_is=_star(advice))
@@ -111,7 +119,7 @@ def _upgrades(advice: Mapping[str, Any]) -> Board | None:
     columns = [
         Column("changed", [one["upgrade"] for one in ran]),
         Column("choice", ways),
-        Column("tokens/s", [number(speed) for speed in speeds], speeds),
+        Column(_unit(advice), [number(speed) for speed in speeds], speeds),
         Column("times as fast", [f"x {ratio:.2f}" for ratio in ratios], ratios),
     ]
     return Board(columns) if ran else None

@@ -15,30 +15,40 @@ from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.ranges import Varied
 from moesim.sweep.advise.room import Room
 from moesim.sweep.advise.upgrades import Upgrade
+from moesim.sweep.speeds import of_a_request
 
 MOST_CHOSEN = 2
 """Choices that are run with upgrades, at most."""
+TOGETHER, OF_A_REQUEST = "tokens/s", "tokens/s a request"
+"""What speeds are: of all requests together, or, where these come when they come, of one."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A choice, the summary of its run and, where they are known, its blocks."""
+    """A choice, the summary of its run and, where they are known, its blocks; ``timed``: requests
+    came when they came, so that what all get together says nothing of the choice.
+    """
 
     choice: Choice
     summary: Mapping[str, Any]
     blocks: Blocks | None = field(default=None, compare=False, repr=False)
+    timed: bool = False
 
     def over(self, other: Scored | None) -> Difference | None:
         """How far it is faster than ``other``, with an interval; None where one is not known."""
-        if other is None:
+        if other is None or self.timed:
             return None
         prices = (self.summary.get("price_interval"), other.summary.get("price_interval"))
         return speed_difference(self.blocks, other.blocks, prices)
 
     @property
     def throughput(self) -> float | None:
-        """Decoded tokens a second, all tokens where none is decoded; None where it did not run."""
+        """Decoded tokens a second, all tokens where none is decoded, or what a request gets of them
+        where they are ``timed``; None where it did not run.
+        """
         get = self.summary.get
+        if self.timed:
+            return of_a_request(self.summary)
         return get("output_throughput") or get("total_token_throughput")
 
     @property
@@ -137,6 +147,11 @@ class Advice:
         return best
 
     @property
+    def unit(self) -> str:
+        """Of all speeds."""
+        return OF_A_REQUEST if self.best.timed else TOGETHER
+
+    @property
     def beyond(self) -> Scored | None:
         """The fastest choice that the software does not have; None where none is faster."""
         found = fastest(self.scored)
@@ -220,6 +235,7 @@ class Advice:
             "local_experts": self.room.local,
             "requests": self.requests,
             "recorded_requests": self.recorded,
+            "unit": self.unit,
             "best": _plain(self.best),
             "beyond": _plain(self.beyond) if self.beyond else None,
             "over_plain_lru": _over(self.best, self.plain),

@@ -13,7 +13,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
 from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.traces import trace_of
-from moesim.experiment.loading.warnings import of_inputs, paced
+from moesim.experiment.loading.warnings import of_inputs
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.memory.misses.cpu import Cpu
@@ -192,8 +192,7 @@ def advise(
     later = len(wanted_upgrades) * most_chosen
     points = [(choice.settings, one) for choice, one in made]
     summaries = runs.summaries(base, points, "choices", after=later)
-    ran = enumerate(zip(made, summaries, strict=True))
-    scored = tuple(Scored(one, told, runs.blocks("choices", n)) for n, ((one, _), told) in ran)
+    scored = _scored(made, summaries, runs, timed=is_timed(experiment))
     own = _native(asked, of)
     best = fastest(scored, own)
     if best is None:
@@ -213,12 +212,37 @@ def advise(
         native=own,
         varied=varied(dict(made)[best.choice], best, runs),
         notes=(
-            *paced(experiment),
+            *_timed_notes(experiment),
             *of_inputs([_with_requests(experiment, asked.replayed)]),
         ),
         layouts=spread if len(spread) > 1 else (),
         layout=(*asked.layout, *_below(base, experiment)),
     )
+
+
+def _scored(
+    made: Sequence[tuple[Choice, Experiment]],
+    summaries: Sequence[dict[str, Any]],
+    runs: Runs,
+    *,
+    timed: bool,
+) -> tuple[Scored, ...]:
+    ran = enumerate(zip(made, summaries, strict=True))
+    return tuple(Scored(one, told, runs.blocks("choices", n), timed) for n, ((one, _), told) in ran)
+
+
+def is_timed(experiment: Experiment) -> bool:
+    """Whether requests come at times of their own, whatever the machine does."""
+    workload = experiment.workload
+    return workload.batching.serves and workload.arrivals.timed
+
+
+def _timed_notes(experiment: Experiment) -> list[str]:
+    if not is_timed(experiment):
+        return []
+    what = "requests come at times of their own, which set the tokens/s of all together; compared"
+    what += " is what a request gets, from when it is sent to its end. The largest rate under"
+    return [f"note: workload.arrivals: {what} limits of latency: 'moesim search'"]
 
 
 def _native(asked: _Asked, of: Asks | None) -> tuple[str, ...]:
@@ -276,7 +300,7 @@ def run_layouts(base: Experiment, spread: tuple[LaidOut, ...], runs: Runs) -> tu
         points.append((settings, with_settings(base, settings)))
     summaries = runs.summaries(base, points, "layouts", told=False)
     ran = [
-        replace(one, throughput=Scored(RESIDENT, summary).throughput)
+        replace(one, throughput=Scored(RESIDENT, summary, timed=is_timed(base)).throughput)
         for one, summary in zip(spread, summaries, strict=True)
     ]
     return tuple(sorted(ran, key=lambda one: -(one.throughput or 0.0)))
@@ -383,7 +407,7 @@ def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:
     points = [(one.settings, one.experiment) for one in found]
     summaries = runs.summaries(base, points, "ranges", told=False)
     return tuple(
-        replace(one.varied, throughput=Scored(best.choice, summary).throughput)
+        replace(one.varied, throughput=replace(best, summary=summary).throughput)
         for one, summary in zip(found, summaries, strict=True)
     )
 
@@ -424,7 +448,7 @@ def gains(
     points = [upgraded_point(base, one.choice, upgrade, runs.out) for one, upgrade in pairs]
     summaries = runs.summaries(base, points, "upgrades", before=before)
     found = [
-        Gain(upgrade, Scored(one.choice, summary), one.throughput or 0.0)
+        Gain(upgrade, Scored(one.choice, summary, timed=one.timed), one.throughput or 0.0)
         for (one, upgrade), summary in zip(pairs, summaries, strict=True)
     ]
     return tuple(sorted(found, key=lambda gain: -(gain.scored.throughput or 0.0)))

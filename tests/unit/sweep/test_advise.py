@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
+import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
@@ -23,6 +24,7 @@ from moesim.hardware.load import PARTS
 from moesim.memory.misses import registry as misses
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
+from moesim.report.advice.figure import advice_figures, read_advice
 from moesim.report.advice.tables import choices_table, sentences
 from moesim.results.overwrite import BEFORE, check_replaceable
 from moesim.results.result import BLOCKS
@@ -477,6 +479,45 @@ def test_of_requests_that_are_served_all_that_are_asked_for_are_counted(
         assert main([*asked, f"out-{replayed}", *more]) == 0
         found = json.loads(capsys.readouterr().out)
         assert (found["requests"], found["recorded_requests"]) == (replayed, 40)
+
+
+def test_where_requests_come_when_they_come_speeds_are_those_of_one(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All choices had the tokens/s of the arrivals, and the best was one of those by chance."""
+    lengths = "lengths: {kind: fixed, input_len: 8, output_len: 20}, routing: {kind: draw}"
+    arrivals = "arrivals: {kind: poisson, request_rate: 20 requests/s}"
+    served = f"workload: {{requests: 12, {arrivals}, {lengths}, batching: {{kind: continuous}}}}\n"
+    small.write_text(small.read_text() + served)
+    asked = ["advise", str(small), "--capacity", "6 slots/layer", "-o", "out", "-j", "1"]
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    page = Path("out/report.html").read_text()
+    for text in (told, page):
+        assert " tokens/s a request" in text
+        assert "which set the tokens/s of all together; compared" in " ".join(text.split())
+    assert "'moesim search'" in told
+    found = read_advice(Path("out"))
+    rows = [one for one in found["choices"] if one["throughput_tokens_per_s"]]
+    speeds = {one["throughput_tokens_per_s"] for one in rows}
+    assert max(speeds) > 1.05 * min(speeds)
+    assert found["unit"] == "tokens/s a request"
+    own = max(one["throughput_tokens_per_s"] for one in rows if not one["offline"])
+    best = found["best"]
+    assert best["throughput_tokens_per_s"] == own == pytest.approx(_alone(found, small), rel=0.01)
+    assert advice_figures(Path("out"))[0].prepare(Path("out"))["unit"].unique() == [found["unit"]]
+
+
+def _alone(found: dict[str, Any], file: Path) -> float:
+    """Of the best choice by what became of each request: all answers have as many tokens."""
+    best = found["best"]
+    sets = [f"experts.capacity={best['capacity']}", f"experts.miss.kind={best['miss']}"]
+    sets += [f"experts.policy.kind={best['policy']}", f"experts.prefetch.kind={best['prefetch']}"]
+    sets += [f"{key}={value}" for key, value in best["set"].items()]
+    sets += ["experts.initial=most_used", f"workload.requests={found['requests']}"]
+    result = moesim.run(str(file), overrides=sets)
+    assert result.requests is not None
+    return float(20e3 / result.requests["e2el_ms"].mean())
 
 
 def test_the_progress_counts_all_runs_of_an_advice(tmp_path: Path) -> None:
