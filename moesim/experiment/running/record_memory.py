@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
@@ -25,6 +26,8 @@ LAYER_BYTES, SPAN_BYTES = 270, 600
 3.9 M of them (gpt-oss-20b, 24 layers, one GPU).
 """
 WORTH_SAYING = GIB
+FIRST_STEPS, LEAST_STEPS = 512, 8
+"""Played to see how long a step takes where requests come by the clock."""
 
 
 def record_bytes(
@@ -55,31 +58,77 @@ def large_records(experiments: Iterable[Experiment]) -> list[str]:
     """A line for every kind of records that takes, or may take, more than 1 GiB in one of
     ``experiments``.
     """
-    largest: dict[str, tuple[int, bool]] = {}
+    largest: dict[str, tuple[int, Experiment]] = {}
     seen: set[tuple[object, ...]] = set()
     for one in experiments:
         parts = repr((one.workload, one.serving, one.parallelism, one.hardware, one.seed))
         key = (one.trace, one.model, parts, one.records)
         if key not in seen and one.records in ("layer", "expert"):
-            size = (_bytes_of(one), one.workload.batching.serves and one.workload.arrivals.timed)
-            largest[one.records] = max(largest.get(one.records, (0, False)), size)
+            before, size = largest.get(one.records, (0, one)), (_bytes_of(one), one)
+            largest[one.records] = max(before, size, key=lambda found: found[0])
         seen.add(key)
-    return [
-        f"warning: records: {_told(records, size, timed=timed)}; {REMEDY}"
-        for records, (size, timed) in largest.items()
-        if size > WORTH_SAYING
-    ]
+    lines = (_line(*found) for found in largest.values())
+    return [line for line in lines if line]
+
+
+def _line(most: int, one: Experiment) -> str:
+    """Of the experiment that may keep ``most``; "" where that is little, or it keeps little."""
+    begun = _begun(one) if most > WORTH_SAYING else None
+    size = most if begun is None else min(most, _bytes_of(one, begun))
+    timed = one.workload.batching.serves and one.workload.arrivals.timed and begun is None
+    told = _told(one.records, size, timed=timed)
+    return f"warning: records: {told}; {REMEDY}" if size > WORTH_SAYING else ""
+
+
+class Begun(NamedTuple):
+    """Of a run's first steps: ns from one to the next in their later half, and the room for keys
+    and values, in tokens of a rank.
+    """
+
+    step_ns: float
+    kv_tokens: int
+
+
+def _begun(one: Experiment) -> Begun | None:
+    """How the run begins where requests come by the clock; None where they do not, where they
+    follow one another, and where several engines share them.
+    """
+    from moesim.experiment.running.run import simulate
+
+    workload = one.workload
+    alone = one.serving is None or one.serving.alone
+    if not (workload.batching.serves and workload.arrivals.timed and alone):
+        return None
+    few: dict[str, Any] = {
+        "records": "step",
+        "figures": [],
+        "sweep": None,
+        "energy": None,
+        "cost": None,
+    }
+    try:
+        if (times_and_lengths(load_of(one), trace_of(one))[0] == NEVER).any():
+            return None
+        result = simulate(one.model_copy(update=few), limit_steps=FIRST_STEPS)
+    except InputError:  # said when it runs
+        return None
+    if result.steps is None or len(result.steps) < LEAST_STEPS:
+        return None
+    ends = result.steps["end_ns"].to_numpy()[len(result.steps) // 2 :]
+    return Begun(float((ends[-1] - ends[0]) / (len(ends) - 1)), result.summary["kv_tokens"])
 
 
 REMEDY = "records: step or summary keep far less, without the figures of layers"
 
 
-def _bytes_of(one: Experiment) -> int:
-    """As ``record_bytes``; a schedule is made only where each token alone would be worth saying."""
+def _bytes_of(one: Experiment, begun: Begun | None = None) -> int:
+    """As ``record_bytes``; a schedule is made only where each token alone would be worth saying.
+    ``begun``: how the run begins; None: as fast as the hardware allows, with room for all.
+    """
     trace, gpus = trace_of(one), one.parallelism.expert
     experts = trace.experts * (1 if one.parallelism.experts == "expert" else gpus)
     if isinstance(batching := one.workload.batching, Continuous):
-        passes, tokens = _served(one, batching.scheduler, trace)
+        passes, tokens = _served(one, batching.scheduler, trace, begun)
         choices = tokens * trace.moe_layers * trace.top_k
         return record_bytes(one.records, passes, trace.moe_layers, gpus, choices, experts)
     choices = trace.tokens * trace.moe_layers * trace.top_k
@@ -93,7 +142,9 @@ def _bytes_of(one: Experiment) -> int:
     return record_bytes(one.records, schedule.passes, trace.moe_layers, gpus, choices, experts)
 
 
-def _served(one: Experiment, scheduler: RequestScheduler, trace: RoutingTrace) -> tuple[int, int]:
+def _served(
+    one: Experiment, scheduler: RequestScheduler, trace: RoutingTrace, begun: Begun | None
+) -> tuple[int, int]:
     """About how many passes serve the requests of ``one``, and tokens in them; none where a run
     refuses the requests.
 
@@ -110,11 +161,15 @@ def _served(one: Experiment, scheduler: RequestScheduler, trace: RoutingTrace) -
     clients = min(one.workload.arrivals.concurrency or len(outputs), len(outputs))
     together = min(-(-clients // replicas), scheduler.max_num_seqs * gpus)
     alone = int(outputs.sum())
+    if begun is not None and begun.kv_tokens:
+        held = float(inputs.mean() + outputs.mean() / 2)
+        together = min(together, max(1, round(begun.kv_tokens * gpus / held)))
     passes = max(-(-alone // together), int(outputs.max()))
     if one.workload.arrivals.timed:
+        step_ns = begun.step_ns if begun else _fastest_ns(one)
         follow = bool((arrival_ns == NEVER).any())
-        most = (int(arrival_ns.max()) - int(arrival_ns.min())) / _fastest_ns(one) * replicas
-        passes = alone if follow else min(alone, passes + round(most))
+        most = (int(arrival_ns.max()) - int(arrival_ns.min())) / step_ns
+        passes = alone if follow else min(alone, passes + round(most * replicas))
     pieces = prompts // (scheduler.most_tokens * gpus) if scheduler.most_tokens else 0
     return passes + pieces, alone + prompts
 

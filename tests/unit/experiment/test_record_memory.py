@@ -94,6 +94,8 @@ def test_requests_that_come_by_the_clock_may_each_be_alone(monkeypatch: pytest.M
     kept = len(result.layers) * LAYER_BYTES
     monkeypatch.setattr(under_test, "WORTH_SAYING", kept)
     (line,) = told(rare)
+    assert line.startswith("warning: records: 'layer' takes about ")
+    (line,) = told(rare | {"serving": {"replicas": 2}})
     assert line.startswith("warning: records: 'layer' takes up to about ")
     assert "if few requests are answered at once; records: step" in line
     assert told(often) == []
@@ -103,6 +105,23 @@ def test_requests_that_come_by_the_clock_may_each_be_alone(monkeypatch: pytest.M
     monkeypatch.setattr(under_test, "available_bytes", lambda: kept // 2)
     monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
     assert moesim.run(rare).summary["status"] == "ok", "it may take less"
+
+
+@pytest.mark.parametrize(
+    ("rate", "others"),
+    [(2, {}), (200, {}), (1000, {}), (8000, {}), (8000, {"memory": {"kv": "40 blocks"}})],
+)
+def test_the_more_requests_a_step_answers_the_less_is_told(
+    rate: int, others: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 90 times what was kept was told of a service under load, as of answers one by one."""
+    arrivals = {"kind": "poisson", "request_rate": f"{rate} requests/s"}
+    asked = served(arrivals, requests=300, **others)
+    kept = len(moesim.run(asked).layers) * LAYER_BYTES
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept / 3)
+    assert len(told(asked)) == 1
+    monkeypatch.setattr(under_test, "WORTH_SAYING", 3 * kept)
+    assert told(asked) == []
 
 
 @pytest.mark.parametrize(
