@@ -13,6 +13,7 @@ from moesim.config.errors import check_apart
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moesim.engine.progress import Progress
     from moesim.experiment.engine_commands import EngineCommand, ReadCommand
     from moesim.experiment.loading.resolve import Source
     from moesim.experiment.questions.place import Judgement
@@ -78,13 +79,15 @@ def place(
     out: Path | str | None = None,
     compare: bool = False,
     overrides: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Judgement:
     """Plan which GPU holds which expert from the first part of the run of ``experiment``, and judge
     the plan on the rest; with ``compare`` every planner beside its own, with ``overrides`` as
     ``--set`` takes them.
 
     ``out``: write the first plan, as JSON with EPLB's maps; ``placement: {kind: plan, file: OUT}``
-    runs it. Each of ``plans`` has ``numbers()``: loads as shares of the rows. Raises an InputError
+    runs it. ``progress`` is called with (finished, total) planners. Each of ``plans`` has
+    ``numbers()``: loads as shares of the rows. Raises an InputError
     for a bad experiment, and for an ``out`` that is one of its inputs or cannot be written.
 
     >>> moesim.place("experiments/placement_on_8_gpus.yaml", compare=True).plans
@@ -99,7 +102,7 @@ def place(
     if out is not None:
         check_apart(Path(out), resolved.file, *paths_of(inputs_of([read])))
     with placed(resolved.origins, resolved.file):
-        judgement = judge_planners(read, compare=compare)
+        judgement = judge_planners(read, compare=compare, progress=progress)
     if out is not None:
         write_plan(read, judgement, Path(out))
     return judgement

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
+from moesim.cli.progress import progress_bar
 
 
 @app.command(
@@ -34,7 +35,10 @@ def place(
     """
     from moesim.api import place as planned
 
-    judgement = planned(file, out=out, compare=compare, overrides=overrides or ())
+    with progress_bar("planners") as progress:
+        judgement = planned(
+            file, out=out, compare=compare, overrides=overrides or (), progress=progress
+        )
     if as_json:
         import json
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.placement.mapping import Ints, room_of_gpus
-from moesim.trace.routing import NO_EXPERT
 
 Floats = NDArray[np.float64]
 Folders = tuple[Path, ...]
@@ -67,10 +66,13 @@ class Task:
         """How many times a token chose the one expert in ``layer`` and the other in the next,
         int64[experts, experts].
         """
-        pairs = np.zeros(self.experts**2, np.int64)
-        for one in self.ids[:, layer].T.astype(np.int64):
-            for other in self.ids[:, layer + 1].T.astype(np.int64):
-                used = (one != NO_EXPERT) & (other != NO_EXPERT)
-                cells = one[used] * self.experts + other[used]
-                pairs += np.bincount(cells, minlength=len(pairs))
-        return pairs.reshape(self.experts, self.experts)
+        wide = self.experts + 1  # the last is no expert
+        first, then = (
+            np.minimum(self.ids[:, one].T, self.experts, dtype=np.int64, order="C")
+            for one in (layer, layer + 1)
+        )
+        pairs = np.zeros(wide**2, np.int64)
+        for rows in first * wide:
+            for other in then:
+                pairs += np.bincount(rows + other, minlength=len(pairs))
+        return pairs.reshape(wide, wide)[:-1, :-1]

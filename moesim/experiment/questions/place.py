@@ -17,6 +17,7 @@ from moesim.config.files.inputs import InputFile
 from moesim.config.plain import plain_data
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Loads
+from moesim.engine.progress import Progress
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
 from moesim.experiment.building.planning import plan_of, planning_passes, task_of
@@ -79,9 +80,11 @@ class Judgement:
     trace: InputFile
 
 
-def judge_planners(experiment: Experiment, *, compare: bool = False) -> Judgement:
+def judge_planners(
+    experiment: Experiment, *, compare: bool = False, progress: Progress | None = None
+) -> Judgement:
     """The experiment's own planner; with ``compare`` every registered one after it, each with its
-    defaults, from the same passes.
+    defaults, from the same passes. ``progress`` is told how many have planned, and of how many.
     """
     if experiment.parallelism.experts == "tensor":
         what = "tensor leaves nothing to place: every GPU holds a part of each expert; write expert"
@@ -96,7 +99,11 @@ def judge_planners(experiment: Experiment, *, compare: bool = False) -> Judgemen
     planners = {_name(experiment.placement): experiment.placement}
     if compare:
         planners |= _all(case.gpus, learner.first_part)
-    made = {name: _timed(planner, task) for name, planner in planners.items()}
+    made = {}
+    for number, (name, planner) in enumerate(planners.items(), start=1):
+        made[name] = _timed(planner, task)
+        if progress is not None:
+            progress(number, len(planners))
     placed = [Placement.of(plan.physical_to_logical, case.gpus) for plan, _ in made.values()]
     loads, stays = _loads(case, placed), _stays(case, planned, placed)
     judged = [

@@ -142,3 +142,11 @@ def test_records_name_logical_experts(experiment):
     ]
     assert named[0] == named[1]
     assert len(named[0]) == 240
+
+
+def test_planners_are_told_one_by_one(experiment):
+    told = []
+    plans = moesim.place(
+        experiment, compare=True, progress=lambda *standing: told.append(standing)
+    ).plans
+    assert told == [(number, len(plans)) for number in range(1, len(plans) + 1)]

@@ -1,7 +1,7 @@
 """Planners on cases that can be worked out by hand, or by trying everything."""
 
 import json
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from moesim.placement.optimal import Optimal
 from moesim.placement.plan import read_plan
 from moesim.placement.random import Random
 from moesim.placement.task import Task
+from moesim.trace.routing import NO_EXPERT
 
 README = np.array(
     [
@@ -89,6 +90,19 @@ def test_affinity_follows_the_tokens():
         [0, 0, 1, 1],
         [1, 1, 0, 0],
     ]
+
+
+@given(st.integers(2, 6), st.integers(1, 3), st.integers(0, 2**31))
+def test_what_follows_is_every_pair_of_a_token_s_experts(experts, top_k, seed):
+    """A choice of none, which gates may leave, is in no pair."""
+    draw = np.random.default_rng(seed).integers(-1, experts, (9, 2, top_k))
+    ids = np.where(draw < 0, NO_EXPERT, draw).astype(np.uint16)
+    expected = np.zeros((experts, experts), np.int64)
+    for first, then in draw:
+        for one, other in product(first[first >= 0], then[then >= 0]):
+            expected[one, other] += 1
+    task = Task(2, np.zeros((1, 2, experts), np.int64), ids)
+    assert task.follows(0).tolist() == expected.tolist()
 
 
 def test_swaps_help_where_greedy_puts_a_batch_on_one_gpu():
