@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from threading import Thread
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
+from moesim.engine.progress import Progress
 from moesim.trace.routing import NO_EXPERT
 from moesim.workload.serving.fleets.recent_experts import Experts
 from moesim.workload.serving.run import nothing_served
@@ -20,6 +22,8 @@ from moesim.workload.serving.stepping.clock import Server
 from moesim.workload.serving.stepping.led import Led
 
 Play = Callable[[Case], Outcome]
+TURNS_TOLD = 16
+"""Turns of replicas from one word of progress to the next: to count takes as long as some."""
 
 
 class _Replica:
@@ -56,11 +60,11 @@ class _Replica:
 
 
 def play_replicas(
-    case: Case, play: Play
+    case: Case, play: Play, progress: Progress | None = None
 ) -> tuple[list[Outcome | None], list[tuple[int, int]], Case]:
     """The outcome of each replica of ``case`` as ``play`` plays it (None: it had no request), who
     made which of its passes after whom, as (replica, pass), and the case with what has become of
-    its requests.
+    its requests. ``progress`` is told how many of these have all their tokens.
     """
     serving = case.serving
     assert serving is not None, "requests are served"
@@ -70,7 +74,9 @@ def play_replicas(
     source = fleet.turns()
     try:
         number, *_ = next(source)
-        while True:
+        for turn in count():
+            if progress is not None and turn % TURNS_TOLD == 0:
+                progress(fleet.finished, fleet.asked.count)
             number, *_ = source.send(replicas[number].end_of_last())
     except StopIteration:
         pass
@@ -83,6 +89,8 @@ def play_replicas(
     turns = fleet.order()
     if not turns:
         raise InputError(nothing_served(fleet.servers[-1].state, serving.room.longest))
+    if progress is not None:
+        progress(fleet.finished, fleet.asked.count)
     return [one.outcome for one in replicas], turns, replace(case, serving=serving.after(fleet))
 
 

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
+from moesim.engine.progress import Progress
 from moesim.experiment.building.build import Built
 
 
 def outcome_of(
-    built: Built, play: Callable[[Case], Outcome]
+    built: Built, play: Callable[[Case], Outcome], progress: Progress | None = None
 ) -> tuple[Built, Case, Outcome, Outcome]:
     """What was built, with the memory of its passes; case and outcome, of all replicas where there
-    are some; and the outcome of which memory is told: of the replica that takes most.
+    are some; and the outcome of which memory is told: of the replica that takes most. ``progress``
+    is told of replicas; one engine's ``play`` tells its own.
     """
     serving = built.case.serving
     if serving is None or serving.routed is None:
@@ -25,7 +27,7 @@ def outcome_of(
     from moesim.engine.merged import merged
     from moesim.engine.replicas import play_replicas
 
-    outcomes, turns, case = play_replicas(built.case, play)
+    outcomes, turns, case = play_replicas(built.case, play, progress)
     every = [(built.played(one), one) for one in outcomes if one is not None]
     for of_one, outcome in every:
         of_one.footprint.in_flight(outcome.largest_copy(of_one.case))

@@ -52,8 +52,11 @@ from moesim.workload.serving.run import Serving
 from moesim.workload.serving.stepping.foreseen import Watch
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from moesim.engine.progress import Progress
     from moesim.engine.replay.log import DecisionLog
+    from moesim.metrics.served import ServedRun
 
 
 @read_once()
@@ -127,7 +130,7 @@ def simulate(
 ) -> Result:
     """The result of ``experiment``, in memory; ``log``: what runs on the same trace share;
     ``watch`` makes what sees the steps of one engine that serves requests end, as the clock goes;
-    ``progress`` is told how far the engine is, unless it is one of several.
+    ``progress`` is told how far the engine is, or several are together.
 
     A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
     """
@@ -143,9 +146,10 @@ def simulate(
     refuse_too_many_records(experiment, built.case)
     with compiled_exceptions():
         serving = built.case.serving
-        told = progress if serving is None or serving.routed is None else None
-        play = partial(engine.play, check=check, log=log, progress=told)
-        return _as_asked(_played(experiment, built, play, engine), asked)
+        alone = serving is None or serving.routed is None
+        play = partial(engine.play, check=check, log=log, progress=progress if alone else None)
+        of_all = None if alone else progress
+        return _as_asked(_played(experiment, built, play, engine, of_all), asked)
 
 
 def _as_asked(result: Result, asked: Experiment) -> Result:
@@ -155,23 +159,18 @@ def _as_asked(result: Result, asked: Experiment) -> Result:
 
 
 def _played(
-    experiment: Experiment, built: Built, play: Callable[..., Outcome], engine: Engine
+    experiment: Experiment,
+    built: Built,
+    play: Callable[..., Outcome],
+    engine: Engine,
+    progress: Progress | None,
 ) -> Result:
     from moesim.experiment.running.price_ranges import Played, again_of, price_ranges
     from moesim.metrics.block_sums import blocks_of, cuts_of
     from moesim.metrics.intervals import intervals
     from moesim.metrics.served import ServedRun
     from moesim.metrics.summary import summary
-    from moesim.metrics.tables import (
-        entries_table,
-        itl_table,
-        layers_table,
-        memory_table,
-        requests_table,
-        slots_table,
-        spans_table,
-        steps_table,
-    )
+    from moesim.metrics.tables import memory_table, requests_table
 
     by_pass = experiment.records != "summary"
     bill, cuts = bill_of(experiment, built), None
@@ -180,7 +179,9 @@ def _played(
     begun, told = built, experiment.records
     if told in ("summary", "step") and bill.by_layer(built.case):
         told = "layer"
-    built, case, outcome, fullest = outcome_of(built, partial(play, records=told, cuts=cuts))
+    built, case, outcome, fullest = outcome_of(
+        built, partial(play, records=told, cuts=cuts), progress
+    )
     numbers = summary(case, outcome, experiment.warm_up, bill)
     service = experiment.serving or NO_SERVICE
     run = None if case.serving is None else ServedRun.of(case, outcome, service)
@@ -197,15 +198,8 @@ def _played(
         "blocks": blocks.sums,
         "requests": requests_table(case, outcome, run),
         "memory": memory_table(built.footprint, fullest, built.limit_bytes),
+        **_records(experiment.records, case, outcome, run),
     }
-    if by_pass:
-        tables["steps"] = steps_table(case, outcome, run)
-    if experiment.records in ("layer", "expert"):
-        tables["layers"] = layers_table(outcome)
-        tables |= {} if run is None else {"itl": itl_table(run)}
-    if experiment.records == "expert":
-        tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
-        tables |= {} if run is None else {"entries": entries_table(run, case.schedule.passes)}
     checks = {"checks": outcome.checks} if outcome.checks else {}
     rests_on = _price_provenance(experiment, built, engine)
     return Result(
@@ -214,6 +208,24 @@ def _played(
         provenance(built.inputs, seed=experiment.seed),
         **tables,
     )
+
+
+def _records(
+    records: str, case: Case, outcome: Outcome, run: ServedRun | None
+) -> dict[str, pd.DataFrame]:
+    """The tables that ``records`` asks for."""
+    from moesim.metrics import tables as of
+
+    tables = {}
+    if records != "summary":
+        tables["steps"] = of.steps_table(case, outcome, run)
+    if records in ("layer", "expert"):
+        tables["layers"] = of.layers_table(outcome)
+        tables |= {} if run is None else {"itl": of.itl_table(run)}
+    if records == "expert":
+        tables |= {"spans": of.spans_table(outcome), "slots": of.slots_table(outcome)}
+        tables |= {} if run is None else {"entries": of.entries_table(run, case.schedule.passes)}
+    return tables
 
 
 def _head(experiment: Experiment) -> dict[str, Any]:

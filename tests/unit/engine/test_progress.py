@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 import moesim
-from moesim.engine import routing
+from moesim.engine import replicas, routing
 from moesim.engine.replay.quick import shared
 
 SOURCE: dict[str, Any] = {
@@ -26,6 +26,7 @@ SERVED = {
 }
 TIMED = {"kind": "poisson", "request_rate": "50 requests/s"}
 CONTINUOUS = {"kind": "continuous", "scheduler": {"kind": "vllm"}}
+APART = {"prefill": 1, "decode": 1, "bandwidth": "50 GB/s"}
 PREFETCH = {"capacity": "8 slots/layer", "prefetch": {"kind": "next_layer"}}
 
 
@@ -54,12 +55,27 @@ def test_what_stands_rises_to_all(choices: dict[str, Any], total: int | None) ->
         assert len(set(finished)) > 1
 
 
-def test_replicas_tell_nothing() -> None:
-    """Each is an engine of its own."""
-    told: list[Any] = []
-    served = SERVED | {"batching": CONTINUOUS, "arrivals": TIMED}
-    moesim.run(
-        SOURCE | {"workload": served, "serving": {"replicas": 2}},
-        progress=lambda *one: told.append(one),
-    )
-    assert not told
+@pytest.mark.parametrize(
+    ("serving", "phase", "engine"),
+    [
+        ({"replicas": 2}, "decode", "auto"),
+        ({"replicas": 2}, "all", "des"),
+        ({"disaggregation": APART}, "all", "auto"),
+        ({"disaggregation": {**APART, "first_token": "decode"}}, "all", "auto"),
+    ],
+)
+def test_engines_that_share_requests_tell_of_all(
+    serving: dict[str, Any], phase: str, engine: str
+) -> None:
+    """A run of replicas had shown nothing until its end."""
+    told: list[tuple[int, int]] = []
+    served = SERVED | {"batching": CONTINUOUS, "arrivals": TIMED, "requests": 40, "phase": phase}
+    served |= {"routing": {"kind": "draw", "prompts_from": "decode"}}
+    choices = {"workload": served, "serving": serving, "engine": engine, "software": "vllm"}
+    with patch.object(replicas, "TURNS_TOLD", 1):
+        moesim.run(SOURCE | choices, progress=lambda *one: told.append(one))
+    finished = [one for one, _ in told]
+    assert {of for _, of in told} == {40}
+    assert finished == sorted(finished)
+    assert finished[-1] == 40
+    assert len(set(finished)) > 2

@@ -185,6 +185,11 @@ class Fleet:
     def _has_all(self, request: int) -> bool:
         return bool(self._given[request] == self.asked.output_tokens[request])
 
+    @property
+    def finished(self) -> int:
+        """Requests that have all their tokens."""
+        return int((self._given >= self.asked.output_tokens).sum())
+
     def sees(self, experts: Experts) -> None:
         """Its router may go by which of ``experts`` steps choose."""
         self.pools[0].sees(experts)
