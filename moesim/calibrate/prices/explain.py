@@ -22,7 +22,7 @@ from moesim.hardware.profile import HardwareProfile
 WHOLE = "FLOPs with weights on a GPU are of whole tiles: padding is multiplied too"
 BOUNDS = {
     "reads": "memory (reads)",
-    "threads": "threads (what they read)",
+    "threads": "threads (what they read, and products)",
     "products": "compute (products)",
 }
 

@@ -17,6 +17,10 @@ Gpu = Annotated[int, Field(ge=0)]
 Share = Annotated[Percent, within("0 %", "100 %", PERCENT)]
 Clock = Annotated[Hertz, within("100 MHz", "10 GHz", CLOCK)]
 ThreadRate = Annotated[Bandwidth, within("100 MB/s", "1 TB/s", BANDWIDTH)]
+THREAD_READS = 32e9
+"""Bytes a second, prior: as two threads of a Ryzen 9 7950X each read of a dense model in bf16 that
+they decode with, or more (ik_llama.cpp's discussion 164). Servers have one of their own.
+"""
 LAYER_START_NS = 8_000
 """Prior, handing a layer's experts to the threads and back: a Ryzen 9 7950X takes 48.7 us for one
 of 2.86 MB and 40.3 us for each further one (everett6/moe-prefetch x2_cpu_expert_cost, 16 threads).
@@ -60,8 +64,8 @@ class Host(Params):
     )
     thread_bandwidth: Sourced[ThreadRate] | None = Field(
         None,
-        description="The most bytes of weights that a thread reads a second; None: as many as the"
-        " memory gives it.",
+        description="What a thread reads a second by itself, beside which it computes; None: a"
+        " prior.",
     )
     staging: Sourced[ThreadRate] | None = Field(
         None,
@@ -127,9 +131,8 @@ class Host(Params):
 
     @property
     def thread_bytes_per_second(self) -> float:
-        """The most that all threads read of experts; infinity where nothing is said."""
-        rate = self.thread_bandwidth
-        return self.expert_threads * rate.value if rate else float("inf")
+        """What a thread reads while it does nothing else."""
+        return float(self.thread_bandwidth.value) if self.thread_bandwidth else THREAD_READS
 
     @property
     def expert_share(self) -> ExpertShare | Sourced[Fraction]:
@@ -138,9 +141,11 @@ class Host(Params):
 
     @property
     def expert_bytes_per_second(self) -> int:
-        """What experts that the CPU computes read of the memory where they lie."""
+        """The most that experts on the CPU read of the memory where they lie: threads that
+        compute nothing.
+        """
         reached = self.expert_peak * self.expert_share.value
-        return int(min(reached, self.thread_bytes_per_second))
+        return int(min(reached, self.expert_threads * self.thread_bytes_per_second))
 
 
 class Switch(Params):

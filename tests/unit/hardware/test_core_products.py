@@ -17,7 +17,7 @@ from moesim.model import load_model
 CORES, CLOCK = 4, 2e9
 HOST = {
     "memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "1 TB/s", "cores": CORES,
-    "memory_fraction": "100 %", "layer_start": "0 us",
+    "memory_fraction": "100 %", "layer_start": "0 us", "thread_bandwidth": "1 TB/s",
 }  # fmt: skip
 CYCLES = {
     "llama.cpp": {1: 18.9, 7: 18.9, 64: 18.9},
@@ -31,14 +31,15 @@ CYCLES = {
 
 
 def per_operation(rows: int, software: str, chosen: str = "q4_k", **host: Any) -> float:
-    """Nanoseconds of an expert on the CPU over its operations, times cores."""
+    """Nanoseconds of an expert on the CPU over its operations, times cores, but for its reading."""
     model = load_model(f"qwen3-30b-a3b@experts={chosen},attention=q4_k")
     parts = load_hardware(text_of({"gpu": "rtx-3090", "host": {**HOST, **host}}))
     layer = model.moe_layers[0]
     assert layer.moe is not None
     costs = CostModel(with_engine(parts, load_software(software)), model)
     (price,) = costs.cpu_expert_ns(layer, [rows])
-    return float(price) * CORES / (2.0 * layer.moe.expert.parameters * rows)
+    expert = layer.moe.expert
+    return (float(price) * CORES - expert.bytes / 1000) / (2.0 * expert.parameters * rows)
 
 
 @pytest.mark.parametrize("software", CYCLES)

@@ -52,7 +52,7 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
     )
     remedy = "times as long; the tokens/s of one run of this host would narrow it"
     told = f"{reach} {span} {remedy} ('moesim calibrate host'){_alike(profile.host)}"
-    return [told, *_thread_notes(profile.host)]
+    return [told]
 
 
 def assumed_host_notes(profile: HardwareProfile) -> list[str]:
@@ -68,14 +68,6 @@ def share_is_prior(profile: HardwareProfile) -> bool:
         return False
     source = profile.sources.get(profile.host.expert_share.source, "")
     return source.startswith("prior")
-
-
-def _thread_notes(host: Host) -> list[str]:
-    """That threads which are fewer than the cores are taken to read what all would."""
-    if host.threads is None or host.threads.value >= host.cores.value or host.thread_bandwidth:
-        return []
-    many = f"host.threads: {host.threads.value} threads are taken to read as fast as all would"
-    return [f"{many}; host.thread_bandwidth, what one reads at most, says when they do not"]
 
 
 def _alike(host: Host) -> str:
