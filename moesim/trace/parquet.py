@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from moesim.config.errors import InputError, Problem, located
 from moesim.config.files.files import check_regular, replacing
 from moesim.config.files.inputs import unchanged
+from moesim.config.files.paths import look_up
 from moesim.trace.cards import trace_card
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
 from moesim.trace.metadata import decode_metadata, encode_metadata
@@ -60,7 +61,8 @@ def write_trace(trace: RoutingTrace, path: str | Path) -> None:
 def load_trace(path: str | Path) -> RoutingTrace:
     """Read a trace file; columns, types and metadata are checked, the routing itself is not.
 
-    Where there is no file at ``path``, it may name a shipped trace, as ``gpt-oss-20b``.
+    Where there is no file at ``path``, it may name a shipped trace, as ``gpt-oss-20b`` or, as
+    experiments do, ``traces/gpt-oss-20b.parquet``.
     The peak memory is the arrays plus one batch of rows. Raises InputError if the file is no trace.
     """
     import pyarrow as pa
@@ -68,7 +70,7 @@ def load_trace(path: str | Path) -> RoutingTrace:
 
     path = Path(path)
     if not path.exists():
-        path = trace_card(str(path)) or path
+        path = trace_card(str(path)) or look_up(path) or path
     with located(path):
         _refuse_other_files(path)
         try:

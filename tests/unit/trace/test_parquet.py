@@ -172,6 +172,16 @@ def test_the_shipped_trace(quickstart):
     assert digest.startswith("3c3a529b964d307a")
 
 
+def test_a_shipped_trace_is_found_by_the_path_that_experiments_have(tmp_path, monkeypatch):
+    """In a folder of one's own ``moesim check experiments/quickstart.yaml`` had it, and
+    ``moesim trace stats traces/quickstart.parquet`` not.
+    """
+    monkeypatch.chdir(tmp_path)
+    assert read_trace("traces/quickstart.parquet").tokens == 5077
+    with pytest.raises(InputError, match="no such file"):
+        read_trace("traces/other.parquet")
+
+
 def test_the_shipped_trace_is_every_eighth_request(quickstart, recorded):
     shipped = read_trace(quickstart)
     whole = import_trace(recorded)
