@@ -73,6 +73,9 @@ GIVEN_UP = (
 """Columns that a narrow terminal loses, the first first: the files have them."""
 
 
+LATENCIES = ("mean_ttft_ms", "mean_tpot_ms")
+
+
 GAP = 2
 """Characters between two columns of a sweep's table."""
 
@@ -154,7 +157,7 @@ def _width(texts: Sequence[str]) -> int:
 
 def with_shown(points: pd.DataFrame) -> pd.DataFrame:
     """``points`` with those of ``COLUMNS`` that say something of them."""
-    unasked = [GOOD] if numbers(points, GOOD).isna().all() else []
+    unasked = [one for one in (GOOD, *LATENCIES) if numbers(points, one).isna().all()]
     unasked += [] if FITTED in points else [ON_CPU]
     return _with_losses(_with_intervals(points.drop(columns=unasked, errors="ignore")))
 
