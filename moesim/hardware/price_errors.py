@@ -162,7 +162,7 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
         own = () if hardware.datasheet.maker else _both_ways(_of_cards())  # all cards are NVIDIA's
         return Spread(f"{DATASHEET_OF}{machine.gpu}", *own)
     if part == LINK:
-        of = f"link of {machine.gpu} and {machine.host}"
+        of = f"link of {' and '.join(dict.fromkeys((machine.gpu, machine.host)))}"
         return Spread(of, *_link(hardware, pinned=machine.pinned))
     if part == STORAGE and machine.mapped:
         return Spread("page faults on storage", *_faults(hardware))

@@ -553,3 +553,10 @@ def test_a_card_of_a_maker_of_whom_nothing_was_measured_has_no_interval() -> Non
     prices = [one.summary["price_interval"] for one in (amd, slower, nvidia)]
     assert speed_reason(prices[0], prices[1]) is None  # both are off by as much
     assert speed_reason(prices[0], prices[2]) == GUESSED
+
+
+def test_a_machine_of_one_name_is_named_once() -> None:
+    """It was the link of rtx-4060-8gb and rtx-4060-8gb."""
+    given = {"model": "small-moe", "trace": "small-moe", "hardware": "rtx-4060-8gb"}
+    summary = moesim.run(given | {"experts": {"capacity": "8 slots/layer"}}).summary
+    assert "link of rtx-4060-8gb" in [row["of"] for row in summary["price_interval"]["factors"]]
