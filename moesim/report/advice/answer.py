@@ -12,7 +12,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.questions.shares import MEMORY_SHARES, OWN_BUFFERS, share_of
+from moesim.experiment.questions.shares import MEMORY_SHARES, own_buffers, share_of
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
@@ -33,7 +33,7 @@ from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
 from moesim.sweep.advise.room import Memory
 
-BUFFERS = f"{OWN_BUFFERS}: where it does not load, put a layer or two more on the CPU"
+MORE_LAYERS = "where it does not load, put a layer or two more on the CPU"
 SPARE = 10**9
 """Bytes that such buffers hardly take."""
 SHARED = 1.1
@@ -199,7 +199,9 @@ def _evidence(advice: Advice) -> Iterator[str]:
     for line in advice.assumed:
         yield f"assumed: {line}"
     if advice.best.choice.layers or is_tight(advice.fit):
-        yield f"note: memory: {BUFFERS}"
+        fit = advice.fit
+        buffers = own_buffers(fit.program, load_model(fit.model), fit.context or 0)
+        yield f"note: memory: {buffers}: {MORE_LAYERS}"
     yield from trust(advice)
 
 
