@@ -44,6 +44,7 @@ from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.repositories import GGUF
 
 ALL_LAYERS = 99
+OLD_UNMAPPED = ("--no-mmap",)
 UNMAPPED = "-no-mmap"
 """Ends the name of software whose weights on the CPU are not mapped."""
 KERNELS = "its products on the CPU are its own; on the GPU prices are llama.cpp's"
@@ -69,6 +70,8 @@ class LlamaCpp(Engine):
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
     cpu_prompts: ClassVar[str] = "--no-op-offload"
     """By which the CPU computes prompts of its experts, too."""
+    unmapped: ClassVar[tuple[str, ...]] = ("-lm", "none")
+    """By which the model is read, not mapped; its older releases refuse what new ones have."""
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()
 
@@ -94,7 +97,10 @@ class LlamaCpp(Engine):
         beside = host or any(asked.on_cpu)
         if beside and Cpu(copies_from="never") == asked.experiment.experts.miss:
             words.append(self.cpu_prompts)
-        words += ["--no-mmap"] * asked.experiment.software.endswith(UNMAPPED)
+        if asked.experiment.software.endswith(UNMAPPED):
+            words += self.unmapped
+            if self.unmapped != OLD_UNMAPPED:
+                notes.append(f"{NOTE}-lm none: in releases without --load-mode it is --no-mmap")
         words += [REPACKED] * (asked.experiment.software == REPACKING and REPACKED not in words)
         words += _split(asked)
         if asked.slots is not None and not asked.in_place:
@@ -130,6 +136,7 @@ class IkLlamaCpp(LlamaCpp):
         REPACKING,
     )
     cpu_prompts: ClassVar[str] = REPACKED
+    unmapped: ClassVar[tuple[str, ...]] = OLD_UNMAPPED
     last_words: ClassVar[tuple[str, ...]] = ()
     own_notes: ClassVar[tuple[str, ...]] = (f"{NOTE}ik_llama.cpp: {KERNELS}",)
     options: ClassVar[Sequence[Option]] = IK_LLAMA_CPP

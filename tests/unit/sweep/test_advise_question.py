@@ -561,7 +561,7 @@ def test_a_change_in_no_release_is_never_the_best() -> None:
     [
         (["--gpus", "2"], ["llama-server -m small-moe.gguf", "-sm layer -ts "]),
         (["--software", "ik_llama.cpp"], ["llama-server", "-ngl "]),
-        (["--software", "llama.cpp-no-mmap"], ["llama-server", "-ngl ", "--no-mmap"]),
+        (["--software", "llama.cpp-no-mmap"], ["llama-server", "-ngl ", "-lm none"]),
         (["--software", "ktransformers@0.2"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
         (["--software", "ktransformers"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
     ],

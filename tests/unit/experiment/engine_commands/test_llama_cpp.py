@@ -336,7 +336,7 @@ def test_where_weights_on_the_cpu_lie_is_read_and_written(words: str, software: 
     found = read_command(f"llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ncmoe 48 {words}")
     assert (found.experiment["software"], warnings(found)) == (software, "")
     again = str(command_of(experiment(**found.experiment)).text)
-    assert ("--no-mmap" in again) == (software == "llama.cpp-no-mmap")
+    assert ("-lm none" in again) == (software == "llama.cpp-no-mmap")
 
 
 def test_a_mode_that_is_none_is_told() -> None:
