@@ -14,7 +14,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import write_whole
 from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.experiment.loading.names import read_once
-from moesim.experiment.loading.warnings import paced
+from moesim.experiment.loading.warnings import is_timed, paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.sweep.advise.choices import with_settings
@@ -22,6 +22,7 @@ from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, TRACE, variations
 from moesim.sweep.advise.run import Runs
 from moesim.sweep.advise.upgrades import Upgrade, cores, dram, drive, gpu_bandwidth, link
+from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
 
 FOLDER = "inputs"
 GUESSED = {
@@ -129,7 +130,9 @@ class Input:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The inputs of an experiment, the one that moves its speed most first; ``notes`` on it."""
+    """The inputs of an experiment, the one that moves its speed most first; ``notes`` on it, and
+    the ``unit`` of all speeds.
+    """
 
     name: str
     folder: Path
@@ -137,6 +140,7 @@ class Sensitivity:
     factor: float
     inputs: tuple[Input, ...]
     notes: tuple[str, ...] = ()
+    unit: str = TOGETHER
 
     @property
     def measure_first(self) -> Input | None:
@@ -153,23 +157,25 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     """
     base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
     (summary,) = runs.summaries(base, [({}, base)], "as_is", told=False)
-    as_is = summary.get("output_throughput") or summary.get("total_token_throughput")
+    timed = is_timed(experiment)
+    as_is = speed_of(summary, timed=timed)
     if not as_is:
         why = summary.get("reason") or str(summary["status"]).replace("_", " ")
         raise InputError([Problem(experiment.name, "", f"does not run as it is: {why}")])
     made = list(_points(base, summary, runs.out, factor))
     told = runs.summaries(base, [(s, one) for _, s, one in made], FOLDER)
-    done = [_ran(moved, s) for (moved, _, _), s in zip(made, told, strict=True)]
+    done = [_ran(moved, s, timed=timed) for (moved, _, _), s in zip(made, told, strict=True)]
     titles = dict.fromkeys(one.of for one in done)
     inputs = [Input(t, tuple(one for one in done if one.of == t), as_is) for t in titles]
     ordered = sorted(inputs, key=lambda one: -one.span)
     notes = tuple(paced(experiment))
-    return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered), notes)
+    unit = OF_A_REQUEST if timed else TOGETHER
+    return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered), notes, unit)
 
 
-def _ran(moved: Moved, summary: Mapping[str, Any]) -> Moved:
+def _ran(moved: Moved, summary: Mapping[str, Any], *, timed: bool) -> Moved:
     """``moved`` as its run ended."""
-    speed = summary.get("output_throughput") or summary.get("total_token_throughput")
+    speed = speed_of(summary, timed=timed)
     words = moved.words if speed else f"{moved.words} (does not run)"
     return replace(moved, words=words, throughput=speed)
 

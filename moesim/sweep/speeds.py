@@ -130,6 +130,19 @@ def kept_up(table: pd.DataFrame, experiment: Mapping[str, Any]) -> pd.Series[boo
     return kinds(table, "workload.arrivals", experiment).isin(timed) & keeps_up
 
 
+TOGETHER, OF_A_REQUEST = "tokens/s", "tokens/s a request"
+"""What speeds are: of all requests together, or, where these come when they come, of one."""
+
+
+def speed_of(summary: Mapping[str, Any], *, timed: bool) -> float | None:
+    """Decoded tokens a second, all tokens where none is decoded, or what a request gets of them
+    where they are ``timed``; None of what did not run.
+    """
+    if timed:
+        return of_a_request(summary)
+    return summary.get("output_throughput") or summary.get("total_token_throughput")
+
+
 def of_a_request(summary: Mapping[str, Any]) -> float | None:
     """Decoded tokens a second that a request gets, from when it is sent to its end, waiting
     included; None of a run without answers.

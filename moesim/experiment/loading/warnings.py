@@ -225,13 +225,18 @@ def _routed(experiment: Experiment) -> Iterable[tuple[str, Serving | Disaggregat
 
 
 def paced(experiment: Experiment) -> list[str]:
-    """A line, for what compares throughputs, where requests set them and not what is compared."""
-    workload = experiment.workload
-    if not (workload.batching.serves and workload.arrivals.timed):
+    """A line, for what compares speeds, where requests set those of all together."""
+    if not is_timed(experiment):
         return []
-    what = "requests come at times of their own, and tokens/s follow them as long as the service"
-    what += " keeps up, whatever is changed; write at_once or closed_loop, or search a rate under"
-    return [f"warning: workload.arrivals: {what} limits of latency ('moesim search')"]
+    what = "requests come at times of their own, which set the tokens/s of all together; compared"
+    what += " is what a request gets, from when it is sent to its end. The largest rate under"
+    return [f"note: workload.arrivals: {what} limits of latency: 'moesim search'"]
+
+
+def is_timed(experiment: Experiment) -> bool:
+    """Whether requests come at times of their own, whatever the machine does."""
+    workload = experiment.workload
+    return workload.batching.serves and workload.arrivals.timed
 
 
 def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]:

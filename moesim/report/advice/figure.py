@@ -29,8 +29,8 @@ from moesim.report.drawing.style import (
 from moesim.report.figures import Figure
 from moesim.results.result import setting_in_words
 from moesim.results.shape import AdviceFile, check_shape
-from moesim.sweep.advise.advice import OF_A_REQUEST, TOGETHER
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, ON_HOST, Choice
+from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER
 
 ADVICE = "advice.json"
 SPEED = "throughput_tokens_per_s"

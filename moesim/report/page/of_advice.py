@@ -11,8 +11,8 @@ from moesim.report.advice.figure import read_advice, setting_of
 from moesim.report.amounts import in_unit, number, percent
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import command, made, pictures, shares, unique
-from moesim.sweep.advise.advice import TOGETHER
 from moesim.sweep.point import point_folder
+from moesim.sweep.speeds import TOGETHER
 
 SETTINGS = ("miss", "policy", "prefetch", "capacity", "layers_on_cpu")
 NUMBERS: Mapping[str, tuple[str, Callable[[Any], str]]] = {

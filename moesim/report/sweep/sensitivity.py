@@ -46,7 +46,9 @@ def frame(found: Sensitivity) -> pd.DataFrame:
 
 def table(found: Sensitivity) -> Table:
     """A row an input, the one that moves the speed most first."""
-    shown = Table(title=f"{number(found.as_is)} tokens/s as it is", box=SIMPLE_HEAD, pad_edge=False)
+    shown = Table(
+        title=f"{number(found.as_is)} {found.unit} as it is", box=SIMPLE_HEAD, pad_edge=False
+    )
     shown.add_column("input")
     shown.add_column("set to")
     for name in ("tokens/s", "change\n%"):
@@ -75,7 +77,7 @@ def write_sensitivity(found: Sensitivity, experiment: Experiment) -> None:
     plain = plain_experiment(experiment)
     told = Told(
         kind="sensitivity",
-        title=f"{found.name}: what moves its {number(found.as_is)} tokens/s",
+        title=f"{found.name}: what moves its {number(found.as_is)} {found.unit}",
         setting=setting_in_words(plain),
         verdict=[*in_words(found)],
         board=ToldTable(title="Inputs", file=CSV, axes=["input", "guess"]),
@@ -99,7 +101,7 @@ def draw(found: Sensitivity, axes: Axes) -> None:
         range(len(ordered)),
         [f"{one.title}{' (a guess)' if one.guess else ''}" for one in ordered],
     )
-    axes.set_xlabel(f"change of {number(found.as_is)} tokens/s (%)")
+    axes.set_xlabel(f"change of {number(found.as_is)} {found.unit} (%)")
     ends = f"x {1 / found.factor:.3g} to x {found.factor:.3g}, or as in {CSV}"
     title = "\n".join(wrap(f"{found.name}: inputs {ends}", WIDEST, break_on_hyphens=False))
     sheet = axes.get_figure()

@@ -15,12 +15,10 @@ from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.ranges import Varied
 from moesim.sweep.advise.room import Room
 from moesim.sweep.advise.upgrades import Upgrade
-from moesim.sweep.speeds import of_a_request
+from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
 
 MOST_CHOSEN = 2
 """Choices that are run with upgrades, at most."""
-TOGETHER, OF_A_REQUEST = "tokens/s", "tokens/s a request"
-"""What speeds are: of all requests together, or, where these come when they come, of one."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,8 @@ class Scored:
 
     @property
     def throughput(self) -> float | None:
-        """Decoded tokens a second, all tokens where none is decoded, or what a request gets of them
-        where they are ``timed``; None where it did not run.
-        """
-        get = self.summary.get
-        if self.timed:
-            return of_a_request(self.summary)
-        return get("output_throughput") or get("total_token_throughput")
+        """As ``speed_of``."""
+        return speed_of(self.summary, timed=self.timed)
 
     @property
     def slots(self) -> int | None:

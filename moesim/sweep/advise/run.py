@@ -13,7 +13,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
 from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.traces import trace_of
-from moesim.experiment.loading.warnings import of_inputs
+from moesim.experiment.loading.warnings import is_timed, of_inputs, paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.memory.misses.cpu import Cpu
@@ -212,7 +212,7 @@ def advise(
         native=own,
         varied=varied(dict(made)[best.choice], best, runs),
         notes=(
-            *_timed_notes(experiment),
+            *paced(experiment),
             *of_inputs([_with_requests(experiment, asked.replayed)]),
         ),
         layouts=spread if len(spread) > 1 else (),
@@ -229,20 +229,6 @@ def _scored(
 ) -> tuple[Scored, ...]:
     ran = enumerate(zip(made, summaries, strict=True))
     return tuple(Scored(one, told, runs.blocks("choices", n), timed) for n, ((one, _), told) in ran)
-
-
-def is_timed(experiment: Experiment) -> bool:
-    """Whether requests come at times of their own, whatever the machine does."""
-    workload = experiment.workload
-    return workload.batching.serves and workload.arrivals.timed
-
-
-def _timed_notes(experiment: Experiment) -> list[str]:
-    if not is_timed(experiment):
-        return []
-    what = "requests come at times of their own, which set the tokens/s of all together; compared"
-    what += " is what a request gets, from when it is sent to its end. The largest rate under"
-    return [f"note: workload.arrivals: {what} limits of latency: 'moesim search'"]
 
 
 def _native(asked: _Asked, of: Asks | None) -> tuple[str, ...]:
