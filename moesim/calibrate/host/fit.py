@@ -153,9 +153,8 @@ def _why_not(speeds: _Speeds, built: Built, measured: Measured) -> str:
             f"{speed:g} tokens/s is too fast for this experiment: with experts on the CPU at 100 %"
             f" of the DRAM peak ({peak:g} GB/s) it makes {best:.4g}. The DRAM is faster"
             " (host.memory_bandwidth), fewer bytes are read (model.format, experts.on_cpu, the"
-            " trace's experts a token), cores compute faster"
-            " (host.threads, host.core_rate), or the"
-            " software costs less"
+            " trace's experts a token), threads read or compute faster (host.threads,"
+            " host.thread_bandwidth, host.core_rate), or the software costs less"
         )
     memory = built.footprint.host / 1e9
     return (
