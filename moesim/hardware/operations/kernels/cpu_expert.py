@@ -100,8 +100,8 @@ def _other_trace(share: ExpertShare, trace: str, top_k: int) -> str:
 
 
 class CpuExpert(Operation):
-    """The longer of reading the weights and computing the rows, on the share of a NUMA node that
-    one GPU has; a profile's fit of ``cpu_expert`` where it has one.
+    """Reading the weights and computing the rows (``longest_on_host``), on the share of a NUMA node
+    that one GPU has; a profile's fit of ``cpu_expert`` where it has one.
     """
 
     kind: ClassVar[str] = "cpu_expert"

@@ -20,9 +20,8 @@ from moesim.model.spec import AttentionSpec, LayerSpec
 
 class CpuLayer(Operation):
     """What its threads wait for one another after its kernels, those of routed experts among them
-    (one start, where the software says nothing of that), and the longer of reading and computing,
-    of all weights but those of routed experts, and then of the cache, at the share of the DRAM that
-    experts reach.
+    (one start, where the software says nothing of that), and reading and computing
+    (``longest_on_host``), of all weights but those of routed experts, and then of the cache.
 
     The heads that share a key, and a prompt's queries, are its products' rows; what attends in a
     latent is as on the GPU. Routed experts are ``cpu_expert``.
