@@ -32,7 +32,11 @@ from .strategies_prefetch import prefetching_cases
 from .test_handled import FILLED
 from .test_one_row import one_row
 
-RIGHT: list[dict[str, Any]] = [{}, {"cost": "1 us"}, {"recall": ["100 %"]}]
+RIGHT: list[dict[str, Any]] = [
+    {}, {"cost": "1 us"}, {"recall": ["100 %"]}, {"kind": "history"},
+    {"kind": "history", "cost": "1 us"},
+]  # fmt: skip
+"""Whose copies follow from the trace: what `history` says is in slots already."""
 PREDICTIONS: list[dict[str, Any]] = [
     {"kind": "oracle"}, {"kind": "oracle", "recall": "70 %", "precision": "60 %"},
     {"kind": "oracle", "recall": "0 %"}, {"kind": "oracle", "precision": "10 %", "cost": "1 us"},
@@ -102,7 +106,7 @@ def test_other_predictions_are_decided_expert_by_expert(
 
 AT_REAL_PRICES: list[dict[str, Any]] = [
     {"kind": "oracle"}, {"kind": "oracle", "recall": "80 %", "precision": "60 %"},
-    {"kind": "next_layer"},
+    {"kind": "next_layer"}, {"kind": "history"},
 ]  # fmt: skip
 
 

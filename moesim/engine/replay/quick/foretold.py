@@ -21,15 +21,20 @@ from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.predicted import PredictedRows, is_predicted
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.quick.sweeps import Swept
+from moesim.memory.prefetch.history import History
 from moesim.memory.prefetch.oracle import Oracle
 
 AHEAD = ("late", "prefetched", "prefetches_used", "prefetches_promoted")
 
 
 def rows_ahead_of(case: Case) -> type[OneRow] | None:
-    """What makes the runs of ``case``, which prefetches, where they are decided at once."""
+    """What makes the runs of ``case``, which prefetches, where they are decided at once. Under LRU
+    what a layer needed last is still in its slots: to predict that copies nothing.
+    """
     if not is_predicted(case):
         return None
+    if type(case.prefetch) is History:
+        return OneRow
     right, oracle = False, case.prefetch
     if isinstance(oracle, Oracle):
         right = bool(np.all(np.array([*np.ravel(oracle.recall), *np.ravel(oracle.precision)]) == 1))
