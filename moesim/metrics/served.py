@@ -122,7 +122,7 @@ class ServedRun:
         assert serving.state is not None, "they were"
         assert schedule.served is not None, "their scheduler says where tokens stand"
         state, way, count = serving.state, serving.way_ns, serving.served.asked.count
-        if not serving.cut and (fault := fault_of_served(state)):
+        if serving.most_steps is None and (fault := fault_of_served(state)):
             raise wrong_answer(KEY, serving.scheduler, fault)
         if serving.room.exchange is not None and (fault := fault_of_units(state)):
             raise InputError([Problem("", "memory.split", f"it {fault}; keep some")])

@@ -53,6 +53,13 @@ def served(
     return replace(theirs, scheduler=serving.passes, serving=serving)
 
 
+def ending_after(steps: int | None, theirs: EngineCase) -> EngineCase:
+    """``theirs``, whose run ends after so many steps; None: with its requests."""
+    assert theirs.serving is not None
+    theirs.serving.most_steps = steps
+    return theirs
+
+
 def ended(theirs: EngineCase) -> State:
     assert theirs.serving is not None
     assert theirs.serving.state is not None
@@ -160,10 +167,12 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
     theirs = of_any(case, policy)
     ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
     theirs, serving = exchanging(theirs, replace(scaled(serving, scale), ranks=ranks))
-    foresees, asks = served(theirs, serving), served(theirs, serving)
+    first = data.draw(st.none() | st.integers(1, 9))
+    foresees, asks = (ending_after(first, served(theirs, serving)) for _ in range(2))
     assume(is_foreseen(foresees))
     with foreseeing(most, wild):
         played = run_replay(foresees)
+    assert first is None or len(played.ends) <= first
     assert_same(played, run_des(asks))
     assert steps_of(ended(foresees)) == steps_of(ended(asks))
 

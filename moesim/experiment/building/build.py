@@ -349,10 +349,11 @@ def _first(case: Case, passes: int) -> Case:
     if case.serving is not None and case.serving.routed is not None:
         what = "a run of first steps has one engine; leave replicas and disaggregation out"
         raise InputError(f"serving: {what}")
+    case = replace(case, schedule=case.schedule.first(passes))
     if case.serving is not None:
-        case.serving.cut = True
-    scheduler = case.scheduler and first_passes(case.scheduler, passes)
-    return replace(case, schedule=case.schedule.first(passes), scheduler=scheduler)
+        case.serving.most_steps = passes
+        return case
+    return replace(case, scheduler=case.scheduler and first_passes(case.scheduler, passes))
 
 
 def limit_of(hardware: HardwareProfile) -> int:

@@ -49,7 +49,8 @@ class Serving:
     more had spared, where a split asks for them. ``routed``: replicas of it, and the router before
     them, None: it is alone; ``after_all`` is what has become of them. ``watch`` sees steps end.
     ``planned``: all steps that were planned last without a clock, and their passes. ``led``: who
-    decides the steps of a replica, None: nobody else does. ``cut``: the run ends before all steps.
+    decides the steps of a replica, None: nobody else does. ``most_steps``: the run ends after so
+    many, None: after all.
     """
 
     served: ServedRequests
@@ -66,7 +67,7 @@ class Serving:
     watch: Watch | None = None
     planned: tuple[State, Schedule] | None = None
     led: Led | None = None
-    cut: bool = False
+    most_steps: int | None = None
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""
@@ -114,6 +115,8 @@ class Serving:
                 step = int(self.state.numbers[STEPS]) - 1
                 at = (np.array([start]), np.array([host]))
                 ended = yield self._passes(self.state, step, step + 1, at)
+                if step + 1 == self.most_steps:
+                    return
                 if self.watch is not None:
                     self.watch(self.state, step, int(ended.max()))
                 if self.reads_misses:
@@ -134,7 +137,7 @@ class Serving:
         if self.led is not None:
             return Foreseen(self.led.foresight(), self._passes)
         server = Server(self._coming, self.room, self.scheduler, self.times)
-        foreseen = Foreseen(Foresight(server), self._passes)
+        foreseen = Foreseen(Foresight(server), self._passes, self.most_steps)
         self.state, foreseen.foresight.watch = foreseen.foresight.state, self.watch
         return foreseen
 

@@ -117,7 +117,7 @@ class Foresight:
         on it, int64[2, steps that hold].
         """
         first, told = self._play(ends), np.empty((2, len(ends)), np.int64)
-        told[:, 0] = self._host[[BEGINS, TAKES]]
+        told[:, :1] = self.begins()
         self.server.ended(int(ends[0]))
         held = self.follow(told, 1, NEVER)
         self._learn(first, len(ends), held)
@@ -125,6 +125,13 @@ class Foresight:
             assert self.watch is not None, "it sees steps"
             self.watch(self.state, first + step, int(ends[step]))
         return held, told[:, :held]
+
+    def begins(self) -> Ints:
+        """When the last step that is decided starts at the earliest, and so long before the host
+        works on it, int64[2, 1].
+        """
+        begins: Ints = self._host[[[BEGINS], [TAKES]]]
+        return begins
 
     def follow(self, told: Ints, number: int, until: int) -> int:
         """How many of the steps that have been played hold once those that are due before ``until``
@@ -223,19 +230,29 @@ def copy_since(state: State, other: State, requests: tuple[int, int], since: int
 
 class Foreseen(GrowingSchedule):
     """A schedule of the passes that ``foresight`` has, as ``passes`` makes them of a state's steps,
-    first:last; those of the last call of ``more_ahead`` may not hold.
+    first:last; those of the last call of ``more_ahead`` may not hold. It ends after ``most_steps``
+    of them (None: with the run), of which the last comes alone: nothing is decided behind it.
     """
 
-    def __init__(self, foresight: Foresight, passes: Callable[[State, int, int], Schedule]) -> None:
+    def __init__(
+        self,
+        foresight: Foresight,
+        passes: Callable[[State, int, int], Schedule],
+        most_steps: int | None = None,
+    ) -> None:
         super().__init__()
         self.foresight, self._of = foresight, passes
+        self._last = NEVER if most_steps is None else most_steps - 1
         asked = foresight.state.requests
         self._reserve(int(asked[INPUT].sum() + asked[OUTPUT].sum()))
         self._add(passes(foresight.state, 0, foresight.foresee(1)))
 
     def more_ahead(self, most: int) -> int:
         """How many passes come next, if times are as it seems, up to so many; 0: none."""
-        first, number = self.passes, self.foresight.foresee(most)
+        first = self.passes
+        if first > self._last:
+            return 0
+        number = self.foresight.foresee(min(most, max(self._last - first, 1)))
         if number:
             self._add(self._of(self.foresight.ahead, first, first + number))
         return number
@@ -244,7 +261,9 @@ class Foreseen(GrowingSchedule):
         """Keep those of the passes from ``first`` on that hold, as they ended at ``ends``
         int64[passes] on the last GPU; how many.
         """
-        held, (start, host) = self.foresight.hold(ends)
+        held, (start, host) = (
+            (1, self.foresight.begins()) if first == self._last else self.foresight.hold(ends)
+        )
         self._cut(first + held)
         self.not_before_ns[first:], self.host_ns[first:] = start, host
         return held
