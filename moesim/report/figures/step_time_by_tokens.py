@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+MOST_MARKS = 5_000
+"""Steps above which points are pixels in an SVG or a PDF, too: 500,000 take 50 MB else."""
 WORDS = {"decode": "answers alone", "mixed": "answers and prompts", "prefill": "prompts alone"}
 
 
@@ -37,11 +39,13 @@ class StepTimeByTokens(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Both scales are logarithmic."""
+        many = len(table) > MOST_MARKS
         for number, (phase, words) in enumerate(WORDS.items()):
             own, style = table[table["phase"] == phase], line_style(number)
             if len(own):
                 axes.scatter(own["step_tokens"], own["step_ms"], s=9, color=style.color,
-                             marker=style.marker, alpha=0.6, linewidths=0, label=words)  # fmt: skip
+                             marker=style.marker, alpha=0.6, linewidths=0, label=words,
+                             rasterized=many)  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
         plain_numbers(axes.xaxis, axes.yaxis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 
 import moesim
-from moesim.report.figures import registry, serving_over_time
+from moesim.report.figures import registry, serving_over_time, step_time_by_tokens
 from moesim.report.run.rows import blocks
 
 P99 = "p99, bars: 90% by prices"
-VERSUS = "throughput_vs_latency"
+VERSUS, STEPS = "throughput_vs_latency", "step_time_by_tokens"
 WARM_UP, REQUESTS = 3, 16
 SERVED: dict[str, Any] = {
     "model": "small-moe",
@@ -69,6 +70,22 @@ def test_requests_that_were_preempted_are_marked(run: Path) -> None:
     few = Figure().add_subplot()
     registry.components["requests_over_time"]().draw(table.head(4), few)
     assert {tick % 1 for tick in few.get_yticks()} == {0}, "no half a request"
+
+
+def test_many_steps_are_pixels_in_vector_pictures_too(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure, table = registry.components["step_time_by_tokens"](), table_of(STEPS, run)
+    sizes = []
+    for most in (len(table), len(table) - 1):
+        monkeypatch.setattr(step_time_by_tokens, "MOST_MARKS", most)
+        sheet, svg = Figure(), io.StringIO()
+        figure.draw(table, sheet.add_subplot())
+        sheet.savefig(svg, format="svg")
+        sizes.append((svg.getvalue().count("<use"), svg.getvalue().count("<image")))
+    (marks, no_picture), (ticks, picture) = sizes
+    assert marks - ticks >= len(table)
+    assert (no_picture, picture) == (0, 1)
 
 
 def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: Path) -> None:
