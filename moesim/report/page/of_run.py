@@ -47,7 +47,7 @@ def page_of_run(folder: Path) -> Page:
                 answer(summary),
                 *interval_line(summary),
                 *price_range(summary),
-                waits(shares(summary)),
+                waits(summary),
             ]
         ),
         command=command(configuration),

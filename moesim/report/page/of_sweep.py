@@ -70,7 +70,7 @@ def _page(folder: Path, sweep: Sweep) -> Page:
     at = folder if point is None else point_folder(folder, point)
     chooser = chooser_of(sweep)
     seen, seen_notes = timeline(folder, best=True) if summary else ([], [])
-    lines = [*sweep_answer(sweep, summary), waits(shares(summary))]
+    lines = [*sweep_answer(sweep, summary), waits(summary)]
     return Page(
         kind="sweep",
         title=str(sweep.experiment.get("name") or folder.name),

@@ -108,11 +108,19 @@ def shares(summary: Mapping[str, Any]) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda share: -share[1]))
 
 
-def waits(shares: Mapping[str, float]) -> str:
-    """The largest shares in a sentence; nothing where there is none."""
-    first = list(shares.items())[:2]
-    told = ", then ".join(f"{name} ({percent(share)} of the time)" for name, share in first)
-    return f"Limited by: {told}." if told else ""
+def waits(summary: Mapping[str, Any]) -> str:
+    """What most of the time goes to in a sentence; nothing where there is none. GPUs that are idle
+    while requests are served wait for the next one.
+    """
+    served = summary.get("completed") is not None
+    told = (
+        f"the arrivals, which come more slowly than they are answered (nothing is there to compute"
+        f" for {percent(share)} of the time)"
+        if served and name == "idle"
+        else f"{name} ({percent(share)} of the time)"
+        for name, share in list(shares(summary).items())[:2]
+    )
+    return f"Limited by: {', then '.join(told)}." if shares(summary) else ""
 
 
 def command(configuration: Mapping[str, Any], engine: str | None = None) -> list[str]:

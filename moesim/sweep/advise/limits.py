@@ -11,8 +11,9 @@ from moesim.model.spec import ModelSpec
 from moesim.sweep.advise.upgrades import cores, dram
 
 Limit = Literal[
-    "link", "drive", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time"
-]
+    "link", "drive", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time",
+    "arrivals",
+]  # fmt: skip
 CAUSES: Mapping[Limit, tuple[str, ...]] = {
     "link": ("waiting_for_weights",),
     "drive": (WAITING_FOR_STORAGE,),
@@ -34,19 +35,25 @@ MEANING: Mapping[Limit, str] = {
     "software": "goes to the software's own work",
     "other GPUs": "waits for other GPUs",
     "idle time": "passes idle",
+    "arrivals": "passes before a request is there: they come more slowly than they are answered",
 }
 """What a share of the time does, for a sentence."""
 
 
 def limits(
-    time_share: Mapping[str, float], host: Literal["CPU", "DRAM"] = "CPU"
+    time_share: Mapping[str, float],
+    host: Literal["CPU", "DRAM"] = "CPU",
+    *,
+    served: bool = False,
 ) -> dict[Limit, float]:
     """Shares of the GPUs' time by what limits it, the largest first; none is 0.
 
-    ``host``: what limits the host where the GPUs wait for it.
+    ``host``: what limits the host where the GPUs wait for it; ``served``: whether requests come
+    and go, so that idle GPUs wait for the next.
     """
+    told: dict[Limit, Limit] = {"CPU": host, "idle time": "arrivals" if served else "idle time"}
     shares = {
-        host if name == "CPU" else name: sum(time_share.get(key) or 0.0 for key in keys)
+        told.get(name, name): sum(time_share.get(key) or 0.0 for key in keys)
         for name, keys in CAUSES.items()
     }
     known = [(name, share) for name, share in shares.items() if share > 0]

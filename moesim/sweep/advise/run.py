@@ -407,7 +407,8 @@ def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:
     rows = mean_rows(best.summary, len(model.moe_layers), moe.top_k)
     shared = -(-base.parallelism.expert // hardware.host.numa_nodes.value)
     host = host_limit(hardware, model, rows, shared)
-    return limits(best.summary["time_share"], host)
+    served = base.workload.batching.serves
+    return limits(best.summary["time_share"], host, served=served)
 
 
 def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:

@@ -17,6 +17,7 @@ from moesim.report.amounts import number
 from moesim.report.page import page_of
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.of_advice import board_of as advice_board
+from moesim.report.page.parts import waits
 from moesim.report.page.render import html
 from moesim.results import provenance, write_result
 from tests.unit.results import factory
@@ -142,6 +143,16 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
     assert page.verdict[0].endswith(".")
     assert dict(page.ledger)["all of it, at its peak"].endswith("GiB")
     assert "<script" not in html(page)
+
+
+def test_what_limits_a_service_is_that_nothing_is_there_to_compute() -> None:
+    summary = {"time_share": {"idle": 0.8, "experts": 0.15, "waiting_for_gpus": 0.05}}
+    told = "Limited by: idle (80.0 % of the time), then experts (15.0 % of the time)."
+    assert waits(summary) == told
+    told = waits(summary | {"completed": 3})
+    assert "the arrivals, which come more slowly than they are answered" in told
+    assert "for 80.0 % of the time), then experts (15.0 % of the time)." in told
+    assert waits({"completed": 3, "time_share": {"idle": 0.0}}) == ""
 
 
 def test_the_page_of_a_run_says_how_far_its_prices_reach_and_what_is_part_of_what(

@@ -191,6 +191,10 @@ def test_the_limit_is_where_most_time_goes(share: dict[str, float], host: Any, f
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
+def test_idle_gpus_of_a_service_wait_for_its_arrivals() -> None:
+    assert limits({"idle": 0.7, "experts": 0.3}, served=True) == {"arrivals": 0.7, "kernels": 0.3}
+
+
 def test_few_rows_on_the_host_wait_for_dram_and_many_for_cores() -> None:
     machine, model = load_hardware("rtx-4090"), load_model("gpt-oss-20b")
     assert host_limit(machine, model, rows=1) == "DRAM"
