@@ -11,6 +11,7 @@ from moesim.config.warn import Warn, as_warning
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moesim.engine.progress import Progress
     from moesim.report.plot import Kind
     from moesim.results import Result
     from moesim.sweep.found import Sweep
@@ -76,10 +77,16 @@ def plot(
     )
 
 
-def write_report(folder: Path | str | Sweep, out: Path | str | None = None) -> Path:
+def write_report(
+    folder: Path | str | Sweep,
+    out: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Path:
     """Write the result in ``folder`` (of ``run``, ``sweep``, ``advise``, ``search``,
     ``sensitivity``, ``evidence`` or ``moesim reproduce``) as one page, an HTML file that asks for
-    nothing from anywhere, to ``out`` [``report.html`` in the folder]; the file.
+    nothing from anywhere, to ``out`` [``report.html`` in the folder]; the file. ``progress``,
+    called with (finished, total), is told of each replay with one thing changed.
 
     Raises an InputError where the folder is none of these, ``out`` does not end in ``.html``, or
     cannot be written.
@@ -89,7 +96,7 @@ def write_report(folder: Path | str | Sweep, out: Path | str | None = None) -> P
     from moesim.report.page import write_page
     from moesim.sweep.found import Sweep
 
-    return write_page(folder.folder if isinstance(folder, Sweep) else folder, out)
+    return write_page(folder.folder if isinstance(folder, Sweep) else folder, out, progress)
 
 
 def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: str = "0:20") -> int:

@@ -33,8 +33,10 @@ def report(
     time goes, memory, how far to trust it, and the experiment.
     """
     from moesim.api import write_report
+    from moesim.cli.progress import progress_bar
 
-    page = write_report(folder, out)
+    with progress_bar("replays with one thing changed") as progress:
+        page = write_report(folder, out, progress=progress)
     if as_json:
         print_json({"file": str(page)})
     else:

@@ -12,12 +12,16 @@ from moesim.results.overwrite import REPORT
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moesim.engine.progress import Progress
     from moesim.report.comparison.sides import Side
     from moesim.report.page.content import Page
 
 
-def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
-    """Write the page of the result or study in ``folder`` to ``out`` [``report.html`` in it].
+def write_page(
+    folder: Path | str, out: Path | str | None = None, progress: Progress | None = None
+) -> Path:
+    """Write the page of the result or study in ``folder`` to ``out`` [``report.html`` in it];
+    ``progress`` is told how far what is played again for it is.
 
     Raises an InputError where the folder is none of these, or the file cannot be written.
     """
@@ -26,7 +30,7 @@ def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
     source = Path(folder)
     target = Path(out) if out else source / REPORT
     _check_name(target)
-    write(page_of(source), target)
+    write(page_of(source, progress), target)
     return target
 
 
@@ -62,7 +66,7 @@ def _check_name(target: Path) -> None:
         raise InputError([Problem("--out", "", what)])
 
 
-def page_of(folder: Path) -> Page:
+def page_of(folder: Path, progress: Progress | None = None) -> Page:
     """What the run, the sweep, the advice or the study of several runs in ``folder`` says."""
     from moesim.report.advice.figure import is_advice
     from moesim.results import is_result
@@ -75,11 +79,11 @@ def page_of(folder: Path) -> Page:
     if is_sweep(folder):
         from moesim.report.page.of_sweep import page_of_sweep
 
-        return page_of_sweep(folder)
+        return page_of_sweep(folder, progress)
     if is_result(folder):
         from moesim.report.page.of_run import page_of_run
 
-        return page_of_run(folder)
+        return page_of_run(folder, progress)
     from moesim.report.page.told import is_told, page_of_told
     from moesim.results.folder import no_folder
 

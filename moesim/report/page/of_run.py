@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moesim.report.amounts import number
 from moesim.report.page.content import Page
@@ -30,14 +30,17 @@ from moesim.report.run.trust import (
 from moesim.results import read_result
 from moesim.results.result import setting_in_words
 
+if TYPE_CHECKING:
+    from moesim.engine.progress import Progress
 
-def page_of_run(folder: Path) -> Page:
-    """What the run in ``folder`` says."""
+
+def page_of_run(folder: Path, progress: Progress | None = None) -> Page:
+    """What the run in ``folder`` says; ``progress`` is told how far what is played again is."""
     result = read_result(folder)
     summary, configuration = result.summary, result.configuration
     ok = summary["status"] == "ok"
     seen, seen_notes = timeline(folder) if ok else ([], [])
-    helps, upgrades = helped(folder, summary)
+    helps, upgrades = helped(folder, summary, progress)
     return Page(
         kind="one run",
         title=str(summary.get("name") or folder.name),

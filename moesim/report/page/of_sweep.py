@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -39,19 +39,25 @@ from moesim.sweep.speeds import knows_future, numbers
 from moesim.sweep.table import summary_of
 from moesim.sweep.words import in_words, last_word
 
+if TYPE_CHECKING:
+    from moesim.engine.progress import Progress
+
 RELOADS_S = 15
 SPEEDS = ("output_throughput", "total_token_throughput")
 GUESS = "{0}: nobody measured it, so it is no choice, and at first {1} alone is ticked"
 
 
-def page_of_sweep(folder: Path) -> Page:
-    """What the sweep in ``folder`` says: its best point, all points, and what they rest on."""
+def page_of_sweep(folder: Path, progress: Progress | None = None) -> Page:
+    """What the sweep in ``folder`` says: its best point, all points, and what they rest on.
+    ``progress`` is told how far what is played again of the best is.
+    """
     sweep = read_sweep(folder)
     page, best = _page(folder, sweep), sweep.best()
     if best is None:
         return page
     point = int(str(best.name))
-    helps, upgrades = helped(point_folder(folder, point), summary_of(folder, point))
+    of_best = point_folder(folder, point), summary_of(folder, point)
+    helps, upgrades = helped(*of_best, progress)
     return replace(page, helps=helps, upgrades=upgrades)
 
 

@@ -11,6 +11,7 @@ from moesim.report.amounts import gib, number
 from moesim.report.page.content import Board, Column
 
 if TYPE_CHECKING:
+    from moesim.engine.progress import Progress
     from moesim.sweep.advise.what_if import Changed, WhatIf
 
 LEAST = 1.005
@@ -18,13 +19,17 @@ LEAST = 1.005
 TIMES = {"mean_tpot_ms": "TPOT ms", "mean_ttft_ms": "TTFT ms"}
 
 
-def helped(folder: Path, summary: Mapping[str, Any]) -> tuple[list[str], Board | None]:
-    """What would help the run in ``folder`` most, what that rests on, and all that was tried."""
+def helped(
+    folder: Path, summary: Mapping[str, Any], progress: Progress | None = None
+) -> tuple[list[str], Board | None]:
+    """What would help the run in ``folder`` most, what that rests on, and all that was tried, of
+    which ``progress`` is told.
+    """
     from moesim.sweep.advise.what_if import what_if
 
     if summary.get("status") != "ok" or not summary.get("time_share"):
         return [], None
-    found = what_if(folder, summary)
+    found = what_if(folder, summary, progress)
     return [*_lines(found, summary)], _board(found)
 
 

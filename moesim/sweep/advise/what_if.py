@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from moesim.config.errors import InputError
+from moesim.engine.progress import Progress
 from moesim.experiment.building.build import with_layers_fitted
 from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.resolve import resolved_from
@@ -73,15 +74,15 @@ class WhatIf:
     why: str = ""
 
 
-def what_if(folder: Path, summary: Mapping[str, Any]) -> WhatIf:
+def what_if(folder: Path, summary: Mapping[str, Any], progress: Progress | None = None) -> WhatIf:
     """The run in ``folder``, which ended with ``summary``, with each of what could help changed.
 
     It is played again from its begin, as long as that takes about a second; where what it read is
-    gone, or all would take over 20 s, nothing is.
+    gone, or all would take over 20 s, nothing is. ``progress`` is told of each replay.
     """
     try:
         with read_once(), TemporaryDirectory() as place:
-            return _played(folder, summary, Path(place))
+            return _played(folder, summary, Path(place), progress or _untold)
     except InputError as error:
         return _bounds(summary, error.problems[0].what)
 
@@ -112,7 +113,11 @@ def _title(key: str) -> str:
     return TITLES.get(key) or UPGRADES[key].title
 
 
-def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
+def _untold(_finished: int, _total: int) -> None:
+    pass
+
+
+def _played(folder: Path, summary: Mapping[str, Any], place: Path, progress: Progress) -> WhatIf:
     resolved = with_layers_fitted(resolved_from(rebuild(folder), (), alone=True).experiment)
     update: dict[str, Any] = {"records": "summary", "sweep": None, "figures": [], "engine": "auto"}
     if resolved.workload.batching.serves:  # times by other prices are not shown
@@ -127,7 +132,11 @@ def _played(folder: Path, summary: Mapping[str, Any], place: Path) -> WhatIf:
     each = time.process_time() - began
     if each * len(keys) > MOST_S:
         return _bounds(summary, f"{len(keys)} replays of {each:.0f} s each would take long")
-    made = [_changed(base, as_is, key, most, steps, place) for key, most in keys]
+    progress(1, len(keys) + 1)
+    made = list[Changed]()
+    for key, most in keys:
+        made.append(_changed(base, as_is, key, most, steps, place))
+        progress(1 + len(made), len(keys) + 1)
     return WhatIf(as_is, int(as_is.get("steps") or 0), tuple(made))
 
 

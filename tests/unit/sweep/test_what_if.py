@@ -36,7 +36,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_change_is_what_the_experiment_with_it_gives(run: Path) -> None:
     summary = read_result(run).summary
-    found = what_if(run, summary)
+    told = list[tuple[int, int]]()
+    found = what_if(run, summary, lambda *standing: told.append(standing))
+    assert told == [(number, 5) for number in (1, 2, 3, 4, 5)]
     assert found.steps == summary["steps"]
     assert found.as_is["output_throughput"] == summary["output_throughput"]
     changed = {one.title: one.summary for one in found.changed}
