@@ -125,6 +125,10 @@ class Found:
         least = self.least.value if self.least else -math.inf
         return next((one for one in reversed(self.probes) if one.value < least), None)
 
+    def above(self, one: Probe) -> Probe | None:
+        """The next larger value than that of ``one`` that was tried; None: there is none."""
+        return next((other for other in self.probes if other.value > one.value), None)
+
     @property
     def nearest(self) -> Probe | None:
         """The largest value up to which each breaks the limits by less than the one before, where

@@ -125,7 +125,7 @@ def _least(
     """
     least, now = 1.0 if whole else own / UNLOADED, probe(own)
     if not now.passed:
-        _kept_above(probe(least, whole_run=True), own, probe)
+        _kept_above(probe(least, whole_run=True), own, probe, whole=whole)
     while now.passed and now.value > least:
         now = probe(math.floor(now.value / 2) if whole else max(now.value / 2, least))
     _between(found, probe, whole=whole)
@@ -173,7 +173,7 @@ def _bracket(
             last = probe(own, whole_run=True)
         elif first.passed:
             alike = False  # runs above it may be, and one below them keeps all
-        elif (kept := _kept_above(first, own, probe)) is not None:
+        elif (kept := _kept_above(first, own, probe, whole=whole)) is not None:
             last = kept
         else:
             return None
@@ -192,19 +192,42 @@ def _bracket(
     return None
 
 
-def _kept_above(first: Probe, own: float, probe: Callable[..., Probe]) -> Probe | None:
+def _kept_above(
+    first: Probe, own: float, probe: Callable[..., Probe], *, whole: bool
+) -> Probe | None:
     """Of ``own`` and its doubles, each of which breaks by less what the one before does, as more
-    requests at once break a throughput's, and at first the ``first``, one that breaks none; None:
-    there is none.
+    requests at once break a throughput's, and at first the ``first``, one that breaks none, or one
+    between the last of them and the first that cannot run; None: there is none.
     """
     last, value = first, own if own > first.value else 2 * own
     for _ in range(DOUBLINGS):
         now = probe(value, whole_run=True)
         if now.passed:
             return now
+        if now.status != "ok":
+            return _kept_between(last, value, probe, whole=whole)
         if not now.nearer(last) or now.is_long:
             return None
         last, value = now, 2 * value
+    return None
+
+
+def _kept_between(
+    last: Probe, above: float, probe: Callable[..., Probe], *, whole: bool
+) -> Probe | None:
+    """One that breaks no limit between the ``last`` that runs, of which more breaks what it breaks
+    by less, and one ``above`` that cannot run; None: there is none.
+    """
+    while (middle := _middle(last.value, above, whole=whole)) is not None:
+        now = probe(middle, whole_run=True)
+        if now.passed:
+            return now
+        if now.status != "ok":
+            above = middle
+        elif now.nearer(last):
+            last = now
+        else:
+            return None
     return None
 
 

@@ -95,6 +95,8 @@ def so_far(found: Found) -> str:
     if best is None:
         assert broken is not None, "a probe was made"
         near = "" if (one := found.nearest) is None else f"; at {one.text} {_binds(one)}"
+        if one is not None and (above := found.above(one)) and above.status != "ok":
+            near += f", and at {above.text} {_binds(above)}"
         return f"No {name} keeps the limits: even at {broken.text} {_binds(broken)}{near}."
     if found.more_helps:
         return f"Least {name}: {best.text}{_below(found)}."

@@ -36,7 +36,7 @@ def _at(answer: Probe, limit: Limit) -> str:
 
 def between(found: Found) -> str:
     """The largest value that keeps all limits at the hard ends of their ranges, and the least above
-    it that breaks one at the easy end; of a least value likewise, downwards.
+    the answer that breaks one at the easy end; of a least value likewise, downwards.
     """
     whole = [one for one in found.probes if one.status != CUT]
     what = f"the {extreme(found)} {last_word(found.path)} may be anything"
@@ -54,12 +54,15 @@ def _span(found: Found, whole: Sequence[Probe]) -> str:
         may = [one for one in whole if _keeps(one, found.limits, hard=False)]
         low = may[0].text if may else f"more than {whole[-1].text}"
         low += " or less" * (bool(may) and may[0] is whole[0] and whole[0].value != 1)
-        high = sure[0].text if sure else f"more than {whole[-1].text}, the most"
+        ran = [one for one in whole if one.status == "ok"]
+        high = sure[0].text if sure else f"more than {ran[-1].text}, the most"
         return f"from {low} to {high}"
     kept = [one for one in whole if _keeps(one, found.limits, hard=True)]
-    least = kept[-1].value if kept else 0.0
+    least = kept[-1].value if kept else 0.0 if found.best is None else found.best.value
     lost = [one for one in whole if one.value > least and not _keeps(one, found.limits, hard=False)]
-    low = kept[-1].text if kept else f"less than {whole[0].text}, the least,"
+    none = f"less than {whole[0].text}, the least,"
+    none = "none that was tried" if found.best and found.too_small else none
+    low = kept[-1].text if kept else none
     high = lost[0].text if lost else f"more than {whole[-1].text}, the most"
     return f"from {low} to {high}"
 

@@ -394,6 +394,34 @@ def test_slots_are_whole(tmp_path: Path) -> None:
     assert found.first_broken.value == found.best.value + 1
 
 
+def test_what_is_kept_below_what_does_not_fit_is_found(tmp_path: Path) -> None:
+    """8 slots of 32 miss too much and 16 do not fit on the card: between them are some that do."""
+    quick, path = "experiments/quickstart.yaml", "experts.capacity"
+
+    def asked(limit: str, own: int) -> tuple[Found, str]:
+        overrides = [f"{path}={own} slots/layer"]
+        found, _ = moesim.search(
+            quick, path, [limit], out=tmp_path / f"{own}{limit}", overrides=overrides
+        )
+        return found, sentence(found)
+
+    found, said = asked("mean_tpot_ms<=50", 8)
+    assert found.best is not None
+    assert said.startswith("Least capacity: 9 slots/layer; at 8 slots/layer mean_tpot_ms is ")
+    ran = max(one.value for one in found.probes if one.status == "ok")
+    assert f" to more than {ran:g} slots/layer, the most, of what was run" in between(found)
+    most, said = asked("mean_tpot_ms<=40", 16)
+    assert said.startswith(
+        "Largest capacity: 13 slots/layer; at 14 slots/layer it is out of memory."
+    )
+    told = "from none that was tried to 14 slots/layer, of what was run to its end"
+    assert between(most).endswith(told)
+    none, said = asked("mean_tpot_ms<=20", 8)
+    assert none.best is None
+    assert said.startswith("No capacity keeps the limits: even at 1 slots/layer mean_tpot_ms is ")
+    assert said.endswith(", above 20, and at 14 slots/layer it is out of memory.")
+
+
 def test_a_metric_that_no_run_has_gives_no_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
