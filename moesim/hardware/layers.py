@@ -82,7 +82,7 @@ class Chosen:
         """The part; InputError with all mistakes, each at its layer."""
         data: dict[str, Any] = {}
         for layer in self.layers:
-            data = _merged(data, layer.document.data)
+            data = merged(data, layer.document.data)
         instance, problems = examine(Document(data, Mark("")), model)
         if instance is None or problems:
             raise InputError(map(self._placed, problems))
@@ -140,6 +140,12 @@ def from_file(
     document = read_marked_document(path)
     check_kind(document.data, PARTS[kind], str(path))
     if (base := document.get(("base",))) is not None:
+        if base in names:
+            what = (
+                f"'{base}' is a whole machine, and this the file of a {kind}; write these numbers"
+            )
+            what += " in a profile under 'datasheet:', which 'hardware: FILE' and '--hardware FILE'"
+            raise InputError([document.problem(("base",), f"{what} take")])
         below = read_marked_document(_path(kind, str(base), (path.parent, *folders), place, ()))
         if below.has(("base",)):
             what = "has a base itself; name a file that has none"
@@ -235,11 +241,11 @@ def _under(name: str, sources: Mapping[str, str]) -> dict[str, str]:
     return {f"{name} {key}": str(text) for key, text in sources.items()}
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """``below`` with what ``above`` has; a number comes with its source."""
-    merged = dict(below)
+    both = dict(below)
     for key, value in above.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping) and "value" not in value
-        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return merged
+        old = both.get(key)
+        deeper = isinstance(old, Mapping) and isinstance(value, Mapping) and "value" not in value
+        both[key] = merged(old, value) if deeper else value  # type: ignore[arg-type]
+    return both

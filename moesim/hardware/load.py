@@ -28,23 +28,27 @@ from moesim.hardware.described.network import Network
 from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwareProfile
 from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.engine_fits import with_engine
-from moesim.hardware.layers import part_file, part_names
-from moesim.hardware.machine import compose
+from moesim.hardware.layers import merged, part_file, part_names
+from moesim.hardware.machine import NOT_FITTED, compose
 from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.profile import HardwareProfile
 
 PROFILES = "hardware_profiles"
 PARTS = ("datasheet", "host", "topology", "network", "calibrated")
+NUMBERS = ("datasheet", "host")
+"""Parts of which a file may give some numbers, over those of its base."""
 Profile = TypeVar("Profile", HardwareProfile, SoftwareProfile)
 
 
 class HardwareFile(Params):
-    """A hardware profile's file; a part that is left out comes from the profile ``base``."""
+    """A hardware profile's file; parts, and numbers of datasheet and host, that are left out come
+    from the profile ``base``.
+    """
 
     end_mark: EndMark | None = None
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
-    base: str | None = Field(None, description="The profile that has the parts left out here.")
+    base: str | None = Field(None, description="The profile that has what is left out here.")
     datasheet: Datasheet | None = None
     host: Host | None = None
     topology: Topology | None = Field(
@@ -262,9 +266,13 @@ def _named(
 def _complete(
     document: Document, name: str, inherited: dict[str, Any], sources: dict[str, str]
 ) -> HardwareProfile:
+    given = document
+    for part in NUMBERS:
+        document = _with_numbers_of(document, part, inherited.get(part))
     file = validate(document, HardwareFile)
-    _raise(_unknown_sources(document, file, file.sources))
+    _raise(_unknown_sources(given, file, sources | file.sources))
     _raise(_renamed_sources(document, file.sources, sources))
+    inherited |= {"calibrated": _fits_left(inherited, file)}
     own = {part: value for part in PARTS if (value := getattr(file, part)) is not None}
     parts = inherited | own
     for needed in ("datasheet", "host"):
@@ -275,6 +283,34 @@ def _complete(
     profile = HardwareProfile(name=name, title=file.title, sources=sources | file.sources, **parts)
     _raise(document.problem(steps, what) for steps, what in breaches(profile))
     return profile
+
+
+def _with_numbers_of(document: Document, part: str, below: Datasheet | Host | None) -> Document:
+    """``document`` with the numbers of its ``part`` over those ``below``, where it has some."""
+    own = document.get((part,))
+    if below is None or not isinstance(own, Mapping):
+        return document
+    whole = merged(below.model_dump(mode="json", exclude_none=True), own)
+    return replace(document, data={**document.data, part: whole})
+
+
+def _fits_left(inherited: Mapping[str, Any], file: HardwareFile) -> Calibrated | None:
+    """The fits of a file's base, less those of what the file replaces."""
+    fits: Calibrated | None = inherited.get("calibrated")
+    changed = {part: _changed(inherited.get(part), getattr(file, part)) for part in NUMBERS}
+    if fits is None or changed["datasheet"] - set(NOT_FITTED):
+        return None
+    if not changed["host"]:
+        return fits
+    kernels = tuple(fit for fit in fits.kernels if fit.op != "cpu_expert")
+    return fits.model_copy(update={"kernels": kernels})
+
+
+def _changed(below: BaseModel | None, own: BaseModel | None) -> set[str]:
+    """The keys in which the two differ; none where one of them is not there."""
+    if below is None or own is None:
+        return set()
+    return {key for key in type(own).model_fields if getattr(own, key) != getattr(below, key)}
 
 
 def _unknown_sources(

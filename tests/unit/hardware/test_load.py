@@ -76,6 +76,64 @@ def test_a_base_beside_the_file(tmp_path: Path) -> None:
     assert load_hardware(str(top)).datasheet == load_hardware("l40s").datasheet
 
 
+def over(base: str, numbers: str) -> str:
+    return f'title: mine\nbase: {base}\nsources: {{me: "my bench"}}\n{numbers}'
+
+
+def test_numbers_over_a_base_are_those_that_differ(tmp_path: Path) -> None:
+    numbers = "datasheet:\n  memory_bandwidth: {value: 251 GB/s, source: me}\n"
+    numbers += "host:\n  cores: {value: 12, source: me}\n"
+    mine = load_hardware(str(write(tmp_path, "mine.yaml", over("rtx-4060-8gb", numbers))))
+    base = load_hardware("rtx-4060-8gb")
+    assert mine.datasheet.memory_bandwidth.value == 251e9
+    assert mine.sources[mine.datasheet.memory_bandwidth.source] == "my bench"
+    left_out = ("memory_bandwidth",)
+    both = [one.datasheet.model_dump(exclude={*left_out}) for one in (mine, base)]
+    assert both[0] == both[1]
+    assert mine.host == base.host.model_copy(update={"cores": mine.host.cores})
+    assert mine.host.cores.value == 12
+
+
+@pytest.mark.parametrize(
+    ("part", "number", "fitted"),
+    [
+        ("datasheet", "memory_bandwidth: {value: 3 TB/s", False),
+        ("datasheet", "memory: {value: 96 GB", True),
+        ("host", "cores: {value: 7", True),
+    ],
+)
+def test_fits_of_what_a_file_changes_are_not_those_of_its_base(
+    part: str, number: str, *, fitted: bool, tmp_path: Path
+) -> None:
+    """As of the same numbers in an experiment."""
+    text = over("h100-sxm", f"{part}: {{{number}, source: me}}}}\n")
+    mine = load_hardware(str(write(tmp_path, "mine.yaml", text)))
+    inline = f"{{base: h100-sxm, {part.replace('datasheet', 'gpu')}: {{{number}}}}}}}"
+    assert mine.calibrated == load_hardware(inline).calibrated
+    assert (mine.calibrated is not None) == fitted
+
+
+def test_mistakes_in_numbers_over_a_base_are_told_where_they_stand(tmp_path: Path) -> None:
+    numbers = (
+        "datasheet:\n  memory_bandwidth: 300\n  mem: 3\nhost: {cores: {value: 2, source: you}}\n"
+    )
+    with pytest.raises(InputError) as told:
+        load_hardware(str(write(tmp_path, "mine.yaml", over("rtx-4060-8gb", numbers))))
+    said = str(told.value)
+    assert "mine.yaml:5:21: datasheet.memory_bandwidth" in said
+    assert "did you mean 'memory'?" in said
+    assert "is missing" not in said
+
+
+def test_a_gpu_over_a_whole_machine_is_told_to_be_a_profile(tmp_path: Path) -> None:
+    text = over("rtx-4060-8gb", "memory: {value: 12 GB, source: me}\n")
+    file = write(tmp_path, "mine.yaml", text)
+    with pytest.raises(
+        InputError, match=r"mine.yaml:2:\d+: base: 'rtx-4060-8gb' is a whole machine"
+    ):
+        load_hardware(f"{{gpu: {file}}}")
+
+
 def test_contents_in_plain_units() -> None:
     card = load_hardware("rtx-4060-8gb")
     assert (card.memory_bytes, card.context_bytes) == (8 << 30, 512 << 20)
