@@ -16,7 +16,8 @@ from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
 from moesim.hardware.price_errors import FRAMEWORKS
-from moesim.model import ModelSpec
+from moesim.model import ModelSpec, load_model
+from moesim.model.chosen import SEPARATOR
 from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.batching.static import Static
@@ -37,10 +38,11 @@ LEAST_RECORDED = 0.5
 
 
 def of_inputs(experiments: Collection[Experiment]) -> list[str]:
-    """A line for every trace that no file names, for everything that traces do not have, for a
-    choice of which there is none, and for clients that hardly ask again.
+    """A line for every trace that no file names, or that is another model's, for everything that
+    traces do not have, for a choice of which there is none, and for clients that hardly ask again.
     """
-    lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
+    lines = [*unnamed_traces(experiments), *others_traces(experiments)]
+    lines += [*fewer_choices(experiments), *cut_batches(experiments)]
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += spare_slots(experiments) + lone_slots(experiments)
@@ -59,6 +61,38 @@ def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
         elif "trace" not in one.model_fields_set:
             lines.append(f"note: trace: none is named: '{one.trace}', the shipped one of the model")
     return lines
+
+
+def others_traces(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every recording that says that it is of another model than the experiment's."""
+    lines = []
+    for one in experiments:
+        if is_drawn(one.trace) or scaled_from(one.trace) is not None:
+            continue
+        told, model = recorded_trace_of(one).metadata, loaded("model", one.model, one.folders)
+        name, has = _plain(model.name), model.moe_layers[0].moe.experts
+        if told.model is None or _plain(_known_as(told.model)) == name:
+            continue
+        what = f"'{one.trace}' was recorded from {told.model}, and the model is {name}"
+        if told.experts == has:
+            lines.append(f"note: trace: {what}: experts are those that another model chose")
+        else:
+            what += f", of {told.experts} and {has} experts a layer"
+            lines.append(f"warning: trace: {what}: loads and misses are those of another model")
+    return lines
+
+
+def _known_as(recorded: str) -> str:
+    """The name of the model that a trace is ``recorded`` from, as experiments have it."""
+    try:
+        return load_model(recorded).name
+    except InputError:
+        return recorded
+
+
+def _plain(name: str) -> str:
+    """A model's ``name`` without the format of its weights, which route alike in all."""
+    return name.partition(SEPARATOR)[0].casefold()
 
 
 def _why_drawn(experiment: Experiment, model: ModelSpec) -> str:

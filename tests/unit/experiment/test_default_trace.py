@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import shared_traces, trace_of, write_shared
 from moesim.experiment.loading.warnings import of_inputs
 from moesim.model import load_model
-from moesim.trace import Phase, read_trace
+from moesim.trace import Phase, read_trace, write_trace
 from moesim.trace.statistics.overlap import overlap_previous
 from moesim.trace.synthesis.stand_in import RECORDED, nearest_trace, stand_in
 from moesim.trace.validate import findings
@@ -44,6 +46,24 @@ def test_a_recording_of_fewer_choices_is_scaled_to_the_models(model, own, model_
     assert f"has {own} experts a token, the model {model_top_k}" in warning
     (named,) = of_inputs([loaded(model, trace=f"stand-in:{model}").experiment])
     assert "the recording of" not in named
+
+
+def test_a_recording_of_another_model_is_told(tmp_path):
+    """By the name that both have in the end, whatever format and repository they are of."""
+    file, own = tmp_path / "mine.parquet", read_trace("traces/quickstart.parquet")
+
+    def told(recorded, experts=32, model="gpt-oss-20b@mxfp4_moe"):
+        metadata = replace(own.metadata, model=recorded, experts=experts)
+        write_trace(replace(own, metadata=metadata), file)
+        return of_inputs([loaded(model, trace=str(file)).experiment])
+
+    for name in (None, "gpt-oss-20b", "openai/gpt-oss-20b", "GPT-OSS-20B"):
+        assert told(name) == []
+    recorded = f"trace: '{file}' was recorded from mine, and the model is gpt-oss-20b"
+    (note,) = told("mine")
+    assert note == f"note: {recorded}: experts are those that another model chose"
+    (warning,) = told("mine", experts=64)
+    assert warning.startswith(f"warning: {recorded}, of 64 and 32 experts a layer: ")
 
 
 def test_a_model_in_another_format_has_the_same_trace():
