@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import write_whole
 from moesim.config.strict_yaml.yaml import with_end_mark
@@ -240,30 +241,33 @@ def _software(base: Experiment, out: Path, by: float) -> Iterator[Point]:
 
 def _settings(base: Experiment, summary: Mapping[str, Any], by: float) -> Iterator[Point]:
     """Keys of the experiment: slots, requests at once, tokens of context."""
-    for title, key, now, write in _keys(base, summary):
+    for (title, unit), key, now, write in _keys(base, summary):
         value = round(now * by)
         value += (value == now) * (1 if by > 1 else -1)
         if value > 0:
             settings = {key: write(value)}
             try:
-                yield Moved(title, f"{value:,}"), settings, with_settings(base, settings)
+                yield Moved(title, counted(value, unit)), settings, with_settings(base, settings)
             except InputError:  # a number that does not go with the others
                 continue
 
 
 def _keys(
     base: Experiment, summary: Mapping[str, Any]
-) -> Iterator[tuple[str, str, int, Callable[[int], str]]]:
+) -> Iterator[tuple[tuple[str, str], str, int, Callable[[int], str]]]:
+    """Title and unit, path, value of now, and how another one is written."""
     slots, misses = summary.get("slots_per_layer"), summary.get("misses")
     local = summary.get("local_experts") or 0
     if slots and misses and slots < local:  # else layers with slots have all experts
-        yield "expert slots a layer", "experts.capacity", int(slots), "{} slots/layer".format
+        title = "expert slots a layer", "slot"
+        yield title, "experts.capacity", int(slots), "{} slots/layer".format
     batching = base.workload.batching
     if not batching.serves:
-        yield "requests at once", "workload.batching.batch_size", batching.in_flight, str
+        title = "requests at once", "request"
+        yield title, "workload.batching.batch_size", batching.in_flight, str
     context = base.workload.context
     if isinstance(context, int):
-        yield "tokens of context", "workload.context", context, str
+        yield ("tokens of context", "token"), "workload.context", context, str
 
 
 def _times(by: float) -> str:

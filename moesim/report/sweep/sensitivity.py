@@ -29,13 +29,16 @@ WIDEST = 60
 
 
 def frame(found: Sensitivity) -> pd.DataFrame:
-    """A row a run: ``input``, ``set_to``, ``guess``, ``tokens_per_s``, ``change_percent``."""
+    """A row a run: ``input``, ``set_to``, ``guess``, ``tokens_per_s`` (``tokens_per_s_a_request``
+    where arrivals set that of all), ``change_percent``.
+    """
+    speed = found.unit.replace("/", "_per_").replace(" ", "_")
     rows = [
         {
             "input": one.title,
             "set_to": run.words,
             "guess": run.guess,
-            "tokens_per_s": run.throughput,
+            speed: run.throughput,
             "change_percent": 100 * (run.throughput / found.as_is - 1) if run.throughput else None,
         }
         for one in found.inputs
@@ -51,7 +54,7 @@ def table(found: Sensitivity) -> Table:
     )
     shown.add_column("input")
     shown.add_column("set to")
-    for name in ("tokens/s", "change\n%"):
+    for name in (found.unit.replace(" ", "\n", 1), "change\n%"):
         shown.add_column(name, justify="right", no_wrap=True)
     for one in found.inputs:
         low, high = one.ends

@@ -14,6 +14,7 @@ import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.page import page_of
+from moesim.report.sweep.sensitivity import frame
 from moesim.sweep.sensitivity import Input, Moved, Sensitivity, in_words
 
 TINY: dict[str, Any] = {
@@ -81,7 +82,7 @@ def test_what_does_not_run_is_no_change_of_nothing(tmp_path: Path) -> None:
     full = {**TINY, "hardware": small, "experts": {"capacity": "17 slots/layer"}}
     found = moesim.sensitivity(full, by="50 %", out=tmp_path / "out")
     (slots,) = (one for one in found.inputs if one.title == SLOTS)
-    assert [one.words for one in slots.runs] == ["11", "26 (does not run)"]
+    assert [one.words for one in slots.runs] == ["11 slots", "26 slots (does not run)"]
 
 
 def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:
@@ -132,6 +133,8 @@ def test_where_arrivals_set_the_speed_of_all_that_of_a_request_moves(tmp_path: P
         assert in_words(found)[0].startswith("note: workload.arrivals: ") is told
         assert found.unit == ("tokens/s a request" if told else "tokens/s")
         assert max(one.span for one in found.inputs) > 0.01
+        column = "tokens_per_s_a_request" if told else "tokens_per_s"
+        assert list(frame(found))[3] == column
 
 
 def test_what_is_read_moves_with_the_drive_and_its_page_faults(tmp_path: Path) -> None:
