@@ -266,8 +266,10 @@ class ModelSpec:
 
     @cached_property
     def kinds(self) -> tuple[list[LayerSpec], list[int]]:
-        """The layers that differ in more than their place, and which of them each layer is."""
-        return kinds_of(self.layers)
+        """The layers that differ for all but their routed experts in more than their place, and
+        which of them each layer is: how many experts tokens take on average tells those alone.
+        """
+        return kinds_of(map(_beside_experts, self.layers))
 
     @cached_property
     def moe_layers(self) -> tuple[LayerSpec, ...]:
@@ -299,6 +301,13 @@ class ModelSpec:
     def has_encoder(self) -> bool:
         """Whether there is an encoder stack."""
         return bool(self.encoder_layers)
+
+
+def _beside_experts(layer: LayerSpec) -> LayerSpec:
+    """``layer`` with any ``mean_choices``, if it has one."""
+    if layer.moe is None or layer.moe.mean_choices is None:
+        return layer
+    return replace(layer, moe=replace(layer.moe, mean_choices=float(layer.moe.top_k)))
 
 
 def kinds_of(layers: Iterable[LayerSpec]) -> tuple[list[LayerSpec], list[int]]:

@@ -21,7 +21,7 @@ from moesim.engine.pricing.terms import (
 )
 from moesim.engine.routing import end_of_block
 from moesim.hardware.charge import Charge, Shapes, Stage
-from moesim.model.spec import LayerSpec, kinds_of
+from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
 from moesim.workload.going_on import GoingOn
 from moesim.workload.schedule import AttentionSums, over_groups, requests_of_steps
@@ -49,7 +49,7 @@ class Pricing:
         self.case, self.experts, self.provenance = case, experts, provenance
         self.setting = setting_of(case)
         layers = case.model.layers
-        self.kinds, numbers = kinds_of(map(_beside_experts, layers))
+        self.kinds, numbers = case.model.kinds
         of_layer = np.array(numbers)
         self.places = [np.flatnonzero(of_layer == kind) for kind in range(len(self.kinds))]
         self.moe_place = np.cumsum([layer.moe is not None for layer in layers]) - 1
@@ -266,15 +266,6 @@ class Pricing:
         padding = nothing if self.padding is None else self.padding
         apart = *(group.decoding or (nothing,) * 3), padding
         return (*apart, group.longest) if waits else apart
-
-
-def _beside_experts(layer: LayerSpec) -> LayerSpec:
-    """``layer`` as what is priced here knows it: how many experts its tokens take on average tells
-    the experts alone, but whether they choose at all.
-    """
-    if layer.moe is None or layer.moe.mean_choices is None:
-        return layer
-    return replace(layer, moe=replace(layer.moe, mean_choices=float(layer.moe.top_k)))
 
 
 def _by_layer(values: Ints) -> Ints:
