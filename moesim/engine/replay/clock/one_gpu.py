@@ -125,13 +125,10 @@ def _from_storage(
     that, and each copy for its own read.
     """
     mask, arrived, read = int(np.int64(works.read[p, moe])), -1, 0
+    if mask == 0:
+        return _from_host(fixed, works, gpus, charged, p, moe, copies, known, copied, time, cursor)
     number = int(np.int64(ones_of(np.uint64(mask))))
     begun = turn_to(fixed, gpus, ONE, known, number * fixed.read_busy[moe])
-    if number == 0:
-        each_ns = fixed.copy_ns[moe]
-        there = last_copy(fixed.blocking, fixed.copy, each_ns, copies, known, copied)
-        copied = there if copies > 0 else copied
-        return time, cursor, copied, there if copies > 0 else -1, copies
     there = alike_read_end(fixed, moe, begun, number - 1)
     time, cursor = max(time, there), charge(charged, ONE, STORAGE, cursor, there)
     for copy in range(copies):
