@@ -155,11 +155,12 @@ class HandledRows(OneRow):
             np.minimum(self._on_gpu, 1), (self._kernel_ns, self._read_ns, self._hosted_ns),
         )  # fmt: skip
         works = OneLaunch(swept.misses, swept.loaded, swept.loaded[:0], launches, *times_ns)
-        return Launched(self.clock, works, int(swept.loaded.sum(dtype=int)))
+        loaded = (self.times * self.rule.loads).sum(axis=1)
+        copies, self.copies = int((loaded - self.copies).sum()), loaded
+        return Launched(self.clock, works, copies)
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
-        self.copies[:] = (self.times * self.rule.loads).sum(axis=1)
         kinds = np.broadcast_to(self.launches.kinds[:, None], self.times.shape)
         np.add.at(self.launches.ones, (kinds, self._on_gpu), self.times)
         hosted = (self.times * self._hosted).sum(axis=1)

@@ -283,6 +283,7 @@ class VariedRows(Varied):
     def made(self, first: int, last: int) -> Made:
         """See ``Varied``."""
         out, sums = self._filled(last - first), self._sums(first, last)
+        copied = int(self._copies.sum())
         request = self.ledger.requests(first, last)
         for low in range(first, last, TOGETHER_PASSES):
             high = min(last, low + TOGETHER_PASSES)
@@ -294,8 +295,8 @@ class VariedRows(Varied):
             count_rows(own, self._prices, low - first, sums)
         sums.counts[ACCESS_HITS] = sums.counts[HITS]
         works = VariedLaunches(out.needs, out.misses, self._copy_ns, self._kernel_ns)
-        copies = int(out.misses.sum(dtype=np.int64))
-        return Made(sums.rows, sums.counts, Launched(self._clock, works, copies), 1)
+        copied = int(self._copies.sum()) - copied
+        return Made(sums.rows, sums.counts, Launched(self._clock, works, copied), 1)
 
     def _filled(self, passes: int) -> Filled:
         """What is filled in of so many ``passes``."""
