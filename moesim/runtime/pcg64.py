@@ -22,7 +22,7 @@ from moesim.runtime.compiled import built_in
 
 cgutils: Any = untyped
 
-__all__ = ["UNIT", "draw_at", "jumps_of", "moved_by", "state_of", "steps_of"]
+__all__ = ["UNIT", "draw_at", "jumps_of", "moved_by", "moved_times", "state_of", "steps_of"]
 
 MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 WORD, ALL = 1 << 64, (1 << 128) - 1
@@ -93,6 +93,20 @@ def jumps_of(state: Any, steps: Any) -> Any:
 def moved_by(high: Any, low: Any, jumps: Any, steps: int) -> Any:
     """The words of a state so many ``steps`` later."""
     return moved(high, low, jumps[steps, 0], jumps[steps, 1], jumps[steps, 2], jumps[steps, 3])
+
+
+@built_in
+def moved_times(high: Any, low: Any, jumps: Any, steps: int, times: int) -> Any:
+    """The words of a state so many ``times`` as many ``steps`` later."""
+    none, jump = np.uint64(0), jumps[steps]
+    more, plus = (jump[0], jump[1]), (jump[2], jump[3])
+    while times > 0:
+        if times & 1 > 0:
+            high, low = moved(high, low, *more, *plus)
+        plus = moved(*plus, *more, *plus)  # twice as far
+        more = moved(*more, *more, none, none)
+        times >>= 1
+    return high, low
 
 
 @built_in

@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 
 from moesim.runtime.compiled import njit
-from moesim.runtime.pcg64 import UNIT, draw_at, jumps_of, moved_by, state_of, steps_of
+from moesim.runtime.pcg64 import (
+    UNIT,
+    draw_at,
+    jumps_of,
+    moved_by,
+    moved_times,
+    state_of,
+    steps_of,
+)
+
+TIMES, BEFORE = 1_000_003, 7
 
 
 @njit()
 def _draw(state: Any, steps: Any, found: Any) -> None:
     """Fill in ``found`` [turns, draws], each turn from where the one before it ended."""
-    high, low, jumps = state[0], state[1], jumps_of(state, steps)
+    jumps = jumps_of(state, steps)
+    high, low = moved_times(state[0], state[1], jumps, BEFORE, TIMES)
     for turn in range(len(found)):
         for i in range(found.shape[1]):
             found[turn, i] = draw_at(high, low, jumps, i)
@@ -22,8 +33,8 @@ def _draw(state: Any, steps: Any, found: Any) -> None:
 
 def test_any_draw_is_numpys() -> None:
     generator = np.random.PCG64(np.random.SeedSequence([7, 11]))
-    generator.advance(3)
     found = np.zeros((40, 33), np.int64)
     _draw(state_of(generator), steps_of(33), found)
+    generator.advance(TIMES * BEFORE)
     drawn = np.random.Generator(generator).random(found.shape)
     assert (found * UNIT == drawn).all()

@@ -180,7 +180,7 @@ def fault_of_predicted(found: ActiveExperts, passes: int, experts: int) -> str:
     """What is wrong with what was ``found`` for ``passes`` of a GPU of ``experts``; "": nothing."""
     offsets, predicted = found.offsets, found.experts
     for name, column in (("offsets", offsets), ("experts", predicted)):
-        if not np.issubdtype(column.dtype, np.integer):
+        if column.dtype.kind not in "iu":
             return f"predicts {name} that are {column.dtype}, not whole numbers"
     faults = (
         "", f"gives offsets that do not divide {len(predicted)} experts over {passes} passes",

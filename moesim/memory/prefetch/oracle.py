@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from moesim.config.units import Percents
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View
 from moesim.runtime.compiled import inlined, njit, types
-from moesim.runtime.pcg64 import UNIT, draw_at, jumps_of, moved_by, state_of, steps_of
+from moesim.runtime.pcg64 import (
+    UNIT,
+    draw_at,
+    jumps_of,
+    moved_by,
+    moved_times,
+    state_of,
+    steps_of,
+)
 
 
 class Oracle(Prefetcher):
@@ -63,16 +73,22 @@ class Oracle(Prefetcher):
         if recall == precision == 1:
             return view.active_experts[target, gpu]
         needed, experts = view.active_experts[target, gpu], len(view.local[gpu])
-        stream = [view.seed, zlib.crc32(b"prefetch.oracle"), gpu // view.slices, target]
-        generator = np.random.PCG64(np.random.SeedSequence(stream))
-        generator.advance(view.first * (experts + 1))
+        state, steps = _stream(view.seed, gpu // view.slices, target), steps_of(experts + 1)
         offsets = np.zeros(view.passes + 1, np.int64)
         active = np.ascontiguousarray(needed.experts, np.int64)
         most = min(view.passes * experts, len(active) / precision + view.passes + 1)
         found = np.empty(int(most), np.int64)
-        state, steps = state_of(generator), steps_of(experts + 1)
-        _foretell(recall, precision, needed.offsets, active, state, steps, offsets, found)
+        _foretell(
+            recall, precision, needed.offsets, active, state, steps, view.first, offsets, found
+        )
         return ActiveExperts(offsets, found[: offsets[-1]])
+
+
+@lru_cache(1 << 12)
+def _stream(seed: int, group: int, target: int) -> NDArray[np.uint64]:
+    """Where the draws for a MoE layer of a ``group`` of GPUs begin."""
+    stream = [seed, zlib.crc32(b"prefetch.oracle"), group, target]
+    return state_of(np.random.PCG64(np.random.SeedSequence(stream)))
 
 
 _FLAT, _FLOAT = types.int64[::1], types.float64
@@ -81,17 +97,19 @@ LAST = np.iinfo(np.int64).max
 _STATE, _STEPS = types.uint64[::1], types.Array(types.uint64, 2, "C", readonly=True)
 
 
-@njit(types.void(_FLOAT, _FLOAT, _FLAT, _FLAT, _STATE, _STEPS, _FLAT, _FLAT), cache=True)
+@njit(
+    types.void(_FLOAT, _FLOAT, _FLAT, _FLAT, _STATE, _STEPS, types.int64, _FLAT, _FLAT), cache=True
+)
 def _foretell(
-    recall: float, precision: float, needed: Any, active: Any, state: Any, steps: Any,
+    recall: float, precision: float, needed: Any, active: Any, state: Any, steps: Any, first: int,
     offsets: Any, found: Any,
 ) -> None:  # fmt: skip
-    """What is predicted in each pass that needs the ``active`` experts from ``needed`` int64[passes
-    + 1] on, by what the stream of this ``state`` draws, found by ``steps_of`` experts and 1:
-    the experts ``found``, from ``offsets`` on.
+    """What is predicted in each pass from ``first`` on, that needs the ``active`` experts from
+    ``needed`` int64[passes + 1] on, by what the stream of this ``state`` draws, which is found by
+    ``steps_of`` experts and 1: the experts ``found``, from ``offsets`` on.
     """
     experts, number, jumps = len(steps) - 2, 0, jumps_of(state, steps)
-    high, low = state[0], state[1]
+    high, low = moved_times(state[0], state[1], jumps, experts + 1, first)
     keys, taken = np.empty((2, experts), np.int64)
     for step in range(len(needed) - 1):
         before, extra = number, 0
