@@ -93,7 +93,7 @@ def _stream(seed: int, group: int, target: int) -> NDArray[np.uint64]:
 
 _FLAT, _FLOAT = types.int64[::1], types.float64
 LAST = np.iinfo(np.int64).max
-"""The key of an expert that is not taken."""
+"""Above any draw: what it is joined with is not taken."""
 _STATE, _STEPS = types.uint64[::1], types.Array(types.uint64, 2, "C", readonly=True)
 
 
@@ -110,7 +110,7 @@ def _foretell(
     """
     experts, number, jumps = len(steps) - 2, 0, jumps_of(state, steps)
     high, low = moved_times(state[0], state[1], jumps, experts + 1, first)
-    keys, taken = np.empty((2, experts), np.int64)
+    keys, barred = np.zeros((2, experts), np.int64)
     for step in range(len(needed) - 1):
         before, extra = number, 0
         for i in range(needed[step], needed[step + 1]):
@@ -121,32 +121,28 @@ def _foretell(
             last = draw_at(high, low, jumps, experts) * UNIT
             extra = int(np.floor(right * (1 - precision) / precision + last))
         if extra > 0:
-            for e in range(experts):
-                keys[e] = draw_at(high, low, jumps, e)
             for i in range(needed[step], needed[step + 1]):
-                keys[active[i]] = LAST
-            for i in range(_take_least(keys, extra, taken)):
-                _put_in(found, before, number, taken[i])
-                number += 1
+                barred[active[i]] = LAST
+            least, place = LAST, 0
+            for e in range(experts):
+                keys[e] = key = draw_at(high, low, jumps, e) | barred[e]
+                least, place = _lesser(key, e, least, place)
+            for i in range(needed[step], needed[step + 1]):
+                barred[active[i]] = 0
+            while extra > 0 and least < LAST:
+                _put_in(found, before, number, place)
+                keys[place], number, extra, least = LAST, number + 1, extra - 1, LAST
+                for e in range(experts if extra > 0 else 0):
+                    least, place = _lesser(keys[e], e, least, place)
         high, low = moved_by(high, low, jumps, experts + 1)
         offsets[step + 1] = number
 
 
 @inlined
-def _take_least(keys: Any, number: int, taken: Any) -> int:
-    """Of the experts with ``keys`` below LAST so many, or all, into ``taken``, the least key first,
-    of equals the lowest id; how many there are. Their ``keys`` become LAST. Done in vectors.
-    """
-    for count in range(min(number, len(keys))):
-        least, place = LAST, 0
-        for e in range(len(keys)):
-            least = min(least, keys[e])
-        if least == LAST:
-            return count
-        while keys[place] != least:
-            place += 1
-        keys[place], taken[count] = LAST, place
-    return min(number, len(keys))
+def _lesser(key: int, expert: int, least: int, place: int) -> tuple[int, int]:
+    """The lesser key and whose it is, of equals the one before; not branched on."""
+    less = key < least
+    return key if less else least, expert if less else place
 
 
 @inlined
