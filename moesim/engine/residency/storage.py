@@ -179,8 +179,8 @@ class Storage:
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the prices of reads rest on."""
-        every = zip(self.case.stored.ravel().tolist(), self.reads.ravel().tolist(), strict=True)
-        for size, number in every:
+        for size in np.unique(self.case.stored).tolist():
+            number = int(self.reads[self.case.stored == size].sum())
             shape = (size, self.cache.requests, self.cache.mapped, True)
             price = self.case.prices.price("storage_read", *shape)
             provenance.add("storage_read", np.atleast_1d(price), *shape, times=number)
