@@ -12,6 +12,7 @@ from moesim.experiment.building.serving import load_of
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of, trace_of
 from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.host.on_cpu import OnCpu
 from moesim.runtime.memory import available_bytes
 from moesim.trace import RoutingTrace
 from moesim.workload.batching.continuous import Continuous
@@ -21,26 +22,30 @@ from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.requests.requests import times_and_lengths
 from moesim.workload.serving.state import NEVER
 
-LAYER_BYTES, SPAN_BYTES = 270, 600
-"""At the peak, for a row of the layers and an activation of the spans: measured over 974,784 and
-3.9 M of them (gpt-oss-20b, 24 layers, one GPU).
+LAYER_BYTES, SPAN_BYTES, ACTIVATION_BYTES = 270, 560, 600
+"""At the peak, for a row of the layers, a span, and all spans of an activation where nobody knows
+which miss: measured over 974,784 rows, 67,584 to 341,012 spans (small-moe, nine runs: resident or
+not, batches or requests that are served), and 3.9 M activations (gpt-oss-20b, 24 layers, one GPU).
 """
+LAYER_SPANS, MISS_SPANS = 5, 3
+"""Of a GPU in a layer of a pass, and beside these of an expert that is not there (2.3 to 3.3)."""
 WORTH_SAYING = GIB
 FIRST_STEPS, LEAST_STEPS = 512, 8
 """Played to see how long a step takes where requests come by the clock."""
 
 
-def record_bytes(
-    records: str, passes: int, layers: int, gpus: int, choices: int, experts: int
-) -> int:
-    """What the tables of ``records`` take beyond those of the steps.
+def record_bytes(records: str, rows: int, activations: int, missing: float | None) -> int:
+    """What the tables of ``records`` take beyond those of the steps, with so many ``rows`` of
+    layers: of each GPU in each MoE layer of each pass.
 
-    ``choices`` of experts in all layers: as many activations there can be, of no more than all
-    ``experts`` of a layer on all GPUs in each pass.
+    ``activations`` at most, of which so many are ``missing``; None: nobody knows how many.
     """
-    of_layers = passes * layers * gpus * LAYER_BYTES if records in ("layer", "expert") else 0
-    activations = min(choices, passes * layers * experts)
-    return of_layers + (activations * SPAN_BYTES if records == "expert" else 0)
+    of_layers = rows * LAYER_BYTES if records in ("layer", "expert") else 0
+    if records != "expert":
+        return of_layers
+    if missing is None:
+        return of_layers + activations * ACTIVATION_BYTES
+    return of_layers + round(rows * LAYER_SPANS + missing * MISS_SPANS) * SPAN_BYTES
 
 
 def refuse_too_many_records(experiment: Experiment, case: Case) -> None:
@@ -48,7 +53,10 @@ def refuse_too_many_records(experiment: Experiment, case: Case) -> None:
     schedule, layers = case.schedule, len(case.model.moe_layers)
     choices = len(schedule.rows) * layers * case.trace.top_k
     experts = sum(len(case.local_experts(gpu)) for gpu in range(case.gpus))
-    size = record_bytes(experiment.records, schedule.passes, layers, case.gpus, choices, experts)
+    rows = schedule.passes * layers
+    resident = case.kernels == "grouped" and all(all(case.resident(n)) for n in range(case.gpus))
+    most = rows * case.gpus, min(choices, rows * experts)
+    size = record_bytes(experiment.records, *most, 0 if resident else None)
     if size > WORTH_SAYING and size > (there := available_bytes()):
         what = f"{_told(experiment.records, size)}, and {_gib(there)} are free; {REMEDY}"
         raise InputError([Problem("", "records", what)])
@@ -81,11 +89,12 @@ def _line(most: int, one: Experiment) -> str:
 
 
 class Begun(NamedTuple):
-    """Of a run's first steps: ns from one to the next in their later half, and the room for keys
-    and values, in tokens of a rank.
+    """Of a run's first steps: ns from one to the next in their later half, how many experts miss in
+    one of these, and the room for keys and values, in tokens of a rank.
     """
 
     step_ns: float
+    misses: float
     kv_tokens: int
 
 
@@ -114,8 +123,10 @@ def _begun(one: Experiment) -> Begun | None:
         return None
     if result.steps is None or len(result.steps) < LEAST_STEPS:
         return None
-    ends = result.steps["end_ns"].to_numpy()[len(result.steps) // 2 :]
-    return Begun(float((ends[-1] - ends[0]) / (len(ends) - 1)), result.summary["kv_tokens"])
+    later = result.steps.iloc[len(result.steps) // 2 :]
+    ends = later["end_ns"].to_numpy()
+    step_ns = float((ends[-1] - ends[0]) / (len(ends) - 1))
+    return Begun(step_ns, float(later["misses"].mean()), result.summary["kv_tokens"])
 
 
 REMEDY = "records: step or summary keep far less, without the figures of layers"
@@ -127,19 +138,25 @@ def _bytes_of(one: Experiment, begun: Begun | None = None) -> int:
     """
     trace, gpus = trace_of(one), one.parallelism.expert
     experts = trace.experts * (1 if one.parallelism.experts == "expert" else gpus)
+    grouped, room = one.experts.kernels == "grouped", one.experts
+    there = room.capacity.kind == "all" and room.on_cpu == OnCpu() and not one.host_layers
+
+    def size(passes: int, tokens: int, misses: float | None = None) -> int:
+        rows, choices = passes * trace.moe_layers, tokens * trace.moe_layers * trace.top_k
+        missing = 0.0 if there else None if misses is None else passes * misses
+        most = rows * gpus, min(choices, rows * experts)
+        return record_bytes(one.records, *most, missing if grouped else None)
+
     if isinstance(batching := one.workload.batching, Continuous):
         passes, tokens = _served(one, batching.scheduler, trace, begun)
-        choices = tokens * trace.moe_layers * trace.top_k
-        return record_bytes(one.records, passes, trace.moe_layers, gpus, choices, experts)
-    choices = trace.tokens * trace.moe_layers * trace.top_k
-    most = record_bytes(one.records, trace.tokens, trace.moe_layers, gpus, choices, experts)
+        return size(passes, tokens, None if begun is None else begun.misses)
+    most = size(trace.tokens, trace.tokens)
     if most <= WORTH_SAYING:
         return most
     requests = Requests.of(trace, one.workload.phase, one.workload.requests)
     seats = one.workload.batching.seats(requests)
     schedule = Schedule.of(requests, seats, trace, gpus, one.workload.prefill.chunk)
-    choices = len(schedule.rows) * trace.moe_layers * trace.top_k
-    return record_bytes(one.records, schedule.passes, trace.moe_layers, gpus, choices, experts)
+    return size(schedule.passes, len(schedule.rows))
 
 
 def _served(

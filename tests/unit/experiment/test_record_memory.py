@@ -124,6 +124,26 @@ def test_the_more_requests_a_step_answers_the_less_is_told(
     assert told(asked) == []
 
 
+@pytest.mark.parametrize("capacity", ["all", "8 slots/layer"])
+@pytest.mark.parametrize("rate", [20, 1000])
+def test_spans_of_a_service_are_told_by_what_misses(
+    rate: int, capacity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 to 8 times what was kept was told under load: 600 bytes of each activation, of which those
+    that are there share a span.
+    """
+    asked = served({"kind": "poisson", "request_rate": f"{rate} requests/s"}, requests=100)
+    asked |= {"records": "expert", "experts": {"capacity": capacity}}
+    asked["serving"] = {"price_interval": "never"}
+    result = moesim.run(asked)
+    kept = len(result.layers) * LAYER_BYTES + len(result.spans) * SPAN_BYTES
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept / 2)
+    (line,) = told(asked)
+    assert line.startswith("warning: records: 'expert' takes about ")
+    monkeypatch.setattr(under_test, "WORTH_SAYING", 2 * kept)
+    assert told(asked) == []
+
+
 @pytest.mark.parametrize(
     ("arrivals", "replicas"),
     [({"kind": "closed_loop", "max_concurrency": 4}, 1),
