@@ -101,6 +101,15 @@ class Placement:
 
     def names(self, moe_layer: int, gpu: int) -> list[str]:
         """What records call the experts of ``gpu``: their logical ids, ``5#2`` a second copy."""
+        if (moe_layer, gpu) not in self._named:
+            self._named[moe_layer, gpu] = self._names(moe_layer, gpu)
+        return self._named[moe_layer, gpu]
+
+    @cached_property
+    def _named(self) -> dict[tuple[int, int], list[str]]:
+        return {}
+
+    def _names(self, moe_layer: int, gpu: int) -> list[str]:
         experts = self.logical[moe_layer, self.gpu_of_expert == gpu]
         copies = np.arange(len(experts)) - np.searchsorted(experts, experts)
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -208,6 +209,7 @@ def layers_on(
     """
     layers: list[DenseLayer | MoeLayer] = []
     moe_index, categories = 0, chunk.terms.categories
+    copy_ns, sync_ns = cache(case.expert_copy_ns), wait_ns(case, gpu)
     for layer in case.model.layers:
         terms = on_gpu(chunk.terms.of(layer.index), categories, gpu)
         of_host = hosts[layer.index]
@@ -223,9 +225,9 @@ def layers_on(
             hosts=of_host,
             dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
             combine=chunk.combine[moe].tolist() if chunk.combine else [],
-            copy_ns=case.expert_copy_ns(expert),
+            copy_ns=copy_ns(expert),
             amount=expert.bytes,
-            sync_ns=of_host.waits * wait_ns(case, gpu),
+            sync_ns=of_host.waits * sync_ns,
             exchange_ns=case.exchange_ns,
             names=names_of(case, moe_index, gpu),
             sizes=NONE if case.variants is None else case.variants.sizes[moe],

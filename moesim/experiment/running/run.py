@@ -280,8 +280,13 @@ def _speculation_notes(experiment: Experiment) -> dict[str, list[str]]:
 
 def _alone(experiment: Experiment, case: Case) -> Outcome:
     """``case`` on the fastest engine, with no more than the numbers of a summary."""
-    engine = engine_of(experiment.model_copy(update={"engine": "auto"}), case, check=False)
-    return engine.play(case, records="summary", check=False)
+    return _fastest(experiment, case).play(case, records="summary", check=False)
+
+
+def _fastest(experiment: Experiment, case: Case) -> Engine:
+    """The engine of a run of ``case`` that keeps a summary, whatever ``experiment`` keeps."""
+    few = {"engine": "auto", "records": "summary"}
+    return engine_of(experiment.model_copy(update=few), case, check=False)
 
 
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
@@ -292,8 +297,8 @@ def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
     if not case.prefetches:
         return None
     alone = replace(case, prefetch=NO_PREFETCH)
-    engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)
-    return engine.play(alone, records="summary", check=False, cuts=np.zeros(1, np.int64))
+    cuts = np.zeros(1, np.int64)
+    return _fastest(experiment, alone).play(alone, records="summary", check=False, cuts=cuts)
 
 
 def _clock_keys(case: Case) -> tuple[str, ...]:

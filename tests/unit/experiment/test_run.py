@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import yaml
@@ -203,3 +204,29 @@ def test_what_does_not_fit_is_a_result_with_the_same_keys():
 def test_every_kind_of_summary_has_the_shape_that_is_read(choices):
     result = moesim.run({**BASE, **choices}, limit_steps=3, check="engine" in choices)
     check_shape(plain(result.summary), Summary, "summary.json")
+
+
+def test_what_is_played_again_for_a_range_needs_no_records_of_its_own(monkeypatch):
+    """A run with records of experts was played three times by the slow engine, which they want."""
+    from moesim.engine.des import run as module
+
+    played, plain = [], module.run_des
+
+    def counted(case, **how):
+        played.append(how["records"])
+        return plain(case, **how)
+
+    monkeypatch.setattr(module, "run_des", counted)
+    workload = {
+        "requests": 4,
+        "arrivals": {"kind": "poisson", "request_rate": "50 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 8, "output_len": 8},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous"},
+    }
+    asked: dict[str, Any] = {"model": "small-moe", "hardware": "rtx-4060-8gb"}
+    asked |= {"trace": "small-moe", "workload": workload, "serving": {"price_interval": "always"}}
+    found = moesim.run({**asked, "records": "expert"}).summary["price_interval"]
+    assert played == ["expert"]
+    assert found == moesim.run({**asked, "records": "layer"}).summary["price_interval"]
+    assert found["mean_ttft_ms"]["low"] is not None
