@@ -76,6 +76,8 @@ def test_down_projections_may_have_a_format_of_their_own() -> None:
     for text, size in (
         ("experts=iq4_k,down=iq5_k", (2 * 144 + 176) * matrix),
         ("down=iq5_k", (2 * 512 + 176) * matrix),
+        # each row of ik_llama.cpp's own has a scale before its blocks
+        ("experts=iq4_ks", 2 * 768 * (8 * 136 + 4) + 2048 * (3 * 136 + 4)),
     ):
         layers = load_model(f"qwen3-30b-a3b@{text}").moe_layers
         assert {layer.moe.expert.bytes for layer in layers if layer.moe} == {size}
