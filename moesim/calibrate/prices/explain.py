@@ -22,7 +22,7 @@ from moesim.hardware.profile import HardwareProfile
 WHOLE = "FLOPs with weights on a GPU are of whole tiles: padding is multiplied too"
 BOUNDS = {
     "reads": "memory (reads)",
-    "threads": "threads (what they read, and products)",
+    "reads of threads": "threads (what they read)",
     "products": "compute (products)",
 }
 
@@ -97,8 +97,10 @@ def _lines(part: Part) -> Iterator[tuple[str, ...]]:
         rate = _rate(amount) if np.isfinite(amount.peak) and amount.peak else ()
         yield f"  {amount.name}", _us(amount.time_ns), *rate
     if amounts and fit is None:
-        longest = max(amounts, key=lambda amount: _time(amount.time_ns)).name
-        yield "bound by", "", BOUNDS.get(longest, longest), "the longest counts"
+        longest = max(amounts, key=lambda amount: _time(amount.time_ns))
+        alone = _time(part.time_ns) <= _time(longest.time_ns)
+        told = "the longest counts" if alone else "which hides a part of the others"
+        yield "bound by", "", BOUNDS.get(longest.name, longest.name), told
 
 
 def _caption(op: str, found: Priced, profile: HardwareProfile) -> str | None:

@@ -274,8 +274,8 @@ def test_a_range_covers_the_host_and_its_prices(tmp_path: Path) -> None:
     assert found.low_tokens_per_s == pytest.approx(ends["low"])
     assert found.high_tokens_per_s == pytest.approx(ends["high"])
     hosts = [speed(described(24), share) for share in REACHED]
-    assert ends["low"] == pytest.approx(hosts[0], rel=0.1)
-    assert ends["high"] == pytest.approx(hosts[1], rel=0.1)
+    assert ends["low"] == pytest.approx(hosts[0], rel=0.15)
+    assert ends["high"] == pytest.approx(hosts[1], rel=0.15)
     inside = pd.DataFrame(
         [found.to_dict() | {"measured_tokens_per_s": x} for x in (1.0, ends["value"])]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,24 @@ HOST = {
     "memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "1 TB/s", "cores": CORES,
     "memory_fraction": "100 %", "layer_start": "0 us", "thread_bandwidth": "1 TB/s",
 }  # fmt: skip
+OLDER = "llama.cpp@b6xxx"
 CYCLES = {
-    "llama.cpp": {1: 18.9, 7: 18.9, 64: 18.9},
+    "llama.cpp": {1: 18.9, 8: 13.9, 16: 26.1, 64: 33.8, 256: 35.4, 2000: 35.4},
+    "llama.cpp@b6xxx": {1: 18.9, 7: 18.9, 64: 18.9},
     "ik_llama.cpp": {
-        1: 20.2, 3: 3 / (1 / 20.2 + 2 / 7 * (8 / 34.7 - 1 / 20.2)), 8: 34.7, 31: 34.7, 32: 34.7,
+        1: 23.2, 3: 3 / (1 / 23.2 + 2 / 7 * (8 / 34.7 - 1 / 23.2)), 8: 34.7, 31: 34.7, 32: 34.7,
         272: 272 / ((32 / 34.7 + 512 / 44.2) / 2), 512: 44.2, 2000: 44.2,
     },
-    "ik_llama.cpp@2025-05": {1: 20.2, 8: 47.0, 500: 47.0},
+    "ik_llama.cpp@2025-05": {1: 32.1, 8: 47.0, 500: 47.0},
+    "ktransformers@0.7": {1: 7.2, 4: 20.3, 500: 24.0},
 }  # fmt: skip
 """Of q4_k, by rows: 3 are between 1 and 8, 272 halfway from 32 to 512."""
 
 
 def per_operation(rows: int, software: str, chosen: str = "q4_k", **host: Any) -> float:
-    """Nanoseconds of an expert on the CPU over its operations, times cores, but for its reading."""
+    """Nanoseconds of an expert on the CPU over its operations, times cores, but for its reading,
+    a byte in a picosecond.
+    """
     model = load_model(f"qwen3-30b-a3b@experts={chosen},attention=q4_k")
     parts = load_hardware(text_of({"gpu": "rtx-3090", "host": {**HOST, **host}}))
     layer = model.moe_layers[0]
@@ -39,7 +45,8 @@ def per_operation(rows: int, software: str, chosen: str = "q4_k", **host: Any) -
     costs = CostModel(with_engine(parts, load_software(software)), model)
     (price,) = costs.cpu_expert_ns(layer, [rows])
     expert = layer.moe.expert
-    return (float(price) * CORES - expert.bytes / 1000) / (2.0 * expert.parameters * rows)
+    computed = sqrt(float(price) ** 2 - (expert.bytes / 1000) ** 2)
+    return computed * CORES / (2.0 * expert.parameters * rows)
 
 
 @pytest.mark.parametrize("software", CYCLES)
@@ -59,8 +66,8 @@ def test_unpacked_weights_gain_slowly_beyond_32_rows() -> None:
 
 
 def test_a_host_without_a_clock_has_the_prior_and_one_with_a_rate_that_rate() -> None:
-    assert per_operation(64, "llama.cpp") == pytest.approx(1e9 / (18.9 * CORE_CLOCK_HZ), rel=1e-4)
-    given = per_operation(64, "llama.cpp", core_rate="3 GFLOP/s", core_clock="2 GHz")
+    assert per_operation(64, OLDER) == pytest.approx(1e9 / (18.9 * CORE_CLOCK_HZ), rel=1e-4)
+    given = per_operation(64, OLDER, core_rate="3 GFLOP/s", core_clock="2 GHz")
     assert given == pytest.approx(1 / 3, rel=1e-4)
 
 
@@ -72,9 +79,12 @@ def test_formats_and_software_that_nobody_measured_have_the_prior(
     assert found == pytest.approx(1e9 / CORE_RATE, rel=1e-4)
 
 
-@pytest.mark.parametrize(("software", "share"), [("ik_llama.cpp", 0.65), ("llama.cpp", 1.0)])
+@pytest.mark.parametrize(
+    ("software", "share"),
+    [("ik_llama.cpp", 0.65), ("llama.cpp", 0.78), ("ktransformers@0.7", 1.0)],
+)
 def test_a_core_without_avx512_does_what_the_software_says(software: str, share: float) -> None:
-    """llama.cpp's own products use no more than AVX2."""
+    """What ktransformers does with AVX-512 nobody measured."""
     wide, narrow = (
         per_operation(64, software, core_clock="2 GHz", **more)
         for more in ({"vectors": "avx512"}, {"vectors": "avx2"})
@@ -83,8 +93,15 @@ def test_a_core_without_avx512_does_what_the_software_says(software: str, share:
     assert narrow == pytest.approx(wide / share, rel=1e-4)
 
 
-def test_interleaved_rows_have_the_kernels_of_the_format() -> None:
-    plain, rows = (per_operation(64, "ik_llama.cpp", name) for name in ("iq4_k", "iq4_k_r4"))
+@pytest.mark.parametrize(("name", "faster"), [("iq4_k", 23.1 / 17.2), ("iq4_xs", 29.2 / 21.0)])
+def test_interleaved_rows_have_kernels_of_their_own(name: str, faster: float) -> None:
+    rows = "iq4_xs_r8" if name == "iq4_xs" else f"{name}_r4"
+    plain, four = (per_operation(1, "ik_llama.cpp", one) for one in (name, rows))
+    assert plain / four == pytest.approx(faster, rel=1e-3)
+
+
+def test_interleaved_rows_that_nobody_measured_have_those_of_the_format() -> None:
+    plain, rows = (per_operation(1, "llama.cpp", name) for name in ("iq4_xs", "iq4_xs_r8"))
     assert rows == plain
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import hypot
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from moesim.calibrate.prices.explain import explained
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.choice import text_of
-from moesim.hardware.described.host import LAYER_START_NS, THREAD_READS
+from moesim.hardware.described.host import LAYER_START_NS
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.load import load_software
 from moesim.hardware.operations.kernels.host_work import CORE_RATE
@@ -21,6 +23,11 @@ def layer():
     return load_model("mixtral-8x7b").moe_layers[0]
 
 
+def products(expert):
+    """Operations of a row."""
+    return 2 * 3 * expert.hidden_size * expert.intermediate_size
+
+
 def costs(name, **choices):
     return CostModel(load_hardware(name), load_model("mixtral-8x7b"), **choices)
 
@@ -28,18 +35,22 @@ def costs(name, **choices):
 def test_few_rows_cost_their_weights_and_many_their_products(layer):
     host, expert = load_hardware("rtx-4090").host, layer.moe.expert
     one, many = costs("rtx-4090").cpu_expert_ns(layer, [1, 4096])
-    assert one == pytest.approx(expert.bytes * 1e9 / (host.memory_bandwidth.value / 2), abs=1)
+    read = expert.bytes * 1e9 / (host.memory_bandwidth.value / 2)
     cores = host.cores.value / host.numa_nodes.value
-    elements = 3 * expert.hidden_size * expert.intermediate_size
-    computed, read = 2 * elements * 4096 / CORE_RATE, expert.bytes / THREAD_READS
-    assert many == pytest.approx((computed + read) * 1e9 / cores, abs=1)
+    row = products(expert) * 1e9 / CORE_RATE / cores
+    assert one == pytest.approx(hypot(read, row), abs=1)
+    assert one < 1.1 * read
+    assert many == pytest.approx(hypot(read, 4096 * row), abs=1)
+    assert many < 1.01 * 4096 * row
 
 
 def test_a_host_that_says_less_starts_as_others_do_and_reads_as_copies_do(layer):
     named = {"memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "100 GB/s", "cores": 16}
     parts = text_of({"gpu": "rtx-3090", "host": {**named, "memory_fraction": "80 %"}})
     (one,) = costs(parts).cpu_expert_ns(layer, [1])
-    assert one == pytest.approx(layer.moe.expert.bytes / 80, abs=1)
+    expert = layer.moe.expert
+    row = products(expert) * 1e9 / CORE_RATE / 16
+    assert one == pytest.approx(hypot(expert.bytes / 80, row), abs=1)
     assert load_hardware(parts).experts_start_ns == LAYER_START_NS
 
 
@@ -84,9 +95,9 @@ def read_ns(layer, **numbers):
 def test_threads_cap_what_is_read(layer):
     size = layer.moe.expert.bytes
     assert read_ns(layer) == pytest.approx(size / 50, abs=1)
-    assert read_ns(layer, **TEN) == pytest.approx(size / 40, rel=1e-3)
+    assert read_ns(layer, **TEN) == pytest.approx(size / 40, rel=5e-3)
     assert read_ns(layer, thread_bandwidth="20 GB/s") == pytest.approx(size / 50, abs=1)
-    assert read_ns(layer, **TEN, threads=3) == pytest.approx(size / 30, rel=1e-3)
+    assert read_ns(layer, **TEN, threads=3) == pytest.approx(size / 30, rel=5e-3)
     many = read_ns(layer, **TEN, threads=8)
     assert many == pytest.approx(size / 40, rel=1e-3), "a thread a core counts"
     two = read_ns(layer, **TEN, cores=8, numa_nodes=2)
@@ -96,13 +107,14 @@ def test_threads_cap_what_is_read(layer):
 @pytest.mark.parametrize(
     ("dtype", "cycle", "both"),
     [
-        ("q4_k", 30.0, 11.6), ("q8_0", 27.7, 14.2), ("q4_0", 21.4, 9.9), ("mxfp4", 21.3, 9.6),
-        ("bf16", 14.3, 14.1), ("fp16", 25.1, 16.2),
+        ("q2_k", 15.8, 7.7), ("q4_k", 14.0, 10.7), ("q6_k", 12.3, 12.7), ("q8_0", 13.0, 15.0),
+        ("q4_0", 10.4, 8.5), ("mxfp4", 10.1, 7.9), ("iq3_s", 4.4, 3.0), ("bf16", 7.1, 15.2),
+        ("fp16", 12.1, 18.0),
     ],
 )  # fmt: skip
-def test_a_thread_reads_and_then_computes(dtype: str, cycle: float, both: float) -> None:
-    """The sums of docs/hardware.md's few threads, in GB/s: of one that reads 20.3 by itself and
-    does so many operations in a cycle of 3.21 GHz; the longer of both would be 18 to 20.
+def test_a_thread_reads_and_computes(dtype: str, cycle: float, both: float) -> None:
+    """What docs/hardware.md's few threads are told, in GB/s: one that reads 20.3 by itself and does
+    so many operations in a cycle of 3.21 GHz.
     """
     one = {"thread_bandwidth": "20.3 GB/s", "core_rate": f"{cycle * 3.21:.3f} GFLOP/s", "cores": 1}
     model = load_model(f"qwen3-30b-a3b@experts={dtype}")
@@ -113,14 +125,12 @@ def test_a_thread_reads_and_then_computes(dtype: str, cycle: float, both: float)
 
 
 def test_threads_are_what_computes(layer):
-    expert = layer.moe.expert
-    elements = 3 * expert.hidden_size * expert.intermediate_size
-    each = 2 * elements + expert.bytes / 1000
+    each = products(layer.moe.expert)
     slow = {"core_rate": "1 GFLOP/s"}
-    assert read_ns(layer, **slow) == pytest.approx(each / 4, rel=1e-6)
-    assert read_ns(layer, threads=2, **slow) == pytest.approx(each / 2, rel=1e-6)
+    assert read_ns(layer, **slow) == pytest.approx(each / 4, rel=5e-3)
+    assert read_ns(layer, threads=2, **slow) == pytest.approx(each / 2, rel=5e-3)
     both = {"cores": 8, "numa_nodes": 2, "threads": 6, **slow}
-    assert read_ns(layer, **both) == pytest.approx(each / 6, rel=1e-6)
+    assert read_ns(layer, **both) == pytest.approx(each / 6, rel=5e-3)
 
 
 def test_other_numa_nodes_add_their_share_of_memory_and_cores(layer):
@@ -131,9 +141,8 @@ def test_other_numa_nodes_add_their_share_of_memory_and_cores(layer):
     assert read_ns(layer, remote_node_fraction="0 %", **two) == read_ns(layer, **two)
     four = {"numa_nodes": 4, "cores": 16, "remote_node_fraction": "100 %"}
     assert read_ns(layer, **four) == pytest.approx(size / 200, abs=1)
-    elements = 3 * expert.hidden_size * expert.intermediate_size
     slow = {**two, "remote_node_fraction": "50 %", "core_rate": "1 GFLOP/s"}
-    assert read_ns(layer, **slow) == pytest.approx((2 * elements + size / 1000) / 6, rel=1e-6)
+    assert read_ns(layer, **slow) == pytest.approx(products(expert) / 6, rel=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +164,9 @@ def test_hosts_that_cannot_be(numbers, what):
     ("numbers", "bound"),
     [
         ({}, "memory (reads)"),
-        (TEN, "threads (what they read, and products)"),
+        (TEN, "threads (what they read)"),
         ({"thread_bandwidth": "20 GB/s"}, "memory (reads)"),
-        ({"core_rate": "1 GFLOP/s"}, "threads (what they read, and products)"),
+        ({"core_rate": "1 GFLOP/s"}, "compute (products)"),
     ],
 )
 def test_explain_says_what_binds(layer, numbers, bound):
@@ -166,5 +175,8 @@ def test_explain_says_what_binds(layer, numbers, bound):
     terms = list(table.columns[0].cells)
     assert list(table.columns[2].cells)[terms.index("bound by")] == bound
     price = float(str(list(table.columns[1].cells)[terms.index("price")]))
-    name = "reads" if bound.startswith("memory") else "threads"
-    assert float(str(list(table.columns[1].cells)[terms.index(f"  {name}")])) == price
+    name = bound.partition("(")[2].rstrip(")").replace("what they read", "reads of threads")
+    longest = float(str(list(table.columns[1].cells)[terms.index(f"  {name}")]))
+    assert longest == pytest.approx(price, rel=5e-3)
+    told = list(table.columns[3].cells)[terms.index("bound by")]
+    assert told == "which hides a part of the others"

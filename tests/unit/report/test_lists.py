@@ -43,7 +43,7 @@ def test_a_prior_of_a_host_names_fitted_ones_of_such_a_memory() -> None:
     assert share_is_prior(prior)
     assert not share_is_prior(fitted)
     (told,) = host_notes(prior, "small-moe", 4)
-    assert told.endswith("'ryzen-9-7950x-ddr5-5600-2ch' (80%)")
+    assert told.endswith("'ryzen-9-7950x-ddr5-5600-2ch' (81%)")
     assert "fitted to one run: 47.52 tokens/s" in host_notes(fitted, "small-moe", 4)[0]
     other = load_hardware("{gpu: rtx-3090, host: ddr4-3200-2ch-64gb}")
     assert "published run" not in host_notes(other, "small-moe", 4)[0]

@@ -13,7 +13,7 @@ from moesim.hardware.described.names import fitted_names
 from moesim.hardware.described.reached import experts_reach
 from moesim.hardware.layers import load_part, part_names
 from moesim.hardware.operation import Operation, known_fits
-from moesim.hardware.operations.kernels.host_work import core_rate, longest_on_host
+from moesim.hardware.operations.kernels.host_work import core_rate, read_and_computed
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.prices.arrays import Ints
 from moesim.hardware.prices.calibrated import Fit
@@ -100,8 +100,8 @@ def _other_trace(share: ExpertShare, trace: str, top_k: int) -> str:
 
 
 class CpuExpert(Operation):
-    """Reading the weights and computing the rows (``longest_on_host``), on the share of a NUMA node
-    that one GPU has; a profile's fit of ``cpu_expert`` where it has one.
+    """Reading the weights and computing the rows (``read_and_computed``), on the share of a NUMA
+    node that one GPU has; a profile's fit of ``cpu_expert`` where it has one.
     """
 
     kind: ClassVar[str] = "cpu_expert"
@@ -121,7 +121,7 @@ class CpuExpert(Operation):
             operations = 2.0 * elements * count
             of_core = core_rate(self.hardware, expert.dtype, count)
             return [
-                longest_on_host(
+                read_and_computed(
                     self.hardware.host,
                     self.gpus_per_node,
                     np.float64(expert.bytes),

@@ -11,7 +11,7 @@ from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.attention.attention import cache_of, keys_read, products_of
 from moesim.hardware.operations.attention.scores import uniform
-from moesim.hardware.operations.kernels.host_work import core_rate, longest_on_host
+from moesim.hardware.operations.kernels.host_work import core_rate, read_and_computed
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.parts import Part, where
 from moesim.hardware.roofline import matrix_elements
@@ -21,7 +21,7 @@ from moesim.model.spec import AttentionSpec, LayerSpec
 class CpuLayer(Operation):
     """What its threads wait for one another after its kernels, those of routed experts among them
     (one start, where the software says nothing of that), and reading and computing
-    (``longest_on_host``), of all weights but those of routed experts, and then of the cache.
+    (``read_and_computed``), of all weights but those of routed experts, and then of the cache.
 
     The heads that share a key, and a prompt's queries, are its products' rows; what attends in a
     latent is as on the GPU. Routed experts are ``cpu_expert``.
@@ -76,7 +76,7 @@ class CpuLayer(Operation):
         return self._work(read, attended * each, of_core)._replace(name="scores")
 
     def _work(self, size: Floats | np.float64, operations: Floats, of_core: Floats) -> Part:
-        return longest_on_host(self.hardware.host, self.gpus_per_node, size, operations, of_core)
+        return read_and_computed(self.hardware.host, self.gpus_per_node, size, operations, of_core)
 
 
 def _elements(layer: LayerSpec) -> int:
