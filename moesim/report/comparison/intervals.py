@@ -28,6 +28,8 @@ COLUMNS = (
     "verdict",
 )  # fmt: skip
 BY_PRICES = "not distinguishable by such prices"
+VERDICTS = ("different", "not distinguishable", BY_PRICES)
+"""What is said of a difference that has an interval."""
 NAMES = {
     "output_throughput": "output throughput",
     "total_token_throughput": "total token throughput",

@@ -21,8 +21,9 @@ UNSAID = ("name", "figures", "records", "sweep")
 """Keys of an experiment that decide no number of a run."""
 UNCOMPARED = ("engine_wall_s", "layer_steps")
 SHARES = ("time_share", "price_share")
+ALL = "total_token_throughput"
 POINT_NUMBERS = (
-    "output_throughput", *LOST, "mean_tpot_ms", "hit_ratio_per_expert",
+    "output_throughput", ALL, *LOST, "mean_tpot_ms", "hit_ratio_per_expert",
     "peak_memory_bytes", GOOD, COST, GOOD_COST,
 )  # fmt: skip
 
@@ -153,6 +154,17 @@ def _spent(summary: Mapping[str, Any]) -> dict[str, float]:
     return {key: share * summary["duration_ms"] / tokens for key, share in shares.items() if share}
 
 
+def _speeds(joined: Table) -> pd.Series[float]:
+    """Tokens a second of the second over the first, processed ones where neither decodes any."""
+    decoded: pd.Series[float] = (
+        joined["output_throughput_second"] / joined["output_throughput_first"]
+    )
+    if f"{ALL}_first" not in joined:
+        return decoded
+    sides = joined[["output_throughput_first", "output_throughput_second"]]
+    return decoded.where((sides != 0).any(axis=1), joined[f"{ALL}_second"] / joined[f"{ALL}_first"])
+
+
 def _sweeps(first: Path, second: Path) -> dict[str, Table]:
     one, two = read_sweep(first), read_sweep(second)
     axes = [axis for axis in one.axes if axis in two.axes]
@@ -177,8 +189,7 @@ def _sweeps(first: Path, second: Path) -> dict[str, Table]:
         what = f"no point has the axes' values of a point of '{second}'"
         raise InputError([Problem(str(first), "", what)])
     if "output_throughput" in numbers:
-        speed = joined["output_throughput_second"] / joined["output_throughput_first"]
-        joined = joined.assign(ratio=speed)
+        joined = joined.assign(ratio=_speeds(joined))
     numbered = joined[["number_first", "number_second"]]
     joined = joined.drop(columns=numbered.columns).join(paired_ratios(first, second, numbered))
     bases = [read_sweep_file(folder).get("experiment", {}) for folder in (first, second)]

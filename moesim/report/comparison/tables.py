@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.report.amounts import number, percent
-from moesim.report.comparison.intervals import NAMES, limits_told
+from moesim.report.comparison.intervals import NAMES, VERDICTS, limits_told
+from moesim.report.comparison.sides import ALL
 from moesim.sweep.speeds import COST, GOOD, GOOD_COST, LOST
 
 TITLES = {
@@ -28,6 +29,7 @@ TITLES = {
 HITS = "hit_ratio_per_expert"
 FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "output_throughput": ("tokens/s", number),
+    ALL: ("processed\ntokens/s", number),
     "dropped_share": ("dropped", percent),
     "skipped_share": ("skipped", percent),
     "skipped_gate_weight_share": ("skipped\nweight", percent),
@@ -83,6 +85,8 @@ def _points(title: str, table: pd.DataFrame) -> Table:
     """Axes, tokens/s and hits of both, the ratio of the speeds; a dash where a run has none."""
     axes = list(table.columns[: list(table.columns).index("status_first")])
     known = shown_numbers(table)
+    if known.pop(ALL, None):
+        table, title = _processed(table), f"{title}\n(none decoded: processed)"
     names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
     sheet = _sheet(title, [*names, "ratio", "95 %"])
     for row in table.to_dict("records"):
@@ -98,15 +102,25 @@ def _points(title: str, table: pd.DataFrame) -> Table:
     return sheet
 
 
+def _processed(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with processed tokens a second for decoded ones at points that decode none."""
+    pairs = [(f"output_throughput_{side}", f"{ALL}_{side}") for side in ("first", "second")]
+    none = (table[[output for output, _ in pairs]] == 0).all(axis=1)
+    return table.assign(**{output: table[output].mask(none, table[of]) for output, of in pairs})
+
+
 def shown_numbers(table: pd.DataFrame) -> dict[str, tuple[str, Callable[[Any], str]]]:
     """Those of ``FORMS`` that points have: shares of what is left out where a point leaves some,
-    what clients are promised and dollars where they differ, of good tokens in place of all.
+    what clients are promised and dollars where they differ, of good tokens in place of all, and
+    processed tokens where a point decodes none.
     """
     known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
     if GOOD_COST in known:
         known.pop(COST, None)
     shown = {name for name in known if name not in LOST or _any(table, name)}
     shown -= {name for name in (GOOD, COST, GOOD_COST) if _alike(table, name)}
+    if (table.get("output_throughput_first", pd.Series([1.0])) != 0).all():
+        shown.discard(ALL)
     if {GOOD, COST, GOOD_COST} & shown and _alike(table, HITS):
         shown.discard(HITS)  # which leaves room
     return {name: form for name, form in known.items() if name in shown}
@@ -131,7 +145,10 @@ def _differences(title: str, table: pd.DataFrame) -> Table:
         blocks = f"{row['blocks']}{', paired' if row['paired'] else ''}"
         limits = limits_told(row["low"], row["high"]) or "-"
         prices = limits_told(row["price_low"], row["price_high"]) or "-"
-        sheet.add_row(NAMES[row["key"]], apart, limits, prices, row["verdict"], blocks)
+        told = row["verdict"] if row["verdict"] in VERDICTS else "no interval"
+        sheet.add_row(NAMES[row["key"]], apart, limits, prices, told, blocks)
+    whys = dict.fromkeys(one for one in table["verdict"] if one not in VERDICTS)
+    sheet.caption = "\n".join(f"no interval: {why}" for why in whys) or None
     return sheet
 
 

@@ -13,8 +13,8 @@ import pytest
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.metrics.price_interval import TIMED
-from moesim.report.comparison.sides import compare
-from moesim.report.comparison.tables import shown_numbers
+from moesim.report.comparison.sides import _speeds, compare
+from moesim.report.comparison.tables import rendered, shown_numbers
 from moesim.report.page.of_comparison import page_of_comparison
 from moesim.report.page.render import html
 from moesim.results import write_result
@@ -131,6 +131,30 @@ def test_sweeps_are_paired_by_their_axes(sweep: Path, tmp_path: Path) -> None:
     assert sorted(points["experts.capacity"]) == ["12 slots/layer", "8 slots/layer"]
     assert points["ratio"].tolist() == [1.0, 1.0]
     assert found["alone"].iloc[0].tolist() == ["points without a partner", 14, 1]
+
+
+def test_points_that_decode_nothing_are_compared_by_what_they_process(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sweeps of prompts had speeds of 0 and no ratio."""
+    from rich.console import Console
+
+    points = compare(sweep, sweep)["points"]
+    ran = points["output_throughput_first"].notna()
+    prompts = points.assign(
+        output_throughput_first=0.0,
+        output_throughput_second=0.0,
+        total_token_throughput_first=200.0,
+        total_token_throughput_second=500.0,
+    )
+    assert set(_speeds(prompts)) == {2.5}
+    assert set(_speeds(points)[ran]) == {1.0}
+    one = prompts.head(1).assign(ratio=_speeds)
+    Console(width=100).print(*rendered({"points": one}))
+    shown = capsys.readouterr().out
+    assert "(none decoded: processed)" in shown
+    for cell in ("200", "500", "x 2.500"):
+        assert cell in shown
 
 
 def test_sweeps_at_other_prices_or_promises_are_told_apart_by_them(

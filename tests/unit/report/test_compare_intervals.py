@@ -12,6 +12,7 @@ from moesim.cli.main import main
 from moesim.metrics.intervals import Difference
 from moesim.report.comparison.intervals import BY_PRICES, limits_told, sentence
 from moesim.report.comparison.sides import compare
+from moesim.report.comparison.tables import rendered
 from moesim.report.drawing.sheet import drawn
 from moesim.report.figures import registry
 from moesim.report.page.of_comparison import page_of_comparison
@@ -124,6 +125,21 @@ def test_the_prices_interval_is_told_with_and_without_one_of_sampling(
         assert end in shown
     lines = page_of_comparison(("a", "b"), compare(*runs)).verdict
     assert any(BY_PRICES in str(line) and "by the prices' errors" in str(line) for line in lines)
+
+
+def test_why_there_is_no_interval_is_told_once_below(
+    points: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had been folded into a column of ten letters, row by row."""
+    from rich.console import Console
+
+    rows = compare(points[0], points[1])["differences"].head(2)
+    why = "6 blocks after the warm-up; an interval needs 10"
+    few = rows.assign(low=None, high=None, verdict=[why, "different"])
+    Console(width=100).print(*rendered({"differences": few}))
+    shown = capsys.readouterr().out
+    assert shown.count(f"no interval: {why}") == 1
+    assert shown.count("no interval") == 2
 
 
 def test_a_run_compared_with_itself_is_not_distinguishable(points: list[str]) -> None:
