@@ -61,6 +61,8 @@ def plot(
     check_list("--figure", figures)
     check_formats(formats)
     inches = None if size is None else parse_size(size)
+    if is_sweep(source):
+        read_sweep(source)  # one that is not finished says so once, not figure by figure
     asked = [figure_of(kind) for kind in figures or named_figures(source)]
     quiet = not figures and not is_sweep(source)
     tables, problems = prepared(source, [_allowing(one, allow_drops) for one in asked])

@@ -129,5 +129,6 @@ def read_finished(folder: Path | str) -> Sweep:
 def read_sweep(folder: Path | str) -> Sweep:
     """The sweep in ``folder``; an InputError where it is none or not finished."""
     source = Path(folder)
+    table = read_points(source)  # which says what the folder is, where it is no finished sweep
     axes = tuple(dict.fromkeys(key for point in read_axes(source) for key in point))
-    return Sweep(read_points(source), axes, source)
+    return Sweep(table, axes, source)

@@ -13,6 +13,7 @@ import pytest
 
 import moesim
 from moesim.cli.main import main
+from moesim.config.errors import InputError
 from moesim.report.amounts import number
 from moesim.report.page import page_of
 from moesim.report.page.content import Board, Column, Page
@@ -223,3 +224,17 @@ def test_what_no_engine_runs_is_no_command(tmp_path: Path) -> None:
     section = html(page).partition('id="command">')[2].partition("</section>")[0]
     assert "<pre" not in section
     assert page.command[1][:30] in section
+
+
+def test_a_sweep_that_is_not_finished_says_so_once(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each figure had a line of its own of what the folder lacks for it."""
+    copy = shutil.copytree(sweep, tmp_path / "sweep")
+    (copy / "points.parquet").unlink()
+    assert main(["plot", str(copy)]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"{copy}: the sweep is not finished; start the same 'moesim sweep'")
+    run = write_result(factory.result(), tmp_path / "run")
+    with pytest.raises(InputError, match="holds no sweep"):
+        moesim.read_sweep(run)
