@@ -8,6 +8,7 @@ import pandas as pd
 
 from moesim.config.amounts.sizes import GIB
 
+LEAST_GIB = 0.005
 SCALES = {"%": 100.0, "GiB": 1 / GIB}
 """Of a unit how many of it a ratio of 1, or a byte, is."""
 UNITS = {
@@ -26,8 +27,11 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def gib(value: Any) -> str:
-    """Bytes in GiB."""
-    return "-" if value is None or pd.isna(value) else f"{float(value) / GIB:.2f} GiB"
+    """Bytes in GiB, those that would be 0.00 of it in MiB."""
+    if value is None or pd.isna(value):
+        return "-"
+    size = float(value) / GIB
+    return f"{size * 1024:.3g} MiB" if 0 < abs(size) < LEAST_GIB else f"{size:.2f} GiB"
 
 
 def percent(value: Any) -> str:

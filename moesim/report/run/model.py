@@ -16,6 +16,8 @@ from moesim.model.spec import ModelSpec
 MOST_RANGES = 3
 """Runs of layer numbers in a cell; of more the number is told."""
 
+LEAST_BILLIONS = 0.005
+
 
 def model_report(model: ModelSpec) -> Iterator[RenderableType]:
     """What ``moesim model show`` prints, piece by piece."""
@@ -28,17 +30,22 @@ def model_report(model: ModelSpec) -> Iterator[RenderableType]:
         predict = "predicts" if mtp["layers"] == 1 else "predict"
         yield (
             f"apart, in no total: {counted(mtp['layers'], 'layer')} that {predict} further tokens "
-            f"(MTP), {mtp['parameters'] / 1e9:.2f} B, {_size(mtp['bytes'])}"
+            f"(MTP), {_many(mtp['parameters'])}, {_size(mtp['bytes'])}"
         )
     yield from (f"note: {note}" for note in told["notes"])
     if not told["notes"]:
         yield "every part is understood"
 
 
+def _many(count: int) -> str:
+    """In billions, or millions where that would be 0.00 of them."""
+    return f"{count / 1e9:.2f} B" if count >= LEAST_BILLIONS * 1e9 else f"{count / 1e6:.3g} M"
+
+
 def _first_lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{told['name']}: {told['parameters'] / 1e9:.2f} B parameters, "
-        f"{told['active_parameters'] / 1e9:.2f} B active, {_size(told['bytes'])}"
+        f"{told['name']}: {_many(told['parameters'])} parameters, "
+        f"{_many(told['active_parameters'])} active, {_size(told['bytes'])}"
     )
     context = told["longest_context"]
     words = f", context {context:,}" if context else ""

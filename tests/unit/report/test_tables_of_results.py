@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from moesim.report.amounts import number
+from moesim.report.amounts import gib, number
 from moesim.report.run.rows import apart, promises, start_of_a_service
 from moesim.report.run.table import lacks_memory, remedy, summary_table
 from moesim.report.sweep.table import sweep_table
@@ -177,3 +177,9 @@ def test_misses_are_told_by_whose_tokens_need_the_expert() -> None:
     every = {**factory.summary(), **missed, "decode_misses_caused_by_prompts": 2}
     told = text_of(summary_table(every))
     assert "3, 4, 5 (2 of answers" in told
+
+
+def test_small_amounts_are_not_nothing() -> None:
+    assert [gib(size) for size in (0, 5_000, 3 << 20, 6 << 20, 1 << 30, None)] == [
+        "0.00 GiB", "0.00477 MiB", "3 MiB", "0.01 GiB", "1.00 GiB", "-"
+    ]  # fmt: skip
