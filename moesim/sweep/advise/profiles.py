@@ -88,15 +88,14 @@ def _written(name: str, value: Any) -> Any:
 def upgrade_text(
     before: HardwareProfile, after: HardwareProfile, title: str, base: str | None
 ) -> str:
-    """The file of ``after``: the parts that differ from ``before``, the profile ``base``; without
-    one, all.
+    """The file of ``after``: the parts that differ from ``before``, the profile ``base``, and the
+    fits; without one, all.
     """
-    parts = [
-        part
-        for part in PARTS
-        if getattr(before, part) != getattr(after, part)
-        or (base is None and getattr(after, part) is not None)
-    ]
+    parts = [part for part in PARTS if getattr(before, part) != getattr(after, part)]
+    if base is None or parts:  # the fits of a base are not those of other numbers
+        whole = PARTS if base is None else ("calibrated",)
+        given = {part for part in whole if getattr(after, part) is not None}
+        parts = [part for part in PARTS if part in given.union(parts)]
     key = "upgrade"
     while key in before.sources:
         key += "-again"
