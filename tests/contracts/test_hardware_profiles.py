@@ -63,6 +63,7 @@ SOFTWARE = [
     "imp-qwen3-q4",
     "imp@1365",
     "ktransformers@0.2",
+    "ktransformers@0.7",
     "llama.cpp",
     "llama.cpp-cache",
     "llama.cpp-no-mmap",

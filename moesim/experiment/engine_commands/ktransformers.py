@@ -48,6 +48,8 @@ _METHODS: Mapping[str, str] = {
 """Formats of the CPU's experts, in moesim's words."""
 _OWN = {"bf16": "BF16", "fp8": "FP8", "mxfp4": "MXFP4"}
 """Methods that take a checkpoint's own experts, by their format."""
+SERVED, LOCAL = "ktransformers@0.7", "ktransformers@0.2"
+"""The profiles of kt-kernel under SGLang and of the releases before it."""
 _LAYERS_FIRST = "front-loading"
 _INITIAL = {"uniform": "lowest_ids", "frequency": "most_used", "random": "random"}
 """What ``experts.initial`` its rules of placement are, the first where none is named."""
@@ -59,7 +61,7 @@ class Ktransformers(Sglang):
     """ktransformers: some experts of each layer on the GPU, the others computed by the CPU."""
 
     kind: ClassVar[str] = "ktransformers"
-    softwares: ClassVar[tuple[str, ...]] = ("ktransformers@0.2",)
+    softwares: ClassVar[tuple[str, ...]] = (SERVED, LOCAL)
     options: ClassVar[Sequence[Option]] = KTRANSFORMERS
     read_if_served: ClassVar[Collection[str]] = ()
 
@@ -99,7 +101,7 @@ class Ktransformers(Sglang):
         if line.has("--gguf_path"):
             _read_local(reading, folders)
             return
-        _read_software(reading)
+        reading.put("software", SERVED)
         read_server(reading)
         name = put_model(reading, line.text("--model-path"), line.text("--quantization"), folders)
         model = opened(name, folders)
@@ -175,17 +177,10 @@ def _machine(asked: Configuration) -> HardwareProfile:
     return machine
 
 
-def _read_software(reading: Reading) -> None:
-    reading.put("software", "vllm")
-    versions = ", ".join(Ktransformers.softwares)
-    what = f"'vllm' stands for ktransformers, of which there is no profile but {versions}"
-    reading.note("software", what)
-
-
 def _read_local(reading: Reading, folders: Folders) -> None:
     """A model of GGUF files, whose routed experts are all computed by the CPU in decode."""
     line = reading.line
-    _read_software(reading)
+    reading.put("software", LOCAL)
     found = from_gguf(str(line.text("--gguf_path")), folders)
     if found.wrong and (named := line.text("--model_path")):
         whole = from_checkpoint(named, folders)

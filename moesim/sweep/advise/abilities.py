@@ -40,7 +40,7 @@ SERVER = Abilities("vllm", (), (SLICED, WHOLE, REQUESTS, STAGES))
 ENGINES: Mapping[str, Abilities] = {
     "llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,), maps=True),
     "ik_llama.cpp": Abilities("ik_llama.cpp", (ON_CPU, ON_HOST), (STAGES,), maps=True),
-    "ktransformers": Abilities("vllm", (CPU, ON_CPU), some_layers=False),
+    "ktransformers": Abilities("ktransformers@0.7", (CPU, ON_CPU), some_layers=False),
     "vllm": SERVER,
     "sglang": replace(SERVER, software="sglang"),
     "trtllm": Abilities("trtllm", (), (SLICED, WHOLE, STAGES)),

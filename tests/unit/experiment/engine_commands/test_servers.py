@@ -216,27 +216,30 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B-Instruct-2507 --kt-method BF16 "
      "--kt-num-gpu-experts 28 --kt-cpuinfer 16 --kt-weight-path /w --max-running-requests 1 "
      "--kt-max-deferred-experts-per-token 2"),
-     {"software": "vllm", "model": "qwen3-30b-a3b-2507", "workload": {"batching": refill(1)},
+     {"software": "ktransformers@0.7", "model": "qwen3-30b-a3b-2507",
+      "workload": {"batching": refill(1)},
       "experts": {"capacity": "28 slots/layer", "miss": {"kind": "cpu"},
                   "initial": "lowest_ids"}},
      ["--kt-max-deferred-experts-per-token 2"]),
     (("python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --kt-method FP8 "
      "--kt-num-gpu-experts 0 --kt-weight-path /w --max-running-requests 1"),
-     {"software": "vllm", "model": "deepseek-v3", "workload": {"batching": refill(1)},
+     {"software": "ktransformers@0.7", "model": "deepseek-v3", "workload": {"batching": refill(1)},
       "experts": {"on_cpu": {"layers": 58}}}, []),
     (("python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B --kt-method AMXINT4 "
      "--kt-gpu-experts-ratio 0.25 --kt-expert-placement-strategy front-loading "
      "--kt-weight-path /w --max-running-requests 1"),
-     {"software": "vllm", "model": "qwen3-30b-a3b@experts=int4",
+     {"software": "ktransformers@0.7", "model": "qwen3-30b-a3b@experts=int4",
       "workload": {"batching": refill(1)},
       "experts": {"on_cpu": {"layers": list(range(12, 48))}}}, []),
     (("python ktransformers/local_chat.py --model_path deepseek-ai/DeepSeek-V3 --gguf_path "
       "./DeepSeek-V3-Q4_K_M --cpu_infer 33 --max_new_tokens 1000"),
-     {"software": "vllm", "model": "deepseek-v3@q4_k_m", "experts": {"on_cpu": {"layers": 58}}},
+     {"software": "ktransformers@0.2", "model": "deepseek-v3@q4_k_m",
+      "experts": {"on_cpu": {"layers": 58}}},
      []),
     (("python -m ktransformers.local_chat --model_path deepseek-ai/DeepSeek-V3 --gguf_path ./files "
       "--optimize_config_path rules.yaml"),
-     {"software": "vllm", "model": "deepseek-v3", "experts": {"on_cpu": {"layers": 58}}},
+     {"software": "ktransformers@0.2", "model": "deepseek-v3",
+      "experts": {"on_cpu": {"layers": 58}}},
      ["the format of --gguf_path is not known", "--optimize_config_path rules.yaml"]),
 ]  # fmt: skip
 
@@ -384,7 +387,7 @@ def test_experts_on_the_cpu_that_are_written_read_the_same(
     model: str, slots: int, context: int, batch: int
 ) -> None:
     experts = {"capacity": f"{slots} slots/layer", "miss": {"kind": "cpu"}, "initial": "most_used"}
-    said = {"model": model, "software": "vllm", "experts": experts}
+    said = {"model": model, "software": "ktransformers@0.7", "experts": experts}
     said["workload"] = {"batching": refill(batch)}
     one = experiment(**said, hardware="rtx-4090")
     found = read_command(str(command_of(one, "ktransformers", context).text))
