@@ -127,10 +127,10 @@ def test_a_thread_reads_and_computes(dtype: str, cycle: float, both: float) -> N
 def test_threads_are_what_computes(layer):
     each = products(layer.moe.expert)
     slow = {"core_rate": "1 GFLOP/s"}
-    assert read_ns(layer, **slow) == pytest.approx(each / 4, rel=5e-3)
-    assert read_ns(layer, threads=2, **slow) == pytest.approx(each / 2, rel=5e-3)
+    assert read_ns(layer, **slow) == pytest.approx(each / 4, rel=1e-2)
+    assert read_ns(layer, threads=2, **slow) == pytest.approx(each / 2, rel=1e-2)
     both = {"cores": 8, "numa_nodes": 2, "threads": 6, **slow}
-    assert read_ns(layer, **both) == pytest.approx(each / 6, rel=5e-3)
+    assert read_ns(layer, **both) == pytest.approx(each / 6, rel=1e-2)
 
 
 def test_other_numa_nodes_add_their_share_of_memory_and_cores(layer):
