@@ -56,8 +56,8 @@ def read_and_computed(
     node.
 
     One thread of a virtual EPYC of the third generation, which reads 20 GB/s by itself, is met so
-    to 3 % in the median, and to 12 % in nine of ten, in 34 formats of ik_llama.cpp and 22 of
-    llama.cpp; the longer of both would be 8 and 40 % off, their sum 29 and 35 %.
+    to 3 % in the median, and to 17 % in nine of ten, in 46 formats of ik_llama.cpp (12 interleaved)
+    and 22 of llama.cpp; the longer of both would be 6 and 34 % off, their sum 33 and 41 %.
     """
     threads, reads = host.expert_threads, size * NS
     memory = np.asarray(reads / (host.expert_peak * host.expert_share.value))
