@@ -29,7 +29,7 @@ from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwarePr
 from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.layers import merged, part_file, part_names
-from moesim.hardware.machine import NOT_FITTED, compose
+from moesim.hardware.machine import compose, fits_left
 from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.profile import HardwareProfile
 
@@ -296,14 +296,9 @@ def _with_numbers_of(document: Document, part: str, below: Datasheet | Host | No
 
 def _fits_left(inherited: Mapping[str, Any], file: HardwareFile) -> Calibrated | None:
     """The fits of a file's base, less those of what the file replaces."""
-    fits: Calibrated | None = inherited.get("calibrated")
     changed = {part: _changed(inherited.get(part), getattr(file, part)) for part in NUMBERS}
-    if fits is None or changed["datasheet"] - set(NOT_FITTED):
-        return None
-    if not changed["host"]:
-        return fits
-    kernels = tuple(fit for fit in fits.kernels if fit.op != "cpu_expert")
-    return fits.model_copy(update={"kernels": kernels})
+    fits: Calibrated | None = inherited.get("calibrated")
+    return fits_left(fits, changed["datasheet"], host=bool(changed["host"]))
 
 
 def _changed(below: BaseModel | None, own: BaseModel | None) -> set[str]:

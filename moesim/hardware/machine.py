@@ -4,7 +4,7 @@ written in the experiment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,18 @@ BESIDE = ("near_memory", "storage")
 """Parts that a machine has where they are named alone."""
 Whole = Callable[[str], HardwareProfile]
 """The whole machine of a name; InputError where there is none."""
+
+
+def fits_left(
+    fits: Calibrated | None, changed: Collection[str], *, host: bool
+) -> Calibrated | None:
+    """``fits`` less those of the GPU's numbers that are ``changed``, and of another ``host``."""
+    if fits is None or set(changed) - set(NOT_FITTED):
+        return None
+    if not host:
+        return fits
+    kernels = tuple(fit for fit in fits.kernels if fit.op != "cpu_expert")
+    return fits.model_copy(update={"kernels": kernels})
 
 
 def compose(
@@ -263,14 +275,13 @@ class _Machine:
     def _fits(self) -> Calibrated | None:
         """What was fitted to the GPU, less what was fitted to parts that are replaced here."""
         fits = self.gpu.whole.calibrated if self.gpu.whole else None
-        if fits is None or self.gpu.given - set(NOT_FITTED):
+        fits = fits_left(fits, self.gpu.given, host=self.data.get("host") is not None)
+        if fits is None:
             return None
         replaced: dict[str, Any] = {}
         if self.data.get("link") is not None:
             joined = self.gpu.whole is not None and self.gpu.whole.datasheet.peers.kind == "nvlink"
             replaced = {"copies": ()} | ({} if joined else {"collectives": ()})
-        if self.data.get("host") is not None:
-            replaced["kernels"] = tuple(fit for fit in fits.kernels if fit.op != "cpu_expert")
         return fits.model_copy(update=replaced)
 
 

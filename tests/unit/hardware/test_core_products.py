@@ -71,6 +71,17 @@ def test_a_host_without_a_clock_has_the_prior_and_one_with_a_rate_that_rate() ->
     assert given == pytest.approx(1 / 3, rel=1e-4)
 
 
+def test_versions_whose_kernels_are_the_same_have_the_same_numbers() -> None:
+    """A profile's own table stands for all of its base's, so that these are written in both."""
+    today, older = (load_software(name).core_products for name in ("llama.cpp", OLDER))
+    assert older == {1: today[1]}
+    served, local = (
+        load_software(f"ktransformers@{version}").core_products for version in ("0.7", "0.2")
+    )
+    for rows, formats in local.items():
+        assert formats.items() <= served[rows].items()
+
+
 @pytest.mark.parametrize(("software", "chosen"), [("ideal", "q4_k"), ("llama.cpp", "q2_0")])
 def test_formats_and_software_that_nobody_measured_have_the_prior(
     software: str, chosen: str
