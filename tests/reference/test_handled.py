@@ -5,7 +5,7 @@ fewer experts than they may, of which nothing is kept but their numbers, against
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
 import numpy as np
@@ -19,7 +19,9 @@ from moesim.engine.replay import run
 from moesim.engine.replay.quick.handled import FewerRows, HandledRows
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.run import run_replay
+from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, OVER_LINK, Form
 from moesim.memory.misses import registry
+from moesim.memory.misses.base import MissHandling
 from moesim.memory.policies.lru import Lru
 from moesim.memory.slots.initial import Initial
 from moesim.metrics.block_sums import cuts_of
@@ -42,6 +44,37 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
 ]
 SCOPES: list[Literal["layer", "global"]] = ["layer", "global"]
 FILLED: list[Initial] = ["most_used", "lowest_ids", "random"]
+
+
+class FirstTwo(MissHandling):
+    """The first two misses are loaded, and what becomes of the others is drawn."""
+
+    kind: Literal["first_two"] = "first_two"
+    compares: ClassVar[bool] = True
+
+    @staticmethod
+    def place(missing: Any) -> Any:
+        """A load, while there are few."""
+        return IN_SLOT if missing.loads < 2 else 1
+
+
+class OrHost(FirstTwo):
+    forms: ClassVar[tuple[Form, ...]] = (LOADED, ON_HOST)
+
+
+class OrRead(FirstTwo):
+    forms: ClassVar[tuple[Form, ...]] = (LOADED, OVER_LINK)
+
+
+class OrLost(FirstTwo):
+    forms: ClassVar[tuple[Form, ...]] = (LOADED, Form("given_up", "nowhere", "none"))
+
+
+class OrLoaded(FirstTwo):
+    forms: ClassVar[tuple[Form, ...]] = (LOADED, Form("loaded_late", "gpu", "slot"))
+
+
+OWN = (OrHost, OrRead, OrLost, OrLoaded)
 
 
 def handled(case: Case, draw: Any) -> EngineCase:
@@ -102,3 +135,11 @@ def test_loads_from_filled_slots_are_des(case: Case, data: st.DataObject) -> Non
     theirs = replace(theirs, initial=initial, policy=policy)
     with taken(theirs), listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))
+
+
+@given(cases(), st.data(), st.sampled_from(OWN))
+def test_a_way_of_ones_own_that_loads_some_is_des(
+    case: Case, data: st.DataObject, way: type[MissHandling]
+) -> None:
+    theirs = replace(one_row(case, data.draw), miss=way(), policy=Lru())
+    assert_same(run_replay(theirs), run_des(theirs))

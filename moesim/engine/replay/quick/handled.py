@@ -34,8 +34,8 @@ MOST = 63
 
 def is_handled(case: Case) -> bool:
     """Whether ``HandledRows`` takes ``case``, which has one row: a miss is loaded, or else what the
-    other form of its table says, if there is one, where each launch and each expert beside the GPU
-    is priced by its number.
+    other form of its table says, if there is one, which takes no slot, where each launch and each
+    expert beside the GPU is priced by its number. Where misses are left out, none is loaded.
     """
     forms = case.forms
     return (
@@ -43,7 +43,8 @@ def is_handled(case: Case) -> bool:
         and case.offloaded
         and len(forms) <= OTHERWISE - LOADED + 1
         and case.trace.top_k < MOST
-        and not case.miss.copies_behind
+        and not any(form.source == "slot" for form in forms[1:])
+        and not (case.skips and case.miss.loads)
         and not any(layer.on_host for layer in case.model.moe_layers)
     )
 
