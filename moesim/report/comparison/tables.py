@@ -15,7 +15,7 @@ from rich.text import Text
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import NAMES, VERDICTS, limits_told
 from moesim.report.comparison.sides import ALL
-from moesim.sweep.speeds import COST, GOOD, GOOD_COST, LOST
+from moesim.sweep.speeds import COST, GOOD, GOOD_COST, LOST, SKIPPED, SKIPPED_WEIGHT
 
 TITLES = {
     "configuration": "what differs in the experiments",
@@ -27,6 +27,8 @@ TITLES = {
 }
 
 HITS = "hit_ratio_per_expert"
+POINT_WIDTH = 20
+"""Characters of a line that name a point, at least; numbers are on one line."""
 FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "output_throughput": ("tokens/s", number),
     ALL: ("processed\ntokens/s", number),
@@ -89,6 +91,9 @@ def _points(title: str, table: pd.DataFrame) -> Table:
         table, title = _processed(table), f"{title}\n(none decoded: processed)"
     names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
     sheet = _sheet(title, [*names, "ratio", "95 %"])
+    sheet.columns[0].min_width = POINT_WIDTH
+    for column in sheet.columns[1:]:
+        column.no_wrap = True
     for row in table.to_dict("records"):
         cells = [
             form(row[f"{name}_{side}"])
@@ -110,20 +115,28 @@ def _processed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_numbers(table: pd.DataFrame) -> dict[str, tuple[str, Callable[[Any], str]]]:
-    """Those of ``FORMS`` that points have: shares of what is left out where a point leaves some,
-    what clients are promised and dollars where they differ, of good tokens in place of all, and
-    processed tokens where a point decodes none.
+    """Those of ``FORMS`` that points have: shares of what is left out where a point leaves some (of
+    gate weight, where that is known of all that skip), what clients are promised and dollars where
+    they differ, of good tokens in place of all, and processed tokens where a point decodes none.
     """
     known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
     if GOOD_COST in known:
         known.pop(COST, None)
     shown = {name for name in known if name not in LOST or _any(table, name)}
     shown -= {name for name in (GOOD, COST, GOOD_COST) if _alike(table, name)}
+    if SKIPPED_WEIGHT in shown and _all_weighed(table):
+        shown.discard(SKIPPED)
     if (table.get("output_throughput_first", pd.Series([1.0])) != 0).all():
         shown.discard(ALL)
     if {GOOD, COST, GOOD_COST} & shown and _alike(table, HITS):
         shown.discard(HITS)  # which leaves room
     return {name: form for name, form in known.items() if name in shown}
+
+
+def _all_weighed(table: pd.DataFrame) -> bool:
+    """Whether the gate weight of what is skipped is known at each point that skips some."""
+    pairs = [(f"{SKIPPED}_{side}", f"{SKIPPED_WEIGHT}_{side}") for side in ("first", "second")]
+    return all(table.loc[table[rows] > 0, weight].notna().all() for rows, weight in pairs)
 
 
 def _alike(table: pd.DataFrame, name: str) -> bool:

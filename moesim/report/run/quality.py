@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import series_styles, sizes
-from moesim.report.sweep.capacity import end_label
+from moesim.report.sweep.capacity import end_label, series_words
 from moesim.report.sweep.series import throughput_column, throughputs
 from moesim.sweep.found import Sweep
 from moesim.sweep.speeds import (
@@ -82,7 +82,8 @@ def draw_quality(table: pd.DataFrame, axes: Axes) -> None:
             axes.plot(x[mask], y[mask], linestyle="", marker=style.marker, color=style.color,
                       markerfacecolor=fill)  # fmt: skip
         drawn.set_marker(style.marker)
-        ends.append(end_label(str(name) or "all points", x, y, drawn))
+        words = series_words(str(name) or "all points", line[["policy", "status"]])
+        ends.append(end_label(words, x, y, drawn))
     what = "Quality" if not said else str(table["quality"].iloc[0]).capitalize()
     axes.set_xlabel(what if said else "Gate weight not served in the best format (%)")
     axes.set_ylabel(THROUGHPUTS[column])

@@ -157,6 +157,25 @@ def test_points_that_decode_nothing_are_compared_by_what_they_process(
         assert cell in shown
 
 
+def test_points_of_long_names_and_many_numbers_are_read_at_100_columns(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names were cut inside their words, into lines of eight characters."""
+    from rich.console import Console
+
+    points = compare(sweep, sweep)["points"].head(1)
+    named = points.assign(
+        **dict.fromkeys(("skipped_share_first", "skipped_gate_weight_share_first"), 0.081),
+        **dict.fromkeys(("skipped_share_second", "skipped_gate_weight_share_second"), 0.0),
+        **{"experts.policy.kind": "a_policy_of_mine"},
+        ratio_low=0.911,
+        ratio_high=1.234,
+    )
+    Console(width=100).print(*rendered({"points": named}))
+    words = {word.strip(",") for word in capsys.readouterr().out.split()}
+    assert {"slots/layer", "a_policy_of_mine", "0.911-1.234", "8.1"} <= words
+
+
 def test_sweeps_at_other_prices_or_promises_are_told_apart_by_them(
     sweep: Path,
 ) -> None:

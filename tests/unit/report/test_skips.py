@@ -156,6 +156,10 @@ def test_a_comparison_shows_the_shares_where_one_of_two_skips(sweep: Sweep, tmp_
     shown = "".join(text_of(part, 200) for part in rendered(compare(sweep, loads)))
     assert "8.1 %" in shown
     assert "20.0 %" in shown
+    weighed = made(tmp_path / "weighed", "weighed", "load")
+    shown = "".join(text_of(part, 100) for part in rendered(compare(weighed, loads)))
+    assert "8.1 %" in shown
+    assert "20.0 %" not in shown, "gate weight is known of all that skip, and says more"
     same = compare(*(sweep.folder / "points" / "0000" for _ in range(2)))["results"]
     assert same["key"].tolist() == ["skipped_share", "skipped_gate_weight_share"]
 
@@ -166,3 +170,13 @@ def test_columns_of_skips_are_only_where_something_is_skipped(sweep: Sweep, tmp_
     assert "skipped_share" not in figure.prepare(loads.folder)
     assert "skipped_share" in figure.prepare(sweep.folder)
     assert not any("skipped" in str(name) for name in compare(loads, loads)["points"])
+
+
+def test_speed_against_quality_says_who_knows_the_future(tmp_path: Path) -> None:
+    points = [({"n": n, "experts.policy.kind": kind}, {"kind": "weighed"})
+              for n in (1, 2) for kind in ("lru", "min")]  # fmt: skip
+    run_sweep({"name": "made"}, points, tmp_path / "sweep", evaluate=evaluate)
+    files = plot(tmp_path / "sweep", ["speed_against_quality"], out=tmp_path / "figures")
+    svg = next(path for path in files if path.suffix == ".svg").read_text()
+    assert "min (knows the future)" in svg
+    assert "lru (" not in svg
