@@ -25,9 +25,11 @@ SWEEP = (
     f"{TEMPORARY}*", REPORT, ".lock", ".lock-workers", *FIGURES,
     *(f"points/*/{name}" for name in RESULT),
 )  # fmt: skip
+SWEEPS = ("layouts", "choices", "rebalancing", "upgrades", "ranges")
+"""The folders of an advice with runs in them."""
 ADVICE = (
     "advice.json", "advice.png", "experiment.yaml", REPORT, "hardware/*.yaml", *FIGURES,
-    *(f"{part}/{name}" for part in ("choices", "upgrades", "ranges") for name in SWEEP),
+    *(f"{part}/{name}" for part in SWEEPS for name in SWEEP),
 )  # fmt: skip
 BEFORE, MOVING = ".before", ".before-moving"
 """The folder, in one that is begun anew, of what it held, which goes once the new is complete; and

@@ -21,6 +21,7 @@ from moesim.report.advice.tables import (
     drive,
     left_out,
     limited,
+    moves,
     ranges,
     trust,
     upgrade,
@@ -28,10 +29,11 @@ from moesim.report.advice.tables import (
 )
 from moesim.report.amounts import number
 from moesim.sweep.advise.abilities import ANY, ENGINES, STOCK
-from moesim.sweep.advise.advice import Advice, Fit, Scored
+from moesim.sweep.advise.advice import Advice, Fit
 from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
 from moesim.sweep.advise.room import Memory
+from moesim.sweep.advise.scored import Scored
 
 MORE_LAYERS = "where it does not load, put a layer or two more on the CPU"
 SPARE = 10**9
@@ -103,7 +105,7 @@ def _gb(amount: int) -> str:
 def told(advice: Advice) -> list[str]:
     """What fits, how fast, where, what limits it, and what would help most."""
     own = [*_speed(advice), *_spread(advice), *_placement(advice), limited(advice)]
-    return [*own, *upgrade(advice), *left_out(advice)]
+    return [*own, *moves(advice), *upgrade(advice), *left_out(advice)]
 
 
 def answered(advice: Advice) -> list[RenderableType]:

@@ -17,7 +17,7 @@ from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import sentence
 from moesim.report.run.trust import price_interval_line, provenance_line, trust_lines
 from moesim.sweep.advise.abilities import ENGINES, engine_named
-from moesim.sweep.advise.advice import Advice, Gain, Scored
+from moesim.sweep.advise.advice import Advice, Gain
 from moesim.sweep.advise.choices import (
     ALL,
     EVICTING,
@@ -30,6 +30,7 @@ from moesim.sweep.advise.choices import (
 from moesim.sweep.advise.limits import CAUSES, MEANING
 from moesim.sweep.advise.ranges import DRIVE, HOST, TRACE, span
 from moesim.sweep.advise.room import Room
+from moesim.sweep.advise.scored import Scored
 from moesim.sweep.speeds import share_in_words
 
 NOTABLE = 0.1
@@ -162,6 +163,7 @@ def sentences(advice: Advice) -> Iterator[str]:
         yield from _setting(advice)
         yield from _apart(advice)
     yield limited(advice)
+    yield from moves(advice)
     yield from upgrade(advice)
     yield from left_out(advice)
 
@@ -183,6 +185,25 @@ def limited(advice: Advice) -> str:
         if place == 0 or share >= NOTABLE
     ]
     return f"Limited by: {', then '.join(shares)}."
+
+
+def moves(advice: Advice) -> Iterator[str]:
+    """Whether experts should move between GPUs in time, how many redundant ones, and how often."""
+    found = advice.rebalanced
+    if found is None:
+        return
+    best, of = found.best, counted(len(found.tried), "setting")
+    if best is None:
+        yield f"EPLB: leave it off: {of}, and none ran."
+        return
+    said = {True: "turn it on", False: "leave it off", None: "it makes no difference here"}
+    moved = (best.scored.summary.get("rebalanced_bytes") or 0) / 1e9
+    share = (best.scored.summary.get("time_share") or {}).get("rebalancing")
+    reached = f"{number(best.scored.throughput)} {advice.unit}, x {found.ratio(best):.3f}"
+    yield (
+        f"EPLB: {said[found.worth]}. The best of {of} is {best.words}: {reached} of experts that"
+        f" stay, for {number(moved)} GB and {percent(share)} of the time."
+    )
 
 
 def left_out(advice: Advice) -> Iterator[str]:

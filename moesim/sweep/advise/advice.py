@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moesim.metrics.blocks import Blocks
-from moesim.metrics.intervals import Difference, speed_difference
-from moesim.sweep.advise.choices import COMMON, ON_CPU, PLAIN, Choice, Settings
+from moesim.sweep.advise.choices import COMMON, ON_CPU, PLAIN, Settings
 from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.ranges import Varied
+from moesim.sweep.advise.rebalanced import Rebalanced
 from moesim.sweep.advise.room import Room
+from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import Upgrade
-from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
+from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER
 
 MOST_CHOSEN = 2
 """Choices that are run with upgrades, at most."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A choice, the summary of its run and, where they are known, its blocks; ``timed``: requests
-    came when they came, so that what all get together says nothing of the choice.
-    """
-
-    choice: Choice
-    summary: Mapping[str, Any]
-    blocks: Blocks | None = field(default=None, compare=False, repr=False)
-    timed: bool = False
-
-    def over(self, other: Scored | None) -> Difference | None:
-        """How far it is faster than ``other``, with an interval; None where one is not known."""
-        if other is None or self.timed:
-            return None
-        prices = (self.summary.get("price_interval"), other.summary.get("price_interval"))
-        return speed_difference(self.blocks, other.blocks, prices)
-
-    @property
-    def throughput(self) -> float | None:
-        """As ``speed_of``."""
-        return speed_of(self.summary, timed=self.timed)
-
-    @property
-    def slots(self) -> int | None:
-        """Slots a layer."""
-        return self.summary.get("slots_per_layer")
 
 
 @dataclass(frozen=True)
@@ -126,6 +97,7 @@ class Advice:
     file: Path | None = None
     layouts: tuple[LaidOut, ...] = ()
     layout: Settings = ()
+    rebalanced: Rebalanced | None = None
 
     @property
     def room(self) -> Room:
@@ -252,6 +224,7 @@ class Advice:
                 }
                 for gain in self.gains
             ],
+            "rebalancing": self.rebalanced.to_dict() if self.rebalanced else None,
             "price_error": self.best.summary.get("price_error"),
             "price_share": self.best.summary.get("price_share"),
         }

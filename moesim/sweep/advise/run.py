@@ -20,7 +20,7 @@ from moesim.memory.misses.cpu import Cpu
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
-from moesim.results.overwrite import check_replaceable, set_aside
+from moesim.results.overwrite import SWEEPS, check_replaceable, set_aside
 from moesim.sweep.advise.abilities import (
     ANY,
     ENGINES,
@@ -36,7 +36,6 @@ from moesim.sweep.advise.advice import (
     Fit,
     Gain,
     LaidOut,
-    Scored,
     chosen,
     fastest,
 )
@@ -58,6 +57,7 @@ from moesim.sweep.advise.choices import (
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
+from moesim.sweep.advise.rebalanced import Moves, Rebalanced, can_move, moving_points
 from moesim.sweep.advise.room import (
     BELOW,
     MOST_WITH_EVENTS,
@@ -68,6 +68,7 @@ from moesim.sweep.advise.room import (
     too_small,
     with_drive,
 )
+from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
@@ -76,8 +77,6 @@ from moesim.sweep.run import Points, Progress, SweepOptions, run_sweep
 from moesim.sweep.table import summary_of
 from moesim.workload.requests import Requests
 
-SWEEPS = ("layouts", "choices", "upgrades", "ranges")
-"""The folders of an advice with runs in them."""
 SLOW = "GPUs share links here, over which they take long to play; a sweep has them"
 OFTEN = "the drive decides here; a sweep has them"
 WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
@@ -199,6 +198,7 @@ def advise(
         what = f"no choice could run; {scored[0].summary.get('reason')}"
         raise InputError([Problem(experiment.name, "experts", what)])
     ones = chosen(scored, own)[:most_chosen]
+    moved, not_moved = rebalanced(base, best, runs)
     return Advice(
         name=experiment.name,
         folder=runs.out,
@@ -206,17 +206,15 @@ def advise(
         requests=asked.replayed,
         recorded=asked.recorded,
         scored=scored,
-        left_out={**not_spread, **asked.without, **left_out},
+        left_out={**not_spread, **asked.without, **left_out, **not_moved},
         limits=limits_of(base, best),
         gains=gains(base, ones, wanted_upgrades, runs, before=len(made)),
         native=own,
         varied=varied(dict(made)[best.choice], best, runs),
-        notes=(
-            *paced(experiment),
-            *of_inputs([_with_requests(experiment, asked.replayed)]),
-        ),
+        notes=(*paced(experiment), *of_inputs([_with_requests(experiment, asked.replayed)])),
         layouts=spread if len(spread) > 1 else (),
         layout=(*asked.layout, *_below(base, experiment)),
+        rebalanced=moved,
     )
 
 
@@ -396,6 +394,26 @@ def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:
         replace(one.varied, throughput=replace(best, summary=summary).throughput)
         for one, summary in zip(found, summaries, strict=True)
     )
+
+
+def rebalanced(
+    base: Experiment, best: Scored, runs: Runs
+) -> tuple[Rebalanced | None, dict[str, str]]:
+    """The runs of the ``best`` choice, whose experiment is ``base``, with experts that stay and
+    that move between GPUs; None where these hold no whole experts of their own, or for a reason.
+    """
+    if not can_move(base, best.choice):
+        return None, {}
+    asked, points, reason = moving_points(base, best.choice, int(best.summary["steps"]))
+    if reason is not None:
+        return None, {"EPLB": reason}
+    summaries = runs.summaries(base, points, "rebalancing", told=False)
+    stays, *moves = (
+        replace(best, summary=told, blocks=runs.blocks("rebalancing", number))
+        for number, told in enumerate(summaries)
+    )
+    tried = tuple(Moves(*how, one) for how, one in zip(asked, moves, strict=True))
+    return Rebalanced(stays, tried), {}
 
 
 def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:

@@ -29,7 +29,7 @@ from moesim.report.advice.tables import choices_table, sentences
 from moesim.results.overwrite import BEFORE, check_replaceable
 from moesim.results.result import BLOCKS
 from moesim.sweep.advise import Runs, begin_anew
-from moesim.sweep.advise.advice import Advice, Fit, Gain, Scored
+from moesim.sweep.advise.advice import Advice, Fit, Gain
 from moesim.sweep.advise.choices import (
     EVICTING,
     OFFLINE,
@@ -48,6 +48,7 @@ from moesim.sweep.advise.room import (
     prefetches_by_events,
     room_of,
 )
+from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import UPGRADES, changed
 
 SMALL = {

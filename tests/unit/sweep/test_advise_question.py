@@ -18,7 +18,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.report.advice.answer import fit_line, is_tight, place_of
 from moesim.sweep.advise.abilities import ENGINES, Asks, engine_named, layout_settings
-from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
+from moesim.sweep.advise.advice import Fit, chosen, fastest
 from moesim.sweep.advise.choices import (
     RESIDENT,
     Choice,
@@ -30,6 +30,7 @@ from moesim.sweep.advise.choices import (
 from moesim.sweep.advise.question import Question, asked, assembled
 from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
 from moesim.sweep.advise.run import Runs, advise
+from moesim.sweep.advise.scored import Scored
 
 TINY = {"hardware.gpu.memory": "520 MiB", "hardware.gpu.context_reserve": "500 MiB"}
 """20 MiB, in which small-moe's 27.0 MB do not fit."""
