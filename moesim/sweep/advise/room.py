@@ -91,8 +91,12 @@ class Room:
 
 
 def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
-    """So many requests that a run has no more than ``most`` choices: full batches, one at least."""
+    """So many requests that a run has no more than ``most`` choices: full batches, one at least. As
+    many as the experiment asks for, where it says so: of a trace, or of what is served by one.
+    """
     workload = experiment.workload
+    if workload.batching.serves and workload.requests is not None:
+        return workload.requests
     trace = trace_of(experiment)
     requests = Requests.of(trace, workload.phase, workload.requests)
     if workload.requests is not None:

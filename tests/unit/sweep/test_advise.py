@@ -475,12 +475,14 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
 def test_of_requests_that_are_served_all_that_are_asked_for_are_counted(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of 40, which take the experts of 32 recorded ones, '32 of 32' were said to be replayed."""
+    """Of 40, which take the experts of 32 recorded ones, 32 were replayed: fewer than the clients
+    that the file may have.
+    """
     lengths = "lengths: {kind: fixed, input_len: 8, output_len: 4}, routing: {kind: draw}"
     served = f"workload: {{requests: 40, {lengths}, batching: {{kind: continuous}}}}\n"
     small.write_text(small.read_text().replace("rtx-4060-8gb", "rtx-4090") + served)
     asked = ["advise", str(small), "--json", "--no-report", "-o"]
-    for more, replayed in (([], 32), (["--requests", "36"], 36)):
+    for more, replayed in (([], 40), (["--requests", "36"], 36)):
         assert main([*asked, f"out-{replayed}", *more]) == 0
         found = json.loads(capsys.readouterr().out)
         assert (found["requests"], found["recorded_requests"]) == (replayed, 40)
