@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import moesim
 from moesim.metrics.intervals import intervals
 from moesim.workload.batching.refill import Refill
 from moesim.workload.batching.static import Static
@@ -13,6 +16,15 @@ from moesim.workload.serving.vllm import Vllm
 from verification.check import CHECKS, load
 from verification.intervals import Batching, draw, schedule_of
 from verification.scheduling import StepTime, served, spent_ns
+from verification.served_laws import (
+    ARRIVALS,
+    SCHEDULERS,
+    away_from_little_ns,
+    beyond_limits,
+    covered_ns,
+    idle_ns,
+)
+from verification.served_laws import served as of_requests
 
 
 def test_every_check_says_its_law() -> None:
@@ -37,3 +49,23 @@ def test_a_scheduler_serves_by_a_formula() -> None:
     asked = Asked(4 * one, 3 * one, np.minimum(asked_at, 1_000_000), 0 * one, 0 * one - 1, 0 * one)
     state = served(asked, Vllm(max_num_batched_tokens=64), StepTime(700, 11))
     assert spent_ns(state).tolist() == [3 * 700 + 6 * 11] * 2
+
+
+def test_intervals_are_covered_once() -> None:
+    assert covered_ns(np.array([5, 0, 30]), np.array([12, 10, 31])) == 12 + 1
+
+
+def test_laws_of_served_runs_hold_and_see_what_breaks_them() -> None:
+    """Of a run with blocks for few, and of tables that say otherwise."""
+    result = moesim.run(of_requests(SCHEDULERS[0], ARRIVALS[1], "16 blocks", 24), check=True)
+    assert result.summary["preemptions"] > 0
+    assert idle_ns(result) == beyond_limits(result) == away_from_little_ns(result) == 0
+    steps, asked = result.steps, result.requests
+    late = steps.assign(start_ns=steps.start_ns + (steps.step == 3))
+    assert idle_ns(replace(result, steps=late)) == 1
+    full = steps.assign(running=steps.running + 6 * (steps.step == 3))
+    assert beyond_limits(replace(result, steps=full)) == 1
+    fewer = steps.assign(tokens=steps.tokens - (steps.step == 3))
+    assert beyond_limits(replace(result, steps=fewer)) == 1
+    later = asked.assign(last_ns=asked.last_ns + (asked.request_id == 3))
+    assert away_from_little_ns(replace(result, requests=later)) == 1
