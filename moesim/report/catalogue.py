@@ -428,7 +428,8 @@ CAPTIONS: Mapping[str, str] = {
     "hardware": "of one GPU, one direction; -: one memory with the CPU; from memory: not compared "
     "with a document; a GPU of 'moesim list gpus' alone is a machine, too; --json: all",
     "gpus": "dense peaks; NVLink or Infinity Fabric: one GPU and direction; more: --json",
-    "hosts": "experts: what those on the CPU read; fitted: to one published run; --json: all",
+    "hosts": "of all NUMA nodes together; experts: what those on the CPU read (one GPU's have one "
+    "node's part); fitted: to one published run; --json: all",
     "links": "one direction, what copies reach of pinned memory, and of pageable",
     "software": "times of the host; all values: --json",
     "traces": "a smaller top-k than the model's: recorded so; source, licence, notes: --json",

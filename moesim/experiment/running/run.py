@@ -33,7 +33,11 @@ from moesim.hardware.described.near_memory import near_note
 from moesim.hardware.described.price_list import PriceList, priced
 from moesim.hardware.operations.copies.storage_read import fault_notes
 from moesim.hardware.operations.experts.error import price_error
-from moesim.hardware.operations.kernels.cpu_expert import assumed_host_notes, host_notes
+from moesim.hardware.operations.kernels.cpu_expert import (
+    assumed_host_notes,
+    host_notes,
+    node_notes,
+)
 from moesim.metrics.energy import GOOD_COST, Bill
 from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.marks import MARK_KEYS
@@ -403,6 +407,8 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         assumed.append(near_note(built.near_memory_bytes))
     else:
         assumed += host_notes(built.hardware, experiment.trace, top_k) if hosts else []
+        alone = hosts and built.case.gpus == 1
+        assumed += node_notes(built.hardware.host) if alone else []
         assumed += full_host_notes(built)
     faults = cache and (cache.mapped or _maps(experiment, built))
     assumed += fault_notes(built.hardware) if faults else []

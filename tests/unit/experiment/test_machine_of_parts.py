@@ -179,6 +179,24 @@ def test_a_fitted_host_says_to_which_run() -> None:
     assert "of the DRAM peak, fitted to one run: 17.76 tokens/s, llama.cpp" in note
 
 
+def test_a_host_of_two_sockets_says_that_one_of_them_counts() -> None:
+    """Its whole bandwidth stands in the list of hosts; a GPU's experts have half of it."""
+    on_cpu = {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}
+
+    def told(host: Any, gpus: int = 1) -> list[str]:
+        file = asked({**PARTS, "host": host}, experts=on_cpu, parallelism={"expert": gpus})
+        notes: list[str] = simulate(load_experiment(file).experiment).summary["host_notes"]
+        return [note for note in notes if "NUMA" in note]
+
+    (note,) = told("epyc-9004-2s")
+    assert note.startswith(
+        "experts lie on one of its 2 NUMA nodes, and have its cores and 460.8 GB/s"
+    )
+    assert told("epyc-9004-2s", gpus=2) == []
+    assert told("epyc-9004-1s") == []
+    assert told({"base": "epyc-9004-2s", "remote_node_fraction": "80 %"}) == []
+
+
 def test_threads_of_two_sockets_work_for_one_gpu() -> None:
     host = {"base": "epyc-7003-2s", "threads": 16}
     machine = {**PARTS, "host": host}

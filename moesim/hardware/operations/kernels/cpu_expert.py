@@ -55,6 +55,20 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
     return [told]
 
 
+def node_notes(host: Host) -> list[str]:
+    """That the experts of one GPU have the memory and cores of one NUMA node, where the host has
+    others and nothing says what these add.
+    """
+    nodes, own = host.numa_nodes.value, host.memory_bandwidth.value / 1e9
+    if nodes == 1 or host.remote_node_fraction is not None:
+        return []
+    what = f"experts lie on one of its {nodes} NUMA nodes, and have its cores and {own:g} GB/s of"
+    remedy = (
+        "DRAM peak alone; where the engine splits them over all, say what the others add, as in"
+    )
+    return [f"{what} {remedy} hardware: {{host: {{..., remote_node_fraction: 80 %}}}}"]
+
+
 def assumed_host_notes(profile: HardwareProfile) -> list[str]:
     """The host that is taken where none was named, for runs that need one."""
     if (host := profile.assumed_host) is None:
