@@ -153,17 +153,23 @@ def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ())
     return ", ".join(told).replace(", on ", " on ")
 
 
+_APART = "serving.disaggregation"
+INSTANCES = {"serving", "serving.replicas", _APART, f"{_APART}.prefill", f"{_APART}.decode"}
+GPUS = {"parallelism", "parallelism.expert", "parallelism.pipeline"}
+"""The paths that say how many instances there are, and how many GPUs each has."""
+
+
 def _gpus_in_words(experiment: Mapping[str, Any], hidden: Iterable[str]) -> str:
-    """``8 GPUs of ``, of instances ``2 x 8 GPUs of ``; nothing of one GPU, and of what varies."""
+    """``8 GPUs of ``, of instances ``2 x 8 GPUs of ``; nothing of one GPU, and of numbers that
+    vary.
+    """
     layout, serving = experiment.get("parallelism") or {}, experiment.get("serving") or {}
     apart = serving.get("disaggregation")
     instances = apart["prefill"] + apart["decode"] if apart else serving.get("replicas") or 1
     gpus = (layout.get("expert") or 1) * (layout.get("pipeline") or 1)
-    roots = {one.partition(".")[0] for one in hidden}
-    instances, gpus = (
-        1 if root in roots else number
-        for root, number in (("serving", instances), ("parallelism", gpus))
-    )
+    varies = set(hidden)
+    instances = 1 if varies & INSTANCES else instances
+    gpus = 1 if varies & GPUS else gpus
     times = f"{instances} x " if instances > 1 else ""
     return times + (f"{gpus} GPUs of " if gpus > 1 else "")
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LINE_HEIGHT = 1.25
 """Distance of two labels in heights of their font."""
+MOST_CHARACTERS = 60
+"""Of an axis whose names stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,14 @@ def below() -> bool:
     from matplotlib import rcParams
 
     return bool(rcParams["legend.loc"] == BELOW["legend.loc"])
+
+
+def name_places(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
+    """The ``names`` of ``places`` across, aslant where they would stand on one another."""
+    long = max(map(len, names)) * len(names) > MOST_CHARACTERS
+    axes.set_xticks(
+        [*places], [*names], rotation=30 if long else 0, ha="right" if long else "center"
+    )
 
 
 def legend(

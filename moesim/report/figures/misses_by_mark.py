@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moesim.config.amounts.sizes import GIB
-from moesim.report.drawing.labels import legend
+from moesim.report.drawing.labels import legend, name_places
 from moesim.report.drawing.style import fill
 from moesim.report.figures.base import Figure, axis_of, over
 
@@ -67,8 +67,9 @@ class MissesByMark(Figure):
                 facecolor=look.facecolor, edgecolor="#333333", linewidth=0.4,
             )  # fmt: skip
             base = base + height
-        names = zip(table["value"], table["series"], strict=True)
-        axes.set_xticks(range(len(table)), [f"{x}\n{s}" if s else str(x) for x, s in names])
+        pairs = zip(table["value"], table["series"], strict=True)
+        names = [f"{x}, {s}" if s else str(x) for x, s in pairs]
+        name_places(axes, range(len(table)), names)
         axes.set_xlabel(str(table["over"].iloc[0]).capitalize())
         axes.set_ylabel("Copied for misses (GiB)")
         axes.set_title("Whose experts are copied")

@@ -52,4 +52,4 @@ class StepTimeByTokens(Figure):
         axes.set_xlabel("Size of a step (tokens)")
         axes.set_ylabel("Time of a step (ms)")
         axes.set_title("Time of a step, by whose tokens it holds")
-        legend(axes)
+        legend(axes, markerscale=2)

@@ -26,6 +26,10 @@ GPUS = ("parallelism.expert", "parallelism.pipeline", "serving.replicas")
 APART = tuple(f"serving.disaggregation{one}" for one in ("", ".prefill", ".decode"))
 APART_PIXELS = 12
 """Below which two points stand on one another."""
+FONT, MARGIN = 7, 5
+"""Points of a load's name, and between it and its point; a character is taken to be .6 as wide."""
+Box = tuple[float, float, float, float]
+Place = tuple[float, float]
 USER, GPU = "of_user_tokens_per_s", "of_gpu_tokens_per_s"
 
 
@@ -83,27 +87,62 @@ class ThroughputVsLatency(Figure):
                       linestyle=style.linestyle, label=str(name))  # fmt: skip
         axes.set_ylim(0, 1.06 * float(table[GPU].max()))
         axes.set_xlim(0, 1.1 * float(table[USER].max()))
-        _name_loads(table, axes)
+        unit = _name_loads(table, axes)
         axes.set_xlabel("Output throughput of a user (tokens/s)")
         axes.set_ylabel("Output throughput of a GPU (tokens/s)")
-        of = str(table["load_of"].iloc[0])
+        of = str(table["load_of"].iloc[0]) + (f" ({unit})" if unit else "")
         axes.set_title(f"Throughput against speed of an answer{f', by {of}' if of else ''}")
         if table["series"].any():
             legend(axes)
 
 
-def _name_loads(table: pd.DataFrame, axes: Axes) -> None:
-    """The load beside each point; of points that lie on one another with one load, beside the
-    first.
+def _name_loads(table: pd.DataFrame, axes: Axes) -> str:
+    """The load beside each point, where no other name stands; of points that lie on one another
+    with one load, beside the first. The unit of all loads, which no name has.
     """
+    from moesim.report.sweep.metrics import split_unit
+
+    words = table["load"].astype(str)
+    known = split_unit([*words])
+    unit = known[1] if known and known[1] else ""
+    taken: list[Box] = []
     named: list[tuple[str, float, float]] = []
-    for load, *point in zip(table["load"], table[USER], table[GPU], strict=True):
+    for load, *point in zip(
+        words.str.removesuffix(f" {unit}"), table[USER], table[GPU], strict=True
+    ):
         x, y = axes.transData.transform(point)
-        if not any(load == n and max(abs(x - a), abs(y - b)) < APART_PIXELS for n, a, b in named):
-            named.append((load, x, y))
-            axes.annotate(
-                str(load), (point[0], point[1]), (5, 4), textcoords="offset points", fontsize=7
-            )
+        if any(load == n and max(abs(x - a), abs(y - b)) < APART_PIXELS for n, a, b in named):
+            continue
+        named.append((load, x, y))
+        place = _free(load, (x, y), taken, axes.figure.dpi / 72)
+        axes.annotate(load, (point[0], point[1]), place, textcoords="offset points", fontsize=FONT)
+    return unit
+
+
+def _free(text: str, point: tuple[float, float], taken: list[Box], scale: float) -> Place:
+    """Where ``text`` stands beside ``point``, in points: the first of four places at which it
+    touches none of the ``taken`` boxes, in pixels of which a point has ``scale``, and now one more.
+    """
+    wide = 0.6 * FONT * len(text)
+    places = [(x, y) for x in (MARGIN, -MARGIN - wide) for y in (MARGIN - 1, -MARGIN - FONT + 1)]
+    boxes = [
+        (
+            point[0] + scale * x,
+            point[1] + scale * y,
+            point[0] + scale * (x + wide),
+            point[1] + scale * (y + FONT),
+        )
+        for x, y in places
+    ]
+    free = next((n for n, box in enumerate(boxes) if not any(_meet(box, o) for o in taken)), 0)
+    taken.append(boxes[free])
+    return places[free]
+
+
+def _meet(one: Box, other: Box) -> bool:
+    """Whether two boxes have a part in common."""
+    across = one[0] < other[2] and other[0] < one[2]
+    return across and one[1] < other[3] and other[1] < one[3]
 
 
 def gpus_of(sweep: Sweep) -> Any:

@@ -15,7 +15,7 @@ from moesim.config.amounts.capacity import parse_capacity
 from moesim.config.amounts.quantity import QuantityError
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.price_errors import CONFIDENCE
-from moesim.report.drawing.labels import label_ends, legend
+from moesim.report.drawing.labels import label_ends, legend, name_places
 from moesim.report.drawing.style import HEADROOM, numeric_ticks, series_styles, sizes
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.sweep.capacity import end_label, error_bars, mark_gaps, series_words
@@ -280,7 +280,7 @@ def draw_metric(figure: MetricAsked, table: pd.DataFrame, axes: Axes) -> None:
     if in_kinds and len(groups) > 1:
         legend(axes)
     elif in_kinds:
-        _say_losses(own, axes)
+        _say_losses(table, axes)
 
 
 def _layers_said(table: pd.DataFrame) -> list[str]:
@@ -323,9 +323,7 @@ def _ticks(over: str, words: Sequence[str], axes: Axes) -> Mapping[str, float]:
     name = _sentence(last_word(over))
     if known is None:
         places = {word: float(place) for place, word in enumerate(words)}
-        long = max(map(len, words)) * len(words) > 60  # noqa: PLR2004 (characters of the axis)
-        axes.set_xticks(list(places.values()), list(places), rotation=30 if long else 0,
-                        ha="right" if long else "center")  # fmt: skip
+        name_places(axes, [*places.values()], [*places])
         axes.set_xlabel(name)
         axes.margins(x=0.06)
         return places

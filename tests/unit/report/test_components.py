@@ -63,6 +63,8 @@ def test_what_a_sweep_varies_of_a_machine_is_not_told_of_all_its_points() -> Non
         ({}, (), "on h100-sxm"),
         ({"parallelism": {"expert": 4, "pipeline": 2}}, (), "on 8 GPUs of h100-sxm"),
         ({"parallelism": {"expert": 8}}, ["parallelism.expert"], "on h100-sxm"),
+        ({"parallelism": {"expert": 8}}, ["parallelism.experts"], "on 8 GPUs of h100-sxm"),
+        ({"serving": {"replicas": 2}}, ["serving.router"], "on 2 x h100-sxm"),
         ({"serving": {"replicas": 2}}, (), "on 2 x h100-sxm"),
         (
             {

@@ -141,6 +141,21 @@ def test_mistakes(sweep: Path, given: dict[str, Any], told: str) -> None:
         table(sweep, **given)
 
 
+def test_an_axis_of_words_may_be_relative_to_one_of_them(tmp_path: Path) -> None:
+    """It ended with a KeyError: the place of the baseline has a name and no bar."""
+    points = [
+        ({"experts.policy.kind": policy}, {"slots": 8, "policy": policy, "b": 1})
+        for policy in ("lru", "lfu", "fifo")
+    ]
+    run_sweep({"name": "made"}, points, tmp_path / "sweep", evaluate=sweeps.evaluate)
+    given = {"metric": "output_throughput", "over": "policy", "relative_to": "policy=lru"}
+    figure, axes = figure_of({"kind": "metric_over_axis", **given}), Figure().add_subplot()
+    figure.draw(figure.prepare(tmp_path / "sweep"), axes)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["lru", "lfu", "fifo"]
+    heights = [speed(8, policy) / speed(8, "lru") for policy in ("lfu", "fifo")]
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx(heights)  # type: ignore[attr-defined]
+
+
 def test_an_axis_of_words_has_bars_that_say_what_each_point_leaves_out(tmp_path: Path) -> None:
     rules = [[], [{"kind": "top_k", "k": 3}], [{"kind": "top_p", "p": "80 %"}]]
     found = moesim.sweep(

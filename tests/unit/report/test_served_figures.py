@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 import moesim
-from moesim.report.figures import registry, serving_over_time, step_time_by_tokens
+from moesim.report.figures import (
+    registry,
+    serving_over_time,
+    step_time_by_tokens,
+    throughput_vs_latency,
+)
 from moesim.report.run.rows import blocks
 
 P99 = "p99, bars: 90% by prices"
@@ -118,6 +124,32 @@ def test_lines_over_load_have_the_order_of_the_sweep_and_points_room(tmp_path: P
             end
         )
     assert "good_share" not in prices, "nothing is promised"
+
+
+def test_loads_stand_beside_one_another_and_their_unit_once() -> None:
+    """Of rates of one throughput '0.5 requests/s' and '1 requests/s' stood on one another."""
+    rates = [f"{rate} requests/s" for rate in (0.2, 0.5, 1)]
+    table = pd.DataFrame({
+        "series": "lru", "load": rates, "load_of": "request rate", "policy": "lru",
+        "of_user_tokens_per_s": [20.0, 10.0, 10.0], "of_gpu_tokens_per_s": [18.0, 33.9, 34.0],
+    })  # fmt: skip
+    area = Figure().subplots()
+    registry.components[VERSUS]().draw(table, area)
+    assert [text.get_text() for text in area.texts] == ["0.2", "0.5", "1"]
+    assert area.get_title().endswith("by request rate (requests/s)")
+    (_, one, other) = (text.get_position() for text in area.texts)
+    assert abs(one[1] - other[1]) > throughput_vs_latency.FONT
+
+
+@pytest.mark.parametrize(("series", "slant"), [("", 0), ("0.5 requests/s", 30)])
+def test_names_of_bars_do_not_stand_on_one_another(series: str, slant: float) -> None:
+    table = pd.DataFrame({
+        "over": "max num batched tokens", "value": ["64", "256", "512", "1024"], "series": series,
+        "decode_bytes": 1e9, "both_bytes": 2e9, "prompt_bytes": 3e9,
+    })  # fmt: skip
+    area = Figure().subplots()
+    registry.components["misses_by_mark"]().draw(table, area)
+    assert {label.get_rotation() for label in area.get_xticklabels()} == {slant}
 
 
 @pytest.mark.parametrize("most", [10, 1000])
