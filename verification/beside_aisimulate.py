@@ -77,7 +77,7 @@ def write_trace(requests: pd.DataFrame, path: Path) -> Path:
     """The lengths of ``requests``, in order of arrival, no two of which begin alike."""
     ids, lines = 0, []
     order = requests.sort_values(["arrival_ns", "request_id"])
-    for prompt, answer in order[["input_tokens", "tokens"]].itertuples(index=False):
+    for prompt, answer in order[["input_tokens", "output_tokens"]].itertuples(index=False):
         blocks = -(-prompt // BLOCK)
         lengths = {"input_length": int(prompt), "output_length": int(answer)}
         lines.append({"timestamp": 0, **lengths, "hash_ids": [*range(ids, ids + blocks)]})

@@ -86,7 +86,7 @@ def idle_ns(result: Result) -> int:
     """How far the time of all steps is from that in which a request waits or runs, in ns."""
     asked, steps = result.requests, result.steps
     busy = int((steps.end_ns - steps.start_ns).sum())
-    return abs(busy - covered_ns(asked.arrival_ns, asked.last_ns))
+    return abs(busy - covered_ns(asked.arrival_ns, asked.last_token_ns))
 
 
 def beyond_limits(result: Result) -> int:
@@ -106,12 +106,12 @@ def away_from_little_ns(result: Result) -> int:
     from a first token's time and the gaps behind it, in ns.
     """
     asked = result.requests
-    sent, last = asked.arrival_ns.to_numpy(), asked.last_ns.to_numpy()
+    sent, last = asked.arrival_ns.to_numpy(), asked.last_token_ns.to_numpy()
     at = np.unique(np.concatenate((sent, last)))
     inside = (sent[:, None] <= at[:-1]) & (last[:, None] > at[:-1])
     apart = abs(int((inside.sum(axis=0) * np.diff(at)).sum()) - int((last - sent).sum()))
     gaps = result.itl.groupby("request_id").itl_ns.sum()
-    parts = (asked.first_ns - asked.arrival_ns).to_numpy()
+    parts = (asked.first_token_ns - asked.arrival_ns).to_numpy()
     parts = parts + gaps.reindex(asked.request_id, fill_value=0).to_numpy()
     return apart + int(np.abs(parts - (last - sent)).sum())
 

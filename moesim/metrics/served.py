@@ -320,21 +320,24 @@ class ServedRun:
         return int(np.cumsum(changes[order]).max(initial=0))
 
     def table(self) -> dict[str, Any]:
-        """Columns of the table of requests."""
+        """Columns of the table of requests; one that follows none is a session of its own."""
         asked, times = self.state.requests, self.times_ms
+        numbers, nothing = np.arange(len(self.gpu)), np.zeros(len(self.gpu), np.int64)
+        session, turn = self.turns or (numbers, nothing)
         return {
-            "request_id": np.arange(len(self.gpu)),
-            "tokens": self.outputs,
-            "first_ns": self.first_ns,
-            "last_ns": self.last_ns,
-            "gpu": self.gpu,
-            **({} if self.replica is None else {"replica": self.replica}),
+            "request_id": numbers,
+            "session": session,
+            "turn": turn,
+            "replica": nothing if self.replica is None else self.replica,
             **({} if self.where is None else self.where.columns),
-            **dict(zip(("session", "turn"), self.turns or (), strict=False)),
             "rank": asked[RANK],
+            "gpu": self.gpu,
             "arrival_ns": self.sent_ns,
             "first_scheduled_ns": self.begins_ns,
+            "first_token_ns": self.first_ns,
+            "last_token_ns": self.last_ns,
             "input_tokens": asked[INPUT],
+            "output_tokens": self.outputs,
             "cached_tokens": asked[CACHED],
             "chunks": asked[CHUNKS],
             "preemptions": asked[PREEMPTED],

@@ -25,7 +25,7 @@ LAYERS = (
     "start_ns", "end_ns", "stall_ns", "barrier_ns",
 )  # fmt: skip
 REQUESTS = (
-    "request_id", "tokens", "first_ns", "last_ns", "tpot_ms", "ttft_ms", "ttft_attention_ms",
+    "request_id", "tpot_ms", "ttft_ms", "ttft_attention_ms",
     "ttft_gate_ms", "ttft_dispatch_combine_ms", "ttft_experts_ms", "ttft_host_ms",
     "ttft_waiting_for_weights_ms", "ttft_waiting_for_gpus_ms", "ttft_waiting_for_cpu_ms",
 )  # fmt: skip

@@ -67,5 +67,5 @@ def test_laws_of_served_runs_hold_and_see_what_breaks_them() -> None:
     assert beyond_limits(replace(result, steps=full)) == 1
     fewer = steps.assign(tokens=steps.tokens - (steps.step == 3))
     assert beyond_limits(replace(result, steps=fewer)) == 1
-    later = asked.assign(last_ns=asked.last_ns + (asked.request_id == 3))
+    later = asked.assign(last_token_ns=asked.last_token_ns + (asked.request_id == 3))
     assert away_from_little_ns(replace(result, requests=later)) == 1

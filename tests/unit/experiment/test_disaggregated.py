@@ -61,7 +61,7 @@ def test_laws(overlap, first):
     again = first == "decode"
     assert numbers["completed"] == 12 == len(table)
     inputs, outputs = numbers["total_input_tokens"], numbers["total_output_tokens"]
-    assert table.tokens.sum() == outputs
+    assert table.output_tokens.sum() == outputs
     assert numbers["tokens"] == inputs + outputs - 12 + 12 * again == steps.tokens.sum()
     model = build(experiment_of(POISSON)).case.model
     each = sum(layer.gpu_kv_bytes_per_token for layer in model.layers)

@@ -40,7 +40,7 @@ def test_both_engines_play_replicas_alike(arrivals):
     assert (replay.summary["engine"], des.summary["engine"]) == ("replay", "des")
     same = [*ADDED, "duration_ms", "mean_ttft_ms", "p99_itl_ms", "time_share", "balancedness"]
     assert [replay.summary[key] for key in same] == [des.summary[key] for key in same]
-    columns = ["replica", "gpu", "first_ns", "last_ns", "ttft_ms", "ttft_queue_ms"]
+    columns = ["replica", "gpu", "first_token_ns", "last_token_ns", "ttft_ms", "ttft_queue_ms"]
     for name in columns:
         assert replay.requests[name].tolist() == des.requests[name].tolist()
 
@@ -189,7 +189,7 @@ def test_both_engines_route_by_experts_alike():
     given = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}, "serving": serving}
     replay, des = (simulate(experiment_of(POISSON, **given), check=one) for one in (False, True))
     assert (replay.summary["engine"], des.summary["engine"]) == ("replay", "des")
-    for name in ("replica", "first_ns", "last_ns"):
+    for name in ("replica", "first_token_ns", "last_token_ns"):
         assert replay.requests[name].tolist() == des.requests[name].tolist()
     assert replay.summary["misses"] == des.summary["misses"]
 

@@ -72,7 +72,7 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     assert table[parts].sum(axis=1).to_numpy() == pytest.approx(table.ttft_ms, abs=1e-6)
     assert (table[parts] >= 0).all().all()
     # Little: clients that wait, over time, are all the time that they wait
-    sent, last = table.arrival_ns.to_numpy(), table.last_ns.to_numpy()
+    sent, last = table.arrival_ns.to_numpy(), table.last_token_ns.to_numpy()
     instants = np.unique(np.concatenate((sent, last)))
     waiting = [((sent <= t) & (last > t)).sum() for t in instants[:-1]]
     assert int(np.dot(waiting, np.diff(instants))) == int((last - sent).sum())
@@ -84,7 +84,7 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     for name in ("ttft", "tpot", "e2el", "queue"):
         assert numbers[f"mean_{name}_ms"] == pytest.approx(table[f"{name}_ms"].mean())
     # a token comes at the end of a pass: none before its request, none at one time
-    assert (table.first_ns > table.arrival_ns).all()
+    assert (table.first_token_ns > table.arrival_ns).all()
     assert (table.max_itl_ms > 0).all()
 
 
@@ -133,7 +133,7 @@ def test_good_requests_keep_all_that_is_promised() -> None:
 def test_the_share_of_requests_that_came_once_others_left(warm_up: int) -> None:
     one = simulate(experiment_of(POISSON, serving={"warm_up": warm_up}))
     table = one.requests.sort_values("arrival_ns")[warm_up:]
-    share = (table.arrival_ns >= one.requests.last_ns.min()).mean()
+    share = (table.arrival_ns >= one.requests.last_token_ns.min()).mean()
     assert one.summary["after_first_end_share"] == share
     slow = {"kind": "poisson", "request_rate": "0.1 requests/s"}
     apart = simulate(experiment_of(slow)).summary
@@ -227,11 +227,17 @@ def test_requests_of_a_session_are_its_turns(tmp_path: Path, serving: dict[str, 
     assert requests.session.tolist() == [0, 0, 0, 1, 2, 2]
     assert requests.turn.tolist() == [0, 1, 2, 0, 0, 1]
     for _, chat in requests.groupby("session"):
-        assert chat.arrival_ns.tolist()[1:] == (chat.last_ns + 4000).tolist()[:-1]
+        assert chat.arrival_ns.tolist()[1:] == (chat.last_token_ns + 4000).tolist()[:-1]
 
 
-def test_requests_that_follow_none_have_no_session() -> None:
-    assert "session" not in simulate(experiment_of(POISSON)).requests
+def test_a_request_that_follows_none_is_a_session_of_its_own() -> None:
+    """The columns that docs/results.md names first are there, in its words, whatever is asked."""
+    table = simulate(experiment_of(POISSON)).requests
+    named = "request_id session turn replica rank gpu arrival_ns first_scheduled_ns first_token_ns"
+    named += " last_token_ns input_tokens output_tokens cached_tokens chunks preemptions"
+    assert [*table.columns[: len(named.split())]] == named.split()
+    assert table.session.tolist() == table.request_id.tolist()
+    assert set(table.turn) == set(table.replica) == {0}
 
 
 def test_more_requests_than_memory_holds_are_told_at_once() -> None:

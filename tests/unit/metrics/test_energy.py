@@ -187,8 +187,8 @@ def test_what_good_tokens_cost_is_paid_for_all_over_the_answers_of_good_requests
     limit = {"serving": {"slo": {"e2el": f"{free.summary['p50_e2el_ms']} ms"}}}
     found = run(SERVED | limit)
     requests = found.requests
-    lasted = (requests["last_ns"] - requests["arrival_ns"]) / 1e6
-    good = requests["tokens"][lasted <= free.summary["p50_e2el_ms"]]
+    lasted = (requests["last_token_ns"] - requests["arrival_ns"]) / 1e6
+    good = requests["output_tokens"][lasted <= free.summary["p50_e2el_ms"]]
     assert 0 < len(good) < 24
     paid = found.summary["duration_ms"] / 1000 / 1000  # 3.6 $/h are 0.001 $/s
     assert found.summary[GOOD_COST] == pytest.approx(paid / good.sum() * 1e6)
