@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, Report, examples, fail, print_json, show_page, terminal
+from moesim.cli.app import AsJson, Report, examples, fail, print_json, show_page, terminal, warn
 from moesim.cli.app import app as command_line
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
@@ -90,7 +90,7 @@ def add(
     *,
     measured: Annotated[
         str,
-        typer.Option(metavar="SPEED|FILE", help="As in '17.8 tokens/s', or llama-bench's JSON."),
+        typer.Option(metavar="SPEED|FILE", help="'17.8 tokens/s', or what llama-bench wrote."),
     ],
     pack: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder of runs, which may be new.")
@@ -104,11 +104,20 @@ def add(
 ) -> None:
     """Put a run of your own into a folder of runs: its experiment, and what it measured."""
     from moesim.calibrate.host.measured import measured_run
-    from moesim.calibrate.published.pack import add_run
+    from moesim.calibrate.host.same import check_same, depth_warnings
+    from moesim.calibrate.published.pack import add_run, paths_told
+    from moesim.experiment.building.build import with_layers_fitted
+    from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.loading.resolve import load_experiment
+    from moesim.experiment.loading.traces import model_of
+    from moesim.experiment.schema.origins import placed
 
     found = measured_run(measured)
-    experiment = load_experiment(file, alone=True).experiment
+    resolved = load_experiment(file, alone=True)
+    experiment = resolved.experiment
+    with placed(resolved.origins, resolved.file):
+        check_same(with_layers_fitted(experiment), model_of(experiment), found)
+    told = paths_told(pack, file, inputs_of([experiment]))
     about = {
         "engine": engine or experiment.software,
         "model": experiment.model,
@@ -117,6 +126,7 @@ def add(
         "assumed": assumed,
     }
     run = add_run(pack, file, found.tokens_per_s, about)
+    warn([*depth_warnings(experiment, found), *told])
     if as_json:
         print_json({"file": str(run.file), "measured_tokens_per_s": run.measured_tokens_per_s})
         return

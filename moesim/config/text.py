@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+
 from moesim.config.document import Mark
 from moesim.config.errors import InputError
+
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def mark_at(text: str, index: int, source: str, first_line: int = 1) -> Mark:
@@ -13,9 +17,11 @@ def mark_at(text: str, index: int, source: str, first_line: int = 1) -> Mark:
 
 
 def decoded(content: bytes, source: str, first_line: int = 1) -> str:
-    """``content`` as text without a byte order mark; an InputError where it is not UTF-8."""
+    """``content`` as text without a byte order mark; an InputError where it is neither UTF-8 nor
+    UTF-16 with such a mark, as PowerShell writes what a command prints.
+    """
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8", "replace")
         mark = mark_at(before, len(before), source, first_line)

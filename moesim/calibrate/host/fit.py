@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 
 from moesim.calibrate.host.measured import OPTION, Measured
+from moesim.calibrate.host.same import check_same
 from moesim.config.amounts.dimensions import format_percent
 from moesim.config.errors import InputError, Problem
 from moesim.engine.replay.log import DecisionLog
@@ -63,7 +64,7 @@ def fit_host(experiment: Experiment, measured: Measured) -> HostFit:
     experiment = with_layers_fitted(experiment)
     built = build(experiment)
     _check(built)
-    _check_same(experiment, built, measured)
+    check_same(experiment, built.case.model, measured)
     speeds = _Speeds(experiment)
     share = speeds.share_of(measured.tokens_per_s)
     if share is None:
@@ -86,17 +87,6 @@ def _check(built: Built) -> None:
         what = f"the run does not fit in memory, so it is not the measured one: {reason}"
     if what is not None:
         raise InputError(what)
-
-
-def _check_same(experiment: Experiment, built: Built, measured: Measured) -> None:
-    """Whether the measured run had the same layers on the CPU, where it says."""
-    if (first := measured.layers_on_cpu) is None:
-        return
-    model = built.case.model
-    wanted = [layer.index < first for layer in model.moe_layers]
-    if (own := experiment.experts.on_cpu.of(model)) != wanted:
-        what = f"has {sum(own)} layers on the CPU, but the run had n_cpu_moe {first}"
-        raise InputError(f"experts.on_cpu: {what}; write layers: {sum(wanted)}")
 
 
 class _Speeds:

@@ -13,12 +13,15 @@ import pandas as pd
 
 from moesim.config.errors import InputError, Problem, nearest, writing
 from moesim.config.files.files import write_whole
+from moesim.config.files.inputs import Inputs
 from moesim.config.files.paths import shipped_folder
 
 TABLE = "measured.csv"
 SPEED = "measured_tokens_per_s"
 ALL = "all"
 """In place of a pack's name: every shipped one."""
+MARK = "\ufeff"
+"""What some programs write before a table."""
 OPTIONAL = ("file", "set", "of", "measured_ms")
 """Where rows share an experiment: its file's name without ``.yaml``, and its settings' words. Where
 a time of requests was measured: which (one of ``TIMES``), and how long it was.
@@ -83,18 +86,34 @@ def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str])
     if name in {one.run for one in rows} or (folder / file.name).exists():
         what = f"'{name}' is in {folder}; name the file otherwise"
         raise InputError([Problem(str(file), "", what)])
-    row = dict.fromkeys(COLUMNS, "") | {
-        **about,
-        "run": name,
-        SPEED: f"{measured:g}",
-    }
-    text = table.read_text(encoding="utf-8") if rows else f"{','.join(COLUMNS)}\n"
-    line = io.StringIO()
-    csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
+    row = {**about, "run": name, SPEED: f"{measured:g}"}
     with writing(table, "--pack"):
         write_whole(folder / f"{name}.yaml", file.read_text(encoding="utf-8"))
-        write_whole(table, text + line.getvalue())
+        write_whole(table, _with_row(table.read_text(encoding="utf-8") if rows else "", row))
     return read_pack(folder)[-1]
+
+
+def _with_row(text: str, row: Mapping[str, str]) -> str:
+    """The table ``text`` ("": a new one) with a ``row``, under the columns that it has."""
+    text = text or f"{','.join(COLUMNS)}\n"
+    columns = next(csv.reader(io.StringIO(text.removeprefix(MARK))))
+    line = io.StringIO()
+    csv.DictWriter(line, columns, restval="", lineterminator="\n").writerow(row)
+    return f"{text.rstrip()}\n{line.getvalue()}"
+
+
+def paths_told(folder: Path, file: Path, inputs: Inputs) -> list[str]:
+    """A warning for each file that the experiment in ``file`` names by a path which its copy in
+    ``folder`` may not find.
+    """
+    text, known = file.read_text(encoding="utf-8"), (folder.resolve(), shipped_folder().resolve())
+    found = {key: files[0].path.resolve() for (key, _), files in inputs.items() if files}
+    return [
+        f"warning: {key}: '{path.name}' is {path} here; {folder / file.name} may not find it from"
+        " elsewhere: write the whole path there"
+        for key, path in found.items()
+        if path.name in text and str(path) not in text and not set(known) & set(path.parents)
+    ]
 
 
 def read_pack(folder: Path) -> list[PublishedRun]:

@@ -30,7 +30,7 @@ def host(
         str,
         typer.Option(
             metavar="SPEED|FILE",
-            help="What the run made, as in '17.8 tokens/s', or llama-bench's JSON.",
+            help="What the run made, as in '17.8 tokens/s', or what llama-bench wrote.",
         ),
     ],
     from_run: Annotated[
@@ -53,6 +53,7 @@ def host(
     from moesim.calibrate.host.fit import fit_host
     from moesim.calibrate.host.host_file import host_text
     from moesim.calibrate.host.measured import measured_run
+    from moesim.calibrate.host.same import depth_warnings
     from moesim.calibrate.profile_file import check_profile, write_profile
     from moesim.config.errors import check_apart
     from moesim.config.files.inputs import paths_of
@@ -70,7 +71,7 @@ def host(
         check_apart(out, file, Path(measured), *paths_of(inputs_of([resolved.experiment])))
     with placed(resolved.origins, resolved.file):
         found = fit_host(resolved.experiment, run)
-    warn(of_inputs([resolved.experiment]))
+    warn([*of_inputs([resolved.experiment]), *depth_warnings(resolved.experiment, run)])
     if not as_json:
         typer.echo("\n".join(lines(found)))
     if out is None and not as_json:

@@ -161,7 +161,7 @@ def test_other_threads_than_the_runs_are_told() -> None:
         ("[]", "0 rows that only decode"),
         (json.dumps([ROW, {**ROW, "n_gen": 256}]), "2 rows that only decode"),
         (json.dumps([{**ROW, "avg_ts": "fast"}]), "avg_ts 'fast' is no number above 0"),
-        ("{broken", "is no JSON of 'llama-bench -o json'"),
+        ("{broken", "is neither the table that llama-bench prints nor its JSON"),
     ],
 )
 def test_files_that_say_no_speed(tmp_path: Path, content: str, what: str) -> None:
