@@ -77,6 +77,35 @@ def test_a_closed_loop_whose_prompts_are_computed_elsewhere_is_refill():
     assert (served.phase == Phase.DECODE).all()
 
 
+def test_such_a_loop_of_equal_answers_is_static():
+    """All of a batch end at once, so that the next one begins with as many."""
+    workload = {
+        "phase": "decode",
+        "requests": 8,
+        "arrivals": {"kind": "closed_loop", "max_concurrency": 4},
+        "lengths": {"kind": "fixed", "input_len": 1, "output_len": 9},
+        "routing": {"kind": "draw", "prompts_from": "decode"},
+    }
+    served = build(experiment_of(ANSWERS, scheduler={"async_scheduling": False}, **workload))
+    schedule = served.case.schedule
+    assert np.diff(schedule.offsets).tolist() == [4] * 16  # two batches of eight passes of static
+    of_batch = [set(schedule.request[4 * one : 4 * one + 4].tolist()) for one in range(16)]
+    assert of_batch == [{0, 1, 2, 3}] * 8 + [{4, 5, 6, 7}] * 8
+
+
+@pytest.mark.parametrize("kind", ["lru", "lfu", "fifo"])
+def test_with_a_slot_for_each_expert_no_cache_changes_anything(kind):
+    """Nothing is missed once all are there, whichever policy would evict."""
+    asked = drawn(arrivals={"kind": "poisson", "request_rate": "50 requests/s"})
+    found = []
+    for policy, capacity in (("lru", "all"), (kind, "all"), (kind, "128 slots/layer")):
+        experts = {"policy": {"kind": policy}, "capacity": capacity}
+        found.append(simulate(experiment_of({**SMALL, "experts": experts}, **asked)).summary)
+    assert [one["misses"] for one in found] == [0] * 3
+    for name in ("duration_ms", "mean_ttft_ms", "p99_tpot_ms", "steps", "hits"):
+        assert len({one[name] for one in found}) == 1
+
+
 def test_both_engines_play_it_alike():
     one = experiment_of(SMALL, **drawn(), scheduler={"max_num_batched_tokens": 24})
     replay, des = (
