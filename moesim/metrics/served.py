@@ -28,6 +28,7 @@ from moesim.workload.serving.state import (
     HITS,
     INPUT,
     LEFT,
+    LONGEST,
     LOST,
     MEMORY,
     NEVER,
@@ -59,7 +60,8 @@ COUNTS = (
     "completed", "rejected", "total_input_tokens", "total_output_tokens", "request_throughput",
     "request_goodput", "output_throughput", "total_token_throughput", "max_concurrent_requests",
     "max_output_tokens_per_s", "preemptions", "recomputed_tokens", "prefix_cache_queries_tokens",
-    "prefix_cache_hits_tokens", "kv_blocks", "kv_tokens", "kv_usage_mean", "kv_usage_max",
+    "prefix_cache_hits_tokens", "kv_blocks", "kv_tokens", "kv_max_concurrency", "kv_usage_mean",
+    "kv_usage_max",
 )  # fmt: skip
 
 
@@ -294,17 +296,20 @@ class ServedRun:
             return None
         return float((self.sent_ns[came] >= self.last_ns[self.done].min()).mean())
 
-    def _blocks(self) -> tuple[int | None, int | None, float | None, float | None]:
-        """Of a rank its blocks at the start and the tokens that they hold; the share of all that is
-        held, at the mean and at the most of all steps.
+    def _blocks(self) -> tuple[float | None, ...]:
+        """Of a rank its blocks at the start, the tokens that they hold, and how many requests of
+        the most tokens that one may have (vLLM's "Maximum concurrency"; None: any); the share of
+        all that is held, at the mean and at the most of all steps.
         """
         room, steps = self.room, int(self.state.numbers[STEPS])
         if room.blocks is None or not steps:
-            return None, None, None, None
+            return (None,) * 5
         pool = self.state.ranks[MEMORY].sum() + self._given(steps) * self.state.numbers[UNIT]
         held = 1 - self.state.steps[LEFT, :steps] / pool
         tokens = room.blocks * room.block_size
-        return room.blocks, tokens, float(held.mean()), float(held.max())
+        longest = int(self.state.numbers[LONGEST])
+        whole = None if longest == NEVER else room.blocks / -(-longest // room.block_size)
+        return room.blocks, tokens, whole, float(held.mean()), float(held.max())
 
     def _given(self, steps: int) -> Ints:
         """Units that experts of all ranks have given up for each of the first ``steps``."""

@@ -112,10 +112,14 @@ ROOMS = st.fixed_dictionaries(
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_is_served_reads_as_it_is_written(kind: str, data: st.DataObject) -> None:
-    """llama.cpp's slots hold what the line says; it and TensorRT-LLM have no words for memory."""
+    """llama.cpp's slots and vLLM's longest request are what the line says; llama.cpp and
+    TensorRT-LLM have no words for memory.
+    """
     scheduler = data.draw(st.fixed_dictionaries({}, optional=SCHEDULERS[kind])) | {"kind": kind}
     wordless = kind in ("llama.cpp", "trtllm")
     more: dict[str, Any] = {} if wordless else {"memory": data.draw(ROOMS)}
+    if kind == "vllm":
+        scheduler["max_model_len"] = 4096
     if kind == "llama.cpp":
         scheduler["slot_context"] = 4096
     elif data.draw(FLAG):

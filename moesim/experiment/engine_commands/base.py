@@ -103,10 +103,11 @@ class Configuration:
 
     @property
     def _longest_served(self) -> int:
-        """What a slot holds, or the prompt and the answer of the longest request."""
+        """What a slot holds, or the server takes, or prompt and answer of the longest request."""
         scheduler = getattr(self.experiment.workload.batching, "scheduler", None)
-        if (slot := getattr(scheduler, "slot_context", None)) is not None:
-            return int(slot)
+        for limit in ("slot_context", "max_model_len"):
+            if (most := getattr(scheduler, limit, None)) is not None:
+                return int(most)
         from moesim.experiment.building.serving import load_of
         from moesim.experiment.loading.traces import trace_of
         from moesim.experiment.schema.serving import Memory

@@ -84,7 +84,7 @@ LLAMA_CPP = (
     Row("-b", "scheduler.n_batch", always=True),
     Row("-ub", "scheduler.n_ubatch", always=True),
 )
-ELSEWHERE = {"scheduler.slot_context"}
+ELSEWHERE = {"scheduler.slot_context", "scheduler.max_model_len"}
 """Keys that a line says by its context."""
 
 

@@ -214,6 +214,8 @@ class Vllm(Engine):
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         _read_batch(reading, tensor, data)
         reading.context_tokens = _context(line)
+        if reading.served:
+            reading.put("workload.batching.scheduler.max_model_len", reading.context_tokens)
         _read_launches(reading)
         _read_placement(reading)
         put_offload(reading, opened(model, folders), zero_copy=True)

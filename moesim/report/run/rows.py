@@ -77,8 +77,16 @@ def apart(summary: Mapping[str, Any]) -> list[Row]:
 
 
 def blocks(summary: Mapping[str, Any]) -> list[Row]:
-    """What a lack of blocks cost, and what was found in them, of a run with either."""
+    """The cache's blocks as vLLM prints them, how full they are, what a lack of them cost, and what
+    was found in them.
+    """
     rows, asked = list[Row](), summary.get("prefix_cache_queries_tokens")
+    if count := summary.get("kv_blocks"):
+        times = summary.get("kv_max_concurrency")
+        room = "" if times is None else f", {times:.2f} x the longest request"
+        told = f"{number(count)} blocks, {number(summary['kv_tokens'])} tokens{room}"
+        held = f"at most {percent(summary['kv_usage_max'])} held"
+        rows.append(("KV cache of a rank", f"{told}; {held}"))
     if preemptions := summary.get("preemptions"):
         again = counted(summary["recomputed_tokens"], "token")
         rows.append(("preemptions", f"{number(preemptions)}, {again} computed again"))

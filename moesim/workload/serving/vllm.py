@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from moesim.config.tokens import Tokens
 from moesim.config.units import Percent
 from moesim.workload.serving.base import RequestScheduler, Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
@@ -69,6 +70,11 @@ class Vllm(RequestScheduler):
     watermark: Percent = Field(
         default=0.0, description="Blocks that stay free when a request is admitted beside others."
     )
+    max_model_len: Tokens | None = Field(
+        default=None,
+        description="Tokens of the longest request, prompt and answer: longer ones are rejected; "
+        "by default the model's context.",
+    )
     policy: Literal["fcfs", "priority"] = Field(
         default="fcfs",
         description="Who waits in front: who came first, or who has the least priority number.",
@@ -82,7 +88,8 @@ class Vllm(RequestScheduler):
     @property
     def longest(self) -> int:
         """See ``RequestScheduler``; all of a request may have to be computed again at once."""
-        return NEVER if self.enable_chunked_prefill else self.max_num_batched_tokens + 1
+        whole = NEVER if self.enable_chunked_prefill else self.max_num_batched_tokens + 1
+        return min(whole, self.max_model_len or NEVER)
 
     @property
     def most_tokens(self) -> int:

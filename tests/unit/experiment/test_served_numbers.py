@@ -15,6 +15,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.metrics.served import TIMES, served_keys, statistics_of
+from moesim.report.run.rows import blocks
 from moesim.workload.lengths import registry
 from moesim.workload.serving.state import DONE, QUEUED
 from moesim.workload.serving.trtllm import AttentionDp, Trtllm
@@ -247,6 +248,24 @@ def test_more_requests_than_memory_holds_are_told_at_once() -> None:
         simulate(asked.model_copy(update={"workload": many}))
 
 
+def test_longer_requests_than_may_come_are_rejected_and_counted() -> None:
+    """The printed room is for the longest that may: vLLM's "Maximum concurrency"."""
+    batching = {"kind": "continuous", "scheduler": {"kind": "vllm", "max_model_len": 100}}
+    workload = {**experiment_of(POISSON).workload.model_dump(mode="json"), "batching": batching}
+    memory = {"kv": "21 blocks"}
+    one = load_experiment({**SMALL, "records": "step", "workload": workload, "memory": memory})
+    numbers = simulate(one.experiment).summary
+    serving = build(experiment_of(POISSON)).case.serving
+    assert serving is not None
+    asked = serving.served.asked
+    longer = int((asked.input_tokens + asked.output_tokens > 100).sum())
+    assert 0 < longer < 12
+    assert (numbers["rejected"], numbers["completed"]) == (longer, 12 - longer)
+    assert numbers["kv_max_concurrency"] == 21 / 7  # blocks of 16 tokens
+    (row,) = (one for one in blocks(numbers) if one[0] == "KV cache of a rank")
+    assert row[1].startswith("21 blocks, 336 tokens, 3.00 x the longest request; at most ")
+
+
 @pytest.mark.parametrize("drafts", [0, 2])
 @pytest.mark.parametrize("slots", ["all", "8 slots/layer"])
 def test_both_engines_say_the_same(slots: str, drafts: int) -> None:
@@ -317,7 +336,7 @@ def test_statistics() -> None:
     assert found["mean_ttft_ms"] == found["median_ttft_ms"] == found["p50_ttft_ms"] == 2
     assert found["p90_ttft_ms"] == pytest.approx(2.8)
     assert set(statistics_of("ttft", np.zeros(0)).values()) == {None}
-    assert len(served_keys()) == 18 + 4 + 7 * len(TIMES)
+    assert len(served_keys()) == 19 + 4 + 7 * len(TIMES)
 
 
 WAYS = """\

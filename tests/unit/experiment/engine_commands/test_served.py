@@ -35,6 +35,12 @@ def test_a_line_is_a_scheduler_and_a_room_where_requests_are_served() -> None:
     assert all("--served" in note for note in left_out)
 
 
+def test_the_longest_request_of_vllm_is_a_limit_and_no_length() -> None:
+    found = read_command(f"{VLLM} --max-model-len 8192", served=True).experiment
+    assert found["workload"]["batching"]["scheduler"]["max_model_len"] == 8192
+    assert "context" not in found["workload"]
+
+
 def test_limits_of_sglang_are_those_of_all_ranks() -> None:
     line = "python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp 8 --ep 8 --dp 8"
     line += " --enable-dp-attention --max-running-requests 512 --chunked-prefill-size 32768"
