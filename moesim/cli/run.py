@@ -101,6 +101,10 @@ def run(
         ways = (fewest_on_cpu(one), smaller_format(one))
         slots = one.experts.capacity.kind != "auto" and not one.experts.on_cpu.fitted
         typer.echo(remedy(file, *ways, slots=slots))
+    checks = result.summary.get("checks") or {}
+    for number, digest in enumerate(checks.get("schedule_digests", ()), 1):
+        last = min(1000 * number, result.summary["steps"])
+        typer.echo(f"schedule to step {last:,}: {digest}")
     if REUSED in result.provenance:
         typer.echo("from the cache; --cache none simulates it again")
     typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,6 +52,8 @@ from moesim.workload.splits.base import fault_of_units
 Floats = NDArray[np.float64]
 MS, SECOND = 1_000_000, 1_000_000_000
 PERCENTILES = (50, 90, 95, 99)
+DIGESTED = 1000
+"""Steps between two digests."""
 TIMES = (
     "ttft", "tpot", "itl", "itl_with_prompts", "itl_without_prompts", "max_itl", "e2el", "queue",
 )  # fmt: skip
@@ -388,6 +391,20 @@ class ServedRun:
             "tokens": count,
             "decodes": (count == 1 + drafts) & (gives > 0) & answers,
         }
+
+    def digests(self) -> list[str]:
+        """Of every thousand steps, all before among them, a digest of when each was decided (where
+        the clock decides) and of the tokens that it has: where two runs' differ first, they parted.
+        """
+        steps, found, told = int(self.state.numbers[STEPS]), hashlib.sha256(), list[str]()
+        for first in range(0, steps, DIGESTED):
+            last = min(first + DIGESTED, steps)
+            begin, end = self.state.steps[BEGIN, [first, last]]
+            if not self.clockless:
+                found.update(np.ascontiguousarray(self.state.steps[DECIDED, first:last]).tobytes())
+            found.update(np.ascontiguousarray(self.state.log[:3, begin:end]).tobytes())
+            told.append(found.hexdigest()[:12])
+        return told
 
     def answers_ns(self, outcome: Outcome) -> dict[str, Floats]:
         """What requests with more than one token take from the first of them to the last, in ns:

@@ -204,7 +204,8 @@ def _played(
         "memory": memory_table(built.footprint, fullest, built.limit_bytes),
         **_records(experiment.records, case, outcome, run),
     }
-    checks = {"checks": outcome.checks} if outcome.checks else {}
+    digests = {} if run is None else {"schedule_digests": run.digests()}
+    checks = {"checks": {**outcome.checks, **digests}} if outcome.checks else {}
     rests_on = _price_provenance(experiment, built, engine)
     return Result(
         {**_head(experiment), **numbers, **_memory(experiment, built), **rests_on, **checks},

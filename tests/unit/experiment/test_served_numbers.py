@@ -14,6 +14,7 @@ from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
+from moesim.metrics import served
 from moesim.metrics.served import TIMES, served_keys, statistics_of
 from moesim.report.run.rows import blocks
 from moesim.workload.lengths import registry
@@ -264,6 +265,23 @@ def test_longer_requests_than_may_come_are_rejected_and_counted() -> None:
     assert numbers["kv_max_concurrency"] == 21 / 7  # blocks of 16 tokens
     (row,) = (one for one in blocks(numbers) if one[0] == "KV cache of a rank")
     assert row[1].startswith("21 blocks, 336 tokens, 3.00 x the longest request; at most ")
+
+
+def test_schedules_that_differ_have_other_digests_from_there_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of runs in which the last of the requests differ, the first steps are the same."""
+    monkeypatch.setattr(served, "DIGESTED", 10)
+    found = []
+    for count in (12, 11):
+        one = experiment_of({"kind": "poisson", "request_rate": "20 requests/s", "rescale": False})
+        workload = one.workload.model_copy(update={"requests": count})
+        summary = simulate(one.model_copy(update={"workload": workload}), check=True).summary
+        found.append(summary["checks"]["schedule_digests"])
+        assert len(found[-1]) == -(-summary["steps"] // 10)
+    assert found[0][:3] == found[1][:3]
+    assert found[0][-1] != found[1][-1]
+    assert "checks" not in simulate(experiment_of(POISSON)).summary
 
 
 @pytest.mark.parametrize("drafts", [0, 2])
