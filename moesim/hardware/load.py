@@ -29,7 +29,7 @@ from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwarePr
 from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.layers import merged, part_file, part_names
-from moesim.hardware.machine import compose, fits_left
+from moesim.hardware.machine import compose, fits_left, lacks_host
 from moesim.hardware.prices.calibrated import Calibrated
 from moesim.hardware.profile import HardwareProfile
 
@@ -37,6 +37,8 @@ PROFILES = "hardware_profiles"
 PARTS = ("datasheet", "host", "topology", "network", "calibrated")
 NUMBERS = ("datasheet", "host")
 """Parts of which a file may give some numbers, over those of its base."""
+TOLD = ("unified", "assumed_host")
+"""What else a file has of its base."""
 Profile = TypeVar("Profile", HardwareProfile, SoftwareProfile)
 
 
@@ -48,7 +50,9 @@ class HardwareFile(Params):
     end_mark: EndMark | None = None
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
-    base: str | None = Field(None, description="The profile that has what is left out here.")
+    base: str | None = Field(
+        None, description="The profile, or GPU in its usual host, that has what is left out here."
+    )
     datasheet: Datasheet | None = None
     host: Host | None = None
     topology: Topology | None = Field(
@@ -237,6 +241,7 @@ def _hardware(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) ->
         if isinstance(other := document.get((key,)), str):
             found = _named(document, key, other, folders, above)
             inherited |= {part: getattr(found, part) for part in parts}
+            inherited |= {one: getattr(found, one) for one in TOLD if key == "base"}
             sources |= found.sources
     for key in ("topology", "network"):
         if isinstance(document.get((key,)), str):
@@ -255,6 +260,8 @@ def _named(
 ) -> HardwareProfile:
     beside = (above[-1].parent, *folders) if folders else (above[-1].parent, Path.cwd())
     try:
+        if key == "base" and _parts_of(name) is not None:
+            return load_hardware(name, beside)
         return _load_hardware(name, beside, above)
     except InputError as error:
         if any(problem.where for problem in error.problems):
@@ -279,7 +286,9 @@ def _complete(
         if parts.get(needed) is None:
             what = "is missing; write it, or name a profile that has it as 'base'"
             raise InputError([document.problem((needed,), what)])
-    parts["unified"] = file.unified
+    parts["unified"] = file.unified or inherited.get("unified", False)
+    if not lacks_host(given.get(("host",))):
+        parts["assumed_host"] = None
     profile = HardwareProfile(name=name, title=file.title, sources=sources | file.sources, **parts)
     _raise(document.problem(steps, what) for steps, what in breaches(profile))
     return profile

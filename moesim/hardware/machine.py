@@ -77,14 +77,14 @@ def compose(
     if base is not None and base.unified:
         data, base = _of_unified(data), None
     find = partial(_chosen, base=base, folders=folders, whole=whole, cards=cards)
-    lacks_host = _lacks_host(data.get("host"))
+    without = lacks_host(data.get("host"))
     try:
         gpu = find("gpu", data.get("gpu"))
     except InputError as error:
-        others = {**data, "host": None} if lacks_host else data
+        others = {**data, "host": None} if without else data
         raise InputError([*error.problems, *_wrong_others(others, find)]) from None
     assumed = None
-    if lacks_host:
+    if without:
         base = base or gpu.whole
         assumed = base.assumed_host if base else _usual_host(gpu)
     if assumed is not None:
@@ -92,7 +92,7 @@ def compose(
     return _Machine(words(text), gpu, base, data, assumed).profile(partial(find, base=base))
 
 
-def _lacks_host(host: Any) -> bool:
+def lacks_host(host: Any) -> bool:
     """Whether ``host`` is nothing, or numbers that are too few for one and over none."""
     if host is None:
         return True

@@ -11,7 +11,9 @@ import pandas as pd
 
 from moesim.calibrate.tables.limits import within
 from moesim.config.errors import InputError
-from moesim.hardware import HardwareProfile, hardware_names, load_hardware
+from moesim.hardware import HardwareProfile, load_hardware
+from moesim.hardware.choice import is_choice
+from moesim.hardware.load import machine_named
 from moesim.hardware.measurements.table import read_table
 from moesim.hardware.measurements.validate import valid
 
@@ -59,9 +61,11 @@ def intake(paths: Sequence[Path], profile: HardwareProfile) -> Taken:
 
 
 def base_of(paths: Sequence[Path], base: str | None) -> tuple[HardwareProfile, str]:
-    """The profile ``base``, or the shipped one of the tables' only ``device``; and its name."""
+    """The profile ``base``, or the shipped one, or GPU, of the tables' only ``device``; and its
+    name.
+    """
     if base is not None:
-        name = base if base.lower() in hardware_names() else str(Path(base).resolve())
+        name = base if is_choice(base) else machine_named(base) or str(Path(base).resolve())
         return load_hardware(base), name
     devices = sorted({str(d) for path in paths for d in _devices(read_table(path))})
     if len(devices) != 1:
@@ -69,8 +73,11 @@ def base_of(paths: Sequence[Path], base: str | None) -> tuple[HardwareProfile, s
             f"the tables name {len(devices)} devices ({', '.join(devices) or 'none'}); one is"
             " fitted at a time: name its profile with --base"
         )
-    if (found := shipped_profile(devices[0])) is None:
-        raise InputError(f"no shipped profile is that of '{devices[0]}'; name one with --base")
+    if (found := shipped_profile(devices[0]) or machine_named(devices[0])) is None:
+        raise InputError(
+            f"no shipped profile and no GPU of 'moesim list gpus' is '{devices[0]}'; name one with"
+            " --base, or a file of yours with its numbers: base: a near one, datasheet: {...}"
+        )
     return load_hardware(found), found
 
 

@@ -189,3 +189,22 @@ def test_activations_are_as_wide_as_a_model_of_that_format_has_them(card, dtype,
     shape = {"hidden": 4096, "inter": 1536, "experts": 128, "top_k": 8}
     table = valid(operations(tokens=[16], dtype=dtype, **shape), timed=False)[0]
     assert expert_work(expert_shapes(table, card), "triton").activation_bytes == [size]
+
+
+def test_a_fit_stands_over_any_gpu_that_is_listed(tmp_path, capsys):
+    """Cards without a profile of their own could not be fitted at all."""
+    shape = "moe,bf16,{t},2048,768,128,8,{ns},{device},vllm,1"
+    head = "op,dtype,tokens,hidden,inter,experts,top_k,latency_ns,device,framework,version"
+    times = [(t, 120_000 * t) for t in range(1, 33)]
+
+    def fitted(device, *base):
+        table, profile = tmp_path / "table.csv", tmp_path / "mine.yaml"
+        rows = [shape.format(t=t, ns=ns, device=device) for t, ns in times]
+        table.write_text("\n".join([head, *rows, ""]))
+        code = main(["calibrate", "fit", str(table), "-o", str(profile), *base])
+        return load_hardware(str(profile)) if code == 0 else capsys.readouterr().err
+
+    for found in (fitted("NVIDIA L40"), fitted("any", "--base", "l40")):
+        assert found.datasheet.memory_bandwidth == load_hardware("l40").datasheet.memory_bandwidth
+        assert len(found.calibrated.experts) == 1
+    assert "no GPU of 'moesim list gpus' is 'L20'; name one with --base" in fitted("L20")

@@ -276,3 +276,23 @@ def test_a_source_of_the_base_keeps_its_meaning(tmp_path: Path) -> None:
     content = "title: Mine\nbase: llama.cpp\nsources: {launch: another}\n"
     with pytest.raises(InputError, match="'launch' stands for another source"):
         load_software(str(software_file(tmp_path, "mine.yaml", content)))
+
+
+@pytest.mark.parametrize("base", ["l40", "gb10", "'{gpu: l40}'"])
+def test_a_gpu_is_a_base_in_its_usual_host(tmp_path: Path, base: str) -> None:
+    """'moesim list gpus' has it, and a card beside it is described by what differs."""
+    sheet = "datasheet: {memory_bandwidth: {value: 700 GB/s, source: own}}"
+    path = write(
+        tmp_path, "mine.yaml", f"title: Mine\nbase: {base}\nsources: {{own: me}}\n{sheet}\n"
+    )
+    mine, below = load_hardware(str(path)), load_hardware(base.strip("'"))
+    assert mine.datasheet.memory_bandwidth.value == 700e9
+    assert mine.datasheet.compute == below.datasheet.compute
+    assert mine.host == below.host
+    assert (mine.unified, mine.assumed_host) == (below.unified, below.assumed_host)
+
+
+def test_some_numbers_of_a_host_leave_the_others_assumed(tmp_path: Path) -> None:
+    host = "host: {cores: {value: 12, source: own}}"
+    path = write(tmp_path, "mine.yaml", f"title: Mine\nbase: l40\nsources: {{own: me}}\n{host}\n")
+    assert load_hardware(str(path)).assumed_host == load_hardware("l40").assumed_host is not None
