@@ -411,14 +411,31 @@ class ServedRun:
         what their GPU is charged between, by category, and the ``rest``.
         """
         many = np.flatnonzero(self.counts() & (self.outputs > 1))
-        last = np.cumsum(self.outputs)[many] - 1
+        return {**self._answers_ns(outcome, many), "gaps": self.outputs[many] - 1}
+
+    def decode_parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
+        """What the time from the first token to the last is made of, in ms; they add up: what the
+        request's GPU is charged between, and the ``rest``: it is idle, the request waits to be
+        computed again or for its keys and values, and what GPUs and host take longer at its end
+        than at its begin (below 0: shorter).
+        """
+        there = np.flatnonzero(self.outputs > 0)
+        columns = {}
+        for name, of in self._answers_ns(outcome, there).items():
+            columns[f"decode_{name}_ms"] = np.full(len(self.outputs), np.nan)
+            columns[f"decode_{name}_ms"][there] = of / MS
+        return columns
+
+    def _answers_ns(self, outcome: Outcome, which: Ints) -> dict[str, Any]:
+        """The same in ns, of those requests ``which`` have a token."""
+        last = np.cumsum(self.outputs)[which] - 1
         charged = outcome.charges.cumsum(axis=0)
-        gpu = self.gpu[many]
-        begin, end = self.passes[1][many], self.of_pass[last]
+        gpu = self.gpu[which]
+        begin, end = self.passes[1][which], self.of_pass[last]
         parts = (charged[end, gpu] - charged[begin, gpu]).T
-        whole = self.last_ns[many] - self.first_ns[many]
+        whole = self.last_ns[which] - self.first_ns[which]
         named = dict(zip(outcome.categories, parts, strict=True))
-        return {**named, "rest": whole - parts.sum(axis=0), "gaps": self.outputs[many] - 1}
+        return {**named, "rest": whole - parts.sum(axis=0)}
 
     def parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
         """What the time to the first token is made of, in ms; they add up: ``queue`` until the

@@ -89,7 +89,8 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
 def requests_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> pd.DataFrame:
     """A row a request; ``run``: of those that are served."""
     if run is not None:
-        served = pd.DataFrame({**run.table(), **run.parts_ms(outcome)})
+        parts = {**run.parts_ms(outcome), **run.decode_parts_ms(outcome)}
+        served = pd.DataFrame({**run.table(), **parts})
         return served.join(pd.DataFrame(fate_columns(outcome)))
     requests = per_request(case, outcome)
     times = {"tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)}

@@ -73,6 +73,12 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     parts = [name for name in names if name.startswith("ttft_") and name != "ttft_ms"]
     assert table[parts].sum(axis=1).to_numpy() == pytest.approx(table.ttft_ms, abs=1e-6)
     assert (table[parts] >= 0).all().all()
+    # and so does what the others' is
+    parts = [name for name in map(str, table.columns) if name.startswith("decode_")]
+    decode_ms = (table.last_token_ns - table.first_token_ns) / 1e6
+    assert table[parts].sum(axis=1).to_numpy() == pytest.approx(decode_ms, abs=1e-6)
+    assert (table[[one for one in parts if one != "decode_rest_ms"]] >= 0).all().all()
+    assert (table.decode_experts_ms > 0).all()
     # Little: clients that wait, over time, are all the time that they wait
     sent, last = table.arrival_ns.to_numpy(), table.last_token_ns.to_numpy()
     instants = np.unique(np.concatenate((sent, last)))
