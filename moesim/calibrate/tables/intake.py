@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from moesim.calibrate.tables.limits import within
-from moesim.config.errors import InputError
+from moesim.config.counted import counted
+from moesim.config.errors import InputError, Problem, meant
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.choice import is_choice
 from moesim.hardware.load import machine_named
+from moesim.hardware.measurements.columns import COLUMNS, SHAPES
 from moesim.hardware.measurements.table import read_table
-from moesim.hardware.measurements.validate import valid
+from moesim.hardware.measurements.validate import LINE, Finding, valid
 
 DEVICES = {
     "a100-sxm-80gb": ("a100-sxm4-80gb",),
@@ -37,6 +39,11 @@ DEVICES = {
 """What the driver's name of each shipped card contains."""
 
 
+FEW = 3
+"""Rows more that are left out for one reason: as many are told in one line."""
+_NUMBER = re.compile(r"(?<![\w.-])\d[\d,.]*")
+
+
 @dataclass
 class Taken:
     """The usable rows of all tables together, and one line for each row that was left out."""
@@ -49,15 +56,66 @@ def intake(paths: Sequence[Path], profile: HardwareProfile) -> Taken:
     """Read tables and leave out what cannot be; InputError where nothing remains."""
     tables, told = [], []
     for path in paths:
-        clean, wrong = valid(read_table(path))
+        frame = read_table(path)
+        check_columns(frame, path)
+        clean, wrong = valid(frame)
         possible, impossible = within(clean, profile)
         tables.append(possible)
-        told += [f"{path}:{line}: left out: {what}" for line, what in sorted(wrong + impossible)]
+        told += [*doubts(frame, path), *left_out(sorted(wrong + impossible), path)]
     table = pd.concat(tables, ignore_index=True)
     if table.empty:
         whats = told[:20] or ["no rows"]
         raise InputError("\n".join([*whats, "nothing is left to use"]))
     return Taken(table, told)
+
+
+def check_columns(frame: pd.DataFrame, path: Path) -> None:
+    """An InputError where no row can be used: there are none, or each needs a column that the
+    table does not have.
+    """
+    if frame.empty:
+        raise InputError([Problem(str(path), "", "has no rows")])
+    needed = {op: (*SHAPES[op], "latency_ns") for op in frame["op"].unique() if op in SHAPES}
+    absent = {op: set(names) - set(frame.columns) for op, names in needed.items()}
+    if not absent or not all(absent.values()):
+        return
+    (op, names), *_ = absent.items()
+    first = next(name for name in needed[op] if name in names)
+    what = f"has no column '{first}', which '{op}' needs{_near(first, frame)}"
+    raise InputError([Problem(str(path), "", what)])
+
+
+def _near(name: str, frame: pd.DataFrame) -> str:
+    """The unknown column that may be meant by ``name``, with what to write."""
+    unknown = [str(one) for one in frame.columns if one not in (*COLUMNS, LINE)]
+    found = meant(name, unknown)
+    return f"; its '{found}' is not known: write {name}, in that unit" if found else ""
+
+
+def doubts(frame: pd.DataFrame, path: Path) -> Iterator[str]:
+    """A line for each column that may be a known one misspelt, and one for rows that stand in the
+    table more than once.
+    """
+    absent = [name for name in COLUMNS if name not in frame.columns]
+    for name in (str(one) for one in frame.columns if one not in (*COLUMNS, LINE)):
+        if found := meant(name, absent):
+            yield f"{path}: the column '{name}' is not read; did you mean '{found}'?"
+    again = frame.drop(columns=LINE).astype(str).duplicated().to_numpy()
+    if again.any():
+        first = frame[LINE].to_numpy()[again][0]
+        rows = counted(int(again.sum()), "row")
+        yield f"{path}:{first}: in the table before, word for word, and counted again: {rows}"
+
+
+def left_out(findings: Iterable[Finding], path: Path) -> Iterator[str]:
+    """A line for each finding; of several that differ in their numbers alone the first."""
+    alike: dict[str, list[Finding]] = {}
+    for one in findings:
+        alike.setdefault(_NUMBER.sub("", one.what), []).append(one)
+    for first, *others in alike.values():
+        more = f", and {counted(len(others), 'row')} more" if len(others) >= FEW else ""
+        for one in (first, *(() if more else others)):
+            yield f"{path}:{one.line}{more}: left out: {one.what}"
 
 
 def base_of(paths: Sequence[Path], base: str | None) -> tuple[HardwareProfile, str]:
@@ -67,7 +125,10 @@ def base_of(paths: Sequence[Path], base: str | None) -> tuple[HardwareProfile, s
     if base is not None:
         name = base if is_choice(base) else machine_named(base) or str(Path(base).resolve())
         return load_hardware(base), name
-    devices = sorted({str(d) for path in paths for d in _devices(read_table(path))})
+    frames = {path: read_table(path) for path in paths}
+    for path, frame in frames.items():
+        check_columns(frame, path)
+    devices = sorted({str(d) for frame in frames.values() for d in _devices(frame)})
     if len(devices) != 1:
         raise InputError(
             f"the tables name {len(devices)} devices ({', '.join(devices) or 'none'}); one is"

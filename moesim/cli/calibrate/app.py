@@ -54,7 +54,7 @@ def import_(
     for name, finding in done.findings[:SHOWN]:
         typer.echo(f"{name}:{finding.line}: left out: {finding.what}", err=True)
     if (more := len(done.findings) - SHOWN) > 0:
-        typer.echo(f"... and {more} more rows left out as impossible", err=True)
+        typer.echo(f"... and {more} more such lines as impossible", err=True)
     for why, number in done.left_out.items():
         typer.echo(f"note: {counted(number, 'row')} not imported: {why}", err=True)
     if done.table.empty:
@@ -95,7 +95,7 @@ def fit(
     for line in taken.told[:SHOWN]:
         typer.echo(line, err=True)
     if (more := len(taken.told) - SHOWN) > 0:
-        typer.echo(f"... and {more} more rows left out", err=True)
+        typer.echo(f"... and {more} more such lines", err=True)
     fits = fit_table(taken.table, profile)
     for line in fits.missing:
         typer.echo(f"not fitted: {line}", err=True)
@@ -134,7 +134,7 @@ def check(
     for line in taken.told[:SHOWN]:
         typer.echo(line, err=True)
     if (more := len(taken.told) - SHOWN) > 0:
-        typer.echo(f"... and {more} more rows left out", err=True)
+        typer.echo(f"... and {more} more such lines", err=True)
     compared = compare(hardware, taken.table, method)
     if as_json:
         print_json({"rows": compared.to_dict("records")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files.files import replacing
+from moesim.config.files.files import read_file, replacing
+from moesim.config.text import decoded
 from moesim.hardware.measurements.columns import COLUMNS, FLAGS, SHAPES, TEXTS
 from moesim.hardware.measurements.validate import LINE
 
@@ -39,7 +41,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
     if "op" not in frame.columns:
         what = f"has no column 'op', only {', '.join(map(str, frame.columns))}"
-        raise InputError([Problem(str(path), "", what)])
+        other = any(mark in str(frame.columns[0]) for mark in ";\t")
+        remedy = "; separate columns by commas" if other else ""
+        raise InputError([Problem(str(path), "", what + remedy)])
     if problems := list(_strange(frame, path)):
         raise InputError(problems)
     first = 1 if path.suffix == ".parquet" else 2
@@ -60,7 +64,8 @@ def _strange(frame: pd.DataFrame, path: Path) -> Iterator[Problem]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     types = {"version": str, "rows": str}
-    frame = pd.read_csv(path, dtype=types, skip_blank_lines=False, low_memory=False)
+    text = decoded(read_file(path), str(path))
+    frame = pd.read_csv(StringIO(text), dtype=types, skip_blank_lines=False, low_memory=False)
     if "rows" in frame.columns:
         frame["rows"] = [_numbers(text) for text in frame["rows"]]
     return frame
