@@ -159,7 +159,7 @@ def _of_cards() -> float:
 def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread:
     """Of prices from the numbers of a ``part`` of the machine."""
     if part == GPU:
-        own = () if hardware.datasheet.maker else _both_ways(_of_cards())  # all cards are NVIDIA's
+        own = _both_ways(_of_cards()) if hardware.datasheet.like_measured else ()
         return Spread(f"{DATASHEET_OF}{machine.gpu}", *own)
     if part == LINK:
         of = f"link of {' and '.join(dict.fromkeys((machine.gpu, machine.host)))}"

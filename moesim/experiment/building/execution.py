@@ -28,7 +28,7 @@ HOLDS_ALL = (
     "execution: 'graph' of requests that are served is of decode steps alone, and where experts are"
     " offloaded copies would differ between passes, which is not there yet; write piecewise or auto"
 )
-NOTHING = Chosen("eager", "it captures nothing")
+NOTHING = Chosen("eager", "it captures nothing on this card")
 
 
 def execution_of(case: Case) -> Chosen:

@@ -26,6 +26,9 @@ Rate = Annotated[Bandwidth, within("1 MB/s", "100 TB/s", BANDWIDTH)]
 Peak = Annotated[ComputeRate, Field(ge=1)]
 Fraction = Annotated[Percent, within("0.1 %", "100 %", PERCENT)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Capability = Annotated[float, Field(ge=1, lt=100)]
+VOLTA, AMPERE = 7.0, 8.0
+"""Compute capabilities: the first with matrix units, and the first that fits of kernels are of."""
 Latency = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 """Of one kernel or one copy."""
 GroupLatency = Annotated[Duration, within("0 us", "100 ms", DURATION)]
@@ -140,6 +143,9 @@ class GpuNumbers(Params):
     maker: str | None = Field(
         None, description="Whose it is, if not NVIDIA's: what its datasheet is off by is not known."
     )
+    compute_capability: Sourced[Capability] | None = Field(
+        None, description="NVIDIA's version of what the card can; None: Ampere's, 8.0, or later."
+    )
     power: Sourced[Power] | None = Field(
         None, description="Of the whole board while it computes, memory included: its TDP."
     )
@@ -152,6 +158,16 @@ class GpuNumbers(Params):
         """The clock that the fp32 rate is of: each unit multiplies and adds once in a cycle."""
         lanes = self.lanes.value if self.lanes else USUAL_LANES
         return self.compute.fp32.value / (2 * lanes * self.multiprocessors.value)
+
+    @property
+    def capability(self) -> float:
+        """Its compute capability, or Ampere's for all that came since, and for other makers'."""
+        return self.compute_capability.value if self.compute_capability else AMPERE
+
+    @property
+    def like_measured(self) -> bool:
+        """Whether kernels of such cards were measured: NVIDIA's, with matrix units."""
+        return self.maker is None and self.capability >= VOLTA
 
 
 class Datasheet(GpuNumbers):

@@ -11,7 +11,7 @@ from moesim.config.amounts.dimensions import DURATION
 from moesim.config.errors import nearest
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
-from moesim.hardware.described.datasheet import Fraction
+from moesim.hardware.described.datasheet import Capability, Fraction
 from moesim.hardware.described.kernel_counts import (
     HostKernels,
     KernelCounts,
@@ -88,7 +88,8 @@ class SoftwareProfile(Params):
     bring a pass its inputs, each waited for. ``mapped``: what is not in host memory comes by page
     faults of a mapped file. ``resident_execution``: what is
     captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
-    experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
+    experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured,
+    nor is anything on NVIDIA's cards of a compute capability below ``captures_from``.
     ``unpacking_bytes`` are written and read for each weight of an expert in a narrow format, which
     is unpacked before each product; 0: kernels read it as it is. ``memory``: what it holds of a
     GPU's beside weights, caches and rows.
@@ -142,6 +143,7 @@ class SoftwareProfile(Params):
     resident_execution: Execution = "eager"
     offloaded_execution: Execution = "eager"
     most_captured_tokens: int | None = None
+    captures_from: float = 0.0
     unpacking_bytes: float = 0.0
     schedule_ns: float = 0.0
     per_request_ns: float = 0.0
@@ -212,6 +214,13 @@ class SoftwareProfile(Params):
     def captures(self) -> bool:
         """Whether it ever captures launches."""
         return (self.resident_execution, self.offloaded_execution) != ("eager", "eager")
+
+    def on_card(self, capability: float) -> SoftwareProfile:
+        """It on a card of that compute capability."""
+        if capability >= self.captures_from:
+            return self
+        eager = {"resident_execution": "eager", "offloaded_execution": "eager"}
+        return self.model_copy(update=eager)
 
     def copies_per_expert(self, expert: FfnSpec) -> int:
         """Copies that bring one ``expert``: 1, or one for each of its two or three matrices."""
@@ -294,6 +303,11 @@ class SoftwareFile(Params):
     )
     most_captured_tokens: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
         None, description="Tokens of a GPU's largest captured step: any, if left out."
+    )
+    captures_from: Sourced[Capability] | None = Field(
+        None,
+        description="The least compute capability of NVIDIA's cards on which anything is captured:"
+        " any, if left out.",
     )
     unpacking_bytes: Sourced[Annotated[float, Field(ge=0, le=256)]] | None = Field(
         None,
@@ -425,6 +439,7 @@ class SoftwareFile(Params):
             "mapped",
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
+        optional |= {"captures_from"}
         optional |= {"unpacking_bytes", "framework", "moe_backend", "auto_moe_backend"}
         optional |= {"copies_from", "copies_from_rows", "start_cycles", "states_pinned"}
         optional |= {*OF_KERNELS}

@@ -33,6 +33,11 @@ TWO_GPUS = ["hardware=dgx-h100", "parallelism.expert=2", "workload.batching.batc
         ("llama.cpp", ["workload.phase=all"], "graph", "all experts are resident"),
         ("hf-eager", [], "eager", "captures nothing"),
         ("ideal", [], "eager", "captures nothing"),
+        ("llama.cpp", ["hardware=p40"], "eager", "captures nothing on this card"),
+        ("llama.cpp", ["hardware=p40", OFFLOADED], "eager", "captures nothing on this card"),
+        ("llama.cpp", ["hardware=t4"], "graph", "all experts are resident"),
+        ("ik_llama.cpp", ["hardware=t4"], "eager", "captures nothing on this card"),
+        ("ik_llama.cpp", ["hardware=rtx-3090"], "graph", "all experts are resident"),
     ],
 )
 def test_it_follows_from_the_software(software, settings, execution, reason):

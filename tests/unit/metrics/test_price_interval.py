@@ -550,6 +550,9 @@ def test_a_card_of_a_maker_of_whom_nothing_was_measured_has_no_interval() -> Non
     assert nvidia.summary["price_interval"]["output_throughput"]["low"] is not None
     told = "\n".join(trust_lines(amd.summary))
     assert "warning: datasheet prices; kernels of AMD's GPUs: too few" in told
+    without_matrix_units = run("p40", 32).summary
+    assert without_matrix_units["price_interval"]["output_throughput"]["low"] is None
+    assert "kernels of GPUs without matrix units" in "\n".join(trust_lines(without_matrix_units))
     prices = [one.summary["price_interval"] for one in (amd, slower, nvidia)]
     assert speed_reason(prices[0], prices[1]) is None  # both are off by as much
     assert speed_reason(prices[0], prices[2]) == GUESSED

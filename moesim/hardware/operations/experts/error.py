@@ -33,6 +33,9 @@ STAND_IN = " in place of one of "
 """What stands behind a fit of another framework than the software's, and before that one."""
 
 
+OLD = "GPUs without matrix units"
+
+
 class PriceError(NamedTuple):
     """What the errors are of; median and p90 in percent; of several cards, the worst median too."""
 
@@ -73,8 +76,9 @@ def price_error(
         medians, tails = zip(*LEFT_OUT.values(), strict=True)
         others = sorted({str(fit.dtype) for fit in _experts(profile)})
         why = f" for {expert.dtype} (fits are of {', '.join(others)})" if others else ""
-        if maker := profile.datasheet.maker:
-            return PriceError(f"warning: datasheet prices{why}; kernels of {maker}'s GPUs")
+        if not profile.datasheet.like_measured:
+            whose = f"{profile.datasheet.maker}'s GPUs" if profile.datasheet.maker else OLD
+            return PriceError(f"warning: datasheet prices{why}; kernels of {whose}")
         of = f"datasheet prices{why}; expert kernels of GPUs that no fit had seen"
         return PriceError(of, median(medians), median(tails), max(medians))
     alone = fits[0].serial
