@@ -67,6 +67,7 @@ SOFTWARE = [
     "llama.cpp",
     "llama.cpp-cache",
     "llama.cpp-no-mmap",
+    "llama.cpp@b5xxx",
     "llama.cpp@b6xxx",
     "mixtral-offloading",
     "moe-infinity",

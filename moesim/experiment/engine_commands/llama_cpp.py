@@ -64,6 +64,7 @@ class LlamaCpp(Engine):
         "llama.cpp",
         f"llama.cpp{UNMAPPED}",
         "llama.cpp-cache",
+        "llama.cpp@b5xxx",
         "llama.cpp@b6xxx",
     )
     options: ClassVar[Sequence[Option]] = LLAMA_CPP

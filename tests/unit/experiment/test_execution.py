@@ -36,6 +36,7 @@ TWO_GPUS = ["hardware=dgx-h100", "parallelism.expert=2", "workload.batching.batc
         ("llama.cpp", ["hardware=p40"], "eager", "captures nothing on this card"),
         ("llama.cpp", ["hardware=p40", OFFLOADED], "eager", "captures nothing on this card"),
         ("llama.cpp", ["hardware=t4"], "graph", "all experts are resident"),
+        ("llama.cpp@b6xxx", ["hardware=t4"], "eager", "captures nothing on this card"),
         ("ik_llama.cpp", ["hardware=t4"], "eager", "captures nothing on this card"),
         ("ik_llama.cpp", ["hardware=rtx-3090"], "graph", "all experts are resident"),
     ],

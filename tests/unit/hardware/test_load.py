@@ -228,6 +228,7 @@ def test_a_version_is_a_profile_and_an_unknown_one_names_those_that_are() -> Non
     older, plain = load_software("llama.cpp@b6xxx"), load_software("llama.cpp")
     assert (older.offloaded_execution, plain.offloaded_execution) == ("eager", "splits")
     assert older.launch_ns == plain.launch_ns
+    assert load_software("llama.cpp@b5xxx").kernels.attention > older.kernels.attention
     assert "0.19.1" in load_software("vLLM@0.19").sources["tokenize_ns"]
     assert "one run" in load_software("imp@1365").sources["host_per_copy_ns"]
     with pytest.raises(
