@@ -90,7 +90,9 @@ def add(
     *,
     measured: Annotated[
         str,
-        typer.Option(metavar="SPEED|FILE", help="'17.8 tokens/s', or what llama-bench wrote."),
+        typer.Option(
+            metavar="SPEED|FILE", help="'17.8 tokens/s', or what llama-bench or vllm bench wrote."
+        ),
     ],
     pack: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder of runs, which may be new.")
@@ -104,7 +106,7 @@ def add(
 ) -> None:
     """Put a run of your own into a folder of runs: its experiment, and what it measured."""
     from moesim.calibrate.host.measured import measured_run
-    from moesim.calibrate.host.same import check_same, depth_warnings
+    from moesim.calibrate.host.same import check_same, run_warnings
     from moesim.calibrate.published.pack import add_run, paths_told
     from moesim.experiment.building.build import with_layers_fitted
     from moesim.experiment.loading.inputs import inputs_of
@@ -117,7 +119,7 @@ def add(
     experiment = resolved.experiment
     with placed(resolved.origins, resolved.file):
         check_same(with_layers_fitted(experiment), model_of(experiment), found)
-    told = paths_told(pack, file, inputs_of([experiment]))
+    paths = paths_told(pack, file, inputs_of([experiment]))
     about = {
         "engine": engine or experiment.software,
         "model": experiment.model,
@@ -125,10 +127,14 @@ def add(
         "source": source or found.source,
         "assumed": assumed,
     }
-    run = add_run(pack, file, found.tokens_per_s, about)
-    warn([*depth_warnings(experiment, found), *told])
+    speed = found.served.times if found.served else found.tokens_per_s
+    rows = add_run(pack, file, speed, about)
+    warn([*run_warnings(experiment, found), *paths])
+    numbers = found.served.times if found.served else {"measured_tokens_per_s": found.tokens_per_s}
     if as_json:
-        print_json({"file": str(run.file), "measured_tokens_per_s": run.measured_tokens_per_s})
+        print_json({"file": str(rows[0].file), **numbers})
         return
-    typer.echo(f"{run.file}: {run.measured_tokens_per_s:g} tokens/s")
+    for name, number in numbers.items():
+        told = f"{name} {number:g}" if found.served else f"{number:g} tokens/s"
+        typer.echo(f"{rows[0].file}: {told}")
     typer.echo(f"next:   moesim evidence --pack {pack} --out results/{pack.name}")

@@ -7,9 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from moesim.calibrate.host.bench_serve import Served, as_served, served_of, source_of
 from moesim.calibrate.host.llama_bench import bench_rows
 from moesim.config.amounts.quantity import Dimension, QuantityError
 from moesim.config.errors import InputError, Problem
+from moesim.config.files.files import read_file
+from moesim.config.text import decoded
 
 OPTION = "--measured"
 SPEED = Dimension(
@@ -26,7 +29,7 @@ class Measured:
 
     ``threads`` that computed; ``layers_on_cpu``: the first so many layers, dense ones too, kept
     their experts on the host; ``parameters`` of its model; ``depth``: tokens in the cache before
-    the first; None where nobody says.
+    the first; None where nobody says. ``served``: times of requests, where those were measured.
     """
 
     tokens_per_s: float
@@ -35,17 +38,20 @@ class Measured:
     layers_on_cpu: int | None = None
     parameters: float | None = None
     depth: int | None = None
+    served: Served | None = None
 
 
 def measured_run(text: str) -> Measured:
     """The run that ``text`` is: a speed, as in '17.8 tokens/s', or the path of what llama-bench
-    printed (its table, ``-o json`` or ``jsonl``), whose one row of decoding counts.
+    printed (its table, ``-o json`` or ``jsonl``), whose one row of decoding counts, or of what
+    ``vllm bench serve`` saved.
 
     InputError, at ``OPTION``, for anything else.
     """
     path = Path(text)
     if path.is_file():
-        return _of_llama_bench(path)
+        found = as_served(decoded(read_file(path), str(path)))
+        return _of_llama_bench(path) if found is None else _of_bench_serve(found, path)
     if path.suffix in SUFFIXES:
         raise InputError([Problem(OPTION, "", f"there is no file '{text}'")])
     try:
@@ -56,6 +62,12 @@ def measured_run(text: str) -> Measured:
     if not speed:
         raise InputError([Problem(OPTION, "", f"'{text}' is no speed above 0")])
     return Measured(speed)
+
+
+def _of_bench_serve(found: dict[str, Any], path: Path) -> Measured:
+    served = served_of(found, path)
+    speed = served.completed * served.answer / float(found["duration"])
+    return Measured(speed, source_of(found, path), served=served)
 
 
 def _of_llama_bench(path: Path) -> Measured:

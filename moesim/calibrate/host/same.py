@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moesim.calibrate.host.bench_serve import check_served, served_warnings
 from moesim.calibrate.host.measured import Measured
 from moesim.config.errors import InputError
 from moesim.experiment.schema.experiment import Experiment
@@ -15,6 +16,8 @@ PARAMETERS_APART = 0.05
 def check_same(experiment: Experiment, model: ModelSpec, measured: Measured) -> None:
     """An InputError where the measured run had another model, or other layers on the CPU."""
     _check_model(model, measured)
+    if measured.served is not None:
+        check_served(experiment, measured.served)
     if (first := measured.layers_on_cpu) is None:
         return
     wanted = [layer.index < first for layer in model.moe_layers]
@@ -32,8 +35,12 @@ def _check_model(model: ModelSpec, measured: Measured) -> None:
         raise InputError(f"model: {what}")
 
 
-def depth_warnings(experiment: Experiment, measured: Measured) -> list[str]:
-    """That the run's cache held other contexts than the experiment's, where both are known."""
+def run_warnings(experiment: Experiment, measured: Measured) -> list[str]:
+    """What of the run is otherwise in the experiment, where both are known: the contexts that its
+    cache held, or the requests.
+    """
+    if measured.served is not None:
+        return list(served_warnings(experiment, measured.served))
     asked, depth = experiment.workload.context, measured.depth
     if not depth or (asked is not None and abs(asked / depth - 1) <= PARAMETERS_APART):
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,31 +75,53 @@ def pack_folder(pack: Path | str) -> Path:
     return shipped if not folder.exists() and (shipped / TABLE).is_file() else folder
 
 
-def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str]) -> PublishedRun:
+def add_run(
+    folder: Path, file: Path, measured: float | Mapping[str, float], about: Mapping[str, str]
+) -> list[PublishedRun]:
     """Put the experiment in ``file`` into the pack in ``folder``, which may be new, with what it
-    measured and what ``about`` says of it by column.
+    measured, a speed or times by name (``TIMES``; a row each), and what ``about`` says of it by
+    column; the rows.
 
     InputError where the pack has a run of its name, or cannot be written.
     """
     name, table = file.stem, folder / TABLE
-    rows = read_pack(folder) if table.is_file() else []
-    if name in {one.run for one in rows} or (folder / file.name).exists():
+    known = read_pack(folder) if table.is_file() else []
+    rows = _rows_of(name, measured, about)
+    taken = {one.run for one in known}
+    if taken & {row["run"] for row in rows} or (folder / file.name).exists():
         what = f"'{name}' is in {folder}; name the file otherwise"
         raise InputError([Problem(str(file), "", what)])
-    row = {**about, "run": name, SPEED: f"{measured:g}"}
     with writing(table, "--pack"):
         write_whole(folder / f"{name}.yaml", file.read_text(encoding="utf-8"))
-        write_whole(table, _with_row(table.read_text(encoding="utf-8") if rows else "", row))
-    return read_pack(folder)[-1]
+        write_whole(table, _with_rows(table.read_text(encoding="utf-8") if known else "", rows))
+    return read_pack(folder)[-len(rows) :]
 
 
-def _with_row(text: str, row: Mapping[str, str]) -> str:
-    """The table ``text`` ("": a new one) with a ``row``, under the columns that it has."""
-    text = text or f"{','.join(COLUMNS)}\n"
-    columns = next(csv.reader(io.StringIO(text.removeprefix(MARK))))
-    line = io.StringIO()
-    csv.DictWriter(line, columns, restval="", lineterminator="\n").writerow(row)
-    return f"{text.rstrip()}\n{line.getvalue()}"
+def _rows_of(
+    name: str, measured: float | Mapping[str, float], about: Mapping[str, str]
+) -> list[dict[str, str]]:
+    if not isinstance(measured, Mapping):
+        return [{**about, "run": name, SPEED: f"{measured:g}"}]
+    return [
+        {**about, "run": f"{name}-{of.split('_')[1]}", "file": name, "of": of,
+         "measured_ms": f"{time:g}"}
+        for of, time in measured.items()
+    ]  # fmt: skip
+
+
+def _with_rows(text: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """The table ``text`` ("": a new one) with ``rows``, under the columns that it has and those
+    that these need.
+    """
+    known = csv.DictReader(io.StringIO(text.removeprefix(MARK) or f"{','.join(COLUMNS)}\n"))
+    columns = list(
+        dict.fromkeys([*(known.fieldnames or ()), *(key for row in rows for key in row)])
+    )
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*known, *rows])
+    return lines.getvalue()
 
 
 def paths_told(folder: Path, file: Path, inputs: Inputs) -> list[str]:

@@ -54,7 +54,7 @@ def import_(
     for name, finding in done.findings[:SHOWN]:
         typer.echo(f"{name}:{finding.line}: left out: {finding.what}", err=True)
     if (more := len(done.findings) - SHOWN) > 0:
-        typer.echo(f"... and {more} more such lines as impossible", err=True)
+        typer.echo(f"... and {more} more rows left out as impossible", err=True)
     for why, number in done.left_out.items():
         typer.echo(f"note: {counted(number, 'row')} not imported: {why}", err=True)
     if done.table.empty:

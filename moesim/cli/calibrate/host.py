@@ -53,7 +53,7 @@ def host(
     from moesim.calibrate.host.fit import fit_host
     from moesim.calibrate.host.host_file import host_text
     from moesim.calibrate.host.measured import measured_run
-    from moesim.calibrate.host.same import depth_warnings
+    from moesim.calibrate.host.same import run_warnings
     from moesim.calibrate.profile_file import check_profile, write_profile
     from moesim.config.errors import check_apart
     from moesim.config.files.inputs import paths_of
@@ -71,7 +71,7 @@ def host(
         check_apart(out, file, Path(measured), *paths_of(inputs_of([resolved.experiment])))
     with placed(resolved.origins, resolved.file):
         found = fit_host(resolved.experiment, run)
-    warn([*of_inputs([resolved.experiment]), *depth_warnings(resolved.experiment, run)])
+    warn([*of_inputs([resolved.experiment]), *run_warnings(resolved.experiment, run)])
     if not as_json:
         typer.echo("\n".join(lines(found)))
     if out is None and not as_json:
