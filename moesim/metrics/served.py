@@ -251,7 +251,8 @@ class ServedRun:
         statistics: dict[str, Any] = {}
         for name in TIMES:
             statistics |= statistics_of(name, times[name])
-        return dict(zip(COUNTS, counts, strict=True)) | self._steady(every, counted) | statistics
+        found = dict(zip(COUNTS, counts, strict=True)) | self._steady(every, counted) | statistics
+        return {**found, "requests": len(done)}  # also those that no pass has a token of
 
     def good(self) -> NDArray[np.bool_] | None:
         """Which requests keep all that the service promises; None where it promises nothing."""

@@ -13,6 +13,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.warnings import fewer_requests
 from moesim.experiment.running.run import simulate
 from moesim.metrics import served
 from moesim.metrics.served import TIMES, served_keys, statistics_of
@@ -255,6 +256,19 @@ def test_more_requests_than_memory_holds_are_told_at_once() -> None:
         simulate(asked.model_copy(update={"workload": many}))
 
 
+def test_requests_that_are_rejected_at_the_end_are_asked_for(tmp_path: Path) -> None:
+    """Of two, of which the second is too long, the run 'had 1, as many as there are to come'."""
+    lines = ["arrived_at,num_prefill_tokens,num_decode_tokens", "0,20,3", "1,2000,3"]
+    (tmp_path / "two.csv").write_text("\n".join(lines), encoding="utf-8")
+    one = experiment_of({"kind": "csv", "file": str(tmp_path / "two.csv")})
+    update = {"requests": 2, "lengths": registry.components["arrivals"]()}
+    workload = one.workload.model_copy(update=update)
+    one = one.model_copy(update={"workload": workload})
+    numbers = simulate(one).summary
+    assert (numbers["requests"], numbers["completed"], numbers["rejected"]) == (2, 1, 1)
+    assert fewer_requests(one, numbers) == []
+
+
 def test_longer_requests_than_may_come_are_rejected_and_counted() -> None:
     """The printed room is for the longest that may: vLLM's "Maximum concurrency"."""
     batching = {"kind": "continuous", "scheduler": {"kind": "vllm", "max_model_len": 100}}
@@ -268,6 +282,7 @@ def test_longer_requests_than_may_come_are_rejected_and_counted() -> None:
     longer = int((asked.input_tokens + asked.output_tokens > 100).sum())
     assert 0 < longer < 12
     assert (numbers["rejected"], numbers["completed"]) == (longer, 12 - longer)
+    assert numbers["requests"] == 12, "though the last ones may be rejected"
     assert numbers["kv_max_concurrency"] == 21 / 7  # blocks of 16 tokens
     (row,) = (one for one in blocks(numbers) if one[0] == "KV cache of a rank")
     assert row[1].startswith("21 blocks, 336 tokens, 3.00 x the longest request; at most ")
