@@ -100,7 +100,9 @@ def run(
         one = resolved.experiment
         ways = (fewest_on_cpu(one), smaller_format(one))
         slots = one.experts.capacity.kind != "auto" and not one.experts.on_cpu.fitted
-        typer.echo(remedy(file, *ways, slots=slots))
+        serves = one.workload.batching.serves
+        blocks = serves and one.memory is not None and one.memory.kv.kind != "auto"
+        typer.echo(remedy(file, *ways, slots=slots, blocks=blocks))
     checks = result.summary.get("checks") or {}
     for number, digest in enumerate(checks.get("schedule_digests", ()), 1):
         last = min(1000 * number, result.summary["steps"])

@@ -59,13 +59,16 @@ def lacks_memory(summary: Mapping[str, Any]) -> bool:
     return bool(summary["status"] == "out_of_memory" and needed > limit)
 
 
-def remedy(file: Path, layers: int | None, smaller: str, *, slots: bool) -> str:
+def remedy(
+    file: Path, layers: int | None, smaller: str, *, slots: bool, blocks: bool = False
+) -> str:
     """What to do where the GPUs' memory is too small for the experiment ``file``; ``layers``: the
     fewest whose experts have to be on the CPU if all others are to be resident (None: that does not
     fit); ``smaller``: a format of fewer bytes, "" for none; ``slots``: whether it may have as many
-    of them as fit.
+    of them as fit, ``blocks``: as many blocks of keys and values.
     """
-    told = "experts.capacity: auto takes the slots that fit; " if slots else ""
+    told = "memory.kv: auto takes the blocks that fit; " if blocks else ""
+    told += "experts.capacity: auto takes the slots that fit; " if slots else ""
     if layers:
         told += f"experts.on_cpu: {{layers: {layers}}} with capacity: all leaves those experts to"
         told += " the CPU; "

@@ -116,6 +116,8 @@ def test_what_the_gpus_cannot_hold_has_a_remedy() -> None:
     assert "model: {base: mine, format: q4_k_m} needs fewer bytes" in line
     assert "'moesim fit a.yaml'" in line
     assert remedy(Path("a.yaml"), None, "", slots=False).startswith("remedy: 'moesim fit a.yaml'")
+    given = remedy(Path("a.yaml"), None, "", slots=False, blocks=True)
+    assert given.startswith("remedy: memory.kv: auto takes the blocks that fit; 'moesim fit")
 
 
 def test_causes_are_written_as_words() -> None:
