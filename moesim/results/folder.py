@@ -51,9 +51,7 @@ def write_result(result: Result, folder: Path | str, *, overwrite: bool = False)
             table: pd.DataFrame = getattr(result, name)
             if name not in OPTIONAL or len(table):
                 write_table(table, temporary / f"{name}.parquet")
-        text = yaml.dump(
-            plain(result.configuration), Dumper=_Dumper, sort_keys=False, allow_unicode=True
-        )
+        text = experiment_text(result.configuration)
         (temporary / EXPERIMENT).write_text(text, encoding="utf-8")
         tables = {path.name: digest(path) for path in sorted(temporary.glob("*.parquet"))}
         write_json(
@@ -61,6 +59,12 @@ def write_result(result: Result, folder: Path | str, *, overwrite: bool = False)
         )
         write_json(temporary / SUMMARY, result.summary)
     return target
+
+
+def experiment_text(experiment: Any) -> str:
+    """The file of an ``experiment``, which is read as what it is."""
+    text: str = yaml.dump(plain(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 class _Dumper(yaml.SafeDumper):

@@ -21,7 +21,8 @@ RESULT = (
     *(f"{table}.parquet" for table in TABLES), *FIGURES,
 )  # fmt: skip
 SWEEP = (
-    "sweep.json", "finished.jsonl", "points.csv", "points.parquet", "packs/*.pack",
+    "sweep.json", "experiment.yaml", "finished.jsonl", "points.csv", "points.parquet",
+    "packs/*.pack",
     f"{TEMPORARY}*", REPORT, ".lock", ".lock-workers", *FIGURES,
     *(f"points/*/{name}" for name in RESULT),
 )  # fmt: skip

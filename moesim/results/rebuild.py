@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.results.folder import read_experiment, read_provenance
+from moesim.results.folder import EXPERIMENT, PROVENANCE, read_experiment, read_provenance
 from moesim.results.provenance import digest
 
 ENDINGS = (".gguf", ".json", ".parquet", ".yaml", ".yml")
@@ -37,6 +37,31 @@ def paths(folder: Path) -> dict[str, Any]:
     if "plan" in inputs:
         found["placement"] = experiment["placement"] | {"file": inputs["plan"]["path"]}
     return found
+
+
+def folders_then(file: Path) -> tuple[Path, ...]:
+    """Where the run that wrote ``file``, the experiment of a result, found what that names by a
+    relative path; none of any other file.
+    """
+    folder = file.parent
+    if file.name != EXPERIMENT or not (folder / PROVENANCE).is_file():
+        return ()
+    try:
+        experiment, inputs = read_experiment(folder), read_provenance(folder).get("inputs", {})
+    except InputError:  # which says nothing of the experiment itself
+        return ()
+    names = {**experiment, "plan": (experiment.get("placement") or {}).get("file")}
+    pairs = [(names.get(key), Path(entry["path"])) for key, entry in inputs.items()]
+    found = (_above(Path(name), path) for name, path in pairs if isinstance(name, str))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _above(name: Path, path: Path) -> Path | None:
+    """The folder from which the relative ``name`` is ``path``."""
+    count = len(name.parts)
+    if name.is_absolute() or path.parts[-count:] != name.parts:
+        return None
+    return Path(*path.parts[:-count])
 
 
 def whole_path(name: str, path: Path) -> str | None:

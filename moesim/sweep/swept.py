@@ -8,7 +8,8 @@ from pathlib import Path
 
 from moesim.config.arguments import check_whole
 from moesim.config.errors import InputError, Problem
-from moesim.config.files.inputs import outdated
+from moesim.config.files.files import write_whole
+from moesim.config.files.inputs import Inputs, outdated
 from moesim.config.warn import Warn, as_warning
 from moesim.experiment.loading.inputs import check_inputs, inputs_of
 from moesim.experiment.loading.names import read_once
@@ -17,7 +18,10 @@ from moesim.experiment.loading.warnings import empty_slots, left_out_figures, of
 from moesim.experiment.running.cache import cache_folder
 from moesim.experiment.running.record_memory import large_records
 from moesim.experiment.schema.origins import placed
+from moesim.results.folder import EXPERIMENT, experiment_text
 from moesim.results.overwrite import check_no_input
+from moesim.results.rebuild import whole_path
+from moesim.results.result import plain_experiment
 from moesim.sweep.executor import Executor
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.run import Progress, SweepOptions, run_sweep
@@ -77,10 +81,20 @@ def sweep(
         inputs=inputs,
         progress=progress,
     )
+    write_whole(folder / EXPERIMENT, _again(resolved, inputs))
     found = read_sweep(folder)
     for line in (*outdated(inputs), *_never_filled(resolved, found)):
         warn(line)
     return found
+
+
+def _again(resolved: Resolved, inputs: Inputs) -> str:
+    """The experiment's file, which names files by their whole paths."""
+    plain = plain_experiment(resolved.experiment)
+    for (key, name), (file, *_) in inputs.items():
+        if plain.get(key) == name and (whole := whole_path(name, file.path)):
+            plain[key] = whole
+    return experiment_text(plain)
 
 
 def _never_filled(resolved: Resolved, found: Sweep) -> list[str]:

@@ -113,7 +113,16 @@ def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:
     check_kind(document.data, EXPERIMENT, document.start.source)
     if "name" not in document.data:
         document = document.with_value(("name",), path.stem, Mark("default"))
-    return document, lookup_folders(path)
+    return document, tuple(dict.fromkeys([*_folders_then(path), *lookup_folders(path)]))
+
+
+def _folders_then(path: Path) -> tuple[Path, ...]:
+    """Of the experiment of a result, where its run found files."""
+    if path.name != RESOLVED:
+        return ()
+    from moesim.results.rebuild import folders_then
+
+    return folders_then(path)
 
 
 def _check_no_result(path: Path) -> None:

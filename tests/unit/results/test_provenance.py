@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from moesim.config.files.inputs import Inputs, file_of
 from moesim.results import provenance, rebuild, write_result
 from moesim.results.rebuild import whole_path
 from tests.unit.results import factory
+
+ROOT = Path(__file__).parents[3]
 
 
 def inputs(trace: Path) -> Inputs:
@@ -85,3 +88,24 @@ def test_a_lost_trace_is_named(run: Path) -> None:
     (run.parent / "trace.parquet").unlink()
     with pytest.raises(InputError, match="is gone"):
         rebuild(run)
+
+
+def test_the_experiment_of_a_result_finds_what_its_run_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """'It runs again as it is' held only from the folder of the first file."""
+    first, elsewhere = tmp_path / "first", tmp_path / "elsewhere"
+    (first / "deep").mkdir(parents=True)
+    elsewhere.mkdir()
+    shutil.copyfile(ROOT / "traces" / "quickstart.parquet", first / "deep" / "own.parquet")
+    (first / "run.yaml").write_text(
+        "{model: gpt-oss-20b, hardware: h100-sxm, trace: deep/own.parquet, workload: {requests: 1}}"
+    )
+    monkeypatch.chdir(elsewhere)
+    made = moesim.run(first / "run.yaml", out=tmp_path / "out")
+    assert (tmp_path / "out" / "experiment.yaml").read_text().count("trace: deep/own.parquet") == 1
+    again = moesim.run(tmp_path / "out" / "experiment.yaml", out=tmp_path / "again")
+    assert again.summary["duration_ms"] == made.summary["duration_ms"]
+    (tmp_path / "out" / "provenance.json").write_text("{")
+    with pytest.raises(InputError, match=r"there is no file 'deep/own\.parquet'"):
+        moesim.run(tmp_path / "out" / "experiment.yaml", out=tmp_path / "third")

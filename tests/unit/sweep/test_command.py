@@ -83,6 +83,20 @@ def test_a_sweep_is_run_from_its_file(
     assert read_result(out / "points" / "0003").configuration["experts"]["policy"]["kind"] == "fifo"
 
 
+def test_a_sweep_is_swept_again_from_its_folder(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trace lies beside the first file, and is named by a relative path there."""
+    out, again = tmp_path / "deep" / "out", tmp_path / "again"
+    assert main(["sweep", str(experiment), "--out", str(out)]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert main(["sweep", str(out / "experiment.yaml"), "--out", str(again)]) == 0
+    assert (again / "points.csv").read_bytes() == (out / "points.csv").read_bytes()
+    assert main(["sweep", str(experiment), "--out", str(out), "--overwrite"]) == 0
+
+
 def test_failed_points_are_counted_and_told_where_they_are(
     experiment: Path,
     tmp_path: Path,
