@@ -55,7 +55,9 @@ def import_measurements(
             result.left_out[why] = result.left_out.get(why, 0) + number
     if not tables:
         what = f"no file here is one of {', '.join(registry.components)}"
-        raise InputError([Problem(str(path), "", what + (f" and matches {only}" if only else ""))])
+        what += f" and matches {only}" if only else ""
+        remedy = "; a table with the columns of a measurement table is none to import: give it to"
+        raise InputError([Problem(str(path), "", f"{what}{remedy} 'moesim calibrate fit'")])
     for table in tables:
         table.attrs = {}
     result.table = pd.concat(tables, ignore_index=True)
