@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from types import FunctionType
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,3 +16,16 @@ class Params(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
     )
+
+
+def unread_fields(cls: type[BaseModel]) -> list[str]:
+    """The fields but ``kind`` that ``cls`` adds to its bases, where none of its methods could read
+    them: functions that are compiled have no object.
+    """
+    models = [base for base in cls.__bases__ if issubclass(base, BaseModel)]
+    known = {"kind", *(name for base in models for name in base.model_fields)}
+    readers = (FunctionType, property, cached_property)
+    reads = any(isinstance(value, readers) and not name.startswith("_")
+                for name, value in vars(cls).items())  # fmt: skip
+    own = [name for name in cls.model_fields if name not in known]
+    return [] if reads or len(models) < len(cls.__bases__) else own

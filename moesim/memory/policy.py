@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from moesim.config.params import Params
+from moesim.config.errors import InputError, Problem
+from moesim.config.params import Params, unread_fields
 from moesim.memory.policy_functions import check_functions
 from moesim.memory.policy_reads import check_reads, reads_of, rows_of
 
@@ -67,9 +68,14 @@ class CachePolicy(Params):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Raise an InputError where a function of the policy does not take what it is given, or
-        reads what the policy does not declare.
+        reads what the policy does not declare, and where a field reaches nothing.
         """
         super().__pydantic_init_subclass__(**kwargs)
+        if unread := unread_fields(cls):
+            what = "is a field that reaches nothing: compiled functions read 'state' alone; put it"
+            what += " into a row of your own in start(self, state, ...), or write ClassVar"
+            where = f"{cls.__qualname__}.{unread[0]}"
+            raise InputError([Problem(cls.__module__, where, what)])
         concrete = "kind" in cls.model_fields
         check_functions(cls, has_key=not concrete or cls.key is not CachePolicy.key)
         if concrete:

@@ -56,6 +56,25 @@ def test_one_that_takes_its_arguments_apart_is_told_the_record() -> None:
                 return 0
 
 
+def test_a_field_that_place_cannot_read_is_named() -> None:
+    """A sweep over it gave the same numbers at each point."""
+    with pytest.raises(InputError, match=r"AtMost.most: is a field that reaches nothing: place"):
+
+        class AtMost(MissHandling):
+            most: int = 2
+
+    class Limited(MissHandling):
+        most: int = 2
+
+        def most_loads(self) -> int:
+            return self.most
+
+    class Later(Limited):
+        pass
+
+    assert Later(most=3).most_loads() == 3
+
+
 def test_one_that_breaks_the_rules_is_named() -> None:
     with pytest.raises(AssertionError, match="Nowhere answers form 2, of 1"):
         answers_as_it_says(Nowhere(), (0, 0, 0, 1, 1, 1))

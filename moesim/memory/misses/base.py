@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.params import Params
+from moesim.config.params import Params, unread_fields
 from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, Flags, Form, flags_of
 
 NO_LIMIT = 1 << 62
@@ -53,10 +53,15 @@ class MissHandling(Params):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Raise an InputError where ``forms`` is no table that can be counted by, or ``place``
-        takes other arguments.
+        """Raise an InputError where ``forms`` is no table that can be counted by, ``place`` takes
+        other arguments, or a field reaches nothing.
         """
         super().__pydantic_init_subclass__(**kwargs)
+        if unread := unread_fields(cls):
+            what = "is a field that reaches nothing: place reads 'missing' alone; use it in"
+            what += " most_loads(self) or loads_of(self, ...), or write ClassVar"
+            where = f"{cls.__qualname__}.{unread[0]}"
+            raise InputError([Problem(cls.__module__, where, what)])
         takes = inspect.signature(cls.place)
         try:
             takes.bind(None)

@@ -86,3 +86,14 @@ def test_a_policy_without_a_key_is_told_what_to_write() -> None:
     assert problem.what == (
         "is missing; write @staticmethod key(expert, state, draw, position, candidates)"
     )
+
+
+def test_a_field_that_no_method_reads_is_named() -> None:
+    with pytest.raises(InputError, match=r"Half.life: is a field that reaches nothing.*in start"):
+
+        class Half(CachePolicy):
+            life: int = 3
+
+            @staticmethod
+            def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+                return state[0, expert]
