@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
 
 from moesim.calibrate.tables.limits import within
 from moesim.config.counted import counted
-from moesim.config.errors import InputError, Problem, meant
+from moesim.config.errors import InputError, Problem
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.choice import is_choice
 from moesim.hardware.load import machine_named
@@ -39,6 +40,8 @@ DEVICES = {
 """What the driver's name of each shipped card contains."""
 
 
+ALIKE = 0.8
+"""How like a known column's name one is that is told as it misspelt: columns may be anyone's."""
 FEW = 3
 """Rows more that are left out for one reason: as many are told in one line."""
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,.]*")
@@ -88,7 +91,7 @@ def check_columns(frame: pd.DataFrame, path: Path) -> None:
 def _near(name: str, frame: pd.DataFrame) -> str:
     """The unknown column that may be meant by ``name``, with what to write."""
     unknown = [str(one) for one in frame.columns if one not in (*COLUMNS, LINE)]
-    found = meant(name, unknown)
+    found = next(iter(get_close_matches(name, unknown, n=1, cutoff=ALIKE)), None)
     return f"; its '{found}' is not known: write {name}, in that unit" if found else ""
 
 
@@ -98,7 +101,7 @@ def doubts(frame: pd.DataFrame, path: Path) -> Iterator[str]:
     """
     absent = [name for name in COLUMNS if name not in frame.columns]
     for name in (str(one) for one in frame.columns if one not in (*COLUMNS, LINE)):
-        if found := meant(name, absent):
+        for found in get_close_matches(name, absent, n=1, cutoff=ALIKE):
             yield f"{path}: the column '{name}' is not read; did you mean '{found}'?"
     again = frame.drop(columns=LINE).astype(str).duplicated().to_numpy()
     if again.any():

@@ -82,6 +82,12 @@ def test_what_may_be_wrong_is_told_once(
     assert told in line
 
 
+@pytest.mark.parametrize("own", ["mine", "run", "note", "stop", "latency_p99"])
+def test_columns_of_ones_own_are_no_mistakes(tmp_path: Path, own: str) -> None:
+    named = [f"{HEAD},{own}", *(f"{row},{place}" for place, row in enumerate(ROWS))]
+    assert taken(tmp_path, "\n".join(named)).told == []
+
+
 def test_times_in_another_unit_are_one_line(tmp_path: Path) -> None:
     """Their numbers differ, and the reason is one."""
     slow = [f"moe,bf16,{t},2048,768,128,8,{120_000 * t},L40" for t in range(20, 24)]
