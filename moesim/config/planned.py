@@ -22,7 +22,7 @@ PLANNED: dict[tuple[str, ...], str] = {
     ("quantization", "quantisation", "quant", "bits", "dtype", "weight_dtype"):
     "a quantisation is the model's format: model: {base: NAME, format: q4_k_m}, or"
     " quantization_config in its config.json",
-    ("context_length", "max_model_len"):
+    ("context_length",):
     "the context that memory is planned for, and attention priced at, is workload.context",
     ("kv_cache_dtype", "kv_dtype", "kv_cache"):
     "a KV cache in fewer bits is the model's: model: {base: NAME, format: {kv_cache: fp8}}",
