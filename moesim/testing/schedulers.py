@@ -68,7 +68,7 @@ def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> Sta
         who, count = _last(state)[[WHO, COUNT]]
         assert len(set(who.tolist())) == len(who), f"{name}: a request twice in a step"
         assert (count > 0).all(), f"{name}: a request without a token"
-        assert (state.ranks[RUN] <= scheduler.max_num_seqs).all(), f"{name}: too many run"
+        assert (state.ranks[RUN] <= scheduler.most_running).all(), f"{name}: too many run"
         _check_blocks(state, name)
         ended = start + int(count.sum())
     if state is not None:

@@ -17,6 +17,7 @@ from moesim.experiment.building.fitted_layers import fewest_layers, with_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.misses import way_beside_layers_on_cpu, way_of
+from moesim.experiment.building.of_card import of_card
 from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.serving import Engine, kv_pool_of, passes_of_run, with_blocks
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
@@ -148,7 +149,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
 
     Raises InputError where trace and model, or GPUs and machine, do not fit.
     """
-    experiment = with_layers_fitted(experiment)
+    experiment = with_layers_fitted(of_card(experiment))
     with recording() as inputs:
         return _build(experiment, limit_steps, inputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from moesim.config.counted import counted
 from moesim.experiment.building.execution import NOTHING, Chosen, execution_of
+from moesim.experiment.building.of_card import said_of_card
 from moesim.experiment.building.storage_path import ChosenPath, path_of
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of
@@ -11,10 +12,11 @@ from moesim.experiment.schema.experiment import Experiment
 
 
 def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
-    """``experiment`` with what a run of it takes where it says ``auto``, and where each such value
-    is from, by dotted path. Raises InputError as ``build`` does.
+    """``experiment`` with what a run of it takes where it says ``auto`` or leaves it to the card,
+    and where each such value is from, by dotted path. Raises InputError as ``build`` does.
     """
-    origins, of = {}, f"from software {experiment.software}"
+    experiment, origins = said_of_card(experiment)
+    of = f"from software {experiment.software}"
     experiment, fitted = layers_in_numbers(experiment)
     if fitted:
         origins["experts.on_cpu.layers"] = fitted

@@ -13,6 +13,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.registry import answering, wrong_answer
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
+from moesim.experiment.building.of_card import block_size_of
 from moesim.experiment.building.speculation import requests_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
@@ -112,8 +113,8 @@ def _served(
     longest, times = engine.model.longest_context, host_times_of(engine.software)
     if arrivals.clockless and arrivals.concurrency is None:  # an offline batch begins with tokens
         times = times._replace(tokenize_ns=0, per_prompt_token_ns=0)
-    memory = experiment.memory or Memory()
-    served = served_requests(load_of(experiment), trace, memory.block_size)
+    memory, block = experiment.memory or Memory(), block_size_of(experiment)
+    served = served_requests(load_of(experiment), trace, block)
     _some_count(experiment, served.asked.count)
     asked = experiment.workload.speculative
     if asked is not None and asked.drafts:
@@ -121,7 +122,7 @@ def _served(
         served = replace(served, asked=replace(served.asked, accepts=accepts))
     room = Room(
         ranks=layout.gpus // layout.group,
-        block_size=memory.block_size,
+        block_size=block,
         caches_prefixes=memory.prefix_caching,
         longest=longest or NEVER,
         loop=arrivals.concurrency is not None,
@@ -235,9 +236,9 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     slots where that is what they leave. InputError where nothing is left.
     """
     assert case.serving is not None, "requests are served"
-    scheduler, size = case.serving.scheduler, memory.block_size
+    scheduler, size = case.serving.scheduler, case.serving.room.block_size
     tokens = scheduler.most_tokens or int(np.diff(case.schedule.offsets).max())
-    empty = KvPool(0, size, scheduler.max_num_seqs, tokens, not scheduler.keeps_windows)
+    empty = KvPool(0, size, scheduler.most_running, tokens, not scheduler.keeps_windows)
     each = max(empty.block_bytes(share.model) for share in case.shares)
     if memory.kv.kind == "blocks":
         return replace(empty, blocks=memory.kv.amount)

@@ -14,6 +14,7 @@ from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.names import known_name
 from moesim.config.registry import Registry
 from moesim.experiment.building.derived import layers_in_numbers
+from moesim.experiment.building.of_card import of_card
 from moesim.experiment.engine_commands.base import (
     NOTE,
     Configuration,
@@ -47,7 +48,7 @@ def command_of(
     engine, and where the experiment cannot be built.
     """
     chosen = registry.get(engine or engine_of(experiment), "--engine")()
-    experiment, fitted = layers_in_numbers(experiment, context_tokens)
+    experiment, fitted = layers_in_numbers(of_card(experiment), context_tokens)
     made = chosen.write(Configuration(experiment, context_tokens))
     notes = [f"{NOTE}experts.on_cpu.layers: {fitted}"] if fitted else []
     notes += _unsaid(experiment) if made.text else ()

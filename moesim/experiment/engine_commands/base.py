@@ -108,14 +108,14 @@ class Configuration:
         for limit in ("slot_context", "max_model_len"):
             if (most := getattr(scheduler, limit, None)) is not None:
                 return int(most)
+        from moesim.experiment.building.of_card import block_size_of
         from moesim.experiment.building.serving import load_of
         from moesim.experiment.loading.traces import trace_of
-        from moesim.experiment.schema.serving import Memory
         from moesim.workload.serving.requests.requests import served_requests
 
         one = self.experiment
-        size = (one.memory or Memory()).block_size
-        return int(served_requests(load_of(one), trace_of(one), size).asked.tokens.max()) + 1
+        served = served_requests(load_of(one), trace_of(one), block_size_of(one))
+        return int(served.asked.tokens.max()) + 1
 
     @cached_property
     def context_note(self) -> str:

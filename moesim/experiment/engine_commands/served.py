@@ -15,11 +15,13 @@ from moesim.config.amounts.capacity import KvCapacity
 from moesim.config.amounts.dimensions import format_percent
 from moesim.config.errors import Problem
 from moesim.config.registry import kind_of
+from moesim.experiment.building.of_card import block_size_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Reading
 from moesim.experiment.engine_commands.words import Line
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Memory
 from moesim.workload.batching.continuous import Continuous
+from moesim.workload.serving import registry as schedulers
 
 SCHEDULER, MEMORY = "scheduler", "memory"
 _PATHS = {SCHEDULER: "workload.batching.scheduler", MEMORY: "memory"}
@@ -70,7 +72,7 @@ SGLANG = (
     Row("--schedule-conservativeness", "scheduler.schedule_conservativeness", NUMBER),
     Row("--disable-overlap-schedule", "scheduler.async_scheduling", means=False),
     Row("--mem-fraction-static", "memory.gpu_memory_utilization", SHARE, always=True),
-    Row("--page-size", "memory.block_size", always=True),
+    Row("--page-size", "memory.block_size"),
     Row("--max-total-tokens", "memory.kv", "tokens"),
     Row("--disable-radix-cache", "memory.prefix_caching", means=False),
 )  # fmt: skip
@@ -148,7 +150,7 @@ def put_served(reading: Reading, rows: Sequence[Row], kind: str, ranks: int = 1)
     for row in rows:
         if reading.line.has(row.option):
             owner, _, name = row.key.partition(".")
-            size = found[MEMORY].get("block_size", Memory().block_size)
+            size = found[MEMORY].get("block_size") or schedulers.components[kind].usual_block
             value = _read(reading.line, row, size) if row.means is None else row.means
             found[owner][name] = max(1, value // ranks) if row.ranks and value else value
     reading.put("workload.batching", {"kind": "continuous", "scheduler": found[SCHEDULER]})
@@ -184,7 +186,7 @@ def _number(line: Line, row: Row) -> Any:
 
 def _written(row: Row, value: Any, experiment: Experiment, ranks: int) -> str | None:
     if isinstance(value, KvCapacity):
-        size = (experiment.memory or Memory()).block_size if row.form == "tokens" else 1
+        size = block_size_of(experiment) if row.form == "tokens" else 1
         kind = "bytes" if row.form == "bytes" else "blocks"
         return str(value.amount * size) if value.kind == kind else None
     if value is None:

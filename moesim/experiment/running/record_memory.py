@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
 from moesim.engine.case import Case
+from moesim.experiment.building.of_card import of_card
 from moesim.experiment.building.serving import load_of
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of, trace_of
@@ -147,7 +148,7 @@ def _bytes_of(one: Experiment, begun: Begun | None = None) -> int:
         most = rows * gpus, min(choices, rows * experts)
         return record_bytes(one.records, *most, missing if grouped else None)
 
-    if isinstance(batching := one.workload.batching, Continuous):
+    if isinstance(batching := of_card(one).workload.batching, Continuous):
         passes, tokens = _served(one, batching.scheduler, trace, begun)
         return size(passes, tokens, None if begun is None else begun.misses)
     most = size(trace.tokens, trace.tokens)
@@ -176,7 +177,7 @@ def _served(
     prompts = int(inputs.sum()) if one.workload.phase == "all" else 0
     gpus, replicas = one.parallelism.expert, one.serving.replicas if one.serving else 1
     clients = min(one.workload.arrivals.concurrency or len(outputs), len(outputs))
-    together = min(-(-clients // replicas), scheduler.max_num_seqs * gpus)
+    together = min(-(-clients // replicas), scheduler.most_running * gpus)
     alone = int(outputs.sum())
     if begun is not None and begun.kv_tokens:
         held = float(inputs.mean() + outputs.mean() / 2)

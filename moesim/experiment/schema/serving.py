@@ -23,7 +23,12 @@ class Memory(Params):
     gpu_memory_utilization: Percent = Field(
         default=0.9, description="The share of a GPU's memory that the engine takes."
     )
-    block_size: int = Field(default=16, ge=1, le=4096, description="Tokens of a block.")
+    block_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Tokens of a block; by default 1 under sglang, else 16.",
+    )
     kv: KvRoom = Field(
         default=KvCapacity("auto"),
         description="Room for keys and values on each GPU: what all else leaves (auto), blocks "

@@ -30,8 +30,8 @@ class Continuous(AnyBatching):
     @property
     def in_flight(self) -> int:
         """See ``AnyBatching``: of one rank."""
-        return self.scheduler.max_num_seqs
+        return self.scheduler.most_running
 
     def seats(self, requests: Requests) -> Seats:
         """See ``AnyBatching``: batches that are always full."""
-        return Refill(batch_size=self.scheduler.max_num_seqs).seats(requests)
+        return Refill(batch_size=self.scheduler.most_running).seats(requests)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +29,8 @@ Rule = Callable[..., None]
 ``blocks.py`` and ``lists.py``; plain, in words that numba compiles."""
 
 
+FEWEST_SEQS = 256
+"""Of an engine of which no card is known."""
 KEY = "workload.batching.scheduler"
 BALANCES = {"least_loaded": BY_LOAD, "round_robin": ROUND_ROBIN, "prefix": BY_PREFIX}
 
@@ -44,8 +46,10 @@ class RequestScheduler(Params):
     counts_requests: ClassVar[bool] = False
     """Whether it never finds too few blocks where those that run and the next one have as many as
     they will ever need, and those of the watermark stay free."""
+    usual_block: ClassVar[int] = 16
+    """Tokens of a block of its engine where nothing is said."""
 
-    max_num_seqs: int = Field(
+    max_num_seqs: int | None = Field(
         default=256, ge=1, le=1 << 16, description="Requests that run at once on a rank."
     )
     async_scheduling: bool = Field(
@@ -63,6 +67,16 @@ class RequestScheduler(Params):
     def orders(self) -> tuple[int, int]:
         """Whether waiting goes by priority, and how ranks share requests."""
         return int(self.by_priority), BALANCES[self.data_parallel]
+
+    def on_card(self, memory_bytes: int) -> Self:
+        """With what its engine takes of a GPU with so much memory, where nothing is said."""
+        del memory_bytes
+        return self
+
+    @property
+    def most_running(self) -> int:
+        """The most requests of a rank that run at once."""
+        return self.max_num_seqs or FEWEST_SEQS
 
     @property
     def longest(self) -> int:

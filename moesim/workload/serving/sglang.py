@@ -61,6 +61,7 @@ class Sglang(RequestScheduler):
 
     shares_without_passes: ClassVar[bool] = True
     counts_requests: ClassVar[bool] = True
+    usual_block: ClassVar[int] = 1
     kind: Literal["sglang"] = "sglang"
     max_prefill_tokens: int = Field(
         default=16384,
@@ -85,7 +86,7 @@ class Sglang(RequestScheduler):
     @property
     def most_tokens(self) -> int:
         """See ``RequestScheduler``."""
-        return max(self.chunked_prefill_size or self.max_prefill_tokens, self.max_num_seqs)
+        return max(self.chunked_prefill_size or self.max_prefill_tokens, self.most_running)
 
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
@@ -97,7 +98,7 @@ class Sglang(RequestScheduler):
         first = min(int(FIRST_RATIO * self.schedule_conservativeness * ONE), ONE)
         least = int(first * LEAST_SHARE)
         return Knobs(
-            most_running=self.max_num_seqs,
+            most_running=self.most_running,
             prompts=self.max_prefill_tokens,
             chunk=self.chunked_prefill_size or NEVER,
             mixed=int(self.enable_mixed_chunk),

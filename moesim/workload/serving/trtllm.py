@@ -127,8 +127,8 @@ class Trtllm(RequestScheduler):
         if self.promises_blocks:
             dp = self.attention_dp_config
             waits = int(dp.enable_balance), dp.timeout_iters, dp.batching_wait_iters
-            return Knobs(budget, self.max_num_seqs, chunked, *waits)
-        return vllm.Knobs(budget, self.max_num_seqs, NEVER, chunked, whole=0, watermark=0)
+            return Knobs(budget, self.most_running, chunked, *waits)
+        return vllm.Knobs(budget, self.most_running, NEVER, chunked, whole=0, watermark=0)
 
 
 def schedule(state: State, knobs: Knobs, rank: int) -> None:

@@ -5,13 +5,14 @@ Source: vllm/v1/core/sched/scheduler.py (vLLM 0.33).
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
+from moesim.config.amounts.sizes import GIB
 from moesim.config.tokens import Tokens
 from moesim.config.units import Percent
-from moesim.workload.serving.base import RequestScheduler, Rule
+from moesim.workload.serving.base import FEWEST_SEQS, RequestScheduler, Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
 from moesim.workload.serving.exchange import make_room
 from moesim.workload.serving.lists import add, begin_at, due, preempt
@@ -33,6 +34,11 @@ from moesim.workload.serving.state import (
     State,
 )
 
+LARGE_CARD_BYTES = 70 * GIB
+SMALL, LARGE = (FEWEST_SEQS, 2048), (1024, 8192)
+"""Requests, and tokens of a step, that vLLM's server takes of a card below that and of others
+(vllm/engine/arg_utils.py, from memory; A100s of 80 GB count as small there)."""
+
 
 class Knobs(NamedTuple):
     """What the rule goes by; ``watermark`` in blocks, ``threshold`` NEVER: none."""
@@ -51,8 +57,18 @@ class Vllm(RequestScheduler):
     counts_requests: ClassVar[bool] = True
     kind: Literal["vllm"] = "vllm"
     verifies_drafts: ClassVar[bool] = True
-    max_num_batched_tokens: int = Field(
-        default=8192, ge=1, description="The most tokens of a rank in one step."
+    max_num_seqs: int | None = Field(
+        default=None,
+        ge=1,
+        le=1 << 16,
+        description="Requests that run at once on a rank; by default 1024 on cards of 70 GiB or "
+        "more, else 256.",
+    )
+    max_num_batched_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most tokens of a rank in one step; by default 8192 on cards of 70 GiB or "
+        "more, else 2048.",
     )
     enable_chunked_prefill: bool = Field(
         default=True, description="A prompt may take what is left of the budget, and go on later."
@@ -80,6 +96,15 @@ class Vllm(RequestScheduler):
         description="Who waits in front: who came first, or who has the least priority number.",
     )
 
+    def on_card(self, memory_bytes: int) -> Self:
+        """See ``RequestScheduler``."""
+        seqs, tokens = LARGE if memory_bytes >= LARGE_CARD_BYTES else SMALL
+        own = {
+            "max_num_seqs": self.max_num_seqs or seqs,
+            "max_num_batched_tokens": self.max_num_batched_tokens or tokens,
+        }
+        return self.model_copy(update=own)
+
     @property
     def orders(self) -> tuple[int, int]:
         """See ``RequestScheduler``."""
@@ -88,13 +113,13 @@ class Vllm(RequestScheduler):
     @property
     def longest(self) -> int:
         """See ``RequestScheduler``; all of a request may have to be computed again at once."""
-        whole = NEVER if self.enable_chunked_prefill else self.max_num_batched_tokens + 1
+        whole = NEVER if self.enable_chunked_prefill else self.most_tokens + 1
         return min(whole, self.max_model_len or NEVER)
 
     @property
     def most_tokens(self) -> int:
         """See ``RequestScheduler``."""
-        return self.max_num_batched_tokens
+        return self.max_num_batched_tokens or SMALL[1]
 
     def watermark_blocks(self, blocks: int) -> int:
         """See ``RequestScheduler``."""
@@ -107,8 +132,8 @@ class Vllm(RequestScheduler):
     def knobs(self, blocks: int) -> Knobs:
         """See ``RequestScheduler``."""
         return Knobs(
-            budget=self.max_num_batched_tokens,
-            most_running=self.max_num_seqs,
+            budget=self.most_tokens,
+            most_running=self.most_running,
             threshold=self.long_prefill_token_threshold or NEVER,
             chunked=int(self.enable_chunked_prefill),
             whole=int(self.reserve_full_isl),

@@ -66,7 +66,8 @@ def test_sglangs_share_is_of_weights_and_cache_alone() -> None:
     pools = {}
     for share, kind in product(("50 %", "100 %"), budgets):
         scheduler = {"kind": kind, budgets[kind]: 64, "max_num_seqs": 4}
-        built = build(experiment_of({"gpu_memory_utilization": share}, scheduler))
+        memory = {"gpu_memory_utilization": share, "block_size": 16}
+        built = build(experiment_of(memory, scheduler))
         pool = built.case.kv_pool
         assert pool is not None
         assert built.out_of_memory is None

@@ -49,7 +49,7 @@ def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State
     """The state before anything has arrived, and the numbers of the scheduler's rule."""
     longest = min(room.longest, scheduler.longest)
     room = replace(room, longest=longest, longest_prompt=scheduler.longest_prompt)
-    state = new_state(asked, room, scheduler.max_num_seqs, scheduler.orders)
+    state = new_state(asked, room, scheduler.most_running, scheduler.orders)
     knobs = knobs_of(scheduler, int(state.ranks[MEMORY, 0]))
     return state, knobs if room.exchange is None else Both(knobs, room.exchange.knobs)
 

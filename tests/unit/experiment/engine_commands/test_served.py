@@ -91,7 +91,7 @@ def test_the_longest_request_is_the_room_that_a_line_asks_for() -> None:
     one = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "software": "vllm"}
     made = command_of(load_experiment({**one, "workload": workload}).experiment)
     assert made.text is not None
-    assert "--max-model-len 341 --max-num-seqs 256" in made.text
+    assert "--max-model-len 341 --max-num-seqs 1024 --max-num-batched-tokens 8192" in made.text
     assert "requests are the clients'" in " ".join(made.notes)
 
 
