@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import types
 from numba.core import caching
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.typing.templates import infer_global
 from numba.extending import overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
@@ -199,13 +200,22 @@ WAITING = ("_compile_for_args", "get_call_template")
 
 
 def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
-    """Compile ``made`` for its ``signature``, and for no other, when it is first asked for."""
+    """Compile ``made`` for its ``signature``, and for no other, when it is first asked for.
+
+    Threads may ask at the same time: one compiles, and the others find it waiting until it has.
+    """
     config: Any = numba.config
     vectorizes = config.LOOP_VECTORIZE if vectors else 0
+    begun = False
 
     def compile_now() -> None:
-        for name in WAITING:
-            delattr(made, name)
+        nonlocal begun
+        with global_compiler_lock:  # a second lock could be taken in the other order
+            if not begun:  # else done, or, by a function that calls itself, under way
+                begun = True
+                compile_all()
+
+    def compile_all() -> None:
         before, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, vectorizes
         try:
             with not_collecting():
@@ -213,6 +223,8 @@ def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
                     made.compile(one)
         finally:
             config.LOOP_VECTORIZE = before
+            for name in WAITING:
+                delattr(made, name)
         made.disable_compile()
 
     def to_call(*_: Any, **__: Any) -> Any:
@@ -221,7 +233,7 @@ def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
 
     def from_another(*given: Any) -> Any:
         compile_now()
-        return made.get_call_template(*given)
+        return type(made).get_call_template(made, *given)
 
     for name, ask in zip(WAITING, (to_call, from_another), strict=True):
         setattr(made, name, ask)
@@ -229,8 +241,8 @@ def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
 
 def _compile_waiting(made: Any) -> None:
     """Compile ``made`` now, where it is to be when it is asked for."""
-    if WAITING[0] in vars(made):
-        getattr(made, WAITING[0])()
+    if ask := vars(made).get(WAITING[0]):
+        ask()
 
 
 @cache

@@ -6,6 +6,8 @@ import os
 import pickle
 import shutil
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 from unittest.mock import Mock
 
@@ -185,6 +187,29 @@ def test_one_that_another_calls_is_compiled_with_it_for_its_signature():
     assert outer(4) == 8
     assert [str(one) for (one,) in inner.signatures] == ["int64"]
     assert compiled.code_of(compiled.njit(types.int64(types.int64))(plus_three))(5) == 8
+
+
+def test_threads_that_ask_at_once_have_one_compiled_function():
+    threads = 6
+    together = Barrier(threads)
+    inner: Any = compiled.njit(types.int64(types.int64))(plus_three)
+
+    def squares(x):
+        total = 0
+        for number in range(x):
+            total += inner(number) ** 2
+        return total
+
+    made: Any = compiled.njit(types.int64(types.int64))(squares)
+
+    def ask(number):
+        together.wait()
+        return (made, inner)[number % 2](number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(ask, range(threads)))
+    assert found == [(squares, plus_three)[n % 2](n) for n in range(threads)]
+    assert [len(one.signatures) for one in (made, inner)] == [1, 1]
 
 
 def test_a_change_of_any_source_is_another_state(tmp_path):
