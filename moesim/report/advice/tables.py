@@ -235,7 +235,7 @@ def drive(advice: Advice) -> Iterator[str]:
     how = f"by page faults, {FAULTS}" if path == "mmap" else "as fast as it reads"
     read, left = number(summary["bytes_storage"] / tokens / 1e9), advice.room.drive / 1e9
     kept = summary.get("host_hit_ratio")
-    had = "" if kept is None else f"; the host had {percent(kept)} of what it was asked for"
+    had = "" if kept is None else f"; the host had {percent(kept)} of what misses asked for"
     yield f"Drive: memory has no room for {number(left)} GB of experts{had}."
     yield f"{read} GB a token come from the drive, {how}."
     engine = advice.fit.engine or engine_named(advice.fit.software)

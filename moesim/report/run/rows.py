@@ -118,7 +118,7 @@ def storage(summary: Mapping[str, Any]) -> list[Row]:
     """What came from storage, of a run whose host memory does not hold all experts."""
     if summary.get("bytes_storage") is None:
         return []
-    had = f"{percent(summary['host_hit_ratio'])} of what it was asked for"
+    had = f"{percent(summary['host_hit_ratio'])} of what misses asked for"
     return [
         *([("host memory had", had)] if summary["host_hit_ratio"] is not None else []),
         (_HOW.get(str(summary.get("storage_path")), "read from storage"), _read(summary)),
