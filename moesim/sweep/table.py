@@ -62,7 +62,10 @@ def tabulate(
         key for row in (*head, *state, *rest) for key in row if key not in nested
     )
     rows = [{**r, **s, **h} for h, s, r in zip(head, state, rest, strict=True)]
-    return pd.DataFrame({name: column([row.get(name) for row in rows]) for name in columns})
+    texts = {name for name in columns if may_be_text(name) or any(name in row for row in head)}
+    return pd.DataFrame(
+        {name: column([row.get(name) for row in rows], text=name in texts) for name in columns}
+    )
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -79,15 +82,17 @@ def scalar(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def column(values: Sequence[Any]) -> pd.Series[Any]:
-    """A column whose whole numbers stay whole where some are missing."""
+def column(values: Sequence[Any], *, text: bool) -> pd.Series[Any]:
+    """A column whose whole numbers stay whole where some are missing. ``text``: it may hold texts;
+    else it is one of numbers, also where all are missing.
+    """
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds and kinds <= {bool}:
         return pd.Series(values, dtype="boolean")
     if kinds and kinds <= {int}:
         return pd.Series(values, dtype="Int64")
-    if kinds and kinds <= {int, float}:
+    if kinds <= {int, float} and (kinds or not text):
         return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
     return pd.Series([None if v is None else str(v) for v in values], dtype="str")
 
@@ -123,5 +128,10 @@ def read_points(folder: Path | str) -> pd.DataFrame:
 
 def _fits(column: pd.Series[Any]) -> bool:
     """Whether ``column`` holds numbers, or is one of those that need not."""
-    may_be_text = str(column.name).rpartition(".")[2] in TEXTS
-    return may_be_text or pd.api.types.is_numeric_dtype(column) or bool(column.isna().all())
+    is_number = pd.api.types.is_numeric_dtype(column) or bool(column.isna().all())
+    return may_be_text(str(column.name)) or is_number
+
+
+def may_be_text(name: str) -> bool:
+    """Whether the summaries' column ``name`` holds texts."""
+    return name.rpartition(".")[2] in TEXTS

@@ -102,7 +102,9 @@ class ThroughputVsMemory(Figure):
         table = pd.DataFrame(head).join(speed)
         ran = (table["status"] == "ok") & table[[self.less, name]].notna().all(axis=1)
         if not ran.any():
-            raise self.unsuitable(folder, "no point of the sweep ran to its end")
+            lacking = f"no point has a '{self.less}' to show"
+            ended = (table["status"] == "ok").any()
+            raise self.unsuitable(folder, lacking if ended else "no point ran to its end")
         able = ran if self.allow_drops else ran & ~loses(table)
         known = knows_future(sweep.table)
         able &= ~known if not known[ran].all() else ran

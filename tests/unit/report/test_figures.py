@@ -285,6 +285,12 @@ def test_prefill_alone_is_measured_by_processed_tokens() -> None:
     assert made.tolist() == [2000.0]
 
 
+def test_a_figure_says_which_number_no_point_has(tmp_path: Path) -> None:
+    folder = sweeps.make(tmp_path / "s")
+    with pytest.raises(InputError, match="no point has a 'cost_usd_per_million_output_tokens'"):
+        plot(folder, ["throughput_vs_cost"])
+
+
 def test_an_out_of_memory_run_has_no_breakdown(tmp_path: Path) -> None:
     run = write_result(factory.result("out_of_memory"), tmp_path / "run")
     with pytest.raises(InputError, match="no point of it ran to its end"):

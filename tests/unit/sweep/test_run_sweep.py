@@ -12,6 +12,7 @@ from moesim.config.files.inputs import file_of
 from moesim.results import Result
 from moesim.results.overwrite import BEFORE
 from moesim.sweep import SweepOptions, read_points, run_sweep
+from moesim.sweep.table import tabulate
 from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 AWKWARD = {"n1": "raise", "n2": "out_of_memory"}
@@ -35,6 +36,15 @@ def test_the_table_has_a_row_a_point_in_the_order_of_the_axes(
     assert table["reason"].tolist()[1:3] == ["ValueError: no such thing", "weights do not fit"]
     assert table["hits"].dropna().tolist() == [0, 9]
     assert table["hit_ratio"][3] == 1 / 6
+
+
+def test_a_number_that_no_point_has_is_a_column_of_numbers_and_a_text_one_of_texts() -> None:
+    table = tabulate([{"n": None}] * 2, [{"status": "ok", "mean_ttft_ms": None}] * 2)
+    assert table["mean_ttft_ms"].isna().all()
+    assert pd.isna(table["mean_ttft_ms"].mean())
+    assert {name: str(table[name].dtype) for name in ("n", "reason")} == dict.fromkeys(
+        ("n", "reason"), "str"
+    )
 
 
 def test_the_csv_says_what_the_parquet_says(tmp_path: Path, markers: Path) -> None:
