@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from moesim.sweep.found import Sweep, read_sweep
     from moesim.sweep.swept import sweep
 
+    __version__: str
+
 _HOMES = {
     "Question": "moesim.sweep.advise.question",
     "Result": "moesim.results",
@@ -79,18 +81,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import ``name`` from its home on first use."""
-    if name == "__version__":
-        return _version()
-    from importlib import import_module
+if not TYPE_CHECKING:  # to whom any name would be one of Any
 
-    if name == "sweep":  # the package itself, which can be called
-        return import_module("moesim.sweep")
-    if name in __all__:
-        return getattr(import_module(_HOMES.get(name, "moesim.api")), name)
-    hint = f"; it is named '{_RENAMED[name]}' now" if name in _RENAMED else ""
-    raise AttributeError(f"module 'moesim' has no attribute '{name}'{hint}")
+    def __getattr__(name: str) -> Any:
+        """Import ``name`` from its home on first use."""
+        if name == "__version__":
+            return _version()
+        from importlib import import_module
+
+        if name == "sweep":  # the package itself, which can be called
+            return import_module("moesim.sweep")
+        if name in __all__:
+            return getattr(import_module(_HOMES.get(name, "moesim.api")), name)
+        hint = f"; it is named '{_RENAMED[name]}' now" if name in _RENAMED else ""
+        raise AttributeError(f"module 'moesim' has no attribute '{name}'{hint}")
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -27,8 +27,11 @@ def check_choice(option: str, value: Any, allowed: Iterable[str]) -> None:
 
 
 def check_list(option: str, values: Any) -> None:
-    """An InputError where ``values`` is one text, or nothing to go through: each of its characters
-    would be taken for a value.
+    """An InputError where ``values`` is one text, a dictionary, or nothing to go through: each of
+    its characters, or keys alone, would be taken for a value.
     """
+    if isinstance(values, Mapping):
+        remedy = [f"{path}={value}" for path, value in values.items()]
+        raise InputError([Problem(option, "", f"{values!r} is no list; write {remedy!r}")])
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError([Problem(option, "", f"{values!r} is no list; write [{values!r}]")])

@@ -116,13 +116,15 @@ def test_mistakes_name_the_value() -> None:
         moesim.curve("traces/small-moe.parquet", policy=["nope"])
 
 
-def test_the_old_name_says_the_new_one() -> None:
-    with pytest.raises(AttributeError, match="it is named 'sweep' now"):
-        _ = moesim.run_sweep
-
-
 LOOSE: Any = moesim
 """Asked for what its types refuse too."""
+
+
+def test_the_old_name_says_the_new_one() -> None:
+    with pytest.raises(AttributeError, match="it is named 'sweep' now"):
+        _ = LOOSE.run_sweep
+
+
 SPEED = {"kind": "metric_over_axis", "metric": "misses", "over": "policy"}
 
 
@@ -132,6 +134,9 @@ SPEED = {"kind": "metric_over_axis", "metric": "misses", "over": "policy"}
         (lambda _: LOOSE.run(BASE, records="layers"), "records: 'layers': allowed: expert, lay"),
         (lambda _: LOOSE.run(BASE, limit_steps=0), "limit_steps: 0 is no whole number from 1"),
         (lambda _: LOOSE.run(BASE, overrides="seed=1"), r"is no list; write \['seed=1'\]"),
+        (lambda _: LOOSE.run(BASE, overrides={"seed": 1}), r"is no list; write \['seed=1'\]"),
+        (lambda _: LOOSE.run(None), "experiment: None is none; give the path of a file, a dict"),
+        (lambda _: LOOSE.fit([BASE]), "experiment: .* is none; give the path of a file"),
         (lambda to: LOOSE.sweep(SWEEP, to / "s", jobs=0), "--jobs: 0 is no whole number"),
         (lambda _: LOOSE.advise(BASE, requests=0), "--requests: 0 is no whole number"),
         (lambda _: LOOSE.fit(BASE, context=[1.5]), "--context: 1.5 is no whole number"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,9 @@ def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:
         return Document(plain_data(source), Mark(PYTHON)), source.folders
     if isinstance(source, Mapping):
         return Document(plain_data(source), Mark(PYTHON)), lookup_folders()
+    if not isinstance(source, str | PathLike):
+        what = f"{source!r} is none; give the path of a file, a dictionary or an Experiment"
+        raise InputError([Problem(PYTHON, "", what)])
     path = look_up(source) or Path(source)
     shown = source if Path(source).exists() else path
     _check_no_result(path)

@@ -16,6 +16,7 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.questions.fit import largest_fit, slots_by_context
+from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import undivided_layers
 from moesim.hardware import CostModel
 from moesim.model import load_model
@@ -40,7 +41,7 @@ def small(stages: int, passes: int | None = 20, **more: Any) -> Built:
     return build(moesim.load_experiment(source).experiment, passes)
 
 
-def large(stages: int, **more: Any) -> moesim.Experiment:
+def large(stages: int, **more: Any) -> Experiment:
     source = {
         "model": "gpt-oss-20b",
         "hardware": MACHINE,
