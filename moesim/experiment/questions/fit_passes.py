@@ -83,9 +83,12 @@ def _served(built: Built, residences: tuple[Residence, ...], batch: int, context
     case, pool = built.case, built.case.kv_pool
     assert pool is not None, "requests are served"
     assert case.serving is not None, "requests are served"
-    blocks = -(-context // pool.block_size) * -(-batch // case.serving.room.ranks)
-    blocks = max(blocks, pool.blocks) if built.most_bytes is None else blocks
-    return served_pass(replace(case, kv_pool=replace(pool, blocks=blocks)), residences)
+    seats = -(-batch // case.serving.room.ranks)
+    blocks = -(-context // pool.block_size) * seats
+    if built.most_bytes is None:
+        blocks, seats = max(blocks, pool.blocks), max(seats, pool.at_once)
+    asked = replace(pool, blocks=blocks, at_once=seats)
+    return served_pass(replace(case, kv_pool=asked), residences)
 
 
 def _pass(

@@ -10,20 +10,21 @@ from moesim.model.spec import LayerSpec, ModelSpec
 @dataclass(frozen=True)
 class KvPool:
     """On every GPU ``blocks`` of ``block_size`` tokens in all layers that keep every token, and
-    what the others take of ``seats`` requests: windows, and constant states. A pass has at most
-    ``tokens`` of a rank, for whose activations there is room too. Layers with a sliding window
-    keep every token where they have ``no_windows``.
+    what the others take of ``at_once`` requests: windows, and constant states. A pass has at most
+    ``tokens`` of a rank, and of ``seats`` requests, for whose activations there is room too. Layers
+    with a sliding window keep every token where they have ``no_windows``.
     """
 
     blocks: int
     block_size: int
     seats: int
     tokens: int
+    at_once: int
     no_windows: bool = False
 
     def bytes_of(self, model: ModelSpec) -> int:
         """Bytes on a GPU that holds ``model``."""
-        return self.blocks * self.block_bytes(model) + self.seats * self.seat_bytes(model)
+        return self.blocks * self.block_bytes(model) + self.at_once * self.seat_bytes(model)
 
     def block_bytes(self, model: ModelSpec) -> int:
         """Of a block."""

@@ -124,6 +124,11 @@ class Asked:
         return len(self.input_tokens)
 
     @property
+    def most_at_once(self) -> int:
+        """No more of them are ever there together: each that waits for an end takes its place."""
+        return int((self.arrival_ns != NEVER).sum())
+
+    @property
     def tokens(self) -> Ints:
         """Tokens of each in passes int64[n], if each is computed once: all but its last."""
         return self.input_tokens + self.output_tokens - 1

@@ -37,7 +37,7 @@ def experiment_of(
 def test_windows_and_blocks_by_hand() -> None:
     """gpt-oss-20b: half of its 24 layers see 128 tokens, of 2 x 8 heads of 64 in 16 bits each."""
     model, token = load_model("gpt-oss-20b"), 2 * 8 * 64 * 2
-    pool = KvPool(blocks=100, block_size=16, seats=4, tokens=8192)
+    pool = KvPool(blocks=100, block_size=16, seats=4, tokens=8192, at_once=4)
     assert pool.block_bytes(model) == 12 * 16 * token
     assert pool.seat_bytes(model) == 12 * (128 + 16) * token
     assert pool.bytes_of(model) == 100 * pool.block_bytes(model) + 4 * pool.seat_bytes(model)
@@ -46,7 +46,7 @@ def test_windows_and_blocks_by_hand() -> None:
 def test_trtllm_keeps_every_token_in_layers_with_windows_unless_told() -> None:
     """``kv_cache_config.max_attention_window`` is the longest request in all layers by default."""
     model, token = load_model("gpt-oss-20b"), 2 * 8 * 64 * 2
-    pool = KvPool(blocks=100, block_size=16, seats=4, tokens=8192, no_windows=True)
+    pool = KvPool(blocks=100, block_size=16, seats=4, tokens=8192, at_once=4, no_windows=True)
     assert pool.block_bytes(model) == 24 * 16 * token
     assert pool.seat_bytes(model) == 0
     choices: Any = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "stand-in:gpt-oss-20b"}
@@ -58,6 +58,29 @@ def test_trtllm_keeps_every_token_in_layers_with_windows_unless_told() -> None:
         pools[told] = built.case.kv_pool
     assert pools[None] == replace(pools["model"], blocks=pools[None].blocks, no_windows=True)
     assert pools["model"].blocks == pytest.approx(2 * pools[None].blocks, rel=0.01)
+
+
+def test_windows_are_of_as_many_requests_as_there_can_be() -> None:
+    """Clients ask one by one; a card of 80 GB lets 1,024 run."""
+    model = load_model("gpt-oss-20b")
+    given = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet"}
+    pools = {}
+    for arrivals, seqs in product(("at_once", "closed_loop"), (None, 2)):
+        clients = {"max_concurrency": 3} if arrivals == "closed_loop" else {}
+        workload = {
+            "requests": 8,
+            "arrivals": {"kind": arrivals, **clients},
+            "lengths": {"kind": "fixed", "input_len": 40, "output_len": 10},
+            "routing": {"kind": "draw", "prompts_from": "decode"},
+            "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": seqs}},
+        }
+        pool = build(load_experiment({**given, "workload": workload}).experiment).case.kv_pool
+        assert pool is not None
+        pools[arrivals, seqs] = pool
+    assert [pool.at_once for pool in pools.values()] == [8, 2, 3, 2]
+    more, fewer = pools["closed_loop", None], pools["at_once", None]
+    each, windows = fewer.block_bytes(model), 5 * fewer.seat_bytes(model)
+    assert abs((more.blocks - fewer.blocks) * each - windows) < each
 
 
 def test_sglangs_share_is_of_weights_and_cache_alone() -> None:
