@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,26 +38,30 @@ class TimeBreakdown(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Point, mean TTFT and TPOT in ms, the share of choices left out and that of each cause,
-        those that operations add last; at most the first 40 points.
+        those that operations add last. Of more than 40 points the first ones and the best;
+        ``points`` is how many there are, then.
         """
         import pandas as pd
 
         from moesim.results import TIME_SHARES
         from moesim.sweep.speeds import losses, numbers
 
-        points = self._points(folder)
-        points = points[points["status"] == "ok"].head(MOST_BARS).reset_index(drop=True)
-        if points.empty:
+        every, best = self._points(folder)
+        ran = every[every["status"] == "ok"]
+        if ran.empty:
             raise self.unsuitable(folder, "no point of it ran to its end")
+        points = _first_and(best, ran).reset_index(drop=True)
         own = (name.removeprefix(KEY) for name in map(str, points) if name.startswith(KEY))
         causes = [*TIME_SHARES, *(cause for cause in own if cause not in TIME_SHARES)]
         shares = {f"{cause}_share": numbers(points, f"{KEY}{cause}") for cause in causes}
         if all(share.isna().all() for share in shares.values()):
             raise self.unsuitable(folder, "its summary has no time_share")
         head = {"point": points["point"]} | {n: numbers(points, n) for n in LATENCIES}
-        return pd.DataFrame({**head, **losses(points), **shares})
+        of = {"points": len(ran)} if len(ran) > len(points) else {}
+        return pd.DataFrame({**head, **of, **losses(points), **shares})
 
-    def _points(self, folder: Path) -> pd.DataFrame:
+    def _points(self, folder: Path) -> tuple[pd.DataFrame, Hashable]:
+        """All points, and which is the best: a number; None where there is none."""
         from moesim.results import read_result
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
@@ -64,8 +69,9 @@ class TimeBreakdown(Figure):
 
         if is_sweep(folder):
             sweep = read_sweep(folder)
-            return sweep.table.assign(point=sweep.labels())
-        return tabulate([{"point": "this run"}], [read_result(folder).summary])
+            best = sweep.best()
+            return sweep.table.assign(point=sweep.labels()), None if best is None else best.name
+        return tabulate([{"point": "this run"}], [read_result(folder).summary]), None
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Bars from the top in the order of the points; mean latencies at their ends, where the
@@ -87,7 +93,7 @@ class TimeBreakdown(Figure):
         axes.grid(axis="y", visible=False)
         axes.set_xlim(0, 100)
         axes.set_xlabel("Share of the GPUs' time (%)")
-        cut = f", first {MOST_BARS} points" if len(table) == MOST_BARS else ""
+        cut = f", {len(table)} of {table['points'][0]} points" if "points" in table else ""
         columns = [name for name in LATENCIES if table[name].notna().any() and not below()]
         axes.set_title(f"Where the time goes{cut}", pad=22 if columns else None)
         apart = _apart(axes)
@@ -99,6 +105,14 @@ class TimeBreakdown(Figure):
     def size(self, table: pd.DataFrame) -> tuple[float, float]:
         """As high as the bars need."""
         return (5.6, max(1.9, 0.34 * len(table) + 0.4))
+
+
+def _first_and(best: Hashable, points: pd.DataFrame) -> pd.DataFrame:
+    """The first ``MOST_BARS``, the last of them giving way to the ``best`` where it comes later."""
+    first = points.head(MOST_BARS)
+    if best is None or best in first.index:
+        return first
+    return points.loc[[*first.index[:-1], best]]
 
 
 def _causes(table: pd.DataFrame) -> list[str]:

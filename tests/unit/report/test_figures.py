@@ -22,6 +22,7 @@ from moesim.report.figures.throughput_vs_memory import pareto
 from moesim.report.plot import plot
 from moesim.results import Result, write_result
 from moesim.sweep import run_sweep
+from moesim.sweep.found import read_sweep
 from tests.unit.report import sweeps
 from tests.unit.results import factory
 
@@ -295,6 +296,21 @@ def test_an_out_of_memory_run_has_no_breakdown(tmp_path: Path) -> None:
     run = write_result(factory.result("out_of_memory"), tmp_path / "run")
     with pytest.raises(InputError, match="no point of it ran to its end"):
         plot(run, ["time_breakdown"])
+
+
+@pytest.mark.parametrize(("slots", "last"), [(range(4, 16), 45), (range(15, 3, -1), 39)])
+def test_of_many_points_the_breakdown_shows_the_first_and_the_best(
+    tmp_path: Path, slots: range, last: int
+) -> None:
+    """The best is 'lru' with most slots and requests; 'min' is out of reach."""
+    policies = ("lru", "min")
+    folder = sweeps.make(tmp_path / "s", slots=tuple(slots), policies=policies, batches=(1, 2))
+    figure = registry.get("time_breakdown")()
+    table = figure.prepare(folder)
+    assert (len(table), set(table["points"])) == (40, {48})
+    assert table["point"].tolist()[-1] == read_sweep(folder).labels()[last]
+    with drawn(figure, table) as sheet:
+        assert "40 of 48 points" in sheet.axes[0].get_title(loc="left")
 
 
 def test_a_cause_too_small_to_see_is_not_in_the_legend(tmp_path: Path) -> None:
