@@ -10,7 +10,9 @@ from moesim.experiment.questions.place import Judged, Judgement
 from moesim.report.amounts import number, percent
 
 COLUMNS = ("max_load", "average_max_load", "balancedness")
-HEADINGS = ("max\nload", "average\nmax load", "balanced-\nness")
+HEADINGS = (
+    "planned\nmax load", "max\nload", "average\nmax load", "balanced-\nness", "stays\non GPU", "s",
+)  # fmt: skip
 
 
 def placement_table(judgement: Judgement) -> Table:
@@ -24,12 +26,9 @@ def placement_table(judgement: Judgement) -> Table:
         show_edge=False,
         caption_justify="left",
     )
-    table.add_column("planner", no_wrap=True)
-    table.add_column("planned\nmax load", justify="right")
+    table.add_column("planner", overflow="fold")
     for heading in HEADINGS:
-        table.add_column(heading, justify="right")
-    table.add_column("stays\non GPU", justify="right")
-    table.add_column("s", justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for judged in judgement.plans:
         table.add_row(*_cells(judged))
     return table
@@ -48,14 +47,14 @@ def _cells(judged: Judged) -> list[str]:
 
 def _caption(judgement: Judgement) -> str:
     """What the columns are of, and the bounds: the tightest of the plans without replicas."""
-    experts = min(judged.plan.physical_to_logical.shape[1] for judged in judgement.plans)
+    plans = [judged.plan for judged in judgement.plans]
     bounds = [
-        judged.plan.lower_bound
-        for judged in judgement.plans
-        if judged.plan.lower_bound is not None
-        and judged.plan.physical_to_logical.shape[1] == experts
+        plan.lower_bound
+        for plan in plans
+        if plan.lower_bound is not None
+        and plan.physical_to_logical.shape[1] == plan.physical_to_logical.max() + 1
     ]
     told = "all but the first column: on the passes after those"
     if bounds:
         told += f"; no plan without replicas has a planned max load below {max(bounds):.4f}"
-    return "\n".join([told, *(one.plan.note for one in judgement.plans if one.plan.note)])
+    return "\n".join([told, *(plan.note for plan in plans if plan.note)])

@@ -144,6 +144,16 @@ def test_records_name_logical_experts(experiment):
     assert len(named[0]) == 240
 
 
+@pytest.mark.parametrize(("redundant", "told"), [(0, True), (4, False)])
+def test_a_bound_is_told_beside_plans_without_replicas(experiment, capsys, redundant, told):
+    """One of a plan with replicas is lower, and says nothing of those without."""
+    placement = f"placement={{kind: eplb, redundant: {redundant}, groups: 2, window: 123456}}"
+    assert main(["place", str(experiment), "--set", placement]) == 0
+    shown = capsys.readouterr().out
+    assert ("has a planned max load below" in shown.replace("\n", " ")) == told
+    assert "…" not in shown  # a long name takes more lines, not the room of numbers
+
+
 def test_planners_are_told_one_by_one(experiment):
     told = []
     plans = moesim.place(
