@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 
 
-def expert_counts(trace: RoutingTrace) -> NDArray[np.int64]:
-    """int64[L, E]: how many tokens use each expert of each MoE layer."""
+def expert_counts(trace: RoutingTrace, every: int = 1) -> NDArray[np.int64]:
+    """int64[L, E]: how many tokens, of one in ``every``, use each expert of each MoE layer."""
     counts = np.empty((trace.moe_layers, trace.experts), dtype=np.int64)
     for layer in range(trace.moe_layers):
-        ids = trace.expert_ids[:, layer].ravel()
+        ids = trace.expert_ids[::every, layer].ravel()
         counts[layer] = np.bincount(ids[ids != NO_EXPERT], minlength=trace.experts)
     return counts
 
