@@ -33,6 +33,8 @@ PLANNED: dict[tuple[str, ...], str] = {
     " (expert, tensor) say how they share attention and experts (docs/parallelism.md)",
     ("belady", "clairvoyant"):
     "Belady's policy, which knows the future, is min",
+    ("n_parallel", "max_running_requests", "max_batch_size"):
+    "how many requests run at once is max_num_seqs under every scheduler (docs/serving.md)",
     ("num_prompts", "num_requests"):
     "how many requests there are is workload.requests",
     ("num_gpu_blocks", "num_gpu_blocks_override", "enable_prefix_caching"):

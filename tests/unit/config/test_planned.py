@@ -35,6 +35,10 @@ def messages(source, overrides=()):
         ("parallelism.gpus=2", "GPUs are as many as parallelism.expert says"),
         ("memory.num_gpu_blocks=9", "is memory: {kv: 2588 blocks"),
         ("workload.num_prompts=9", "is workload.requests"),
+        (
+            "workload.batching={kind: continuous, scheduler: {kind: llama.cpp, n_parallel: 4}}",
+            "is max_num_seqs under every scheduler",
+        ),
         ("experts.policy.kind=belady", "Belady's policy, which knows the future, is min"),
         ("context_length=4096", "priced at, is workload.context"),
     ],
