@@ -137,6 +137,7 @@ class Summary(Shape):
     cost_notes: list[str] | None = None
     speculation_notes: list[str] | None = None
     routing_notes: list[str] | None = None
+    placement_notes: list[str] | None = None
     routing_by_layer: list[RoutingRow] | None = None
     choice_shares: Numbers | None = None
     gate_weight_shares: Numbers | None = None

@@ -21,8 +21,8 @@ TEXTS = (
     "status", "reason", "name", "engine", "engine_reason", "execution", "storage_path",
     "block", "of",
     "slots_by_layer", "stages", "factors", "model_notes", "host_notes", "energy_notes",
-    "speculation_notes", "routing_notes", "routing_by_layer", "gate_weight_shares_by_layer",
-    "quality_notes", "cost_notes",
+    "speculation_notes", "routing_notes", "placement_notes", "routing_by_layer",
+    "gate_weight_shares_by_layer", "quality_notes", "cost_notes",
 )  # fmt: skip
 """What a summary's columns may end with that hold texts."""
 MEASURED = ("engine_wall_s",)

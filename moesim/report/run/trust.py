@@ -37,7 +37,16 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     shares = summary.get("price_share") or {}
     lines = [
         f"note: {of}: {note}"
-        for of in ("model", "host", "routing", "speculation", "energy", "cost", "quality")
+        for of in (
+            "model",
+            "host",
+            "routing",
+            "placement",
+            "speculation",
+            "energy",
+            "cost",
+            "quality",
+        )
         for note in summary.get(f"{of}_notes") or ()
     ]
     if (error := summary.get("price_error")) and summary["status"] == "ok":
@@ -145,7 +154,7 @@ def sweep_trust(points: pd.DataFrame) -> list[str]:
             part, _, key = str(name).partition(".")
             if part in parts:
                 parts[part][key] = row[name]
-        for key in ("model_notes", "host_notes", "routing_notes"):
+        for key in ("model_notes", "host_notes", "routing_notes", "placement_notes"):
             parts[key] = json.loads(row[key]) if row.notna().get(key) else []
         lines += trust_lines({"status": row["status"], **parts})
     return list(_first_of_many(dict.fromkeys(lines)))

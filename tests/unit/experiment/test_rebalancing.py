@@ -9,6 +9,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
+from moesim.report.run.trust import trust_lines
 
 RUN: dict[str, Any] = {
     "model": "small-moe",
@@ -40,6 +41,15 @@ def test_beside_passes_moving_takes_no_time():
     beside = summary_of({**EPLB, "interval": 30, "mode": "async"})
     assert beside["rebalancings"] > 0
     assert "rebalancing" not in beside["time_share"]
+    (note,) = [line for line in trust_lines(beside) if line.startswith("note: placement: ")]
+    assert f"{beside['rebalanced_bytes'] / 1e9:.3g} GB" in note
+    assert "slowed nothing down (mode: async)" in note
+
+
+def test_of_experts_that_gpus_wait_for_no_note_says_that_they_cost_nothing():
+    assert "placement_notes" not in summary_of(EPLB)
+    even = summary_of({**EPLB, "mode": "async", "interval": 30, "min_utilization": "10 %"})
+    assert "placement_notes" not in even
 
 
 def test_a_plan_takes_its_time_where_gpus_wait():
