@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from moesim.config.arguments import check_path
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from moesim.experiment.loading.resolve import Resolved, Source
+    from moesim.sweep.found import Sweep
 
 
 def resolved_of(experiment: Source, overrides: Sequence[str]) -> Resolved:
@@ -14,3 +19,12 @@ def resolved_of(experiment: Source, overrides: Sequence[str]) -> Resolved:
     from moesim.experiment.loading.resolve import load_experiment
 
     return load_experiment(experiment, overrides, alone=True)
+
+
+def folder_of(given: Path | str | Sweep) -> Path | str:
+    """The folder that is given, or that of a sweep; an InputError where it is neither."""
+    from moesim.sweep.found import Sweep
+
+    folder = given.folder if isinstance(given, Sweep) else given
+    check_path(folder)
+    return folder

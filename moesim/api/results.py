@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesim.api.given import folder_of
 from moesim.config.warn import Warn, as_warning
 
 if TYPE_CHECKING:
@@ -69,12 +70,11 @@ def plot(
     >>> moesim.plot("results/all", ["throughput_vs_capacity"], formats=["pdf"])
     """
     from moesim.report.plot import plot as draw
-    from moesim.sweep.found import Sweep
 
-    source = folder.folder if isinstance(folder, Sweep) else folder
     return draw(
-        source, figures, out=out, formats=formats, size=size, allow_drops=allow_drops, warn=warn
-    )
+        folder_of(folder), figures, out=out, formats=formats, size=size, allow_drops=allow_drops,
+        warn=warn,
+    )  # fmt: skip
 
 
 def write_report(
@@ -94,9 +94,8 @@ def write_report(
     >>> moesim.write_report("results/all")
     """
     from moesim.report.page import write_page
-    from moesim.sweep.found import Sweep
 
-    return write_page(folder.folder if isinstance(folder, Sweep) else folder, out, progress)
+    return write_page(folder_of(folder), out, progress)
 
 
 def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: str = "0:20") -> int:
@@ -110,4 +109,4 @@ def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: st
     """
     from moesim.report.timeline.write import parse_steps, write_timeline
 
-    return write_timeline(folder, out, parse_steps(steps))
+    return write_timeline(folder_of(folder), out, parse_steps(steps))

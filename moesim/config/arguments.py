@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from numbers import Integral
+from os import PathLike
 from typing import Any
 
 from moesim.config.errors import InputError, Problem, nearest
@@ -35,3 +36,10 @@ def check_list(option: str, values: Any) -> None:
         raise InputError([Problem(option, "", f"{values!r} is no list; write {remedy!r}")])
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError([Problem(option, "", f"{values!r} is no list; write [{values!r}]")])
+
+
+def check_path(value: Any) -> None:
+    """An InputError unless ``value`` is the path of a folder of results."""
+    if not isinstance(value, str | PathLike):
+        what = f"{type(value).__name__} is no path; name the folder that run(..., out=DIR) wrote"
+        raise InputError([Problem("folder", "", what)])

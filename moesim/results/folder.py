@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from moesim.config.arguments import check_path
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import check_regular
 from moesim.config.json_text import read_object
@@ -108,6 +109,7 @@ def read_result(folder: Path | str) -> Result:
     Raises an InputError that says what is wrong where the folder is missing, half-written,
     altered, or written in a later format.
     """
+    check_path(folder)
     source = Path(folder)
     if is_stored(source):
         return read_stored(source)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from moesim.config.arguments import check_path
 from moesim.config.counted import counted
 from moesim.results.result import setting_in_words
 from moesim.results.shown import Shown
@@ -128,6 +129,7 @@ def read_finished(folder: Path | str) -> Sweep:
 
 def read_sweep(folder: Path | str) -> Sweep:
     """The sweep in ``folder``; an InputError where it is none or not finished."""
+    check_path(folder)
     source = Path(folder)
     table = read_points(source)  # which says what the folder is, where it is no finished sweep
     axes = tuple(dict.fromkeys(key for point in read_axes(source) for key in point))

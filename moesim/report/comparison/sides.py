@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from moesim.config.arguments import check_path
 from moesim.config.errors import InputError, Problem
 from moesim.report.comparison.intervals import differences_table, paired_ratios
 from moesim.results import Result, read_result
@@ -45,6 +46,9 @@ def compare(first: Side, second: Side) -> dict[str, Table]:
     not of one kind.
     """
     sides = [side.folder if isinstance(side, Sweep) else side for side in (first, second)]
+    for side in sides:
+        if not isinstance(side, Result):
+            check_path(side)
     if any(isinstance(side, Result) for side in sides):
         one, two = (side if isinstance(side, Result) else _one_run(side) for side in sides)
         return _runs(one, two)
