@@ -15,13 +15,12 @@ from moesim.config.errors import InputError, Problem, nearest, writing
 from moesim.config.files.files import write_whole
 from moesim.config.files.inputs import Inputs
 from moesim.config.files.paths import shipped_folder
+from moesim.config.text import decoded
 
 TABLE = "measured.csv"
 SPEED = "measured_tokens_per_s"
 ALL = "all"
 """In place of a pack's name: every shipped one."""
-MARK = "\ufeff"
-"""What some programs write before a table."""
 OPTIONAL = ("file", "set", "of", "measured_ms")
 """Where rows share an experiment: its file's name without ``.yaml``, and its settings' words. Where
 a time of requests was measured: which (one of ``TIMES``), and how long it was.
@@ -92,8 +91,8 @@ def add_run(
         what = f"'{name}' is in {folder}; name the file otherwise"
         raise InputError([Problem(str(file), "", what)])
     with writing(table, "--pack"):
-        write_whole(folder / f"{name}.yaml", file.read_text(encoding="utf-8"))
-        write_whole(table, _with_rows(table.read_text(encoding="utf-8") if known else "", rows))
+        write_whole(folder / f"{name}.yaml", _text_of(file))
+        write_whole(table, _with_rows(_text_of(table) if known else "", rows))
     return read_pack(folder)[-len(rows) :]
 
 
@@ -109,11 +108,15 @@ def _rows_of(
     ]  # fmt: skip
 
 
+def _text_of(file: Path) -> str:
+    return decoded(file.read_bytes(), str(file))
+
+
 def _with_rows(text: str, rows: Sequence[Mapping[str, str]]) -> str:
     """The table ``text`` ("": a new one) with ``rows``, under the columns that it has and those
     that these need.
     """
-    known = csv.DictReader(io.StringIO(text.removeprefix(MARK) or f"{','.join(COLUMNS)}\n"))
+    known = csv.DictReader(io.StringIO(text or f"{','.join(COLUMNS)}\n"))
     columns = list(
         dict.fromkeys([*(known.fieldnames or ()), *(key for row in rows for key in row)])
     )
@@ -128,7 +131,7 @@ def paths_told(folder: Path, file: Path, inputs: Inputs) -> list[str]:
     """A warning for each file that the experiment in ``file`` names by a path which its copy in
     ``folder`` may not find.
     """
-    text, known = file.read_text(encoding="utf-8"), (folder.resolve(), shipped_folder().resolve())
+    text, known = _text_of(file), (folder.resolve(), shipped_folder().resolve())
     found = {key: files[0].path.resolve() for (key, _), files in inputs.items() if files}
     return [
         f"warning: {key}: '{path.name}' is {path} here; {folder / file.name} may not find it from"
@@ -151,7 +154,7 @@ def read_pack(folder: Path) -> list[PublishedRun]:
         )
         raise InputError([Problem(str(path), "", what)])
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(io.StringIO(_text_of(path)), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
     if missing := [name for name in COLUMNS if name not in table.columns]:

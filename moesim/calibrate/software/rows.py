@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.text import decoded
 from moesim.results.files import first_line
 
 COLUMNS = ("slots", "hits", "tokens_per_s")
@@ -56,7 +58,8 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError([Problem(str(path), "", "is not a file; name a CSV table of runs")])
     try:
-        table = pd.read_csv(path, dtype=str, skip_blank_lines=False, keep_default_na=False)
+        text = StringIO(decoded(path.read_bytes(), str(path)))
+        table = pd.read_csv(text, dtype=str, skip_blank_lines=False, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(
             [Problem(str(path), "", f"is no CSV table: {first_line(error)}")]

@@ -344,6 +344,21 @@ def test_own_runs_are_put_in_and_predicted(
     assert "mine" in capsys.readouterr().err
 
 
+def test_a_run_is_added_to_a_pack_that_powershell_wrote(tmp_path: Path) -> None:
+    """Its table and the experiment are UTF-16, and UTF-8 afterwards."""
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    written(pack, [row("one", 10)], one=described(24))
+    table, file = pack / "measured.csv", tmp_path / "two.yaml"
+    table.write_text(table.read_text(encoding="utf-8"), encoding="utf-16")
+    file.write_text(json.dumps(described(12)), encoding="utf-16")
+    add = ["evidence", "add", str(file), "--measured", "12.5 tokens/s", "--pack", str(pack)]
+    assert main(add) == 0
+    assert [one.measured_tokens_per_s for one in read_pack(pack)] == [10, 12.5]
+    assert json.loads((pack / "two.yaml").read_text(encoding="utf-8")) == described(12)
+    assert next(csv.reader(table.read_text(encoding="utf-8").splitlines())) == list(row("one", 10))
+
+
 def test_a_host_fitted_to_one_run_predicts_its_other_runs(tmp_path: Path) -> None:
     share = 0.63
     cpu, half = described(24), described(12)

@@ -125,11 +125,13 @@ def test_the_formula_is_what_the_engine_does(slots: int) -> None:
     assert summary["duration_ms"] * 1e6 / summary["steps"] == pytest.approx(expected[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_hits_of_a_trace_are_shown_beside_the_rows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
 ) -> None:
+    """Of a table as PowerShell writes it, too."""
     table = tmp_path / "runs.csv"
-    table.write_text("slots,hits,tokens_per_s\n8,0.5,100\n16,0.8,180\n", encoding="utf-8")
+    table.write_text("slots,hits,tokens_per_s\n8,0.5,100\n16,0.8,180\n", encoding=encoding)
     arguments = ["--model", "small-moe", "--hardware", "rtx-5090", "--trace"]
     out = str(tmp_path / "p.yaml")
     command = ["calibrate", "software", str(table), *arguments, "traces/small-moe.parquet"]
