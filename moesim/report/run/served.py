@@ -28,7 +28,7 @@ def served_requests(figure: Figure, folder: Path, *, counted: bool = False) -> p
     came = came.sort_values(["arrival_ns", "request_id"], kind="stable")
     warm_up = (result.configuration.get("serving") or {}).get("warm_up") or 0
     came = came[warm_up if counted else 0 :]
-    done = came[came["completed"].astype(bool)]
+    done: pd.DataFrame = came[came["completed"].astype(bool)]
     if done.empty:
         raise figure.unsuitable(folder, "no request of it has its whole answer")
     return done.reset_index(drop=True)
