@@ -11,6 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.experiment.building.held import held_parts
 from moesim.experiment.building.layer_rows import rows_alike, rows_of_run
 from moesim.hardware import SoftwareProfile
+from moesim.memory.footprint.compute_buffer import compute_buffer_bytes
 from moesim.memory.footprint.footprint import Footprint, Pool, Residence
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.memory.footprint.live import LayerRows, Tokens, Widths, live_parts
@@ -29,7 +30,7 @@ def footprint_of(
 ) -> Footprint:
     """Bytes of every pass of ``case``. Where requests are served, room is set aside for the fullest
     pass that was ``planned`` before the run (None: of ``case`` itself), and a pass that holds more
-    takes more.
+    takes more; so where software reserves memory.
     """
     tokens = case.schedule.tokens(case.gpus)
     present = over_groups(tokens, case.group)
@@ -38,7 +39,9 @@ def footprint_of(
         logits = over_groups(given, case.group)
     counted = Tokens(present, logits, scores_of(case))
     live = live_of(case, rows_of_run(case, tokens), counted, residences)
-    if case.kv_pool is not None:
+    if case.kv_pool is None:
+        live = _fuller(live, _reserved(case, live))
+    else:
         aside = _profiled(case, case.kv_pool, residences) if planned is None else planned.live
         live = _fuller(live, aside)
     return Footprint.of(
@@ -89,7 +92,26 @@ def _profiled(case: Case, pool: KvPool, residences: tuple[Residence, ...]) -> di
     present = np.full((1, case.gpus), pool.tokens)
     logits = present if case.software.logits == "all" else np.minimum(present, pool.seats)
     counted = Tokens(present, logits, np.zeros_like(present))
-    return live_of(case, rows_alike(case, own), counted, residences)
+    live = live_of(case, rows_alike(case, own), counted, residences)
+    return _fuller(live, _reserved(case, live))
+
+
+def _reserved(case: Case, live: dict[str, Ints]) -> dict[str, Ints]:
+    """As ``live``, but int64[1, shares] and what software reserves for a pass, if it does; where
+    requests are served, whose room for keys and values is what this leaves, with a small mask.
+    """
+    memory, pool, nothing = case.software.memory, case.kv_pool, np.zeros(len(case.shares), np.int64)
+    held = dict.fromkeys(live, nothing[None])
+    if not memory.reserved_tokens:
+        return held
+    tokens, cells = memory.reserved_tokens if pool is None else pool.tokens, 0
+    if pool is None and (whole := sums_of(case).get(None)) is not None:
+        cells = int(whole.cached_tokens.max(initial=0))
+    logits = [min(tokens, memory.reserved_logits)] * len(case.shares)
+    if len(case.stages) > 1:
+        logits[:-1] = [0] * (len(logits) - 1)
+    sizes = [compute_buffer_bytes(case.model, tokens, some, cells) for some in logits]
+    return held | {"activations": np.array([sizes])}
 
 
 def _fuller(live: dict[str, Ints], other: dict[str, Ints]) -> dict[str, Ints]:
@@ -218,10 +240,11 @@ def staging_of(case: Case, gpu: int) -> int:
     """Experts that the staging buffers of ``gpu`` hold, if it has not all of its own. What the CPU
     has is copied matrix by matrix of a whole layer, as in llama.cpp (ggml-backend.cpp).
     """
-    if not case.ways(0, case.schedule.passes).any():
+    least, local = case.miss.copies_all_from(), len(case.local_experts(gpu))
+    reserves = least is not None and case.software.memory.reserved_tokens >= least
+    if not (reserves or case.ways(0, case.schedule.passes).any()):
         return 0
-    local = len(case.local_experts(gpu))
-    if case.miss.copies_all_from() is not None:
+    if least is not None:
         return max(STAGING_BUFFERS, -(-local // MATRICES))
     layer = local if case.prefill == "stream" else 1
     return STAGING_BUFFERS * layer

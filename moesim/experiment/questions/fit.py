@@ -68,9 +68,8 @@ def largest_fit(
     batch = _largest(
         lambda n: fullest_passes(built, n, lengths), _most_at_once(built, lengths), built
     )
-    left_out = share_notes(experiment, whole.case.model, longest or 0)
     return {
-        "notes": [*left_out, *format_notes(whole.case)],
+        "notes": [*share_notes(experiment), *format_notes(whole.case)],
         "fits": whole.out_of_memory is None,
         "reason": whole.out_of_memory,
         "peak_memory_bytes": int(whole.footprint.total.max()),

@@ -25,6 +25,8 @@ class SoftwareMemory(Params):
     computed, one a stack. ``allocator``: whether weights take blocks and segments of a caching
     allocator (``memory.footprint.blocks``) or their bytes. ``peer_bytes``: buffers for each other
     GPU that tokens are exchanged with, ``collective_bytes`` those for collectives of several GPUs.
+    ``reserved_tokens``: of the pass for which memory is reserved before any runs
+    (``memory.footprint.compute_buffer``), ``reserved_logits`` those of them that have logits.
     """
 
     score_bytes: int = 0
@@ -34,6 +36,8 @@ class SoftwareMemory(Params):
     allocator: Allocator = "exact"
     peer_bytes: int = 0
     collective_bytes: int = 0
+    reserved_tokens: int = 0
+    reserved_logits: int = 0
 
 
 class SourcedSoftwareMemory(Params):
@@ -59,6 +63,14 @@ class SourcedSoftwareMemory(Params):
     )
     collective_bytes: Sourced[Bytes] | None = Field(
         None, description="Buffers of collectives, where there are several GPUs, as in 300 MiB."
+    )
+    reserved_tokens: Sourced[Positions] | None = Field(
+        None,
+        description="Tokens of a pass for which memory is reserved at the start, where a scheduler"
+        " does not say: as many as a run's passes have, if left out.",
+    )
+    reserved_logits: Sourced[Positions] | None = Field(
+        None, description="Those of them that have logits: one a request, if left out."
     )
 
     def entries(self) -> dict[str, Sourced[int] | Sourced[Allocator]]:

@@ -202,8 +202,7 @@ def _evidence(advice: Advice) -> Iterator[str]:
         yield f"assumed: {line}"
     if advice.best.choice.layers or is_tight(advice.fit):
         fit = advice.fit
-        buffers = own_buffers(fit.program, load_model(fit.model), fit.context or 0)
-        yield f"note: memory: {buffers}: {MORE_LAYERS}"
+        yield f"note: memory: {own_buffers(fit.program)}: {MORE_LAYERS}"
     yield from trust(advice)
 
 

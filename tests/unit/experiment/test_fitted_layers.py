@@ -24,11 +24,12 @@ from moesim.sweep.advise.room import room_of
 
 LAYERS = 8
 HOST = "ddr5-5600-2ch-64gb"
+RESERVED = 5
 
 
 def card(mib: float, context: str = "500 MiB", host: Any = HOST) -> dict[str, Any]:
-    """A machine whose GPU has ``mib`` for the run."""
-    gpu = {"base": "rtx-3090", "memory": f"{500 + mib} MiB", "context_reserve": context}
+    """A machine whose GPU has ``mib`` for the run, beside what llama.cpp reserves."""
+    gpu = {"base": "rtx-3090", "memory": f"{500 + RESERVED + mib} MiB", "context_reserve": context}
     return {"gpu": gpu, "host": host}
 
 
@@ -232,7 +233,7 @@ CARDS = (3, 8, 20, 64)
 def test_each_point_of_a_sweep_takes_its_own(tmp_path: Path) -> None:
     given = source(
         sweep={
-            "hardware.gpu.memory": [f"{500 + mib} MiB" for mib in CARDS],
+            "hardware.gpu.memory": [f"{500 + RESERVED + mib} MiB" for mib in CARDS],
             "experts.on_cpu.layers": [0, 8, "auto"],
         },
         figures=[],
@@ -253,7 +254,7 @@ def test_the_table_and_the_figure_have_the_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "cards.yaml", tmp_path / "swept"
-    axis = {"hardware.gpu.memory": [f"{500 + mib} MiB" for mib in CARDS]}
+    axis = {"hardware.gpu.memory": [f"{500 + RESERVED + mib} MiB" for mib in CARDS]}
     file.write_text(json.dumps(source(sweep=axis)))
     assert main(["sweep", str(file), "-o", str(out)]) == 0
     shown = capsys.readouterr().out

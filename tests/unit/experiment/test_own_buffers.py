@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from moesim.experiment.questions import shares
+import moesim
+from moesim.memory.footprint.compute_buffer import compute_buffer_bytes
 from moesim.model import load_model
 
 
@@ -21,14 +23,33 @@ from moesim.model import load_model
     ],
 )
 def test_a_compute_buffer_is_what_was_reserved(
-    monkeypatch: pytest.MonkeyPatch,
     vocabulary: int,
     ubatch: int,
     context: int,
     reserved_mib: float,
 ) -> None:
     """``llama-bench -v`` of Qwen3-30B-A3B's layers, llama-cpp-python 0.3.36, on a CPU."""
-    monkeypatch.setattr(shares, "UBATCH", ubatch)
     model = replace(load_model("qwen3-30b-a3b"), vocab_size=vocabulary)
-    found = shares.compute_buffer_bytes(model, context) / 2**20
+    found = compute_buffer_bytes(model, ubatch, ubatch, context) / 2**20
     assert found == pytest.approx(reserved_mib, rel=2e-4)
+
+
+def memory_of(software: str, **more: Any) -> dict[str, int]:
+    source = {
+        "model": "qwen3-30b-a3b@q4_k_m",
+        "hardware": "rtx-5090",
+        "trace": "stand-in:qwen3-30b-a3b",
+        "workload": {"requests": 1, "phase": "decode", "context": 4096},
+    }
+    return dict(moesim.run(source | {"software": software} | more).summary["memory_bytes"])
+
+
+def test_it_is_there_before_a_prompt_is_and_older_builds_have_all_logits() -> None:
+    """A decode counted its own token's, and layers on the CPU no room to copy a matrix."""
+    server, older, nothing = map(memory_of, ("llama.cpp", "llama.cpp@b6xxx", "ideal"))
+    assert older["activations"] / 2**20 == pytest.approx(304.75, rel=2e-4)
+    assert nothing["activations"] < 2**20 < server["activations"] < older["activations"]
+    assert server["expert_slots"] == 0
+    beside = memory_of("llama.cpp", experts={"on_cpu": {"layers": 1}})
+    matrix = 128 * 768 * 2048 * 4.5 / 8
+    assert beside["expert_slots"] == pytest.approx(matrix, rel=0.25)  # down is wider
