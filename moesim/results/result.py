@@ -83,7 +83,9 @@ def memory_categories(table: pd.DataFrame) -> list[str]:
 
 def empty_table(name: str) -> pd.DataFrame:
     """The table ``name`` without rows, for what a run did not record."""
-    return pd.DataFrame({column: [] for column in TABLES[name]})
+    texts = TEXTS.get(name, ())
+    kinds = {column: "str" if column in texts else "float64" for column in TABLES[name]}
+    return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in kinds.items()})
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -116,6 +116,13 @@ def test_mistakes_name_the_value() -> None:
         moesim.curve("traces/small-moe.parquet", policy=["nope"])
 
 
+def test_a_table_that_a_run_did_not_record_has_texts_where_others_have() -> None:
+    """What is done with the names of spans holds of none, too."""
+    spans = moesim.Result({}, {}).spans
+    assert not spans["name"].str.startswith("copy").any()
+    assert spans["bytes"].sum() == 0
+
+
 LOOSE: Any = moesim
 """Asked for what its types refuse too."""
 
