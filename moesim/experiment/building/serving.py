@@ -238,8 +238,8 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     assert case.serving is not None, "requests are served"
     scheduler, size = case.serving.scheduler, case.serving.room.block_size
     tokens = scheduler.most_tokens or int(np.diff(case.schedule.offsets).max())
-    seats = scheduler.most_running
-    at_once = min(seats, case.serving.served.asked.most_at_once)
+    seats, loop = scheduler.most_running, case.serving.room.loop
+    at_once = min(seats, case.serving.served.asked.coming) if loop else seats
     empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows)
     each = max(empty.block_bytes(share.model) for share in case.shares)
     if memory.kv.kind == "blocks":

@@ -124,8 +124,8 @@ class Asked:
         return len(self.input_tokens)
 
     @property
-    def most_at_once(self) -> int:
-        """No more of them are ever there together: each that waits for an end takes its place."""
+    def coming(self) -> int:
+        """How many wait for no end: of a closed loop its clients."""
         return int((self.arrival_ns != NEVER).sum())
 
     @property
