@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moesim.report.drawing.labels import legend
+from moesim.report.drawing.point_names import name_points
 from moesim.report.drawing.style import series_styles
 from moesim.report.figures.base import Chart, Figure
 
@@ -26,10 +27,6 @@ GPUS = ("parallelism.expert", "parallelism.pipeline", "serving.replicas")
 APART = tuple(f"serving.disaggregation{one}" for one in ("", ".prefill", ".decode"))
 APART_PIXELS = 12
 """Below which two points stand on one another."""
-FONT, MARGIN = 7, 5
-"""Points of a load's name, and between it and its point; a character is taken to be .6 as wide."""
-Box = tuple[float, float, float, float]
-Place = tuple[float, float]
 USER, GPU = "of_user_tokens_per_s", "of_gpu_tokens_per_s"
 
 
@@ -105,44 +102,18 @@ def _name_loads(table: pd.DataFrame, axes: Axes) -> str:
     words = table["load"].astype(str)
     known = split_unit([*words])
     unit = known[1] if known and known[1] else ""
-    taken: list[Box] = []
+    seen: list[tuple[str, float, float]] = []
     named: list[tuple[str, float, float]] = []
     for load, *point in zip(
         words.str.removesuffix(f" {unit}"), table[USER], table[GPU], strict=True
     ):
         x, y = axes.transData.transform(point)
-        if any(load == n and max(abs(x - a), abs(y - b)) < APART_PIXELS for n, a, b in named):
+        if any(load == n and max(abs(x - a), abs(y - b)) < APART_PIXELS for n, a, b in seen):
             continue
-        named.append((load, x, y))
-        place = _free(load, (x, y), taken, axes.figure.dpi / 72)
-        axes.annotate(load, (point[0], point[1]), place, textcoords="offset points", fontsize=FONT)
+        seen.append((load, x, y))
+        named.append((load, point[0], point[1]))
+    name_points(axes, named)
     return unit
-
-
-def _free(text: str, point: tuple[float, float], taken: list[Box], scale: float) -> Place:
-    """Where ``text`` stands beside ``point``, in points: the first of four places at which it
-    touches none of the ``taken`` boxes, in pixels of which a point has ``scale``, and now one more.
-    """
-    wide = 0.6 * FONT * len(text)
-    places = [(x, y) for x in (MARGIN, -MARGIN - wide) for y in (MARGIN - 1, -MARGIN - FONT + 1)]
-    boxes = [
-        (
-            point[0] + scale * x,
-            point[1] + scale * y,
-            point[0] + scale * (x + wide),
-            point[1] + scale * (y + FONT),
-        )
-        for x, y in places
-    ]
-    free = next((n for n, box in enumerate(boxes) if not any(_meet(box, o) for o in taken)), 0)
-    taken.append(boxes[free])
-    return places[free]
-
-
-def _meet(one: Box, other: Box) -> bool:
-    """Whether two boxes have a part in common."""
-    across = one[0] < other[2] and other[0] < one[2]
-    return across and one[1] < other[3] and other[1] < one[3]
 
 
 def gpus_of(sweep: Sweep) -> Any:

@@ -14,6 +14,7 @@ from rich.table import Table
 from moesim.calibrate.published.predict import within
 from moesim.config.files.files import write_whole
 from moesim.report.amounts import number
+from moesim.report.drawing.point_names import name_points
 from moesim.report.drawing.style import COLOURS, plain_numbers
 from moesim.report.judged.published import draw, runs_table, saved, told
 from moesim.report.page.told import Told, ToldTable, write_told
@@ -155,14 +156,14 @@ def draw_by_price(table: pd.DataFrame, axes: Axes) -> None:
     """The error of each run over what the largest part of its time rests on."""
     known = table.dropna(subset=["error_percent"])
     kinds = known["rests_on"].str.split().str[0].fillna("")
+    named: list[tuple[str, float, float]] = []
     names = sorted(set(kinds))
     for place, name in enumerate(names):
         mine = known[kinds == name]
         size = 1 + mine["error_percent"].to_numpy(float) / 100
         x = place + np.linspace(-0.25, 0.25, len(mine))
         axes.scatter(x, size, color=COLOURS[place % len(COLOURS)], s=26)
-        for run, at in zip(mine["run"], zip(x, size, strict=True), strict=True):
-            axes.annotate(str(run), at, (4, -3), textcoords="offset points", fontsize=7)
+        named += zip(mine["run"].astype(str), x, size, strict=True)
     axes.axhline(1.0, color="black", linewidth=0.7)
     axes.axhspan(1 / 1.25, 1.25, color="#eeeeee", zorder=0)
     axes.set(
@@ -170,3 +171,4 @@ def draw_by_price(table: pd.DataFrame, axes: Axes) -> None:
     )
     plain_numbers(axes.yaxis)
     axes.set_xticks(range(len(names)), [f"most rests on\n{name}" for name in names])
+    name_points(axes, named)

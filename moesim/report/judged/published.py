@@ -13,6 +13,7 @@ import pandas as pd
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.published.predict import median_error, right_pairs
 from moesim.config.counted import counted
+from moesim.report.drawing.point_names import name_points
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 
 if TYPE_CHECKING:
@@ -31,15 +32,14 @@ def draw(table: pd.DataFrame, axes: Axes) -> None:
     """
     by = "family" if len(set(table["family"])) > 1 else "gpu"
     off = pd.Series(np.log(table[_SPEEDS[1]] / table[_SPEEDS[0]]), table.index).abs()
-    named = table.index if len(table) <= MOST_NAMED else off.nlargest(FURTHEST).index
+    told = table.index if len(table) <= MOST_NAMED else off.nlargest(FURTHEST).index
+    named: list[tuple[str, float, float]] = []
     styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     for (of, mine), (colour, marker) in zip(table.groupby(by), styles, strict=False):
         measured, predicted = (1e3 / mine[name].astype(float) for name in _SPEEDS)
         axes.scatter(measured, predicted, color=colour, marker=marker, label=str(of), s=26)
-        for row in mine.index.intersection(named):
-            place = (measured[row], predicted[row])
-            name = str(mine.loc[row, "run"])
-            axes.annotate(name, place, (4, -3), textcoords="offset points", fontsize=7)
+        rows = mine.index.intersection(told)
+        named += [(str(mine.loc[row, "run"]), measured[row], predicted[row]) for row in rows]
     times = 1e3 / table[list(_SPEEDS)].to_numpy(float)
     ends = np.array([np.nanmin(times) / MARGIN, np.nanmax(times) * MARGIN])
     axes.plot(ends, ends, color="black", linewidth=0.7)
@@ -49,6 +49,7 @@ def draw(table: pd.DataFrame, axes: Axes) -> None:
     unit = "ms" if table["of"].astype(bool).any() else "ms a token"
     axes.set(xlabel=f"measured ({unit})", ylabel=f"predicted ({unit})")
     axes.legend(fontsize="small")
+    name_points(axes, named)
 
 
 def save(table: pd.DataFrame, path: Path) -> Path:
