@@ -21,7 +21,7 @@ def test_the_line_is_all_that_stdout_has(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["command", FILE, "--context", "16384"]) == 0
     shown = capsys.readouterr()
     assert shown.out == (
-        "llama-server -m gpt-oss-20b-mxfp4_moe.gguf -ngl 99 --n-cpu-moe 10 -c 16384 -np 1 -fa on\n"
+        "llama-server -m gpt-oss-20b-mxfp4_moe.gguf -ngl 99 --n-cpu-moe 11 -c 16384 -np 1 -fa on\n"
     )
     assert "'gpt-oss-20b-mxfp4_moe.gguf' stands for your GGUF file" in shown.err
 
