@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums, last_of_requests, over_groups
 from moesim.workload.sources import SourceSums
 
+Sums = Mapping[int | None, AttentionSums]
+"""By sliding window."""
 MATRICES = 3
 """Of an expert: gate, up and down."""
 
@@ -39,13 +42,14 @@ def footprint_of(
         logits = over_groups(given, case.group)
     counted = Tokens(present, logits, scores_of(case))
     live = live_of(case, rows_of_run(case, tokens), counted, residences)
+    sums = {} if case.kv_pool is not None else sums_of(case)
     if case.kv_pool is None:
-        live = _fuller(live, _reserved(case, live))
+        live = _fuller(live, _reserved(case, live, sums))
     else:
         aside = _profiled(case, case.kv_pool, residences) if planned is None else planned.live
         live = _fuller(live, aside)
     return Footprint.of(
-        case.shares, residences, kv_bytes=_kv_bytes(case), live=live,
+        case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
         pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case),
         host_cache_bytes=host_cache_bytes(case),
     )  # fmt: skip
@@ -63,12 +67,11 @@ def served_pass(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     )  # fmt: skip
 
 
-def _kv_bytes(case: Case) -> Ints:
-    """Bytes int64[passes, shares] of the caches."""
+def _kv_bytes(case: Case, sums: Sums) -> Ints:
+    """Bytes int64[passes, shares] of the caches; ``sums`` where they grow."""
     if case.kv_pool is not None:
         pools = [case.kv_pool.bytes_of(share.model) for share in case.shares]
         return np.tile(pools, (case.schedule.passes, 1))
-    sums = sums_of(case)
     cached = {window: one.of_groups(case.group).cached_tokens for window, one in sums.items()}
     sources = None
     if case.model.source_bytes_per_token:
@@ -93,10 +96,10 @@ def _profiled(case: Case, pool: KvPool, residences: tuple[Residence, ...]) -> di
     logits = present if case.software.logits == "all" else np.minimum(present, pool.seats)
     counted = Tokens(present, logits, np.zeros_like(present))
     live = live_of(case, rows_alike(case, own), counted, residences)
-    return _fuller(live, _reserved(case, live))
+    return _fuller(live, _reserved(case, live, {}))
 
 
-def _reserved(case: Case, live: dict[str, Ints]) -> dict[str, Ints]:
+def _reserved(case: Case, live: dict[str, Ints], sums: Sums) -> dict[str, Ints]:
     """As ``live``, but int64[1, shares] and what software reserves for a pass, if it does; where
     requests are served, whose room for keys and values is what this leaves, with a small mask.
     """
@@ -105,7 +108,7 @@ def _reserved(case: Case, live: dict[str, Ints]) -> dict[str, Ints]:
     if not memory.reserved_tokens:
         return held
     tokens, cells = memory.reserved_tokens if pool is None else pool.tokens, 0
-    if pool is None and (whole := sums_of(case).get(None)) is not None:
+    if (whole := sums.get(None)) is not None:
         cells = int(whole.cached_tokens.max(initial=0))
     logits = [min(tokens, memory.reserved_logits)] * len(case.shares)
     if len(case.stages) > 1:

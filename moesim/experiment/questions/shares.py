@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Memory
+from moesim.hardware.load import load_software
 
 MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-static"}
 """Servers, and their option for the share that they take."""
 
 
-def own_buffers(program: str) -> str:
-    """What is left out of the memory of software without such a share."""
-    if not program.endswith("llama.cpp"):
+def own_buffers(program: str, reserved_tokens: int) -> str:
+    """What is left out of the memory of a ``program`` without such a share, which reserves that of
+    a pass of so many tokens.
+    """
+    if not reserved_tokens:
         return "the software's own buffers (some hundred MB) are not counted"
-    return f"of {program}'s own buffers the one to compute 512 tokens (-ub) is counted, others not"
+    counted = f"the one to compute {reserved_tokens} tokens is counted"
+    return f"of {program}'s own buffers {counted}, others not"
 
 
 def share_of(program: str) -> float:
@@ -32,7 +36,8 @@ def share_notes(experiment: Experiment) -> list[str]:
     if experiment.workload.batching.serves or program == "ideal":
         return []
     if flag is None:
-        return [f"{own_buffers(program)}: what leaves little free may not load"]
+        reserves = load_software(experiment.software, experiment.folders).memory.reserved_tokens
+        return [f"{own_buffers(program, reserves)}: what leaves little free may not load"]
     taken = f"all of a GPU's memory is counted, of which {program} takes {share_of(program):.0%}"
     remedy = "workload.batching: {kind: continuous} counts that"
     return [f"{taken} at its default ({flag}); {remedy}"]

@@ -166,7 +166,9 @@ class GpuNumbers(Params):
 
     @property
     def like_measured(self) -> bool:
-        """Whether kernels of such cards were measured: NVIDIA's, with matrix units."""
+        """Whether what kernels of measured cards are off by is taken for this one: NVIDIA's with
+        matrix units, though those of Volta and Turing are none of the measured.
+        """
         return self.maker is None and self.capability >= VOLTA
 
 

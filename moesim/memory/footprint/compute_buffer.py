@@ -10,9 +10,9 @@ def compute_buffer_bytes(model: ModelSpec, tokens: int, logits: int, cells: int)
     tokens: logits in fp32 beside two hidden states a token, or what the chosen experts of a layer
     take up and the mask of its attention.
 
-    To .02 % what it reserved in five runs (llama-cpp-python 0.3.36, its buffer of the CPU, Qwen3's
-    layers with FlashAttention; 512 and 2,048 tokens, all with logits, vocabularies of 32,000 and
-    151,936, none and 8,192 tokens before).
+    To .02 % what it reserved in eight runs (llama-cpp-python 0.3.36, its buffer of the CPU, two of
+    Qwen3's layers or more with FlashAttention; 512 and 2,048 tokens, 4 or all of them with logits,
+    vocabularies of 32,000 and 151,936, caches of 512 to 32,768 tokens).
     """
     hidden, moe = model.hidden_size, model.moe_layers[0].moe
     assert moe is not None, "a MoE layer"

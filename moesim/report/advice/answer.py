@@ -202,7 +202,7 @@ def _evidence(advice: Advice) -> Iterator[str]:
         yield f"assumed: {line}"
     if advice.best.choice.layers or is_tight(advice.fit):
         fit = advice.fit
-        yield f"note: memory: {own_buffers(fit.program)}: {MORE_LAYERS}"
+        yield f"note: memory: {own_buffers(fit.program, fit.reserved_tokens)}: {MORE_LAYERS}"
     yield from trust(advice)
 
 

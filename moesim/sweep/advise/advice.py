@@ -41,7 +41,8 @@ class Fit:
     """The question, and whether everything fits: known before any run. ``context`` in tokens, None
     where it is the trace's; ``engine``: whose command line the answer is, None where that is the
     software's own; ``least``: bytes of the fullest GPU in the layout that needs the fewest there,
-    None where one was tried; ``laid_out``: in which way, of several.
+    None where one was tried; ``laid_out``: in which way, of several;
+    ``reserved_tokens``: of the pass for which its software reserves memory.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Fit:
     engine: str | None = None
     least: int | None = None
     laid_out: str = ""
+    reserved_tokens: int = 0
 
     @property
     def program(self) -> str:

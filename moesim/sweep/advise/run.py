@@ -245,7 +245,9 @@ def _below(base: Experiment, experiment: Experiment) -> Settings:
 def _fit(asked: _Asked, of: Asks | None, least: int | None, spread: tuple[LaidOut, ...]) -> Fit:
     base, words = asked.base, spread[0].words if len(spread) > 1 else ""
     context, engine = base.workload.context, of.engine if of else None
-    return Fit(base.model, base.hardware, base.software, context, asked.room, engine, least, words)
+    reserves = needed("software", base.software, base.folders).memory.reserved_tokens
+    what = base.model, base.hardware, base.software
+    return Fit(*what, context, asked.room, engine, least, words, reserves)
 
 
 def laid_out(

@@ -298,7 +298,7 @@ def test_what_a_server_does_not_take_is_told_where_no_scheduler_counts_it() -> N
     assert "of which vllm takes 90% at its default (--gpu-memory-utilization)" in told
     assert notes() == []
     own, formats = notes(software="llama.cpp")
-    assert own.startswith("of llama.cpp's own buffers the one to compute 512 tokens (-ub) is ")
+    assert own.startswith("of llama.cpp's own buffers the one to compute 512 tokens is ")
     assert formats.endswith("files have fewer bits a weight, as gpt-oss-20b@mxfp4_moe has")
     scheduler = {"kind": "vllm", "max_num_batched_tokens": 512}
     routing = {"kind": "draw", "prompts_from": "decode"}
