@@ -177,7 +177,7 @@ def benches(folder: Path, pages: Path) -> list[Row]:
             what = "decode" if one.batch else "prompt"
             file = f"{card}-{machine.split('-192')[0]}-{what}"
             asked = {"name": f"bench-{file}", "model": model, "hardware": machine}
-            asked |= {"software": "llama.cpp", "trace": f"{card}-trace.yaml"}
+            asked |= {"software": "llama.cpp@b8xxx", "trace": f"{card}-trace.yaml"}
             question = f"llama.cpp, {model}, {machine}: how fast is a {what}?"
             write(folder / f"{file}.yaml", asked | bench_workload(one), question)
             write_trace(folder, card)

@@ -59,7 +59,7 @@ def _without_packed(profile: HardwareProfile, software: SoftwareProfile) -> Hard
     """``profile`` without fits of packed experts where the software multiplies them by kernels of
     its own, which nobody measured.
     """
-    if profile.calibrated is None or software.row_tiles != "ggml":
+    if profile.calibrated is None or software.row_tiles == "triton":
         return profile
     whole = tuple(fit for fit in profile.calibrated.experts if fit.dtype in WHOLE)
     calibrated = profile.calibrated.model_copy(update={"experts": whole})

@@ -69,6 +69,7 @@ SOFTWARE = [
     "llama.cpp-no-mmap",
     "llama.cpp@b5xxx",
     "llama.cpp@b6xxx",
+    "llama.cpp@b8xxx",
     "mixtral-offloading",
     "moe-infinity",
     "sglang",

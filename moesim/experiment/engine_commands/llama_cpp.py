@@ -66,6 +66,7 @@ class LlamaCpp(Engine):
         "llama.cpp-cache",
         "llama.cpp@b5xxx",
         "llama.cpp@b6xxx",
+        "llama.cpp@b8xxx",
     )
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)

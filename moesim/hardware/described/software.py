@@ -409,7 +409,8 @@ class SoftwareFile(Params):
     row_tiles: Sourced[RowTiles] | None = Field(
         None,
         description="To which tiles rows are padded in products that no fit prices: those of"
-        " Triton's fused experts (triton, if left out), or of llama.cpp's kernels (ggml).",
+        " Triton's fused experts (triton, if left out), or of llama.cpp's kernels (ggml, and"
+        " ggml-whole before those of Metal had halves).",
     )
     start_cycles: Sourced[Cycles] | None = Field(
         None,

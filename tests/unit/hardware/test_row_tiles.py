@@ -34,6 +34,27 @@ def test_tiles_of_ggml(maker: str | None, tokens: int, rows: int, tile: int) -> 
     assert found.tolist() == [tile]
 
 
+@pytest.mark.parametrize(
+    ("maker", "tokens", "tile"),
+    [(None, 129, 80), ("AMD", 2048, 80), ("Apple", 512, 32), ("Apple", 31, 1)],
+)
+def test_tiles_of_ggml_before_metal_had_halves(maker: str | None, tokens: int, tile: int) -> None:
+    found = tiling("ggml-whole", maker)(np.array([tokens]), np.array([130]))
+    assert found.tolist() == [tile]
+
+
+def test_32_requests_on_metal_compute_whole_tiles_until_summer_2026() -> None:
+    """A row of each of 128 experts: 32 rows are multiplied, since then 16; nothing else differs."""
+    model, card = load_model("qwen3-30b-a3b@q8_0"), load_hardware("m2-ultra-192gb")
+    rows = []
+    for name in ("llama.cpp@b8xxx", "llama.cpp"):
+        costs = CostModel(with_engine(card, load_software(name)), model)
+        found = costs.expert_tiles(model.moe_layers[-1], np.array([32 * 8]))
+        assert found is not None
+        rows.append(found.rows.tolist())
+    assert rows == [[32], [16]]
+
+
 @pytest.mark.parametrize(("form", "tile"), [("q4_k_m", 128), ("", 64)])
 def test_weights_in_16_bits_are_other_kernels(form: str, tile: int) -> None:
     model = load_model(f"qwen3-30b-a3b@{form}" if form else "qwen3-30b-a3b")
