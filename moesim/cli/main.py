@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -21,6 +24,7 @@ from moesim.runtime.garbage import collect_seldom
 _show = warnings.showwarning
 _INTERRUPTED = 130
 _BAD_INPUT = 2
+_SETTING = re.compile(r"[a-z_]+(\.\w+)*=")
 
 
 @cache
@@ -76,8 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as leave:
+        if leave.code == _BAD_INPUT:
+            _tell_of_set(sys.argv[1:] if arguments is None else arguments)
         return _code(leave.code)
     return 0
+
+
+def _tell_of_set(arguments: Sequence[str]) -> None:
+    """What to write in place of a setting that stands by itself, as other tools have it."""
+    for before, one in pairwise(["", *arguments]):
+        if _SETTING.match(one) and not before.startswith("-"):
+            print(f"A setting stands behind --set: --set {shlex.quote(one)}", file=sys.stderr)  # noqa: T201
 
 
 def _warned(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

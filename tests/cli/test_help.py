@@ -37,3 +37,10 @@ def test_its_examples_are_in_the_help_and_can_be_typed(name, capsys):
     assert main([*name.split()[1:], "--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f"\n    {example}\n" in shown for example in examples)
+
+
+def test_a_setting_by_itself_is_told_where_to_stand(capsys):
+    assert main(["run", "experiments/quickstart.yaml", "hardware=t4", "--set", "seed=1"]) == 2
+    shown = capsys.readouterr().err
+    assert "A setting stands behind --set: --set hardware=t4\n" in shown
+    assert "seed=1" not in shown
