@@ -114,20 +114,21 @@ def _put(of_words: Any, bits: Any, expert: int, words: int) -> Any:
 
 
 @built_in
-def _evict(told: Any, moe: int, words: int) -> Any:
+def _evict(told: Any, moe: int, may_go: Any, words: int) -> Any:
     """Of a layer's experts that ``may_go``, of whom there is one, that used longest ago goes;
     returns its word, and its bit in it. All are compared, in vectors: how many there are would be
-    guessed wrong.
+    guessed wrong. Of one word ``may_go`` is what is in it.
     """
     oldest = NEVER
     for at in range(words):
-        bits = np.int32(told.may_go[at])
+        bits = np.int32(may_go if words == 1 else told.may_go[at])
         for lane in range(LANES):
             stays = np.int32(np.int32(bits & BITS[lane]) == 0) * NEVER
             oldest = min(oldest, np.int32(told.used[moe, at * LANES + lane] | stays))
     expert = np.int64(oldest) & ((1 << told.width) - 1)
     word, bit = expert >> SHIFT, 1 << (expert & LANE)
-    told.may_go[word] ^= bit
+    if words > 1:
+        told.may_go[word] ^= bit
     told.there[moe, word] ^= bit
     if told.state[FLYING] == moe * EXPERTS + expert:
         told.state[FLYING] = -1
@@ -196,8 +197,10 @@ def _end_queue(told: Any, moe: int, words: int) -> Any:
         over += _ones(there | missing)
         told.waits[at], told.needed[at] = late, late | missing
         told.there[moe, at], told.may_go[at] = there | missing, there & ~needed
+    may_go = told.may_go[0]
     for _ in range(over):
-        word, bit = _evict(told, moe, words)
+        word, bit = _evict(told, moe, may_go, words)
+        may_go ^= bit
         told.caused[moe, word] &= ~bit
     return used, waiting, misses, caused
 
@@ -236,8 +239,10 @@ def _admit(told: Any, moe: int, number: int, words: int) -> int:
     for turn in range(admitted, number):
         expert = told.queue[turn]
         told.queued[expert >> SHIFT] ^= 1 << (expert & LANE)
+    bits = told.may_go[0]
     for _ in range(admitted - free):
-        word, bit = _evict(told, moe, words)
+        word, bit = _evict(told, moe, bits, words)
+        bits ^= bit
         told.caused[moe, word] |= bit
     for at in range(words):
         told.waits[at] = told.queued[at]
@@ -293,16 +298,15 @@ def _predicted_work(works: Any, _p: int, moe: int) -> Any:
     return 0, 1, works.kernel_ns[moe], 0, 0
 
 
-@inlined(BROUGHT(FIXED, TOLD, GPUS, TABLE, *[types.int64] * 7))
+@built_in
 def _decide(
-    fixed: Any, works: Any, _gpus: Any, _charged: Any, p: int, moe: int, _issues: int, known: int,
-    copied: int, time: int, cursor: int,
-) -> Any:  # fmt: skip
-    """The prefetches for a layer end, what it misses is copied, and what is predicted for the next
-    layer is asked for.
+    fixed: Any, works: Any, at: Any, known: int, copied: int, time: int, cursor: int, words: int
+) -> Any:
+    """The prefetches for a layer of a pass, ``at`` these, end, what it misses is copied, and what
+    is predicted for the next layer is asked for.
     """
+    p, moe = at
     to_copy, each, queued = fixed.copy, fixed.copy_ns[moe], works.state[QUEUED]
-    words = works.there.shape[1]
     begun, copied = _begin(works, moe, known, copied, to_copy, each)
     _need(works, p, moe, words)
     there = _landing(works, moe, known)
@@ -316,7 +320,30 @@ def _decide(
     return time, cursor, copied, copied if loads + waiting > 0 else there, issues
 
 
-play_predicted = compiled_clock(types.void(FIXED, PASSES, TOLD, GPUS, FILLED), vectors=True)(
-    one_gpu_with(_predicted_work, _decide)
-)
-"""The clock of layers whose experts are predicted."""
+_BRING = BROUGHT(FIXED, TOLD, GPUS, TABLE, *[types.int64] * 7)
+
+
+@inlined(_BRING)
+def _decide_word(
+    fixed: Any, works: Any, _gpus: Any, _charged: Any, p: int, moe: int, _issues: int, known: int,
+    copied: int, time: int, cursor: int,
+) -> Any:  # fmt: skip
+    """As ``_decide``, of experts that are one word: loops over words are none."""
+    return _decide(fixed, works, (p, moe), known, copied, time, cursor, 1)
+
+
+@inlined(_BRING)
+def _decide_words(
+    fixed: Any, works: Any, _gpus: Any, _charged: Any, p: int, moe: int, _issues: int, known: int,
+    copied: int, time: int, cursor: int,
+) -> Any:  # fmt: skip
+    """As ``_decide``, of more."""
+    words = works.there.shape[1]
+    return _decide(fixed, works, (p, moe), known, copied, time, cursor, words)
+
+
+_compiled = compiled_clock(types.void(FIXED, PASSES, TOLD, GPUS, FILLED), vectors=True)
+play_word = _compiled(one_gpu_with(_predicted_work, _decide_word))
+"""The clock of layers whose experts, LANES at most, are predicted."""
+play_words = _compiled(one_gpu_with(_predicted_work, _decide_words))
+"""The same, of more experts."""

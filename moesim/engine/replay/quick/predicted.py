@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched
-from moesim.engine.replay.clock.predicted import AHEAD, MOST, TOLD, Told, play_predicted
+from moesim.engine.replay.clock.predicted import AHEAD, MOST, TOLD, Told, play_word, play_words
 from moesim.engine.replay.prefetch.tables import predicted_of
 from moesim.engine.replay.quick.activations import COUNTED_HERE, HITS
 from moesim.engine.replay.quick.made import Made
@@ -92,10 +92,13 @@ def numbered(before: Ints, width: int) -> NDArray[np.int32]:
     return (before << width | np.arange(before.shape[-1])).astype(np.int32)
 
 
+def clock_of(case: Case) -> Any:
+    """The clock of a case that ``is_predicted``."""
+    return play_word if case.placement.logical.shape[1] <= LANES else play_words
+
+
 class PredictedRows(OneRow):
     """Makes the runs of a case that ``is_predicted``, by any predictions."""
-
-    clock: ClassVar[Any] = staticmethod(play_predicted)
 
     def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
         super().__init__(shared, launches, provenance)
@@ -106,7 +109,7 @@ class PredictedRows(OneRow):
     @classmethod
     def compile(cls, case: Case) -> None:
         """Have what it calls of ``case`` compiled."""
-        code_of(cls.clock)
+        code_of(clock_of(case))
         ascend_of(case.trace.top_k)
 
     def _as_they_are(self) -> Told:
@@ -141,7 +144,7 @@ class PredictedRows(OneRow):
         counts = np.zeros(shape, np.int64)
         counts[: len(COUNTED_HERE)] = self.top_k * (finder.layers // finder.kept)
         told = self._told(first, last, counts[HITS:].reshape(len(counts) - HITS, -1))
-        works = Launched(code_of(self.clock), placed(told, TOLD), 0)
+        works = Launched(code_of(clock_of(self.shared.case)), placed(told, TOLD), 0)
         return Made(self._executed(counts), counts, works, 1, told=lambda: None)
 
     def _told(self, first: int, last: int, counts: Ints) -> Told:
