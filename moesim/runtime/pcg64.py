@@ -22,10 +22,12 @@ from moesim.runtime.compiled import built_in
 
 cgutils: Any = untyped
 
-__all__ = ["UNIT", "draw_at", "jumps_of", "moved_by", "moved_times", "state_of", "steps_of"]
+__all__ = [
+    "UNIT", "draw_all", "draw_at", "jumps_of", "moved_by", "moved_times", "state_of", "steps_of",
+]  # fmt: skip
 
 MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
-WORD, ALL = 1 << 64, (1 << 128) - 1
+WORD, ALL, HALF = 1 << 64, (1 << 128) - 1, (1 << 32) - 1
 UNIT = 2.0**-53
 """What a draw is a multiple of."""
 Words = NDArray[np.uint64]
@@ -114,7 +116,32 @@ def draw_at(high: Any, low: Any, jumps: Any, at: int) -> Any:
     """What a stream in this state draws next, or so many draws later: 2^53 times a number that is
     uniform from 0 up to 1.
     """
-    high, low = moved_by(high, low, jumps, at + 1)
+    return _drawn(*moved_by(high, low, jumps, at + 1))
+
+
+@built_in
+def _drawn(high: Any, low: Any) -> Any:
+    """What is drawn of a state: 53 of its 128 bits, folded and turned."""
     folded, turn = high ^ low, high >> np.uint64(58)
     back = (np.uint64(64) - turn) & np.uint64(63)
     return np.int64(((folded >> turn) | (folded << back)) >> np.uint64(11))
+
+
+@built_in
+def draw_all(high: Any, low: Any, jumps: Any, barred: Any, draws: Any) -> None:
+    """Fill in ``draws`` int64[n], what a stream in this state draws next, joined with ``barred``
+    int64[n]; ``jumps`` uint64[4, n] take it there. In vectors, which multiply halves of words.
+    """
+    half, none = np.uint64(32), np.uint64(HALF)
+    low_0, low_1, high_0, high_1 = low & none, low >> half, high & none, high >> half
+    for i in range(len(draws)):
+        times_0, times_1 = jumps[1, i] & none, jumps[1, i] >> half
+        far_0, far_1 = jumps[0, i] & none, jumps[0, i] >> half
+        one, two, three = low_0 * times_0, low_0 * times_1, low_1 * times_0
+        middle = (one >> half) + (two & none) + (three & none)
+        below = ((one & none) | (middle << half)) + jumps[3, i]
+        above = low_1 * times_1 + (two >> half) + (three >> half) + (middle >> half)
+        above += low_0 * far_0 + ((low_0 * far_1 + low_1 * far_0) << half)
+        above += high_0 * times_0 + ((high_0 * times_1 + high_1 * times_0) << half)
+        above += jumps[2, i] + np.uint64(below < jumps[3, i])
+        draws[i] = _drawn(above, below) | barred[i]

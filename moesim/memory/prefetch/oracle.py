@@ -16,6 +16,7 @@ from moesim.memory.prefetch.base import Prefetcher, View
 from moesim.runtime.compiled import inlined, njit, types
 from moesim.runtime.pcg64 import (
     UNIT,
+    draw_all,
     draw_at,
     jumps_of,
     moved_by,
@@ -106,43 +107,62 @@ def _foretell(
 ) -> None:  # fmt: skip
     """What is predicted in each pass from ``first`` on, that needs the ``active`` experts from
     ``needed`` int64[passes + 1] on, by what the stream of this ``state`` draws, which is found by
-    ``steps_of`` experts and 1: the experts ``found``, from ``offsets`` on.
+    ``steps_of`` experts and 1: the experts ``found``, from ``offsets`` on. First those that are
+    needed, with room for wrong ones behind them: who has some would be guessed wrong.
     """
-    experts, number, jumps = len(steps) - 2, 0, jumps_of(state, steps)
+    experts, number, doubts, jumps = len(steps) - 2, 0, 0, jumps_of(state, steps)
     high, low = moved_times(state[0], state[1], jumps, experts + 1, first)
-    keys, barred = np.zeros((2, experts), np.int64)
+    bound, wrong = np.int64(np.ceil(recall / UNIT)), np.zeros(experts + 1)
+    for right in range(experts + 1):
+        wrong[right] = right * (1 - precision) / precision
+    doubted, states = np.empty((2, len(needed)), np.int64), np.empty((len(needed), 2), np.uint64)
     for step in range(len(needed) - 1):
-        before, extra = number, 0
+        before = number
         for i in range(needed[step], needed[step + 1]):
             found[number] = active[i]
-            number += draw_at(high, low, jumps, active[i]) * UNIT < recall
-        right = number - before
-        if right > 0:
-            last = draw_at(high, low, jumps, experts) * UNIT
-            extra = int(np.floor(right * (1 - precision) / precision + last))
-        if extra > 0:
-            for i in range(needed[step], needed[step + 1]):
-                barred[active[i]] = LAST
-            least, place = LAST, 0
-            for e in range(experts):
-                keys[e] = key = draw_at(high, low, jumps, e) | barred[e]
-                least, place = _lesser(key, e, least, place)
-            for i in range(needed[step], needed[step + 1]):
-                barred[active[i]] = 0
-            while extra > 0 and least < LAST:
-                _put_in(found, before, number, place)
-                keys[place], number, extra, least = LAST, number + 1, extra - 1, LAST
-                for e in range(experts if extra > 0 else 0):
-                    least, place = _lesser(keys[e], e, least, place)
+            number += draw_at(high, low, jumps, active[i]) < bound
+        last = draw_at(high, low, jumps, experts) * UNIT
+        others = experts - (needed[step + 1] - needed[step])
+        extra = min(int(np.floor(wrong[number - before] + last)), others)
+        doubted[0, doubts], doubted[1, doubts] = step, extra
+        states[doubts, 0], states[doubts, 1] = high, low
+        doubts, number = doubts + (extra > 0), number + extra
         high, low = moved_by(high, low, jumps, experts + 1)
         offsets[step + 1] = number
+    _add_wrong(needed, active, jumps, doubted[:, :doubts], states, offsets, found)
 
 
 @inlined
-def _lesser(key: int, expert: int, least: int, place: int) -> tuple[int, int]:
-    """The lesser key and whose it is, of equals the one before; not branched on."""
-    less = key < least
-    return key if less else least, expert if less else place
+def _add_wrong(
+    needed: Any, active: Any, jumps: Any, doubted: Any, states: Any, offsets: Any, found: Any
+) -> None:
+    """Put the wrong ones in, in each step that is ``doubted`` int64[2, steps], so many: those of
+    whom the least is drawn, where the stream then is, ``states`` uint64[steps, 2].
+    """
+    parts = np.ascontiguousarray(jumps[1:-1].T)
+    keys, barred = np.zeros((2, parts.shape[1]), np.int64)
+    for at in range(doubted.shape[1]):
+        step, extra = doubted[0, at], doubted[1, at]
+        for i in range(needed[step], needed[step + 1]):
+            barred[active[i]] = LAST
+        draw_all(states[at, 0], states[at, 1], parts, barred, keys)
+        for i in range(needed[step], needed[step + 1]):
+            barred[active[i]] = 0
+        for end in range(offsets[step + 1] - extra, offsets[step + 1]):
+            place = _least_of(keys)
+            _put_in(found, offsets[step], end, place)
+            keys[place] = LAST
+
+
+@inlined
+def _least_of(keys: Any) -> int:
+    """Where the least of ``keys`` is, of equals the first. In vectors."""
+    least = place = np.int64(LAST)
+    for e in range(len(keys)):
+        least = min(least, keys[e])
+    for e in range(len(keys)):
+        place = min(place, e | -np.int64(keys[e] != least) & LAST)
+    return int(place)
 
 
 @inlined
