@@ -78,7 +78,7 @@ class Eplb(Learning):
     def place(self, task: Task) -> Ints:
         """The map of the published algorithm, with the tokens of the planning part as weights."""
         physical = task.experts + self.redundant
-        if self.interval is not None:  # as vLLM begins (from memory)
+        if self.interval is not None:  # as vLLM begins (0.33.0)
             return np.tile(np.arange(physical) % task.experts, (task.layers, 1))
         weight = task.totals.astype(np.float64)
         return rebalance_experts(weight, physical, self.groups, self.nodes, task.gpus)

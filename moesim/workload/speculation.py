@@ -56,7 +56,7 @@ class _Speculation(Params):
     @property
     def look_ahead(self) -> int:
         """Tokens beyond those of a step that a server keeps blocks for: what drafts has keys and
-        values of its drafts (vLLM, from memory).
+        values of its drafts (``num_lookahead_tokens`` in vllm/config/vllm.py of 0.33.0).
         """
         return 0
 

@@ -20,7 +20,8 @@ def of_card(experiment: Experiment) -> Experiment:
     if not isinstance(workload.batching, Continuous):
         return experiment
     hardware = needed("hardware", experiment.hardware, experiment.folders)
-    scheduler = workload.batching.scheduler.on_card(hardware.memory_bytes)
+    named = f"{hardware.name} {hardware.title}"
+    scheduler = workload.batching.scheduler.on_card(hardware.memory_bytes, named)
     batching = workload.batching.model_copy(update={"scheduler": scheduler})
     workload = workload.model_copy(update={"batching": batching})
     return experiment.model_copy(update={"workload": workload})

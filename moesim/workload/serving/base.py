@@ -68,9 +68,11 @@ class RequestScheduler(Params):
         """Whether waiting goes by priority, and how ranks share requests."""
         return int(self.by_priority), BALANCES[self.data_parallel]
 
-    def on_card(self, memory_bytes: int) -> Self:
-        """With what its engine takes of a GPU with so much memory, where nothing is said."""
-        del memory_bytes
+    def on_card(self, memory_bytes: int, name: str) -> Self:
+        """With what its engine takes of a GPU of this ``name`` with so much memory, where nothing
+        is said.
+        """
+        del memory_bytes, name
         return self
 
     @property

@@ -34,10 +34,11 @@ from moesim.workload.serving.state import (
     State,
 )
 
-LARGE_CARD_BYTES = 70 * GIB
-SMALL, LARGE = (FEWEST_SEQS, 2048), (1024, 8192)
-"""Requests, and tokens of a step, that vLLM's server takes of a card below that and of others
-(vllm/engine/arg_utils.py, from memory; A100s of 80 GB count as small there)."""
+OF_CARDS = ((0, FEWEST_SEQS, 2048), (70 * GIB, 1024, 8192), (160 * GIB, 1024, 16384))
+"""Bytes of a card from which on vLLM's server takes so many requests, and tokens of a step
+(``get_batch_defaults`` in vllm/engine/arg_utils.py of 0.33.0)."""
+AS_SMALL = ("a100", "gb10")
+"""In the names of cards that count as small there, whatever they have of memory."""
 
 
 class Knobs(NamedTuple):
@@ -62,13 +63,13 @@ class Vllm(RequestScheduler):
         ge=1,
         le=1 << 16,
         description="Requests that run at once on a rank; by default 1024 on cards of 70 GiB or "
-        "more, else 256.",
+        "more but A100s and GB10s, else 256.",
     )
     max_num_batched_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="The most tokens of a rank in one step; by default 8192 on cards of 70 GiB or "
-        "more, else 2048.",
+        description="The most tokens of a rank in one step; by default 16384 on cards of 160 "
+        "GiB or more, 8192 on those of 70 but A100s and GB10s, else 2048.",
     )
     enable_chunked_prefill: bool = Field(
         default=True, description="A prompt may take what is left of the budget, and go on later."
@@ -96,9 +97,11 @@ class Vllm(RequestScheduler):
         description="Who waits in front: who came first, or who has the least priority number.",
     )
 
-    def on_card(self, memory_bytes: int) -> Self:
+    def on_card(self, memory_bytes: int, name: str) -> Self:
         """See ``RequestScheduler``."""
-        seqs, tokens = LARGE if memory_bytes >= LARGE_CARD_BYTES else SMALL
+        small = any(one in name.lower() for one in AS_SMALL)
+        counted = 0 if small else memory_bytes
+        _, seqs, tokens = max(one for one in OF_CARDS if one[0] <= counted)
         own = {
             "max_num_seqs": self.max_num_seqs or seqs,
             "max_num_batched_tokens": self.max_num_batched_tokens or tokens,
@@ -119,7 +122,7 @@ class Vllm(RequestScheduler):
     @property
     def most_tokens(self) -> int:
         """See ``RequestScheduler``."""
-        return self.max_num_batched_tokens or SMALL[1]
+        return self.max_num_batched_tokens or OF_CARDS[0][2]
 
     def watermark_blocks(self, blocks: int) -> int:
         """See ``RequestScheduler``."""

@@ -38,8 +38,17 @@ def test_vllm_takes_more_of_a_large_card(card: str, seqs: int, tokens: int) -> N
 
 
 def test_a_card_of_70_gib_is_large() -> None:
-    assert Vllm().on_card(70 * GIB).max_num_seqs == 1024
-    assert Vllm().on_card(70 * GIB - 1).max_num_seqs == 256
+    assert Vllm().on_card(70 * GIB, "").max_num_seqs == 1024
+    assert Vllm().on_card(70 * GIB - 1, "").max_num_seqs == 256
+    assert Vllm().on_card(160 * GIB - 1, "").max_num_batched_tokens == 8192
+    assert Vllm().on_card(160 * GIB, "").max_num_batched_tokens == 16384
+
+
+@pytest.mark.parametrize("card", ["a100-sxm-80gb", "dgx-a100", "gb10"])
+def test_what_vllm_counts_as_small_has_its_numbers(card: str) -> None:
+    case = case_of(card, {"kind": "vllm"})
+    assert case.serving.scheduler.max_num_seqs == 256
+    assert case.serving.scheduler.max_num_batched_tokens == 2048
 
 
 def test_what_is_written_stays() -> None:

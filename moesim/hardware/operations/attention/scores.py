@@ -49,8 +49,8 @@ class Scores(NamedTuple):
 
 NO_TERMS: Callable[[], Detail] = Detail
 FEW_QUERIES = 16
-"""The most queries of a request that kernels of decodes take (from memory: vLLM's FlashMLA takes
-128, all verify their drafts with them)."""
+"""The most queries of a request that kernels of decodes take (vLLM 0.33.0's FlashMLA takes
+128; all verify their drafts with them)."""
 
 
 class Cache(NamedTuple):

@@ -2,9 +2,9 @@
 
 The rules of Triton are those of vLLM's default tile function; ``trtllm`` and ``cutlass`` (SM120)
 are inferred from measured times, so a new version may differ. ``marlin`` is the rule of vLLM's and
-SGLang's fused Marlin layers (from memory): the least tile that the average rows fill to less than
-0.9, in whole rows. These three look at the average rows of the experts that have some: a launch of
-one expert with many rows takes large tiles, though the layer has other experts.
+SGLang's fused Marlin layers (marlin_moe.py of vLLM 0.33.0): the least tile that the average rows
+fill to less than 0.9, in whole rows. These three look at the average of the experts that have some:
+a launch of one expert with many rows takes large tiles, though the layer has other experts.
 """
 
 from __future__ import annotations
