@@ -34,7 +34,7 @@ from moesim.trace.routing import NO_EXPERT
 MOST = 128
 """Rows of a pass at most: of more, neighbours are counted together."""
 WORD = 64
-_NONE, _ONE = np.uint64(0), np.uint64(1)
+_NONE, _ONE, _LANES = np.uint64(0), np.uint64(1), np.uint64(LANES)
 
 
 class Step(NamedTuple):
@@ -88,11 +88,11 @@ def _need(at: Any, layer: int, rows: Any) -> Any:
     for word in range(len(at.words)):
         bits, at.words[word] = at.words[word], _NONE
         while bits != _NONE:
-            lowest = bits & (~bits + _ONE)
+            lowest, place = bits & (~bits + _ONE), np.uint64(number)
             bits ^= lowest
             expert = np.uint64(word * WORD) + ones_of(lowest - _ONE)
-            chosen, hit = at.chosen[expert], lines[expert // LANES, expert % LANES] < own
-            at.needed[number], rows[number], at.hits[number] = expert, chosen, hit
+            chosen, hit = at.chosen[expert], lines[expert // _LANES, expert % _LANES] < own
+            at.needed[place], rows[place], at.hits[place] = expert, chosen, hit
             at.chosen[expert] = 0
             number, hits, together = number + 1, hits + hit, together + chosen
             of_hits += chosen if hit else 0
@@ -128,11 +128,11 @@ def _lay_parts(at: Any, number: int, free: int, how: Any, rows: Any, out: Any, f
     ``how``: whether copies overlap with kernels, and these are serial.
     """
     launch = first = gone = together = 0
-    copies, (overlap, serial) = filled[1], how
+    copies, (overlap, serial) = np.uint64(filled[1]), how
     for i in range(number):
         missed = 1 - at.hits[i]
         taken = missed & (free == 0)
-        wait = at.launch[gone] if taken else -1
+        wait = (at.launch[gone] + 1) * taken - 1  # not branched on, as it would be guessed wrong
         gone, free = gone + taken, free - (missed - taken)
         if wait == launch or (serial and i > 0):
             _lay_launch(together, rows, first, i, out, filled)
@@ -140,9 +140,9 @@ def _lay_parts(at: Any, number: int, free: int, how: Any, rows: Any, out: Any, f
         at.launch[i] = launch
         out.copy_launch[copies] = launch  # of a hit it is written over
         out.copy_wait[copies] = wait if overlap else max(wait, launch - 1)
-        copies += missed
+        copies += np.uint64(missed)
         together += rows[i]
-    filled[1] = copies
+    filled[1] = np.int64(copies)
     _lay_launch(together, rows, first, number, out, filled)
     return launch + 1
 
