@@ -116,7 +116,7 @@ def draw_at(high: Any, low: Any, jumps: Any, at: int) -> Any:
     """What a stream in this state draws next, or so many draws later: 2^53 times a number that is
     uniform from 0 up to 1.
     """
-    return _drawn(*moved_by(high, low, jumps, at + 1))
+    return _drawn(*moved_by(high, low, jumps, np.uint64(at) + np.uint64(1)))
 
 
 @built_in

@@ -119,8 +119,8 @@ def _foretell(
     for step in range(len(needed) - 1):
         before = number
         for i in range(needed[step], needed[step + 1]):
-            found[number] = active[i]
-            number += draw_at(high, low, jumps, active[i]) < bound
+            expert = found[np.uint64(number)] = active[np.uint64(i)]
+            number += draw_at(high, low, jumps, np.uint64(expert)) < bound
         last = draw_at(high, low, jumps, experts) * UNIT
         others = experts - (needed[step + 1] - needed[step])
         extra = min(int(np.floor(wrong[number - before] + last)), others)
@@ -144,10 +144,10 @@ def _add_wrong(
     for at in range(doubted.shape[1]):
         step, extra = doubted[0, at], doubted[1, at]
         for i in range(needed[step], needed[step + 1]):
-            barred[active[i]] = LAST
+            barred[np.uint64(active[np.uint64(i)])] = LAST
         draw_all(states[at, 0], states[at, 1], parts, barred, keys)
         for i in range(needed[step], needed[step + 1]):
-            barred[active[i]] = 0
+            barred[np.uint64(active[np.uint64(i)])] = 0
         for end in range(offsets[step + 1] - extra, offsets[step + 1]):
             place = _least_of(keys)
             _put_in(found, offsets[step], end, place)

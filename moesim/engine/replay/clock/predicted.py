@@ -103,6 +103,12 @@ def _lowest(bits: Any) -> Any:
 
 
 @built_in
+def _word_of(expert: int, words: int) -> int:
+    """The word that an expert has its bit in."""
+    return expert >> SHIFT if words > 1 else 0
+
+
+@built_in
 def _put(of_words: Any, bits: Any, expert: int, words: int) -> Any:
     """Put an ``expert`` into ``of_words``, or into their ``bits`` where that is one of the
     ``words``: one that is written and read again is waited for.
@@ -126,7 +132,7 @@ def _evict(told: Any, moe: int, may_go: Any, words: int) -> Any:
             stays = np.int32(np.int32(bits & BITS[lane]) == 0) * NEVER
             oldest = min(oldest, np.int32(told.used[moe, at * LANES + lane] | stays))
     expert = np.int64(oldest) & ((1 << told.width) - 1)
-    word, bit = expert >> SHIFT, 1 << (expert & LANE)
+    word, bit = _word_of(expert, words), 1 << (expert & LANE)
     if words > 1:
         told.may_go[word] ^= bit
     told.there[moe, word] ^= bit
@@ -136,7 +142,9 @@ def _evict(told: Any, moe: int, may_go: Any, words: int) -> Any:
 
 
 @built_in
-def _begin(told: Any, moe: int, known: int, copied: int, to_copy: int, each: int) -> Any:
+def _begin(
+    told: Any, moe: int, known: int, copied: int, to_copy: int, each: int, words: int
+) -> Any:
     """The prefetches for a layer that could begin before it is ``known`` have, behind a copy that
     ends at ``copied``: how many, and when the last copy ends.
     """
@@ -145,8 +153,8 @@ def _begin(told: Any, moe: int, known: int, copied: int, to_copy: int, each: int
         start = max(copied, state[ASKED] + (begun + 1) * to_copy)
         if start >= known:
             break
-        expert = told.queue[begun]
-        told.waits[expert >> SHIFT] ^= 1 << (expert & LANE)
+        expert = told.queue[np.uint64(begun)]
+        told.waits[_word_of(expert, words)] ^= 1 << (expert & LANE)
         state[FLYING], state[LANDS] = moe * EXPERTS + expert, start + each
         copied = start + each
         begun += 1
@@ -169,12 +177,12 @@ def _need(told: Any, p: int, moe: int, words: int) -> None:
 
 
 @built_in
-def _landing(told: Any, moe: int, known: int) -> int:
+def _landing(told: Any, moe: int, known: int, words: int) -> int:
     """When what is being copied is there, if a layer needs it; else -1."""
     expert = told.state[FLYING] - moe * EXPERTS
     if not 0 <= expert < EXPERTS or told.state[LANDS] <= known:
         return -1
-    needed = (told.needed[expert >> SHIFT] >> (expert & LANE)) & 1
+    needed = (told.needed[_word_of(expert, words)] >> (expert & LANE)) & 1
     return int(told.state[LANDS]) if needed > 0 else -1
 
 
@@ -238,7 +246,7 @@ def _admit(told: Any, moe: int, number: int, words: int) -> int:
     admitted = min(number, free + may_go)
     for turn in range(admitted, number):
         expert = told.queue[turn]
-        told.queued[expert >> SHIFT] ^= 1 << (expert & LANE)
+        told.queued[_word_of(expert, words)] ^= 1 << (expert & LANE)
     bits = told.may_go[0]
     for _ in range(admitted - free):
         word, bit = _evict(told, moe, bits, words)
@@ -263,10 +271,11 @@ def _prefetch(told: Any, p: int, moe: int, asked: int, words: int) -> int:
     for at in range(words):
         told.queued[at] = 0
     for i in range(low, high):
-        expert = np.int64(told.experts[i])
+        expert = np.int64(told.experts[np.uint64(i)])
+        word = _word_of(expert, words)
         bits = _put(told.queued, bits, expert, words)
-        told.queue[number], told.turn[expert] = expert, number
-        number += 1 - ((told.there[moe, expert >> SHIFT] >> (expert & LANE)) & 1)
+        told.queue[np.uint64(number)], told.turn[np.uint64(expert)] = expert, number
+        number += 1 - ((told.there[moe, word] >> (expert & LANE)) & 1)
     for at in range(words):
         predicted, there = bits if words == 1 else told.queued[at], told.there[moe, at]
         told.queued[at], told.may_go[at] = predicted & ~there, there & ~predicted
@@ -307,9 +316,9 @@ def _decide(
     """
     p, moe = at
     to_copy, each, queued = fixed.copy, fixed.copy_ns[moe], works.state[QUEUED]
-    begun, copied = _begin(works, moe, known, copied, to_copy, each)
+    begun, copied = _begin(works, moe, known, copied, to_copy, each, words)
     _need(works, p, moe, words)
-    there = _landing(works, moe, known)
+    there = _landing(works, moe, known, words)
     used, waiting, loads, caused = _end_queue(works, moe, words)
     copied = _copy(works, known, copied, to_copy, each, words)
     issues = loads + _prefetch(works, p, moe, known + loads * to_copy, words)
