@@ -15,6 +15,7 @@ from moesim.config.amounts.quantity import split
 from moesim.config.checking.validation import UNKNOWN_KEY
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.loading.names import read_once
+from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
@@ -307,10 +308,7 @@ def _amount(value: Any) -> tuple[Fraction, str]:
 def _without_what_nobody_asks(experiment: Experiment) -> Experiment:
     """Neither figures nor, as these play a run twice more, intervals by prices of its times."""
     changed: dict[str, Any] = {"records": "summary", "sweep": None, "figures": []}
-    serving = experiment.serving or Serving()
-    if experiment.workload.arrivals.timed and serving.price_interval == "auto":
-        changed["serving"] = serving.model_copy(update={"price_interval": "never"})
-    return experiment.model_copy(update=changed)
+    return played_once(experiment).model_copy(update=changed)
 
 
 def _probe(

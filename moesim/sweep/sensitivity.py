@@ -16,6 +16,7 @@ from moesim.config.files.files import write_whole
 from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.warnings import is_timed, paced
+from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.sweep.advise.choices import with_settings
@@ -156,7 +157,8 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
 
     Raises InputError where the experiment itself does not run.
     """
-    base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
+    summed: dict[str, Any] = {"records": "summary", "sweep": None, "figures": []}
+    base = played_once(experiment).model_copy(update=summed)
     (summary,) = runs.summaries(base, [({}, base)], "as_is", told=False)
     timed = is_timed(experiment)
     as_is = speed_of(summary, timed=timed)

@@ -160,6 +160,16 @@ def again_of(experiment: Experiment, built: Built, play: Play) -> Play | None:
     return play if wish == "always" or short else None
 
 
+def played_once(experiment: Experiment) -> Experiment:
+    """``experiment`` whose runs are not played again for intervals of times, unless it asks."""
+    serving = experiment.serving or Serving()
+    if not experiment.workload.arrivals.timed or serving.price_interval != "auto":
+        return experiment
+    return experiment.model_copy(
+        update={"serving": serving.model_copy(update={"price_interval": "never"})}
+    )
+
+
 def _played_again(played: Played, limits: Limits, front: Spread) -> dict[str, Limits]:
     run, again = played.run, played.again
     assert run is not None, "requests are served"

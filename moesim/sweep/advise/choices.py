@@ -11,6 +11,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.described.software import Execution
 
@@ -221,10 +222,10 @@ COMMON = {"experts.initial": "most_used", "experts.kernels": "grouped"}
 
 def common(experiment: Experiment, requests: int) -> Experiment:
     """``experiment`` without its sweep and with what all choices have, its first ``requests`` and
-    a summary as its only record.
+    a summary as its only record; no run is played again for intervals of times.
     """
     alone = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
-    return with_settings(alone, {**COMMON, "workload.requests": requests})
+    return with_settings(played_once(alone), {**COMMON, "workload.requests": requests})
 
 
 def with_settings(experiment: Experiment, settings: dict[str, Any]) -> Experiment:

@@ -197,7 +197,9 @@ def advise(
     if best is None:
         what = f"no choice could run; {scored[0].summary.get('reason')}"
         raise InputError([Problem(experiment.name, "experts", what)])
-    ones = chosen(scored, own)[:most_chosen]
+    told = _with_times(base, best, runs, experiment)
+    scored = tuple(told if one is best else one for one in scored)
+    best, ones = told, chosen(scored, own)[:most_chosen]
     moved, not_moved = rebalanced(base, best, runs)
     return Advice(
         name=experiment.name,
@@ -227,6 +229,15 @@ def _scored(
 ) -> tuple[Scored, ...]:
     ran = enumerate(zip(made, summaries, strict=True))
     return tuple(Scored(one, told, runs.blocks("choices", n), timed) for n, ((one, _), told) in ran)
+
+
+def _with_times(base: Experiment, best: Scored, runs: Runs, asked: Experiment) -> Scored:
+    """``best`` with the intervals of its requests' times, which no choice was played again for."""
+    if base.serving == asked.serving:
+        return best
+    again = with_settings(base, best.choice.settings).model_copy(update={"serving": asked.serving})
+    (summary,) = runs.summaries(base, [(best.choice.settings, again)], "best", told=False)
+    return replace(best, summary=summary)
 
 
 def _native(asked: _Asked, of: Asks | None) -> tuple[str, ...]:

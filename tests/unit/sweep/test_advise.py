@@ -50,6 +50,7 @@ from moesim.sweep.advise.room import (
 )
 from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import UPGRADES, changed
+from moesim.sweep.table import summary_of
 
 SMALL = {
     "name": "small",
@@ -504,6 +505,9 @@ def test_where_requests_come_when_they_come_speeds_are_those_of_one(
         assert " tokens/s a request" in text
         assert "which set the tokens/s of all together; compared" in " ".join(text.split())
     assert "'moesim search'" in told
+    assert "prices: mean TTFT" in told
+    ends = [summary_of(Path("out", name), 0)["price_interval"] for name in ("choices", "best")]
+    assert ["mean_e2el_ms" in one for one in ends] == [False, True]  # of the best alone
     found = read_advice(Path("out"))
     rows = [one for one in found["choices"] if one["throughput_tokens_per_s"]]
     speeds = {one["throughput_tokens_per_s"] for one in rows}
