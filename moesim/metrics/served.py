@@ -19,6 +19,7 @@ from moesim.metrics.service_level import NO_SERVICE, Service, attainment, good
 from moesim.metrics.steady import Line, grows, latency_intervals
 from moesim.workload.lives import lives_of
 from moesim.workload.serving.base import KEY, fault_of_served
+from moesim.workload.serving.blocks import most_held
 from moesim.workload.serving.state import (
     BEGIN,
     CACHED,
@@ -310,9 +311,10 @@ class ServedRun:
             return (None,) * 5
         pool = self.state.ranks[MEMORY].sum() + self._given(steps) * self.state.numbers[UNIT]
         held = 1 - self.state.steps[LEFT, :steps] / pool
-        tokens = room.blocks * room.block_size
-        longest = int(self.state.numbers[LONGEST])
-        whole = None if longest == NEVER else room.blocks / -(-longest // room.block_size)
+        tokens, longest = room.blocks * room.block_size, int(self.state.numbers[LONGEST])
+        whole = None if longest == NEVER else room.blocks / most_held(self.state, longest, 0)
+        if whole is not None and room.windows != (NEVER,):
+            tokens = int(whole * longest)
         return room.blocks, tokens, whole, float(held.mean()), float(held.max())
 
     def _given(self, steps: int) -> Ints:

@@ -21,6 +21,7 @@ from moesim.workload.serving.state import (
     FREE,
     KEPT,
     MEMORY,
+    NEVER,
     STEPS,
     TABLE,
     Asked,
@@ -35,6 +36,9 @@ HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggrega
            "fleet", "foreseen", "host", "led", "linked", "lists", "loop", "passes", "plenty",
            "pool", "prefixes", "reach", "recent_experts", "requests", "room", "run", "state",
            "steps", "tokens", "wire"}  # fmt: skip
+
+
+WINDOWS = (3, NEVER)
 
 
 def tokens_of(state: State, step: int) -> int:
@@ -52,6 +56,9 @@ def test_contract(case, most, late):
     for kind in registry.components.values():
         scheduler = kind(max_num_seqs=most, async_scheduling=late)
         keeps_the_laws(scheduler, asked_of(case), room_of(case))
+        if kind.shares_windows:
+            shared = replace(room_of(case), windows=WINDOWS)
+            keeps_the_laws(scheduler, asked_of(case), shared)
 
 
 @given(case=DRAWN)
@@ -70,19 +77,22 @@ def test_compiled_rules_are_the_plain_ones(case):
 
 @given(
     case=DRAWN, most=st.integers(1, 5), late=st.booleans(), more=st.integers(1, 9),
-    watermark=st.sampled_from([0.0, 0.2]),
+    watermark=st.sampled_from([0.0, 0.2]), windows=st.booleans(),
 )  # fmt: skip
 def test_where_blocks_are_plenty_a_plan_without_a_limit_says_what_one_with_them_is(
-    case, most, late, more, watermark
+    case, most, late, more, watermark, windows
 ):
     asked = replace(asked_of(case), contents=None)
-    room = replace(room_of(case), ranks=1, blocks=None, exchange=None)
+    alone = replace(room_of(case), ranks=1, blocks=None, exchange=None)
     for name, kind in registry.components.items():
+        shares = windows and kind.shares_windows
+        room = replace(alone, windows=WINDOWS) if shares else alone
         own: Any = {"watermark": f"{watermark:.0%}"} if name == "vllm" else {}
         scheduler = kind(max_num_seqs=most, async_scheduling=late, **own)
         state = played(asked, room, scheduler)
-        needs = np.diff(state.requests[TABLE], append=len(state.table))
-        blocks = round((needs.max() * (most + 1) + more) / (1 - watermark))
+        needs = np.diff(state.requests[TABLE], append=state.table.shape[1])
+        whole = len(room.windows) * needs.max() * (most + 1)
+        blocks = round((whole + more) / (1 - watermark))
         for one in (blocks, blocks // 2, blocks // 3):
             limited = replace(room, blocks=max(1, one))
             if is_plenty(state, asked, limited, scheduler):

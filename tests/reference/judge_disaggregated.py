@@ -28,7 +28,7 @@ class Apart:
 class PromptRank(Rank):
     """Blocks for the whole prompt at once; who has ended keeps them until they are sent."""
 
-    def begin(self, request: Request, hits: list[int]) -> None:
+    def begin(self, request: Request, hits: int) -> None:
         super().begin(request, hits)
         self.grow(request, request.prompt)
 
@@ -249,22 +249,18 @@ class Disaggregated:
                 )
             rank = judge.ranks[mine.rank]
             hits = rank.hits(mine)
-            free = len(rank.free) - sum(rank.users[block] == 0 for block in hits)
+            free = len(rank.free) - rank.evictable(mine, hits)
             free -= int(settings.watermark * rank.blocks) if rank.running else 0
             preempted = any(not one.blocks for one in rank.waiting)
             tokens = mine.known + settings.ahead
-            if mine.rank in stuck or preempted or rank.need(tokens) - len(hits) > free:
+            if mine.rank in stuck or preempted or rank.need(tokens) - hits > free:
                 stuck.add(mine.rank)
                 continue
-            for block in hits:
-                if rank.users[block] == 0:
-                    rank.free.remove(block)
-                rank.users[block] += 1
-            mine.blocks = list(hits)
+            rank.take_found(mine, hits)
             rank.grow(mine, tokens)
             self.lines[number].remove(request)
             self.sent[request][1] = now
-            self.reached[request] = len(hits) * settings.size
+            self.reached[request] = hits * settings.size
             if self.apart.by_layer:
                 self.routers[0].beside[self.source[request]] -= 1
                 self.comes(self.prefill[self.source[request]], request, now)
@@ -277,7 +273,7 @@ class Disaggregated:
         judge.turn = (judge.turn + 1) % len(judge.ranks)
         load = [4 * len(r.waiting) + len(r.running) for r in judge.ranks]
         if self.settings.by_prefix:
-            hits = [len(rank.hits(mine)) for rank in judge.ranks]
+            hits = [rank.hits(mine) for rank in judge.ranks]
             order = [k for k in order if hits[k] == max(hits)]
         return order[0] if self.settings.round_robin else min(order, key=lambda k: load[k])
 

@@ -156,7 +156,7 @@ class Chooser:
 
     def cached(self, replica: int, request: int) -> int:
         judge = self.replicas[replica].judge
-        return max(len(rank.hits(judge.requests[request])) for rank in judge.ranks)
+        return max(rank.hits(judge.requests[request]) for rank in judge.ranks)
 
 
 class Replicas:
@@ -217,7 +217,7 @@ class Replicas:
             replica.wait_for_arrival()
         tokens, settings, pool = mine.prompt + mine.answer, self.settings, judge.ranks[0]
         long = settings.longest is not None and tokens > settings.longest
-        if long or pool.need(tokens - 1 + settings.ahead) > pool.blocks:
+        if long or pool.held_at_most(tokens - 1) > pool.blocks:
             self.over(request, instant)
 
     def decide(self, number: int, play: Play) -> None:

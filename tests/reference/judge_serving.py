@@ -26,7 +26,9 @@ class Request:
     chunks: int = 0
     preemptions: int = 0
     cached: int = 0
-    blocks: list[int] = field(default_factory=list)
+    blocks: list[list[int | None]] = field(default_factory=list)  # by group; None: behind it
+    junction: int = 0
+    flying: int = 0
     rank: int = -1
     state: str = "coming"
 
@@ -55,6 +57,7 @@ class Settings:
     round_robin: bool = False
     by_prefix: bool = False
     caches: bool = False
+    windows: tuple[int | None, ...] = (None,)  # of groups of layers; None: they keep all
     loop: bool = False
     think: int = 0
     longest: int | None = None
@@ -138,12 +141,45 @@ class Rank:
     def need(self, tokens: int) -> int:
         return (tokens + self.settings.size - 1) // self.settings.size
 
+    def held_at_most(self, tokens: int) -> int:
+        """In all groups, with room for what is looked ahead in each step."""
+        return sum(self.need_at_most(tokens, self.settings.ahead))
+
+    def need_at_most(self, tokens: int, ahead: int = 0) -> list[int]:
+        """In each group: no more than a window, what is in flight, and one block more."""
+        settings, needs = self.settings, list[int]()
+        flying = settings.budget * (2 if settings.late else 1)
+        for window in settings.windows:
+            needs.append(self.need(tokens + ahead))
+            if window is not None:
+                kept = window - 1 + flying
+                kept = kept if settings.longest is None else min(kept, settings.longest)
+                needs[-1] = min(needs[-1], self.need(kept + ahead) + 1)
+        return needs
+
+    def unseen(self, group: int, tokens: int) -> int:
+        """Leading blocks that the token behind so many does not see."""
+        window = self.settings.windows[group]
+        return 0 if window is None else max(0, tokens + 1 - window) // self.settings.size
+
     def grow(self, request: Request, tokens: int) -> None:
-        while len(request.blocks) < self.need(tokens):
-            block = self.free.pop(0)
-            self.forget(block)
-            self.users[block] = 1
-            request.blocks.append(block)
+        for table in request.blocks:
+            while len(table) < self.need(tokens):
+                block = self.free.pop(0)
+                self.forget(block)
+                self.users[block] = 1
+                table.append(block)
+
+    def lacks(self, request: Request, tokens: int) -> int:
+        return sum(max(0, self.need(tokens) - len(table)) for table in request.blocks)
+
+    def shed(self, request: Request) -> None:
+        """Blocks that nothing sees that is still to be computed, or in flight."""
+        for group, table in enumerate(request.blocks):
+            gone = min(self.unseen(group, request.computed - request.flying), len(table))
+            for k in reversed(range(gone)):
+                self.put_back(table[k])
+                table[k] = None
 
     def forget(self, block: int) -> None:
         if self.content[block] is not None:
@@ -151,40 +187,89 @@ class Rank:
             self.content[block] = None
 
     def release(self, request: Request) -> None:
-        for block in reversed(request.blocks):
+        for table in request.blocks:
+            for block in reversed(table):
+                self.put_back(block)
+        request.blocks = []
+
+    def put_back(self, block: int | None) -> None:
+        if block is not None:
             self.users[block] -= 1
             if not self.users[block]:
                 first = self.content[block] is None
                 self.free.insert(0 if first else len(self.free), block)
-        request.blocks = []
 
     def remember(self, request: Request, tokens: int) -> None:
-        """Full blocks of its first ``tokens`` can be found."""
-        for k in range(tokens // self.settings.size):
-            block = request.blocks[k]
-            if self.settings.caches and self.content[block] is None:
-                self.content[block] = request.hashes[k]
-                self.at.setdefault(request.hashes[k], []).append(block)
+        """Full blocks of its first ``tokens`` can be found; in windows those before the last token
+        of its prompt, or before what it shares with others.
+        """
+        for group, table in enumerate(request.blocks):
+            kept, window = set(range(len(table))), self.settings.windows[group]
+            if window is not None:
+                ends = [(request.prompt - 1) // self.settings.size, request.junction]
+                kept = {end - k for end in ends for k in range(1, self.need(window - 1) + 1)}
+            for k in range(tokens // self.settings.size):
+                block = table[k]
+                if not self.settings.caches or block is None or k not in kept:
+                    continue
+                if self.content[block] is None:
+                    self.content[block] = (group, request.hashes[k])
+                    self.at.setdefault(self.content[block], []).append(block)
 
-    def begin(self, request: Request, hits: list[int]) -> None:
-        for block in hits:
+    def take_found(self, request: Request, hits: int) -> None:
+        """Its first blocks, as far as it sees them."""
+        most = self.prefix(request)[1]
+        request.junction = most if most > hits and len(self.settings.windows) > 1 else 0
+        request.blocks = self.found_blocks(request, hits)
+        for block in [one for table in request.blocks for one in table if one is not None]:
             if self.users[block] == 0:
                 self.free.remove(block)
             self.users[block] += 1
-        request.blocks, request.computed = list(hits), len(hits) * self.settings.size
+
+    def begin(self, request: Request, hits: int) -> None:
+        self.take_found(request, hits)
+        request.computed = hits * self.settings.size
         self.waiting.remove(request)
         self.running.append(request)
         request.state = "running"
 
-    def hits(self, request: Request) -> list[int]:
-        found: list[int] = []
-        if self.settings.caches:
-            for k in range((request.known - 1) // self.settings.size):
-                there = self.at.get(request.hashes[k])
-                if not there:
-                    break
-                found.append(there[0])
-        return found
+    def found_blocks(self, request: Request, hits: int) -> list[list[int | None]]:
+        """In each group its first blocks, as far as it sees them."""
+        tables = list[list[int | None]]()
+        for group in range(len(self.settings.windows)):
+            gone = self.unseen(group, hits * self.settings.size)
+            seen = [self.at[group, request.hashes[k]][0] for k in range(gone, hits)]
+            tables.append([*[None] * gone, *seen])
+        return tables
+
+    def evictable(self, request: Request, hits: int) -> int:
+        every = [block for table in self.found_blocks(request, hits) for block in table]
+        return sum(block is not None and self.users[block] == 0 for block in every)
+
+    def prefix(self, request: Request) -> tuple[int, int]:
+        """Leading blocks that it finds in all groups, and the most that those of one kind do."""
+        windows = self.settings.windows
+        kinds = sorted(dict.fromkeys(windows), key=lambda window: window is not None)
+        hits = (request.known - 1) // self.settings.size
+
+        def is_there(k: int, kind: int | None) -> bool:
+            alike = [group for group, window in enumerate(windows) if window == kind]
+            return all(self.at.get((group, request.hashes[k])) for group in alike)
+
+        most, before = 0, hits + 1
+        while hits < before:
+            before = hits
+            for kind in kinds:
+                reach = hits if kind is None else max(1, self.need(kind - 1))
+                hits = max(
+                    end for end in range(hits + 1)
+                    if all(is_there(k, kind) for k in range(max(0, end - reach), end))
+                )  # fmt: skip
+                most = max(most, hits)
+        return hits, most
+
+    def hits(self, request: Request) -> int:
+        return self.prefix(request)[0] if self.settings.caches else 0
 
 
 class Step:
@@ -206,6 +291,7 @@ class Step:
         self.entries.append((request, request.computed, count))
         self.budget -= count
         request.computed += count
+        request.flying += count
         request.chunks += 1
 
     def withdraw(self, victim: Request) -> None:
@@ -214,6 +300,7 @@ class Step:
         for entry in [entry for entry in self.entries if entry[0] is victim]:
             self.entries.remove(entry)
             self.budget += entry[2]
+            victim.flying -= entry[2]
             victim.chunks -= 1
 
 
@@ -225,7 +312,7 @@ class Judge:
     def __init__(self, requests: list[Request], settings: Settings) -> None:
         self.requests, self.settings = requests, settings
         total = sum(-(-(r.prompt + r.answer + settings.ahead) // settings.size) for r in requests)
-        blocks = total + 1 if settings.blocks is None else settings.blocks
+        blocks = total * len(settings.windows) + 1 if settings.blocks is None else settings.blocks
         self.ranks = [Rank(settings, blocks) for _ in range(settings.ranks)]
         for request in requests:
             request.known = request.prompt
@@ -252,8 +339,10 @@ class Judge:
         visible = self.ends[self.seen] + self.settings.visible
         self.seen += 1
         over = []
-        for number, _, _, gives in entries:
+        for place, (number, _, count, gives) in enumerate(entries):
             request = self.requests[number]
+            wrong = self.drafted[self.seen - 1][place] + 1 - gives if gives else 0
+            request.flying -= count - wrong
             if gives:
                 request.given += gives
                 if request.state == "running":
@@ -291,10 +380,10 @@ class Judge:
                 return
             request = self.coming.pop(0)
             tokens, pool = request.prompt + request.answer, self.ranks[0]
-            longest, held = self.settings.longest, tokens - 1 + self.settings.ahead
+            longest, held = self.settings.longest, pool.held_at_most(tokens - 1)
             shrinks = self.settings.split in ("experts_first", "marginal")
             most = self.settings.least if shrinks else pool.blocks
-            if (longest is not None and tokens > longest) or pool.need(held) > most:
+            if (longest is not None and tokens > longest) or held > most:
                 request.state = "rejected"
                 assert request.arrival is not None
                 self.follow(request, request.arrival)
@@ -303,7 +392,7 @@ class Judge:
             self.turn = (self.turn + 1) % len(self.ranks)
             load = [4 * len(r.waiting) + len(r.running) for r in self.ranks]
             if self.settings.by_prefix:
-                hits = [len(rank.hits(request)) for rank in self.ranks]
+                hits = [rank.hits(request) for rank in self.ranks]
                 order = [k for k in order if hits[k] == max(hits)]
             request.rank = (
                 order[0] if self.settings.round_robin else min(order, key=lambda k: load[k])
@@ -349,6 +438,7 @@ class Judge:
                 right = self.right(request, drafts)
                 gives = 1 + right
                 request.computed -= drafts - right
+                request.flying -= drafts - right
             lost = max(0, min(request.computed, request.ever) - start)
             self.recomputed += lost
             self.ranks[request.rank].again += lost
@@ -395,7 +485,8 @@ class Judge:
         the one that went.
         """
         rank = step.rank
-        while rank.need(tokens + self.settings.ahead) - len(request.blocks) > len(rank.free):
+        rank.shed(request)
+        while rank.lacks(request, tokens + self.settings.ahead) > len(rank.free):
             if rank.offered:
                 rank.offered -= 1
                 rank.receive()
@@ -418,14 +509,15 @@ class Judge:
         while rank.waiting and step.budget > 0 and len(rank.running) < settings.most:
             request = rank.waiting[0]
             hits = rank.hits(request)
-            begin = len(hits) * settings.size
+            begin = hits * settings.size
             rest = request.known - begin
-            takes = rank.need(begin + step.most(rest) + settings.ahead) - len(hits)
-            free = len(rank.free) - sum(rank.users[block] == 0 for block in hits)
+            takes = rank.need(begin + step.most(rest) + settings.ahead) - hits
+            takes, whole = takes * len(settings.windows), rank.need_at_most(request.known)
+            free = len(rank.free) - rank.evictable(request, hits)
             free -= int(settings.watermark * rank.blocks) if rank.running else 0
             unfit = [
                 not settings.chunked and min(rest, step.threshold or rest) > step.budget,
-                settings.whole and rank.need(request.known) - len(hits) > free,
+                settings.whole and sum(max(0, most - hits) for most in whole) > free,
                 takes > free,
             ]
             if any(unfit):

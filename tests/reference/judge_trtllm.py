@@ -70,17 +70,17 @@ class TensorRt(Judge):
         """Whether ``request`` has room until its end, beside those that run until theirs."""
         rank, settings = step.rank, self.settings
         hits = rank.hits(request)
-        rest = request.known - len(hits) * settings.size
-        later = sum(self.whole(rank, one) - len(one.blocks) for one in rank.running)
-        free = len(rank.free) - sum(rank.users[block] == 0 for block in hits) - later
+        rest = request.known - hits * settings.size
+        later = sum(self.whole(rank, one) - len(one.blocks[0]) for one in rank.running)
+        free = len(rank.free) - rank.evictable(request, hits) - later
         cut = rest > step.budget and not settings.chunked
         full = len(rank.running) >= settings.most
-        if full or cut or self.whole(rank, request) - len(hits) > free:
+        if full or cut or self.whole(rank, request) - hits > free:
             return False
         rank.begin(request, hits)
-        request.cached += len(hits) * settings.size
+        request.cached += hits * settings.size
         self.queries += request.known
-        self.hit_tokens += len(hits) * settings.size
+        self.hit_tokens += hits * settings.size
         step.add(request, min(rest, step.budget))
         return True
 

@@ -111,7 +111,7 @@ def served_by_vllm(draw: st.DrawFn) -> tuple[Case, ServingCase]:
     if tight and all(one.after is None for one in wishes):
         wishes = [replace(one, answer=max(one.answer, 18 - one.prompt)) for one in wishes]
     longest = max(one.prompt + one.answer for one in wishes) + serving.settings.ahead
-    least = -(-longest // serving.size)
+    least = -(-longest // serving.size) * len(serving.settings.windows)
     room = least if tight else None if serving.blocks is None else max(serving.blocks, least)
     settings = replace(serving.settings, most=max(serving.settings.most, 1 + tight))
     served = replace(serving, settings=settings, wishes=wishes, blocks=room)

@@ -112,6 +112,12 @@ DRAFTS = st.tuples(
 """So many in a row, each perhaps with an alternative, and perhaps with blocks ahead."""
 
 
+WINDOWS: st.SearchStrategy[tuple[int | None, ...]] = st.sampled_from(
+    [(None,), (None,), (3, None), (None, 2, 2), (4, 6, None), (5,)]
+)
+"""Of groups of layers; where there are several a pool has as many times the blocks."""
+
+
 BALANCES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}, {"round_robin": True}, {"by_prefix": True}]
 )
@@ -131,8 +137,11 @@ def of_vllm(draw: DrawFn) -> ServingCase:
         priority=draw(st.booleans()),
         **draw(BALANCES),
         late=draw(st.booleans()),
+        windows=draw(WINDOWS),
     )
     blocks = draw(st.none() | st.integers(2, 14))
+    if blocks is not None:
+        blocks *= len(settings.windows)
     if draw(st.booleans()):
         drafts: dict[str, Any] = draw(DRAFTS)
         settings = replace(settings, **drafts)
@@ -245,6 +254,7 @@ def room_of(case: ServingCase) -> Room:
         visible_ns=case.visible,
         drafts=case.settings.drafts,
         look_ahead=case.settings.ahead,
+        windows=tuple(NEVER if one is None else one for one in case.settings.windows),
         exchange=exchange_of(case),
     )
 

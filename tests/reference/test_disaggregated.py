@@ -71,7 +71,8 @@ def judged(
 
 
 def first_come(case: ServingCase) -> ServingCase:
-    return replace(case, settings=replace(case.settings, priority=False))
+    """Instances set room for windows aside."""
+    return replace(case, settings=replace(case.settings, priority=False, windows=(None,)))
 
 
 @settings(max_examples=100)

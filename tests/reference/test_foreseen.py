@@ -72,7 +72,7 @@ def scaled(serving: ServingCase, scale: int) -> ServingCase:
         replace(one, comes=None if one.comes is None else scale * one.comes)
         for one in serving.wishes
     ]
-    least = -(-(18 + serving.settings.ahead) // serving.size)
+    least = -(-(18 + serving.settings.ahead) // serving.size) * len(serving.settings.windows)
     room = None if serving.blocks is None else max(serving.blocks, least)
     return replace(serving, wishes=wishes, blocks=room, longest=None)
 
@@ -82,7 +82,7 @@ def steps_of(state: State) -> list[list[list[int]]]:
     steps = int(state.numbers[STEPS])
     log = state.log[:, : state.steps[BEGIN, steps]]
     parts = state.requests, state.steps[:, :steps], log, state.numbers[None], state.ranks
-    return [one.tolist() for one in (*parts, state.blocks, state.table[None], state.found)]
+    return [one.tolist() for one in (*parts, state.blocks, state.table, state.found)]
 
 
 def guessing(wild: int) -> Callable[[Foresight, int], int]:
@@ -111,7 +111,8 @@ def exchanging(theirs: EngineCase, case: ServingCase) -> tuple[EngineCase, Servi
     """``theirs`` gives slots for blocks as ``case`` says, of those that each layer has but one;
     none of a pool by bytes or of several formats.
     """
-    settings, needs = case.settings, -(-(18 + case.settings.ahead) // case.size)
+    settings = case.settings
+    needs = -(-(18 + settings.ahead) // case.size) * len(settings.windows)
     if settings.split == "static" or theirs.room(0) is not None or theirs.variants is not None:
         return theirs, replace(case, settings=replace(settings, split="static"))
     least = int(theirs.slots.min()) - 1

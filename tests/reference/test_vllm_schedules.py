@@ -63,7 +63,11 @@ def serving_case(case: dict[str, Any]) -> ServingCase:
         blocks=case["blocks"],
         size=case["block_size"],
         caches=case["prefix_caching"],
-        settings=Settings(**rules, priority=case["scheduler"]["policy"] == "priority"),
+        settings=Settings(
+            **rules,
+            priority=case["scheduler"]["policy"] == "priority",
+            windows=tuple(case.get("windows", [None])),
+        ),
     )
 
 

@@ -84,4 +84,4 @@ def _holds(experiment: Experiment, built: Built, context: int | None) -> bool:
     longest = min(int(serving.served.asked.tokens.max()), serving.room.longest)
     at_once = min(AT_ONCE, pool.seats, experiment.workload.arrivals.concurrency or AT_ONCE)
     requests = pool.seats if slot else at_once
-    return pool.blocks >= requests * -(-(context or slot or longest) // pool.block_size)
+    return pool.blocks >= requests * pool.blocks_of(context or slot or longest)

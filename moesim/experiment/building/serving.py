@@ -21,6 +21,7 @@ from moesim.experiment.schema.layout import Layout
 from moesim.experiment.schema.serving import Memory
 from moesim.hardware import HardwareProfile, SoftwareProfile
 from moesim.memory.footprint.footprint import Footprint
+from moesim.memory.footprint.kv_groups import KvGroup, kv_groups
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
@@ -120,6 +121,8 @@ def _served(
     if asked is not None and asked.drafts:
         accepts = accepted_of_served(served.asked.tokens, asked, experiment.seed)
         served = replace(served, asked=replace(served.asked, accepts=accepts))
+    routed = _routed(experiment, engine)
+    groups = _groups_of(engine.model, batching.scheduler, routed)
     room = Room(
         ranks=layout.gpus // layout.group,
         block_size=block,
@@ -131,17 +134,27 @@ def _served(
         visible_ns=2 * times.frontend_ns,
         drafts=asked.drafts if asked else 0,
         look_ahead=asked.look_ahead if asked else 0,
+        windows=tuple(NEVER if one.window is None else one.window for one in groups) or (NEVER,),
     )
     ahead = experiment.experts.policy.looks_ahead
     # a client's next request is on its way for a while; a host that takes time is seen by clocks
     clockless = arrivals.clockless and not (room.loop and times.travels)
     clockless &= not memory.split.reads_misses
-    routed = _routed(experiment, engine)
     clockless = clockless and routed is None
     timed = not clockless or (times != NO_TIME and not ahead)
     serving = Serving(served, batching.scheduler, room, layout.gpus, not timed)
     serving = replace(serving, routed=routed)
     return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
+
+
+def _groups_of(
+    model: ModelSpec, scheduler: RequestScheduler, routed: Routed | Roles | None
+) -> tuple[KvGroup, ...]:
+    """Groups of layers whose requests take blocks of one pool; () where room for windows is set
+    aside, as where instances hand over what they hold.
+    """
+    shares = scheduler.shares_windows and not isinstance(routed, Roles)
+    return kv_groups(model) if shares else ()
 
 
 def _some_count(experiment: Experiment, requests: int) -> None:
@@ -240,7 +253,8 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     tokens = scheduler.most_tokens or int(np.diff(case.schedule.offsets).max())
     seats, loop = scheduler.most_running, case.serving.room.loop
     at_once = min(seats, case.serving.served.asked.coming) if loop else seats
-    empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows)
+    groups = _groups_of(case.model, scheduler, case.serving.routed)
+    empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows, groups)
     each = max(empty.block_bytes(share.model) for share in case.shares)
     if memory.kv.kind == "blocks":
         return replace(empty, blocks=memory.kv.amount)

@@ -8,7 +8,9 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.schema.serving import Memory
 from moesim.memory.footprint.kv_pool import KvPool
-from moesim.workload.serving.state import Asked, Exchange
+from moesim.workload.serving.blocks import most_held
+from moesim.workload.serving.run import Serving
+from moesim.workload.serving.state import Exchange
 from moesim.workload.splits.base import Shared
 
 MANY = 4096
@@ -45,7 +47,7 @@ def shared_of(case: Case, pool: KvPool) -> Shared:
         most=local * (len(case.model.moe_layers) if every else 1),
         top_k=case.trace.top_k,
         blocks=pool.blocks,
-        longest=_longest(case.serving.served.asked, pool, case.serving.room.look_ahead),
+        longest=_longest(case.serving, pool),
         watermark=scheduler.watermark_blocks(pool.blocks),
         copy_ns=case.expert_copy_ns(first.expert) // each,
         token_ns=_pass_ns(case, MANY) // MANY,
@@ -59,11 +61,12 @@ def _unit_bytes(case: Case) -> int:
     return sizes[0] if case.policy.scope == "global" else sum(sizes)
 
 
-def _longest(asked: Asked, pool: KvPool, ahead: int) -> int:
+def _longest(serving: Serving, pool: KvPool) -> int:
     """Blocks of the longest request that all of the pool holds."""
-    tokens = asked.tokens + ahead
-    needs = -(-tokens // pool.block_size)
-    return int(needs[needs <= pool.blocks].max(initial=1))
+    assert serving.planned is not None, "what comes before a run goes by a plan"
+    state, ahead = serving.planned[0], serving.room.look_ahead
+    needs = [most_held(state, int(one), ahead) for one in np.unique(serving.served.asked.tokens)]
+    return max((one for one in needs if one <= pool.blocks), default=1)
 
 
 def _pass_ns(case: Case, tokens: int) -> int:

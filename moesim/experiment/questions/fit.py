@@ -112,7 +112,7 @@ def _most_at_once(built: Built, lengths: Lengths) -> int:
     case, pool = built.case, built.case.kv_pool
     if case.serving is None or pool is None:
         return LARGEST_BATCH
-    fixed, each = built.most_bytes is None, -(-lengths.context // pool.block_size)
+    fixed, each = built.most_bytes is None, pool.blocks_of(lengths.context)
     most = min(pool.seats, pool.blocks // each) if fixed else pool.seats
     return min(LARGEST_BATCH, most * case.serving.room.ranks)
 

@@ -84,7 +84,7 @@ def _served(built: Built, residences: tuple[Residence, ...], batch: int, context
     assert pool is not None, "requests are served"
     assert case.serving is not None, "requests are served"
     seats = -(-batch // case.serving.room.ranks)
-    blocks = -(-context // pool.block_size) * seats
+    blocks = pool.blocks_of(context) * seats
     if built.most_bytes is None:
         blocks, seats = max(blocks, pool.blocks), max(seats, pool.at_once)
     asked = replace(pool, blocks=blocks, at_once=seats)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moesim.memory.footprint.kv_groups import KvGroup
 from moesim.model.spec import LayerSpec, ModelSpec
 
 
@@ -12,7 +13,8 @@ class KvPool:
     """On every GPU ``blocks`` of ``block_size`` tokens in all layers that keep every token, and
     what the others take of ``at_once`` requests: windows, and constant states. A pass has at most
     ``tokens`` of a rank, and of ``seats`` requests, for whose activations there is room too. Layers
-    with a sliding window keep every token where they have ``no_windows``.
+    with a sliding window keep every token where they have ``no_windows``. Where layers are in
+    ``groups``, a block is one of any group, which all take them from this pool.
     """
 
     blocks: int
@@ -21,19 +23,30 @@ class KvPool:
     tokens: int
     at_once: int
     no_windows: bool = False
+    groups: tuple[KvGroup, ...] = ()
 
     def bytes_of(self, model: ModelSpec) -> int:
         """Bytes on a GPU that holds ``model``."""
         return self.blocks * self.block_bytes(model) + self.at_once * self.seat_bytes(model)
 
     def block_bytes(self, model: ModelSpec) -> int:
-        """Of a block."""
-        whole = (layer for layer in model.layers if self._keeps_all(layer))
-        return self.block_size * sum(layer.gpu_kv_bytes_per_token for layer in whole)
+        """Of a block: of that group which takes most."""
+        token = {layer.index: layer.gpu_kv_bytes_per_token for layer in model.layers}
+        whole = tuple(layer.index for layer in model.layers if self._keeps_all(layer))
+        groups = [group.layers for group in self.groups] or [whole]
+        return self.block_size * max(sum(token.get(k, 0) for k in layers) for layers in groups)
 
     def seat_bytes(self, model: ModelSpec) -> int:
         """Of a request in the other layers."""
+        if self.groups:
+            return 0
         return sum(self._tokens(layer) * layer.gpu_kv_bytes_per_token for layer in model.layers)
+
+    def blocks_of(self, tokens: int) -> int:
+        """Of a request of so many ``tokens`` while it decodes."""
+        needs = -(-tokens // self.block_size)
+        windows = [group.window for group in self.groups] or [None]
+        return sum(needs if one is None else min(needs, self._window(one)) for one in windows)
 
     def _keeps_all(self, layer: LayerSpec) -> bool:
         """Whether ``layer`` keeps every token; a constant state is none."""
@@ -41,12 +54,12 @@ class KvPool:
         return no_window or layer.attention.window is None
 
     def _tokens(self, layer: LayerSpec) -> int:
-        """Tokens of a request that ``layer`` holds beside blocks: a state's, or a window in whole
-        blocks, and one more for where it begins inside one.
-        """
+        """Tokens of a request that ``layer`` holds beside blocks: a state's, or a window's."""
         window = layer.attention.window
         if window is None or self._keeps_all(layer):
             return 0
-        if layer.attention.state_bytes:
-            return window
-        return (-(-window // self.block_size) + 1) * self.block_size
+        return window if layer.attention.state_bytes else self._window(window) * self.block_size
+
+    def _window(self, window: int) -> int:
+        """Whole blocks of a ``window``, and one more for where it begins inside one."""
+        return -(-window // self.block_size) + 1

@@ -40,6 +40,8 @@ class RequestScheduler(Params):
 
     by_priority: ClassVar[bool] = False
     verifies_drafts: ClassVar[bool] = False
+    shares_windows: ClassVar[bool] = False
+    """Whether layers with a sliding window take blocks of the pool that all layers share."""
     """Whether its rule schedules all that is ``due``, drafts among it."""
     shares_without_passes: ClassVar[bool] = False
     """Whether its share of memory is of weights and cache alone, a pass's own beside it."""
@@ -99,6 +101,12 @@ class RequestScheduler(Params):
     def promises_blocks(self) -> bool:
         """Whether those that run have free blocks left for all that they will ever need."""
         return False
+
+    @property
+    def most_flying(self) -> int:
+        """The most tokens of a rank in steps whose end has not been seen."""
+        most = self.most_tokens
+        return NEVER if most is None else most * (2 if self.async_scheduling else 1)
 
     @property
     def keeps_windows(self) -> bool:

@@ -20,6 +20,7 @@ from moesim.workload.serving.state import (
     DRAFTS,
     ENDLESS,
     ENTRIES,
+    FLYING,
     FREE,
     GIVEN,
     GIVES,
@@ -164,6 +165,7 @@ def add(state: State, request: int, count: int) -> None:
     state.log[COUNT, entry] = count
     state.log[GIVES, entry] = state.log[VERIFIES, entry] = 0
     asked[COMPUTED, request] = start + count
+    asked[FLYING, request] += count
     asked[CHUNKS, request] += 1
     state.numbers[ENTRIES] = entry + 1
 
@@ -181,6 +183,7 @@ def withdraw(state: State, request: int) -> int:
                     state.log[row, k] = state.log[row, k + 1]
             state.numbers[ENTRIES] = last - 1
             state.requests[CHUNKS, request] -= 1
+            state.requests[FLYING, request] -= count
             return int(count)
     return 0
 

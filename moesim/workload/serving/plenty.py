@@ -32,9 +32,10 @@ def is_plenty(state: State, asked: Asked, room: Room, scheduler: RequestSchedule
         return False
     if asked.contents is not None or state.numbers[PREEMPTIONS] or not scheduler.counts_requests:
         return False
-    own = np.diff(state.requests[TABLE], append=len(state.table))
+    groups, all_blocks = state.table.shape
+    own = np.diff(state.requests[TABLE], append=all_blocks)
     most = int(state.steps[RUNS, :steps].max()) + 1
-    return most * int(own.max()) < blocks - scheduler.watermark_blocks(blocks)
+    return most * int(groups * own.max()) < blocks - scheduler.watermark_blocks(blocks)
 
 
 def with_blocks(state: State, room: Room) -> State:

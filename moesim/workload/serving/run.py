@@ -11,7 +11,7 @@ from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.blocks import blocks_of
+from moesim.workload.serving.blocks import most_held
 from moesim.workload.serving.fleets.disaggregated import Disaggregated
 from moesim.workload.serving.fleets.fleet import Fleet, Routed
 from moesim.workload.serving.fleets.wire import Roles
@@ -226,7 +226,7 @@ def nothing_served(state: State, context: int) -> str:
     shortest = int((asked[INPUT] + asked[OUTPUT]).argmin())
     prompt, tokens = (int(asked[one, shortest]) for one in (INPUT, OUTPUT))
     tokens += prompt
-    blocks = blocks_of(state, tokens - 1 + int(numbers[LOOK_AHEAD]))
+    blocks = most_held(state, tokens - 1, int(numbers[LOOK_AHEAD]))
     longest, most = int(numbers[LONGEST]), int(numbers[LEAST])
     said = f"workload: of all requests none is served: the shortest, of {counted(tokens, 'token')},"
     if longest < tokens <= context:

@@ -22,8 +22,8 @@ BEFORE, AFTER = range(2)
 # of requests
 INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(2, 10)
 RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, SEAT = range(10, 21)
-FIRST_TOKEN = 21
-REQUEST_ROWS = 22
+FIRST_TOKEN, FLYING, SHARED = 21, 22, 23
+REQUEST_ROWS = GONE = 24
 COMING, WAITING, RUNNING, ENDED, REJECTED = range(5)
 
 # of blocks
@@ -46,9 +46,9 @@ STEP_ROWS = 8
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
     LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST, HANDS_OVER, DIGEST, POWER, TURNS, ENDLESS,
-    HOLDS, LACKED, GATHERED,
-) = range(33)  # fmt: skip
-NUMBERS = 33
+    HOLDS, LACKED, GATHERED, MOST_FLYING,
+) = range(34)  # fmt: skip
+NUMBERS = WINDOW = 34
 BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 UNSOUND = 2
 """``ENDLESS`` where a step was to have what it cannot."""
@@ -63,13 +63,16 @@ decided ahead; and steps, times ranks.
 
 
 class State(NamedTuple):
-    """``requests`` int64[REQUEST_ROWS, n]: what is asked (tokens of prompt and answer, priority,
-    tokens that are computed elsewhere before it is admitted, its place in ``table``; when it
-    arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
-    what has become of it, and the place of its first token in ``accepts``. ``table`` int64: the
-    blocks that each request holds, one behind the other, and ``contents`` the number of what each
-    of its full blocks would hold, equal where all tokens up to its end are, -1: of nothing that is
-    ever found again. ``found`` int64[2, contents]: the first and the last block with a content.
+    """``requests`` int64[REQUEST_ROWS + groups, n]: what is asked (tokens of prompt and answer,
+    priority, tokens that are computed elsewhere before it is admitted, its place in ``table``; when
+    it arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
+    what has become of it, the place of its first token in ``accepts``, its tokens in steps whose
+    end has not been seen, and up to which block what it shares is kept; then, from ``GONE`` on, how
+    many of its first blocks are behind the window, by group of layers. ``table`` int64[groups, all
+    requests' blocks]: the blocks that each request holds in each group, one behind the other, and
+    ``contents`` the number of what each of its full blocks would hold, equal where all tokens up to
+    its end are, -1: of nothing that is ever found again. ``found`` int64[2, groups * contents]: the
+    first and the last block with a content, of one group after the other.
     ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
     ``OWN`` is a rule's own and ``KEPT`` are free blocks that can be found; ``UNITS`` that experts
     have given, and what splits go by. ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS,
@@ -79,8 +82,9 @@ class State(NamedTuple):
     decided, the blocks that were free, those of them that can be found, who ran, who waited, and
     how often one was preempted for it. ``coming`` int64: requests by arrival. ``accepts`` int64: of
     the tokens of all requests in passes, one behind the other, how many drafts behind each are
-    right in a row. ``numbers`` int64[NUMBERS]. ``units`` int64[ranks, room]: those that experts
-    have given, of each step.
+    right in a row. ``numbers`` int64[NUMBERS + groups], from ``WINDOW`` on the tokens that a group
+    keeps, ``NEVER``: all. ``units`` int64[ranks, room]: those that experts have given, of each
+    step.
     """
 
     requests: Ints
@@ -173,7 +177,8 @@ class Room:
     ``drafts`` are verified beside a token of an answer; a request has blocks for ``look_ahead``
     tokens beyond those of a step. ``hands_over``: whoever has ended keeps its blocks, and takes
     those of its whole prompt at once. ``exchange``: what of blocks and slots changes places, None:
-    nothing does.
+    nothing does. ``windows``: of each group of layers, whose blocks are apart, how many tokens it
+    keeps of a request, ``NEVER``: all. ``most_flying``: tokens of steps whose end is not seen yet.
     """
 
     ranks: int = 1
@@ -190,6 +195,8 @@ class Room:
     look_ahead: int = 0
     hands_over: bool = False
     exchange: Exchange | None = None
+    windows: tuple[int, ...] = (NEVER,)
+    most_flying: int = NEVER
 
     @property
     def reserve(self) -> int:
@@ -201,10 +208,11 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     """Nothing has arrived; ``rules``: whether waiting goes by priority, and how ranks share."""
     needs = -(-(asked.input_tokens + asked.output_tokens + room.look_ahead) // room.block_size)
     table = np.concatenate(([0], np.cumsum(needs)))
-    total = int(table[-1])
-    blocks = total + 1 if room.blocks is None else room.blocks
+    total, groups = int(table[-1]), len(room.windows)
+    blocks = groups * total + 1 if room.blocks is None else room.blocks
     most = min(most_running, asked.count)
-    numbers = np.zeros(NUMBERS, np.int64)
+    numbers = np.zeros(NUMBERS + groups, np.int64)
+    numbers[WINDOW:], numbers[MOST_FLYING] = room.windows, room.most_flying
     numbers[[BLOCK_SIZE, LOOK_AHEAD, LONGEST]] = room.block_size, room.look_ahead, room.longest
     numbers[[LONGEST_PROMPT, DRAFTS, LEAST]] = room.longest_prompt, room.drafts, blocks
     if room.exchange is not None:
@@ -223,9 +231,9 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     steps = max(1024, min(likely, MOST_ROOM // room.ranks) + AHEAD)
     return State(
         requests=_requests(asked, room, table),
-        table=np.full(total, NONE, np.int64),
+        table=np.full((groups, total), NONE, np.int64),
         contents=contents,
-        found=np.full((2, total if room.caches_prefixes else 1), NONE, np.int64),
+        found=np.full((2, groups * (total if room.caches_prefixes else 1)), NONE, np.int64),
         blocks=_blocks(room.ranks, blocks, room.reserve),
         ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),
@@ -250,7 +258,7 @@ def with_room(state: State) -> State:
 
 
 def _requests(asked: Asked, room: Room, table: Ints) -> Ints:
-    rows = np.zeros((REQUEST_ROWS, asked.count), np.int64)
+    rows = np.zeros((REQUEST_ROWS + len(room.windows), asked.count), np.int64)
     rows[[INPUT, OUTPUT, PRIORITY]] = asked.input_tokens, asked.output_tokens, asked.priority
     rows[[TABLE, ARRIVAL]] = table[:-1], asked.arrival_ns
     rows[THINK] = asked.think_ns

@@ -13,17 +13,22 @@ from moesim.config.amounts.sizes import GIB
 from moesim.config.tokens import Tokens
 from moesim.config.units import Percent
 from moesim.workload.serving.base import FEWEST_SEQS, RequestScheduler, Rule
-from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
+from moesim.workload.serving.blocks import (
+    begin_of,
+    hits_of,
+    lacking,
+    let_go_behind,
+    takes,
+    takes_at_most,
+)
 from moesim.workload.serving.exchange import make_room
 from moesim.workload.serving.lists import add, begin_at, due, preempt
 from moesim.workload.serving.state import (
     ARRIVAL,
-    BLOCK_SIZE,
     BLOCKED,
     BY_PRIORITY,
     COMPUTED,
     FREE,
-    HELD,
     KNOWN,
     LOOK_AHEAD,
     NEVER,
@@ -58,6 +63,7 @@ class Vllm(RequestScheduler):
     counts_requests: ClassVar[bool] = True
     kind: Literal["vllm"] = "vllm"
     verifies_drafts: ClassVar[bool] = True
+    shares_windows: ClassVar[bool] = True
     max_num_seqs: int | None = Field(
         default=None,
         ge=1,
@@ -166,6 +172,7 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
             place += 1
             continue
         reach = state.requests[COMPUTED, request] + count + state.numbers[LOOK_AHEAD]
+        let_go_behind(state, request)
         runs = True
         while runs and not make_room(state, rank, lacking(state, request, reach)):
             victim = _victim(state, rank)
@@ -213,8 +220,7 @@ def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
             return
         request = state.ranks[WAIT_FIRST, rank]
         hits, pinned = hits_of(state, request)
-        has = hits + state.requests[HELD, request]
-        begin = max(hits * state.numbers[BLOCK_SIZE], state.requests[COMPUTED, request])
+        begin = begin_of(state, request, hits)
         rest = state.requests[KNOWN, request] - begin
         count = min(rest, threshold, budget)
         if not knobs.chunked and min(rest, threshold) > budget:
@@ -223,10 +229,9 @@ def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
         if state.ranks[RUN, rank] > 0:
             free -= knobs.watermark
         free = max(0, free)
-        if knobs.whole and blocks_of(state, state.requests[KNOWN, request]) - has > free:
-            state.ranks[BLOCKED, rank] += 1
-            return
-        if blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - has > free:
+        known, reach = state.requests[KNOWN, request], begin + count + state.numbers[LOOK_AHEAD]
+        whole = takes_at_most(state, request, known, hits) if knobs.whole else 0
+        if max(whole, takes(state, request, reach, hits)) > free:
             state.ranks[BLOCKED, rank] += 1
             return
         begin_at(state, request, hits)

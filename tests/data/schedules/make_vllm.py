@@ -121,16 +121,18 @@ class Fields(types.SimpleNamespace):
 
 
 def scheduler_of(case: dict[str, Any]) -> Any:
-    import torch
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
-    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+    from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheGroupSpec
 
     knobs, size = case["scheduler"], case["block_size"]
-    spec = FullAttentionSpec(block_size=size, num_kv_heads=1, head_size=1, dtype=torch.float32)
     blocks = case["blocks"] + 1  # vLLM keeps its first one for itself
+    windows = enumerate(case.get("windows", [None]))
     config = KVCacheConfig(
-        num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["0"], spec)]
+        num_blocks=blocks,
+        kv_cache_tensors=[],
+        kv_cache_groups=[KVCacheGroupSpec([str(n)], spec_of(size, one)) for n, one in windows],
+        prefix_cache_retention_interval=0,  # its default
     )
     settings = Fields(
         policy=knobs["policy"],
@@ -162,14 +164,25 @@ def scheduler_of(case: dict[str, Any]) -> Any:
         num_lookahead_tokens=0,
         num_hash_lookahead_tokens=0,
         num_prefill_lookahead_tokens=0,
-        max_concurrent_batches=2 if knobs["async_scheduling"] else 1,
-        max_in_flight_tokens=2 * knobs["max_num_batched_tokens"],
+        max_concurrent_batches=1 + knobs["async_scheduling"],
+        max_in_flight_tokens=(1 + knobs["async_scheduling"]) * knobs["max_num_batched_tokens"],
     )
     grammars = Fields(accept_tokens=lambda *_: True, should_advance=lambda _: False)
     kind = AsyncScheduler if knobs["async_scheduling"] else Scheduler
     made = kind(whole, config, grammars, size, mm_registry=_Registry())
     made.connector = made.ec_connector = None
     return made
+
+
+def spec_of(size: int, window: int | None) -> Any:
+    """A group of layers that keep all, or a ``window``."""
+    import torch
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, SlidingWindowSpec
+
+    shape = {"block_size": size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32}
+    if window is None:
+        return FullAttentionSpec(**shape)
+    return SlidingWindowSpec(**shape, sliding_window=window)
 
 
 class _Registry:
@@ -301,7 +314,9 @@ def served(case: dict[str, Any]) -> list[Any]:
 
 
 def workload(name: str, seed: int, **changes: Any) -> dict[str, Any]:
-    """Drawn: [prompt, answer, arrival, priority, family, shared blocks, follows, think]."""
+    """Drawn: [prompt, answer, arrival, priority, family, shared blocks, follows, think]. Perhaps
+    with ``windows`` of groups of layers, None: they keep all.
+    """
     rule = {"max_num_seqs": 8, "max_num_batched_tokens": 64, "enable_chunked_prefill": True,
             "long_prefill_token_threshold": 0, "reserve_full_isl": True, "watermark": 0.0,
             "policy": "fcfs", "async_scheduling": True}  # fmt: skip
@@ -336,6 +351,8 @@ PIECES = {"long_prefill_token_threshold": 12}
 CHUNK = {"reserve_full_isl": False, "max_num_batched_tokens": 24}
 FOUND = {"prefix_caching": True, "shares": 10}
 FIRST = {"policy": "priority"}
+HALF, MOST = {"windows": [9, None]}, {"windows": [None, 8, 8, 8]}
+APART, NONE_WHOLE = {"windows": [5, 16, None]}, {"windows": [10]}
 
 
 def workloads() -> list[dict[str, Any]]:
@@ -366,6 +383,22 @@ def workloads() -> list[dict[str, Any]]:
         "priority, preemption, synchronous": {**FIRST, **SMALL, **NOW, **FOUND},
         "priority, preemption, prefixes": {**FIRST, **FOUND, "gap": 3, "blocks": 40},
         "priority, preemption, small budget": {**FIRST, **hard, "count": 30},
+        "windows": HALF,
+        "windows, preemption": {**HALF, **SMALL, "blocks": 45},
+        "windows, preemption, synchronous": {**MOST, **SMALL, **CHUNK, **NOW, "blocks": 51},
+        "windows, first chunk only": {**MOST, **SMALL, **CHUNK, "blocks": 70},
+        "windows, long prompts in pieces": {**HALF, **SMALL, **PIECES, "blocks": 40},
+        "windows, whole prompts": {**MOST, **WHOLE, "blocks": 90, "gap": 1},
+        "windows, prefixes": {**HALF, **FOUND, "gap": 3},
+        "windows, prefixes, small pool": {**MOST, **FOUND, **SMALL, "blocks": 94},
+        "windows, prefixes, small pool, synchronous": {**HALF, **FOUND, **SMALL, **NOW},
+        "windows, prefixes, priority": {**HALF, **FOUND, **SMALL, **FIRST, "blocks": 50},
+        "windows, sessions": {**chat, **HALF, "blocks": 120},
+        "windows, sessions, watermark": {**chat, **MOST, "blocks": 210, "watermark": 0.1},
+        "two windows, prefixes": {**APART, **FOUND, **SMALL, "blocks": 60},
+        "two windows, sessions": {**chat, **APART, "blocks": 150},
+        "windows alone": {**NONE_WHOLE, **SMALL, "blocks": 24},
+        "windows alone, prefixes": {**NONE_WHOLE, **FOUND, **SMALL, **NOW, "blocks": 24},
     }  # fmt: skip
     return [workload(name, seed, **dict(drawn[name])) for seed, name in enumerate(drawn, 1)]
 

@@ -14,6 +14,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import load_model
+from moesim.workload.serving.state import NEVER
 
 SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
 SCHEDULER = {"kind": "vllm", "max_num_batched_tokens": 64, "max_num_seqs": 4}
@@ -60,27 +61,69 @@ def test_trtllm_keeps_every_token_in_layers_with_windows_unless_told() -> None:
     assert pools["model"].blocks == pytest.approx(2 * pools[None].blocks, rel=0.01)
 
 
-def test_windows_are_of_no_more_requests_than_clients() -> None:
-    """Clients ask one by one; else a card of 80 GB lets 1,024 run, however few a run has."""
-    model = load_model("gpt-oss-20b")
+def gpt_oss(scheduler: dict[str, Any], arrivals: str, **choices: Any) -> Any:
+    """An experiment of 8 requests, perhaps of three clients."""
+    clients = {"max_concurrency": 3} if arrivals == "closed_loop" else {}
+    workload = {
+        "requests": 8,
+        "arrivals": {"kind": arrivals, **clients},
+        "lengths": {"kind": "fixed", "input_len": 40, "output_len": 10},
+        "routing": {"kind": "draw", "prompts_from": "decode"},
+        "batching": {"kind": "continuous", "scheduler": scheduler},
+    }
     given = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet"}
-    pools = {}
-    for arrivals, seqs in product(("at_once", "closed_loop"), (None, 2)):
-        clients = {"max_concurrency": 3} if arrivals == "closed_loop" else {}
-        workload = {
-            "requests": 8,
-            "arrivals": {"kind": arrivals, **clients},
-            "lengths": {"kind": "fixed", "input_len": 40, "output_len": 10},
-            "routing": {"kind": "draw", "prompts_from": "decode"},
-            "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": seqs}},
-        }
-        pool = build(load_experiment({**given, "workload": workload}).experiment).case.kv_pool
-        assert pool is not None
-        pools[arrivals, seqs] = pool
-    assert [pool.at_once for pool in pools.values()] == [1024, 2, 3, 2]
-    more, fewer = pools["closed_loop", None], pools["at_once", None]
-    each, windows = fewer.block_bytes(model), 1021 * fewer.seat_bytes(model)
+    return load_experiment({**given, "workload": workload, **choices}).experiment
+
+
+def pool_of(experiment: Any) -> KvPool:
+    pool = build(experiment).case.kv_pool
+    assert pool is not None
+    return pool
+
+
+def test_windows_are_of_no_more_requests_than_clients() -> None:
+    """Clients ask one by one; else SGLang lets 256 run, however few a run has."""
+    model, pools = load_model("gpt-oss-20b"), {}
+    for arrivals, seqs in product(("at_once", "closed_loop"), (256, 2)):
+        scheduler = {"kind": "sglang", "max_num_seqs": seqs}
+        pools[arrivals, seqs] = pool_of(gpt_oss(scheduler, arrivals))
+    assert [pool.at_once for pool in pools.values()] == [256, 2, 3, 2]
+    more, fewer = pools["closed_loop", 256], pools["at_once", 256]
+    each, windows = fewer.block_bytes(model), 253 * fewer.seat_bytes(model)
     assert abs((more.blocks - fewer.blocks) * each - windows) < each
+
+
+def test_under_vllm_windows_take_blocks_of_the_pool_and_set_nothing_aside() -> None:
+    """However many may run at once, 1,024 or three."""
+    model = load_model("gpt-oss-20b")
+    shared = [pool_of(gpt_oss({"kind": "vllm"}, one)) for one in ("at_once", "closed_loop")]
+    assert shared[0].blocks == shared[1].blocks
+    assert shared[0].seat_bytes(model) == 0
+    assert [(one.window, len(one.layers)) for one in shared[0].groups] == [(128, 12), (None, 12)]
+    built = build(gpt_oss({"kind": "vllm"}, "at_once"))
+    assert built.case.serving is not None
+    assert built.case.serving.room.windows == (128, NEVER)
+    assert set(built.footprint.parts["kv_cache"].ravel()) == {shared[0].blocks * 12 * 16 * 2048}
+
+
+def test_tokens_are_those_that_vllm_prints() -> None:
+    """Of requests of 4,000 tokens, 250 blocks, the window takes (127 + 2 * 512) / 16 and one more,
+    73: 1,000 blocks hold 1000 / 323 of them, or so many tokens.
+    """
+    scheduler = {"kind": "vllm", "max_num_batched_tokens": 512, "max_model_len": 4000}
+    summary = simulate(gpt_oss(scheduler, "at_once", memory={"kv": "1000 blocks"})).summary
+    assert summary["kv_max_concurrency"] == 1000 / 323
+    assert summary["kv_tokens"] == 4000 * 1000 // 323
+
+
+def test_instances_that_hand_over_set_windows_aside() -> None:
+    """What they send, and take blocks for, are layers that keep all."""
+    apart = {"disaggregation": {"prefill": 1, "decode": 1, "bandwidth": "400 Gb/s"}}
+    built = build(gpt_oss({"kind": "vllm"}, "at_once", serving=apart)).case
+    assert built.kv_pool is not None
+    assert built.serving is not None
+    assert built.kv_pool.groups == ()
+    assert built.serving.room.windows == (NEVER,)
 
 
 def test_sglangs_share_is_of_weights_and_cache_alone() -> None:

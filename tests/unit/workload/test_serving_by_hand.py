@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from moesim.engine.des.run import run_des
+from moesim.workload.serving.state import LEFT, STEPS
 from moesim.workload.speculation import Mtp, Ngram
 from tests.reference.judge_serving import Settings
 from tests.reference.prices import ToyPrices
@@ -153,6 +154,45 @@ def test_h_two_ranks_of_which_one_is_idle():
         [(1, 3, 1, True)],
     ]
     assert [one.rank for one in judged(case).requests] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("late", "free"),
+    [(False, [10, 8, 8, 6, 7, 5, 6, 4]), (True, [10, 8, 8, 6, 6, 5, 5, 4])],
+)
+def test_l_blocks_behind_a_window_are_free_once_no_step_in_flight_reads_them(late, free):
+    """12 blocks of 2, which layers that keep all and layers that see 4 tokens share. From 2 tokens
+    on both take a block every other step. The first token that leaves a block behind is that at 5,
+    which is to come in step 4: asynchronously step 3 is in flight then, and reads it.
+    """
+    case = case_of(wish(2, 8), blocks=12, size=2, windows=(4, None), late=late)
+    check(case, plain=True)
+    for plain in (True, False):
+        state = play(case, plain=plain)
+        assert state is not None
+        assert state.steps[LEFT, : state.numbers[STEPS]].tolist() == free
+
+
+def test_l_a_prefix_is_found_where_a_window_was_kept():
+    """Blocks of 2, of a window of 4 the two before a prompt's last token: of 7 tokens those of 2 to
+    5. Request 1 shares the first 4, whose first block is not kept, and finds nothing; but these 4
+    are kept from then on, so that request 2 does. Request 3 has the prompt of request 0.
+    """
+    comes = enumerate((3, 2, 2, 3))
+    wishes = [wish(7, 1, 100 * number, shares=shares) for number, shares in comes]
+    found = entries(case_of(*wishes, size=2, caches=True, windows=(4, None)))
+    assert found == [
+        [(0, 0, 7, True)], [(1, 0, 7, True)], [(2, 4, 3, True)], [(3, 6, 1, True)],
+    ]  # fmt: skip
+
+
+def test_l_a_prompt_has_room_if_its_window_does():
+    """Prompts of 20 tokens in pieces of 4, 10 blocks of 2 each in layers that keep all, and at most
+    5 in those that see 4: with 15 blocks they run, with 14 nothing does.
+    """
+    case = case_of(wish(20, 1), blocks=15, size=2, windows=(4, None), budget=4)
+    assert [count for ((_, _, count, _),) in entries(case)] == [4] * 5
+    assert play(replace(case, blocks=14), plain=True) is None
 
 
 def test_k_drafts_that_are_right_are_tokens_of_the_answer():

@@ -48,7 +48,10 @@ long before it the host works on the step; is sent when it has ended on every GP
 def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State, Any]:
     """The state before anything has arrived, and the numbers of the scheduler's rule."""
     longest = min(room.longest, scheduler.longest)
-    room = replace(room, longest=longest, longest_prompt=scheduler.longest_prompt)
+    room = replace(
+        room, longest=longest, longest_prompt=scheduler.longest_prompt,
+        most_flying=scheduler.most_flying,
+    )  # fmt: skip
     state = new_state(asked, room, scheduler.most_running, scheduler.orders)
     knobs = knobs_of(scheduler, int(state.ranks[MEMORY, 0]))
     return state, knobs if room.exchange is None else Both(knobs, room.exchange.knobs)

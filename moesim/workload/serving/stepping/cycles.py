@@ -14,8 +14,10 @@ from moesim.workload.serving.state import (
     CONTENT,
     DIGEST,
     ENDLESS,
+    FLYING,
     FREE_FIRST,
     GIVEN,
+    GONE,
     HELD,
     INPUT,
     KNOWN,
@@ -25,6 +27,7 @@ from moesim.workload.serving.state import (
     POWER,
     QUEUED,
     RUN,
+    SHARED,
     STEPS,
     TABLE,
     TURNS,
@@ -83,16 +86,24 @@ def digest_of(state: State) -> int:
         for place in range(state.ranks[RUN, rank]):
             request = state.running[rank, place]
             value = mixed(value, request)
-            for row in (COMPUTED, KNOWN, GIVEN):
+            for row in (COMPUTED, KNOWN, GIVEN, FLYING, SHARED):
                 value = mixed(value, state.requests[row, request])
-            base = state.requests[TABLE, request]
-            for held in range(base, base + state.requests[HELD, request]):
-                value = mixed(value, state.blocks[USERS, state.table[held]])
-                value = with_content(state, value, state.table[held])
+            value = with_blocks_of(state, value, request)
         block = state.ranks[FREE_FIRST, rank]
         while block != NONE:
             value = with_content(state, value, block)
             block = state.blocks[AFTER, block]
+    return value
+
+
+def with_blocks_of(state: State, value: int, request: int) -> int:
+    """A digest with the blocks that ``request`` holds."""
+    base, held = state.requests[TABLE, request], state.requests[HELD, request]
+    for group in range(state.table.shape[0]):
+        for place in range(base + state.requests[GONE + group, request], base + held):
+            block = state.table[group, place]
+            value = mixed(value, state.blocks[USERS, block])
+            value = with_content(state, value, block)
     return value
 
 

@@ -218,9 +218,9 @@ def copy_since(state: State, other: State, requests: tuple[int, int], since: int
         np.copyto(getattr(other, name), getattr(state, name))
     other.requests[:, first:last] = state.requests[:, first:last]
     other.requests[ARRIVAL] = state.requests[ARRIVAL]
-    low, high = state.requests[TABLE, first], len(state.table)
+    low, high = state.requests[TABLE, first], state.table.shape[1]
     high = state.requests[TABLE, last] if last < state.requests.shape[1] else high
-    other.table[low:high] = state.table[low:high]
+    other.table[:, low:high] = state.table[:, low:high]
     begin = state.steps[BEGIN, since]
     other.log[:, begin:entries] = state.log[:, begin:entries]
     other.steps[:, since:steps] = state.steps[:, since:steps]

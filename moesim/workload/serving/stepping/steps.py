@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from moesim.workload.serving.base import Rule
-from moesim.workload.serving.blocks import blocks_of, hits_of, keep_content, let_go
+from moesim.workload.serving.blocks import hits_of, keep_content, let_go, most_held
 from moesim.workload.serving.exchange import shift
 from moesim.workload.serving.lists import (
     stop_running,
@@ -33,6 +33,7 @@ from moesim.workload.serving.state import (
     ENDLESS,
     ENTRIES,
     FIRST_TOKEN,
+    FLYING,
     FOLLOWED_BY,
     FOUND,
     FREE,
@@ -105,9 +106,11 @@ def see_end(state: State) -> None:
     state.numbers[SEEN] = step + 1
     ended = 0
     for entry in range(state.steps[BEGIN, step], state.steps[BEGIN, step + 1]):
-        if state.log[GIVES, entry]:
-            request = state.log[WHO, entry]
-            state.requests[GIVEN, request] += state.log[GIVES, entry]
+        request, gives = state.log[WHO, entry], state.log[GIVES, entry]
+        wrong = state.log[VERIFIES, entry] - max(0, gives - 1)
+        state.requests[FLYING, request] -= state.log[COUNT, entry] - wrong
+        if gives:
+            state.requests[GIVEN, request] += gives
             if state.requests[STATUS, request] == RUNNING:
                 keep_seen(state, request)
             if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
@@ -224,7 +227,7 @@ def seat(state: State, request: int) -> None:
 def too_long(state: State, request: int) -> bool:
     """Whether ``request`` never fits."""
     tokens = state.requests[INPUT, request] + state.requests[OUTPUT, request]
-    held = blocks_of(state, tokens - 1 + state.numbers[LOOK_AHEAD])
+    held = most_held(state, tokens - 1, state.numbers[LOOK_AHEAD])
     long = tokens > state.numbers[LONGEST] or held > state.numbers[LEAST]
     return bool(long or state.requests[INPUT, request] > state.numbers[LONGEST_PROMPT])
 
@@ -281,6 +284,7 @@ def close_step(state: State) -> int:
             accepted = accepted_of(state, request, drafts)
             state.log[GIVES, entry], state.log[VERIFIES, entry] = 1 + accepted, drafts
             end -= drafts - accepted
+            asked[FLYING, request] -= drafts - accepted
             asked[KNOWN, request] += 1 + accepted
             asked[COMPUTED, request] = end
         again = max(0, min(end, asked[MOST, request]) - start)
