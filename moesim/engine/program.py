@@ -112,10 +112,9 @@ class Program:
             self.storage.settle(self.provenance)
 
     @property
-    def rebalanced(self) -> tuple[int, int]:
-        """How often experts got other places, and the bytes that moved."""
-        one = self.rebalancing
-        return (0, 0) if one is None else (one.times, one.bytes)
+    def rebalanced(self) -> tuple[int, int, int]:
+        """See ``Outcome``."""
+        return (0, 0, 0) if self.rebalancing is None else self.rebalancing.told
 
     @property
     def fates(self) -> Fates | None:

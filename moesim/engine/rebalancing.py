@@ -27,7 +27,12 @@ class Rebalancing:
         self.case, self.rules, self.routing, self.provenance = case, rules, routing, provenance
         self.planned, self.coming = case.placement, deque[int]()
         self.costs: dict[int, int] = {}
-        self.times = self.bytes = 0
+        self.times = self.bytes = self.beside_ns = 0
+
+    @property
+    def told(self) -> tuple[int, int, int]:
+        """How often, how many bytes, and what of them that go beside passes take of the links."""
+        return self.times, self.bytes, self.beside_ns
 
     def reach(self, first: int, last: int) -> int:
         """Pass ``first`` comes next: decide what changes before it. Up to which pass, ``last`` at
@@ -52,6 +57,7 @@ class Rebalancing:
         self.bytes += sum(int(matrix.sum()) for matrix in moved.values())
         if self.rules.one_by_one:
             self.coming.extend(moved)
+            self.beside_ns += sum(map(self._price, moved.values()))
             return
         self.routing.placement = self.planned
         self.costs[first] = self.rules.planning_ns + sum(map(self._ns, moved.values()))
@@ -72,10 +78,12 @@ class Rebalancing:
         per_node = self.case.gpus // self.case.nodes
         return moved_experts(before, self.planned, layer, per_node) * moe.expert.bytes
 
+    def _price(self, matrix: Ints) -> int:
+        return int(self.case.prices.all_to_all_ns(matrix[None])[0])
+
     def _ns(self, matrix: Ints) -> int:
-        one = matrix[None]
-        price = self.case.prices.all_to_all_ns(one)
-        return int(self.provenance.add("all_to_all", price, one, charge=REBALANCING)[0])
+        price = np.array([self._price(matrix)])
+        return int(self.provenance.add("all_to_all", price, matrix[None], charge=REBALANCING)[0])
 
     def charge(self, terms: Terms, first: int) -> None:
         """Add what GPUs wait before pass ``first``, the first one of ``terms``."""

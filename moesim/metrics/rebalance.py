@@ -7,7 +7,8 @@ from typing import Any
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 
-KEYS = ("rebalancings", "rebalanced_bytes")
+KEYS = ("rebalancings", "rebalanced_bytes", "rebalanced_beside_ms")
+MS = 1_000_000
 
 
 def rebalance_keys(case: Case) -> tuple[str, ...]:
@@ -16,12 +17,15 @@ def rebalance_keys(case: Case) -> tuple[str, ...]:
 
 
 def rebalance_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
-    """By ``rebalance_keys``: new plans, and the bytes of experts that went from GPU to GPU; with a
-    note where these went at no cost.
+    """By ``rebalance_keys``: new plans, the bytes of experts that went from GPU to GPU, and the
+    time that those beside passes take of the links; with a note where these went at no cost.
     """
-    numbers: dict[str, Any] = dict(zip(rebalance_keys(case), outcome.rebalanced, strict=False))
-    if case.rebalance is None or not case.rebalance.one_by_one or not outcome.rebalanced[1]:
+    (times, moved, ns), rules = outcome.rebalanced, case.rebalance
+    numbers: dict[str, Any] = dict(zip(rebalance_keys(case), (times, moved, ns / MS), strict=False))
+    if rules is None or not rules.one_by_one or not moved:
         return numbers
-    went = f"{outcome.rebalanced[1] / 1e9:.3g} GB of experts went from GPU to GPU beside passes and"
-    went += " slowed nothing down (mode: async), as links with room to spare would have it; mode:"
-    return {**numbers, "placement_notes": [f"{went} sync tells the time that they take"]}
+    lasts = int(outcome.ends.max() - outcome.starts.min()) / MS
+    went = f"{moved / 1e9:.3g} GB of experts went from GPU to GPU beside passes and slowed nothing"
+    went += f" down (mode: async); by themselves they take {ns / MS:,.3g} ms of the links between"
+    went += f" GPUs, in a run of {lasts:,.0f} ms: collectives, which need the same links, may wait"
+    return {**numbers, "placement_notes": [f"{went} as long; mode: sync has all GPUs wait for it"]}

@@ -73,7 +73,8 @@ def reference(
     finish(verdict, clock, trace, decisions.passes)
     read = [copy for ahead in decisions.ahead for copy in ahead.made if copy.read]
     verdict.storage_reads_ahead = len(read)
-    verdict.rebalanced = (decisions.places.times, decisions.places.bytes)
+    places = decisions.places
+    verdict.rebalanced = (places.times, places.bytes, places.beside)
     verdict.storage_reads_used = sum(copy.used for copy in read)
     return verdict
 

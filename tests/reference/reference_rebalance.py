@@ -16,7 +16,7 @@ class Places:
         self.trace, self.model, self.config, self.prices = trace, model, config, prices
         self.loads: list[list[list[int]]] = []  # [pass][MoE layer][expert]
         self.coming: list[tuple[int, list[int]]] = []  # layers, and what GPUs hold of them
-        self.times = self.bytes = 0
+        self.times = self.bytes = self.beside = 0
 
     def next(self, one: Pass) -> tuple[Config, int]:
         """The places for ``one``, and the wait before it."""
@@ -67,6 +67,7 @@ class Places:
         self.bytes += sum(sum(map(sum, matrix)) for matrix in moves.values())
         if rules.one_by_one:
             self.coming = [(m, new[m]) for m in moves]
+            self.beside += sum(map(self.prices.all_to_all_ns, moves.values()))
             return 0
         self.move(new)
         return rules.planning + sum(map(self.prices.all_to_all_ns, moves.values()))

@@ -42,7 +42,7 @@ class CommonProgram:
         return self.program.fates
 
     @property
-    def rebalanced(self) -> tuple[int, int]:
+    def rebalanced(self) -> tuple[int, int, int]:
         """How often experts got other places, and the bytes that moved."""
         return self.program.rebalanced
 

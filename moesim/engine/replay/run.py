@@ -105,7 +105,7 @@ class _OfRun(NamedTuple):
     counts: Counts
     provenance: Totals
     fates: Fates | None = None
-    rebalanced: tuple[int, int] = (0, 0)
+    rebalanced: tuple[int, int, int] = (0, 0, 0)
 
 
 def _program_of(case: Case, log: DecisionLog | None) -> Callable[..., QuickProgram] | None:

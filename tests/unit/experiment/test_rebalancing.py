@@ -44,6 +44,19 @@ def test_beside_passes_moving_takes_no_time():
     (note,) = [line for line in trust_lines(beside) if line.startswith("note: placement: ")]
     assert f"{beside['rebalanced_bytes'] / 1e9:.3g} GB" in note
     assert "slowed nothing down (mode: async)" in note
+    assert f"they take {beside['rebalanced_beside_ms']:,.3g} ms of the links" in note
+
+
+def test_what_moves_beside_passes_takes_of_the_links_what_gpus_would_wait_for():
+    """Of one plan, which both make of the same choices."""
+    steps = summary_of({"kind": "contiguous"})["steps"]
+    once = {**EPLB, "interval": steps - steps // 3}
+    waits, beside = summary_of(once), summary_of({**once, "mode": "async"})
+    assert waits["rebalancings"] == beside["rebalancings"] == 1
+    assert waits["rebalanced_bytes"] == beside["rebalanced_bytes"] > 0
+    waited_ms = waits["time_share"]["rebalancing"] * waits["duration_ms"]
+    assert beside["rebalanced_beside_ms"] == pytest.approx(waited_ms)
+    assert waits["rebalanced_beside_ms"] == 0
 
 
 def test_of_experts_that_gpus_wait_for_no_note_says_that_they_cost_nothing():

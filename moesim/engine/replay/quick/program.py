@@ -106,7 +106,7 @@ class QuickProgram:
         del log
         return self.make(self.shared, self.make.launches_of(self.case), self.provenance)
 
-    rebalanced = (0, 0)
+    rebalanced = (0, 0, 0)
     """No expert gets another place."""
 
     @property
