@@ -44,6 +44,8 @@ class FfnSpec:
 
 LATENT = "latent"
 """The kind of multi-head latent attention."""
+DELTA = "gated delta net"
+"""The kind of linear attention with a constant state of Qwen3-Next and Qwen3.5."""
 
 
 @dataclass(frozen=True)

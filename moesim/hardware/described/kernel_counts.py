@@ -8,7 +8,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.hardware.described.sourced import Sourced
-from moesim.model.spec import LATENT, LayerSpec
+from moesim.model.spec import DELTA, LATENT, LayerSpec
 
 Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
 
@@ -20,9 +20,9 @@ class KernelCounts(Params):
     a MoE layer (everything from the norm to the experts), ``expert`` an expert run by itself,
     ``grouped`` a launch, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
     ``reorder`` is what uneven gatings launch beside the gate; ``latent`` the attention of a layer
-    with multi-head latent attention where it differs, ``sequence`` that of a pass over whole
-    sequences (encode, prefill); ``gate_by_gating`` the gate of a gating by its kind where it
-    differs.
+    with multi-head latent attention where it differs, ``delta`` that of a gated delta net,
+    ``sequence`` that of a pass over whole sequences (encode, prefill); ``gate_by_gating`` the gate
+    of a gating by its kind where it differs.
     """
 
     attention: int = 0
@@ -35,14 +35,15 @@ class KernelCounts(Params):
     head: int = 0
     reorder: int = 0
     latent: int | None = None
+    delta: int | None = None
     sequence: int | None = None
     gate_by_gating: dict[str, int] = Field(default_factory=dict)
 
     def of_layer(self, layer: LayerSpec) -> KernelCounts:
-        """These of a ``layer``, whose attention may be that of a latent."""
-        if self.latent is None or not layer.attention.kind.startswith(LATENT):
-            return self
-        return self.model_copy(update={"attention": self.latent, "latent": None})
+        """These of a ``layer``, whose attention may be of another kind than that of most."""
+        kind = layer.attention.kind
+        own = self.latent if kind.startswith(LATENT) else self.delta if kind == DELTA else None
+        return self if own is None else self.model_copy(update={"attention": own})
 
     def of_gate(self, gating: str | None) -> int:
         """The gate's launches under the gating of that kind."""
@@ -91,6 +92,9 @@ class SourcedKernelCounts(Params):
     )
     latent: Sourced[Kernels] | None = Field(
         None, description="Attention in layers with a latent (MLA), where it differs."
+    )
+    delta: Sourced[Kernels] | None = Field(
+        None, description="Linear attention in layers with a gated delta net, where it differs."
     )
     sequence: Sourced[Kernels] | None = Field(
         None, description="Attention of a pass over whole sequences, where it differs."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moesim.model.described.context import Context
 from moesim.model.described.keys import Keys
 from moesim.model.described.plan import CONV, MAMBA
-from moesim.model.spec import AttentionSpec
+from moesim.model.spec import DELTA, AttentionSpec
 from moesim.model.weights import Size
 
 CHUNK = 64
@@ -55,7 +55,7 @@ def _gated_delta(context: Context, module: str) -> AttentionSpec:
     })  # fmt: skip
     found += context.vectors((2 * key + value) * kernel, 2 * v_heads, v_size)
     state = v_heads * k_size * v_size * _state_bytes(keys) + (2 * key + value) * kernel * _HALF
-    return _layer(context, "gated delta net", found, (v_heads, k_size, v_size), state, CHUNK)
+    return _layer(context, DELTA, found, (v_heads, k_size, v_size), state, CHUNK)
 
 
 def _kimi_delta(context: Context, module: str) -> AttentionSpec:

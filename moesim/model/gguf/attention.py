@@ -8,7 +8,7 @@ from dataclasses import replace
 from moesim.model.described.state import CHUNK
 from moesim.model.gguf.metadata import Metadata
 from moesim.model.gguf.tensors import ATTENTION, Block, type_of
-from moesim.model.spec import NO_ATTENTION, AttentionSpec
+from moesim.model.spec import DELTA, NO_ATTENTION, AttentionSpec
 
 HALF, FP32 = 2, 4
 PERIODS: Mapping[str, int] = {
@@ -108,6 +108,7 @@ def _stateful(metadata: Metadata, layer: int, block: Block) -> AttentionSpec:
     if block.named("shortconv"):
         inner, states, kernel = 0, 0, metadata.number("shortconv.l_cache", 3)
         convolved, heads = metadata.needed("embedding_length"), 1
+    kind = DELTA if block.named("ssm_beta", "ssm_ba") and not narrow else "state"
     state = (inner * states + convolved * max(kernel - 1, 0)) * FP32
     metadata.note(
         "layers with a constant state in place of a cache: their time is that of the bytes of "
@@ -115,5 +116,5 @@ def _stateful(metadata: Metadata, layer: int, block: Block) -> AttentionSpec:
     )
     return AttentionSpec(
         heads, heads, max(states, 1), max(inner // heads, 1), CHUNK, size.parameters, size.bytes,
-        -(-state // CHUNK), "state", state_bytes=state,
+        -(-state // CHUNK), kind, state_bytes=state,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from moesim.config.errors import InputError
 from moesim.config.files.paths import shipped_folder
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
 from moesim.hardware.described.software import SoftwareProfile
+from moesim.model import load_model
 
 SHIPPED = shipped_folder() / "hardware_profiles"
 
@@ -237,6 +238,16 @@ def test_a_version_is_a_profile_and_an_unknown_one_names_those_that_are() -> Non
         load_software("vllm@0.2")
     with pytest.raises(InputError, match="neither a shipped profile nor the path"):
         load_software("engine@1")
+
+
+@pytest.mark.parametrize(
+    ("model", "attention"),
+    [("qwen3.5-35b-a3b", [25, 25, 25, 15]), ("deepseek-r1", [24] * 4), ("qwen3-30b-a3b", [15] * 4)],
+)
+def test_kernels_of_a_layer_are_those_of_its_attention(model: str, attention: list[int]) -> None:
+    counts = load_software("llama.cpp").kernels
+    found = [counts.of_layer(layer).attention for layer in load_model(model).layers[:4]]
+    assert found == attention
 
 
 def test_without_a_mapping_weights_on_the_cpu_are_pinned() -> None:

@@ -228,6 +228,13 @@ def test_a_state_is_read_from_the_shapes(tmp_path: Path) -> None:
     assert any("constant state" in note for note in model.notes)
 
 
+def test_a_gated_delta_net_is_known_by_its_matrices(tmp_path: Path) -> None:
+    values = {"ssm.state_size": 128, "ssm.inner_size": 512, "ssm.group_count": 2,
+              "ssm.time_step_rank": 4, "ssm.conv_kernel": 4}  # fmt: skip
+    more = [row("blk.0.ssm_out.weight", F32, 512, 256), row("blk.0.ssm_beta.weight", F32, 256, 4)]
+    assert small(tmp_path, *more, **values).layers[0].attention.kind == "gated delta net"
+
+
 def test_what_nobody_knows_is_counted_and_said(tmp_path: Path) -> None:
     model = small(tmp_path, row("blk.0.hyena_filter.weight", F32, 256, 256))
     assert model.layers[0].attention.bytes == 2 * 4 * 256 * 256
