@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 FONT, MARGIN = 7, 5
 """Points of a name, and between it and its point; a character is taken to be .6 as wide."""
+LINES = 4
+"""How far above and below its point a name may stand, in lines."""
 Box = tuple[float, float, float, float]
 Place = tuple[float, float]
 
@@ -24,11 +26,17 @@ def name_points(axes: Axes, named: Iterable[tuple[str, float, float]]) -> None:
 
 
 def _free(text: str, point: Place, taken: list[Box], scale: float) -> Place:
-    """Where ``text`` stands beside ``point``, in points: the first of four places at which it
-    touches none of the ``taken`` boxes, in pixels of which a point has ``scale``, and now one more.
+    """Where ``text`` stands beside ``point``, in points: the first place, from near to far, at
+    which it touches none of the ``taken`` boxes, in pixels of which a point has ``scale``, and now
+    one more.
     """
     wide = 0.6 * FONT * len(text)
-    places = [(x, y) for x in (MARGIN, -MARGIN - wide) for y in (MARGIN - 1, -MARGIN - FONT + 1)]
+    places = [
+        (x, y)
+        for x in (MARGIN, -MARGIN - wide)
+        for line in range(0, LINES * FONT, FONT)
+        for y in (MARGIN - 1 + line, -MARGIN - FONT + 1 - line)
+    ]
     boxes = [
         (
             point[0] + scale * x,
