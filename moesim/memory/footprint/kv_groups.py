@@ -10,7 +10,8 @@ FEW_MORE = 1.5
 """Where the most layers of a kind are fewer than so many times the fewest, groups are as large as
 the most, and the others are filled up; else as the fewest."""
 CHUNKED = "chunked"
-"""Attention that vLLM gives no window of blocks unless it is told to."""
+"""Attention that vLLM lets keep all, unless VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE is
+set."""
 
 
 class KvGroup(NamedTuple):
@@ -23,16 +24,18 @@ class KvGroup(NamedTuple):
 def kv_groups(model: ModelSpec) -> tuple[KvGroup, ...]:
     """Groups of about as many layers of ``model``, those of one window side by side, the first
     layer's first (vLLM 0.33, v1/core/kv_cache_planning.py,
-    ``_get_kv_cache_groups_uniform_page_size``). () where no layer has a window, or where it divides
-    them otherwise: they differ in bytes a token, have constant states, or attend to chunks.
+    ``_get_kv_cache_groups_uniform_page_size``); where some attend to chunks one of all layers. ()
+    where no layer has a window, or where it divides them otherwise: they differ in bytes a token,
+    or have constant states.
     """
     kinds: dict[int | None, list[int]] = {}
     cached = [layer for layer in model.layers if layer.gpu_kv_bytes_per_token]
     for layer in cached:
-        kinds.setdefault(layer.attention.window, []).append(layer.index)
+        kept = None if layer.attention.kind == CHUNKED else layer.attention.window
+        kinds.setdefault(kept, []).append(layer.index)
     uneven = len({layer.gpu_kv_bytes_per_token for layer in cached}) > 1
-    others = any(one.attention.state_bytes or one.attention.kind == CHUNKED for one in cached)
-    if uneven or others or not any(kinds):
+    states = any(one.attention.state_bytes for one in cached)
+    if uneven or states or all(one.attention.window is None for one in cached):
         return ()
     counts = [len(layers) for layers in kinds.values()]
     size = max(counts) if max(counts) < FEW_MORE * min(counts) else min(counts)
