@@ -271,5 +271,7 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
         what = f"leaves no room for a block of keys and values{beside}; write more GPUs"
         what += " (parallelism.expert), fewer bits a weight, fewer slots for experts, a larger"
         what += " memory.gpu_memory_utilization, or fewer max_num_batched_tokens"
+        if any(empty.seat_bytes(share.model) for share in case.shares):
+            what += f", or max_num_seqs: windows and states of {at_once} requests are set aside"
         raise InputError(f"memory.kv: '{memory.kv}' {what}")
     return replace(empty, blocks=blocks)

@@ -208,12 +208,20 @@ def problem(*args: Any, **given: Any) -> str:
     return str(caught.value)
 
 
+def test_where_windows_fill_a_card_their_number_is_the_remedy() -> None:
+    """An H200 holds Gemma 4, but not the windows of 1,024 requests."""
+    others = {"model": "gemma-4-26b-a4b", "hardware": "h200-sxm", "trace": "stand-in:qwen3-30b-a3b"}
+    said = problem({"kv": "auto"}, {"kind": "vllm"}, **others)
+    assert "or max_num_seqs: windows and states of 1024 requests are set aside" in said
+
+
 def test_mistakes() -> None:
     assert "'none' is no room for keys" in problem({"kv": "none"})
     assert "blocks are a whole number" in problem({"kv": "1.5 blocks"})
     said = problem({"gpu_memory_utilization": "1 %"})
     assert "memory.kv: 'auto' leaves no room for a block" in said
     assert "of keys and values beside weights of 0.03 GiB and activations of" in said
+    assert "max_num_seqs" not in said
     said = problem(experts={"capacity": "auto"})
     assert "both take what the other leaves; write memory.kv" in said
     batches = {"batching": {"kind": "static", "batch_size": 2}}
