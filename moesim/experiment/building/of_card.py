@@ -46,6 +46,8 @@ def said_of_card(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
     card = f"{of}: a card of {hardware.memory_bytes / GIB:.1f} GiB"
     before = batching.scheduler.model_dump()
     after = said.workload.batching.model_dump()["scheduler"]
+    if after != batching.scheduler.on_card(hardware.memory_bytes, "").model_dump():
+        card += ", which by its name counts as small"
     origins = {f"{SCHEDULER}.{key}": card for key in after if after[key] != before[key]}
     memory = experiment.memory or Memory()
     if memory.block_size is None:

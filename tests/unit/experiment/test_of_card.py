@@ -73,5 +73,8 @@ def test_each_value_says_where_it_is_from() -> None:
     assert origins[f"{path}.max_num_batched_tokens"] == card
     assert f"{path}.max_num_seqs" not in origins
     assert (one.memory.block_size, origins["memory.block_size"]) == (16, "from scheduler vllm")
+    _, origins = derived(served("a100-sxm-80gb", {"kind": "vllm"}))
+    small = "from scheduler vllm: a card of 80.0 GiB, which by its name counts as small"
+    assert origins[f"{path}.max_num_seqs"] == small
     _, origins = derived(served(LARGE, {"kind": "sglang"}, memory={"block_size": 16}))
     assert not {key for key in origins if key.startswith(("memory", path))}
