@@ -221,5 +221,8 @@ def _unusable(folder: Path, what: str) -> InputError:
     remedy = "a result folder is what 'moesim run FILE --out DIR' writes"
     if (folder / ADVICE).exists():
         what = "is the folder of an advice"
-        remedy = f"'moesim run {folder / EXPERIMENT} --out DIR' makes a result of its best"
+        run = f"'moesim run {folder / EXPERIMENT} --out DIR'"
+        if not (folder / EXPERIMENT).exists():  # an experiment was asked about, not a model
+            run = "what 'moesim advise' prints behind 'again:', with --out DIR,"
+        remedy = f"{run} makes a result of its best"
     return InputError([Problem(str(folder), "", f"{what}; {remedy}")])

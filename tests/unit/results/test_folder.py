@@ -135,6 +135,9 @@ def test_another_kind_of_value_is_said_with_its_key(
 def test_an_advice_says_how_its_best_becomes_a_result(tmp_path: Path) -> None:
     """Two of them are what one would compare before buying a machine."""
     (tmp_path / "advice.json").write_text("{}")
+    with pytest.raises(InputError, match=r"advice; what 'moesim advise' prints behind 'again:'"):
+        read_result(tmp_path)
+    (tmp_path / "experiment.yaml").write_text("")
     with pytest.raises(InputError, match=r"is the folder of an advice; 'moesim run .*experiment"):
         read_result(tmp_path)
 
