@@ -200,12 +200,12 @@ def _print_answer(advice: Advice, *, report: bool) -> None:
 
 def _print(advice: Advice, *, report: bool) -> None:
     from moesim.report.advice.tables import rendered
+    from moesim.results.overwrite import SWEEPS
 
     console = terminal()
     for part in rendered(advice):
         console.print(part)
     folder = advice.folder
-    typer.echo(
-        f"figure: {folder / 'advice.png'}\nruns:   {folder / 'choices'}, {folder / 'upgrades'}"
-    )
+    runs = ", ".join(str(folder / name) for name in SWEEPS if (folder / name).is_dir())
+    typer.echo(f"figure: {folder / 'advice.png'}\nruns:   {runs}")
     show_page(folder, report=report)

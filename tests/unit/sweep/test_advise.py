@@ -506,6 +506,7 @@ def test_where_requests_come_when_they_come_speeds_are_those_of_one(
         assert "which set the tokens/s of all together; compared" in " ".join(text.split())
     assert "'moesim search'" in told
     assert "prices: mean TTFT" in told
+    assert "runs:   out/choices, out/best, out/upgrades" in told
     ends = [summary_of(Path("out", name), 0)["price_interval"] for name in ("choices", "best")]
     assert ["mean_e2el_ms" in one for one in ends] == [False, True]  # of the best alone
     found = read_advice(Path("out"))
