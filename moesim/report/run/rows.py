@@ -83,7 +83,7 @@ def blocks(summary: Mapping[str, Any]) -> list[Row]:
     rows, asked = list[Row](), summary.get("prefix_cache_queries_tokens")
     if count := summary.get("kv_blocks"):
         times = summary.get("kv_max_concurrency")
-        room = "" if times is None else f", {times:.2f} x the longest request"
+        room = "" if times is None else f", {times:.2f} x the longest request allowed"
         told = f"{number(count)} blocks, {number(summary['kv_tokens'])} tokens{room}"
         held = f"at most {percent(summary['kv_usage_max'])} held"
         rows.append(("KV cache of a rank", f"{told}; {held}"))

@@ -285,7 +285,7 @@ def test_longer_requests_than_may_come_are_rejected_and_counted() -> None:
     assert numbers["requests"] == 12, "though the last ones may be rejected"
     assert numbers["kv_max_concurrency"] == 21 / 7  # blocks of 16 tokens
     (row,) = (one for one in blocks(numbers) if one[0] == "KV cache of a rank")
-    assert row[1].startswith("21 blocks, 336 tokens, 3.00 x the longest request; at most ")
+    assert row[1].startswith("21 blocks, 336 tokens, 3.00 x the longest request allowed; at most ")
 
 
 def test_schedules_that_differ_have_other_digests_from_there_on(
