@@ -50,7 +50,8 @@ def claim(folder: Path, new: Mapping[str, Any]) -> None:
         for where, theirs, ours in differences(old, new)
         if where != "digest"
     ]
-    remedy = "the folder holds another sweep; name a new folder, undo the change, or --overwrite"
+    remedy = "the folder holds another sweep; name a new folder, or undo the change"
+    remedy += " (moesim sweep and advise also begin anew, with --overwrite)"
     raise InputError([*problems[:10], Problem(str(folder), "", remedy)])
 
 
