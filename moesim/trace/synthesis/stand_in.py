@@ -119,7 +119,9 @@ def _measured(recorded: RoutingTrace) -> tuple[Floats, Floats]:
         one = _rows(recorded, first, end)
         counts = expert_counts(one)
         chance = overlap_shuffled(counts, one.tokens)
-        stays.append((overlap_previous(one) - chance) / (1 - chance))
+        most = 1 - chance  # 0 where a request always chooses the same
+        beyond = overlap_previous(one) - chance
+        stays.append(np.divide(beyond, most, out=np.zeros_like(beyond), where=most > 0))
         used = np.maximum(counts.sum(axis=1), 1)
         # few choices look less even than they are (Miller and Madow)
         bias = ((counts > 0).sum(axis=1) - 1) / (2 * np.log(2) * used)

@@ -199,3 +199,9 @@ def test_all_points_of_a_sweep_have_one_trace():
     assert {one.trace for _, one in points} == {"stand-in:gpt-oss-20b"}
     fewer = loaded("gpt-oss-20b", sweep={"workload.batching.batch_size": [1, 8]}).points
     assert {one.trace for _, one in fewer} == {"gpt-oss-20b"}
+
+
+def test_a_recorded_request_that_always_chooses_the_same_can_be_scaled():
+    """All that its tokens share is chance, of a layer of small-moe, so that 0 was divided by 0."""
+    trace = trace_of(loaded("mixtral-8x7b", trace="stand-in:small-moe").experiment)
+    assert (trace.moe_layers, trace.experts, trace.top_k) == (32, 8, 2)
