@@ -251,8 +251,9 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     assert case.serving is not None, "requests are served"
     scheduler, size = case.serving.scheduler, case.serving.room.block_size
     tokens = scheduler.most_tokens or int(np.diff(case.schedule.offsets).max())
-    seats, loop = scheduler.most_running, case.serving.room.loop
-    at_once = min(seats, case.serving.served.asked.coming) if loop else seats
+    seats = scheduler.most_running
+    fewer = case.serving.room.loop or scheduler.shares_windows  # who shares sets nothing aside
+    at_once = min(seats, case.serving.served.asked.coming) if fewer else seats
     groups = _groups_of(case.model, scheduler, case.serving.routed)
     empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows, groups)
     each = max(empty.block_bytes(share.model) for share in case.shares)

@@ -93,6 +93,18 @@ def test_windows_are_of_no_more_requests_than_clients() -> None:
     assert abs((more.blocks - fewer.blocks) * each - windows) < each
 
 
+@pytest.mark.parametrize(("kind", "at_once"), [("vllm", 8), ("sglang", 256)])
+def test_states_under_vllm_are_of_no_more_requests_than_a_run_has(kind: str, at_once: int) -> None:
+    """It takes them from the pool, so that Qwen3-Next is served on one H200 as it stands there."""
+    of = {
+        "model": "qwen3-next-80b-a3b@fp8",
+        "hardware": "h200-sxm",
+        "trace": "stand-in:qwen3-30b-a3b",
+    }
+    pool = pool_of(gpt_oss({"kind": kind}, "at_once", **of))
+    assert (pool.at_once, pool.blocks > 0) == (at_once, True)
+
+
 def test_under_vllm_windows_take_blocks_of_the_pool_and_set_nothing_aside() -> None:
     """However many may run at once, 1,024 or three."""
     model = load_model("gpt-oss-20b")
@@ -211,7 +223,7 @@ def problem(*args: Any, **given: Any) -> str:
 def test_where_windows_fill_a_card_their_number_is_the_remedy() -> None:
     """An H200 holds Gemma 4, but not the windows of 1,024 requests."""
     others = {"model": "gemma-4-26b-a4b", "hardware": "h200-sxm", "trace": "stand-in:qwen3-30b-a3b"}
-    said = problem({"kv": "auto"}, {"kind": "vllm"}, **others)
+    said = problem({"kv": "auto"}, {"kind": "sglang", "max_num_seqs": 1024}, **others)
     assert "or max_num_seqs: windows and states of 1024 requests are set aside" in said
 
 

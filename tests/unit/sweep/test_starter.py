@@ -158,7 +158,9 @@ def test_a_service_that_only_one_request_fits_beside_has_layers_on_the_cpu(tmp_p
     """The experts fit on the card, but not beside what a step of a server holds in its share."""
     file = tmp_path / "mine.yaml"
     for workload, said in (("chat", "capacity: all"), ("serve", "on_cpu: {layers: ")):
-        file.write_text(starter(Question("gpt-oss-20b", gpu="rtx-4080", software="vllm"), workload))
+        file.write_text(
+            starter(Question("qwen3-30b-a3b@fp8", gpu="rtx-5090", software="vllm"), workload)
+        )
         assert said in file.read_text()
         read = load_experiment(file).experiment.model_copy(update={"records": "summary"})
         assert build(read, 2).out_of_memory is None
