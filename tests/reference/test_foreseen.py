@@ -118,7 +118,7 @@ def exchanging(theirs: EngineCase, case: ServingCase) -> tuple[EngineCase, Servi
     least = int(theirs.slots.min()) - 1
     gives = max(0, min(settings.gives, least))
     settings = replace(settings, gives=gives, least=max(settings.least, needs))
-    return replace(theirs, exchanges=least > 0), replace(case, settings=settings)
+    return replace(theirs, exchanges=True), replace(case, settings=settings)
 
 
 def rehearsed(plain: Callable[..., Any]) -> Callable[..., Any]:
