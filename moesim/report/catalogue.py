@@ -134,9 +134,19 @@ def _fits(profile: Any) -> str:
 
 def software() -> list[Row]:
     """The shipped software profiles with their key figures."""
-    from moesim.hardware import load_software, software_names
+    from moesim.hardware import software_names
 
-    return [{"name": name, **key_figures(load_software(name))} for name in software_names()]
+    return [software_row(name) for name in software_names()]
+
+
+def software_row(name: str) -> Row:
+    """The key figures of one shipped software profile, and the kernels of a layer of experts."""
+    from moesim.hardware import load_software
+
+    profile = load_software(name)
+    counts = profile.kernels
+    layer = counts.attention + counts.gate + counts.grouped + counts.combine
+    return {"name": name, **key_figures(profile), "kernels_per_layer": layer}
 
 
 def key_figures(profile: Any) -> Row:
@@ -401,14 +411,10 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     ),
     "software": (
         Column("name", "software"),
+        Column("title", "what it is"),
+        Column("kernels_per_layer", "kernels\na layer"),
         Column("launch_ns", "launch\nus", 1e3),
-        Column("host_per_layer_ns", "a layer\nus", 1e3),
-        Column("host_per_copy_ns", "a copy\nus", 1e3),
-        Column("copied", "copied\nby"),
-        Column("pinned", "pinned"),
-        Column("blocking", "blocks"),
         Column("synchronisations", "waits\na layer"),
-        Column("synchronisation_ns", "a wait\nus", 1e3),
     ),
     "traces": (
         Column("name", "trace"),
@@ -431,7 +437,8 @@ CAPTIONS: Mapping[str, str] = {
     "hosts": "of all NUMA nodes together; experts: what those on the CPU read (one GPU's have one "
     "node's part); fitted: to one published run; --json: all",
     "links": "one direction, what copies reach of pinned memory, and of pageable",
-    "software": "times of the host; all values: --json",
+    "software": "kernels of a layer of experts with one token; waits: the host for the GPU, where "
+    "experts are offloaded; all values: --json",
     "traces": "a smaller top-k than the model's: recorded so; source, licence, notes: --json",
 }
 
@@ -439,10 +446,14 @@ CAPTIONS: Mapping[str, str] = {
 WIDTH = 80
 """Columns of the narrowest terminal."""
 _APART = 2
+FOLDED = ("title",)
+"""Columns that take as many lines as they need."""
 
 
 def _width(rows: Sequence[Row], column: Column) -> int:
     """Of a column and what stands before the next one."""
+    if column.key in FOLDED:
+        return 0
     cells = [*column.heading.split("\n"), *(column.cell(row) for row in rows)]
     return max(map(len, cells)) + _APART
 
@@ -462,7 +473,7 @@ def catalogue_table(what: str, rows: Sequence[Row]) -> Table:
             column.heading,
             justify="left" if words else "right",
             overflow="fold",
-            no_wrap=column.key == "name" or what in COLUMNS,
+            no_wrap=column.key == "name" or (what in COLUMNS and column.key not in FOLDED),
         )
     for row in rows:
         table.add_row(*(column.cell(row) for column in columns))

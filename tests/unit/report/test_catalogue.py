@@ -41,6 +41,19 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert {*REGISTRIES, *CATALOGUES} <= said
 
 
+def test_software_says_what_it_is_and_how_many_kernels_a_layer_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "software", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    counted = {name: rows[name]["kernels_per_layer"] for name in ("llama.cpp", "llama.cpp@b8xxx")}
+    assert counted == {"llama.cpp": 15 + 3 + 4 + 2, "llama.cpp@b8xxx": 17 + 3 + 4 + 2}
+    assert main(["list", "software"]) == 0
+    table = capsys.readouterr().out
+    assert max(map(len, table.splitlines())) <= 80
+    assert "builds b7700 to b9500" in table
+
+
 def test_gpus_hosts_and_links_have_their_figures(capsys: pytest.CaptureFixture[str]) -> None:
     rows: dict[str, dict[str, Any]] = {}
     for kind in ("gpus", "hosts", "links"):
