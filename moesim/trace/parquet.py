@@ -27,6 +27,8 @@ from moesim.trace.routing import RoutingTrace
 METADATA_KEY = b"moesim"
 BATCH_TOKENS = 8192
 GROUP_TOKENS = 16384
+FORMATS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".npz", ".npy")
+"""Endings of a name that say a format."""
 
 
 def write_trace(trace: RoutingTrace, path: str | Path) -> None:
@@ -95,8 +97,13 @@ def read_trace(path: str | Path) -> RoutingTrace:
     return trace
 
 
-def check_target(path: Path) -> None:
-    """Raise an InputError if no file can be written at ``path``."""
+def check_target(path: Path, suffix: str = ".parquet") -> None:
+    """Raise an InputError if no file can be written at ``path``, or its name says another format
+    than ``suffix``, its own.
+    """
+    if path.suffix in FORMATS and path.suffix != suffix:
+        what = f"is written as {suffix}, whose name must not end in {path.suffix}; write"
+        raise InputError([Problem(str(path), "", f"{what} '{path.with_suffix(suffix)}'")])
     if not path.parent.is_dir():
         raise InputError([Problem(str(path), "", "its folder does not exist; make it first")])
     if path.is_dir():

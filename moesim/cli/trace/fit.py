@@ -39,7 +39,7 @@ def fit_(
     from moesim.trace.synthesis.fitting.write import write_parameters
 
     check_apart(out, file)
-    check_target(out)
+    check_target(out, ".yaml")
     trace = read_trace(file)
     with located(file), _progress_bar(PART_STEPS * len(list(phases_of(trace)))) as advance:
         parameters = fit(trace, file.name, domains, seed, advance)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.trace import parquet, read_trace, write_trace
 from moesim.trace.importing import import_trace
@@ -193,6 +194,19 @@ def test_the_shipped_trace_is_every_eighth_request(quickstart, recorded):
 def test_a_folder_in_the_place_of_the_file_to_write(random_trace, tmp_path):
     with pytest.raises(InputError, match="is a folder; name the file to write"):
         write_trace(random_trace, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.yaml", "t.npz"])
+def test_a_name_of_another_format_is_not_written_to(random_trace, tmp_path, name):
+    with pytest.raises(InputError, match=r"is written as \.parquet.* write '.*t\.parquet'"):
+        write_trace(random_trace, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_are_not_written_under_the_name_of_a_trace(quickstart, tmp_path, capsys):
+    assert main(["trace", "fit", str(quickstart), "--out", str(tmp_path / "t.parquet")]) == 2
+    assert "is written as .yaml" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
