@@ -64,7 +64,8 @@ def _opened(path: Path) -> dict[str, Any]:
 
 def _wrong(plan: dict[str, Any], shape: tuple[int, int], gpus: int) -> str | None:
     if (planned := plan.get("gpus")) != gpus:
-        return f"is a plan for {planned!r} GPUs, not {gpus}; plan again, or set parallelism.expert"
+        has = "does not say its 'gpus'" if planned is None else f"is a plan for {planned!r} GPUs"
+        return f"{has}, not {gpus}; plan again, or set parallelism.expert"
     rows = plan[MAP]
     if not _is_table(rows):
         return f"'{MAP}' must be a list of lists of expert ids, all as long"

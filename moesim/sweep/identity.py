@@ -17,6 +17,8 @@ from moesim.results.shape import SweepFile, check_shape
 
 SWEEP = "sweep.json"
 ABSENT = "nothing"
+CONTENTS = {"inputs": "its content", "sources": "moesim's own code"}
+"""What of a folder is known by its digest alone."""
 
 
 def identity(
@@ -85,8 +87,9 @@ def is_sweep(folder: Path | str) -> bool:
 
 
 def _difference(where: str, theirs: Any, ours: Any) -> str:
-    if where.partition(".")[0] in ("inputs", "sources") and ABSENT not in (theirs, ours):
-        return f"its content has changed (SHA-256 {ours[:12]}... now, {theirs[:12]}... then)"
+    content = CONTENTS.get(where.partition(".")[0])
+    if content and ABSENT not in (theirs, ours):
+        return f"{content} has changed (SHA-256 {ours[:12]}... now, {theirs[:12]}... then)"
     return f"{_short(ours)} now, {_short(theirs)} in this folder"
 
 

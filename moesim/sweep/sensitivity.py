@@ -282,10 +282,10 @@ def in_words(found: Sensitivity) -> Sequence[str]:
     if found.inputs:
         first = found.inputs[0]
         low, high = (100 * (end / found.as_is - 1) for end in first.ends)
-        lines.append(f"Moves it most: {first.title}, {low:+.1f} to {high:+.1f} %.")
+        lines.append(f"Moves it most: {first.title}, {low:+z.1f} to {high:+z.1f} %.")
     guess = found.measure_first
     if guess is None:
         return [*lines, "Measure first: nothing here is a guess that moves the speed."]
     low, high = (100 * (end / found.as_is - 1) for end in guess.ends)
     what = MEASURED_BY[guess.title]
-    return [*lines, f"Measure first: {what} ({guess.title}: {low:+.1f} to {high:+.1f} %)."]
+    return [*lines, f"Measure first: {what} ({guess.title}: {low:+z.1f} to {high:+z.1f} %)."]

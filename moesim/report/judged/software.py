@@ -21,8 +21,8 @@ def rows_table(fit: SoftwareFit, trace_hits: dict[str, float] | None = None) -> 
     for row in fit.table.to_dict("records"):
         speed, hardware = float(row["predicted_tokens_per_s"]), float(row["hardware_ms"])
         cells = [row["slots"], f"{100 * row['hits']:.1f}", f"{row['tokens_per_s']:g}"]
-        cells += [f"{hardware:.2f}", f"{1e3 / speed - hardware:.2f}", f"{speed:.1f}"]
-        cells += [f"{row['error_percent']:+.1f}", "fitted" if row["fitted"] else "predicted"]
+        cells += [f"{hardware:.2f}", f"{1e3 / speed - hardware:z.2f}", f"{speed:.1f}"]
+        cells += [f"{row['error_percent']:+z.1f}", "fitted" if row["fitted"] else "predicted"]
         if trace_hits:
             known = trace_hits.get(row["slots"])
             cells.append("-" if known is None else f"{100 * known:.1f}")

@@ -140,7 +140,7 @@ def _tells(row: Mapping[str, Any]) -> bool:
 def _off(row: Mapping[str, Any]) -> str:
     """How many percent longer or shorter it may take."""
     low, high = (100 * (row[end] - 1) for end in ("low", "high"))
-    return f"{low:+.0f} to {high:+.0f} %"
+    return f"{low:+z.0f} to {high:+z.0f} %"
 
 
 def sweep_trust(points: pd.DataFrame) -> list[str]:

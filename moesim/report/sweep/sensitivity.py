@@ -61,7 +61,7 @@ def table(found: Sensitivity) -> Table:
         words = [run.words for run in one.runs]
         told = f"{words[0]} ... {words[-1]}" if len(words) > 1 else words[0]
         mark = " (a guess)" if one.guess else ""
-        change = f"{100 * (low / found.as_is - 1):+.1f} to {100 * (high / found.as_is - 1):+.1f}"
+        change = f"{100 * (low / found.as_is - 1):+z.1f} to {100 * (high / found.as_is - 1):+z.1f}"
         shown.add_row(one.title + mark, told, f"{number(low)}-{number(high)}", change)
     return shown
 

@@ -36,8 +36,8 @@ MOST_CHOICES = 600_000
 MOST_WITH_EVENTS = 150_000
 """The same where only ``des`` plays a choice, which takes many times as long."""
 DRIVE = (
-    "name a drive that experts are read from: hardware: {..., storage: nvme-pcie4}, with a MODEL"
-    " --storage nvme-pcie4 ('moesim list storage')"
+    "name a drive that experts are read from: hardware: {..., storage: nvme-pcie4} (a phone's:"
+    " ufs-4), with a MODEL --storage nvme-pcie4 ('moesim list storage')"
 )
 
 

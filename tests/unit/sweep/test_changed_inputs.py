@@ -114,6 +114,13 @@ def test_a_sweep_is_not_gone_on_with_over_other_content(
     assert len(error.value.problems) == 2
 
 
+def test_a_folder_of_another_version_of_the_code_says_so(sweep: Resolved, tmp_path: Path) -> None:
+    now = identity({}, [], inputs_of([point for _, point in sweep.points]))
+    claim(tmp_path, {**now, "sources": "0" * 64, "digest": "1" * 64})
+    with pytest.raises(InputError, match="sources: moesim's own code has changed"):
+        claim(tmp_path, now)
+
+
 def test_a_file_beside_the_model_that_comes_or_goes_is_a_change(sweep: Resolved) -> None:
     point = sweep.points[0][1]
     simulation = Simulation(inputs=inputs_of([point]))
