@@ -11,7 +11,7 @@ import numpy as np
 
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Apart, Counts, Loads, counted_names
-from moesim.engine.outcome import Outcome
+from moesim.engine.outcome import Outcome, Span
 from moesim.workload.schedule import Schedule
 from moesim.workload.served import Served
 
@@ -67,8 +67,12 @@ class Merging:
             charges=self.of(lambda one: one.charges, 1),
             layers=self._layers(),
             schedule=self._schedule(),
-            spans=[],
-            held=[],
+            spans=self._spans(),
+            held=[
+                (gpu + number * self.case.gpus, time, experts)
+                for number, one in self.those.items()
+                for gpu, time, experts in one.held
+            ],
             seconds=sum(one.seconds for one in those),
             copies=sum(one.copies for one in those),
             provenance=self._provenance(),
@@ -99,6 +103,16 @@ class Merging:
             whole.append(rows)
         table = np.concatenate(whole)
         return table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
+
+    def _spans(self) -> list[Span]:
+        """Those of all replicas, by their begin."""
+        places = {turn: place for place, turn in enumerate(self.turns)}
+        spans = [
+            span._replace(gpu=span.gpu + number * self.case.gpus, step=places[number, span.step])
+            for number, one in self.those.items()
+            for span in one.spans
+        ]
+        return sorted(spans, key=lambda span: span.start_ns)
 
     def _schedule(self) -> Schedule:
         """All passes, of all GPUs."""

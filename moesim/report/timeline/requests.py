@@ -1,4 +1,4 @@
-"""Requests that are served, as tracks of a timeline: queued, prompt, answer, preempted."""
+"""Requests that are served, as tracks: queued, prompt, answer, preempted, handover."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 Event = dict[str, Any]
 PROCESS = 3000
 """Behind those of GPUs."""
+INSTANCE = "instance"
 
 
 def request_events(tables: dict[str, pd.DataFrame], begin_ns: int, steps: range) -> Iterator[Event]:
@@ -22,7 +23,8 @@ def request_events(tables: dict[str, pd.DataFrame], begin_ns: int, steps: range)
     if here.empty:
         return
     yield {"ph": "M", "pid": PROCESS, "name": "process_name", "args": {"name": "requests"}}
-    times = tables["steps"].set_index("step")[["start_ns", "end_ns"]]
+    times = tables["steps"].set_index("step")
+    times = times[[name for name in ("start_ns", "end_ns", INSTANCE) if name in times]]
     arrival = tables["requests"].set_index("request_id")["arrival_ns"]
     for request, own in here.groupby("request_id", sort=True):
         track = {"pid": PROCESS, "tid": PROCESS + int(str(request)) + 1}
@@ -40,9 +42,11 @@ def _of_request(track: Event, spans: list[dict[Any, Any]]) -> Iterator[Event]:
     for one in spans:
         last = one["first_token"] + one["tokens"]
         name = "answer" if one["decodes"] else f"tokens {one['first_token']}:{last}"
-        args = {"step": one["step"], "tokens": one["tokens"]}
+        args = {key: one[key] for key in ("step", "tokens", INSTANCE) if key in one}
         yield _event(track, name, one["start_ns"], one["end_ns"], args)
     for one, after in pairwise(spans):
+        if one.get(INSTANCE) != after.get(INSTANCE):
+            yield _event(track, "handover", one["end_ns"], after["start_ns"])
         again = not after["decodes"] and after["first_token"] <= one["first_token"]
         if again and one["end_ns"] < after["start_ns"]:
             yield _event(track, "preempted", one["end_ns"], after["start_ns"])

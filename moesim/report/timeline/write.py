@@ -47,10 +47,6 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         reason = result.summary.get("reason")
         what = f"the run is {result.status} ({reason}); a timeline needs one that ran to its end"
         raise InputError([Problem(str(folder), "", what)])
-    serving = result.configuration.get("serving") or {}
-    if serving.get("disaggregation") or (serving.get("replicas") or 1) > 1:
-        what = "several engines serve its requests, and a timeline is of one; run one alone"
-        raise InputError([Problem(str(folder), "", what)])
     if (last := int(result.summary["steps"]) - 1) < steps.start:
         raise _no_step(steps, last)
     played = result if len(result.spans) else rerun(Path(folder), _until(result, steps))
@@ -75,20 +71,23 @@ def _no_step(steps: range, last: int) -> InputError:
     return InputError([Problem("--steps", "", what)])
 
 
-def _until(result: Result, steps: range) -> range:
-    """``steps``; to the end of the run where its policy looks ahead: with another future it evicts
-    others.
+def _until(result: Result, steps: range) -> range | None:
+    """``steps``; None, the whole run, where its policy looks ahead (with another future it evicts
+    others) or several engines serve its requests.
     """
+    serving = result.configuration.get("serving") or {}
+    several = bool(serving.get("disaggregation")) or (serving.get("replicas") or 1) > 1
     policy = result.configuration.get("experts", {}).get("policy", {}).get("kind")
     ahead = policy in policies.components and policies.components[policy].looks_ahead
-    return range(int(result.summary["steps"])) if ahead else steps
+    return None if ahead or several else steps
 
 
-def rerun(folder: Path, steps: range) -> Result:
-    """The run of ``folder`` once more with its spans, as far as the last of ``steps``."""
+def rerun(folder: Path, steps: range | None) -> Result:
+    """The run of ``folder`` once more with its spans, as far as the last of ``steps``, if any."""
     from moesim.experiment.running.run import run
 
     spans = ["records=expert", "engine=des"]
     with located(folder / EXPERIMENT, instead_of="experiment"):
-        result: Result = run(rebuild(folder), overrides=spans, limit_steps=steps.stop)
+        limit = None if steps is None else steps.stop
+        result: Result = run(rebuild(folder), overrides=spans, limit_steps=limit)
     return result

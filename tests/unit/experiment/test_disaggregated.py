@@ -201,7 +201,6 @@ def test_prompts_that_share_a_prefix_send_less():
          "policy: priority yet; write fcfs"),
         ({"host_layers": 1}, "layers of the host"),
         ({"experts": {"policy": {"kind": "min"}}}, "looks ahead; write one that does not"),
-        ({"records": "expert"}, "records: expert yet"),
         ({"memory": {"split": {"kind": "kv_first"}}}, "'kv_first' of memory yet; write static"),
     ],
 )  # fmt: skip

@@ -174,7 +174,6 @@ def test_a_mistake_has_its_key(serving, place):
         ({"workload": {"batching": {"kind": "static"}}}, "serving: is of clients"),
         ({"experts": {"policy": {"kind": "min"}}}, "serving.replicas: replicas do not go together"),
         ({"experts": {"policy": {"kind": "min"}}}, "looks ahead; write one that does not"),
-        ({"records": "expert"}, "records: expert yet"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(more, said):

@@ -223,6 +223,40 @@ def test_steps_beyond_the_run_are_said(tmp_path: Path, *, with_spans: bool) -> N
         write_timeline(run, tmp_path / "t.json", range(50, 60))
 
 
+@pytest.mark.parametrize(
+    "serving",
+    [
+        {"replicas": 2},
+        {"disaggregation": {"prefill": 1, "decode": 1, "bandwidth": "50 GB/s"}},
+    ],
+)
+def test_a_timeline_of_several_engines_has_the_passes_of_each(
+    tmp_path: Path, serving: dict[str, Any]
+) -> None:
+    served = {
+        "model": "small-moe", "hardware": "rtx-4060-8gb", "records": "step", "serving": serving,
+        "workload": {
+            "requests": 6, "arrivals": {"kind": "poisson", "request_rate": "400 requests/s"},
+            "lengths": {"kind": "fixed", "input_len": 60, "output_len": 5},
+            "routing": {"kind": "draw"}, "batching": {"kind": "continuous"},
+        },
+    }  # fmt: skip
+    run = moesim.run(served, out=tmp_path / "run")
+    spans = rerun(tmp_path / "run", None).spans
+    work = spans[spans["engine"] == "compute"].groupby("step")
+    assert (work["gpu"].nunique() == 1).all()
+    assert set(spans["gpu"]) == {0, 1}
+    assert list(work["start_ns"].min()) == list(run.steps["start_ns"])
+    assert list(work["end_ns"].max()) == list(run.steps["end_ns"])
+    steps = range(len(run.steps))
+    assert write_timeline(tmp_path / "run", tmp_path / "t.json", steps) == len(spans)
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    handed = [one["dur"] for one in events if one["name"] == "handover"]
+    waits: list[float] = list(run.requests.get("kv_exposed_ms", []))
+    assert len(handed) == len(waits)
+    assert all(dur >= 1000 * ms for dur, ms in zip(handed, waits, strict=True))
+
+
 def test_a_run_that_did_not_fit_has_no_timeline(tmp_path: Path) -> None:
     run = write_result(factory.result("out_of_memory"), tmp_path / "run")
     with pytest.raises(InputError, match=r"expert_slots: 9\.0 GB do not fit"):
@@ -251,9 +285,6 @@ def test_the_first_steps_of_a_server_are_those_of_the_whole_run(
             "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}},
         },
     }  # fmt: skip
-    moesim.run({**served, "serving": {"replicas": 2}}, out=tmp_path / "two")
-    with pytest.raises(InputError, match="several engines serve its requests, and a timeline is"):
-        write_timeline(tmp_path / "two", tmp_path / "t.json", range(2))
     whole = moesim.run(served, out=tmp_path / "run")
     first = rerun(tmp_path / "run", range(5))
     assert list(first.steps["end_ns"]) == list(whole.steps["end_ns"])[:5]

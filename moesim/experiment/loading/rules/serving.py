@@ -171,7 +171,6 @@ def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Confl
         "memory.split": experiment.memory is not None
         and experiment.memory.split.moves
         and f"'{kind_of(type(experiment.memory.split))}' of memory yet; write static",
-        "records": experiment.records == "expert" and "records: expert yet; write layer",
     }
     return first_wrong((f"serving.{key}",), f"{key} {does} not go together with", wrong)
 
