@@ -21,7 +21,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
-from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, TRACE, variations
+from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, NODES, TRACE, variations
 from moesim.sweep.advise.run import Runs
 from moesim.sweep.advise.upgrades import Upgrade, cores, dram, drive, gpu_bandwidth, link
 from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
@@ -29,6 +29,7 @@ from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
 FOLDER = "inputs"
 GUESSED = {
     HOST: "experts on the CPU: share of the DRAM peak",
+    NODES: "experts on the CPU: what the other NUMA nodes add",
     DRIVE: "page faults: share of the drive's reads",
     TRACE: "routing: which stand-in trace",
 }
@@ -82,6 +83,7 @@ SOFTWARE = "software's launches, copies and waits"
 MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
     SOFTWARE: "your engine: 'moesim calibrate software'",
     GUESSED[HOST]: "one run of this host: 'moesim calibrate host'",
+    GUESSED[NODES]: "one run of this host: 'moesim calibrate host'",
     GUESSED[DRIVE]: DRIVEN,
     GUESSED[TRACE]: "the model's own routing: 'moesim trace record', or an import",
 }

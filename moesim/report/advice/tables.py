@@ -28,7 +28,7 @@ from moesim.sweep.advise.choices import (
     Settings,
 )
 from moesim.sweep.advise.limits import CAUSES, MEANING
-from moesim.sweep.advise.ranges import DRIVE, HOST, TRACE, span
+from moesim.sweep.advise.ranges import DRIVE, HOST, NODES, TRACE, span
 from moesim.sweep.advise.room import Room
 from moesim.sweep.advise.scored import Scored
 from moesim.sweep.speeds import share_in_words
@@ -43,6 +43,7 @@ FAULTS = "at a rate that was seen on another machine"
 RANGES = {
     HOST: "if experts on the CPU reach {:.0f} to {:.0f} % of the DRAM peak, which nobody measured "
     "here".format(*(100 * share for share in REACHED)),
+    NODES: "if the engine splits experts over all NUMA nodes without loss: one node's count here",
     DRIVE: "if page faults reach {:.0f} to {:.0f} % of the drive's reads, as on two other "
     "machines".format(*(100 * share for share in faults_reach())),
     TRACE: "over stand-ins of all shipped traces: routing of the model itself was not recorded",

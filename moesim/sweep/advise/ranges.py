@@ -11,15 +11,16 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.described.host import ExpertShare
 from moesim.hardware.described.reached import faults_reach
+from moesim.hardware.described.sourced import Sourced
 from moesim.hardware.operations.copies.storage_read import faults_are_prior
-from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
+from moesim.hardware.operations.kernels.cpu_expert import REACHED, node_notes, share_is_prior
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed, times
 from moesim.trace.cards import STAND_IN, scaled_from
 from moesim.trace.synthesis.stand_in import RECORDED
 
-HOST, DRIVE, TRACE, CONTEXT = "host", "drive", "trace", "context"
+HOST, NODES, DRIVE, TRACE, CONTEXT = "host", "nodes", "drive", "trace", "context"
 """What a varied run is about."""
 
 
@@ -47,9 +48,9 @@ def variations(
     best: Experiment, summary: Mapping[str, Any], settings: Mapping[str, Any], out: Path
 ) -> Iterator[Variation]:
     """Of the experiment of the best choice, whose run has ``summary`` and which sets ``settings``:
-    the host's share where that is a prior, what page faults reach where that is another drive's,
-    the traces where there is a stand-in, and no context where one is set. Profiles go to the folder
-    ``out``.
+    the host's share where that is a prior, its other NUMA nodes where nothing says what they add,
+    what page faults reach where that is another drive's, the traces where there is a stand-in, and
+    no context where one is set. Profiles go to the folder ``out``.
     """
     context = best.workload.context
     same = {"hardware": best.hardware, "trace": best.trace, "workload.context": context}
@@ -58,6 +59,12 @@ def variations(
         profile = write_upgrade(out, best, _machine(best), _reaching(share))
         made = best.model_copy(update={"hardware": profile})
         varied = Varied(HOST, f"{share:.0%} of the DRAM peak")
+        yield Variation(varied, {**settings, **same, "hardware": profile}, made)
+    nodes = summary.get("host_notes") and node_notes(_machine(best).host)
+    if nodes and best.parallelism.expert == 1:
+        profile = write_upgrade(out, best, _machine(best), ALL_NODES)
+        made = best.model_copy(update={"hardware": profile})
+        varied = Varied(NODES, "all of the other NUMA nodes")
         yield Variation(varied, {**settings, **same, "hardware": profile}, made)
     faults = summary.get("storage_path") == "mmap" and faults_are_prior(_machine(best))
     for share in faults_reach() if faults else ():
@@ -95,6 +102,15 @@ def _reaching(share: float) -> Upgrade:
 
     title = f"experts on the CPU at {share:.0%} of the DRAM peak"
     return Upgrade(f"host_share_{share:.0%}".rstrip("%"), title, change)
+
+
+def _of_all_nodes(hardware: HardwareProfile) -> HardwareProfile:
+    added = Sourced(value=1.0, source=CHANGED)
+    return changed(hardware, host=changed(hardware.host, remote_node_fraction=added))
+
+
+ALL_NODES = Upgrade("all_nodes", "experts with all of the other NUMA nodes", _of_all_nodes)
+"""No upgrade, but a machine whose experts on the CPU lie on all its NUMA nodes without loss."""
 
 
 def _faulting(share: float) -> Upgrade:

@@ -65,6 +65,20 @@ def test_what_the_cpu_computes_moves_with_dram_and_its_prior(tmp_path: Path) -> 
     assert share.ends[0] < found.as_is < share.ends[1]
 
 
+def test_what_other_sockets_add_is_a_guess_unless_it_is_said(tmp_path: Path) -> None:
+    """One that adds all of itself is as fast as a host of which that is said."""
+    cpu = {**TINY, "software": "llama.cpp", "experts": {"on_cpu": {"layers": 8}}}
+    told = {}
+    for name, host in (("one", {}), ("all", {"remote_node_fraction": "100 %"})):
+        machine = {"gpu": "rtx-3090", "host": {"base": "epyc-7003-2s", **host}}
+        told[name] = moesim.sensitivity({**cpu, "hardware": machine}, out=tmp_path / name)
+    title = "experts on the CPU: what the other NUMA nodes add"
+    assert speeds(told["one"])[title] == [told["all"].as_is]
+    assert told["one"].as_is != told["all"].as_is
+    assert next(one for one in told["one"].inputs if one.title == title).guess
+    assert title not in speeds(told["all"])
+
+
 def test_a_context_that_is_asked_for_is_no_guess(tmp_path: Path) -> None:
     """It had been the one to measure first, of an experiment in which all else is known."""
     workload = {"requests": 2, "phase": "decode", "context": 256}
