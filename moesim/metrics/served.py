@@ -45,6 +45,7 @@ from moesim.workload.serving.state import (
     STEPS,
     UNIT,
     WAITS,
+    Group,
     Room,
     State,
 )
@@ -313,7 +314,7 @@ class ServedRun:
         held = 1 - self.state.steps[LEFT, :steps] / pool
         tokens, longest = room.blocks * room.block_size, int(self.state.numbers[LONGEST])
         whole = None if longest == NEVER else room.blocks / most_held(self.state, longest, 0)
-        if whole is not None and room.windows != (NEVER,):
+        if whole is not None and room.groups != (Group(),):
             tokens = int(whole * longest)
         return room.blocks, tokens, whole, float(held.mean()), float(held.max())
 

@@ -16,7 +16,6 @@ from moesim.workload.serving.state import (
     FREE,
     GIVEN,
     GIVES,
-    GONE,
     HELD,
     INPUT,
     KEPT,
@@ -87,9 +86,8 @@ def _check_blocks(state: State, name: str) -> None:
     users = np.zeros(state.blocks.shape[1], np.int64)
     for request in np.flatnonzero(state.requests[STATUS] == RUNNING):
         first, held = state.requests[TABLE, request], state.requests[HELD, request]
-        for group, blocks in enumerate(state.table):
-            gone = state.requests[GONE + group, request]
-            np.add.at(users, blocks[first + gone : first + held], 1)
+        blocks = state.table[:, first : first + held]
+        np.add.at(users, blocks[blocks != NONE], 1)
     assert (users == state.blocks[USERS]).all(), f"{name}: blocks are held by nobody, or by many"
     free = (users == 0).reshape(state.ranks.shape[1], -1).sum(axis=1) - state.ranks[AWAY]
     assert (free == state.ranks[FREE]).all(), f"{name}: {state.ranks[FREE]} free blocks of {free}"

@@ -21,10 +21,12 @@ from moesim.workload.serving.state import (
     FREE,
     KEPT,
     MEMORY,
-    NEVER,
+    SPARE,
+    STATE,
     STEPS,
     TABLE,
     Asked,
+    Group,
     Room,
     State,
 )
@@ -38,7 +40,7 @@ HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggrega
            "steps", "tokens", "wire"}  # fmt: skip
 
 
-WINDOWS = (3, NEVER)
+GROUPS = (Group(3), Group(), Group(2, keeps=STATE), Group(keeps=SPARE))
 
 
 def tokens_of(state: State, step: int) -> int:
@@ -57,7 +59,7 @@ def test_contract(case, most, late):
         scheduler = kind(max_num_seqs=most, async_scheduling=late)
         keeps_the_laws(scheduler, asked_of(case), room_of(case))
         if kind.shares_windows:
-            shared = replace(room_of(case), windows=WINDOWS)
+            shared = replace(room_of(case), groups=GROUPS)
             keeps_the_laws(scheduler, asked_of(case), shared)
 
 
@@ -86,12 +88,12 @@ def test_where_blocks_are_plenty_a_plan_without_a_limit_says_what_one_with_them_
     alone = replace(room_of(case), ranks=1, blocks=None, exchange=None)
     for name, kind in registry.components.items():
         shares = windows and kind.shares_windows
-        room = replace(alone, windows=WINDOWS) if shares else alone
+        room = replace(alone, groups=GROUPS) if shares else alone
         own: Any = {"watermark": f"{watermark:.0%}"} if name == "vllm" else {}
         scheduler = kind(max_num_seqs=most, async_scheduling=late, **own)
         state = played(asked, room, scheduler)
         needs = np.diff(state.requests[TABLE], append=state.table.shape[1])
-        whole = len(room.windows) * needs.max() * (most + 1)
+        whole = len(room.groups) * needs.max() * (most + 1)
         blocks = round((whole + more) / (1 - watermark))
         for one in (blocks, blocks // 2, blocks // 3):
             limited = replace(room, blocks=max(1, one))

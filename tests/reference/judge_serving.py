@@ -4,6 +4,7 @@ nothing with the package.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
@@ -57,7 +58,10 @@ class Settings:
     round_robin: bool = False
     by_prefix: bool = False
     caches: bool = False
-    windows: tuple[int | None, ...] = (None,)  # of groups of layers; None: they keep all
+    # of groups of layers; None: they keep all, "state": of steps' ends, "spare": one block
+    windows: tuple[int | str | None, ...] = (None,)
+    times: tuple[int, ...] = ()  # blocks of a group are of so many times ``size``; once
+    inside: bool = False  # a state is kept inside a step, too
     loop: bool = False
     think: int = 0
     longest: int | None = None
@@ -65,6 +69,16 @@ class Settings:
     before: tuple[int, int] = (0, 0)
     after: tuple[int, int] = (0, 0)
     visible: int = 0
+
+    def of(self, group: int) -> int:
+        """Tokens of a block of a group."""
+        return self.size * (self.times[group] if self.times else 1)
+
+    @property
+    def grain(self) -> int:
+        """Tokens of which a prefix is found whole."""
+        return math.lcm(*(self.of(group) for group in range(len(self.windows))))
+
     # what experts and blocks share: how many units experts can give and take, of how many blocks
     split: str = "static"
     unit: int = 0
@@ -88,6 +102,7 @@ class Rank:
         self.running: list[Request] = []
         self.given = self.calm = self.offered = 0
         self.ghosts = self.again = self.blocked = 0  # since the last comparison
+        self.kept_now = set[object]()  # states that are kept in the step at hand
 
     # --- units of experts
 
@@ -138,40 +153,98 @@ class Rank:
         enough = len(self.free) >= unit and pool - unit >= self.settings.least
         return enough and self.settings.takes + self.given > 0
 
-    def need(self, tokens: int) -> int:
-        return (tokens + self.settings.size - 1) // self.settings.size
+    def need(self, tokens: int, group: int = 0) -> int:
+        size = self.settings.of(group)
+        return (tokens + size - 1) // size
 
     def held_at_most(self, tokens: int) -> int:
         """In all groups, with room for what is looked ahead in each step."""
         return sum(self.need_at_most(tokens, self.settings.ahead))
 
     def need_at_most(self, tokens: int, ahead: int = 0) -> list[int]:
-        """In each group: no more than a window, what is in flight, and one block more."""
+        """In each group: no more than a window, what is in flight, and one block more; the states
+        before and after a step, and one inside.
+        """
         settings, needs = self.settings, list[int]()
         flying = settings.budget * (2 if settings.late else 1)
-        for window in settings.windows:
-            needs.append(self.need(tokens + ahead))
-            if window is not None:
+        for group, window in enumerate(settings.windows):
+            needs.append(self.need(tokens + ahead, group))
+            if window == "spare":
+                needs[-1] = 1
+            elif window == "state":
+                needs[-1] = min(needs[-1], 3 if settings.inside else 2)
+            elif isinstance(window, int):
                 kept = window - 1 + flying
                 kept = kept if settings.longest is None else min(kept, settings.longest)
-                needs[-1] = min(needs[-1], self.need(kept + ahead) + 1)
+                needs[-1] = min(needs[-1], self.need(kept + ahead, group) + 1)
         return needs
 
     def unseen(self, group: int, tokens: int) -> int:
-        """Leading blocks that the token behind so many does not see."""
+        """Leading blocks that the token behind so many does not see; a state is read by the next
+        one alone.
+        """
         window = self.settings.windows[group]
-        return 0 if window is None else max(0, tokens + 1 - window) // self.settings.size
+        if window == "state":
+            return max(0, tokens - 1) // self.settings.size
+        return (
+            max(0, tokens + 1 - window) // self.settings.of(group) if isinstance(window, int) else 0
+        )
+
+    def inside(self, request: Request, start: int, end: int, whole: int) -> bool:
+        """Whether the state at the last full block of ``whole`` tokens is kept, too, though the
+        step goes on.
+        """
+        size = self.settings.size
+        last = max(request.prompt, request.prompt + request.given - 1)
+        at, column = (whole - 1) // size * size, (end + size - 1) // size - 2
+        asked = self.settings.inside and start % size == 0 and end >= last
+        return asked and start + size <= at and column > (start - 1) // size
+
+    def new_blocks(self, request: Request, group: int, start: int, tokens: int) -> list[bool]:
+        """Of the next entries of its table which are blocks, so that it may hold ``tokens``."""
+        table = request.blocks[group] if request.blocks else []
+        window = self.settings.windows[group]
+        if window == "spare":
+            return [True] * (not table)
+        if window != "state":
+            return [True] * (self.need(tokens, group) - len(table))
+        end = tokens - self.settings.ahead
+        more = self.need(end, group) - len(table)
+        real = 2 if self.inside(request, start, end, end) else 1
+        return [k >= more - real for k in range(more)]
 
     def grow(self, request: Request, tokens: int) -> None:
-        for table in request.blocks:
-            while len(table) < self.need(tokens):
-                block = self.free.pop(0)
-                self.forget(block)
-                self.users[block] = 1
-                table.append(block)
+        for group, table in enumerate(request.blocks):
+            for is_block in self.new_blocks(request, group, request.computed, tokens):
+                if is_block:
+                    block = self.free.pop(0)
+                    self.forget(block)
+                    self.users[block] = 1
+                table.append(block if is_block else None)
 
     def lacks(self, request: Request, tokens: int) -> int:
-        return sum(max(0, self.need(tokens) - len(table)) for table in request.blocks)
+        groups = range(len(request.blocks))
+        return sum(
+            sum(self.new_blocks(request, group, request.computed, tokens)) for group in groups
+        )
+
+    def would_take(self, request: Request, hits: int, tokens: int, *, most: bool) -> int:
+        """Blocks beside ``hits`` that it takes to hold ``tokens``; ``most``: no more of a window
+        than it holds at once.
+        """
+        found, taken = self.found_blocks(request, hits), 0
+        ahead = self.settings.ahead
+        for group, limit in enumerate(self.need_at_most(tokens)):
+            window = self.settings.windows[group]
+            asked = Request(request.number, request.prompt, request.answer, None)
+            asked.given, asked.blocks = request.given, found
+            if most and not isinstance(window, str):
+                taken += max(0, limit - len(found[group]))
+            else:
+                begin = hits * self.settings.size
+                reach = tokens + ahead * most
+                taken += sum(self.new_blocks(asked, group, begin, reach))
+        return taken
 
     def shed(self, request: Request) -> None:
         """Blocks that nothing sees that is still to be computed, or in flight."""
@@ -203,23 +276,45 @@ class Rank:
         """Full blocks of its first ``tokens`` can be found; in windows those before the last token
         of its prompt, or before what it shares with others.
         """
+        whole = self.settings.grain
         for group, table in enumerate(request.blocks):
             kept, window = set(range(len(table))), self.settings.windows[group]
             if window is not None:
-                ends = [(request.prompt - 1) // self.settings.size, request.junction]
-                kept = {end - k for end in ends for k in range(1, self.need(window - 1) + 1)}
-            for k in range(tokens // self.settings.size):
-                block = table[k]
+                ends = [
+                    (request.prompt - 1) // whole * whole,
+                    request.junction * self.settings.size,
+                ]
+                ends = [end // self.settings.of(group) for end in ends]
+                reach = self.reach(group) if window != "spare" else 0
+                kept = {end - k for end in ends for k in range(1, reach + 1)}
+            for k in range(tokens // whole * whole // self.settings.of(group)):
+                block = table[k] if k < len(table) else None
                 if not self.settings.caches or block is None or k not in kept:
                     continue
                 if self.content[block] is None:
-                    self.content[block] = (group, request.hashes[k])
+                    self.content[block] = self.content_of(request, group, k)
                     self.at.setdefault(self.content[block], []).append(block)
+                    self.kept_now.add(self.content[block])
+
+    def content_of(self, request: Request, group: int, k: int) -> object:
+        """What its block ``k`` of a group would hold, by the last part of it."""
+        parts = self.settings.times[group] if self.settings.times else 1
+        return group, request.hashes[(k + 1) * parts - 1]
+
+    def reach(self, group: int) -> int:
+        """Blocks that the next token sees in a group with a window."""
+        window = self.settings.windows[group]
+        return self.need(window - 1, group) if isinstance(window, int) else 1
+
+    def is_kept_now(self, request: Request, hits: int) -> bool:
+        """Whether the state that it would begin with is computed in the step at hand."""
+        kinds = enumerate(self.settings.windows)
+        states = [group for group, window in kinds if window == "state" and hits]
+        return any(self.content_of(request, group, hits - 1) in self.kept_now for group in states)
 
     def take_found(self, request: Request, hits: int) -> None:
         """Its first blocks, as far as it sees them."""
-        most = self.prefix(request)[1]
-        request.junction = most if most > hits and len(self.settings.windows) > 1 else 0
+        request.junction = self.junction(request)
         request.blocks = self.found_blocks(request, hits)
         for block in [one for table in request.blocks for one in table if one is not None]:
             if self.users[block] == 0:
@@ -236,11 +331,19 @@ class Rank:
     def found_blocks(self, request: Request, hits: int) -> list[list[int | None]]:
         """In each group its first blocks, as far as it sees them."""
         tables = list[list[int | None]]()
-        for group in range(len(self.settings.windows)):
-            gone = self.unseen(group, hits * self.settings.size)
-            seen = [self.at[group, request.hashes[k]][0] for k in range(gone, hits)]
+        for group, window in enumerate(self.settings.windows):
+            gone, found = self.unseen(group, hits * self.settings.size), hits * self.settings.size
+            found = 0 if window == "spare" else found // self.settings.of(group)
+            seen = [self.at[self.content_of(request, group, k)][0] for k in range(gone, found)]
             tables.append([*[None] * gone, *seen])
         return tables
+
+    def junction(self, request: Request) -> int:
+        """Up to which block some groups find what others do not."""
+        if len(self.settings.windows) == 1 or not self.settings.caches:
+            return 0
+        hits, most = self.prefix(request)
+        return most if most > hits else 0
 
     def evictable(self, request: Request, hits: int) -> int:
         every = [block for table in self.found_blocks(request, hits) for block in table]
@@ -248,23 +351,30 @@ class Rank:
 
     def prefix(self, request: Request) -> tuple[int, int]:
         """Leading blocks that it finds in all groups, and the most that those of one kind do."""
-        windows = self.settings.windows
-        kinds = sorted(dict.fromkeys(windows), key=lambda window: window is not None)
-        hits = (request.known - 1) // self.settings.size
+        windows, size = self.settings.windows, self.settings.size
+        kinds = [kind for kind in dict.fromkeys(windows) if kind != "spare"]
+        kinds.sort(key=lambda kind: kind is not None)
+        hits = (request.known - 1) // size
+        whole = self.settings.grain // size
 
-        def is_there(k: int, kind: int | None) -> bool:
+        def is_there(end: int, kind: int | str | None) -> bool:
+            """Whether one can begin behind so many blocks."""
             alike = [group for group, window in enumerate(windows) if window == kind]
-            return all(self.at.get((group, request.hashes[k])) for group in alike)
+            for group in alike:
+                last = end * size // self.settings.of(group)
+                first = 0 if kind is None else max(0, last - max(1, self.reach(group)))
+                if not all(
+                    self.at.get(self.content_of(request, group, k)) for k in range(first, last)
+                ):
+                    return False
+            return True
 
         most, before = 0, hits + 1
         while hits < before:
             before = hits
             for kind in kinds:
-                reach = hits if kind is None else max(1, self.need(kind - 1))
-                hits = max(
-                    end for end in range(hits + 1)
-                    if all(is_there(k, kind) for k in range(max(0, end - reach), end))
-                )  # fmt: skip
+                ends = range(0, hits + 1, whole)
+                hits = max(end for end in ends if is_there(end, kind))
                 most = max(most, hits)
         return hits, most
 
@@ -283,6 +393,27 @@ class Step:
 
     def most(self, tokens: int) -> int:
         return min(tokens, self.budget, self.threshold or tokens)
+
+    def until_state(self, request: Request, start: int, count: int, junction: int) -> int:
+        """Of so many tokens from ``start`` those up to where a state is to be kept."""
+        settings, size = self.rank.settings, self.rank.settings.size
+        prompt = max(request.prompt, request.prompt + request.given - 1)
+        if "state" not in settings.windows or start >= prompt or not count:
+            return count
+        end = start + count
+        inside = self.rank.inside(request, start, end, prompt)
+        if end < prompt:
+            limit = min(settings.budget, settings.threshold or settings.budget)
+            if end // size * size > start or size <= limit:
+                end = end // size * size
+        stops = [end]
+        if not inside:
+            stops.append((request.prompt + request.given - 1) // size * size)
+            if start % size:
+                stops.append((start // size + 1) * size)
+        if start < junction * size < end:
+            stops.append(start + (junction * size - start) // size * size)
+        return max(0, min(stop for stop in stops if start < stop <= end or stop == end) - start)
 
     def add(self, request: Request, count: int) -> None:
         self.rank.grow(request, request.computed + count + self.rank.settings.ahead)
@@ -462,6 +593,7 @@ class Judge:
     def of_rank(self, rank: Rank) -> list[Entry]:
         """First those that run, then, if none had to go, those that wait."""
         step = Step(rank, self.settings.budget)
+        rank.kept_now.clear()
         for request in list(rank.running):
             if step.budget == 0:
                 break
@@ -470,6 +602,7 @@ class Judge:
             if due == 1 and 0 < given < request.answer:
                 due += min(self.settings.drafts, request.answer - given - 1)
             count = 0 if given >= request.answer else step.most(due)
+            count = step.until_state(request, request.computed, count, request.junction)
             if count == 0 or request not in rank.running:
                 continue
             if self.make_room(step, request, request.computed + count):
@@ -511,24 +644,26 @@ class Judge:
             hits = rank.hits(request)
             begin = hits * settings.size
             rest = request.known - begin
-            takes = rank.need(begin + step.most(rest) + settings.ahead) - hits
-            takes, whole = takes * len(settings.windows), rank.need_at_most(request.known)
+            count = step.until_state(request, begin, step.most(rest), rank.junction(request))
+            whole = rank.would_take(request, hits, request.known, most=True)
+            takes = rank.would_take(request, hits, begin + count + settings.ahead, most=False)
             free = len(rank.free) - rank.evictable(request, hits)
             free -= int(settings.watermark * rank.blocks) if rank.running else 0
             unfit = [
                 not settings.chunked and min(rest, step.threshold or rest) > step.budget,
-                settings.whole and sum(max(0, most - hits) for most in whole) > free,
+                settings.whole and whole > free,
                 takes > free,
             ]
-            if any(unfit):
-                rank.blocked += not unfit[0]
+            later = not count or rank.is_kept_now(request, hits)
+            if later or any(unfit):
+                rank.blocked += not later and not unfit[0]
                 return
             rank.begin(request, hits)
             request.cached += max(0, begin - request.ever)
             if not request.preemptions:
                 self.queries += request.known
                 self.hit_tokens += begin
-            step.add(request, step.most(rest))
+            step.add(request, count)
 
     # --- all steps
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from moesim.workload.serving.state import NEVER, Asked, Exchange, Room
+from moesim.workload.serving.state import NEVER, SPARE, STATE, Asked, Exchange, Group, Room
 from moesim.workload.serving.stepping.host import HostTimes
 from moesim.workload.serving.vllm import Vllm
 from moesim.workload.speculation import Tree, accepted_of_served
@@ -112,10 +112,37 @@ DRAFTS = st.tuples(
 """So many in a row, each perhaps with an alternative, and perhaps with blocks ahead."""
 
 
-WINDOWS: st.SearchStrategy[tuple[int | None, ...]] = st.sampled_from(
-    [(None,), (None,), (3, None), (None, 2, 2), (4, 6, None), (5,)]
+GROUPS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {},
+        {"windows": (3, None)},
+        {"windows": (None, 2, 2)},
+        {"windows": (4, 6, None)},
+        {"windows": (5,)},
+        {"windows": (5, None), "times": (1, 2)},
+        {"windows": (None, 5, 5), "times": (1, 2, 2)},
+        {"windows": ("state", "state", None)},
+        {"windows": (None, "state"), "inside": True},
+        {"windows": ("state", "spare", None)},
+    ]
 )
-"""Of groups of layers; where there are several a pool has as many times the blocks."""
+"""Of layers; where there are several a pool has as many times the blocks."""
+
+
+def group_of(window: int | str | None, times: int) -> Group:
+    if window == "state":
+        return Group(2, times, STATE)
+    return (
+        Group(NEVER, times, SPARE)
+        if window == "spare"
+        else Group(NEVER if window is None else int(window), times)
+    )
+
+
+def without_prefixes(windows: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
+    """Where none is found a state is one block."""
+    return tuple("spare" if one == "state" else one for one in windows)
 
 
 BALANCES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -137,8 +164,10 @@ def of_vllm(draw: DrawFn) -> ServingCase:
         priority=draw(st.booleans()),
         **draw(BALANCES),
         late=draw(st.booleans()),
-        windows=draw(WINDOWS),
+        **draw(GROUPS),
     )
+    if not case.caches:
+        settings = replace(settings, windows=without_prefixes(settings.windows), inside=False)
     blocks = draw(st.none() | st.integers(2, 14))
     if blocks is not None:
         blocks *= len(settings.windows)
@@ -242,6 +271,11 @@ def luck_of(case: ServingCase) -> list[list[float]]:
     return [[next(drawn) for _ in range(tokens)] for tokens in tokens_of(case)]
 
 
+def groups_of(settings: Settings) -> tuple[Group, ...]:
+    times = settings.times or [1] * len(settings.windows)
+    return tuple(group_of(*one) for one in zip(settings.windows, times, strict=True))
+
+
 def room_of(case: ServingCase) -> Room:
     return Room(
         ranks=case.ranks,
@@ -254,7 +288,8 @@ def room_of(case: ServingCase) -> Room:
         visible_ns=case.visible,
         drafts=case.settings.drafts,
         look_ahead=case.settings.ahead,
-        windows=tuple(NEVER if one is None else one for one in case.settings.windows),
+        groups=groups_of(case.settings),
+        inside=case.settings.inside,
         exchange=exchange_of(case),
     )
 

@@ -67,6 +67,8 @@ def serving_case(case: dict[str, Any]) -> ServingCase:
             **rules,
             priority=case["scheduler"]["policy"] == "priority",
             windows=tuple(case.get("windows", [None])),
+            times=tuple(case.get("times", ())),
+            inside=case.get("inside", False),
         ),
     )
 

@@ -21,7 +21,7 @@ from moesim.experiment.schema.layout import Layout
 from moesim.experiment.schema.serving import Memory
 from moesim.hardware import HardwareProfile, SoftwareProfile
 from moesim.memory.footprint.footprint import Footprint
-from moesim.memory.footprint.kv_groups import KvGroup, kv_groups
+from moesim.memory.footprint.kv_groups import KvAsked, KvPlan, kv_plan
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
@@ -33,7 +33,7 @@ from moesim.workload.serving.fleets.fleet import Routed
 from moesim.workload.serving.fleets.wire import CachedLayer, Roles, Wire
 from moesim.workload.serving.requests.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
-from moesim.workload.serving.state import NEVER, Exchange, Room
+from moesim.workload.serving.state import NEVER, SPARE, STATE, TOKENS, Exchange, Group, Room
 from moesim.workload.serving.stepping.host import NO_TIME, HostTimes
 from moesim.workload.speculation import accepted_of_served
 from moesim.workload.timetable import Scheduler
@@ -114,15 +114,17 @@ def _served(
     longest, times = engine.model.longest_context, host_times_of(engine.software)
     if arrivals.clockless and arrivals.concurrency is None:  # an offline batch begins with tokens
         times = times._replace(tokenize_ns=0, per_prompt_token_ns=0)
-    memory, block = experiment.memory or Memory(), block_size_of(experiment)
+    memory, routed = experiment.memory or Memory(), _routed(experiment, engine)
+    asked = experiment.workload.speculative
+    drafts = asked.drafts if asked else 0
+    shares = (batching.scheduler, drafts, routed)
+    plan = _plan_of(engine.model, engine.hardware, memory, shares)
+    block = plan.block_size if plan else block_size_of(experiment)
     served = served_requests(load_of(experiment), trace, block)
     _some_count(experiment, served.asked.count)
-    asked = experiment.workload.speculative
-    if asked is not None and asked.drafts:
+    if asked is not None and drafts:
         accepts = accepted_of_served(served.asked.tokens, asked, experiment.seed)
         served = replace(served, asked=replace(served.asked, accepts=accepts))
-    routed = _routed(experiment, engine)
-    groups = _groups_of(engine.model, batching.scheduler, routed)
     room = Room(
         ranks=layout.gpus // layout.group,
         block_size=block,
@@ -132,9 +134,10 @@ def _served(
         think_ns=arrivals.think_ns,
         prefilled=experiment.workload.phase == "decode",
         visible_ns=2 * times.frontend_ns,
-        drafts=asked.drafts if asked else 0,
+        drafts=drafts,
         look_ahead=asked.look_ahead if asked else 0,
-        windows=tuple(NEVER if one.window is None else one.window for one in groups) or (NEVER,),
+        groups=_groups_of(plan),
+        inside=plan is not None and plan.inside,
     )
     ahead = experiment.experts.policy.looks_ahead
     # a client's next request is on its way for a while; a host that takes time is seen by clocks
@@ -147,14 +150,37 @@ def _served(
     return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
 
 
-def _groups_of(
-    model: ModelSpec, scheduler: RequestScheduler, routed: Routed | Roles | None
-) -> tuple[KvGroup, ...]:
-    """Groups of layers whose requests take blocks of one pool; () where room for windows is set
+Shares = tuple[RequestScheduler, int, Routed | Roles | None]
+"""Who shares a pool: a scheduler, drafts that a step verifies, and the engines."""
+KEEPS = {"tokens": TOKENS, "state": STATE, "spare": SPARE}
+
+
+def _plan_of(
+    model: ModelSpec, hardware: HardwareProfile, memory: Memory, serving: Shares
+) -> KvPlan | None:
+    """Groups of layers whose requests take blocks of one pool; None where room for windows is set
     aside, as where instances hand over what they hold.
     """
-    shares = scheduler.shares_windows and not isinstance(routed, Roles)
-    return kv_groups(model) if shares else ()
+    scheduler, drafts, routed = serving
+    if not scheduler.shares_windows or isinstance(routed, Roles):
+        return None
+    asked = KvAsked(
+        block_size=memory.block_size or scheduler.usual_block,
+        caches_prefixes=memory.prefix_caching,
+        drafts=drafts,
+        capability=hardware.datasheet.capability,
+    )
+    return kv_plan(model, asked)
+
+
+def _groups_of(plan: KvPlan | None) -> tuple[Group, ...]:
+    """``plan`` as a scheduler takes it. A state is left once the next token is past its block."""
+    if plan is None:
+        return (Group(),)
+    return tuple(
+        Group(2 if one.keeps == "state" else one.window or NEVER, one.times, KEEPS[one.keeps])
+        for one in plan.groups
+    )
 
 
 def _some_count(experiment: Experiment, requests: int) -> None:
@@ -254,8 +280,9 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     seats = scheduler.most_running
     fewer = case.serving.room.loop or scheduler.shares_windows  # who shares sets nothing aside
     at_once = min(seats, case.serving.served.asked.coming) if fewer else seats
-    groups = _groups_of(case.model, scheduler, case.serving.routed)
-    empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows, groups)
+    shares = (scheduler, case.serving.room.drafts, case.serving.routed)
+    plan = _plan_of(case.model, hardware, memory, shares)
+    empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows, plan)
     each = max(empty.block_bytes(share.model) for share in case.shares)
     if memory.kv.kind == "blocks":
         return replace(empty, blocks=memory.kv.amount)

@@ -4,7 +4,8 @@ The rules are those of vLLM V1 (0.33, v1/core/block_pool.py, kv_cache_manager.py
 kv_cache_coordinator.py, single_type_kv_cache_manager.py): a freed block can be found until it is
 taken. It joins the queue's end, so that the one used longest ago goes first, or, if nobody can find
 it, the queue's head. Layers may be in groups that share the pool: a request has blocks of its own
-in each, for the same tokens, but for those that are behind a window.
+in each, for the same tokens, but for those that are behind a window; of a state, which all tokens
+make, one at the end of a step (``MambaManager``, ``mamba_cache_mode`` of "align").
 Plain functions; ``stepping/loop.py`` compiles them.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.state import (
+    ALIGN,
     BLOCK_SIZE,
     COMPUTED,
     CONTENT,
@@ -19,20 +21,31 @@ from moesim.workload.serving.state import (
     FREE,
     FREE_FIRST,
     FREE_LAST,
+    GIVEN,
     GONE,
     HELD,
     INPUT,
+    INSIDE,
+    KEEPS,
     KEPT,
     KNOWN,
     LONGEST,
+    LOOK_AHEAD,
     MOST_FLYING,
     NEVER,
     NONE,
+    PASSED,
     RANK,
     SAME_AFTER,
     SAME_BEFORE,
     SHARED,
+    SPARE,
+    STATE,
+    STATES,
     TABLE,
+    TIMES,
+    TOKENS,
+    TURN,
     USERS,
     WINDOW,
     State,
@@ -40,8 +53,13 @@ from moesim.workload.serving.state import (
 
 
 def blocks_of(state: State, tokens: int) -> int:
-    """Blocks that hold ``tokens``, in one group of layers."""
+    """Blocks that hold ``tokens``, of the smallest ones."""
     return int(-(-tokens // state.numbers[BLOCK_SIZE]))
+
+
+def _in_group(state: State, group: int, blocks: int) -> int:
+    """The blocks of a ``group`` of layers that hold what so many of the smallest ones do."""
+    return int(-(-blocks // state.groups[TIMES, group]))
 
 
 def most_held(state: State, tokens: int, ahead: int) -> int:
@@ -56,43 +74,94 @@ def most_held(state: State, tokens: int, ahead: int) -> int:
 
 def _most_of(state: State, group: int, tokens: int, ahead: int) -> int:
     """Of the blocks of so many ``tokens`` those that a ``group`` of layers holds at most: of its
-    window and what is in flight, and one more, as a window may begin inside a block.
+    window and what is in flight, and one more, as a window may begin inside a block; of states that
+    before a step and that behind it, and perhaps one inside.
     """
-    numbers, kept = state.numbers, state.numbers[LONGEST]
-    if numbers[WINDOW + group] == NEVER:
-        return blocks_of(state, tokens)
+    numbers, kept, keeps = state.numbers, state.numbers[LONGEST], state.groups[KEEPS, group]
+    needs = _in_group(state, group, blocks_of(state, tokens))
+    if keeps == SPARE:
+        return 1
+    if keeps == STATE:
+        return int(min(needs, 2 + (numbers[STATES] == INSIDE)))
+    if state.groups[WINDOW, group] == NEVER:
+        return needs
     if numbers[MOST_FLYING] < kept:
-        kept = min(kept, numbers[WINDOW + group] - 1 + numbers[MOST_FLYING])
-    return min(blocks_of(state, tokens), blocks_of(state, kept + ahead) + 1)
+        kept = min(kept, state.groups[WINDOW, group] - 1 + numbers[MOST_FLYING])
+    return min(needs, _in_group(state, group, blocks_of(state, kept + ahead)) + 1)
 
 
 def lacking(state: State, request: int, tokens: int) -> int:
     """Blocks that ``request`` has to take before it holds ``tokens``."""
-    held = state.requests[HELD, request]
-    if tokens <= held * state.numbers[BLOCK_SIZE]:  # mostly, and to divide takes long
+    if _holds(state, request, tokens):  # mostly, and to divide takes long
         return 0
-    blocks, needs = 0, blocks_of(state, tokens)
+    begin, blocks = state.requests[COMPUTED, request], 0
     for group in range(state.table.shape[0]):
-        blocks += max(0, needs - max(held, state.requests[GONE + group, request]))
+        gone = state.requests[GONE + group, request]
+        blocks += _lacks(state, request, group, (begin, tokens, 0), gone)
     return int(blocks)
+
+
+def _holds(state: State, request: int, tokens: int) -> bool:
+    size, ahead = state.numbers[BLOCK_SIZE], state.numbers[LOOK_AHEAD]
+    held, passed = state.requests[HELD, request], state.requests[PASSED, request]
+    return bool(tokens <= held * size and tokens - ahead <= passed * size)
+
+
+def _lacks(state: State, request: int, group: int, reach: tuple[int, int, int], behind: int) -> int:
+    """Blocks of a ``group`` that ``request`` lacks; ``reach``: the token that it goes on from, the
+    ones that it is to hold, and the blocks that are found; the first ``behind`` are not seen.
+    """
+    begin, tokens, hits = reach
+    held, keeps = hits + state.requests[HELD, request], state.groups[KEEPS, group]
+    if keeps == SPARE:
+        return int(state.requests[HELD, request] == 0)
+    if keeps == STATE:  # it has none of tokens that may be rejected
+        end = tokens - state.numbers[LOOK_AHEAD]
+        more = blocks_of(state, end) - hits - state.requests[PASSED, request]
+        return int(max(0, min(more, 1 + keeps_inside(state, request, (begin, end), end))))
+    needs = _in_group(state, group, blocks_of(state, tokens))
+    return int(max(0, needs - max(_in_group(state, group, held), behind)))
+
+
+def keeps_inside(state: State, request: int, part: tuple[int, int], known: int) -> bool:
+    """Whether a step that has a ``part`` of ``request``, its end among it, leaves a state inside,
+    too: that at the last full block of its ``known`` tokens (vLLM's prefill checkpoint).
+    """
+    (begin, end), size = part, state.numbers[BLOCK_SIZE]
+    if state.numbers[STATES] != INSIDE or begin % size or end < prompt_end(state, request):
+        return False
+    at = (known - 1) // size * size
+    return bool(begin + size <= at and -(-end // size) - 2 > (begin - 1) // size)
+
+
+def prompt_end(state: State, request: int) -> int:
+    """Tokens of ``request`` that are computed as a prompt: with those of its answer, if it was
+    preempted.
+    """
+    asked = state.requests
+    return int(max(asked[INPUT, request], asked[INPUT, request] + asked[GIVEN, request] - 1))
 
 
 def takes(state: State, request: int, tokens: int, hits: int) -> int:
     """Blocks that ``request``, which waits, takes beside ``hits`` to hold ``tokens``."""
-    has, blocks = hits + state.requests[HELD, request], 0
-    begin, needs = begin_of(state, request, hits), blocks_of(state, tokens)
+    begin, blocks = begin_of(state, request, hits), 0
     for group in range(state.table.shape[0]):
-        blocks += max(0, needs - max(has, _behind(state, group, begin)))
+        behind = _behind(state, group, begin)
+        blocks += _lacks(state, request, group, (begin, tokens, hits), behind)
     return int(blocks)
 
 
 def takes_at_most(state: State, request: int, tokens: int, hits: int) -> int:
     """The same, but of layers with a window no more than they hold at once."""
-    has, blocks = hits + state.requests[HELD, request], 0
-    begin = begin_of(state, request, hits)
+    begin, blocks = begin_of(state, request, hits), 0
     for group in range(state.table.shape[0]):
-        most = _most_of(state, group, tokens, 0)
-        blocks += max(0, most - max(has, _behind(state, group, begin)))
+        behind = _behind(state, group, begin)
+        if state.groups[KEEPS, group] == TOKENS:
+            held = _in_group(state, group, hits + state.requests[HELD, request])
+            blocks += max(0, _most_of(state, group, tokens, 0) - max(held, behind))
+        else:
+            reach = (begin, tokens + state.numbers[LOOK_AHEAD], hits)
+            blocks += _lacks(state, request, group, reach, behind)
     return int(blocks)
 
 
@@ -103,37 +172,65 @@ def begin_of(state: State, request: int, hits: int) -> int:
 
 def _behind(state: State, group: int, tokens: int) -> int:
     """Blocks that no token behind the first ``tokens`` sees in a ``group`` of layers."""
-    seen = state.numbers[WINDOW + group] - 1
-    return int(max(0, tokens - seen) // state.numbers[BLOCK_SIZE])
+    seen = state.groups[WINDOW, group] - 1
+    size = state.numbers[BLOCK_SIZE] * state.groups[TIMES, group]
+    return int(max(0, tokens - seen) // size)
 
 
 def hold(state: State, request: int, tokens: int) -> None:
     """Take blocks until ``request`` holds ``tokens``; there are as many."""
-    base, held = state.requests[TABLE, request], state.requests[HELD, request]
-    if tokens <= held * state.numbers[BLOCK_SIZE]:
+    if _holds(state, request, tokens):
         return
-    rank, needs = state.requests[RANK, request], blocks_of(state, tokens)
+    asked = state.requests
+    held, passed = asked[HELD, request], asked[PASSED, request]
+    needs, end = blocks_of(state, tokens), tokens - state.numbers[LOOK_AHEAD]
     for group in range(state.table.shape[0]):
-        first = max(held, state.requests[GONE + group, request])
-        for place in range(base + first, base + needs):
-            state.table[group, place] = _take(state, rank)
-    state.requests[HELD, request] = needs
+        keeps = state.groups[KEEPS, group]
+        if keeps == TOKENS:
+            first = max(_in_group(state, group, held), asked[GONE + group, request])
+            _take_all(state, request, group, first, _in_group(state, group, needs))
+        elif keeps == STATE:
+            _take_states(state, request, group, end)
+        elif state.table[group, asked[TABLE, request]] == NONE:
+            _take_all(state, request, group, 0, 1)
+    asked[HELD, request] = max(held, needs)
+    asked[PASSED, request] = max(passed, blocks_of(state, end))
+
+
+def _take_all(state: State, request: int, group: int, first: int, last: int) -> None:
+    base, rank = state.requests[TABLE, request], state.requests[RANK, request]
+    for place in range(base + first, base + last):
+        state.table[group, place] = _take(state, rank)
+
+
+def _take_states(state: State, request: int, group: int, end: int) -> None:
+    """A block where the step ends, and perhaps one for a state inside; none between."""
+    base, passed = state.requests[TABLE, request], state.requests[PASSED, request]
+    needs = blocks_of(state, end)
+    if needs <= passed:
+        return
+    inside = keeps_inside(state, request, (state.requests[COMPUTED, request], end), end)
+    first = max(passed, needs - 1 - inside)
+    state.table[group, base + passed : base + first] = NONE
+    _take_all(state, request, group, first, needs)
 
 
 def let_go(state: State, request: int) -> None:
     """Give all of ``request`` back, its last block first; they can be found again."""
+    held = state.requests[HELD, request]
     for group in range(state.table.shape[0]):
-        _give_back(state, request, group, state.requests[HELD, request])
+        _give_back(state, request, group, _in_group(state, group, held))
         state.requests[GONE + group, request] = 0
-    state.requests[HELD, request] = 0
+    state.requests[HELD, request] = state.requests[PASSED, request] = 0
 
 
 def let_go_behind(state: State, request: int) -> None:
     """Give those of ``request`` back that are behind the window of all that may yet be read."""
     settled = state.requests[COMPUTED, request] - state.requests[FLYING, request]
     for group in range(state.table.shape[0]):
-        if state.numbers[WINDOW + group] != NEVER:
-            gone = min(_behind(state, group, settled), state.requests[HELD, request])
+        if state.groups[WINDOW, group] != NEVER:
+            held = _in_group(state, group, state.requests[HELD, request])
+            gone = min(_behind(state, group, settled), held)
             _give_back(state, request, group, gone)
             state.requests[GONE + group, request] = max(gone, state.requests[GONE + group, request])
 
@@ -144,9 +241,11 @@ def _give_back(state: State, request: int, group: int, until: int) -> None:
     gone = state.requests[GONE + group, request]
     for place in range(base + until - 1, base + gone - 1, -1):
         block = state.table[group, place]
-        state.blocks[USERS, block] -= 1
-        if state.blocks[USERS, block] == 0:
-            _queue(state, rank, block)
+        state.table[group, place] = NONE
+        if block != NONE:
+            state.blocks[USERS, block] -= 1
+            if state.blocks[USERS, block] == 0:
+                _queue(state, rank, block)
 
 
 def keep_content(state: State, request: int, before: int, after: int) -> None:
@@ -157,23 +256,32 @@ def keep_content(state: State, request: int, before: int, after: int) -> None:
     last = (state.requests[HELD, request] - 1) * size
     if last <= before and after < last + size:  # in its last block, which is not full
         return
+    align = state.numbers[ALIGN]
+    first, last = before // (size * align) * align, after // (size * align) * align
     for group in range(state.table.shape[0]):
-        for number in range(before // size, after // size):
-            content, block = state.contents[base + number], state.table[group, base + number]
-            if content != NONE and _is_kept(state, request, group, number):
+        times = state.groups[TIMES, group]
+        for number in range(first // times, last // times):
+            content = state.contents[base + (number + 1) * times - 1]
+            block = state.table[group, base + number]
+            there = min(content, block) != NONE
+            if there and _is_kept(state, request, group, number):
                 _keep(state, block, _of_group(state, group, content))
 
 
 def _is_kept(state: State, request: int, group: int, number: int) -> bool:
     """Whether block ``number`` of ``request`` may be found in a ``group`` of layers; of a window
-    only where one like it may begin: at the end of its prompt, or of what the layers that keep all
-    found of it (vLLM's ``prefix_cache_retention_interval`` of 0).
+    or a state only where one like it may begin: at the end of its prompt, or of what the layers
+    that keep all found of it (vLLM's ``prefix_cache_retention_interval`` of 0).
     """
-    window = state.numbers[WINDOW + group]
+    window, times = state.groups[WINDOW, group], state.groups[TIMES, group]
+    if state.groups[KEEPS, group] == SPARE:
+        return False
     if window == NEVER:
         return True
-    end = (state.requests[INPUT, request] - 1) // state.numbers[BLOCK_SIZE]
-    shared, reach = state.requests[SHARED, request], blocks_of(state, window - 1)
+    align = state.numbers[ALIGN]
+    whole = (state.requests[INPUT, request] - 1) // (state.numbers[BLOCK_SIZE] * align) * align
+    end, shared = whole // times, state.requests[SHARED, request] // times
+    reach = _in_group(state, group, blocks_of(state, window - 1))
     there = number >= state.requests[GONE + group, request]
     return bool(there and (end - reach <= number < end or shared - reach <= number < shared))
 
@@ -187,7 +295,7 @@ def _keep(state: State, block: int, content: int) -> None:
     """``block`` can be found by its ``content``, behind all that have the same."""
     if state.blocks[CONTENT, block] != NONE:
         return
-    same = state.found[1, content]
+    same, state.found[2, content] = state.found[1, content], state.numbers[TURN]
     state.blocks[CONTENT, block], state.blocks[SAME_BEFORE, block] = content, same
     if same == NONE:
         state.found[0, content] = block
@@ -220,13 +328,45 @@ def hits_of(state: State, request: int) -> tuple[int, int]:
     holds some none.
     """
     hits, free = _prefix_of(state, request)[0], 0
-    base, rank = state.requests[TABLE, request], state.requests[RANK, request]
-    begin = begin_of(state, request, hits)
+    rank, begin = state.requests[RANK, request], begin_of(state, request, hits)
     for group in range(state.table.shape[0]):
-        for number in range(_behind(state, group, begin), hits):
-            block = find(state, rank, group, state.contents[base + number])
+        for number in range(_behind(state, group, begin), _found_in(state, group, hits)):
+            block = find(state, rank, group, _content(state, request, group, number))
             free += state.blocks[USERS, block] == 0
     return hits, free
+
+
+def _found_in(state: State, group: int, hits: int) -> int:
+    """Blocks of a ``group`` of layers that so many ``hits`` are."""
+    return 0 if state.groups[KEEPS, group] == SPARE else _in_group(state, group, hits)
+
+
+def _content(state: State, request: int, group: int, number: int) -> int:
+    """The content of block ``number`` of ``request`` in a ``group`` of layers: of its last part."""
+    part = (number + 1) * state.groups[TIMES, group] - 1
+    return int(state.contents[state.requests[TABLE, request] + part])
+
+
+def waits_for_state(state: State, request: int, hits: int) -> bool:
+    """Whether the state that ``request`` would begin with is computed in this very step."""
+    if hits == 0:
+        return False
+    for group in range(state.table.shape[0]):
+        if state.groups[KEEPS, group] == STATE:
+            content = _of_group(state, group, _content(state, request, group, hits - 1))
+            if state.found[2, content] == state.numbers[TURN]:
+                return True
+    return False
+
+
+def junction_of(state: State, request: int) -> int:
+    """Up to which block ``request``, which waits, finds a prefix in some groups of layers that not
+    all have; 0: all have the same.
+    """
+    if state.table.shape[0] == 1:
+        return 0
+    found, most = _prefix_of(state, request)
+    return most if most > found else 0
 
 
 def _prefix_of(state: State, request: int) -> tuple[int, int]:
@@ -237,38 +377,47 @@ def _prefix_of(state: State, request: int) -> tuple[int, int]:
     base, known = state.requests[TABLE, request], state.requests[KNOWN, request]
     if state.requests[HELD, request] > 0 or state.contents[base] == NONE:
         return 0, 0
+    align = state.numbers[ALIGN]
     hits, number = (known - 1) // state.numbers[BLOCK_SIZE], 0
     while number < hits and _is_found(state, request, NEVER, number):
         number += 1
+    number = number // align * align
     left, most = number, 0
     hits = left + 1
     while left < hits:
         hits = left
         for group in range(state.table.shape[0]):
-            window = state.numbers[WINDOW + group]
+            window = state.groups[WINDOW, group]
             if window != NEVER:
-                left = _in_window(state, request, window, left)
+                left = _in_window(state, request, group, left)
             most = max(most, number if window == NEVER else left)
     return int(hits), int(most)
 
 
-def _in_window(state: State, request: int, window: int, most: int) -> int:
+def _in_window(state: State, request: int, group: int, most: int) -> int:
     """Of at most so many leading blocks of ``request`` those behind which it can begin in layers
-    with a ``window``: all that the next token sees there can be found.
+    with the window of a ``group``: all that the next token sees there can be found.
     """
-    row, reach = 0, max(1, blocks_of(state, window - 1))
-    for number in range(most - 1, -1, -1):
-        row = row + 1 if _is_found(state, request, window, number) else 0
+    window, times = state.groups[WINDOW, group], state.groups[TIMES, group]
+    align = state.numbers[ALIGN] // times
+    row, reach = 0, max(1, _in_group(state, group, blocks_of(state, window - 1)))
+    for number in range(most // times - 1, -1, -1):
+        begins = row > 0 or (number + 1) % align == 0
+        found = begins and _is_found(state, request, window, (number + 1) * times - 1)
+        row = row + 1 if found else 0
         if row == reach:
-            return int(number + row)
-    return int(row)
+            return int((number + row) * times)
+    return int(row * times)
 
 
 def _is_found(state: State, request: int, window: int, number: int) -> bool:
-    """Whether all groups of layers with a ``window`` find block ``number`` of ``request``."""
+    """Whether all groups of layers with a ``window`` find what ends with the smallest block
+    ``number`` of ``request``, as far as blocks of theirs end there.
+    """
     rank, place = state.requests[RANK, request], state.requests[TABLE, request] + number
     for group in range(state.table.shape[0]):
-        is_of_it = state.numbers[WINDOW + group] == window
+        is_of_it = state.groups[WINDOW, group] == window and state.groups[KEEPS, group] != SPARE
+        is_of_it = is_of_it and (number + 1) % state.groups[TIMES, group] == 0
         if is_of_it and find(state, rank, group, state.contents[place]) == NONE:
             return False
     return True
@@ -289,22 +438,21 @@ def pin(state: State, request: int, hits: int) -> None:
     """``request`` holds its first ``hits`` blocks, which can be found, as far as it sees them, and
     begins behind them.
     """
-    base, rank = state.requests[TABLE, request], state.requests[RANK, request]
-    begin = begin_of(state, request, hits)
-    if state.table.shape[0] > 1:
-        found, most = _prefix_of(state, request)
-        state.requests[SHARED, request] = most if most > found else 0
+    asked, base = state.requests, state.requests[TABLE, request]
+    rank, begin = asked[RANK, request], begin_of(state, request, hits)
+    asked[SHARED, request] = junction_of(state, request)
     for group in range(state.table.shape[0]):
-        gone = _behind(state, group, begin)
-        state.requests[GONE + group, request] = gone
-        for number in range(gone, hits):
-            block = find(state, rank, group, state.contents[base + number])
+        gone, found = _behind(state, group, begin), _found_in(state, group, hits)
+        asked[GONE + group, request] = gone
+        for number in range(gone, found):
+            block = find(state, rank, group, _content(state, request, group, number))
             if state.blocks[USERS, block] == 0:
                 take_free(state, rank, block)
             state.blocks[USERS, block] += 1
             state.table[group, base + number] = block
     if hits > 0:
-        state.requests[HELD, request], state.requests[COMPUTED, request] = hits, begin
+        asked[HELD, request] = asked[PASSED, request] = hits
+        asked[COMPUTED, request] = begin
 
 
 def _take(state: State, rank: int) -> int:

@@ -5,6 +5,7 @@ One name is a row of its array: ``state.requests[KNOWN, 7]`` are the known token
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,8 +23,8 @@ BEFORE, AFTER = range(2)
 # of requests
 INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(2, 10)
 RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, SEAT = range(10, 21)
-FIRST_TOKEN, FLYING, SHARED = 21, 22, 23
-REQUEST_ROWS = GONE = 24
+FIRST_TOKEN, FLYING, SHARED, PASSED = 21, 22, 23, 24
+REQUEST_ROWS = GONE = 25
 COMING, WAITING, RUNNING, ENDED, REJECTED = range(5)
 
 # of blocks
@@ -46,9 +47,14 @@ STEP_ROWS = 8
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
     LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST, HANDS_OVER, DIGEST, POWER, TURNS, ENDLESS,
-    HOLDS, LACKED, GATHERED, MOST_FLYING,
-) = range(34)  # fmt: skip
-NUMBERS = WINDOW = 34
+    HOLDS, LACKED, GATHERED, MOST_FLYING, TURN, ALIGN, STATES, MOST_PART,
+) = range(38)  # fmt: skip
+NUMBERS = 38
+
+# of groups of layers
+WINDOW, TIMES, KEEPS = range(3)
+TOKENS, STATE, SPARE = range(3)
+NO_STATES, AT_ENDS, INSIDE = range(3)
 BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 UNSOUND = 2
 """``ENDLESS`` where a step was to have what it cannot."""
@@ -62,17 +68,31 @@ decided ahead; and steps, times ranks.
 """
 
 
+class Group(NamedTuple):
+    """Layers whose requests have blocks of their own, of ``times`` the tokens of the smallest ones:
+    for the last ``window`` tokens, ``NEVER``: all. What it ``keeps``: ``TOKENS``; of a ``STATE``
+    one block where a step ends (``window`` 2: it goes once the next token is past it); ``SPARE``:
+    one block, whatever the tokens.
+    """
+
+    window: int = NEVER
+    times: int = 1
+    keeps: int = TOKENS
+
+
 class State(NamedTuple):
     """``requests`` int64[REQUEST_ROWS + groups, n]: what is asked (tokens of prompt and answer,
     priority, tokens that are computed elsewhere before it is admitted, its place in ``table``; when
     it arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
     what has become of it, the place of its first token in ``accepts``, its tokens in steps whose
-    end has not been seen, and up to which block what it shares is kept; then, from ``GONE`` on, how
+    end has not been seen, up to which block what it shares is kept, and blocks up to the last token
+    that is no look-ahead; then, from ``GONE`` on, how
     many of its first blocks are behind the window, by group of layers. ``table`` int64[groups, all
     requests' blocks]: the blocks that each request holds in each group, one behind the other, and
     ``contents`` the number of what each of its full blocks would hold, equal where all tokens up to
-    its end are, -1: of nothing that is ever found again. ``found`` int64[2, groups * contents]: the
-    first and the last block with a content, of one group after the other.
+    its end are, -1: of nothing that is ever found again. ``found`` int64[3, groups * contents]: the
+    first and the last block with a content, and the turn in which one got it last, of one group
+    after the other. ``groups`` int64[3, groups]: as ``Group``.
     ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
     ``OWN`` is a rule's own and ``KEPT`` are free blocks that can be found; ``UNITS`` that experts
     have given, and what splits go by. ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS,
@@ -82,9 +102,10 @@ class State(NamedTuple):
     decided, the blocks that were free, those of them that can be found, who ran, who waited, and
     how often one was preempted for it. ``coming`` int64: requests by arrival. ``accepts`` int64: of
     the tokens of all requests in passes, one behind the other, how many drafts behind each are
-    right in a row. ``numbers`` int64[NUMBERS + groups], from ``WINDOW`` on the tokens that a group
-    keeps, ``NEVER``: all. ``units`` int64[ranks, room]: those that experts have given, of each
-    step.
+    right in a row. ``numbers`` int64[NUMBERS]: of these ``TURN`` counts how often a rank was asked
+    for a step, ``ALIGN`` blocks of which a prefix is found whole, and ``STATES`` tells whether
+    prompts are cut where states are to be kept. ``units`` int64[ranks, room]: those that experts
+    have given, of each step.
     """
 
     requests: Ints
@@ -100,6 +121,7 @@ class State(NamedTuple):
     accepts: Ints
     numbers: Ints
     units: Ints
+    groups: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +199,8 @@ class Room:
     ``drafts`` are verified beside a token of an answer; a request has blocks for ``look_ahead``
     tokens beyond those of a step. ``hands_over``: whoever has ended keeps its blocks, and takes
     those of its whole prompt at once. ``exchange``: what of blocks and slots changes places, None:
-    nothing does. ``windows``: of each group of layers, whose blocks are apart, how many tokens it
-    keeps of a request, ``NEVER``: all. ``most_flying``: tokens of steps whose end is not seen yet.
+    nothing does. ``groups`` of layers, whose blocks are apart. ``most_flying``: tokens of steps
+    whose end is not seen yet. ``inside``: a state inside a step can be kept, too.
     """
 
     ranks: int = 1
@@ -195,24 +217,33 @@ class Room:
     look_ahead: int = 0
     hands_over: bool = False
     exchange: Exchange | None = None
-    windows: tuple[int, ...] = (NEVER,)
+    groups: tuple[Group, ...] = (Group(),)
     most_flying: int = NEVER
+    inside: bool = False
 
     @property
     def reserve(self) -> int:
         """Blocks that experts may give to each rank."""
         return 0 if self.exchange is None else self.exchange.gives * self.exchange.unit
 
+    @property
+    def states(self) -> int:
+        """Where prompts are cut so that states are kept: nowhere without such a group."""
+        if all(group.keeps != STATE for group in self.groups):
+            return NO_STATES
+        return INSIDE if self.inside else AT_ENDS
+
 
 def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int]) -> State:
     """Nothing has arrived; ``rules``: whether waiting goes by priority, and how ranks share."""
     needs = -(-(asked.input_tokens + asked.output_tokens + room.look_ahead) // room.block_size)
     table = np.concatenate(([0], np.cumsum(needs)))
-    total, groups = int(table[-1]), len(room.windows)
+    total, groups = int(table[-1]), len(room.groups)
     blocks = groups * total + 1 if room.blocks is None else room.blocks
     most = min(most_running, asked.count)
-    numbers = np.zeros(NUMBERS + groups, np.int64)
-    numbers[WINDOW:], numbers[MOST_FLYING] = room.windows, room.most_flying
+    numbers = np.zeros(NUMBERS, np.int64)
+    numbers[[MOST_FLYING, STATES]] = room.most_flying, room.states
+    numbers[ALIGN] = math.lcm(*(group.times for group in room.groups))
     numbers[[BLOCK_SIZE, LOOK_AHEAD, LONGEST]] = room.block_size, room.look_ahead, room.longest
     numbers[[LONGEST_PROMPT, DRAFTS, LEAST]] = room.longest_prompt, room.drafts, blocks
     if room.exchange is not None:
@@ -233,7 +264,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         requests=_requests(asked, room, table),
         table=np.full((groups, total), NONE, np.int64),
         contents=contents,
-        found=np.full((2, groups * (total if room.caches_prefixes else 1)), NONE, np.int64),
+        found=np.full((3, groups * (total if room.caches_prefixes else 1)), NONE, np.int64),
         blocks=_blocks(room.ranks, blocks, room.reserve),
         ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),
@@ -243,6 +274,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
         numbers=numbers,
         units=np.zeros((room.ranks, steps), np.int64),
+        groups=np.array(room.groups, np.int64).T.copy(),
     )
 
 
@@ -258,7 +290,7 @@ def with_room(state: State) -> State:
 
 
 def _requests(asked: Asked, room: Room, table: Ints) -> Ints:
-    rows = np.zeros((REQUEST_ROWS + len(room.windows), asked.count), np.int64)
+    rows = np.zeros((REQUEST_ROWS + len(room.groups), asked.count), np.int64)
     rows[[INPUT, OUTPUT, PRIORITY]] = asked.input_tokens, asked.output_tokens, asked.priority
     rows[[TABLE, ARRIVAL]] = table[:-1], asked.arrival_ns
     rows[THINK] = asked.think_ns

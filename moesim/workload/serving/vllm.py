@@ -16,24 +16,36 @@ from moesim.workload.serving.base import FEWEST_SEQS, RequestScheduler, Rule
 from moesim.workload.serving.blocks import (
     begin_of,
     hits_of,
+    junction_of,
+    keeps_inside,
     lacking,
     let_go_behind,
+    prompt_end,
     takes,
     takes_at_most,
+    waits_for_state,
 )
 from moesim.workload.serving.exchange import make_room
 from moesim.workload.serving.lists import add, begin_at, due, preempt
 from moesim.workload.serving.state import (
     ARRIVAL,
+    BLOCK_SIZE,
     BLOCKED,
     BY_PRIORITY,
     COMPUTED,
     FREE,
+    GIVEN,
+    INPUT,
     KNOWN,
     LOOK_AHEAD,
+    MOST_PART,
     NEVER,
+    NO_STATES,
     PRIORITY,
     RUN,
+    SHARED,
+    STATES,
+    TURN,
     WAIT,
     WAIT_FIRST,
     State,
@@ -152,6 +164,8 @@ class Vllm(RequestScheduler):
 
 def schedule(state: State, knobs: Knobs, rank: int) -> None:
     """See ``Rule``."""
+    state.numbers[TURN] += 1
+    state.numbers[MOST_PART] = min(knobs.budget, knobs.threshold)
     alone = state.ranks[RUN, rank] + state.ranks[WAIT, rank] == 1
     threshold = knobs.budget if alone else knobs.threshold
     budget, preempted = go_on(state, rank, knobs.budget, threshold)
@@ -167,11 +181,16 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
     place, preempted = 0, False
     while place < state.ranks[RUN, rank] and budget > 0:
         request = state.running[rank, place]
-        count = min(due(state, request), threshold, budget)
+        begin, count = (
+            state.requests[COMPUTED, request],
+            min(due(state, request), threshold, budget),
+        )
+        junction = state.requests[SHARED, request]
+        count = at_states(state, request, (begin, count, junction))
         if count == 0:
             place += 1
             continue
-        reach = state.requests[COMPUTED, request] + count + state.numbers[LOOK_AHEAD]
+        reach = begin + count + state.numbers[LOOK_AHEAD]
         let_go_behind(state, request)
         runs = True
         while runs and not make_room(state, rank, lacking(state, request, reach)):
@@ -186,6 +205,38 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
         add(state, request, count)
         budget, place = budget - count, place + 1
     return budget, preempted
+
+
+def at_states(state: State, request: int, part: tuple[int, int, int]) -> int:
+    """Of a ``part`` of ``request`` (where it begins, tokens, and the block up to which others share
+    it) those up to where a state is to be kept (``_mamba_block_aligned_split``): a prompt goes on
+    by whole blocks, if one fits in a step, up to the last full block, unless that state is kept
+    inside, and up to the end of what is shared.
+    """
+    begin, count, junction = part
+    size, last = state.numbers[BLOCK_SIZE], prompt_end(state, request)
+    if state.numbers[STATES] == NO_STATES or begin >= last or count == 0:
+        return count
+    end = begin + count
+    inside = keeps_inside(state, request, (begin, end), last)
+    if end < last:
+        whole = end // size * size
+        if whole > begin or size <= state.numbers[MOST_PART]:
+            end = whole
+    known = state.requests[INPUT, request] + state.requests[GIVEN, request]
+    stop = end
+    if begin % size and not inside:
+        stop = _sooner(stop, begin, (begin // size + 1) * size)
+    if not inside:
+        stop = _sooner(stop, begin, (known - 1) // size * size)
+    if begin < junction * size < end:
+        stop = _sooner(stop, begin, begin + (junction * size - begin) // size * size)
+    return int(max(0, stop - begin))
+
+
+def _sooner(stop: int, begin: int, other: int) -> int:
+    """``stop``, or an ``other`` one between it and ``begin``."""
+    return other if begin < other < stop else stop
 
 
 def _victim(state: State, rank: int) -> int:
@@ -225,6 +276,10 @@ def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
         count = min(rest, threshold, budget)
         if not knobs.chunked and min(rest, threshold) > budget:
             return
+        if state.numbers[STATES] != NO_STATES:
+            count = at_states(state, request, (begin, count, junction_of(state, request)))
+            if count == 0 or waits_for_state(state, request, hits):
+                return
         free = state.ranks[FREE, rank] - pinned
         if state.ranks[RUN, rank] > 0:
             free -= knobs.watermark

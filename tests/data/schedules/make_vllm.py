@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import json
+import math
 import random
 import sys
 import types
@@ -22,7 +23,7 @@ from typing import Any
 
 MISSING = ("cbor2", "msgspec", "uvloop", "xxhash", "zmq", "fastapi", "uvicorn")
 VERSION = "0.33.0"
-STEP = 10
+STEP, LONGEST = 10, 1 << 20
 OURS = ("vllm.v1.core", "vllm.v1.request", "vllm.v1.kv_cache_interface", "vllm.utils.math_utils",
         "vllm.utils.mem_utils", "vllm.utils.torch_utils", "vllm.utils.hashing",
         "vllm.v1.utils", "vllm.v1.kv_cache_spec_registry", "vllm.v1.kv_cache_layout")  # fmt: skip
@@ -127,11 +128,16 @@ def scheduler_of(case: dict[str, Any]) -> Any:
 
     knobs, size = case["scheduler"], case["block_size"]
     blocks = case["blocks"] + 1  # vLLM keeps its first one for itself
-    windows = enumerate(case.get("windows", [None]))
+    windows = case.get("windows", [None])
+    times, inside = case.get("times", [1] * len(windows)), case.get("inside", False)
+    kinds = enumerate(zip(windows, times, strict=True))
     config = KVCacheConfig(
         num_blocks=blocks,
         kv_cache_tensors=[],
-        kv_cache_groups=[KVCacheGroupSpec([str(n)], spec_of(size, one)) for n, one in windows],
+        kv_cache_groups=[
+            KVCacheGroupSpec([str(n)], spec_of(size * many, window, inside=inside))
+            for n, (window, many) in kinds
+        ],
         prefix_cache_retention_interval=0,  # its default
     )
     settings = Fields(
@@ -147,9 +153,12 @@ def scheduler_of(case: dict[str, Any]) -> Any:
     whole = Fields(
         scheduler_config=settings,
         cache_config=Fields(
-            num_gpu_blocks=blocks, enable_prefix_caching=case["prefix_caching"], block_size=size
+            num_gpu_blocks=blocks,
+            enable_prefix_caching=case["prefix_caching"],
+            block_size=size,
+            mamba_cache_mode="align" if case["prefix_caching"] else "none",
         ),
-        model_config=Fields(max_model_len=1 << 20, is_encoder_decoder=False),
+        model_config=Fields(max_model_len=LONGEST, is_encoder_decoder=False),
         parallel_config=Fields(
             decode_context_parallel_size=1,
             prefill_context_parallel_size=1,
@@ -169,15 +178,29 @@ def scheduler_of(case: dict[str, Any]) -> Any:
     )
     grammars = Fields(accept_tokens=lambda *_: True, should_advance=lambda _: False)
     kind = AsyncScheduler if knobs["async_scheduling"] else Scheduler
-    made = kind(whole, config, grammars, size, mm_registry=_Registry())
+    coarse = math.lcm(*(one.kv_cache_spec.block_size for one in config.kv_cache_groups))
+    fine = size if case["prefix_caching"] else coarse
+    made = kind(whole, config, grammars, coarse, fine, mm_registry=_Registry())
     made.connector = made.ec_connector = None
     return made
 
 
-def spec_of(size: int, window: int | None) -> Any:
-    """A group of layers that keep all, or a ``window``."""
+def spec_of(size: int, window: int | str | None, *, inside: bool) -> Any:
+    """A group of layers that keep all, a ``window``, a "state" at the ends of steps, of which
+    perhaps one ``inside``, or, without prefixes, one block of any length ("spare").
+    """
     import torch
-    from vllm.v1.kv_cache_interface import FullAttentionSpec, SlidingWindowSpec
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, MambaSpec, SlidingWindowSpec
+
+    if isinstance(window, str):
+        return MambaSpec(
+            block_size=size if window == "state" else LONGEST,
+            shapes=((1,),),
+            dtypes=(torch.float32,),
+            mamba_cache_mode="align" if window == "state" else "none",
+            num_prefill_checkpoint_blocks=int(inside),
+            prefill_checkpoint_alignment=size if inside else None,
+        )
 
     shape = {"block_size": size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32}
     if window is None:
@@ -352,6 +375,10 @@ CHUNK = {"reserve_full_isl": False, "max_num_batched_tokens": 24}
 FOUND = {"prefix_caching": True, "shares": 10}
 FIRST = {"policy": "priority"}
 HALF, MOST = {"windows": [9, None]}, {"windows": [None, 8, 8, 8]}
+STATES, INSIDE = {"windows": ["state", "state", None]}, {"windows": [None, "state"], "inside": True}
+UNEVEN = {"windows": [9, 9, None], "times": [1, 1, 2]}
+WIDER = {"windows": [None, 9, 9], "times": [1, 2, 2]}
+TIGHT, WIDE = {"max_num_batched_tokens": 18}, {"block_size": 24, "shares": 2}
 APART, NONE_WHOLE = {"windows": [5, 16, None]}, {"windows": [10]}
 
 
@@ -399,6 +426,25 @@ def workloads() -> list[dict[str, Any]]:
         "two windows, sessions": {**chat, **APART, "blocks": 150},
         "windows alone": {**NONE_WHOLE, **SMALL, "blocks": 24},
         "windows alone, prefixes": {**NONE_WHOLE, **FOUND, **SMALL, **NOW, "blocks": 24},
+        "states": {"windows": ["spare", None], "gap": 3},
+        "states, preemption": {"windows": ["spare", "spare", None], **SMALL, "blocks": 50},
+        "states, prefixes": {**STATES, **FOUND, "gap": 3},
+        "states, prefixes, small pool": {**STATES, **FOUND, **SMALL, "blocks": 60},
+        "states, prefixes, synchronous": {**STATES, **FOUND, **SMALL, **NOW, "blocks": 50},
+        "states, prefixes, small budget": {**STATES, **FOUND, **SMALL, **TIGHT, "blocks": 60},
+        "states, prefixes, wide blocks": {**STATES, **FOUND, **TIGHT, **WIDE, "gap": 3},
+        "states, prefixes, in pieces": {**STATES, **FOUND, **PIECES, "gap": 3},
+        "states, sessions": {**STATES, **chat, "blocks": 120},
+        "states, priority, preemption": {**STATES, **FOUND, **SMALL, **FIRST, "blocks": 60},
+        "states inside, prefixes": {**INSIDE, **FOUND, "gap": 3},
+        "states inside, prefixes, small pool": {**INSIDE, **FOUND, **SMALL, "blocks": 50},
+        "states inside, prefixes, synchronous": {**INSIDE, **FOUND, **SMALL, **NOW, "blocks": 45},
+        "states inside, sessions": {**INSIDE, **chat, "blocks": 100},
+        "uneven, preemption": {**UNEVEN, **SMALL, "blocks": 60},
+        "uneven, prefixes": {**UNEVEN, **FOUND, **SMALL, "blocks": 70},
+        "uneven, sessions": {**UNEVEN, **chat, "blocks": 140},
+        "wider windows, prefixes": {**WIDER, **FOUND, **SMALL, "blocks": 70},
+        "wider windows, sessions": {**WIDER, **chat, **NOW, "blocks": 110},
     }  # fmt: skip
     return [workload(name, seed, **dict(drawn[name])) for seed, name in enumerate(drawn, 1)]
 

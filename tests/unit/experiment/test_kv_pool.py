@@ -14,7 +14,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import load_model
-from moesim.workload.serving.state import NEVER
+from moesim.workload.serving.state import STATE, Group
 
 SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
 SCHEDULER = {"kind": "vllm", "max_num_batched_tokens": 64, "max_num_seqs": 4}
@@ -93,16 +93,29 @@ def test_windows_are_of_no_more_requests_than_clients() -> None:
     assert abs((more.blocks - fewer.blocks) * each - windows) < each
 
 
-@pytest.mark.parametrize(("kind", "at_once"), [("vllm", 8), ("sglang", 256)])
-def test_states_under_vllm_are_of_no_more_requests_than_a_run_has(kind: str, at_once: int) -> None:
-    """It takes them from the pool, so that Qwen3-Next is served on one H200 as it stands there."""
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_states_under_vllm_take_blocks_of_the_pool(kind: str) -> None:
+    """However many may run: Qwen3-Next is served on one H200 as it stands, in blocks that hold a
+    state. SGLang sets room for 256 states aside.
+    """
     of = {
         "model": "qwen3-next-80b-a3b@fp8",
         "hardware": "h200-sxm",
         "trace": "stand-in:qwen3-30b-a3b",
     }
-    pool = pool_of(gpt_oss({"kind": kind}, "at_once", **of))
-    assert (pool.at_once, pool.blocks > 0) == (at_once, True)
+    built = build(gpt_oss({"kind": kind}, "at_once", **of)).case
+    pool = built.kv_pool
+    assert pool is not None
+    assert pool.blocks > 0
+    assert built.serving is not None
+    room = built.serving.room
+    if kind == "sglang":
+        assert (pool.at_once, pool.seat_bytes(built.model) > 0) == (256, True)
+        assert (room.block_size, room.groups) == (1, (Group(),))
+        return
+    assert pool.seat_bytes(built.model) == 0
+    assert (room.block_size, room.inside) == (1088, True)
+    assert room.groups == (*[Group(2, keeps=STATE)] * 3, Group())
 
 
 def test_under_vllm_windows_take_blocks_of_the_pool_and_set_nothing_aside() -> None:
@@ -111,10 +124,14 @@ def test_under_vllm_windows_take_blocks_of_the_pool_and_set_nothing_aside() -> N
     shared = [pool_of(gpt_oss({"kind": "vllm"}, one)) for one in ("at_once", "closed_loop")]
     assert shared[0].blocks == shared[1].blocks
     assert shared[0].seat_bytes(model) == 0
-    assert [(one.window, len(one.layers)) for one in shared[0].groups] == [(128, 12), (None, 12)]
+    assert shared[0].plan is not None
+    assert [(one.window, len(one.layers)) for one in shared[0].plan.groups] == [
+        (128, 12),
+        (None, 12),
+    ]
     built = build(gpt_oss({"kind": "vllm"}, "at_once"))
     assert built.case.serving is not None
-    assert built.case.serving.room.windows == (128, NEVER)
+    assert built.case.serving.room.groups == (Group(128), Group())
     assert set(built.footprint.parts["kv_cache"].ravel()) == {shared[0].blocks * 12 * 16 * 2048}
 
 
@@ -134,8 +151,8 @@ def test_instances_that_hand_over_set_windows_aside() -> None:
     built = build(gpt_oss({"kind": "vllm"}, "at_once", serving=apart)).case
     assert built.kv_pool is not None
     assert built.serving is not None
-    assert built.kv_pool.groups == ()
-    assert built.serving.room.windows == (NEVER,)
+    assert built.kv_pool.plan is None
+    assert built.serving.room.groups == (Group(),)
 
 
 def test_sglangs_share_is_of_weights_and_cache_alone() -> None:

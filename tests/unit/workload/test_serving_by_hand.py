@@ -195,6 +195,31 @@ def test_l_a_prompt_has_room_if_its_window_does():
     assert play(replace(case, blocks=14), plain=True) is None
 
 
+def test_m_a_prompt_stops_where_its_state_is_kept_and_others_wait_for_it():
+    """Blocks of 4: of a prompt of 10 tokens the state behind the first 8 is kept. It stops there,
+    but where that is kept inside a step. Request 1 has the same 8 tokens, and waits a step.
+    """
+    wishes = [wish(10, 1, shares=2), wish(10, 1, shares=2)]
+    case = case_of(*wishes, size=4, caches=True, windows=("state", None))
+    assert entries(case) == [[(0, 0, 8, False)], [(0, 8, 2, True), (1, 8, 2, True)]]
+    inside = replace(case, settings=replace(case.settings, inside=True))
+    assert entries(inside) == [[(0, 0, 10, True)], [(1, 8, 2, True)]]
+
+
+def test_m_a_state_is_a_block_and_two_where_a_step_leaves_the_old_one():
+    """20 blocks of 2. The prompt's first two tokens take one, and one for the state behind them,
+    its third two more. The old state's is free once the next token is decided, and every other
+    token takes two again. Without prefixes the state has one block, whatever comes.
+    """
+    case = case_of(wish(3, 5), blocks=20, size=2, caches=True, windows=("state", None))
+    whole = replace(case, caches=False, settings=replace(case.settings, windows=("spare", None)))
+    for one, free in ((case, [18, 16, 17, 15, 16, 14]), (whole, [17, 17, 16, 16, 15])):
+        check(one, plain=True)
+        state = play(one, plain=True)
+        assert state is not None
+        assert state.steps[LEFT, : state.numbers[STEPS]].tolist() == free
+
+
 def test_k_drafts_that_are_right_are_tokens_of_the_answer():
     """The prompt gives one token; the next step has it and two drafts, all right; the last two
     tokens are one that is known and a draft: the answer's sixth is in no pass.

@@ -24,6 +24,7 @@ from moesim.workload.serving.state import (
     NEXT,
     NONE,
     OUTPUT,
+    PASSED,
     POWER,
     QUEUED,
     RUN,
@@ -86,7 +87,7 @@ def digest_of(state: State) -> int:
         for place in range(state.ranks[RUN, rank]):
             request = state.running[rank, place]
             value = mixed(value, request)
-            for row in (COMPUTED, KNOWN, GIVEN, FLYING, SHARED):
+            for row in (COMPUTED, KNOWN, GIVEN, FLYING, SHARED, PASSED):
                 value = mixed(value, state.requests[row, request])
             value = with_blocks_of(state, value, request)
         block = state.ranks[FREE_FIRST, rank]
@@ -102,8 +103,9 @@ def with_blocks_of(state: State, value: int, request: int) -> int:
     for group in range(state.table.shape[0]):
         for place in range(base + state.requests[GONE + group, request], base + held):
             block = state.table[group, place]
-            value = mixed(value, state.blocks[USERS, block])
-            value = with_content(state, value, block)
+            if block != NONE:
+                value = mixed(value, state.blocks[USERS, block])
+                value = with_content(state, value, block)
     return value
 
 

@@ -190,7 +190,7 @@ class Foresight:
 
 def copied(state: State) -> State:
     """Another one that is the same."""
-    own = ("contents", "accepts")  # which never change
+    own = ("contents", "accepts", "groups")  # which never change
     used = {"log": int(state.numbers[ENTRIES])}
     used["steps"] = used["units"] = int(state.numbers[STEPS]) + 1
     return State(
