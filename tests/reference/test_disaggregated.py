@@ -72,7 +72,8 @@ def judged(
 
 def first_come(case: ServingCase) -> ServingCase:
     """Instances set room for windows aside."""
-    return replace(case, settings=replace(case.settings, priority=False, windows=(None,)))
+    one = replace(case.settings, priority=False, windows=(None,), times=(), inside=False)
+    return replace(case, settings=one)
 
 
 @settings(max_examples=100)
