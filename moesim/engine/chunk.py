@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,18 @@ from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.host.host_cache import Reads
 
 NONE = np.empty(0, np.int64)
+NEVER = 1 << 62
+"""An instant after all others."""
+
+
+class Beside(NamedTuple):
+    """Experts that move beside a pass: for ``ns`` from when it has begun on all GPUs. ``until``
+    int64[gpus]: what each does before the first all-reduce of those that share its attention,
+    NEVER where it has none.
+    """
+
+    ns: int
+    until: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +65,8 @@ class Chunk:
     int64[passes] by MoE layer; ``dropped`` as the gating routed them; ``lost_weight`` int64[passes,
     MoE layers, 2] as ``drops`` gives it; ``marked`` as in ``Counts``. ``undecided``: where the
     clock has to decide; then ``work`` is empty. ``counts`` int64[passes, MoE layers (or 1, of all
-    together), gpus, COUNTED, forms and ``ahead_of``] of what is decided.
+    together), gpus, COUNTED, forms and ``ahead_of``] of what is decided. ``beside``: what
+    moves beside the pass, of which there is one then.
     """
 
     first: int
@@ -66,3 +80,4 @@ class Chunk:
     counts: Ints
     undecided: Undecided | None = None
     marked: Ints | None = None
+    beside: Beside | None = None

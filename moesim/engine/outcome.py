@@ -55,8 +55,8 @@ class Outcome:
     ``provenance``: by charge and kind of operation, priced nanoseconds by source
     (``hardware.provenance.Source``).
     ``schedule``: the passes that were played; ``fates`` where experts have variants;
-    ``rebalanced``: how often experts got other places, the bytes that moved, and the ns that those
-    which moved beside passes take of the links, by themselves. ``cuts`` int64[n],
+    ``rebalanced``: how often experts got other places, the bytes that moved, and how long that took
+    beside passes, ns summed over GPUs. ``cuts`` int64[n],
     ascending from 0: ``charges`` and ``counts`` have a row for what is from one of these passes to
     the next; None: one for each pass.
     """

@@ -154,7 +154,7 @@ class Program:
             counts=new_counts(self.case, last - first, by_layer=self.by_layer),
         )
         if self.rebalancing is not None:
-            self.rebalancing.charge(chunk.terms, first)
+            self.rebalancing.charge(chunk, self.pricing)
         active_experts = {key: one.needed for key, one in works.items()}
         coming = Coming(active_experts, first, last, lambda key: self.work.offers(key, works[key]))
         if self.case.miss.splits:

@@ -7,8 +7,10 @@ from collections import deque
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Beside, Chunk
+from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.pricing.terms import Term, Terms
+from moesim.engine.pricing.terms import Term
 from moesim.engine.routing import Routing
 from moesim.hardware.charge import REBALANCING, Stage
 from moesim.placement.mapping import Placement
@@ -25,14 +27,15 @@ class Rebalancing:
         self, case: Case, rules: Rebalance, routing: Routing, provenance: Provenance
     ) -> None:
         self.case, self.rules, self.routing, self.provenance = case, rules, routing, provenance
-        self.planned, self.coming = case.placement, deque[int]()
+        self.planned, self.coming = case.placement, deque[tuple[int, Ints]]()
+        """The last plan, and its layers that have yet to move, with the bytes that do."""
         self.costs: dict[int, int] = {}
-        self.times = self.bytes = self.beside_ns = 0
+        self.times = self.bytes = self.beside_gpu_ns = 0
 
     @property
     def told(self) -> tuple[int, int, int]:
-        """How often, how many bytes, and what of them that go beside passes take of the links."""
-        return self.times, self.bytes, self.beside_ns
+        """See ``Outcome.rebalanced``."""
+        return self.times, self.bytes, self.beside_gpu_ns
 
     def reach(self, first: int, last: int) -> int:
         """Pass ``first`` comes next: decide what changes before it. Up to which pass, ``last`` at
@@ -40,11 +43,15 @@ class Rebalancing:
         """
         interval = self.rules.interval
         if self.coming:
-            layer = self.coming.popleft()
+            layer, _ = self.coming.popleft()
             self.routing.placement = with_layer(self.routing.placement, self.planned, layer)
         if first and first % interval == 0:
             self._plan(first)
-        return first + 1 if self.coming else min(last, (first // interval + 1) * interval)
+        if not self.coming:
+            return min(last, (first // interval + 1) * interval)
+        self.costs[first] = self._move(self.coming[0][1])
+        self.beside_gpu_ns += self.case.gpus * self.costs[first]
+        return first + 1
 
     def _plan(self, first: int) -> None:
         loads, now = self._loads(first), self.routing.placement
@@ -54,13 +61,11 @@ class Rebalancing:
         self.times += 1
         moved = {layer: self._bytes(now, layer) for layer in range(len(loads))}
         moved = {layer: matrix for layer, matrix in moved.items() if matrix.any()}
-        self.bytes += sum(int(matrix.sum()) for matrix in moved.values())
         if self.rules.one_by_one:
-            self.coming.extend(moved)
-            self.beside_ns += sum(map(self._price, moved.values()))
+            self.coming.extend(moved.items())
             return
         self.routing.placement = self.planned
-        self.costs[first] = self.rules.planning_ns + sum(map(self._ns, moved.values()))
+        self.costs[first] = self.rules.planning_ns + sum(map(self._move, moved.values()))
 
     def _loads(self, first: int) -> Ints:
         """Choices int64[MoE layers, experts] of the window before pass ``first``."""
@@ -78,17 +83,19 @@ class Rebalancing:
         per_node = self.case.gpus // self.case.nodes
         return moved_experts(before, self.planned, layer, per_node) * moe.expert.bytes
 
-    def _price(self, matrix: Ints) -> int:
-        return int(self.case.prices.all_to_all_ns(matrix[None])[0])
-
-    def _ns(self, matrix: Ints) -> int:
-        price = np.array([self._price(matrix)])
+    def _move(self, matrix: Ints) -> int:
+        """Move these bytes from GPU to GPU; what it takes."""
+        self.bytes += int(matrix.sum())
+        price = self.case.prices.all_to_all_ns(matrix[None])
         return int(self.provenance.add("all_to_all", price, matrix[None], charge=REBALANCING)[0])
 
-    def charge(self, terms: Terms, first: int) -> None:
-        """Add what GPUs wait before pass ``first``, the first one of ``terms``."""
-        if (cost := self.costs.pop(first, 0)) == 0:
+    def charge(self, chunk: Chunk, pricing: Pricing) -> None:
+        """Have the first pass of ``chunk`` wait for what moves before it, or beside it."""
+        if (cost := self.costs.pop(chunk.first, 0)) == 0:
             return
-        ns = np.zeros_like(terms.head[0].ns)
+        if self.rules.one_by_one:
+            chunk.beside = Beside(cost, pricing.until_all_reduce(chunk.first))
+            return
+        ns = np.zeros_like(chunk.terms.head[0].ns)
         ns[0] = cost
-        terms.put_first(Term(Stage.BEFORE_GATE, REBALANCING, "move experts", ns))
+        chunk.terms.put_first(Term(Stage.BEFORE_GATE, REBALANCING, "move experts", ns))

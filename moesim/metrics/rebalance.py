@@ -6,6 +6,7 @@ from typing import Any
 
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
+from moesim.hardware.charge import REBALANCING
 
 KEYS = ("rebalancings", "rebalanced_bytes", "rebalanced_beside_ms")
 MS = 1_000_000
@@ -18,14 +19,19 @@ def rebalance_keys(case: Case) -> tuple[str, ...]:
 
 def rebalance_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
     """By ``rebalance_keys``: new plans, the bytes of experts that went from GPU to GPU, and the
-    time that those beside passes take of the links; with a note where these went at no cost.
+    time, a mean of GPUs, that this took beside passes and none waited for; with a note where some
+    went so.
     """
-    (times, moved, ns), rules = outcome.rebalanced, case.rebalance
-    numbers: dict[str, Any] = dict(zip(rebalance_keys(case), (times, moved, ns / MS), strict=False))
-    if rules is None or not rules.one_by_one or not moved:
+    (times, moved, gpu_ns), rules, beside_ms = outcome.rebalanced, case.rebalance, 0.0
+    if rules is None:
+        return {}
+    if rules.one_by_one:
+        waited = int(outcome.charges[..., outcome.categories.index(REBALANCING)].sum())
+        beside_ms = (gpu_ns - waited) / case.gpus / MS
+    numbers = dict(zip(KEYS, (times, moved, beside_ms), strict=True))
+    if not gpu_ns:
         return numbers
-    lasts = int(outcome.ends.max() - outcome.starts.min()) / MS
-    went = f"{moved / 1e9:.3g} GB of experts went from GPU to GPU beside passes and slowed nothing"
-    went += f" down (mode: async); by themselves they take {ns / MS:,.3g} ms of the links between"
-    went += f" GPUs, in a run of {lasts:,.0f} ms: collectives, which need the same links, may wait"
-    return {**numbers, "placement_notes": [f"{went} as long; mode: sync has all GPUs wait for it"]}
+    in_all = gpu_ns / case.gpus / MS
+    went = f"{moved / 1e9:.3g} GB of experts went from GPU to GPU beside passes (mode: async) in"
+    went += f" {in_all:,.3g} ms, of which GPUs waited {in_all - beside_ms:,.3g}: by rule, not as"
+    return {**numbers, "placement_notes": [f"{went} measured, collectives queue behind transfers"]}

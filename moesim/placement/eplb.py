@@ -46,7 +46,8 @@ class Eplb(Learning):
     window: int = Field(default=1000, ge=1, description="Passes whose loads a new plan is from.")
     mode: Literal["sync", "async"] = Field(
         default="sync",
-        description="Whether all layers move at once and GPUs wait, or one a pass beside it.",
+        description="Whether all layers move at once and GPUs wait, or one a pass beside it, for "
+        "which the pass's first collective waits.",
     )
     min_utilization: Percent = Field(
         default=1.0,

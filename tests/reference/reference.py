@@ -92,7 +92,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
     for one in passes:
         layers = decisions.routed[one.step]
         before = charged(clock)
-        clock.moving = decisions.moving[one.step]
+        clock.moving, clock.beside = decisions.moving[one.step]
         starts = clock.begin_pass(one)
         for of_gpu in decisions.ahead:
             of_gpu.load_before(one.step)
@@ -162,7 +162,7 @@ class Decisions:
         self.trace, self.clock, self.config, self.model = trace, clock, config, model
         self.passes: list[Pass] = []
         self.places = Places(trace, model, config, clock.prices)
-        self.moving: list[int] = []
+        self.moving: list[tuple[int, int]] = []
         self.routed: list[dict[int, Routed]] = []
         self.around: list[bool] = []
         self.number: list[int] = []  # as caches count passes
@@ -188,8 +188,8 @@ class Decisions:
             self.number.append(self.around.count(False))
             self.around.append(way_of(one, self.config) in ("around", "whole"))
             self.passes.append(one)
-            placed, wait = self.places.next(one)
-            self.moving.append(wait)
+            placed, *moving = self.places.next(one)
+            self.moving.append((moving[0], moving[1]))
             self.routed.append(route_pass(one, self.trace, self.model, placed))
 
     def caches_of(self, g: int, local: list[int]) -> dict[int, Cache]:

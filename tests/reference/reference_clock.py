@@ -75,6 +75,8 @@ class Clock(Dense):
         self.hosts: list[Storage] = []  # where they do not hold all experts
         self.behind: dict[tuple[int, int], int] = {}  # (layer, GPU) -> end of its last copy
         self.moving = 0  # for so long GPUs wait for experts before the pass
+        self.beside = 0  # for so long experts move beside the pass
+        self.links_free = 0  # no collective begins before
         self.unneeded = 0  # bytes of experts that came with a layer, and no token of the pass chose
 
     def copy_ns(self, size: int) -> int:
@@ -102,6 +104,8 @@ class Clock(Dense):
             gpu.t = gpu.host = max(gpu.t, one.not_before)
             gpu.cursor = begins
             gpu.charge("host", gpu.t)
+        if self.beside:
+            self.links_free = max(gpu.t for gpu in self.gpus) + self.beside
         return begun
 
     def run_pass(
@@ -415,10 +419,11 @@ class Clock(Dense):
         """GPUs meet: the slowest holds the others. Alone, there is nothing to exchange."""
         if len(self.gpus) == 1:
             return arrived
-        start = max(arrived)
+        start = max(*arrived, self.links_free)
         end = start + self.prices.all_to_all_ns(matrix)
         for gpu in self.gpus:
-            gpu.charge("waiting_for_gpus", start)
+            gpu.charge("waiting_for_gpus", max(arrived))
+            gpu.charge(REBALANCING, start)
             gpu.charge("dispatch_combine", end)
         return [end] * len(self.gpus)
 

@@ -13,6 +13,7 @@ from .reference_words import (
     LAYER_COPIES,
     LOGITS,
     MIXED,
+    REBALANCING,
     Config,
     Layer,
     Model,
@@ -31,6 +32,7 @@ class Dense:
     gpus: list[Gpu]
     host: Host
     padded: int
+    links_free: int
 
     def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
         for g, gpu in enumerate(self.gpus):
@@ -49,6 +51,10 @@ class Dense:
                     gpu.charge(LAYER_COPIES, gpu.t)
                 gpu.t += self.prices.attention_ns(layer, together, *sums)
                 gpu.t += self.source_ns(layer, one, g)
+                if self.config.group > 1:  # the all-reduce needs the links
+                    gpu.charge("attention", gpu.t)
+                    gpu.t = max(gpu.t, self.links_free)
+                    gpu.charge(REBALANCING, gpu.t)
                 gpu.t += self.reduced_ns(together)
                 if not layer.moe:
                     gpu.t += self.prices.dense_ns(layer, together) + self.reduced_ns(together)

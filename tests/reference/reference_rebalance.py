@@ -15,21 +15,28 @@ class Places:
     def __init__(self, trace: Trace, model: Model, config: Config, prices: Prices) -> None:
         self.trace, self.model, self.config, self.prices = trace, model, config, prices
         self.loads: list[list[list[int]]] = []  # [pass][MoE layer][expert]
-        self.coming: list[tuple[int, list[int]]] = []  # layers, and what GPUs hold of them
+        # layers, what GPUs will hold of them, and the bytes that move for it
+        self.coming: list[tuple[int, list[int], list[list[int]]]] = []
         self.times = self.bytes = self.beside = 0
 
-    def next(self, one: Pass) -> tuple[Config, int]:
-        """The places for ``one``, and the wait before it."""
+    def next(self, one: Pass) -> tuple[Config, int, int]:
+        """The places for ``one``, the wait before it, and for how long experts move beside it."""
         rules, cost, number = self.config.rebalance, 0, len(self.loads)
         if rules is None:
-            return self.config, 0
-        if self.coming:
-            layer, plan = self.coming.pop(0)
+            return self.config, 0, 0
+        if self.coming:  # this one went beside the pass before
+            layer, plan, _ = self.coming.pop(0)
             self.move({layer: plan})
         if number and number % rules.interval == 0:
             cost = self.plan_anew(self.loads[-rules.window :])
         self.loads.append([self.chosen(one, m) for m in self.layers])
-        return self.config, cost
+        beside = self.send(self.coming[0][2]) if self.coming else 0
+        self.beside += beside * self.config.gpus
+        return self.config, cost, beside
+
+    def send(self, matrix: list[list[int]]) -> int:
+        self.bytes += sum(map(sum, matrix))
+        return self.prices.all_to_all_ns(matrix)
 
     @property
     def layers(self) -> range:
@@ -64,13 +71,11 @@ class Places:
         new = {m: hottest_first(loads[m], physical(self.model, config)) for m in self.layers}
         moves = {m: self.moves(m, new[m]) for m in self.layers}
         moves = {m: matrix for m, matrix in moves.items() if any(map(any, matrix))}
-        self.bytes += sum(sum(map(sum, matrix)) for matrix in moves.values())
         if rules.one_by_one:
-            self.coming = [(m, new[m]) for m in moves]
-            self.beside += sum(map(self.prices.all_to_all_ns, moves.values()))
+            self.coming = [(m, new[m], matrix) for m, matrix in moves.items()]
             return 0
         self.move(new)
-        return rules.planning + sum(map(self.prices.all_to_all_ns, moves.values()))
+        return rules.planning + sum(map(self.send, moves.values()))
 
     def moves(self, m: int, plan: list[int]) -> list[list[int]]:
         """Bytes [from][to] of experts that a GPU had not."""

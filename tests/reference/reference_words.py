@@ -242,7 +242,7 @@ class Config:
             own = (*own, LAYER_COPIES)
         if self.prefetch.kind != "none" and self.prefetch.cost > 0:
             own = (*own, PREDICTION)
-        if self.rebalance is not None and not self.rebalance.one_by_one:
+        if self.rebalance is not None:
             own = (*own, REBALANCING)
         if self.software.input_copies:
             own = (*own, INPUTS)
@@ -452,7 +452,7 @@ class Verdict:
     largest_shares: list[Fraction] = field(default_factory=list)  # the busiest GPU's, where any
     time_ns: dict[str, int] = field(default_factory=dict)  # CATEGORIES and idle, over GPUs
     gpus: int = 1
-    rebalanced: tuple[int, int, int] = (0, 0, 0)  # how often, bytes, ns of those beside passes
+    rebalanced: tuple[int, int, int] = (0, 0, 0)  # how often, bytes, GPUs' ns beside passes
     charges: list[list[list[int]]] = field(default_factory=list)  # [step][gpu][category]
     times: list[tuple[list[int], list[int]]] = field(default_factory=list)  # [step], by GPU
     steps: list[dict[str, Any]] = field(default_factory=list)

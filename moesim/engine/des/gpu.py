@@ -10,7 +10,7 @@ from typing import Any
 import simpy
 
 from moesim.engine.case import Case
-from moesim.engine.chunk import Chunk
+from moesim.engine.chunk import NEVER, Beside, Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.compute import Compute, Events
 from moesim.engine.des.copies import CopyGroup, CopyIn
@@ -30,7 +30,7 @@ from moesim.engine.des.records import (
 from moesim.engine.pricing.host_times import HostTimes, host_head_ns, host_times
 from moesim.engine.pricing.terms import categories_of
 from moesim.engine.residency.storage import read_times
-from moesim.hardware.charge import Stage
+from moesim.hardware.charge import REBALANCING, Stage
 from moesim.hardware.described.software import Execution
 from moesim.trace.routing import Phase
 
@@ -65,6 +65,8 @@ class Gpu(Compute):
         self.coming: dict[int, CopyGroup] = {}
         self.reading: dict[int, Reading | None] = {}
         self.behind: dict[int, CopyGroup] = {}
+        self.moved, self.all_reduce = 0, NEVER
+        """When experts that move beside a pass are there, and when its first all-reduce is due."""
 
     def run(self, chunks: Chunks) -> Events:
         """Every pass of every chunk."""
@@ -84,6 +86,8 @@ class Gpu(Compute):
             for index, phase in enumerate(phases):
                 self.step, self.chunk = first + index, number
                 yield from self._begin(earliest[index], begins[index])
+                if chunk.beside is not None:
+                    yield from self._move_beside(chunk.beside)
                 yield from self._forward(by_phase[phase], index, head, phase)
             number += 1
             if self.case.schedule.grows:
@@ -107,6 +111,23 @@ class Gpu(Compute):
         if not self.case.schedule.grows:  # else GPUs meet, and one may begin before another's end
             yield from self.reach()
 
+    def _move_beside(self, beside: Beside) -> Events:
+        """Experts move from when all GPUs have begun the pass; none waits for the others there."""
+        begun = yield self.group.arrive(self.time)
+        self.moved = begun + beside.ns
+        self.all_reduce = self.time + int(beside.until[self.number])
+        if self.keep_spans:
+            self.span("communication", "move experts", begun, self.moved, REBALANCING)
+
+    def _wait_for_moved(self) -> None:
+        """The pass's first all-reduce waits, which ends alike if what is before it does."""
+        self.time += self.moved - self.all_reduce
+        self.all_reduce = NEVER
+        self._charge_moving(self.time)
+
+    def _charge_moving(self, until: int) -> None:
+        self.charge(self.categories.index(REBALANCING), until, "wait for experts that move")
+
     def _forward(
         self, layers: list[DenseLayer | MoeLayer], index: int, head: list[TermOnGpu], phase: int
     ) -> Events:
@@ -126,6 +147,8 @@ class Gpu(Compute):
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
             self.layer = layer.index
+            if self.all_reduce < self.moved:
+                self._wait_for_moved()
             self._run(layer.terms[Stage.BEFORE_GATE], index)
             hosts = layer.hosts
             attention = hosts.attention if decode else hosts.sequence
@@ -421,8 +444,11 @@ class Gpu(Compute):
 
     def _together(self, arrival: int, price_ns: int, what: str) -> Generator[simpy.Event, int, int]:
         """A collective: it starts when the last GPU is there. Returns its end."""
-        start = yield self.group.arrive(arrival)
-        self.charge(BARRIER, start, "wait for GPUs")
+        due = yield self.group.arrive(arrival)
+        self.charge(BARRIER, due, "wait for GPUs")
+        start = max(due, self.moved)
+        if start > due:
+            self._charge_moving(start)
         self.charge(DISPATCH, start + price_ns, what)
         if self.keep_spans:
             name = what if self.gathers else f"all-to-all: {what}"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import NEVER
 from moesim.engine.pricing.prices import MOST, PricedOperation, told
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.terms import (
@@ -30,6 +31,8 @@ from moesim.workload.sources import SourceSums
 Placed = tuple[str, Charge]
 BEGINNING = 64
 """Passes by which layers that differ are told apart at first."""
+NOT_BEFORE_ALL_REDUCE = ("all_reduce", "dense")
+"""Operations before a gate that the first all-reduce of a layer does not follow."""
 
 
 class Shaped(NamedTuple):
@@ -156,6 +159,21 @@ class Pricing:
                 alike.append(joined([*known, *priced]))
         head = joined(self._of_passes(len(self.kinds), span, 1))
         return Terms(alike, of_layer, head, self.categories)
+
+    def until_all_reduce(self, step: int) -> Ints:
+        """What each GPU does in pass ``step``, whose terms are made, before the first all-reduce of
+        those that share attention, int64[gpus]; NEVER where it has none.
+        """
+        if self.case.group == 1:
+            return np.full(self.case.gpus, NEVER)
+        kind, at = self.case.model.kinds[1][0], step - self.first
+        ns = np.zeros(self.case.gpus, np.int64)
+        for (name, charge), one in zip(self.charges[kind], self._of_block[kind], strict=True):
+            if charge.stage is Stage.BEFORE_GATE and name not in NOT_BEFORE_ALL_REDUCE:
+                ns += one.operation.cache.of(one.numbers[at])
+        here = slice(at, at + 1)
+        tokens = self._padded(self.shared_sums[None].tokens[here], here, True)[0]
+        return np.where(tokens > 0, ns, NEVER)
 
     def settle(self) -> None:
         """Count what all prices so far rest on."""

@@ -129,7 +129,7 @@ def categories_of(case: Case) -> tuple[str, ...]:
     found += [one.category for _, one in charges_of(case, case.model.layers[-1], head=True)]
     own = CHARGES if case.host_cache is None else (*CHARGES, WAITING_FOR_STORAGE)
     found += [PREDICTION] if case.prefetch.fetches and case.prefetch.cost > 0 else []
-    found += [] if case.rebalance is None or case.rebalance.one_by_one else [REBALANCING]
+    found += [] if case.rebalance is None else [REBALANCING]
     return (*own, *sorted(set(found) - set(own)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk, Work
+from moesim.engine.chunk import Beside, Chunk, Work
 from moesim.engine.pricing.host_times import (
     host_head_ns,
     host_times,
@@ -19,6 +19,7 @@ from moesim.engine.pricing.host_times import (
 from moesim.engine.pricing.terms import Terms
 from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.clock.records import (
+    BEFORE_GATE,
     FIRST_STAGE,
     MOE,
     Fixed,
@@ -69,7 +70,7 @@ class Priced(NamedTuple):
 
 class Played(NamedTuple):
     """A run of passes as the clock takes it, the most launches of a work in one of them, what
-    its terms are charged to, and what goes over shared links.
+    its terms are charged to, what goes over shared links, and what moves ``beside`` a lone pass.
     """
 
     passes: Passes
@@ -77,6 +78,20 @@ class Played(NamedTuple):
     most_launches: int
     charges: Ints
     jobs: Jobs | None = None
+    beside: Beside | None = None
+
+    def waiting(self, ns: Ints, category: int) -> Played:
+        """That of a lone pass whose GPUs wait int64[gpus] before the gate of its first layer, which
+        is charged to a ``category``.
+        """
+        if not ns.any():
+            return self
+        plan, stage_ns = self.passes.plan.copy(), self.passes.stage_ns
+        row = stage_ns[plan[0, BEFORE_GATE]] + ns
+        plan[0, BEFORE_GATE] = len(stage_ns)
+        self.charges[0, :, category] += ns
+        stage_ns = np.concatenate((stage_ns, row[None]))
+        return self._replace(passes=self.passes._replace(plan=plan, stage_ns=stage_ns))
 
     def between(self, first: int, last: int) -> Played:
         """That of passes first:last, which host memory holds all that they need of."""
@@ -162,6 +177,7 @@ def played(case: Case, chunk: Chunk) -> Played:
         ),
         max(int(np.diff(work.laid.step_launches).max()) for work in works),
         priced.charges,
+        beside=chunk.beside,
     )
 
 

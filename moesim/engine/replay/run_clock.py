@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Beside
 from moesim.engine.folded import Folded
 from moesim.engine.pricing.terms import categories_of
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
-from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes, Works
+from moesim.engine.replay.clock.records import (
+    HOST,
+    MOVED,
+    MOVING,
+    Filled,
+    Fixed,
+    Gpus,
+    Passes,
+    Works,
+)
 from moesim.engine.replay.flat import Played, fixed_of
+from moesim.hardware.charge import REBALANCING
 from moesim.hardware.described.links import Links
 from moesim.hardware.described.software import Execution
 from moesim.workload.growing import Growing
@@ -87,6 +98,8 @@ class Clock:
     def play(self, one: Played, first: int) -> None:
         """Play the next passes, from ``first`` on."""
         fixed = self.fixed_at(first)
+        if one.beside is not None:
+            one = self._move(one, one.beside, first)
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
             if self.links is not None:
@@ -99,6 +112,15 @@ class Clock:
         self.fill(first, one.passes, one.charges, one.most_launches, play_into)
         self.charge_scheduler(first, one.charges)
         self.copies += one.works.copies
+
+    def _move(self, one: Played, beside: Beside, first: int) -> Played:
+        """``one``, pass ``first``, with what moves beside it."""
+        self._know_passes()
+        begun = np.maximum(self.gpus.time, self.starts[first])
+        category = self.categories.index(REBALANCING)
+        moved = int(begun.max()) + beside.ns
+        self.gpus.moved[MOVED], self.gpus.moved[MOVING] = moved, category
+        return one.waiting(np.maximum(moved - begun - beside.until, 0), category)
 
     def fill(
         self,

@@ -150,5 +150,5 @@ def new_gpus(gpus: int, layers: int, nodes: int, rooms: int = 0) -> Gpus:
     rest: list[Any] = [np.full((gpus, layers), -1), np.zeros(0, np.int64)]
     rest.append(np.zeros(nodes, np.int64))
     rest += [np.full((gpus, layers), -1), np.zeros((gpus, rooms), np.int64)]
-    rest += [np.zeros(gpus, np.int64) for _ in range(2)]
+    rest += [np.zeros(size, np.int64) for size in (gpus, gpus, 2)]
     return Gpus(*flat, *rest)

@@ -16,6 +16,8 @@ BEFORE_GATE, OF_GATE, PERMUTE, BESIDE, AFTER = (FIRST_STAGE + stage for stage in
 LAUNCH_ATTENTION, LAUNCH_SEQUENCE, LAUNCH_DENSE, LAUNCH_GATE = range(4)
 LAUNCH_SHARED, LAUNCH_EXPERTS, LAUNCH_COMBINE, WAITS = range(4, 8)
 """Columns of the host's times, as in ``HostTimes``."""
+MOVED, MOVING = range(2)
+"""Places in ``Gpus.moved``."""
 BEGIN, END, STALL, WAIT = range(4)
 """Places in a record."""
 
@@ -127,7 +129,8 @@ class Gpus(NamedTuple):
     int64[nodes] is free. When the last read of a layer that comes is ``stored`` int64[gpus, MoE
     layers]; when each room of a host became ``vacant`` int64[gpus, rooms], the layers that were
     read into them so far, ``entered``, and whether the one that runs is in one, ``housed``
-    int64[gpus].
+    int64[gpus]. ``moved`` int64[2]: when experts that move beside a pass are there, and what
+    waiting for them is charged to.
     """
 
     time: Any
@@ -145,6 +148,7 @@ class Gpus(NamedTuple):
     vacant: Any
     entered: Any
     housed: Any
+    moved: Any
 
 
 class Filled(NamedTuple):
@@ -180,5 +184,5 @@ FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5, types
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
 READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE, *[FLAT] * 4)
 WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 4, MASK, TABLE, READS)
-GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT, TABLE, TABLE, FLAT, FLAT)
+GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT, TABLE, TABLE, *[FLAT] * 3)
 FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

@@ -30,6 +30,8 @@ from moesim.engine.replay.clock.records import (
     LAUNCH_SEQUENCE,
     LAUNCH_SHARED,
     MOE,
+    MOVED,
+    MOVING,
     OF_GATE,
     PASSES,
     PERMUTE,
@@ -70,12 +72,24 @@ def charge(charged: Any, gpu: int, category: int, cursor: int, until: int) -> in
     return until
 
 
+@inlined(_INT(GPUS, TABLE, _INT))
+def _wait_for_moved(gpus: Any, charged: Any, due: int) -> int:
+    """A collective that is ``due`` waits for experts that move; when it begins."""
+    moved, category = gpus.moved[MOVED], gpus.moved[MOVING]
+    for g in range(len(gpus.time)):
+        cursor = charge(charged, g, BARRIER, gpus.cursor[g], due)
+        gpus.cursor[g] = charge(charged, g, category, cursor, moved)
+    return int(moved)
+
+
 @inlined(types.void(GPUS, TABLE, FLAT, _INT))
 def meet(gpus: Any, charged: Any, when: Any, price: int) -> None:
     """A collective: it starts when the last GPU is there; ``when`` becomes its end."""
     start = when[0]
     for g in range(1, len(when)):
         start = max(start, when[g])
+    if start < gpus.moved[MOVED]:
+        start = _wait_for_moved(gpus, charged, start)
     for g in range(len(when)):  # who waits would be guessed wrong
         cursor = gpus.cursor[g]
         charged[g, BARRIER] += max(start - cursor, 0)
