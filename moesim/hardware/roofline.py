@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from moesim.model.spec import FfnSpec, LayerSpec
 
 
-def matrix_elements(network: FfnSpec) -> int:
-    """Weights of a feed-forward network's matrices, without biases."""
-    hidden, inner = network.hidden_size, network.intermediate_size
-    of_matrix = network.rank * (hidden + inner) if network.rank else hidden * inner
-    return of_matrix * (3 if network.gated else 2)
-
-
 def activation_elements(network: FfnSpec) -> int:
     """Activation elements a row that the network's kernels read and write.
 
@@ -167,7 +160,7 @@ class Roofline:
         """A feed-forward network over ``rows``, with ``starts`` kernels; nothing without rows."""
         count = np.asarray(rows, np.int64)
         return [
-            self.product(count, matrix_elements(network), network.bytes, network.dtype),
+            self.product(count, network.matrix_elements, network.bytes, network.dtype),
             self.moves(count * (activation_elements(network) * activation_bytes)),
             self.starts(starts, count > 0),
         ]

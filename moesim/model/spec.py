@@ -41,6 +41,13 @@ class FfnSpec:
         """What host memory and storage hold of it."""
         return self.bytes + self.reused_bytes
 
+    @property
+    def matrix_elements(self) -> int:
+        """Weights of its matrices, without biases."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        of_matrix = self.rank * (hidden + inner) if self.rank else hidden * inner
+        return of_matrix * (3 if self.gated else 2)
+
 
 LATENT = "latent"
 """The kind of multi-head latent attention."""

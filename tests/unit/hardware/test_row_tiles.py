@@ -8,7 +8,6 @@ import pytest
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.load import load_software
-from moesim.hardware.roofline import matrix_elements
 from moesim.hardware.row_tiles import MMQ, tiling
 from moesim.model import load_model
 
@@ -88,7 +87,7 @@ def test_a_ubatch_of_llama_cpp_computes_whole_tiles_for_every_expert() -> None:
         CostModel(with_engine(card, load_software(name)), model) for name in ("ideal", "llama.cpp")
     ]
     triton, ggml = (int(one.experts_ns(layer, np.full(128, 32), [0])[0]) for one in costs)
-    more = 2 * matrix_elements(layer.moe.expert) * 128 * (128 - 64)
+    more = 2 * layer.moe.expert.matrix_elements * 128 * (128 - 64)
     starts = 4 * costs[1].gpu.start_ns - 3 * costs[0].gpu.start_ns
     rows = costs[0].gpu.operations_ns(more, "bf16")
     assert ggml - triton == pytest.approx(rows + starts, abs=1)

@@ -18,7 +18,7 @@ from moesim.hardware.prices.arrays import Floats, Ints, group_sums
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, provenance_of, where
 from moesim.hardware.prices.provenance import Source, by_source
-from moesim.hardware.roofline import activation_elements, matrix_elements
+from moesim.hardware.roofline import activation_elements
 from moesim.hardware.row_tiles import padded
 from moesim.model.spec import LayerSpec
 
@@ -119,7 +119,7 @@ class Experts(Operation):
             tile = gpu.row_tile(counts, moe.expert.dtype)
         efficient = group_sums(padded(counts, tile), members)
         efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
-        work = efficient * (2.0 * matrix_elements(moe.expert))
+        work = efficient * (2.0 * moe.expert.matrix_elements)
         apart = gpu.apart(tokens_of(moe, total), moe.expert.dtype)
         read = np.where(apart, total, distinct) * float(moe.expert.bytes)
         moved = float(activation_elements(moe.expert) * self.model.activation_bytes)

@@ -28,7 +28,6 @@ from moesim.hardware.prices.calibrated import ExpertFit, Ratios
 from moesim.hardware.prices.parts import MEASURED, Amount, Detail, Part
 from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import MoeSpec
 
 NAMES = {
@@ -181,7 +180,7 @@ class FittedLaunches:
             hidden=shapes.hidden,
             inter=shapes.inter,
             gated=shapes.gated,
-            element_bytes=np.full(number, expert.bytes / matrix_elements(expert)),
+            element_bytes=np.full(number, expert.bytes / expert.matrix_elements),
             activation_bytes=np.full(number, float(self.activation_bytes)),
             peak=np.full(number, self.profile.peak(expert.dtype)),
         )

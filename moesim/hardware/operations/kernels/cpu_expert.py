@@ -20,7 +20,6 @@ from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Part, fitted_source
 from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
 
 FITTED = "fitted to one run"
@@ -130,7 +129,7 @@ class CpuExpert(Operation):
     def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """See ``CostModel.cpu_expert_ns``."""
         expert, count = _expert(layer), np.asarray(rows, np.float64)
-        elements = matrix_elements(expert)
+        elements = expert.matrix_elements
         if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
             operations = 2.0 * elements * count
             of_core = core_rate(self.hardware, expert.dtype, count)

@@ -14,7 +14,6 @@ from moesim.hardware.operations.attention.scores import uniform
 from moesim.hardware.operations.kernels.host_work import core_rate, read_and_computed
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.parts import Part, where
-from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import AttentionSpec, LayerSpec
 
 
@@ -83,5 +82,5 @@ def _elements(layer: LayerSpec) -> int:
     """Weights that a token is multiplied with, but for routed experts."""
     networks = [layer.dense, layer.moe.shared if layer.moe else None]
     router = layer.moe.router_parameters if layer.moe else 0
-    used = sum(matrix_elements(network) for network in networks if network is not None)
+    used = sum(network.matrix_elements for network in networks if network is not None)
     return layer.attention.parameters + router + used

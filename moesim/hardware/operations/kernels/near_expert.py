@@ -12,7 +12,6 @@ from moesim.hardware.described.near_memory import NO_NEAR_MEMORY, NearMemory
 from moesim.hardware.operation import Operation
 from moesim.hardware.prices.arrays import NS, Floats
 from moesim.hardware.prices.parts import Amount, Detail, Part
-from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
 
 
@@ -46,7 +45,7 @@ class NearExpert(Operation):
     def _longest(self, device: NearMemory, expert: FfnSpec, count: Floats) -> Part:
         """The longer of reading a stripe of ``expert`` and of its products with ``count`` rows."""
         size = np.full(count.shape, expert.bytes / device.number)
-        operations = count * (2.0 * matrix_elements(expert) / device.number)
+        operations = count * (2.0 * expert.matrix_elements / device.number)
         peak = device.peak(expert.dtype)
         read, computed = size * NS / device.bandwidth.value, operations * NS / peak
 
