@@ -3,7 +3,7 @@
 A page has two tables for each model: ``llama-batched-bench`` (so many prompts, then 32 tokens of
 each) and ``llama-bench`` (one prompt, 32 tokens behind so many). Left out: the batched rows of one
 request, which ``llama-bench`` has too, and of which the first waits for kernels to load; batched
-prompts of 512 tokens, likewise; prompts behind others; the run that a number is fitted to.
+prompts of 512 tokens, likewise; prompts behind others; the runs that a number is fitted to.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ PAIR = 2
 """Requests of the batched rows whose prompts are taken: others' take as long a token."""
 COLD = 512
 """Tokens of prompts of which the first kernels wait to be loaded."""
-FITTED = ("mac-m2-ultra", "gpt-oss-20b-GGUF", 1, TOKENS // 2)
-"""The page, section, requests and context of the run that Apple's ``bandwidth_fraction`` meets."""
+FITTED = tuple(
+    ("mac-m2-ultra", "gpt-oss-20b-GGUF", 1, depth + TOKENS // 2) for depth in (0, 32_768)
+)
+"""Page, section, requests and context of the runs that Apple's ``bandwidth_fraction`` and Metal's
+``head_reads`` meet."""
 ALONE = re.compile(r"(pp|tg)(\d+)(?: @ d(\d+))?$")
 
 
@@ -51,7 +54,7 @@ class Measured(NamedTuple):
 
 def measured(page: Path) -> Iterator[Measured]:
     """The rows that are taken of ``page``."""
-    return (one for one in _rows(page) if (page.stem, *one[:3]) != FITTED)
+    return (one for one in _rows(page) if (page.stem, *one[:3]) not in FITTED)
 
 
 def _rows(page: Path) -> Iterator[Measured]:

@@ -28,6 +28,7 @@ def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> Hardware
     llama.cpp. Raises InputError where there are expert kernels, and none is of the
     ``moe_backend``.
     """
+    software = software.on_card(profile.datasheet)
     own = {name: getattr(software, name) for name in OF_KERNELS}
     own |= {"small_kernels": _small_kernels(profile, software)}
     own |= {"host_kernels": software.host_kernels}

@@ -207,10 +207,10 @@ def _software(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) ->
 
 
 def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``below`` with what ``own`` has; kernels and sources are joined key by key."""
+    """``below`` with what ``own`` has; kernels, backends and sources are joined key by key."""
     joined = {
-        key: {**below[key], **own[key]}
-        for key in ("kernels", "sources")
+        key: merged(below[key], own[key])
+        for key in ("kernels", "backends", "sources")
         if isinstance(below.get(key), Mapping) and isinstance(own.get(key), Mapping)
     }
     return {**below, **own, **joined}

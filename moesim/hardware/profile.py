@@ -57,6 +57,8 @@ class HardwareProfile(Params):
     """The share of the bandwidth of weights at which its attention reads a cache."""
     latent_products: float = 1.0
     """The share of the rate of large products at which its single queries attend in a latent."""
+    head_reads: float | None = None
+    """Bytes of a multiprocessor in a cycle, where it reads a cache again for each query's head."""
     cache_unpacked_from: int = 0
     """Queries from which on it unpacks a packed cache for each call; 0: never."""
     core_products: CoreProducts = Field(default_factory=dict)

@@ -60,6 +60,7 @@ class Roofline:
         self.activation_bandwidth = (
             sheet.memory_bandwidth.value * sheet.activation_bandwidth_fraction.value
         )
+        self._caches = (hardware.head_reads or 0) * sheet.multiprocessors.value * sheet.clock_hz
         self._tiling = tiling(hardware.row_tiles, sheet.maker)
         self._apart = tokens_apart(hardware.row_tiles, sheet.maker)
 
@@ -120,20 +121,28 @@ class Roofline:
         dtype: str,
         name: str = "reads and products",
         shares: tuple[float, ArrayLike] = (1.0, 1.0),
+        cached: ArrayLike | None = None,
     ) -> Part:
-        """The longer of reading ``size`` bytes and of ``operations`` in the units for ``dtype``, at
-        ``shares`` of the bandwidth of weights and of the rate of large products.
+        """The longest of reading ``size`` bytes, of ``operations`` in the units for ``dtype``, at
+        ``shares`` of the bandwidth of weights and of the rate of large products, and of reading
+        ``cached`` bytes from caches (``head_reads``), if given.
         """
         share, rates = shares[0], np.asarray(shares[1], np.float64)
         read, computed = self.weights_ns(size, share), self.operations_ns(operations, dtype) / rates
+        again = None if cached is None else np.asarray(cached, np.float64) * (NS / self._caches)
 
         def both() -> Detail:
             amount, rate = np.asarray(operations, np.float64), self.hardware.rate(dtype)
             reached = self.compute_fraction * float(rates.min())
             products = Amount("products", computed, amount, "FLOP", rate, reached)
-            return Detail((*self.reads(size, share=share).of().amounts, products))
+            amounts = (*self.reads(size, share=share).of().amounts, products)
+            if again is None:
+                return Detail(amounts)
+            found = Amount("reads from caches", again, np.asarray(cached), "B", self._caches, 1.0)
+            return Detail((*amounts, found))
 
-        return Part(np.maximum(read, computed), name=name, of=both)
+        time = np.maximum(read, computed)
+        return Part(time if again is None else np.maximum(time, again), name=name, of=both)
 
     def product(
         self,

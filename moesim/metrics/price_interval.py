@@ -30,7 +30,7 @@ NOTHING: Mapping[str, str] = {}
 UNKNOWN = Spread(SOFTWARE)
 TIMED = "with timed arrivals throughput follows what arrives, as long as the service keeps up"
 """Why neither faster nor slower prices need to change a throughput."""
-GUESSED = "no kernel of such a GPU was measured, and launches are counted under CUDA"
+GUESSED = "no kernel of such a GPU was measured"
 """Why what the rest is off by says nothing of the whole."""
 MOST = 0.5
 """Of the time."""

@@ -226,7 +226,7 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
 def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> Case:
     """What the experiment says, with neighbouring experts and one slot a layer."""
     named: SoftwareProfile = needed("software", experiment.software, experiment.folders)
-    software = named.on_card(hardware.datasheet.capability)
+    software = named.on_card(hardware.datasheet)
     trace = trace_of(experiment)
     if experiment.workload.context is not None:
         trace = at_context(trace, experiment.workload.context)

@@ -21,8 +21,9 @@ class KernelCounts(Params):
     ``grouped`` a launch, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
     ``reorder`` is what uneven gatings launch beside the gate; ``latent`` the attention of a layer
     with multi-head latent attention where it differs, ``delta`` that of a gated delta net,
-    ``sequence`` that of a pass over whole sequences (encode, prefill); ``gate_by_gating`` the gate
-    of a gating by its kind where it differs.
+    ``biased`` what a layer has more whose experts have biases, ``sequence`` the attention of a pass
+    over whole sequences (encode, prefill); ``gate_by_gating`` the gate of a gating by its kind
+    where it differs.
     """
 
     attention: int = 0
@@ -36,14 +37,20 @@ class KernelCounts(Params):
     reorder: int = 0
     latent: int | None = None
     delta: int | None = None
+    biased: int = 0
     sequence: int | None = None
     gate_by_gating: dict[str, int] = Field(default_factory=dict)
 
     def of_layer(self, layer: LayerSpec) -> KernelCounts:
-        """These of a ``layer``, whose attention may be of another kind than that of most."""
-        kind = layer.attention.kind
+        """These of a ``layer``, whose attention may be of another kind than that of most; it has
+        the launches for biases, too.
+        """
+        kind, expert = layer.attention.kind, layer.moe.expert if layer.moe else None
         own = self.latent if kind.startswith(LATENT) else self.delta if kind == DELTA else None
-        return self if own is None else self.model_copy(update={"attention": own})
+        own = self.attention if own is None else own
+        if self.biased and expert is not None and expert.parameters > expert.matrix_elements:
+            own += self.biased
+        return self if own == self.attention else self.model_copy(update={"attention": own})
 
     def of_gate(self, gating: str | None) -> int:
         """The gate's launches under the gating of that kind."""
@@ -95,6 +102,9 @@ class SourcedKernelCounts(Params):
     )
     delta: Sourced[Kernels] | None = Field(
         None, description="Linear attention in layers with a gated delta net, where it differs."
+    )
+    biased: Sourced[Kernels] | None = Field(
+        None, description="What a layer launches more whose experts have biases: 0, if left out."
     )
     sequence: Sourced[Kernels] | None = Field(
         None, description="Attention of a pass over whole sequences, where it differs."

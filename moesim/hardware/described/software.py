@@ -11,7 +11,7 @@ from moesim.config.amounts.dimensions import DURATION
 from moesim.config.errors import nearest
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
-from moesim.hardware.described.datasheet import Capability, Fraction
+from moesim.hardware.described.datasheet import Capability, Datasheet, Fraction
 from moesim.hardware.described.kernel_counts import (
     HostKernels,
     KernelCounts,
@@ -20,6 +20,13 @@ from moesim.hardware.described.kernel_counts import (
     SourcedKernelCounts,
 )
 from moesim.hardware.described.precision import UNITS
+from moesim.hardware.described.software_backend import (
+    BACKENDS,
+    Backend,
+    PerCycle,
+    Queries,
+    SourcedBackend,
+)
 from moesim.hardware.described.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.described.sourced import Ranged, Sourced
 from moesim.hardware.row_tiles import RowTiles
@@ -64,7 +71,7 @@ CoreProducts = dict[Annotated[int, Field(ge=1)], OfFormat]
 
 
 OF_KERNELS = (
-    "mixed_attention", "latent_prompts", "latent_products", "cache_bandwidth",
+    "mixed_attention", "latent_prompts", "latent_products", "cache_bandwidth", "head_reads",
     "cache_unpacked_from", "row_tiles", "core_products", "avx2_products",
 )  # fmt: skip
 """What prices read of a software's kernels, which a machine has as the software uses it."""
@@ -103,8 +110,11 @@ class SoftwareProfile(Params):
     kernels that can, or apart; ``latent_prompts``: what prompts over a latent attend with.
     ``cache_bandwidth``: the share of the bandwidth of weights at which attention reads keys and
     values where no fit prices it, ``latent_products`` that of the rate of large products at which
-    single queries attend in a latent. ``cache_unpacked_from``: queries of a request from which on a
-    cache in a packed format is brought to 16 bits before each call; 0: kernels read it as it is.
+    single queries attend in a latent. ``head_reads``: bytes that a multiprocessor reads from the
+    GPU's caches in a clock cycle where attention reads keys and values again for each head of the
+    queries, as Metal's does; None: it reads them once. ``cache_unpacked_from``: queries of a
+    request from which on a cache in a packed format is brought to 16 bits before each call; 0:
+    kernels read it as it is.
     ``copies_from``: tokens of a pass from which on experts of layers on the CPU are copied to the
     GPU that computes them, ``copies_from_rows`` the mean rows of an expert from which on, where
     both hold. ``core_products``: operations that a core of the CPU does in a cycle, by the rows of
@@ -114,6 +124,7 @@ class SoftwareProfile(Params):
     ``row_tiles``: by which rule it pads the rows of products that no fit prices. ``start_cycles``:
     of the GPU's clock, for which each of its ``kernels`` holds the GPU at least; None: the
     hardware's ``kernel_start``, of as many kernels as operations have.
+    ``backends``: what differs in another backend, which GPUs of some makers have (``on_card``).
     ``ranges``: the least and the most that sources give of times.
     """
 
@@ -164,10 +175,12 @@ class SoftwareProfile(Params):
     latent_prompts: LatentPrompts = "expanded"
     cache_bandwidth: float = 1.0
     latent_products: float = 1.0
+    head_reads: float | None = None
     cache_unpacked_from: int = 0
     row_tiles: RowTiles = "triton"
     start_cycles: int | None = None
     memory: SoftwareMemory = SoftwareMemory()
+    backends: dict[str, Backend] = Field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
     def range_of(self, *, serves: bool) -> tuple[float, float] | None:
@@ -215,12 +228,13 @@ class SoftwareProfile(Params):
         """Whether it ever captures launches."""
         return (self.resident_execution, self.offloaded_execution) != ("eager", "eager")
 
-    def on_card(self, capability: float) -> SoftwareProfile:
-        """It on a card of that compute capability."""
-        if capability >= self.captures_from:
-            return self
-        eager = {"resident_execution": "eager", "offloaded_execution": "eager"}
-        return self.model_copy(update=eager)
+    def on_card(self, sheet: Datasheet) -> SoftwareProfile:
+        """It on a GPU of that datasheet: its backend there, and what it captures."""
+        backend = self.backends.get(BACKENDS.get(sheet.maker, ""), Backend())
+        changes = backend.changes()
+        if sheet.capability < self.captures_from:
+            changes |= {"resident_execution": "eager", "offloaded_execution": "eager"}
+        return self.model_copy(update=changes) if changes else self
 
     def copies_per_expert(self, expert: FfnSpec) -> int:
         """Copies that bring one ``expert``: 1, or one for each of its two or three matrices."""
@@ -400,11 +414,17 @@ class SoftwareFile(Params):
         description="Share of the rate of large products at which single queries attend in a"
         " latent, where no fit prices it: all of it, if left out.",
     )
-    cache_unpacked_from: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+    head_reads: Sourced[PerCycle] | None = Field(
+        None,
+        description="Bytes that a multiprocessor reads from caches in a clock cycle, where"
+        " attention reads keys and values again for each head of the queries (of one query, or of 8"
+        " where a request has 20 or more): each is read once, if left out.",
+    )
+    cache_unpacked_from: Sourced[Queries] | None = Field(
         None,
         description="Queries of a request from which on keys and values in a packed format are"
-        " written in 16 bits, and read so, by each call: none, as kernels read what is cached, if"
-        " left out.",
+        " written in 16 bits, and read so, by each call: none (0), as kernels read what is cached,"
+        " if left out.",
     )
     row_tiles: Sourced[RowTiles] | None = Field(
         None,
@@ -420,6 +440,9 @@ class SoftwareFile(Params):
     memory: SourcedSoftwareMemory = Field(
         SourcedSoftwareMemory(),
         description="What it holds of a GPU's memory beside weights, caches and rows.",
+    )
+    backends: dict[Literal["metal"], SourcedBackend] = Field(
+        {}, description="What differs in another backend: metal, on Apple's GPUs."
     )
 
     def profile(self, name: str) -> SoftwareProfile:
@@ -453,6 +476,11 @@ class SoftwareFile(Params):
         others |= {part: entry for part, entry in given.items() if entry is not None}
         entries = {f"kernels.{part}": count for part, count in counts.items()} | durations | others
         entries |= {f"memory.{part}": entry for part, entry in self.memory.entries().items()}
+        entries |= {
+            f"backends.{name}.{part}": entry
+            for name, backend in self.backends.items()
+            for part, entry in backend.entries()
+        }
         ends = {key: entry.ends for key, entry in durations.items() if entry.ends}
         return SoftwareProfile(
             name=name,
@@ -461,5 +489,6 @@ class SoftwareFile(Params):
             sources={key: self.sources[entry.source] for key, entry in sorted(entries.items())},
             kernels=self.kernels.plain(),
             memory=self.memory.plain(),
+            backends={name: backend.plain() for name, backend in self.backends.items()},
             **{key: entry.value for key, entry in (durations | others).items()},
         )

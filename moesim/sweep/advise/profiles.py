@@ -16,7 +16,7 @@ from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import is_choice
 from moesim.hardware.described.software import OF_KERNELS
 from moesim.hardware.described.sourced import sources_used
-from moesim.hardware.load import PARTS, hardware_names, load_software
+from moesim.hardware.load import PARTS, hardware_names, load_hardware, load_software
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 
 KERNELS = (
@@ -49,7 +49,8 @@ def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> st
     GPUs, and no cost of software. Its name, or the path of its profile, written to ``folder``.
     """
     assert upgrade.software is not None, "it changes software"
-    before = load_software(experiment.software, experiment.folders)
+    named = load_software(experiment.software, experiment.folders)
+    before = named.on_card(load_hardware(experiment.hardware, experiment.folders).datasheet)
     after = load_software(upgrade.software)
     key = "kernels"
     own = {name: getattr(before, name) for name in KEPT}
@@ -82,7 +83,9 @@ def _written(name: str, value: Any) -> Any:
     """``value`` as a profile has it: a time and a share, which other fractions are, have units."""
     if name.endswith("_ns"):
         return f"{value:.12g} ns"
-    return f"{100 * value:.12g} %" if isinstance(value, float) else value
+    if name == "head_reads" or not isinstance(value, float):
+        return value
+    return f"{100 * value:.12g} %"
 
 
 def upgrade_text(

@@ -41,6 +41,9 @@ PASSES = 8
 """Reads and writes of the hidden state by norms, residuals and projections."""
 FOUR = 4
 """What ``served`` says of answers beside prompts and of padding."""
+MANY, TOGETHER = 20, 8
+"""Queries of a request from which on Metal's attention reads keys and values once for eight of a
+head (ggml_metal_op_flash_attn_ext_use_vec, OP_FLASH_ATTN_EXT_NQPSG; llama-cpp-python 0.3.16 on)."""
 UNPACKED_BYTES = 4.0
 """Of an element in 16 bits, written and read."""
 PROJECTIONS = 2
@@ -219,7 +222,8 @@ class Attention(Operation):
         single = block.latent & (requests.queries <= 1)
         rates = np.where(single, self.hardware.latent_products, 1.0)
         shares = self.hardware.cache_bandwidth, rates
-        plain = self.gpu.longest(read, operations, units, shares=shares)
+        again = self._head_reads(block, cache, operations, requests)
+        plain = self.gpu.longest(read, operations, units, shares=shares, cached=again)
         if block.state_bytes or block.selected or self._own_kernels(block):
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         found = fitted_scores(self.hardware, block, cache, requests, longest)
@@ -227,6 +231,19 @@ class Attention(Operation):
         time = np.maximum(own, self._least(block, cache, requests, found.fitted))
         of = found.of if found.fitted.all() else plain.of
         return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
+
+    def _head_reads(
+        self, block: AttentionSpec, cache: Cache, operations: Floats, requests: Uniform
+    ) -> Floats | None:
+        """Bytes of keys and values, with each of which a head of a query multiplies and adds; read
+        once for ``TOGETHER`` queries where there are many. None where the software reads them once.
+        """
+        if self.hardware.head_reads is None or block.state_bytes:
+            return None
+        queries, unpacked = requests.queries, self._unpacked(cache, requests) > 1
+        reads = np.where(queries < MANY, queries, np.ceil(queries / TOGETHER))
+        width = np.where(unpacked, UNPACKED_BYTES / 2, cache.element_bytes)
+        return np.asarray(operations / 2 * width * reads / queries)
 
     def _unpacked(self, cache: Cache, requests: Uniform) -> Floats:
         """Bytes moved over those of the cache: where the software unpacks it, 16 bits of each
