@@ -93,7 +93,7 @@ def test_where_blocks_are_plenty_a_plan_without_a_limit_says_what_one_with_them_
         scheduler = kind(max_num_seqs=most, async_scheduling=late, **own)
         state = played(asked, room, scheduler)
         needs = np.diff(state.requests[TABLE], append=state.table.shape[1])
-        whole = len(room.groups) * needs.max() * (most + 1)
+        whole = (len(room.groups) * needs.max() + 1) * (most + 1)
         blocks = round((whole + more) / (1 - watermark))
         for one in (blocks, blocks // 2, blocks // 3):
             limited = replace(room, blocks=max(1, one))

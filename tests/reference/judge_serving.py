@@ -443,7 +443,8 @@ class Judge:
     def __init__(self, requests: list[Request], settings: Settings) -> None:
         self.requests, self.settings = requests, settings
         total = sum(-(-(r.prompt + r.answer + settings.ahead) // settings.size) for r in requests)
-        blocks = total * len(settings.windows) + 1 if settings.blocks is None else settings.blocks
+        plenty = total * len(settings.windows) + len(requests) + 1
+        blocks = plenty if settings.blocks is None else settings.blocks
         self.ranks = [Rank(settings, blocks) for _ in range(settings.ranks)]
         for request in requests:
             request.known = request.prompt

@@ -35,7 +35,7 @@ def is_plenty(state: State, asked: Asked, room: Room, scheduler: RequestSchedule
     groups, all_blocks = state.table.shape
     own = np.diff(state.requests[TABLE], append=all_blocks)
     most = int(state.steps[RUNS, :steps].max()) + 1
-    return most * int(groups * own.max()) < blocks - scheduler.watermark_blocks(blocks)
+    return most * int(groups * own.max() + 1) < blocks - scheduler.watermark_blocks(blocks)
 
 
 def with_blocks(state: State, room: Room) -> State:

@@ -34,7 +34,8 @@ BLOCK_ROWS = 6
 # of ranks: lines of three rows, and numbers
 FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, AWAY, AWAY_FIRST, AWAY_LAST = range(9)
 RUN, MEMORY, SEATED, OWN, KEPT, UNITS, OFFERED, OWN_SPLIT, GHOSTS, AGAIN, BLOCKED = range(9, 20)
-RANK_ROWS = 20
+FULL, STAYED = 20, 21
+RANK_ROWS = 22
 
 # of entries of the log, and of steps
 WHO, START, COUNT, GIVES, VERIFIES = range(5)
@@ -239,7 +240,8 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     needs = -(-(asked.input_tokens + asked.output_tokens + room.look_ahead) // room.block_size)
     table = np.concatenate(([0], np.cumsum(needs)))
     total, groups = int(table[-1]), len(room.groups)
-    blocks = groups * total + 1 if room.blocks is None else room.blocks
+    plenty = groups * total + asked.count + 1  # one a request for rules that ask for more
+    blocks = plenty if room.blocks is None else room.blocks
     most = min(most_running, asked.count)
     numbers = np.zeros(NUMBERS, np.int64)
     numbers[[MOST_FLYING, STATES]] = room.most_flying, room.states

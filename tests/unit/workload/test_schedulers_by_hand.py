@@ -7,6 +7,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from moesim.config.amounts.sizes import GIB
 from moesim.testing.schedulers import keeps_the_laws
 from moesim.workload.serving import registry
 from moesim.workload.serving.state import BEGIN, NEVER, PREEMPTED, REJECTED, STATUS, STEPS, Room
@@ -49,9 +50,9 @@ def test_sglang_cuts_the_last_prompt_of_a_step():
 
 
 def test_sglang_leaves_room_for_a_part_of_the_answers():
-    """15 tokens: request 0 holds 4, and of its 9 answer tokens to come 6 are left free (.7 of them,
-    rounded down); request 1 would need 2 + 3 of the 5 that remain, which is not less. With half of
-    that ratio 3 are left free.
+    """15 tokens: request 0 holds 4, and of its 9 answer tokens to come 6.3 are left free (.7 of
+    them); request 1 would need 2 + 3 + a block of the 4.7 that remain, which is not less. With half
+    of that ratio 3.15 are left free, and 6 are less than 7.85.
     """
     wishes = (4, 10, 0), (2, 3, 1)
     assert entries(played("sglang", *wishes, blocks=15))[1] == [(0, 1)]
@@ -60,12 +61,38 @@ def test_sglang_leaves_room_for_a_part_of_the_answers():
 
 
 def test_sglang_retracts_the_shortest_answer():
-    """11 tokens, and no room kept: both are let in, and have 5 tokens each when the next two do not
+    """13 tokens, and no room kept: both are let in, and have 6 tokens each when the next two do not
     fit. Their answers and prompts are as long, so that the one goes that runs last.
     """
-    state = played("sglang", (3, 4, 0), (3, 4, 1), blocks=11, schedule_conservativeness=0.0)
+    state = played("sglang", (3, 5, 0), (3, 5, 1), blocks=13, schedule_conservativeness=0.0)
     assert state.requests[PREEMPTED].tolist() == [0, 1]
-    assert entries(state)[3:6] == [[(0, 1), (1, 1)], [(0, 1)], [(1, 6)]]
+    assert entries(state)[2:7] == [*[[(0, 1), (1, 1)]] * 3, [(0, 1)], [(1, 7)]]
+
+
+def test_sglang_admits_nobody_once_one_found_no_room_until_another_leaves():
+    """3,002 tokens: request 0 holds 2, and .7 of 2,999 to come are left free; request 1 would need
+    890 + 20 + 1 of the 901 that remain. As the ratio falls these are more from the next steps on,
+    but it waits for the end of request 0.
+    """
+    state = played("sglang", (2, 3000, 0), (890, 20, 1), blocks=3002)
+    assert entries(state).index([(1, 890)]) == 3000
+
+
+def test_sglangs_ratio_begins_anew_where_nobody_runs_or_waits():
+    """As above, once request 0 has answered for 1,000 steps: the ratio is .7 again."""
+    wishes = (2, 1000, 0), (2, 3000, 10**6), (890, 20, 10**6 + 1)
+    assert entries(played("sglang", *wishes, blocks=3002)).index([(2, 890)]) == 4000
+
+
+def test_sglang_cuts_prompts_by_the_card():
+    """2,048 tokens below 20 GiB, 4,096 below 60, 16,384 from 160 on; what is written stays."""
+    kind = registry.get("sglang")
+    sizes = [
+        kind().on_card(gib * GIB, "").chunked_prefill_size for gib in (16, 24, 48, 80, 141, 180)
+    ]
+    assert sizes == [2048, 4096, 4096, 8192, 8192, 16384]
+    assert kind(chunked_prefill_size=512).on_card(80 * GIB, "").chunked_prefill_size == 512
+    assert kind(chunked_prefill_size=None).on_card(80 * GIB, "").chunked_prefill_size is None
 
 
 def test_trtllm_admits_only_what_will_never_have_to_give_way():
