@@ -10,6 +10,7 @@ from typing import Any
 from moesim.config.amounts.sizes import GIB
 from moesim.testing.schedulers import keeps_the_laws
 from moesim.workload.serving import registry
+from moesim.workload.serving.sglang import Sglang
 from moesim.workload.serving.state import BEGIN, NEVER, PREEMPTED, REJECTED, STATUS, STEPS, Room
 from tests.reference.serving_cases import ServingCase, Wish, asked_of
 
@@ -86,13 +87,12 @@ def test_sglangs_ratio_begins_anew_where_nobody_runs_or_waits():
 
 def test_sglang_cuts_prompts_by_the_card():
     """2,048 tokens below 20 GiB, 4,096 below 60, 16,384 from 160 on; what is written stays."""
-    kind = registry.get("sglang")
     sizes = [
-        kind().on_card(gib * GIB, "").chunked_prefill_size for gib in (16, 24, 48, 80, 141, 180)
+        Sglang().on_card(gib * GIB, "").chunked_prefill_size for gib in (16, 24, 48, 80, 141, 180)
     ]
     assert sizes == [2048, 4096, 4096, 8192, 8192, 16384]
-    assert kind(chunked_prefill_size=512).on_card(80 * GIB, "").chunked_prefill_size == 512
-    assert kind(chunked_prefill_size=None).on_card(80 * GIB, "").chunked_prefill_size is None
+    assert Sglang(chunked_prefill_size=512).on_card(80 * GIB, "").chunked_prefill_size == 512
+    assert Sglang(chunked_prefill_size=None).on_card(80 * GIB, "").chunked_prefill_size is None
 
 
 def test_trtllm_admits_only_what_will_never_have_to_give_way():
