@@ -239,7 +239,8 @@ def with_blocks(case: Case, blocks: int, exchange: Exchange | None = None) -> Ca
     change places with slots.
     """
     assert case.serving is not None, "requests are served"
-    room = replace(case.serving.room, blocks=blocks, exchange=exchange)
+    limit = None if blocks == NO_LIMIT else blocks
+    room = replace(case.serving.room, blocks=limit, exchange=exchange)
     serving = replace(case.serving, room=room, state=None)
     planned = _planned(serving)
     serving.planned = None  # nothing else is planned

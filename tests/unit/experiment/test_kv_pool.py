@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
@@ -255,3 +256,22 @@ def test_mistakes() -> None:
     assert "both take what the other leaves; write memory.kv" in said
     batches = {"batching": {"kind": "static", "batch_size": 2}}
     assert "'static' batching keeps what its" in problem({"kv": "auto"}, workload=batches)
+
+
+@pytest.mark.parametrize("arrivals", [
+    {"kind": "closed_loop", "max_concurrency": 2},
+    {"kind": "poisson", "request_rate": "1000 requests/s"},
+])  # fmt: skip
+def test_what_no_gpu_keeps_has_no_limit(arrivals: dict[str, Any]) -> None:
+    """All layers are the host's, with their keys and values: a billion blocks were made for it."""
+    workload = {
+        "requests": 3, "arrivals": arrivals, "batching": {"kind": "continuous"},
+        "lengths": {"kind": "fixed", "input_len": 5, "output_len": 4}, "routing": {"kind": "draw"},
+    }  # fmt: skip
+    told = moesim.run({
+        "model": "small-moe", "hardware": {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"},
+        "software": "llama.cpp", "host_layers": 8, "workload": workload,
+        "experts": {"miss": {"kind": "cpu", "copies_from": "never"}},
+    }).summary  # fmt: skip
+    assert told["completed"] == 3
+    assert told["kv_blocks"] is None
