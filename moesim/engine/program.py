@@ -86,17 +86,19 @@ class Program:
 
     def mark(self) -> tuple[Any, ...]:
         """What ``back`` goes back to, where experts get no other places."""
+        self._settle(0)
         return tuple(one.mark() for one in self._going_on)
 
     def back(self, mark: tuple[Any, ...]) -> None:
         """What came since then is not played, and comes again."""
+        self._played.clear()
         for one, since in zip(self._going_on, mark, strict=True):
             one.back(since)
 
     @property
     def _going_on(self) -> list[Any]:
         """What a pass leaves otherwise than it was; what settles into provenance comes before."""
-        every = self.residencies, self.storage, self.ledger, self.work, self.pricing
+        every = self.residencies, self.storage, self.ledger, self.work, self.pricing, self.views
         return [*(one for one in every if one is not None), self.provenance]
 
     def provenance_totals(self) -> Totals:

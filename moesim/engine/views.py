@@ -41,8 +41,9 @@ class Views:
         """Of passes first:last, and those after them that are predicted in these, if there are;
         ``needed`` finds the active experts of passes; ``apart`` as in ``View``.
         """
-        routing = self.routing
-        end = min(last + self.case.prefetch.every, self.case.schedule.passes)
+        routing, schedule = self.routing, self.case.schedule
+        behind = 0 if schedule.foreseen else self.case.prefetch.every
+        end = min(last + behind, schedule.passes)
         view = View(
             first=first,
             local=self.routing.local,
@@ -60,6 +61,14 @@ class Views:
         )
         self._remember(view, last - first)
         return Predictions(self.case.prefetch, view, self.fetched(first, end))
+
+    def mark(self) -> tuple[dict[Key, Ints], dict[Key, ActiveExperts]]:
+        """What ``back`` goes back to."""
+        return dict(self._before), dict(self._past)
+
+    def back(self, mark: tuple[dict[Key, Ints], dict[Key, ActiveExperts]]) -> None:
+        """Nothing has been predicted since then."""
+        self._before, self._past = dict(mark[0]), dict(mark[1])
 
     def _remember(self, view: View, passes: int) -> None:
         for (layer, gpu), active_experts in view.active_experts.items():

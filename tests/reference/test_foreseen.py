@@ -20,7 +20,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.pricing import passes, prices, ragged_launches
 from moesim.engine.replay.common import CommonProgram
-from moesim.engine.replay.foreseen import is_foreseen
+from moesim.engine.replay.foreseen import Decider, is_foreseen
 from moesim.engine.replay.quick import shared
 from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run import run_replay
@@ -36,7 +36,10 @@ from .agreement import assert_same
 from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm, with_split
 from .strategies import Case, cases, few
+from .strategies_host import reading_ahead_cases
+from .strategies_prefetch import prefetching_cases
 from .strategies_together import concept_cases
+from .strategies_variants import prefetching_variants
 from .test_disaggregated import APART, ROUTER, first_come, roles_of
 from .test_replay import decided_at_once
 from .test_replicas import ROUTERS, routed_of
@@ -134,6 +137,20 @@ def rehearsed(plain: Callable[..., Any]) -> Callable[..., Any]:
     return between
 
 
+def decided_twice(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``rehearsed``, of what is decided on the clock."""
+
+    def play(self: Decider, first: int, last: int) -> Any:
+        ahead: Any = self._ahead.mark()
+        clock = self._clock.mark()
+        plain(self, first, last)
+        self._ahead.back(ahead)
+        self._clock.back(clock)
+        return plain(self, first, last)
+
+    return play
+
+
 @contextmanager
 def foreseeing(most: int, wild: int) -> Iterator[None]:
     """At ``most`` so many steps are foreseen, by durations below ``wild``, in short pieces; prices
@@ -149,6 +166,7 @@ def foreseeing(most: int, wild: int) -> Iterator[None]:
         patch.object(Foresight, "foresee", guessing(wild)),
         patch.object(CommonProgram, "between", rehearsed(CommonProgram.between)),
         patch.object(QuickProgram, "between", rehearsed(QuickProgram.between)),
+        patch.object(Decider, "play", decided_twice(Decider.play)),
     ):
         yield
 
@@ -178,6 +196,28 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
     assert steps_of(ended(foresees)) == steps_of(ended(asks))
 
 
+@few
+@given(
+    prefetching_cases() | prefetching_variants() | reading_ahead_cases(),
+    of_vllm(),
+    st.sampled_from([1, 2, 3, 64]),
+    st.sampled_from([1, 300, 3000]),
+    st.sampled_from([1, 100, 50_000]),
+    st.data(),
+)
+def test_prefetches_of_what_is_foreseen_are_des(case, serving, most, scale, wild, data):
+    """What is decided on the clock is taken back with it."""
+    theirs = engine_case(case)
+    ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
+    serving = replace(scaled(serving, scale), ranks=ranks)
+    foresees, asks = (served(theirs, serving) for _ in range(2))
+    assume(is_foreseen(foresees))
+    with foreseeing(most, wild):
+        played = run_replay(foresees)
+    assert_same(played, run_des(asks))
+    assert steps_of(ended(foresees)) == steps_of(ended(asks))
+
+
 def fleets(draw: st.DrawFn) -> tuple[Routed | Roles, ServingCase]:
     """Replicas behind any router, or prompts and answers apart, of what comes as drawn."""
     case, seed = draw(of_vllm()), draw(st.integers(0, 9))
@@ -199,7 +239,7 @@ def played_apart(case: EngineCase, play: Play) -> tuple[list[Outcome | None], li
 
 @few
 @given(
-    cases() | cases(prompts=True),
+    cases() | cases(prompts=True) | prefetching_cases(),
     st.composite(fleets)(),
     AT_ONCE,
     st.sampled_from([1, 2, 3, 64]),

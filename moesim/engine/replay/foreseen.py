@@ -5,13 +5,15 @@ played as it seems that they will be; what does not hold is taken back, and play
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Chunk
 from moesim.engine.progress import Standing
 from moesim.engine.replay.clock.paced import Pace, play_paced
-from moesim.engine.replay.clock.records import Filled, Gpus
+from moesim.engine.replay.clock.records import Filled, Gpus, Passes
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.flat import Played
 from moesim.engine.replay.quick.program import QuickProgram
@@ -19,6 +21,9 @@ from moesim.engine.replay.run_clock import Clock
 from moesim.engine.routing import end_of_block
 from moesim.workload.serving.stepping.ahead import BACK, REACHES
 from moesim.workload.serving.stepping.foreseen import Foreseen
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
 
 def is_foreseen(case: Case) -> bool:
@@ -28,16 +33,18 @@ def is_foreseen(case: Case) -> bool:
         return False
     if case.exchanges and (serving.reads_misses or case.policy.draws):
         return False
-    return not case.prefetches and case.rebalance is None
+    return case.prefetch.every == 1 and case.rebalance is None
 
 
-def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock, standing: Standing) -> None:
+def play_foreseen(
+    program: QuickProgram | CommonProgram | Prefetching, clock: Clock, standing: Standing
+) -> None:
     """Play the case of ``program``, whose schedule is ``Foreseen``."""
     case, first = program.case, 0
     schedule = case.schedule
     assert isinstance(schedule, Foreseen), "it decides ahead"
     assert case.serving is not None, "requests are served"
-    player, knows = Player(program, clock, schedule), False
+    player, knows = player_of(program, clock, schedule), False
     while first < schedule.passes or schedule.more_ahead(end_of_block(first) - first):
         made: Any = program.mark()
         last, played = schedule.passes, clock.mark()
@@ -57,6 +64,38 @@ def play_foreseen(program: QuickProgram | CommonProgram, clock: Clock, standing:
         standing.after(first, schedule.foresight.state)
     program.end()
     case.serving.state = schedule.foresight.state
+
+
+def player_of(
+    program: QuickProgram | CommonProgram | Prefetching, clock: Clock, schedule: Foreseen
+) -> Player | Decider:
+    """Who plays what ``program`` has."""
+    if isinstance(program, QuickProgram | CommonProgram):
+        return Player(program, clock, schedule)
+    return Decider(program, clock, schedule)
+
+
+class Decider:
+    """Plays passes that are foreseen, and decided on the clock."""
+
+    def __init__(self, ahead: Prefetching, clock: Clock, schedule: Foreseen) -> None:
+        self._ahead, self._clock, self._lag = ahead, clock, schedule.foresight.lag
+        self._pace = Pace(*schedule.foresight.pace[:REACHES])
+
+    def play(self, first: int, last: int) -> list[tuple[int, Ints]]:
+        """As ``Player`` does."""
+        found = []
+        for chunk in self._ahead.program.between(first, last):
+            passes, charges = self._ahead.passes(chunk)
+            play = partial(self._play, chunk, passes, BACK + chunk.first - first)
+            self._clock.fill(chunk.first, passes, charges, self._ahead.most_launches, play)
+            found.append((chunk.first, charges))
+        return found
+
+    def _play(self, chunk: Chunk, passes: Passes, step: int, gpus: Gpus, filled: Filled) -> None:
+        filled.starts[:] = 0  # as in ``Player``
+        paced, fixed = (self._pace, step, self._lag), self._clock.fixed_at(chunk.first)
+        self._ahead.play(chunk, passes, fixed, gpus, filled, paced)
 
 
 class Player:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
@@ -37,6 +37,10 @@ from moesim.memory.policies.lru import Lru
 from moesim.memory.slots.open_slots import decide_open_of
 from moesim.memory.slots.residency import decide_in_of
 from moesim.runtime.compiled import code_of
+from moesim.workload.serving.stepping.foreseen import Foreseen
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.prefetch.prefetching import Prefetching
 
 
 def run_replay(
@@ -173,15 +177,22 @@ def _play_prefetching(standing: Standing, clock: Clock, keep: Keep) -> tuple[Cou
     from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
     ahead = Prefetching(standing.case, keep)
+    if isinstance(standing.case.schedule, Foreseen):
+        play_foreseen(ahead, clock, standing)
+    else:
+        _play_chunks(ahead, clock, standing)
+    counts = ahead.tally.total()
+    clock.copies = int(counts.copies.sum())
+    return counts, ahead.program
+
+
+def _play_chunks(ahead: Prefetching, clock: Clock, standing: Standing) -> None:
     for chunk in ahead.program.chunks():
         passes, charges = ahead.passes(chunk)
         play = partial(ahead.play, chunk, passes, clock.fixed_at(chunk.first))
         clock.fill(chunk.first, passes, charges, ahead.most_launches, play)
         clock.charge_scheduler(chunk.first, charges)
         standing.after(chunk.first + chunk.passes)
-    counts = ahead.tally.total()
-    clock.copies = int(counts.copies.sum())
-    return counts, ahead.program
 
 
 def _by_layer(case: Case, records: str) -> bool:

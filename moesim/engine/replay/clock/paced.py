@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from moesim.engine.replay.clock.experts import SPAN
 from moesim.engine.replay.clock.loop import clock_with, decided_work
 from moesim.engine.replay.clock.records import FILLED, FIXED, FLAT, GPUS, PASSES, WORKS
 from moesim.engine.replay.clock.steps import compiled_clock, inlined
-from moesim.runtime.compiled import record, types
+from moesim.runtime.compiled import built_in, record, types
 
 
 class Pace(NamedTuple):
@@ -44,6 +46,12 @@ def _paced_work(
 def begin_paced(
     _fixed: Any, gpus: Any, filled: Any, pace: Any, first: int, lag: int, p: int
 ) -> None:
+    """As ``begin_at``, without what is fixed."""
+    begin_at(gpus, filled, pace, first, lag, p)
+
+
+@built_in
+def begin_at(gpus: Any, filled: Any, pace: Any, first: int, lag: int, p: int) -> None:
     """Pass ``p``, step ``first + p``, begins when it is decided and the host has done its part."""
     step, last = first + p, gpus.time[0]
     for g in range(1, len(gpus.time)):
@@ -63,3 +71,6 @@ play_paced = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, PACE,
 )
 """The clock of passes that are decided, from step ``first`` of a pace on, whose host sees ends
 ``lag`` steps late."""
+
+NO_PACE = Pace(*[np.zeros(0, np.int64)] * len(Pace._fields))
+"""Of passes whose starts are known."""

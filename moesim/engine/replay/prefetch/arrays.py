@@ -196,7 +196,8 @@ class Undecided(NamedTuple):
     """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
     draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
     layers (or 1), gpus, COUNTED and forms], and of these by layer what copies ``rest`` on int64[MoE
-    layers, gpus, COUNTED and forms], to which is added.
+    layers, gpus, COUNTED and forms], to which is added. The first pass is this ``step`` of a
+    ``pace``, by which passes begin, whose host sees ends so much ``lag``; -1: of none.
     """
 
     ask: Any
@@ -217,6 +218,9 @@ class Undecided(NamedTuple):
     first: Any
     counts: Any
     rest: Any
+    pace: Any
+    step: Any
+    lag: Any
 
 
 class At(NamedTuple):

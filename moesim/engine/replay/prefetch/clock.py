@@ -8,6 +8,7 @@ from typing import Any
 
 from moesim.engine.replay.clock.experts import SPAN
 from moesim.engine.replay.clock.loop import clock_with
+from moesim.engine.replay.clock.paced import begin_at
 from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, PASSES, WORKS, Span
 from moesim.engine.replay.clock.steps import compiled_clock, inlined
 from moesim.engine.replay.prefetch.activations import (
@@ -91,7 +92,18 @@ def _decide_work(
     return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS], 0)
 
 
+@inlined(types.void(FIXED, GPUS, FILLED, UNDECIDED, *_FUNCTIONS, types.int64))
+def _begin(
+    fixed: Any, gpus: Any, filled: Any, undecided: Any, decide: Any, first_of: Any, p: int
+) -> None:
+    """Pass ``p`` begins by the pace, if there is one, and what is loaded before it comes."""
+    one = undecided
+    if one.step >= 0:
+        begin_at(gpus, filled, one.pace, one.step, one.lag, p)
+    load_before(fixed, gpus, filled, undecided, decide, first_of, p)
+
+
 play_deciding = compiled_clock(
     types.void(FIXED, PASSES, WORKS, GPUS, FILLED, UNDECIDED, *_FUNCTIONS)
-)(clock_with(_decide_work, load_before, decides=True))
+)(clock_with(_decide_work, _begin, decides=True))
 """The clock of works that are decided on it."""

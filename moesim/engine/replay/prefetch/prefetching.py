@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import STORAGE_READS, Counts
+from moesim.engine.pricing.passes import Pricing
 from moesim.engine.replay.callback import DRAW, Callback
+from moesim.engine.replay.clock.paced import NO_PACE, Pace
 from moesim.engine.replay.clock.records import (
     Filled,
     Fixed,
@@ -44,6 +48,9 @@ from moesim.runtime.compiled import code_of
 
 class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
+
+    masks = None
+    """As of ``CommonProgram``."""
 
     def __init__(self, case: Case, keep: Keep) -> None:
         self.program = program_of(case, by_layer=keep.by_layer or case.gpus > 1)
@@ -90,8 +97,36 @@ class Prefetching:
         exchanges = [self._collective(chunk, way) for way in (chunk.dispatch, chunk.combine)]
         return priced.passes(phase, *exchanges), priced.charges
 
-    def play(self, chunk: Chunk, passes: Passes, fixed: Fixed, gpus: Gpus, filled: Filled) -> None:
-        """Play ``chunk``, and fill in ``filled``."""
+    @property
+    def pricing(self) -> Pricing:
+        """What prices the terms of passes."""
+        return self.program.pricing
+
+    def end(self) -> None:
+        """All passes have come."""
+
+    def mark(self) -> tuple[Any, ...]:
+        """What ``back`` goes back to: see ``Program``."""
+        draws = [one.prefetch_draws for one in self.caches if one.prefetch_draws is not None]
+        drawn = [one.bit_generator.state for one in draws]
+        changed = self.deciding.slots, self.queue, self.stored
+        return self.tally.mark(), self.program.mark(), drawn, *map(_copied, changed)
+
+    def back(self, mark: tuple[Any, ...]) -> None:
+        """What came since then is not played, and comes again."""
+        tallied, programmed, drawn, slots, self.queue, self.stored = mark
+        self.tally.back(tallied)
+        self.program.back(programmed)
+        draws = [one.prefetch_draws for one in self.caches if one.prefetch_draws is not None]
+        for generator, state in zip(draws, drawn, strict=True):
+            generator.bit_generator.state = state
+        self.deciding = self.deciding._replace(slots=slots)
+
+    def play(
+        self, chunk: Chunk, passes: Passes, fixed: Fixed, gpus: Gpus, filled: Filled,
+        paced: tuple[Pace, int, int] = (NO_PACE, -1, 0),
+    ) -> None:  # fmt: skip
+        """Play ``chunk``, and fill in ``filled``; ``paced`` as in ``Undecided``."""
         case = self.case
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         draws = [cache.draws for cache in self.caches]
@@ -107,7 +142,7 @@ class Prefetching:
             self.launches.ask, self.draw, self.choices, deciding, self.pools, self.queue, asked,
             predicted, patterns, beside, *self.scratch, self.stored,
             self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
-            rest,
+            rest, *paced,
         )  # fmt: skip
         given = fixed, passes, self.works, gpus, filled, placed(undecided, UNDECIDED)
         self.decide(*given, *self.functions)
@@ -139,3 +174,13 @@ class Prefetching:
             self.program.work.count_copies(layer, numbers)
         if self.program.storage is not None:
             self.program.storage.reads[:, 0] += rest[..., STORAGE_READS].sum(axis=1)
+
+
+def _copied(record: Any) -> Any:
+    """``record`` with arrays of its own, in the records within it, too."""
+    own = {
+        name: one.copy() if isinstance(one, np.ndarray) else _copied(one)
+        for name, one in record._asdict().items()
+        if isinstance(one, np.ndarray | tuple)
+    }
+    return record._replace(**own)

@@ -48,7 +48,8 @@ def choices_of(case: Case) -> Ints:
     budget = NO_BUDGET if prefetcher.budget is None else int(prefetcher.budget)
     values = (
         case.kernels == "serial", layers, case.kernels == "block_sparse", prefetcher.layers,
-        prefetcher.across_passes, budget, prefetcher.by_source, prefetcher.stop == "first_missing",
+        prefetcher.across_passes and not case.schedule.foreseen, budget, prefetcher.by_source,
+        prefetcher.stop == "first_missing",
         prefetcher.every if prefetcher.before_pass else 0, case.prediction_ns,
         categories_of(case).index(PREDICTION) if case.prediction_ns else 0, case.software.overlap,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from moesim.engine.replay.callback import ASK, DRAW
+from moesim.engine.replay.clock.paced import Pace
 from moesim.engine.replay.prefetch.arrays import (
     Activating,
     Asked,
@@ -47,13 +48,14 @@ STORED = ByAddress(Stored, DECIDE, DECIDING, *[_TABLE] * 4, _MASK, _FLAT, _FLAT)
 VARIANTS = ByAddress(
     Variants, _INT, _FLAT, _MARKS, _TABLE, types.int8[:, :, :, ::1]
 )  # fmt: skip
+PACED = ByAddress(Pace, *[_FLAT] * len(Pace._fields))
 AT = record(At, *[_INT] * len(At._fields))
 UNDECIDED = ByAddress(
     Undecided,
     types.FunctionType(ASK), types.FunctionType(DRAW),
     _FLAT, DECIDING, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
     STORED, VARIANTS, _FLAT,
-    _INT, types.int64[:, :, :, ::1], _CUBE,
+    _INT, types.int64[:, :, :, ::1], _CUBE, PACED, _INT, _INT,
 )  # fmt: skip
 
 

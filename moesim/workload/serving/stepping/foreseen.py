@@ -234,6 +234,8 @@ class Foreseen(GrowingSchedule):
     of them (None: with the run), of which the last comes alone: nothing is decided behind it.
     """
 
+    foreseen = True
+
     def __init__(
         self,
         foresight: Foresight,
