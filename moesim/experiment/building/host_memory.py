@@ -10,7 +10,7 @@ from moesim.experiment.building.storage_path import path_of
 from moesim.experiment.schema.experts import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.reached import SYSTEM_BYTES
-from moesim.hardware.operations.copies.storage_read import NO_STORAGE
+from moesim.hardware.operations.copies.storage_read import no_storage
 from moesim.memory.footprint.footprint import Footprint
 from moesim.memory.host.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER, CachePolicy
@@ -92,7 +92,7 @@ def _check_policy(case: Case, room: HostMemory) -> None:
 def _check(hardware: HardwareProfile, needed: int) -> None:
     drive = hardware.host.storage
     if drive is None:
-        raise InputError(NO_STORAGE)
+        raise InputError(no_storage(hardware.name))
     if needed > drive.capacity.value:
         what = f"holds {drive.capacity.value / 1e9:.0f} GB, and the experts have"
         raise InputError(f"hardware.storage: it {what} {needed / 1e9:.0f} GB; take a larger one")

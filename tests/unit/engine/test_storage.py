@@ -394,7 +394,7 @@ def test_what_one_memory_cannot_is_said(experts: dict[str, Any], said: str) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"hardware": "rtx-4060-8gb"}, "this machine names no storage"),
+        ({"hardware": "rtx-4060-8gb"}, "base: rtx-4060-8gb, storage: nvme-pcie4"),
         (with_experts(host={"capacity": "4 slots/layer"}), "the host's room is one for all"),
         (with_experts(host={"capacity": "30 %", "policy": {"kind": "min"}}), "needs to know more"),
         (

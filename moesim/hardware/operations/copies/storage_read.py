@@ -54,7 +54,7 @@ class StorageRead(Operation):
     def _drive(self, mapped: bool) -> Storage:
         drive = self.hardware.host.storage
         if drive is None:
-            raise InputError(NO_STORAGE)
+            raise InputError(no_storage(self.hardware.name))
         if mapped and drive.mapped_bandwidth is None:
             what = "what page faults reach of this drive is not known"
             raise InputError(f"experts.host.path: {what}; write direct, or its mapped_bandwidth")
@@ -90,7 +90,7 @@ def fault_notes(profile: HardwareProfile) -> list[str]:
     return [f"{told} ({source}); {other}; 'moesim calibrate drive' measures both"]
 
 
-NO_STORAGE = (
-    "hardware: this machine names no storage, from which experts.host reads; write one, as in"
-    " hardware: {base: rtx-4090, storage: nvme-pcie4} ('moesim list storage')"
-)
+def no_storage(machine: str) -> str:
+    """What is wrong with a ``machine`` that has to read experts, and has no drive."""
+    what = f"hardware: '{machine}' names no storage, from which experts.host reads; write one, as"
+    return f"{what} in hardware: {{base: {machine}, storage: nvme-pcie4}} ('moesim list storage')"
