@@ -33,6 +33,7 @@ from moesim.workload.serving.state import (
     LOOK_AHEAD,
     MOST_FLYING,
     NEVER,
+    NO_STATES,
     NONE,
     PASSED,
     RANK,
@@ -59,7 +60,8 @@ def blocks_of(state: State, tokens: int) -> int:
 
 def _in_group(state: State, group: int, blocks: int) -> int:
     """The blocks of a ``group`` of layers that hold what so many of the smallest ones do."""
-    return int(-(-blocks // state.groups[TIMES, group]))
+    times = state.groups[TIMES, group]
+    return int(blocks if times == 1 else -(-blocks // times))  # to divide takes long
 
 
 def most_held(state: State, tokens: int, ahead: int) -> int:
@@ -226,13 +228,15 @@ def let_go(state: State, request: int) -> None:
 
 def let_go_behind(state: State, request: int) -> None:
     """Give those of ``request`` back that are behind the window of all that may yet be read."""
-    settled = state.requests[COMPUTED, request] - state.requests[FLYING, request]
+    asked, size = state.requests, state.numbers[BLOCK_SIZE]
+    settled = asked[COMPUTED, request] - asked[FLYING, request]
     for group in range(state.table.shape[0]):
-        if state.groups[WINDOW, group] != NEVER:
-            held = _in_group(state, group, state.requests[HELD, request])
-            gone = min(_behind(state, group, settled), held)
-            _give_back(state, request, group, gone)
-            state.requests[GONE + group, request] = max(gone, state.requests[GONE + group, request])
+        window, gone = state.groups[WINDOW, group], asked[GONE + group, request]
+        if settled - window + 1 >= (gone + 1) * size * state.groups[TIMES, group]:
+            held = _in_group(state, group, asked[HELD, request])
+            until = min(_behind(state, group, settled), held)
+            _give_back(state, request, group, until)
+            asked[GONE + group, request] = max(until, gone)
 
 
 def _give_back(state: State, request: int, group: int, until: int) -> None:
@@ -295,7 +299,9 @@ def _keep(state: State, block: int, content: int) -> None:
     """``block`` can be found by its ``content``, behind all that have the same."""
     if state.blocks[CONTENT, block] != NONE:
         return
-    same, state.found[2, content] = state.found[1, content], state.numbers[TURN]
+    same = state.found[1, content]
+    if state.numbers[STATES] != NO_STATES:
+        state.found[2, content] = state.numbers[TURN]
     state.blocks[CONTENT, block], state.blocks[SAME_BEFORE, block] = content, same
     if same == NONE:
         state.found[0, content] = block

@@ -91,9 +91,9 @@ class State(NamedTuple):
     many of its first blocks are behind the window, by group of layers. ``table`` int64[groups, all
     requests' blocks]: the blocks that each request holds in each group, one behind the other, and
     ``contents`` the number of what each of its full blocks would hold, equal where all tokens up to
-    its end are, -1: of nothing that is ever found again. ``found`` int64[3, groups * contents]: the
-    first and the last block with a content, and the turn in which one got it last, of one group
-    after the other. ``groups`` int64[3, groups]: as ``Group``.
+    its end are, -1: of nothing that is ever found again. ``found`` int64[2, groups * contents]: the
+    first and the last block with a content, and, where there are states, the turn in which one got
+    it last, of one group after the other. ``groups`` int64[3, groups]: as ``Group``.
     ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
     ``OWN`` is a rule's own and ``KEPT`` are free blocks that can be found; ``UNITS`` that experts
     have given, and what splits go by. ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS,
@@ -257,7 +257,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     coming = np.full(asked.count, NONE, np.int64)
     coming[: len(timed)] = timed[np.argsort(asked.arrival_ns[timed], kind="stable")]
     numbers[[QUEUED, FRESH]] = len(timed)
-    contents = _contents(asked, room, table)
+    contents, kept = _contents(asked, room, table), total if room.caches_prefixes else 1
     # memory that is never written costs nothing, if the machine has as much
     likely = int(asked.output_tokens.sum()) + 4 * asked.count
     entries = max(1024, min(likely, MOST_ROOM) + AHEAD * room.ranks * most)
@@ -266,7 +266,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         requests=_requests(asked, room, table),
         table=np.full((groups, total), NONE, np.int64),
         contents=contents,
-        found=np.full((3, groups * (total if room.caches_prefixes else 1)), NONE, np.int64),
+        found=np.full((2 + (room.states > 0), groups * kept), NONE, np.int64),
         blocks=_blocks(room.ranks, blocks, room.reserve),
         ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),

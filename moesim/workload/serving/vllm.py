@@ -181,12 +181,11 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
     place, preempted = 0, False
     while place < state.ranks[RUN, rank] and budget > 0:
         request = state.running[rank, place]
-        begin, count = (
-            state.requests[COMPUTED, request],
-            min(due(state, request), threshold, budget),
-        )
-        junction = state.requests[SHARED, request]
-        count = at_states(state, request, (begin, count, junction))
+        begin = state.requests[COMPUTED, request]
+        count = min(due(state, request), threshold, budget)
+        if state.numbers[STATES] != NO_STATES:
+            junction = state.requests[SHARED, request]
+            count = at_states(state, request, (begin, count, junction))
         if count == 0:
             place += 1
             continue
@@ -215,7 +214,7 @@ def at_states(state: State, request: int, part: tuple[int, int, int]) -> int:
     """
     begin, count, junction = part
     size, last = state.numbers[BLOCK_SIZE], prompt_end(state, request)
-    if state.numbers[STATES] == NO_STATES or begin >= last or count == 0:
+    if begin >= last or count == 0:
         return count
     end = begin + count
     inside = keeps_inside(state, request, (begin, end), last)
