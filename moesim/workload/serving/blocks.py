@@ -96,6 +96,10 @@ def lacking(state: State, request: int, tokens: int) -> int:
     """Blocks that ``request`` has to take before it holds ``tokens``."""
     if _holds(state, request, tokens):  # mostly, and to divide takes long
         return 0
+    return _lacking(state, request, tokens)
+
+
+def _lacking(state: State, request: int, tokens: int) -> int:
     begin, blocks = state.requests[COMPUTED, request], 0
     for group in range(state.table.shape[0]):
         gone = state.requests[GONE + group, request]
@@ -181,8 +185,11 @@ def _behind(state: State, group: int, tokens: int) -> int:
 
 def hold(state: State, request: int, tokens: int) -> None:
     """Take blocks until ``request`` holds ``tokens``; there are as many."""
-    if _holds(state, request, tokens):
-        return
+    if not _holds(state, request, tokens):
+        _hold(state, request, tokens)
+
+
+def _hold(state: State, request: int, tokens: int) -> None:
     asked = state.requests
     held, passed = asked[HELD, request], asked[PASSED, request]
     needs, end = blocks_of(state, tokens), tokens - state.numbers[LOOK_AHEAD]
@@ -256,10 +263,14 @@ def keep_content(state: State, request: int, before: int, after: int) -> None:
     """Blocks that are full once tokens ``before`` to ``after`` of ``request`` are computed can be
     found from now on.
     """
-    base, size = state.requests[TABLE, request], state.numbers[BLOCK_SIZE]
+    size = state.numbers[BLOCK_SIZE]
     last = (state.requests[HELD, request] - 1) * size
-    if last <= before and after < last + size:  # in its last block, which is not full
-        return
+    if last > before or after >= last + size:  # else in its last block, which is not full
+        _keep_content(state, request, before, after)
+
+
+def _keep_content(state: State, request: int, before: int, after: int) -> None:
+    base, size = state.requests[TABLE, request], state.numbers[BLOCK_SIZE]
     align = state.numbers[ALIGN]
     first, last = before // (size * align) * align, after // (size * align) * align
     for group in range(state.table.shape[0]):
