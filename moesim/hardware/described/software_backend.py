@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.hardware.described.datasheet import Fraction
-from moesim.hardware.described.kernel_counts import KernelCounts, SourcedKernelCounts
+from moesim.hardware.described.kernel_counts import KernelCounts, Kernels, SourcedKernelCounts
 from moesim.hardware.described.sourced import Sourced
 
 BACKENDS: Mapping[str | None, str] = {"Apple": "metal"}
@@ -17,7 +17,7 @@ BACKENDS: Mapping[str | None, str] = {"Apple": "metal"}
 PerCycle = Annotated[float, Field(gt=0, le=4096)]
 """Bytes of a multiprocessor in a clock cycle."""
 Queries = Annotated[int, Field(ge=0)]
-PLAIN = ("cache_bandwidth", "head_reads", "cache_unpacked_from")
+PLAIN = ("cache_bandwidth", "head_reads", "cache_unpacked_from", "synchronisations")
 """What is a number, as a profile has it."""
 
 
@@ -28,6 +28,7 @@ class Backend(Params):
     cache_bandwidth: float | None = None
     head_reads: float | None = None
     cache_unpacked_from: int | None = None
+    synchronisations: int | None = None
 
     def changes(self) -> dict[str, Any]:
         """What differs, by name."""
@@ -44,6 +45,7 @@ class SourcedBackend(Params):
     cache_bandwidth: Sourced[Fraction] | None = Field(None, description="As in the profile.")
     head_reads: Sourced[PerCycle] | None = Field(None, description="As in the profile.")
     cache_unpacked_from: Sourced[Queries] | None = Field(None, description="As in the profile.")
+    synchronisations: Sourced[Kernels] | None = Field(None, description="As in the profile.")
 
     def entries(self) -> Iterator[tuple[str, Sourced[Any]]]:
         """What the file gives, by dotted name."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.engine.pricing.host_times import host_times
+from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.load import as_run_by, load_software
@@ -51,6 +55,24 @@ def test_a_mac_launches_what_is_counted_in_metal(software: str, layer: int) -> N
         cuda = load_software(software).kernels
         own = cuda.attention + cuda.gate + cuda.grouped + cuda.combine
         assert found == (expected or own)
+
+
+def test_a_mac_waits_for_no_chosen_experts_and_its_launches_are_ahead() -> None:
+    """By hand: 3 us for each of 9 + 4 + 3 + 4 kernels of a layer; llama.cpp waits four times where
+    it copies experts, and with one memory it copies none.
+    """
+    data: dict[str, Any] = {"name": "mac", "model": "qwen3-30b-a3b", "software": "llama.cpp@b8xxx"}
+    data |= {"trace": "stand-in:qwen3-30b-a3b", "workload": {"phase": "decode"}}
+    ways = {}
+    for card, execution in ((MAC, "eager"), (MAC, "graph"), ("gb10", "eager")):
+        asked = data | {"hardware": card, "execution": execution}
+        case = build(load_experiment(asked).experiment, 1).case
+        ways[card, execution] = host_times(case), run_replay(case).ends.tolist()
+    for one in ways[MAC, "eager"][0]:
+        assert one.attention + one.gate + one.experts + one.combine == (9 + 4 + 3 + 4) * 3000
+        assert one.waits == 0
+    assert ways[MAC, "eager"][1] == ways[MAC, "graph"][1]
+    assert {one.waits for one in ways["gb10", "eager"][0]} == {4}
 
 
 def test_biases_are_kernels_of_their_own_in_metal() -> None:
