@@ -85,7 +85,7 @@ class Program:
             yield self._chunk(low, high)
 
     def mark(self) -> tuple[Any, ...]:
-        """What ``back`` goes back to, where experts get no other places."""
+        """What ``back`` goes back to."""
         self._settle(0)
         return tuple(one.mark() for one in self._going_on)
 
@@ -98,8 +98,9 @@ class Program:
     @property
     def _going_on(self) -> list[Any]:
         """What a pass leaves otherwise than it was; what settles into provenance comes before."""
-        every = self.residencies, self.storage, self.ledger, self.work, self.pricing, self.views
-        return [*(one for one in every if one is not None), self.provenance]
+        every: list[Any] = [self.residencies, self.storage, self.ledger, self.work, self.pricing]
+        every += [self.views, self.rebalancing, self.provenance]
+        return [one for one in every if one is not None]
 
     def provenance_totals(self) -> Totals:
         """What all prices of the run rest on, by charge and operation, when it is over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,17 @@ class Rebalancing:
         """See ``Outcome.rebalanced``."""
         return self.times, self.bytes, self.beside_gpu_ns
 
+    def mark(self) -> tuple[Any, ...]:
+        """What ``back`` goes back to."""
+        places = self.routing.placement, self.planned, self.coming.copy()
+        return places, self.costs.copy(), self.told
+
+    def back(self, mark: tuple[Any, ...]) -> None:
+        """Nothing has moved since then."""
+        (self.routing.placement, self.planned, coming), costs, told = mark
+        self.coming, self.costs = coming.copy(), costs.copy()
+        self.times, self.bytes, self.beside_gpu_ns = told
+
     def reach(self, first: int, last: int) -> int:
         """Pass ``first`` comes next: decide what changes before it. Up to which pass, ``last`` at
         most, all stays so.
@@ -47,11 +59,18 @@ class Rebalancing:
             self.routing.placement = with_layer(self.routing.placement, self.planned, layer)
         if first and first % interval == 0:
             self._plan(first)
-        if not self.coming:
-            return min(last, (first // interval + 1) * interval)
-        self.costs[first] = self._move(self.coming[0][1])
-        self.beside_gpu_ns += self.case.gpus * self.costs[first]
-        return first + 1
+        if self.coming:
+            self.costs[first] = self._move(self.coming[0][1])
+            self.beside_gpu_ns += self.case.gpus * self.costs[first]
+        return self.stays(first, last)
+
+    def stays(self, first: int, last: int) -> int:
+        """Up to which pass, ``last`` at most, all stays as it is in pass ``first``, of which it may
+        not be decided yet what moves beside it.
+        """
+        interval = self.rules.interval
+        lone = self.coming or (self.rules.one_by_one and first % interval == 0)
+        return first + 1 if lone else min(last, (first // interval + 1) * interval)
 
     def _plan(self, first: int) -> None:
         loads, now = self._loads(first), self.routing.placement

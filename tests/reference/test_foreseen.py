@@ -36,6 +36,7 @@ from .agreement import assert_same
 from .served_by_vllm import serving_of
 from .serving_cases import ServingCase, of_vllm, with_split
 from .strategies import Case, cases, few
+from .strategies_concepts import rebalancing_cases
 from .strategies_host import reading_ahead_cases
 from .strategies_prefetch import prefetching_cases
 from .strategies_together import concept_cases
@@ -198,15 +199,15 @@ def test_what_is_foreseen_is_des(case, serving, policy, most, scale, wild, data)
 
 @few
 @given(
-    prefetching_cases() | prefetching_variants() | reading_ahead_cases(),
+    prefetching_cases() | prefetching_variants() | reading_ahead_cases() | rebalancing_cases(),
     of_vllm(),
     st.sampled_from([1, 2, 3, 64]),
     st.sampled_from([1, 300, 3000]),
     st.sampled_from([1, 100, 50_000]),
     st.data(),
 )
-def test_prefetches_of_what_is_foreseen_are_des(case, serving, most, scale, wild, data):
-    """What is decided on the clock is taken back with it."""
+def test_prefetches_and_places_of_what_is_foreseen_are_des(case, serving, most, scale, wild, data):
+    """What is decided on the clock, and experts that moved, are taken back with it."""
     theirs = engine_case(case)
     ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if theirs.gpus % n == 0]))
     serving = replace(scaled(serving, scale), ranks=ranks)

@@ -41,6 +41,11 @@ class CommonProgram:
         """What became of choices, where experts have variants."""
         return self.program.fates
 
+    def stays(self, first: int, last: int) -> int:
+        """Up to which pass, ``last`` at most, experts stay where they are in pass ``first``."""
+        rebalancing = self.program.rebalancing
+        return last if rebalancing is None else rebalancing.stays(first, last)
+
     @property
     def rebalanced(self) -> tuple[int, int, int]:
         """How often experts got other places, and the bytes that moved."""

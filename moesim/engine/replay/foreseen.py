@@ -9,10 +9,12 @@ from functools import partial
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.progress import Standing
-from moesim.engine.replay.clock.paced import Pace, play_paced
+from moesim.engine.replay.clock.paced import Pace, play_paced, start_of
 from moesim.engine.replay.clock.records import Filled, Gpus, Passes
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.flat import Played
@@ -33,7 +35,7 @@ def is_foreseen(case: Case) -> bool:
         return False
     if case.exchanges and (serving.reads_misses or case.policy.draws):
         return False
-    return case.prefetch.every == 1 and case.rebalance is None
+    return case.prefetch.every == 1
 
 
 def play_foreseen(
@@ -45,7 +47,7 @@ def play_foreseen(
     assert isinstance(schedule, Foreseen), "it decides ahead"
     assert case.serving is not None, "requests are served"
     player, knows = player_of(program, clock, schedule), False
-    while first < schedule.passes or schedule.more_ahead(end_of_block(first) - first):
+    while first < schedule.passes or schedule.more_ahead(_most(program, first)):
         made: Any = program.mark()
         last, played = schedule.passes, clock.mark()
         if not knows and (masks := program.masks) is not None:
@@ -64,6 +66,12 @@ def play_foreseen(
         standing.after(first, schedule.foresight.state)
     program.end()
     case.serving.state = schedule.foresight.state
+
+
+def _most(program: QuickProgram | CommonProgram | Prefetching, first: int) -> int:
+    """How many passes from ``first`` on are played together."""
+    last = end_of_block(first)
+    return (program.stays(first, last) if isinstance(program, CommonProgram) else last) - first
 
 
 def player_of(
@@ -120,6 +128,11 @@ class Player:
 
     def _play(self, first: int, step: int, one: Played) -> None:
         fixed, lag = self._clock.fixed_at(first), self._schedule.foresight.lag
+        if one.beside is not None:
+            begun = start_of(self._pace, step, int(self._clock.gpus.time.max()), lag)
+            one = self._clock.with_moved(
+                one, one.beside, np.full_like(self._clock.gpus.time, begun)
+            )
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
             filled.starts[:] = 0  # the pace says it, of passes that are played again, too

@@ -99,7 +99,9 @@ class Clock:
         """Play the next passes, from ``first`` on."""
         fixed = self.fixed_at(first)
         if one.beside is not None:
-            one = self._move(one, one.beside, first)
+            self._know_passes()
+            begun = np.maximum(self.gpus.time, self.starts[first])
+            one = self.with_moved(one, one.beside, begun)
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
             if self.links is not None:
@@ -113,10 +115,8 @@ class Clock:
         self.charge_scheduler(first, one.charges)
         self.copies += one.works.copies
 
-    def _move(self, one: Played, beside: Beside, first: int) -> Played:
-        """``one``, pass ``first``, with what moves beside it."""
-        self._know_passes()
-        begun = np.maximum(self.gpus.time, self.starts[first])
+    def with_moved(self, one: Played, beside: Beside, begun: Ints) -> Played:
+        """``one``, a lone pass that GPUs have ``begun`` then, with what moves beside it."""
         category = self.categories.index(REBALANCING)
         moved = int(begun.max()) + beside.ns
         self.gpus.moved[MOVED], self.gpus.moved[MOVING] = moved, category

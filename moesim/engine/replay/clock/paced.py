@@ -52,18 +52,27 @@ def begin_paced(
 
 @built_in
 def begin_at(gpus: Any, filled: Any, pace: Any, first: int, lag: int, p: int) -> None:
-    """Pass ``p``, step ``first + p``, begins when it is decided and the host has done its part."""
-    step, last = first + p, gpus.time[0]
+    """Pass ``p``, step ``first + p``, begins as the pace says."""
+    last = gpus.time[0]
     for g in range(1, len(gpus.time)):
         last = max(last, gpus.time[g])
+    start = start_of(pace, first + p, last, lag)
+    for g in range(len(gpus.time)):
+        gpus.time[g] = gpus.host[g] = gpus.cursor[g] = filled.starts[p, g] = start
+
+
+@built_in
+def start_of(pace: Any, step: int, last: int, lag: int) -> int:
+    """When ``step`` begins, before which the ``last`` GPU ends: when it is decided and the host has
+    done its part.
+    """
     pace.ends[step - 1] = last
     due = max(pace.comes[step], pace.due[step - 1] + pace.before[step - 1] * lag)
     for seen in range(pace.seen_from[step], pace.seen_to[step]):
         due = max(due, pace.ends[seen] + pace.after[seen])
     start = max(last, due + pace.before[step])
     pace.due[step], pace.starts[step] = due, start
-    for g in range(len(gpus.time)):
-        gpus.time[g] = gpus.host[g] = gpus.cursor[g] = filled.starts[p, g] = start
+    return int(start)
 
 
 play_paced = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, PACE, _INT, _INT))(
