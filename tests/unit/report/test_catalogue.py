@@ -50,7 +50,11 @@ def test_software_says_what_it_is_and_how_many_kernels_a_layer_takes(
     assert counted == {"llama.cpp": 15 + 3 + 4 + 2, "llama.cpp@b8xxx": 17 + 3 + 4 + 2}
     assert main(["list", "software"]) == 0
     table = capsys.readouterr().out
-    assert max(map(len, table.splitlines())) <= 80
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line[0] != " " and line.split()[0] in rows] == [
+        *rows
+    ], "a title may take several lines, a name begins one"
     assert "builds b7700 to b9500" in table
 
 

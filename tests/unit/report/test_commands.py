@@ -118,7 +118,7 @@ def test_a_list_in_a_narrow_terminal_keeps_the_names_whole(
     assert all(name in shown for name in ("gpt-oss-120b", "deepseek-v2-lite", "qwen3-235b-a22b"))
 
 
-@pytest.mark.parametrize("what", ["models", "hardware", "software"])
+@pytest.mark.parametrize("what", ["models", "hardware"])
 def test_a_catalogue_fits_80_columns_with_a_line_an_entry(
     what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
