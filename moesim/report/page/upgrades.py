@@ -30,7 +30,7 @@ def helped(
     if summary.get("status") != "ok" or not summary.get("time_share"):
         return [], None
     found = what_if(folder, summary, progress)
-    return [*_lines(found, summary)], _board(found)
+    return [*_lines(found, summary)], _board(found, summary)
 
 
 def speed(summary: Mapping[str, Any]) -> float | None:
@@ -47,7 +47,7 @@ def _ratio(found: WhatIf, one: Changed) -> float | None:
 
 
 def _lines(found: WhatIf, summary: Mapping[str, Any]) -> Iterator[str]:
-    titles = ((_title(one, found.as_is), _ratio(found, one)) for one in found.changed)
+    titles = ((_title(one, found, summary), _ratio(found, one)) for one in found.changed)
     ratios = {title: ratio for title, ratio in titles if ratio}
     if ratios:
         best = max(ratios, key=lambda title: ratios[title])
@@ -72,14 +72,14 @@ def _lines(found: WhatIf, summary: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _board(found: WhatIf) -> Board | None:
+def _board(found: WhatIf, summary: Mapping[str, Any]) -> Board | None:
     """A row a change, the one that helps most first."""
     ordered = sorted(found.changed, key=lambda one: -(_ratio(found, one) or 0.0))
     if not ordered:
         return None
     ratios = [_ratio(found, one) for one in ordered]
     columns = [
-        Column("changed", [_title(one, found.as_is) for one in ordered]),
+        Column("changed", [_title(one, found, summary) for one in ordered]),
         Column("times as fast", [_text(ratio, "x {:.2f}") for ratio in ratios], ratios),
         Column("at most", [_text(one.at_most, "x {:.2f}") for one in ordered],
                [one.at_most for one in ordered]),
@@ -95,18 +95,39 @@ def _board(found: WhatIf) -> Board | None:
     return Board(columns, notes=whys)
 
 
-def _title(one: Changed, as_is: Mapping[str, Any]) -> str:
+def _title(one: Changed, found: WhatIf, summary: Mapping[str, Any]) -> str:
     """What was changed; of more room for experts how many slots there are, the memory that they
-    take, and how much of it the GPU does not have.
+    take, and how much of it the GPU does not have (of the run that ended with ``summary``).
     """
-    slots, peak = one.summary.get("slots_per_layer"), one.summary.get("peak_memory_bytes")
-    more = peak - as_is["peak_memory_bytes"] if peak else 0
+    slots = one.summary.get("slots_per_layer")
+    more = _beside_kv(one.summary) - _beside_kv(found.as_is) if slots else 0
     if not slots or more <= 0:
         return one.title
     many = "" if slots == one.summary.get("local_experts") else f"{slots} a layer, "
     told = f"{one.title}: {many}{gib(more)} more memory"
-    short = peak - as_is["memory_capacity_bytes"]
-    return f"{told}, {gib(short)} above what this GPU has" if short > 0 else told
+    return f"{told}, {where}" if (where := _where_from(one, more, found, summary)) else told
+
+
+def _where_from(one: Changed, more: int, found: WhatIf, summary: Mapping[str, Any]) -> str:
+    """Where ``more`` memory for experts is from, where that is not free; ""."""
+    if not one.roomier:
+        given = _kv(found.as_is) - _kv(one.summary)
+        return f"{gib(given)} of it from keys and values" if given > 0 else ""
+    used = summary.get("kv_usage_max")
+    held = round(_kv(summary) * (1.0 if used is None else used))
+    short = _beside_kv(summary) + held + more - summary["memory_capacity_bytes"]
+    if short > 0:
+        return f"{gib(short)} above what this GPU has"
+    return "for which memory.kv or memory.gpu_memory_utilization must make room"
+
+
+def _kv(summary: Mapping[str, Any]) -> int:
+    return int(summary["memory_bytes"].get("kv_cache", 0))
+
+
+def _beside_kv(summary: Mapping[str, Any]) -> int:
+    """Bytes of the fullest GPU without keys and values, which take what they are given."""
+    return int(summary["peak_memory_bytes"]) - _kv(summary)
 
 
 def _text(value: float | None, form: str = "") -> str:

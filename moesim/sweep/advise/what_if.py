@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +16,7 @@ from moesim.experiment.loading.names import needed, read_once
 from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
-from moesim.experiment.schema.serving import Serving
+from moesim.experiment.schema.serving import Memory, Serving
 from moesim.hardware import load_hardware
 from moesim.memory.host.on_cpu import OnCpu
 from moesim.model import ModelSpec
@@ -46,20 +46,21 @@ HALVED = ("twice_gpu_bandwidth",)
 SLOTS, MORE = "more_slots", 1.5
 FEWER = "fewer_layers"
 TITLES = {SLOTS: f"{MORE:g} x expert slots", FEWER: "a third fewer layers on the CPU"}
-"""What is changed of the room for experts, on a GPU that has it."""
+"""What is changed of the room for experts."""
 
 
 @dataclass(frozen=True)
 class Changed:
     """One thing changed: its ``title``; the run's ``summary`` with it, empty where it was not
     played, and ``why``; ``at_most`` how many times as fast it is, by the share of the time that it
-    shortens (None: nobody knows).
+    shortens (None: nobody knows); ``roomier``: played on a GPU with more memory.
     """
 
     title: str
     at_most: float | None
     summary: Mapping[str, Any]
     why: str = ""
+    roomier: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,17 +158,47 @@ def _changed(
     base: Experiment, as_is: Mapping[str, Any], key: str, most: float | None, steps: int | None,
     place: Path,
 ) -> Changed:  # fmt: skip
-    change: Callable[[], Experiment] = (
-        (lambda: _with_slots(base, as_is, place)) if key == SLOTS
-        else (lambda: _with_fewer(base, place)) if key == FEWER
-        else (lambda: _upgraded(base, key, place))
-    )  # fmt: skip
+    if key in TITLES:
+        return _with_room(base, as_is, key, most, steps, place)
+    return _outcome(_title(key), most, lambda: _upgraded(base, key, place), steps)
+
+
+def _outcome(
+    title: str, most: float | None, change: Callable[[], Experiment], steps: int | None
+) -> Changed:
     try:
         found = simulate(change(), limit_steps=steps).summary
     except InputError as error:
-        return Changed(_title(key), most, {}, error.problems[0].what)
+        return Changed(title, most, {}, error.problems[0].what)
     reason = "" if found["status"] == "ok" else str(found.get("reason"))
-    return Changed(_title(key), most, {} if reason else found, reason)
+    return Changed(title, most, {} if reason else found, reason)
+
+
+def _with_room(
+    base: Experiment, as_is: Mapping[str, Any], key: str, most: float | None, steps: int | None,
+    place: Path,
+) -> Changed:  # fmt: skip
+    """More room for experts: on this GPU where it has it, if need be with fewer keys and values;
+    else on one whose memory is twice as large, with as many keys and values as before.
+    """
+
+    def wider(base: Experiment) -> Experiment:
+        return _with_slots(base, as_is) if key == SLOTS else _with_fewer(base)
+
+    found = _outcome(_title(key), most, lambda: wider(base), steps)
+    if found.summary and found.summary.get("rejected") == as_is.get("rejected"):
+        return found
+    roomy = _outcome(_title(key), most, lambda: wider(_roomy(base, as_is, place)), steps)
+    return replace(roomy, roomier=True)
+
+
+def _roomy(base: Experiment, as_is: Mapping[str, Any], place: Path) -> Experiment:
+    """``base`` on a GPU with twice the memory, of which keys and values take no more."""
+    roomy, blocks = _upgraded(base, "memory_x2", place), as_is.get("kv_blocks")
+    auto = (base.memory or Memory()).kv.kind == "auto"
+    if not blocks or not auto or not (base.serving or Serving()).alone:
+        return roomy
+    return with_settings(roomy, {"memory.kv": f"{blocks} blocks"})
 
 
 def _upgraded(base: Experiment, key: str, place: Path) -> Experiment:
@@ -179,22 +210,20 @@ def _upgraded(base: Experiment, key: str, place: Path) -> Experiment:
     return base.model_copy(update={"hardware": write_upgrade(place, base, hardware, upgrade)})
 
 
-def _with_slots(base: Experiment, as_is: Mapping[str, Any], place: Path) -> Experiment:
-    """``base`` with more slots a layer, on a GPU whose memory is twice as large."""
+def _with_slots(base: Experiment, as_is: Mapping[str, Any]) -> Experiment:
+    """``base`` with more slots a layer."""
     slots, local = int(as_is["slots_per_layer"]), int(as_is["local_experts"])
     wider = min(local, max(slots + 1, round(MORE * slots)))
-    roomy = _upgraded(base, "memory_x2", place)
-    return with_settings(roomy, {"experts.capacity": f"{wider} slots/layer"})
+    return with_settings(base, {"experts.capacity": f"{wider} slots/layer"})
 
 
-def _with_fewer(base: Experiment, place: Path) -> Experiment:
-    """``base`` with the last third of the layers on its CPU on a GPU that has room for them."""
-    roomy = _upgraded(base, "memory_x2", place)
+def _with_fewer(base: Experiment) -> Experiment:
+    """``base`` with the last third of the layers on its CPU on its GPU."""
     if base.host_layers:
-        return roomy.model_copy(update={"host_layers": base.host_layers * 2 // 3})
+        return base.model_copy(update={"host_layers": base.host_layers * 2 // 3})
     layers = _on_cpu(base)
     kept = OnCpu(layers=tuple(layers[: len(layers) * 2 // 3]) or 0)
-    return roomy.model_copy(update={"experts": roomy.experts.model_copy(update={"on_cpu": kept})})
+    return base.model_copy(update={"experts": base.experts.model_copy(update={"on_cpu": kept})})
 
 
 def _on_cpu(base: Experiment) -> list[int]:

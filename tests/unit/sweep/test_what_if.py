@@ -190,6 +190,78 @@ def test_a_service_without_an_answer_is_bounded(
     assert all(not one.summary for one in found.changed)
 
 
+OFFLOADED: dict[str, Any] = {
+    "name": "offloaded",
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4060-8gb",
+    "software": "vllm",
+    "trace": "traces/quickstart.parquet",
+    "workload": SERVED["workload"]
+    | {
+        "requests": 1,
+        "arrivals": {"kind": "poisson", "request_rate": "0.1 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 128, "output_len": 4},
+        "routing": {"kind": "draw", "prompts_from": "decode"},
+    },
+}
+
+UTILISATION = "for which memory.kv or memory.gpu_memory_utilization must make room"
+
+
+@pytest.mark.parametrize(
+    ("slots", "told"),
+    [
+        (6, "9 a layer, 0.89 GiB more memory, 0.89 GiB of it from keys and values"),
+        (8, f"12 a layer, 1.18 GiB more memory, {UTILISATION}"),
+        (10, "15 a layer, 1.48 GiB more memory, 0.53 GiB above what this GPU has"),
+    ],
+)
+def test_slots_beside_keys_and_values_take_what_they_hold(
+    tmp_path: Path, slots: int, told: str
+) -> None:
+    """A slot of 24 layers takes 24 x 13,236,480 bytes, .296 GiB, whatever 'memory.kv: auto' takes
+    on a larger card. Weights, activations and a copy in flight take 3.597 GiB of 7.5; 15 slots
+    4.438, so that .522 are short and what one request holds, .007.
+    """
+    base = OFFLOADED | {"experts": {"capacity": f"{slots} slots/layer"}}
+    run = moesim.run(base, out=tmp_path / "run")
+    _, board = helped(tmp_path / "run", run.summary)
+    assert board is not None
+    assert f"1.5 x expert slots: {told}" in board.columns[0].texts
+
+
+@pytest.mark.parametrize(
+    ("slots", "more", "overrides"),
+    [
+        (6, {}, ["experts.capacity=9 slots/layer"]),
+        (8, {"memory": {"gpu_memory_utilization": "97 %"}}, ["experts.capacity=12 slots/layer"]),
+    ],
+)
+def test_slots_that_this_gpu_has_room_for_are_played_on_it(
+    tmp_path: Path, slots: int, more: dict[str, Any], overrides: list[str]
+) -> None:
+    """97 % of 8 GiB, less half of one for the context, hold 7.16 GiB beside keys and values."""
+    base = OFFLOADED | {"experts": {"capacity": f"{slots} slots/layer"}} | more
+    run = moesim.run(base, out=tmp_path / "run")
+    (found,) = (
+        one for one in what_if(tmp_path / "run", run.summary).changed
+        if one.title == "1.5 x expert slots"
+    )  # fmt: skip
+    alone = moesim.run(base, overrides=overrides).summary
+    assert not found.roomier
+    for key in ("duration_ms", "kv_blocks", "peak_memory_bytes"):
+        assert found.summary[key] == alone[key]
+
+
+def test_a_larger_gpu_has_no_more_keys_and_values(tmp_path: Path) -> None:
+    run = moesim.run(OFFLOADED | {"experts": {"capacity": "8 slots/layer"}}, out=tmp_path / "run")
+    (found,) = (one for one in what_if(tmp_path / "run", run.summary).changed if one.roomier)
+    assert found.summary["slots_per_layer"] == 12
+    assert found.summary["kv_blocks"] == run.summary["kv_blocks"] == 2044
+    more = found.summary["peak_memory_bytes"] - run.summary["peak_memory_bytes"]
+    assert more == 4 * 24 * 13_236_480
+
+
 def test_a_closed_loop_is_as_fast_as_its_throughput() -> None:
     """Without software prompts come at once, so that a token waits longer, and more are there."""
     loop = {"output_throughput": 12_117.0, "request_throughput": 47.0, "mean_tpot_ms": 9.3}
