@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moesim.api.given import resolved_of
-from moesim.config.arguments import check_list, check_whole
+from moesim.config.arguments import check_list, check_out, check_type, check_whole
 from moesim.config.errors import check_apart
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def price(
     method: str = "auto",
     software: str | None = None,
 ) -> pd.DataFrame:
-    """The price of every row of the measurement table ``ops`` on the machine ``profile``.
+    """The price of every row of the measurement table ``ops``, a file or a DataFrame, on the
+    machine ``profile``.
 
     The same rows with ``price_ns``, ``price_source`` (measured, interpolated, fitted, datasheet)
     and ``outside`` (beyond what a fit saw). ``method``: auto, table, fit or datasheet;
@@ -125,18 +126,24 @@ def price(
 
     >>> moesim.price("rtx-4090", "ops.csv")["price_ns"].sum()
     """
+    import pandas as pd
+
     from moesim.calibrate.prices.price import price_table
     from moesim.hardware import hardware_file
     from moesim.hardware.load import as_run_by
-    from moesim.hardware.measurements.table import read_table, write_all
+    from moesim.hardware.measurements.table import as_table, read_table, write_all
+    from moesim.hardware.measurements.validate import LINE
 
+    rule = "table; give the path of one, or a DataFrame"
+    check_type("--ops", ops, (str, Path, pd.DataFrame), rule)
+    check_out(out)
     hardware = as_run_by(profile, software)
-    files = [Path(ops)] if isinstance(ops, str | Path) else []
+    files = [] if isinstance(ops, pd.DataFrame) else [Path(ops)]
     if out is not None:
         check_apart(Path(out), *files, hardware_file(profile))
-    table = read_table(ops) if isinstance(ops, str | Path) else ops
+    table = as_table(ops, "table") if isinstance(ops, pd.DataFrame) else read_table(ops)
     prices = price_table(hardware, table, method, str(files[0]) if files else "table")
-    priced = table.assign(**prices._asdict())
+    priced = table.assign(**prices._asdict()).drop(columns=LINE)
     if out is not None:
         write_all(priced, Path(out))
     return priced

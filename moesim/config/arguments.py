@@ -38,8 +38,23 @@ def check_list(option: str, values: Any) -> None:
         raise InputError([Problem(option, "", f"{values!r} is no list; write [{values!r}]")])
 
 
+def check_type(option: str, value: Any, types: type | tuple[type, ...], rule: str) -> None:
+    """An InputError unless ``value`` is of one of ``types``; ``rule``: what it is not, and the
+    remedy.
+    """
+    if not isinstance(value, types):
+        raise InputError([Problem(option, "", f"{type(value).__name__} is no {rule}")])
+
+
 def check_path(value: Any) -> None:
     """An InputError unless ``value`` is the path of a folder of results."""
-    if not isinstance(value, str | PathLike):
-        what = f"{type(value).__name__} is no path; name the folder that run(..., out=DIR) wrote"
-        raise InputError([Problem("folder", "", what)])
+    rule = "path; name the folder that run(..., out=DIR) wrote"
+    check_type("folder", value, (str, PathLike), rule)
+
+
+def check_out(value: Any, *, optional: bool = True) -> None:
+    """An InputError unless ``value`` is the path of what is to be written, or None if that is
+    ``optional``.
+    """
+    types = (str, PathLike, type(None)) if optional else (str, PathLike)
+    check_type("--out", value, types, "path; name a file or a folder")

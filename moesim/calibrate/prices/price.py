@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moesim.calibrate.prices.operations import SHOWN, priced
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.cost_model import Prices as CostModelPrices
+from moesim.hardware.measurements.columns import SHAPES
 from moesim.hardware.measurements.validate import Mask, flag, valid
 from moesim.hardware.prices.arrays import Ints
 from moesim.hardware.prices.provenance import SOURCES, Source
@@ -24,6 +25,7 @@ METHODS: Mapping[str, CostModelPrices] = {
     "datasheet": "datasheet",
 }
 """What each method takes of a profile."""
+ATTENTION = [op for op in SHAPES if op.startswith("attention")]
 NAMES = np.array([name if name != "outside" else "fitted" for name in SOURCES], object)
 """The names of sources; what is outside is a fitted price, and marked apart."""
 
@@ -63,5 +65,5 @@ def price_table(
             prices[rows[places]], source[rows[places]] = found.price_ns, found.source
     names = NAMES[source]
     warm = flag(clean, "l2_warm", default=False) & (names != "datasheet")
-    names[warm & ~clean["op"].str.startswith("attention").to_numpy(bool)] = "fitted"
+    names[warm & ~np.isin(ops, ATTENTION)] = "fitted"
     return Prices(prices, names, source == Source.OUTSIDE)

@@ -39,41 +39,55 @@ def read_table(path: str | Path) -> pd.DataFrame:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
-    if "op" not in frame.columns:
-        what = f"has no column 'op', only {', '.join(map(str, frame.columns))}"
-        other = any(mark in str(frame.columns[0]) for mark in ";\t")
-        remedy = "; separate columns by commas" if other else ""
-        raise InputError([Problem(str(path), "", what + remedy)])
-    if problems := list(_strange(frame, path)):
-        raise InputError(problems)
-    first = 1 if path.suffix == ".parquet" else 2
-    frame[LINE] = np.arange(first, first + len(frame))
+    table = as_table(frame, str(path), first=1 if path.suffix == ".parquet" else 2)
     if path.suffix == ".csv":
-        blank = frame.drop(columns=LINE).isna().all(axis=1)
-        frame = frame[~blank].reset_index(drop=True)
+        blank = table.drop(columns=LINE).isna().all(axis=1)
+        table = table[~blank].reset_index(drop=True)
+    return table
+
+
+def as_table(frame: pd.DataFrame, name: str, first: int = 1) -> pd.DataFrame:
+    """``frame``, which is called ``name``, with its lines from ``first`` on in ``LINE`` (those that
+    it has are kept), and ``rows`` as lists. InputError where it has no ``op``, or a column of
+    values that none can have.
+    """
+    if "op" not in frame.columns:
+        columns = ", ".join(map(str, frame.columns))
+        what = "has no column 'op'" + (f", only {columns}" if columns else "")
+        other = any(mark in columns for mark in ";\t")
+        remedy = "separate columns by commas" if other else "name operations in it, as in gemm"
+        raise InputError([Problem(name, "", f"{what}; {remedy}")])
+    if problems := list(_strange(frame, name)):
+        raise InputError(problems)
+    if LINE not in frame.columns:
+        frame = frame.assign(**{LINE: np.arange(first, first + len(frame))})
+    if "rows" in frame.columns:
+        frame = frame.assign(rows=_lists(frame["rows"]))
     return frame
 
 
-def _strange(frame: pd.DataFrame, path: Path) -> Iterator[Problem]:
+def _strange(frame: pd.DataFrame, name: str) -> Iterator[Problem]:
     """Documented columns of a type that none can have."""
-    for name in (name for name in COLUMNS if name != "rows" and name in frame.columns):
-        kind = infer_dtype(frame[name], skipna=True)
-        if kind not in (PLAIN if name in (*TEXTS, *FLAGS) else NUMERIC):
-            yield Problem(str(path), "", f"the column '{name}' holds {kind} values")
+    for column in (one for one in COLUMNS if one != "rows" and one in frame.columns):
+        kind = infer_dtype(frame[column], skipna=True)
+        if kind not in (PLAIN if column in (*TEXTS, *FLAGS) else NUMERIC):
+            yield Problem(name, "", f"the column '{column}' holds {kind} values")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     types = {"version": str, "rows": str}
     text = decoded(read_file(path), str(path))
-    frame = pd.read_csv(StringIO(text), dtype=types, skip_blank_lines=False, low_memory=False)
-    if "rows" in frame.columns:
-        frame["rows"] = [_numbers(text) for text in frame["rows"]]
-    return frame
+    return pd.read_csv(StringIO(text), dtype=types, skip_blank_lines=False, low_memory=False)
+
+
+def _lists(rows: pd.Series[Any]) -> pd.Series[Any]:
+    """``rows`` of each expert as lists where they are texts, as CSV keeps them."""
+    return pd.Series([_numbers(one) for one in rows], rows.index, dtype=object)
 
 
 def _numbers(text: Any) -> Any:
     if not isinstance(text, str):
-        return None
+        return text
     try:
         return [int(number) for number in text.strip("[] ").replace(",", " ").split()]
     except ValueError:

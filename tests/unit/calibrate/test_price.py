@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import moesim
 from moesim.calibrate.prices.explain import explained
 from moesim.calibrate.prices.operations import OPERATIONS
 from moesim.calibrate.prices.price import price_table
@@ -13,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.hardware import load_hardware
 from moesim.hardware.described.precision import UNITS
 from moesim.hardware.measurements.columns import BYTES, SHAPES
+from moesim.hardware.measurements.validate import LINE
 from tests.unit.calibrate.conftest import operations
 
 
@@ -49,6 +51,26 @@ def test_prices_keep_rows_order_and_columns(tmp_path, card):
     pd.testing.assert_frame_equal(priced[table.columns], pd.read_parquet(ops))
     assert list(priced.columns[-3:]) == ["price_ns", "price_source", "outside"]
     assert priced["price_ns"].iloc[0] > priced["price_ns"].iloc[2]
+
+
+def test_a_frame_has_the_prices_of_its_file(tmp_path):
+    """Rows of experts that CSV keeps as a text, an index of one's own, and lines from 1."""
+    frame = operations(
+        op="moe", tokens=2, hidden=1024, inter=512, experts=8, top_k=2, rows=["2 1 1", "2 2"],
+        dtype="bf16",
+    ).drop(columns=LINE).set_axis([7, 3])  # fmt: skip
+    frame.to_csv(tmp_path / "ops.csv", index=False)
+    of_file = moesim.price("h100-sxm", tmp_path / "ops.csv")
+    of_frame = moesim.price("h100-sxm", frame)
+    assert of_frame.index.tolist() == [7, 3]
+    pd.testing.assert_frame_equal(of_frame.reset_index(drop=True), of_file)
+    pd.testing.assert_frame_equal(
+        of_file, moesim.price("h100-sxm", pd.read_csv(tmp_path / "ops.csv"))
+    )
+    assert of_file["price_ns"].nunique() == 2
+    assert moesim.price("h100-sxm", frame[:0])["price_ns"].tolist() == []
+    with pytest.raises(InputError, match=r"^table:2: 'tokens' is not a whole number above 0$"):
+        moesim.price("h100-sxm", frame.assign(tokens=[2, 0], rows=None))
 
 
 def test_a_row_without_a_price_is_an_error_with_its_line(card):
