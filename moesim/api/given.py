@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.config.arguments import check_path
+from moesim.config.arguments import check_out, check_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from moesim.experiment.loading.resolve import Resolved, Source
     from moesim.sweep.found import Sweep
 
@@ -28,3 +27,9 @@ def folder_of(given: Path | str | Sweep) -> Path | str:
     folder = given.folder if isinstance(given, Sweep) else given
     check_path(folder)
     return folder
+
+
+def folder_for(out: Path | str | None, name: str) -> Path:
+    """The folder ``out``, by default ``name`` in ``results``; an InputError where it is no path."""
+    check_out(out)
+    return Path(out) if out else Path("results") / name

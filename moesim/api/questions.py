@@ -97,6 +97,7 @@ def place(
     from moesim.experiment.questions.place import judge_planners, write_plan
     from moesim.experiment.schema.origins import placed
 
+    check_out(out)
     resolved = resolved_of(experiment, overrides)
     read = resolved.experiment
     if out is not None:
@@ -188,4 +189,5 @@ def read_command(line: str, *, engine: str | None = None, served: bool = False) 
     """
     from moesim.experiment.engine_commands import read_command as read
 
+    check_type("line", line, str, "text; write the whole line as one, as in a shell")
     return read(line, engine, served=served)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moesim.api.given import folder_of
+from moesim.config.arguments import check_out
 from moesim.config.warn import Warn, as_warning
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def compare(
     """
     from moesim.report.comparison.sides import compare as compared
 
+    check_out(out)
     tables = compared(first, second)
     if out is not None:
         from moesim.report.page import write_comparison
@@ -71,6 +73,7 @@ def plot(
     """
     from moesim.report.plot import plot as draw
 
+    check_out(out)
     return draw(
         folder_of(folder), figures, out=out, formats=formats, size=size, allow_drops=allow_drops,
         warn=warn,
@@ -95,6 +98,7 @@ def write_report(
     """
     from moesim.report.page import write_page
 
+    check_out(out)
     return write_page(folder_of(folder), out, progress)
 
 
@@ -109,4 +113,5 @@ def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: st
     """
     from moesim.report.timeline.write import parse_steps, write_timeline
 
+    check_out(out, optional=False)
     return write_timeline(folder_of(folder), out, parse_steps(steps))

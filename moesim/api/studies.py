@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.api.given import resolved_of
-from moesim.config.arguments import check_choice, check_list, check_whole
+from moesim.api.given import folder_for, resolved_of
+from moesim.config.arguments import check_choice, check_list, check_out, check_whole
 from moesim.config.errors import InputError, Problem, writing
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def advise(
     _check_capacity(capacity)
     about = asked(experiment, overrides)
     resolved = about.resolved
-    folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-advice"
+    folder = folder_for(out, f"{resolved.experiment.name}-advice")
     if overwrite:
         check_no_input(folder, [resolved.file, *paths_of(inputs_of([resolved.experiment]))])
         begin_anew(folder)
@@ -121,7 +121,7 @@ def sensitivity(
     if not 0 < share <= 1:
         raise InputError([Problem("--by", "", f"'{by}' is not above 0 % and at most 100 %")])
     resolved = resolved_of(experiment, overrides)
-    folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-sensitivity"
+    folder = folder_for(out, f"{resolved.experiment.name}-sensitivity")
     if not (folder / "as_is").is_dir():
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
@@ -159,7 +159,7 @@ def search(
     check_list("--sla", limits)
     parsed = [Limit.parse(text) for text in limits]
     resolved = resolved_of(experiment, overrides)
-    folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-search"
+    folder = folder_for(out, f"{resolved.experiment.name}-search")
     check_folder(folder)
 
     def keep(found: Found) -> None:
@@ -200,6 +200,7 @@ def evidence(
     from moesim.experiment.running.cache import cache_folder
     from moesim.report.judged.evidence import write_evidence
 
+    check_out(out, optional=False)
     if str(pack) == ALL and not Path(ALL).exists():
         return _evidence_of_all(Path(out), runs, progress)
     folder = pack_folder(pack or "published")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from moesim.config.arguments import check_choice, check_list, check_whole
+from moesim.config.arguments import check_choice, check_list, check_out, check_type, check_whole
 from moesim.config.errors import check_apart, located
 
 if TYPE_CHECKING:
@@ -39,14 +39,16 @@ def curve(
     >>> moesim.curve("traces/quickstart.parquet", policy=["lru", "min"])
     """
     from moesim.experiment.questions.curves import Rule, miss_curves
-    from moesim.trace import read_trace
+    from moesim.trace import RoutingTrace, read_trace
     from moesim.workload.requests import PhaseChoice
 
     check_list("--policy", policy)
     check_whole("--batch", batch)
     check_choice("--phase", phase, get_args(PhaseChoice))
     check_choice("--rule", rule, get_args(Rule))
-    if not isinstance(trace, str | Path):
+    told = "trace; give the path of one, or what read_trace gives"
+    check_type("trace", trace, (str, Path, RoutingTrace), told)
+    if isinstance(trace, RoutingTrace):
         return miss_curves(trace, policy, batch_size=batch, phase=phase, rule=rule)
     with located(Path(trace)):
         read = read_trace(Path(trace))
@@ -78,6 +80,8 @@ def import_trace(
     from moesim.trace.importing import import_trace as imported
     from moesim.trace.lengths import PROMPT, REQUEST, check_lengths
 
+    check_type("file", file, (str, Path), "path; name the file of a recording")
+    check_out(out)
     check_lengths(PROMPT, prompt_tokens, 0)
     check_lengths(REQUEST, request_tokens, 1)
     path = Path(file)
@@ -117,10 +121,13 @@ def synthesize(
     >>> moesim.synthesize("traces/skewed.yaml", tokens=10_000)
     """
     from moesim.trace.parquet import check_target
-    from moesim.trace.synthesis import load_parameters
+    from moesim.trace.synthesis import SyntheticTrace, load_parameters
     from moesim.trace.synthesis import synthesize as draw
 
-    if not isinstance(parameters, str | Path):
+    rule = "parameters; give the path of a YAML file, or what load_parameters gives"
+    check_type("parameters", parameters, (str, Path, SyntheticTrace), rule)
+    check_out(out)
+    if isinstance(parameters, SyntheticTrace):
         return _written(draw(parameters, requests, tokens, seed, domain), out)
     file = Path(parameters)
     if out is not None:

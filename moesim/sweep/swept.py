@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from moesim.config.arguments import check_whole
+from moesim.config.arguments import check_out, check_whole
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import write_whole
 from moesim.config.files.inputs import Inputs, outdated
@@ -58,6 +58,7 @@ def sweep(
     >>> found = moesim.sweep("experiments/quickstart.yaml", "results/all")
     >>> found.best()["output_throughput"]
     """
+    check_out(out)
     check_whole("--jobs", 1 if jobs is None else jobs)
     resolved = resolved_from(experiment, overrides)
     kept = None if cache is None else cache_folder(str(cache))

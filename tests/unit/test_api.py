@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import moesim
@@ -142,6 +143,29 @@ SPEED = {"kind": "metric_over_axis", "metric": "misses", "over": "policy"}
         (lambda _: LOOSE.run(BASE, limit_steps=0), "limit_steps: 0 is no whole number from 1"),
         (lambda _: LOOSE.run(BASE, overrides="seed=1"), r"is no list; write \['seed=1'\]"),
         (lambda _: LOOSE.run(BASE, overrides={"seed": 1}), r"is no list; write \['seed=1'\]"),
+        (lambda _: LOOSE.run(BASE, overrides=[3]), "overrides: int is no text; write 'PATH=VALUE'"),
+        (lambda _: LOOSE.run(BASE, out=3), "--out: int is no path; name a file or a folder"),
+        (lambda _: LOOSE.sweep(SWEEP, 3), "--out: int is no path"),
+        (lambda _: LOOSE.place(BASE, out=[]), "--out: list is no path"),
+        (lambda _: LOOSE.advise(BASE, out=3), "--out: int is no path"),
+        (lambda _: LOOSE.sensitivity(BASE, out=3), "--out: int is no path"),
+        (lambda _: LOOSE.search(BASE, "seed", [], out=3), "--out: int is no path"),
+        (lambda _: LOOSE.evidence(None), "--out: NoneType is no path"),
+        (lambda to: LOOSE.compare(to, to, out=3), "--out: int is no path"),
+        (lambda to: LOOSE.plot(to, out=3), "--out: int is no path"),
+        (lambda to: LOOSE.write_report(to, 3), "--out: int is no path"),
+        (lambda to: LOOSE.timeline(to, None), "--out: NoneType is no path"),
+        (lambda _: LOOSE.curve(None), "trace: NoneType is no trace; give the path of one"),
+        (lambda _: LOOSE.import_trace(None), "file: NoneType is no path; name the file of a rec"),
+        (lambda to: LOOSE.import_trace(to, out=3), "--out: int is no path"),
+        (lambda _: LOOSE.synthesize({"experts": 4}), "parameters: dict is no parameters; give the"),
+        (lambda to: LOOSE.synthesize(to, out=3), "--out: int is no path"),
+        (lambda _: LOOSE.read_command(["llama-server"]), "line: list is no text; write the whole"),
+        (lambda _: LOOSE.read_command(None), "line: NoneType is no text"),
+        (lambda _: LOOSE.price("rtx-4090", [1]), "--ops: list is no table; give the path of one"),
+        (lambda _: LOOSE.price("rtx-4090", None), "--ops: NoneType is no table"),
+        (lambda _: LOOSE.price("rtx-4090", pd.DataFrame()), "table: has no column 'op'; name op"),
+        (lambda to: LOOSE.price("rtx-4090", to, out=3), "--out: int is no path"),
         (lambda _: LOOSE.run(None), "experiment: None is none; give the path of a file, a dict"),
         (
             lambda to: LOOSE.timeline(moesim.Result({}, {}), to / "t"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moesim.config.arguments import check_type
 from moesim.config.document import Mark, Steps
 from moesim.config.errors import InputError, Problem
 from moesim.config.strict_yaml.yaml import parse_value
@@ -13,6 +14,7 @@ def parse_override(text: str) -> tuple[Steps, object, Mark]:
     """The path, the value (YAML) and the mark of one option's ``text``; an InputError names the
     option.
     """
+    check_type("overrides", text, str, "text; write 'PATH=VALUE', as in 'seed=1'")
     mark = Mark(f"{OPTION} {text}")
     path, equals, value = text.partition("=")
     if not equals:

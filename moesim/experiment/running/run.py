@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from moesim.config.arguments import check_choice, check_whole
+from moesim.config.arguments import check_choice, check_out, check_whole
 from moesim.config.counted import counted
 from moesim.config.files.inputs import Inputs, check_same, paths_of
 from moesim.engine.case import NO_PREFETCH, Case
@@ -89,6 +89,7 @@ def run(
 
     >>> moesim.run("experiments/quickstart.yaml", overrides=["experts.policy.kind=lfu"])
     """
+    check_out(out)
     if limit_steps is not None:
         check_whole("limit_steps", limit_steps)
     if records is not None:
