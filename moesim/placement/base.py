@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.config.registry import wrong_answer
 from moesim.config.units import Percent
 from moesim.placement.mapping import Ints
 from moesim.placement.objective import Bound, lower_bound
@@ -50,13 +51,33 @@ class Planner(Params):
     def plan(self, task: Task) -> Plan:
         """The placement, and a lower bound on what it minimises."""
         placed = self.place(task)
+        self.check(placed, task)
         return Plan(placed, lower_bound(task, placed.shape[1]))
+
+    def check(self, placed: object, task: Task) -> None:
+        """An InputError where ``placed`` is no answer to ``task``."""
+        if fault := fault_of_placed(placed, task):
+            raise wrong_answer("placement", self, fault)
 
     def spare(self, experts: int, folders: Folders = ()) -> int:
         """Physical experts of a layer beyond its logical ``experts``; files are looked up in
         ``folders``.
         """
         return 0
+
+
+def fault_of_placed(placed: object, task: Task) -> str:
+    """What is wrong with experts ``placed`` for ``task``; "": nothing."""
+    if not isinstance(placed, np.ndarray):
+        return f"gives {type(placed).__name__}, not an array of experts"
+    if placed.ndim != 2 or len(placed) != task.layers:  # noqa: PLR2004 (layers, physical experts)
+        return f"gives experts of shape {placed.shape}, not [{task.layers} MoE layers, physical]"
+    if not np.issubdtype(placed.dtype, np.integer):
+        return f"gives experts that are {placed.dtype}, not whole numbers"
+    every = np.arange(task.experts)
+    if not all(np.array_equal(np.unique(row), every) for row in placed):
+        return f"does not place each of {task.experts} experts"
+    return ""
 
 
 class Learning(Planner):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as Sheet
 
 from moesim.report.drawing.charts import VegaLite, chart_of
 from moesim.report.drawing.sheet import drawn
+from moesim.report.figures.base import table_of
 from moesim.report.page.content import Board, Column
 from moesim.report.page.of_run import answer
 from moesim.report.page.of_sweep import board_of, sweep_answer
@@ -66,7 +67,7 @@ def figure(one: Result | Sweep, kind: str, parameters: Mapping[str, Any]) -> She
     """The figure as matplotlib's; see ``Shown.figure``."""
     made = figure_of({"kind": kind, **parameters})
     with _folder(one) as folder:
-        table = made.prepare(folder)
+        table = table_of(made, folder)
     with drawn(made, table) as sheet:
         return sheet
 
@@ -75,7 +76,7 @@ def chart(one: Result | Sweep, kind: str, parameters: Mapping[str, Any]) -> Vega
     """The figure's table as a chart; see ``Shown.chart``."""
     made = figure_of({"kind": kind, **parameters})
     with _folder(one) as folder:
-        return chart_of(made, made.prepare(folder))
+        return chart_of(made, table_of(made, folder))
 
 
 @contextmanager

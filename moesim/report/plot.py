@@ -20,6 +20,7 @@ from moesim.report.advice.figure import setting_of as advice_setting
 from moesim.report.drawing.sheet import drawn, frame
 from moesim.report.drawing.style import METADATA, save_figure
 from moesim.report.figures import Figure, registry
+from moesim.report.figures.base import table_of
 from moesim.results import is_result
 from moesim.results.folder import check_format, no_folder, read_experiment
 from moesim.results.result import setting_in_words
@@ -173,7 +174,7 @@ def prepared(
     problems: list[Problem] = []
     for figure in figures:
         try:
-            tables.append((figure, figure.prepare(folder)))
+            tables.append((figure, table_of(figure, folder)))
         except InputError as error:
             problems += error.problems
     return tables, problems

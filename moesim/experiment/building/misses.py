@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 from moesim.experiment.loading.rules.copies import what_stays_on_cpu
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import SoftwareProfile
@@ -17,7 +17,9 @@ from moesim.model.spec import ModelSpec
 def way_of(experiment: Experiment, software: SoftwareProfile, model: ModelSpec) -> MissHandling:
     """How misses are handled; an InputError where that is no form of it."""
     way = experiment.experts.miss.resolved()
-    if fault := fault_of_way(way):
+    with answering("experts.miss", way):
+        fault = fault_of_way(way)
+    if fault:
         raise wrong_answer("experts.miss", way, fault)
     if isinstance(way, Cpu):
         return way.model_copy(update={"copies_from": _copies_from(experiment, software, model)})

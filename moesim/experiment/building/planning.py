@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from moesim.config.errors import InputError
+from moesim.config.registry import answering, wrong_answer
 from moesim.engine.case import Case
 from moesim.engine.routing import Routing
 from moesim.experiment.schema.experiment import Experiment
@@ -37,12 +37,12 @@ def plan_of(planner: Planner, task: Task) -> Plan:
 
     Plug-ins are trusted no further than this.
     """
-    plan = planner.plan(task)
-    placed, every = plan.physical_to_logical, np.arange(task.experts)
-    if len(placed) == task.layers and all(np.array_equal(np.unique(row), every) for row in placed):
-        return plan
-    kind = getattr(planner, "kind", type(planner).__name__)
-    raise InputError(f"placement.kind: '{kind}' does not place each of {task.experts} experts")
+    with answering("placement", planner):
+        plan: object = planner.plan(task)
+    if not isinstance(plan, Plan):
+        raise wrong_answer("placement", planner, f"gives {type(plan).__name__}, not a Plan")
+    planner.check(plan.physical_to_logical, task)
+    return plan
 
 
 def planning_passes(planner: Planner, passes: int) -> int:

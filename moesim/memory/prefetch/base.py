@@ -176,12 +176,14 @@ class Prefetcher(Params):
         raise NotImplementedError
 
 
-def fault_of_predicted(found: ActiveExperts, passes: int, experts: int) -> str:
+def fault_of_predicted(found: object, passes: int, experts: int) -> str:
     """What is wrong with what was ``found`` for ``passes`` of a GPU of ``experts``; "": nothing."""
+    if not isinstance(found, ActiveExperts):
+        return f"gives {type(found).__name__}, not ActiveExperts"
     offsets, predicted = found.offsets, found.experts
     for name, column in (("offsets", offsets), ("experts", predicted)):
-        if column.dtype.kind not in "iu":
-            return f"predicts {name} that are {column.dtype}, not whole numbers"
+        if (kind := getattr(column, "dtype", np.dtype(object))).kind not in "iu":
+            return f"predicts {name} that are {kind}, not whole numbers"
     faults = (
         "", f"gives offsets that do not divide {len(predicted)} experts over {passes} passes",
         f"predicts an expert outside 0..{experts - 1}", "predicts an expert twice in a pass",

@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.registry import answering
 from moesim.report.drawing.labels import below
 from moesim.report.drawing.style import BELOW, RC, SMALL, TINY
 from moesim.report.figures import Figure
@@ -170,7 +171,8 @@ def _sheet(
     sheet = Drawn(figsize=area)
     FigureCanvasAgg(sheet)
     axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0))
-    figure.draw(table, axes)
+    with answering("figures", figure):
+        figure.draw(table, axes)
     title = axes.get_title(loc="left")
     lines = wrap(setting, int(width * CHARACTERS_PER_INCH), break_on_hyphens=False)
     under = setting if fit else "\n".join(lines)

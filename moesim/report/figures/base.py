@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
+from moesim.config.registry import answering, wrong_answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +84,19 @@ class Figure(Params, ABC):
     def unsuitable(self, folder: Path, why: str) -> InputError:
         """The error that ``folder`` does not have what this figure needs."""
         return InputError([Problem(str(folder), self.kind, f"{why}; it needs {self.needs}")])
+
+
+def table_of(figure: Figure, folder: Path) -> pd.DataFrame:
+    """What ``figure`` prepares from ``folder``; an InputError where it raises, or gives no
+    table.
+    """
+    import pandas as pd
+
+    with answering("figures", figure):
+        table: object = figure.prepare(folder)
+    if not isinstance(table, pd.DataFrame):
+        raise wrong_answer("figures", figure, f"gives {type(table).__name__}, not a DataFrame")
+    return table
 
 
 def over(axis: str, axes: Collection[str]) -> str:

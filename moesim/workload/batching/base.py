@@ -58,13 +58,13 @@ class Batching(AnyBatching):
         return self.batch_size
 
 
-def fault_of_seats(seats: Seats, requests: Requests, slots: int) -> str:
+def fault_of_seats(seats: object, requests: Requests, slots: int) -> str:
     """What is wrong with ``seats`` of ``requests`` in a batch of so many ``slots``; "": nothing."""
+    if not isinstance(seats, Seats):
+        return f"gives {type(seats).__name__}, not Seats"
     for name, column in vars(seats).items():
-        if column.shape != (requests.count,):
-            return f"gives a {name} of shape {column.shape} for {requests.count} requests"
-        if not np.issubdtype(column.dtype, np.integer):
-            return f"gives a {name} that is {column.dtype}, no whole number"
+        if fault := _fault_of_column(name, column, requests):
+            return fault
     if seats.slot.min() < 0 or seats.slot.max() >= slots:
         return f"gives a slot outside 0..{slots - 1}"
     if seats.step.min() < 0:
@@ -74,3 +74,13 @@ def fault_of_seats(seats: Seats, requests: Requests, slots: int) -> str:
     ends = step + requests.decode_tokens[order]
     overlap = (slot[1:] == slot[:-1]) & (step[1:] < ends[:-1])
     return "gives a slot to two requests at once" if overlap.any() else ""
+
+
+def _fault_of_column(name: str, column: object, requests: Requests) -> str:
+    if not isinstance(column, np.ndarray):
+        return f"gives a {name} as {type(column).__name__}, not as an array"
+    if column.shape != (requests.count,):
+        return f"gives a {name} of shape {column.shape} for {requests.count} requests"
+    if not np.issubdtype(column.dtype, np.integer):
+        return f"gives a {name} that is {column.dtype}, no whole number"
+    return ""

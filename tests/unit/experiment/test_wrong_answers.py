@@ -18,11 +18,14 @@ from moesim.memory.choices.gate_ratio import GateRatio
 from moesim.memory.misses.base import Missing
 from moesim.memory.misses.cheapest import Cheapest
 from moesim.memory.prefetch.next_layer import NextLayer
+from moesim.placement.greedy import Greedy
+from moesim.placement.task import Task
 from moesim.testing.arrivals import come_in_order
 from moesim.testing.batchings import keeps_within_the_batch
 from moesim.testing.gatings import conserves_choices
 from moesim.testing.lengths import are_one_or_more
 from moesim.testing.misses import answers_as_it_says
+from moesim.testing.planners import places_every_expert
 from moesim.testing.prefetchers import predicts_experts_of_the_gpu, view_of
 from moesim.testing.routers import chooses_a_replica
 from moesim.testing.variant_choices import limits_ascend, scores_are_of_choices
@@ -40,6 +43,7 @@ from moesim.workload.lengths.fixed import Fixed
 from moesim.workload.requests import Requests
 from moesim.workload.routers.base import Seen
 from moesim.workload.routers.round_robin import RoundRobin
+from moesim.workload.schedule import Seats
 from moesim.workload.serving.base import fault_of_served
 from moesim.workload.serving.lists import add, due, run
 from moesim.workload.serving.state import (
@@ -446,6 +450,67 @@ def test_prefetchers(monkeypatch, predict, what, engine):
         predicts_experts_of_the_gpu(NextLayer(), view_of(needed), 0, 1)
 
 
+@pytest.mark.parametrize("engine", ["des", "replay"])
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (None, "gives NoneType, not ActiveExperts"),
+        ([3], "gives list, not ActiveExperts"),
+        (ActiveExperts([0], [1]), "predicts offsets that are object"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_prediction(monkeypatch, answer, what, engine):
+    monkeypatch.setattr(NextLayer, "predict", lambda *_: answer)
+    prefetch = {"capacity": "8 slots/layer", "prefetch": {"kind": "next_layer"}}
+    with pytest.raises(InputError, match=rf"^experts\.prefetch: 'next_layer' {what}"):
+        moesim.run({**OFFLOADED, "experts": prefetch, "engine": engine})
+
+
+def is_full(*_: Any) -> None:
+    raise OSError("no")
+
+
+SPREAD = {**OFFLOADED, "parallelism": {"expert": 2}, "placement": {"kind": "greedy"}}
+PLACED: list[Any] = [
+    (lambda *_: None, "gives NoneType, not an array of experts"),
+    (lambda *_: [1], "gives list, not an array of experts"),
+    (lambda *_: np.zeros(3), r"gives experts of shape \(3,\), not \[\d+ MoE layers, physical\]"),
+    (lambda _, task: np.zeros((task.layers, 3)), "gives experts that are float64, not whole"),
+    (lambda _, task: np.zeros((task.layers, 3), int), r"does not place each of \d+ experts"),
+    (is_full, r"raises OSError: no \(.*\.py:\d+\)"),
+]
+
+
+@pytest.mark.parametrize(("place", "what"), PLACED)
+def test_planners(monkeypatch, place, what):
+    monkeypatch.setattr(Greedy, "place", place)
+    for asked in (moesim.run, moesim.place):
+        with pytest.raises(InputError, match=rf"placement: 'greedy' {what}"):
+            asked(SPREAD)
+    if place is not is_full:
+        with pytest.raises(AssertionError, match=f"Greedy {what}"):
+            places_every_expert(Greedy(), Task(2, np.ones((1, 2, 4), np.int64)))
+
+
+def test_what_is_no_plan(monkeypatch):
+    monkeypatch.setattr(Greedy, "plan", lambda *_: None)
+    with pytest.raises(InputError, match="placement: 'greedy' gives NoneType, not a Plan"):
+        moesim.run(SPREAD)
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (None, "gives NoneType, not Seats"),
+        (Seats([0], ZERO, ZERO), "gives a slot as list, not as an array"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_are_no_seats(monkeypatch, answer, what):
+    monkeypatch.setattr(Static, "seats", lambda *_: answer)
+    with pytest.raises(InputError, match=rf"^workload\.batching: 'static' {what}"):
+        moesim.run(OFFLOADED)
+
+
 @pytest.mark.parametrize(("change", "what"), SEATS)
 def test_batchings(monkeypatch, change, what):
     seats = Static.seats
@@ -487,3 +552,10 @@ def test_ways_to_handle_misses(monkeypatch, answer, what):
         moesim.run({**OFFLOADED, "experts": experts})
     with pytest.raises(AssertionError, match=what):
         answers_as_it_says(Cheapest(), (0, 0, 1, 1, 1, 1))
+
+
+def test_what_a_way_to_handle_misses_raises(monkeypatch):
+    monkeypatch.setattr(Cheapest, "place", staticmethod(lambda missing: missing.nothing))
+    experts = {"capacity": "8 slots/layer", "miss": {"kind": "cheapest"}}
+    with pytest.raises(InputError, match=r"^experts\.miss: 'cheapest' raises Attr.*py:\d"):
+        moesim.run({**OFFLOADED, "experts": experts})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -400,6 +401,29 @@ def test_each_model_has_a_front_of_its_own(tmp_path: Path) -> None:
         assert "the Pareto front of each model" in axes.get_title(loc="left")
         stairs = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
         assert len(stairs) == 2
+
+
+def unlabelled(*_: object) -> None:
+    raise KeyError("misses")
+
+
+@pytest.mark.parametrize(
+    ("function", "answer", "what"),
+    [
+        ("prepare", lambda *_: None, "gives NoneType, not a DataFrame"),
+        ("prepare", unlabelled, r"raises KeyError: 'misses' \(.*\.py:\d+\)"),
+        ("draw", unlabelled, r"raises KeyError: 'misses' \(.*\.py:\d+\)"),
+    ],
+)
+def test_what_a_figure_gives_or_raises_names_it(
+    monkeypatch: pytest.MonkeyPatch, sweep: Path, function: str, answer: Any, what: str
+) -> None:
+    monkeypatch.setattr(registry.get("throughput_vs_capacity"), function, answer)
+    said = f"^figures: 'throughput_vs_capacity' {what}"
+    with pytest.raises(InputError, match=said):
+        plot(sweep, ["throughput_vs_capacity"], formats=["svg"])
+    with pytest.raises(InputError, match=said):
+        read_sweep(sweep).figure("throughput_vs_capacity")
 
 
 def test_a_damaged_advice_is_one_clear_error(tmp_path: Path) -> None:
