@@ -75,6 +75,14 @@ RunsAtOnce = Annotated[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="auto or table: what was measured, else its fit, else the datasheet; fit: without"
+        " what was measured; datasheet.",
+        show_default=True,
+    ),
+]
 Software = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, Software, app, examples, print_json, terminal
+from moesim.cli.app import AsJson, Method, Software, app, examples, print_json, terminal
 
 Count = int | None
 
@@ -42,7 +42,7 @@ def explain(
             help="Any other column, as in 'bytes=1000000'; repeatable.",
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+    method: Method = "auto",
     software: Software = None,
     as_json: AsJson = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, Software, app, examples, print_json
+from moesim.cli.app import AsJson, Method, Software, app, examples, print_json
 
 
 @app.command(epilog=examples("moesim price h100-sxm --ops operations.parquet --out prices.parquet"))
@@ -20,9 +20,7 @@ def price(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="The prices: .parquet or .csv.")
     ],
-    method: Annotated[
-        str, typer.Option(help="auto, table, fit or datasheet.", show_default=True)
-    ] = "auto",
+    method: Method = "auto",
     software: Software = None,
     as_json: AsJson = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import AsJson, Software, examples, fail, print_json, terminal
+from moesim.cli.app import AsJson, Method, Software, examples, fail, print_json, terminal
 from moesim.cli.app import app as command_line
 
 app = typer.Typer(
@@ -117,7 +117,7 @@ def check(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measurement table.")],
     *,
-    method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+    method: Method = "auto",
     software: Software = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FIGURE", help="Draw a figure (.png).")

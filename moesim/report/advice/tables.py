@@ -224,7 +224,7 @@ def ranges(advice: Advice) -> Iterator[str]:
         if found is not None and found[1] - found[0] > LEAST_RANGE * own:
             yield f"Range: {number(found[0])} to {number(found[1])} {advice.unit} {why}."
         elif found is not None and of == TRACE:
-            yield f"Range: {number(own)} {advice.unit} with every stand-in trace."
+            yield f"Routing: {number(own)} {advice.unit} with every stand-in trace alike."
 
 
 def drive(advice: Advice) -> Iterator[str]:

@@ -32,9 +32,11 @@ ENGINES: Mapping[str, str] = {
 Event = dict[str, Any]
 
 
-def trace_events(table: pd.DataFrame, memory: pd.DataFrame, slots: pd.DataFrame) -> Iterator[Event]:
+def trace_events(
+    table: pd.DataFrame, memory: pd.DataFrame, slots: pd.DataFrame, roles: Sequence[str] = ()
+) -> Iterator[Event]:
     """Events of the spans in ``table`` and, as far as they go, of ``memory`` and ``slots`` (tables
-    of a result).
+    of a result); ``roles``: what each GPU is there for, where several engines run.
 
     Names of processes and tracks (``ph: M``); a complete event a span (``X``), with its step, layer
     and experts in ``args``; an arrow from each copy to the kernel that it was for (``s``, ``f``);
@@ -42,7 +44,7 @@ def trace_events(table: pd.DataFrame, memory: pd.DataFrame, slots: pd.DataFrame)
     """
     columns = (table[name].tolist() for name in Span._fields)
     spans = sorted(map(Span._make, zip(*columns, strict=True)), key=attrgetter("gpu", "start_ns"))
-    yield from _names(spans)
+    yield from _names(spans, roles)
     yield from map(_complete, spans)
     yield from _arrows(spans)
     yield from _rates(spans)
@@ -59,10 +61,11 @@ def _track(gpu: int, engine: str) -> Event:
     return {"pid": _process(gpu), "tid": 10 * gpu + list(ENGINES).index(engine) + 1}
 
 
-def _names(spans: Sequence[Span]) -> Iterator[Event]:
+def _names(spans: Sequence[Span], roles: Sequence[str]) -> Iterator[Event]:
     """Names and order of GPUs, and of the engines that did something there."""
     for gpu in sorted({span.gpu for span in spans}):
-        yield from _named({"pid": _process(gpu)}, "process", f"GPU {gpu}", gpu)
+        name = f"GPU {gpu}" + (f", {roles[gpu]}" if roles else "")
+        yield from _named({"pid": _process(gpu)}, "process", name, gpu)
     for order, (engine, name) in enumerate(ENGINES.items()):
         for gpu in sorted({span.gpu for span in spans if span.engine == engine}):
             yield from _named(_track(gpu, engine), "thread", name, order)

@@ -46,7 +46,8 @@ def _of_request(track: Event, spans: list[dict[Any, Any]]) -> Iterator[Event]:
         yield _event(track, name, one["start_ns"], one["end_ns"], args)
     for one, after in pairwise(spans):
         if one.get(INSTANCE) != after.get(INSTANCE):
-            yield _event(track, "handover", one["end_ns"], after["start_ns"])
+            way = {"from": one[INSTANCE], "to": after[INSTANCE]}
+            yield _event(track, "handover", one["end_ns"], after["start_ns"], way)
         again = not after["decodes"] and after["first_token"] <= one["first_token"]
         if again and one["end_ns"] < after["start_ns"]:
             yield _event(track, "preempted", one["end_ns"], after["start_ns"])

@@ -58,12 +58,24 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         begin = int(chosen["start_ns"].min())
         tables = {name: getattr(played, name) for name in ("entries", "steps", "requests")}
         every = chain(
-            trace_events(chosen, played.memory, played.slots), request_events(tables, begin, steps)
+            trace_events(chosen, played.memory, played.slots, _roles(played)),
+            request_events(tables, begin, steps),
         )
         for number, event in enumerate(every):
             stream.write((",\n" if number else "\n") + json.dumps(event, ensure_ascii=False))
         stream.write("\n]}\n")
     return len(chosen)
+
+
+def _roles(result: Result) -> list[str]:
+    """What each GPU is there for, where several engines serve the requests of ``result``."""
+    serving = result.configuration.get("serving") or {}
+    apart, replicas = serving.get("disaggregation"), serving.get("replicas") or 1
+    named = [f"replica {number}" for number in range(replicas)] if replicas > 1 else []
+    if apart:
+        named = [role for role in ("prefill", "decode") for _ in range(apart[role])]
+    layout = result.configuration.get("parallelism") or {}
+    return [role for role in named for _ in range(int(layout.get("expert") or 1))]
 
 
 def _no_step(steps: range, last: int) -> InputError:

@@ -33,6 +33,7 @@ from moesim.hardware import (
 from moesim.hardware.choice import choice_in, is_choice
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.choice import words as machine_words
+from moesim.hardware.described.software_backend import BACKENDS
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names, named
@@ -279,8 +280,8 @@ def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, 
         return VLLM, f"software: {VLLM}, as no GGUF file has {chosen} (--software)"
     if question.gpus == 1 and question.batch <= FEW:
         return LLAMA_CPP, f"software: {LLAMA_CPP}, for few requests on one GPU (--software)"
-    if question.batch <= FEW and (why := _too_large(question, model, machine)):
-        return LLAMA_CPP, f"software: {LLAMA_CPP}, as {why} (--software)"
+    if why := _without_server(question, model, machine):
+        return LLAMA_CPP, f"software: {LLAMA_CPP}, {why} (--software)"
     why = f"for {question.gpus} GPUs" if question.gpus > 1 else f"for a batch of {question.batch}"
     return VLLM, f"software: {VLLM}, {why} (--software)"
 
@@ -301,13 +302,18 @@ def _formats(name: str, model: ModelSpec) -> tuple[str, str]:
     return f"{name}@{NATIVE}", f"{what} ({name}@experts=mxfp4: as published)"
 
 
-def _too_large(question: Question, model: ModelSpec, machine: Any) -> str:
-    """Why a server of cards without NVLink cannot hold the model; nothing where it can."""
+def _without_server(question: Question, model: ModelSpec, machine: Any) -> str:
+    """Why there is no server: for GPUs of Apple, or as cards without NVLink cannot hold the model;
+    nothing where there is one.
+    """
     found = _profile(machine)
-    if found.datasheet.peers.kind == "nvlink" or _holds(question, model, found):
+    if found.datasheet.maker in BACKENDS:
+        return "for a GPU of Apple"
+    linked = found.datasheet.peers.kind == "nvlink"
+    if question.batch > FEW or linked or _holds(question, model, found):
         return ""
     size = f"{model.bytes / 1e9:.1f} GB of weights"
-    return f"{size} are more than {question.gpus} such GPUs have"
+    return f"as {size} are more than {question.gpus} such GPUs have"
 
 
 def _profile(machine: Any) -> HardwareProfile:

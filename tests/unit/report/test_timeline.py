@@ -252,6 +252,9 @@ def test_a_timeline_of_several_engines_has_the_passes_of_each(
     assert write_timeline(tmp_path / "run", tmp_path / "t.json", steps) == len(spans)
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     handed = [one["dur"] for one in events if one["name"] == "handover"]
+    gpus = {one["args"]["name"] for one in events if one["name"] == "process_name"}
+    roles = ("replica 0", "replica 1") if "replicas" in serving else ("prefill", "decode")
+    assert {f"GPU {gpu}, {role}" for gpu, role in enumerate(roles)} <= gpus
     waits: list[float] = list(run.requests.get("kv_exposed_ms", []))
     assert len(handed) == len(waits)
     assert all(dur >= 1000 * ms for dur, ms in zip(handed, waits, strict=True))

@@ -102,6 +102,7 @@ def test_a_question_is_an_experiment() -> None:
         ("gpt-oss-20b", {"gpu": "rtx-3090"}, "llama.cpp"),
         ("gpt-oss-20b", {"gpu": "rtx-3090", "batch": 64}, "vllm"),
         ("gpt-oss-20b@q8_0", {"gpu": "rtx-3090", "batch": 64}, "llama.cpp"),
+        ("gpt-oss-20b", {"gpu": "m4-max-128gb", "batch": 64}, "llama.cpp"),
         ("gpt-oss-20b", {"hardware": "dgx-h100", "gpus": 8}, "vllm"),
         ("gpt-oss-20b", {"hardware": "dgx-h100", "gpus": 8, "software": "ideal"}, "ideal"),
     ],
