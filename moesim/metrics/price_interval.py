@@ -44,6 +44,11 @@ CPU_EXPERT = "cpu_expert"
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
+def timed(summary: Mapping[str, Any]) -> bool:
+    """Whether requests came by the clock, so that the run's throughput is what arrives."""
+    return (summary.get("price_interval") or {}).get("reason") == TIMED
+
+
 def factors(
     spent: PricedTime,
     spread: Callable[[str, Source], Spread],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moesim.metrics.price_interval import TIMED
+from moesim.metrics.price_interval import timed
 from moesim.report.amounts import gib, number
 from moesim.report.page.content import Board, Column
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 LEAST = 1.005
 """How many times as fast what helps makes a run at least."""
-TIMES = {"mean_tpot_ms": "TPOT ms", "mean_ttft_ms": "TTFT ms"}
+AS_IS = "as it is"
+MEASURED = {
+    "output_throughput": "tokens/s", "mean_tpot_ms": "TPOT ms", "mean_ttft_ms": "TTFT ms",
+}  # fmt: skip
 
 
 def helped(
@@ -35,8 +38,7 @@ def helped(
 
 def speed(summary: Mapping[str, Any]) -> float | None:
     """Tokens a second, or of requests that come by the clock the pace of an answer."""
-    timed = (summary.get("price_interval") or {}).get("reason") == TIMED
-    paced = summary.get("mean_tpot_ms") if timed else None
+    paced = summary.get("mean_tpot_ms") if timed(summary) else None
     found = 1e3 / paced if paced else summary.get("output_throughput")
     return found or summary.get("total_token_throughput")
 
@@ -62,37 +64,63 @@ def _lines(found: WhatIf, summary: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Tried when this page was written, by playing {'all passes' if whole else of} again"
             " with one thing changed: what is then waited for counts, and errors that prices with"
-            " and without it share mostly cancel. At most: what the share of the time that it"
-            " shortens would allow."
+            f" and without it share mostly cancel. {_measure(found)}."
         )
     else:
         yield (
-            f"No upgrade was tried: {found.why}. At most: what the share of the time allows that"
-            " it shortens; 'moesim advise' and 'moesim sensitivity' play them."
+            f"No upgrade was tried: {found.why}. {_measure(found)};"
+            " 'moesim advise' and 'moesim sensitivity' play them."
         )
 
 
+def _measure(found: WhatIf) -> str:
+    """What times as fast are of, and what shares of the time say of them."""
+    if timed(found.as_is):
+        return (
+            "Requests come by the clock: times as fast is of an answer's pace, 1 / TPOT, and the"
+            " share is that of the time in passes which a change shortens, no bound of a pace"
+        )
+    return "At most: what the share of the time that it shortens would allow"
+
+
 def _board(found: WhatIf, summary: Mapping[str, Any]) -> Board | None:
-    """A row a change, the one that helps most first."""
+    """A row for the run as it is, where it was played again, and one a change, the one that helps
+    most first.
+    """
     ordered = sorted(found.changed, key=lambda one: -(_ratio(found, one) or 0.0))
     if not ordered:
         return None
+    from moesim.sweep.advise.what_if import Changed
+
+    whys = [f"{one.title} was not played: {one.why}" for one in ordered if one.why]
+    titles = [_title(one, found, summary) for one in ordered]
+    if found.steps:
+        ordered, titles = [Changed(AS_IS, found.as_is), *ordered], [AS_IS, *titles]
     ratios = [_ratio(found, one) for one in ordered]
     columns = [
-        Column("changed", [_title(one, found, summary) for one in ordered]),
+        Column("changed", titles),
         Column("times as fast", [_text(ratio, "x {:.2f}") for ratio in ratios], ratios),
-        Column("at most", [_text(one.at_most, "x {:.2f}") for one in ordered],
-               [one.at_most for one in ordered]),
-    ]  # fmt: skip
-    if found.steps:
-        speeds = [one.summary.get("output_throughput") for one in ordered]
-        columns.insert(2, Column("tokens/s", [_text(one) for one in speeds], speeds))
-        for key, title in TIMES.items():
-            values = [one.summary.get(key) for one in ordered]
-            if any(values):
-                columns.insert(-1, Column(title, [_text(one) for one in values], values))
-    whys = [f"{one.title} was not played: {one.why}" for one in ordered if one.why]
+        *(_played(ordered) if found.steps else ()),
+        _allowed(ordered, timed(found.as_is)),
+    ]
     return Board(columns, notes=whys)
+
+
+def _played(rows: Sequence[Changed]) -> Iterator[Column]:
+    """What each row's replay gave, where one has it."""
+    for key, title in MEASURED.items():
+        values = [one.summary.get(key) for one in rows]
+        if any(values):
+            yield Column(title, [_text(one) for one in values], values)
+
+
+def _allowed(rows: Sequence[Changed], by_clock: bool) -> Column:
+    """What the share of the time allows; the share itself where it bounds nothing."""
+    if by_clock:
+        shares = [None if one.share is None else 100 * one.share for one in rows]
+        return Column("% of the time in passes", [_text(one, "{:.1f}") for one in shares], shares)
+    most = [one.at_most for one in rows]
+    return Column("at most", [_text(one, "x {:.2f}") for one in most], most)
 
 
 def _title(one: Changed, found: WhatIf, summary: Mapping[str, Any]) -> str:

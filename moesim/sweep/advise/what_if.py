@@ -19,6 +19,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Memory, Serving
 from moesim.hardware import load_hardware
 from moesim.memory.host.on_cpu import OnCpu
+from moesim.metrics.price_interval import timed
 from moesim.model import ModelSpec
 from moesim.results.rebuild import rebuild
 from moesim.sweep.advise.choices import with_settings
@@ -52,15 +53,17 @@ TITLES = {SLOTS: f"{MORE:g} x expert slots", FEWER: "a third fewer layers on the
 @dataclass(frozen=True)
 class Changed:
     """One thing changed: its ``title``; the run's ``summary`` with it, empty where it was not
-    played, and ``why``; ``at_most`` how many times as fast it is, by the share of the time that it
-    shortens (None: nobody knows); ``roomier``: played on a GPU with more memory.
+    played, and ``why``; ``roomier``: played on a GPU with more memory; ``share`` of the time that
+    it shortens (``wanted``), and ``at_most`` how many times as fast the run is by that (None:
+    nobody knows).
     """
 
     title: str
-    at_most: float | None
     summary: Mapping[str, Any]
     why: str = ""
     roomier: bool = False
+    share: float | None = None
+    at_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,24 +93,41 @@ def what_if(folder: Path, summary: Mapping[str, Any], progress: Progress | None 
 
 def _bounds(summary: Mapping[str, Any], why: str) -> WhatIf:
     """What the records alone say."""
-    found = [Changed(_title(key), at_most, {}) for key, at_most in wanted(summary)]
+    found = [
+        _bounded(Changed(_title(key), {}), key, share, summary) for key, share in wanted(summary)
+    ]
     return WhatIf(summary, 0, tuple(found), why)
 
 
-def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
-    """Upgrades of what takes time, and how many times as fast the run is with each at most."""
-    shares = summary.get("time_share") or {}
+def _bounded(one: Changed, key: str, share: float, as_is: Mapping[str, Any]) -> Changed:
+    """With what the time allows. Requests that come by the clock have no bound: where passes are
+    shorter fewer run beside each other, and their answers are not like the mean of all passes.
+    """
+    if key in UNBOUNDED:
+        return one
+    saved = share / 2 if key in HALVED else share
+    most = None if timed(as_is) else 1 / max(1 - saved, 1e-3)
+    return replace(one, share=share, at_most=most)
+
+
+def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Upgrades of what takes time, and the share of the time that each shortens; of that in passes
+    where requests come by the clock, whose answers wait for no pauses between them.
+    """
+    shares = dict(summary.get("time_share") or {})
+    idle = shares.pop("idle", 0.0) or 0.0
+    if timed(summary) and idle < 1:
+        shares = {cause: (share or 0.0) / (1 - idle) for cause, share in shares.items()}
     for key, causes in CAUSES.items():
         share = sum(shares.get(cause) or 0.0 for cause in causes)
-        saved = share / 2 if key in HALVED else share
         if share > 0:
-            yield key, None if key in UNBOUNDED else 1 / max(1 - saved, 1e-3)
+            yield key, share
     waiting = sum(shares.get(f"waiting_for_{cause}") or 0.0 for cause in ("weights", "cpu"))
     if waiting > 0 and summary.get("misses"):
         slots, local = summary.get("slots_per_layer") or 0, summary.get("local_experts")
         whole = slots in (0, local)  # layers whose experts are all on one side
         if not whole or shares.get("waiting_for_cpu"):
-            yield FEWER if whole else SLOTS, 1 / max(1 - waiting, 1e-3)
+            yield FEWER if whole else SLOTS, waiting
 
 
 def _title(key: str) -> str:
@@ -128,54 +148,68 @@ def _played(folder: Path, summary: Mapping[str, Any], place: Path, progress: Pro
     steps = _steps(summary)
     as_is = simulate(base, limit_steps=steps).summary
     if base.workload.batching.serves and steps is not None and not as_is.get("mean_tpot_ms"):
-        return _bounds(summary, f"no request has its answer in the first {as_is['steps']} passes")
+        return _bounds(summary, _unanswered(summary, as_is))
     keys = [one for one in wanted(as_is) if one[0] != FEWER or _on_cpu(base)]
     each = time.process_time() - began
     if each * len(keys) > MOST_S:
         return _bounds(summary, f"{len(keys)} replays of {each:.0f} s each would take long")
     progress(1, len(keys) + 1)
     made = list[Changed]()
-    for key, most in keys:
-        made.append(_changed(base, as_is, key, most, steps, place))
+    for key, share in keys:
+        made.append(_bounded(_changed(base, as_is, key, steps, place), key, share, as_is))
         progress(1 + len(made), len(keys) + 1)
     return WhatIf(as_is, int(as_is.get("steps") or 0), tuple(made))
 
 
+def _unanswered(summary: Mapping[str, Any], as_is: Mapping[str, Any]) -> str:
+    """That the replay, ``as_is``, ends before the first answer, and what to do."""
+    done, most = _activations(summary)
+    fewer = int(summary.get("requests") or 0) * most // done
+    remedy = f"workload.requests of at most {fewer}" if fewer else "shorter prompts and answers"
+    return (
+        f"no request has its answer in the first {as_is['steps']} passes; with {remedy} all passes"
+        " are played"
+    )
+
+
 def _steps(summary: Mapping[str, Any]) -> int | None:
-    """How many passes are replayed; None: all. Where all is resident nothing is decided of single
+    """How many passes are replayed; None: all."""
+    done, most = _activations(summary)
+    steps = int(summary.get("steps") or 0)
+    return None if done <= most else max(LEAST_STEPS, steps * most // done)
+
+
+def _activations(summary: Mapping[str, Any]) -> tuple[int, int]:
+    """What the run had, and most of a replay. Where all is resident nothing is decided of single
     experts, and ``replay`` takes a layer for what is an expert else.
     """
     missed, late, hits = (summary.get(key) or 0 for key in ("misses", "late", "hits"))
     done, engine = missed + late + hits, str(summary.get("engine"))
     if engine == "replay" and not missed + late:
         done = summary.get("layer_steps") or done
-    most = MOST_ACTIVATIONS.get(engine, MOST_ACTIVATIONS["des"])
-    steps = int(summary.get("steps") or 0)
-    return None if done <= most else max(LEAST_STEPS, steps * most // done)
+    return done, MOST_ACTIVATIONS.get(engine, MOST_ACTIVATIONS["des"])
 
 
 def _changed(
-    base: Experiment, as_is: Mapping[str, Any], key: str, most: float | None, steps: int | None,
+    base: Experiment, as_is: Mapping[str, Any], key: str, steps: int | None,
     place: Path,
 ) -> Changed:  # fmt: skip
     if key in TITLES:
-        return _with_room(base, as_is, key, most, steps, place)
-    return _outcome(_title(key), most, lambda: _upgraded(base, key, place), steps)
+        return _with_room(base, as_is, key, steps, place)
+    return _outcome(_title(key), lambda: _upgraded(base, key, place), steps)
 
 
-def _outcome(
-    title: str, most: float | None, change: Callable[[], Experiment], steps: int | None
-) -> Changed:
+def _outcome(title: str, change: Callable[[], Experiment], steps: int | None) -> Changed:
     try:
         found = simulate(change(), limit_steps=steps).summary
     except InputError as error:
-        return Changed(title, most, {}, error.problems[0].what)
+        return Changed(title, {}, error.problems[0].what)
     reason = "" if found["status"] == "ok" else str(found.get("reason"))
-    return Changed(title, most, {} if reason else found, reason)
+    return Changed(title, {} if reason else found, reason)
 
 
 def _with_room(
-    base: Experiment, as_is: Mapping[str, Any], key: str, most: float | None, steps: int | None,
+    base: Experiment, as_is: Mapping[str, Any], key: str, steps: int | None,
     place: Path,
 ) -> Changed:  # fmt: skip
     """More room for experts: on this GPU where it has it, if need be with fewer keys and values;
@@ -185,10 +219,10 @@ def _with_room(
     def wider(base: Experiment) -> Experiment:
         return _with_slots(base, as_is) if key == SLOTS else _with_fewer(base)
 
-    found = _outcome(_title(key), most, lambda: wider(base), steps)
+    found = _outcome(_title(key), lambda: wider(base), steps)
     if found.summary and found.summary.get("rejected") == as_is.get("rejected"):
         return found
-    roomy = _outcome(_title(key), most, lambda: wider(_roomy(base, as_is, place)), steps)
+    roomy = _outcome(_title(key), lambda: wider(_roomy(base, as_is, place)), steps)
     return replace(roomy, roomier=True)
 
 

@@ -186,8 +186,12 @@ def test_a_service_without_an_answer_is_bounded(
     summary = moesim.run(SERVED, out=tmp_path / "run").summary
     monkeypatch.setattr(module, "MOST_ACTIVATIONS", {"replay": 1, "des": 1})
     found = what_if(tmp_path / "run", summary)
-    assert found.why == "no request has its answer in the first 8 passes"
+    assert found.why.startswith("no request has its answer in the first 8 passes; with shorter ")
     assert all(not one.summary for one in found.changed)
+    half = summary["layer_steps"] // 2
+    monkeypatch.setattr(module, "MOST_ACTIVATIONS", {"replay": half, "des": half})
+    told = module._unanswered(summary, {"steps": 8})
+    assert told.endswith("with workload.requests of at most 6 all passes are played")
 
 
 OFFLOADED: dict[str, Any] = {
@@ -251,6 +255,35 @@ def test_slots_that_this_gpu_has_room_for_are_played_on_it(
     assert not found.roomier
     for key in ("duration_ms", "kv_blocks", "peak_memory_bytes"):
         assert found.summary[key] == alone[key]
+
+
+def test_requests_by_the_clock_have_shares_of_passes_and_no_bound() -> None:
+    """Waits are .15 of a run that idles .8: .75 of its passes, where x 1.18 was 'at most'."""
+    shares = {"waiting_for_weights": 0.15, "experts": 0.05, "idle": 0.8}
+    run = {"time_share": shares, "misses": 5, "slots_per_layer": 8, "local_experts": 32}
+    for reason, share, most in ((None, 0.15, 1 / 0.85), (TIMED, 0.75, None)):
+        summary = run | {"price_interval": {"reason": reason}}
+        found = {one.title: one for one in module._bounds(summary, "").changed}
+        for title in ("next PCIe generation", "1.5 x expert slots"):
+            assert found[title].share == pytest.approx(share)
+            assert found[title].at_most == (most and pytest.approx(most))
+
+
+def test_a_page_has_the_run_as_it_is_beside_its_changes(tmp_path: Path) -> None:
+    run = moesim.run(OFFLOADED | {"experts": {"capacity": "8 slots/layer"}}, out=tmp_path / "run")
+    lines, board = helped(tmp_path / "run", run.summary)
+    assert board is not None
+    rows = {row[0]: dict(zip((c.heading for c in board.columns), row, strict=True))
+            for row in board.rows}  # fmt: skip
+    assert next(iter(rows)) == "as it is"
+    assert rows["as it is"]["times as fast"] == "x 1.00"
+    pace = float(rows["as it is"]["TPOT ms"]) / float(rows["next PCIe generation"]["TPOT ms"])
+    assert rows["next PCIe generation"]["times as fast"] == f"x {pace:.2f}"
+    assert "at most" not in rows["as it is"]
+    time = run.summary["time_share"]
+    busy = 100 * time["waiting_for_weights"] / (1 - time["idle"])
+    assert rows["next PCIe generation"]["% of the time in passes"] == f"{busy:.1f}"
+    assert "no bound of a pace" in lines[1]
 
 
 def test_a_larger_gpu_has_no_more_keys_and_values(tmp_path: Path) -> None:
