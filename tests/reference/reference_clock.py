@@ -89,7 +89,8 @@ class Clock(Dense):
         if layer.moe:
             index = self.model.moe_layers.index(layer)
             decided, missing = self.decided[index], self.missing[index]
-        self.host = Host(replace(self.config, execution=self.execution), decided or missing)
+        config = replace(self.config, execution=self.execution)
+        self.host = Host(config, decided or missing, missing)
         waits = decided and self.config.decide == "host"
         self.syncs = max(self.reads if waits else 0, self.host.synchronisations)
 

@@ -21,10 +21,10 @@ def nearest(value: float) -> int:
 
 class Host:
     """What the host spends in a layer, which stands ``apart`` where something waits for its counts
-    or not all experts are there; nothing in graph execution.
+    or not all experts are there, some are ``missing``; nothing in graph execution.
     """
 
-    def __init__(self, config: Config, apart: bool = True) -> None:
+    def __init__(self, config: Config, apart: bool = True, missing: bool = True) -> None:
         software, kernels = config.software, config.software.kernels
         launch = software.launch_ns
         splits = config.execution == "splits"
@@ -54,6 +54,8 @@ class Host:
         self.synchronisations = on * software.synchronisations
         if software.cpu_synchronisations is not None and config.miss in ("cpu", "background"):
             self.synchronisations = on * software.cpu_synchronisations
+        if software.resident_synchronisations is not None and not missing:
+            self.synchronisations = on * software.resident_synchronisations
         self.serial = config.kernels == "serial"
 
     def experts(self, activations: int, launches: int) -> int:

@@ -127,6 +127,7 @@ class Software:
     input_copies: int = 0
     synchronisations: int = 0
     cpu_synchronisations: int | None = None
+    resident_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
     count_reads: int = 1
     calls_empty: bool = False

@@ -131,6 +131,7 @@ softwares = st.just(Software()) | st.builds(
     input_copies=st.integers(0, 2),
     synchronisations=st.integers(0, 2),
     cpu_synchronisations=st.none() | st.integers(0, 2),
+    resident_synchronisations=st.none() | st.integers(0, 2),
     count_reads=st.integers(1, 3),
     calls_empty=st.booleans(),
     synchronisation_ns=HALVES,

@@ -293,6 +293,7 @@ def engine_software(software: Software) -> SoftwareProfile:
         input_copies=software.input_copies,
         synchronisations=software.synchronisations,
         cpu_synchronisations=software.cpu_synchronisations,
+        resident_synchronisations=software.resident_synchronisations,
         count_reads=software.count_reads,
         calls_empty=software.calls_empty,
         **times,

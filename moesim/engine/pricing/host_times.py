@@ -99,7 +99,7 @@ def _of_layer(case: Case, layer: LayerSpec, decided: bool, divided: bool) -> Hos
         shared=launches(counts.shared),
         experts=launches(counts.expert if case.kernels == "serial" else counts.grouped),
         combine=launches(counts.combine),
-        waits=_waits(case, decided=decided, captured=captured) if chooses else 0,
+        waits=0 if captured or not chooses else _waits(case, decided, divided),
     )
 
 
@@ -116,12 +116,14 @@ def _launches(case: Case, layer: LayerSpec) -> KernelCounts:
     return counts.model_copy(update=beside | {"gate": gate})
 
 
-def _waits(case: Case, *, decided: bool, captured: bool) -> int:
-    """How often the host waits for the counts of a layer."""
+def _waits(case: Case, decided: bool, divided: bool) -> int:
+    """How often the host waits for the counts of a layer that is not captured."""
     software, waits = case.software, 0
     if decided and case.decide == "host":
         waits = software.count_reads if case.permutes_beside else 1
     anyway, miss = software.synchronisations, case.miss
-    if software.cpu_synchronisations is not None and miss.uses_host:
+    if software.resident_synchronisations is not None and not divided:
+        anyway = software.resident_synchronisations
+    elif software.cpu_synchronisations is not None and miss.uses_host:
         anyway = anyway if miss.loads and not miss.copies_behind else software.cpu_synchronisations
-    return waits if captured else max(waits, anyway)
+    return max(waits, anyway)

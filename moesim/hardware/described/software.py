@@ -87,7 +87,8 @@ class SoftwareProfile(Params):
     what a copy takes the place of goes to the host behind it, as many bytes.
     ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each;
     ``cpu_synchronisations``: those of a layer for which nothing is loaded before it goes on, as the
-    CPU computes what is missing, where they differ. ``count_reads``: how many of them a decision
+    CPU computes what is missing, and ``resident_synchronisations`` those of a layer whose experts
+    every GPU holds, where they differ. ``count_reads``: how many of them a decision
     takes whose counts were exchanged.
     ``calls_empty``: experts that run one by one are called without rows too. ``logits``: of which
     prompt tokens there are any, and ``logit_bytes`` of each. ``logits_to_host``: they are copied to
@@ -143,6 +144,7 @@ class SoftwareProfile(Params):
     copies_back: bool = False
     synchronisations: int = 0
     cpu_synchronisations: int | None = None
+    resident_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
     count_reads: int = 1
     calls_empty: bool = False
@@ -278,6 +280,10 @@ class SoftwareFile(Params):
         None,
         description="Those of a layer whose missing experts the CPU computes: as above, if"
         " left out.",
+    )
+    resident_synchronisations: Sourced[Kernels] | None = Field(
+        None,
+        description="Those of a layer whose experts every GPU holds: as above, if left out.",
     )
     synchronisation: Ranged[HostTime] = Field(description="Host time of one wait.")
     count_reads: Sourced[Annotated[int, Field(ge=1, le=1_000_000)]] | None = Field(
@@ -452,6 +458,7 @@ class SoftwareFile(Params):
         plain = {"copied", "pinned", "blocking", "synchronisations"}
         optional = {
             "cpu_synchronisations",
+            "resident_synchronisations",
             "overlap",
             "copies_back",
             "count_reads",
