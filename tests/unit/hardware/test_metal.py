@@ -64,15 +64,17 @@ def test_a_mac_waits_for_no_chosen_experts_and_its_launches_are_ahead() -> None:
     data: dict[str, Any] = {"name": "mac", "model": "qwen3-30b-a3b", "software": "llama.cpp@b8xxx"}
     data |= {"trace": "stand-in:qwen3-30b-a3b", "workload": {"phase": "decode"}}
     ways = {}
-    for card, execution in ((MAC, "eager"), (MAC, "graph"), ("gb10", "eager")):
+    for card, execution in ((MAC, "eager"), (MAC, "graph"), ("rtx-4090", "eager")):
         asked = data | {"hardware": card, "execution": execution}
+        if card != MAC:
+            asked["experts"] = {"capacity": "8 slots/layer"}
         case = build(load_experiment(asked).experiment, 1).case
         ways[card, execution] = host_times(case), run_replay(case).ends.tolist()
     for one in ways[MAC, "eager"][0]:
         assert one.attention + one.gate + one.experts + one.combine == (9 + 4 + 3 + 4) * 3000
         assert one.waits == 0
     assert ways[MAC, "eager"][1] == ways[MAC, "graph"][1]
-    assert {one.waits for one in ways["gb10", "eager"][0]} == {4}
+    assert {one.waits for one in ways["rtx-4090", "eager"][0]} == {4}
 
 
 def test_biases_are_kernels_of_their_own_in_metal() -> None:
