@@ -45,9 +45,9 @@ def test_the_same_kernels_take_longer_at_a_lower_clock() -> None:
     assert taken["rtx-3090"] * bytes_over_rate == pytest.approx(taken["rtx-4090"], rel=1e-3)
 
 
-@pytest.mark.parametrize(("software", "more"), [("llama.cpp", 24 - 15), ("ik_llama.cpp", 24 - 15)])
+@pytest.mark.parametrize(("software", "more"), [("llama.cpp", 24 - 15), ("ik_llama.cpp", 18 - 14)])
 def test_attention_in_a_latent_has_kernels_of_its_own(software: str, more: int) -> None:
-    """24 of DeepSeek's, where Qwen3 has 15: by as many starts it is dearer than if it had those."""
+    """By as many starts as DeepSeek's has more than Qwen3's it is dearer than if it had those."""
     profile = load_software(software)
     alike = profile.model_copy(
         update={"kernels": profile.kernels.model_copy(update={"latent": None})}
