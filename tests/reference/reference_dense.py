@@ -33,6 +33,7 @@ class Dense:
     host: Host
     padded: int
     links_free: int
+    beside: int
 
     def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
         for g, gpu in enumerate(self.gpus):
@@ -52,7 +53,7 @@ class Dense:
                 gpu.t += self.prices.attention_ns(layer, together, *sums)
                 gpu.t += self.source_ns(layer, one, g)
                 if self.config.group > 1:  # the all-reduce needs the links
-                    gpu.charge("attention", gpu.t)
+                    gpu.charge("attention", max(gpu.t, self.links_free - self.beside))
                     gpu.t = max(gpu.t, self.links_free)
                     gpu.charge(REBALANCING, gpu.t)
                 gpu.t += self.reduced_ns(together)

@@ -112,6 +112,24 @@ def test_l_experts_move_at_once_or_beside_a_pass(
     assert [(one.start_ns, one.end_ns) for one in moving] == [(begun, begun + 119)] * 2 * one_by_one
 
 
+def test_a_gpu_that_began_earlier_waits_no_longer_for_experts_that_move() -> None:
+    """One token a pass, which the first GPU sums up, ends it 2 ns later; attention takes 1 ns. So
+    the second GPU's all-reduce, due 1 ns before the transfer begins, is attention up to then.
+    """
+    case = by_hand(Rebalance(2, 2, True), group=2)
+    prices = ToyPrices(base=0, token=1, context=0)
+    case = replace(case, config=replace(case.config, batch_size=1), prices=prices)
+    theirs = engine_case(case)
+    assert theirs.rebalance is not None
+    theirs = replace(theirs, rebalance=theirs.rebalance._replace(plan=plan))
+    outcome, replayed = run_des(theirs), run_replay(theirs)
+    attention, moving = (outcome.categories.index(one) for one in ("attention", "rebalancing"))
+    assert np.diff(outcome.starts[2]) == -2
+    assert outcome.charges[2, :, moving].tolist() == [118, 119]
+    assert np.diff(outcome.charges[1:3, :, attention], axis=0).tolist() == [[0, 1]]
+    assert (replayed.charges == outcome.charges).all()
+
+
 def test_of_several_holders_the_nearest_sends() -> None:
     """Expert 0 is on GPUs 0 and 3 of two nodes: the new holder on each node has it from its own."""
     before = Placement.of(np.array([[0, 1, 1, 0]]), 4)

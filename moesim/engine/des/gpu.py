@@ -19,6 +19,7 @@ from moesim.engine.des.drive import Drive, Reading
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.layer import DenseLayer, MoeLayer, TermOnGpu, layers_on, on_gpu
 from moesim.engine.des.records import (
+    ATTENTION,
     BARRIER,
     CPU,
     DISPATCH,
@@ -65,8 +66,8 @@ class Gpu(Compute):
         self.coming: dict[int, CopyGroup] = {}
         self.reading: dict[int, Reading | None] = {}
         self.behind: dict[int, CopyGroup] = {}
-        self.moved, self.all_reduce = 0, NEVER
-        """When experts that move beside a pass are there, and when its first all-reduce is due."""
+        self.moving, self.all_reduce = (0, 0), NEVER
+        """From when to when experts move beside a pass, and when its first all-reduce is due."""
 
     def run(self, chunks: Chunks) -> Events:
         """Every pass of every chunk."""
@@ -114,14 +115,16 @@ class Gpu(Compute):
     def _move_beside(self, beside: Beside) -> Events:
         """Experts move from when all GPUs have begun the pass; none waits for the others there."""
         begun = yield self.group.arrive(self.time)
-        self.moved = begun + beside.ns
+        self.moving = begun, begun + beside.ns
         self.all_reduce = self.time + int(beside.until[self.number])
         if self.keep_spans:
-            self.span("communication", "move experts", begun, self.moved, REBALANCING)
+            self.span("communication", "move experts", *self.moving, REBALANCING)
 
     def _wait_for_moved(self) -> None:
         """The pass's first all-reduce waits, which ends alike if what is before it does."""
-        self.time += self.moved - self.all_reduce
+        begun, moved = self.moving
+        self.charge(ATTENTION, self.time + max(begun - self.all_reduce, 0), "wait for GPUs")
+        self.time += moved - self.all_reduce
         self.all_reduce = NEVER
         self._charge_moving(self.time)
 
@@ -147,7 +150,7 @@ class Gpu(Compute):
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
             self.layer = layer.index
-            if self.all_reduce < self.moved:
+            if self.all_reduce < self.moving[1]:
                 self._wait_for_moved()
             self._run(layer.terms[Stage.BEFORE_GATE], index)
             hosts = layer.hosts
@@ -446,7 +449,7 @@ class Gpu(Compute):
         """A collective: it starts when the last GPU is there. Returns its end."""
         due = yield self.group.arrive(arrival)
         self.charge(BARRIER, due, "wait for GPUs")
-        start = max(due, self.moved)
+        start = max(due, self.moving[1])
         if start > due:
             self._charge_moving(start)
         self.charge(DISPATCH, start + price_ns, what)

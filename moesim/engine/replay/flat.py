@@ -80,16 +80,16 @@ class Played(NamedTuple):
     jobs: Jobs | None = None
     beside: Beside | None = None
 
-    def waiting(self, ns: Ints, category: int) -> Played:
-        """That of a lone pass whose GPUs wait int64[gpus] before the gate of its first layer, which
-        is charged to a ``category``.
-        """
+    def waiting(self, ns_by_category: dict[int, Ints]) -> Played:
+        """That of a lone pass whose GPUs wait int64[gpus] before the gate of its first layer."""
+        ns = sum(ns_by_category.values(), start=np.int64(0))
         if not ns.any():
             return self
         plan, stage_ns = self.passes.plan.copy(), self.passes.stage_ns
         row = stage_ns[plan[0, BEFORE_GATE]] + ns
         plan[0, BEFORE_GATE] = len(stage_ns)
-        self.charges[0, :, category] += ns
+        for category, waits in ns_by_category.items():
+            self.charges[0, :, category] += waits
         stage_ns = np.concatenate((stage_ns, row[None]))
         return self._replace(passes=self.passes._replace(plan=plan, stage_ns=stage_ns))
 

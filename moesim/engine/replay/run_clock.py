@@ -14,6 +14,7 @@ from moesim.engine.pricing.terms import categories_of
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import (
+    ATTENTION,
     HOST,
     MOVED,
     MOVING,
@@ -118,9 +119,11 @@ class Clock:
     def with_moved(self, one: Played, beside: Beside, begun: Ints) -> Played:
         """``one``, a lone pass that GPUs have ``begun`` then, with what moves beside it."""
         category = self.categories.index(REBALANCING)
-        moved = int(begun.max()) + beside.ns
+        last = int(begun.max())
+        moved, due = last + beside.ns, begun + beside.until
         self.gpus.moved[MOVED], self.gpus.moved[MOVING] = moved, category
-        return one.waiting(np.maximum(moved - begun - beside.until, 0), category)
+        waits = np.maximum(moved - np.maximum(due, last), 0)
+        return one.waiting({ATTENTION: np.maximum(last - due, 0), category: waits})
 
     def fill(
         self,
