@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= results/demo
+DRAWS ?= desk
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
@@ -58,7 +59,8 @@ demo: $(RUNTIME)
 # Each worker goes through folders of its own, so that what one compiles or prepares the other finds.
 # Sources are read once, whatever the environment says: tests start some hundred processes.
 test: $(DEV)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist worksteal --benchmark-disable tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist worksteal --benchmark-disable \
+	  --hypothesis-profile=$(DRAWS) tests
 
 check: $(DEV)
 	$(BIN)/ruff check .
