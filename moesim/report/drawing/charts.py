@@ -69,7 +69,10 @@ def chart_of(figure: Figure, table: pd.DataFrame) -> VegaLite:
 
 
 def _look(mark: str) -> dict[str, Any]:
-    return {"point": True} if mark == "line" else {"filled": True} if mark == "point" else {}
+    looks: dict[str, dict[str, Any]] = {
+        "line": {"point": True}, "point": {"filled": True}, "area": {"interpolate": "step-after"},
+    }  # fmt: skip
+    return looks.get(mark, {})
 
 
 def _encoding(made: Chart, table: pd.DataFrame, folded: list[str]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 96
-"""Rows of the table; neighbours are averaged where there are more passes."""
+"""Rows of passes; neighbours are averaged where there are more."""
+SEEN = 1 / 500
+"""Of the run: a shorter pause is not drawn."""
 WAITS: Mapping[str, str] = {
     "stall": "waiting_for_weights", "barrier": "waiting_for_gpus", "cpu_wait": "waiting_for_cpu",
 }  # fmt: skip
@@ -31,8 +33,8 @@ INSTANTS = ("start", "end", "decided")
 
 
 class TimeOverRun(Figure):
-    """Mean GPU time of a pass by cause, over the run, and the experts that were there; of a sweep
-    its best point.
+    """Mean GPU time of a pass by cause, over the run, and the experts that were there, with gaps
+    where no pass runs; of a sweep its best point.
     """
 
     kind = "time_over_run"
@@ -41,7 +43,8 @@ class TimeOverRun(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """``start_s`` of a pass, its ``hit_share`` (hits over activations) and the GPUs' time by
-        cause, in ms; means of neighbours where there are more passes than 96.
+        cause, in ms; means of neighbours where there are more passes than 96. Where no pass runs
+        the times are 0 and ``hit_share`` is missing, as in the last row.
         """
         import pandas as pd
 
@@ -66,9 +69,7 @@ class TimeOverRun(Figure):
             "hit_share": steps["hits"].to_numpy(float) / wanted,
             **found,
         })  # fmt: skip
-        if len(table) > MOST:
-            table = table.groupby(np.arange(len(table)) * MOST // len(table)).mean()
-        return table.reset_index(drop=True).assign(run=name)
+        return _with_pauses(table, steps["end_ns"] / 1e9).assign(run=name)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Areas one above the other, and the hits below."""
@@ -84,6 +85,8 @@ class TimeOverRun(Figure):
                 edgecolor="#333333", linewidth=0.3, label=cause_in_words(cause),
             )  # fmt: skip
             base = top
+        if table["hit_share"].isna()[:-1].any():
+            time.fill_between([], [], facecolor="none", edgecolor="none", label="gap: no pass")
         time.set_ylim(0, float(base.max()) * 1.05 or 1)
         legend(time, handleheight=1.4, handlelength=2.2)
         hits.plot(seconds, 100 * table["hit_share"].to_numpy(float), color="#222222",
@@ -100,3 +103,26 @@ class TimeOverRun(Figure):
         """Room for two."""
         del table
         return (5.6, 4.2)
+
+
+def _with_pauses(table: pd.DataFrame, ends: pd.Series[float]) -> pd.DataFrame:
+    """Means of neighbours, none across a long pause, and a row where a pause begins; the short
+    pauses among neighbours are one behind them.
+    """
+    import pandas as pd
+
+    starts, until = table["start_s"], ends.cummax()
+    before = until.shift(fill_value=starts.iloc[0])
+    span = until.iloc[-1] - starts.iloc[0]
+    groups = pd.DataFrame({
+        "part": ((starts - before) * MOST >= span).cumsum(),
+        "place": np.arange(len(table)) * MOST // max(len(table), MOST),
+        "run_s": until - np.maximum(starts, before),
+    }).groupby(["part", "place"], sort=False)  # fmt: skip
+    keys = groups.ngroup()
+    means = table.groupby(keys).mean().assign(start_s=starts.groupby(keys).first())
+    stops = means["start_s"] + groups["run_s"].sum().to_numpy()
+    paused = stops[~(means["start_s"].shift(-1) - stops < SEEN * span)]
+    pauses = pd.DataFrame(dict.fromkeys(means, 0.0), index=paused.index)
+    pauses = pauses.assign(start_s=paused, hit_share=np.nan)
+    return pd.concat([means, pauses]).sort_values("start_s", kind="stable").reset_index(drop=True)
