@@ -104,7 +104,8 @@ class Charge:
     which is then a result. ``name`` of its spans, "" where those of its stage and category have
     one. ``launches``: kernels that the host launches for it, beyond those of the software profile.
     ``by_routing``: whether ``of`` reads ``rows`` or ``capacity``. ``on_host``: it runs in layers of
-    the host, and no others do. ``first``: before the others of its stage.
+    the host, and no others do. ``first``: before the others of its stage. ``reduced``: behind the
+    all-reduce of attention, or that itself.
     """
 
     stage: Stage
@@ -116,3 +117,4 @@ class Charge:
     by_routing: bool = False
     on_host: bool = False
     first: bool = False
+    reduced: bool = False

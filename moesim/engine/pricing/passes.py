@@ -31,8 +31,6 @@ from moesim.workload.sources import SourceSums
 Placed = tuple[str, Charge]
 BEGINNING = 64
 """Passes by which layers that differ are told apart at first."""
-NOT_BEFORE_ALL_REDUCE = ("all_reduce", "dense")
-"""Operations before a gate that the first all-reduce of a layer does not follow."""
 
 
 class Shaped(NamedTuple):
@@ -168,8 +166,8 @@ class Pricing:
             return np.full(self.case.gpus, NEVER)
         kind, at = self.case.model.kinds[1][0], step - self.first
         ns = np.zeros(self.case.gpus, np.int64)
-        for (name, charge), one in zip(self.charges[kind], self._of_block[kind], strict=True):
-            if charge.stage is Stage.BEFORE_GATE and name not in NOT_BEFORE_ALL_REDUCE:
+        for (_, charge), one in zip(self.charges[kind], self._of_block[kind], strict=True):
+            if charge.stage is Stage.BEFORE_GATE and not charge.reduced:
                 ns += one.operation.cache.of(one.numbers[at])
         here = slice(at, at + 1)
         tokens = self._padded(self.shared_sums[None].tokens[here], here, True)[0]

@@ -38,12 +38,19 @@ class AllReduce(Operation):
     rounds_up: ClassVar[bool] = True
     machine_part: ClassVar[str] = "peers"
     charges: ClassVar[tuple[Charge, ...]] = (
-        Charge(Stage.BEFORE_GATE, "attention", _hidden, when=lambda setting, _: setting.group > 1),
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            _hidden,
+            when=lambda setting, _: setting.group > 1,
+            reduced=True,
+        ),
         Charge(
             Stage.BEFORE_GATE,
             "attention",
             _hidden,
             when=lambda setting, layer: setting.group > 1 and layer.moe is None,
+            reduced=True,
         ),
         Charge(
             Stage.AFTER,

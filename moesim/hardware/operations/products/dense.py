@@ -33,6 +33,7 @@ class Dense(Operation):
             lambda layer, at: (layer, at.group_tokens),
             "dense FFN",
             lambda _, layer: layer.moe is None,
+            reduced=True,
         ),
     )
 
