@@ -129,6 +129,22 @@ def test_a_prefetch_of_what_is_resident_is_said(capsys, tmp_path):
         assert ("so nothing is prefetched" in capsys.readouterr().err) == told
 
 
+@pytest.mark.parametrize(
+    ("prefetch", "told"),
+    [
+        ("{kind: history}", "'history' started no prefetch: what a layer needed in the last pass"),
+        ("{kind: oracle, recall: 0 %}", "'oracle' started no prefetch: what it predicts, if any"),
+        ("{kind: oracle}", ""),
+    ],
+)
+def test_a_prefetcher_that_starts_nothing_says_why(capsys, tmp_path, prefetch, told):
+    """What LRU keeps is what 'history' predicts: its run is the one without, and said nothing."""
+    options = ["--set", f"experts.prefetch={prefetch}", "--set", "workload.requests=1"]
+    assert main(["run", "experiments/quickstart.yaml", *options, "--out", str(tmp_path / "o")]) == 0
+    err = capsys.readouterr().err
+    assert told in err if told else "prefetch" not in err
+
+
 def test_a_trace_of_fewer_choices_is_told(folder, capsys):
     text = TEXT.format(model="qwen3-30b-a3b").replace("t.parquet", "qwen3-30b-a3b")
     (folder / "x.yaml").write_text(text, encoding="utf-8")

@@ -286,11 +286,16 @@ def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]
 
 
 def idle_prefetch(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
-    """A line for a run that was to prefetch and had nothing to."""
-    slots, local = summary.get("slots_per_layer"), summary.get("local_experts")
-    if not experiment.experts.prefetch.fetches or not slots or slots < (local or 0):
+    """A line for a run that was to prefetch and started none."""
+    prefetch, slots = experiment.experts.prefetch, summary.get("slots_per_layer")
+    if not prefetch.fetches or summary.get("prefetches") != 0:
         return []
-    return ["warning: experts.prefetch: all experts are resident, so nothing is prefetched"]
+    if slots and slots >= (summary.get("local_experts") or 0):
+        return ["warning: experts.prefetch: all experts are resident, so nothing is prefetched"]
+    why = prefetch.when_none_starts
+    if cancelled := summary.get("prefetches_cancelled"):
+        why = f"{cancelled:,} waited and were cancelled before their copy began"
+    return [f"warning: experts.prefetch: '{kind_of(type(prefetch))}' started no prefetch: {why}"]
 
 
 def borrowed_routing(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:

@@ -137,6 +137,8 @@ class Prefetcher(Params):
     """Whether it knows what will be needed, which no program does."""
     weighs: ClassVar[bool] = False
     """Whether it says how much experts will be needed, and so in which variant they are wanted."""
+    when_none_starts: ClassVar[str] = "what it predicts, if anything, is in a slot already"
+    """What a run says that started none."""
 
     @property
     def remembers(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,6 +16,9 @@ class History(Prefetcher):
     """
 
     kind: Literal["history"] = "history"
+    when_none_starts: ClassVar[str] = (
+        "what a layer needed in the last pass is in its slots still, so nothing is to be copied"
+    )
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
