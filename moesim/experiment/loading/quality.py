@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files.files import read_file
-from moesim.config.files.inputs import files_read, tell
+from moesim.config.files.inputs import files_read, read_input, tell
 from moesim.config.files.paths import find
 from moesim.config.text import decoded
 from moesim.experiment.schema.experiment import Experiment
@@ -62,7 +61,7 @@ def read_quality(experiment: Experiment) -> QualityTable | None:
     name = experiment.quality.table
     path = find(name, experiment.folders)
     with files_read() as files:
-        text = read_file(path)
+        text = read_input(path)
     tell("quality", name, files)
     return _parsed(path, decoded(text, str(path)).splitlines())
 

@@ -35,6 +35,7 @@ EXPERIMENT = {
     "workload": {"requests": 1},
     "records": "summary",
     "placement": {"kind": "plan", "file": "plan.json"},
+    "quality": {"table": "quality.csv"},
     "experts": {"capacity": "8 slots/layer"},
     "sweep": {"experts.policy.kind": ["lru", "fifo", "lfu"]},
 }
@@ -55,6 +56,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolved:
     shutil.copy(profiles / "software/ideal.yaml", "software.yaml")
     Path("top.yaml").write_text(f"{TITLE}base: below.yaml\ntopology: wiring.yaml\n")
     planned(range(32))
+    Path("quality.csv").write_text("lowered_share,perplexity\n0,5\n1,7\n")
     return load_experiment(EXPERIMENT)
 
 
@@ -84,6 +86,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     "wiring.yaml": appended("wiring.yaml"),
     "software.yaml": appended("software.yaml"),
     "plan.json": lambda: planned(range(31, -1, -1)),
+    "quality.csv": appended("quality.csv"),
 }
 
 
