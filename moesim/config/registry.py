@@ -65,20 +65,33 @@ class _OwnFiles(MetaPathFinder):
 sys.meta_path.append(_OwnFiles())
 
 
-def _own_modules() -> Iterator[ModuleType]:
-    """The files that ``VARIABLE`` names; an InputError for one that cannot be loaded: who names a
-    file wants it.
+@cache
+def _own_modules(files: str) -> tuple[list[ModuleType], list[str]]:
+    """The ``files`` that ``VARIABLE`` names, loaded once a process, and of each that cannot be
+    loaded what is wrong, which must not stop everything else.
     """
+    del files  # _OwnFiles reads them where they stand
+    found, faults = [], []
     for name, path in _OwnFiles.named().items():
         try:
-            yield importlib.import_module(name)
+            found.append(importlib.import_module(name))
         except Exception as error:  # noqa: BLE001 (whatever the file raises)
             frames = traceback.extract_tb(error.__traceback__)
             lines = [one.lineno for one in frames if one.filename == str(path.absolute())]
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             place = f"{path}:{lines[-1]}" if lines else str(path)
-            what = f"{place} cannot be loaded as a Python file: {reason}"
-            raise InputError([Problem(VARIABLE, "", what)]) from None
+            faults.append(f"{VARIABLE}: {place} is left out: {_reason(error)}")
+            _warn(faults[-1])
+    return found, faults
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _warn(what: str) -> None:
+    """Once, not in each process of a sweep."""
+    if parent_process() is None:
+        warnings.warn(what, PluginWarning, stacklevel=3)
 
 
 class Registry(Generic[Component]):
@@ -116,9 +129,13 @@ class Registry(Generic[Component]):
             self._add(found, kind, one)
         return dict(sorted(found.items()))
 
+    @staticmethod
+    def _own_files() -> tuple[list[ModuleType], list[str]]:
+        return _own_modules(os.environ.get(VARIABLE, ""))
+
     def _own(self) -> Iterator[tuple[str, type[Component]]]:
         """The components of the files that are named."""
-        for module in _own_modules():
+        for module in self._own_files()[0]:
             for one in vars(module).values():
                 defined = getattr(one, "__module__", None) == module.__name__
                 if defined and (kind := self._kind(one)) is not None:
@@ -148,11 +165,9 @@ class Registry(Generic[Component]):
             self._add(found, kind, value)
         except Exception as error:  # noqa: BLE001 (whatever somebody else's module raises)
             package = f" of the package '{entry.dist.name}'" if entry.dist else ""
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            what = f"the plug-in '{entry.name}' ({self.group}){package} is left out: {reason}"
-            self._left_out[entry.name] = what
-            if parent_process() is None:
-                warnings.warn(what, PluginWarning, stacklevel=2)
+            what = f"the plug-in '{entry.name}' ({self.group}){package} is left out"
+            self._left_out[entry.name] = f"{what}: {_reason(error)}"
+            _warn(self._left_out[entry.name])
 
     def get(self, kind: str, option: str = "") -> type[Component]:
         """The class of ``kind``; an InputError, which names ``option``, if there is none."""
@@ -162,8 +177,11 @@ class Registry(Generic[Component]):
         return self.components[kind]
 
     def why_missing(self, kind: str) -> str:
-        """What an error about an unknown ``kind`` adds where a plug-in of that name is left out."""
-        return f"; {self._left_out[kind]}" if kind in self._left_out else ""
+        """What an error about an unknown ``kind`` adds where a plug-in of that name is left out, or
+        a file that may have it.
+        """
+        here = [self._left_out[kind]] if kind in self._left_out else self._own_files()[1]
+        return "".join(f"; {what}" for what in here)
 
 
 def _below(folders: Iterable[str]) -> Iterator[str]:
@@ -207,8 +225,7 @@ def answering(key: str, component: object) -> Iterator[None]:
         module = getattr(sys.modules[type(component).__module__], "__file__", None)
         frames = traceback.extract_tb(error.__traceback__)
         place = next((one for one in reversed(frames) if one.filename == module), frames[-1])
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        what = f"raises {reason} ({place.filename}:{place.lineno})"
+        what = f"raises {_reason(error)} ({place.filename}:{place.lineno})"
         raise wrong_answer(key, component, what) from error
 
 

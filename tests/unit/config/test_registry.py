@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -134,20 +135,26 @@ def test_a_file_that_the_environment_names_is_a_plug_in(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("\n1 / 0", r"broken\.py:2 cannot be loaded as a Python file: ZeroDivisionError: division"),
-        ("def", r"broken\.py cannot be loaded as a Python file: SyntaxError: "),
-        (None, r"broken\.py cannot be loaded as a Python file: FileNotFoundError: "),
+        ("\n1 / 0", r"broken\.py:2 is left out: ZeroDivisionError: division"),
+        ("def", r"broken\.py is left out: SyntaxError: "),
+        (None, r"broken\.py is left out: FileNotFoundError: "),
     ],
 )
-def test_a_file_that_is_named_and_broken_ends_what_needs_it(
+def test_a_file_that_cannot_be_loaded_is_left_out_once(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, reason: str
 ) -> None:
     plugged(monkeypatch)
     if text is not None:
         (tmp_path / "broken.py").write_text(text)
     monkeypatch.setenv(module.VARIABLE, str(tmp_path / "broken.py"))
-    with pytest.raises(InputError, match=f"{module.VARIABLE}: .*{reason}"):
-        _ = Registry(package, Base, "some.group").components
+    found = Registry(package, Base, "some.group")
+    with pytest.warns(PluginWarning, match=f"{module.VARIABLE}: .*{reason}"):
+        assert list(found.components) == ["a_file"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(Registry(package, Base, "another.group").components) == ["a_file"]
+    with pytest.raises(InputError, match=rf"'mine' is not known; .*{reason}"):
+        found.get("mine")
 
 
 POLICY = """
