@@ -149,8 +149,9 @@ def simulate(
         reason += _left_to_cpu(experiment, built) if asked.experts.on_cpu.fitted else ""
         return _as_asked(_does_not_fit(experiment, built, engine, reason), asked)
     refuse_too_many_records(experiment, built.case)
-    with compiled_exceptions():
-        serving = built.case.serving
+    case = built.case
+    with compiled_exceptions({"experts.policy": case.policy, "experts.miss": case.miss}):
+        serving = case.serving
         alone = serving is None or serving.routed is None
         play = partial(engine.play, check=check, log=log, progress=progress if alone else None)
         of_all = None if alone else progress

@@ -96,19 +96,53 @@ class Divides(CachePolicy):
         return 1 // (state[LAST_USE, expert] - state[LAST_USE, expert])
 
 
+class Raises(CachePolicy):
+    kind: Literal["raises"] = "raises"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        if state[LAST_USE, expert] > 50:
+            raise ValueError("too late")
+        return state[LAST_USE, expert]
+
+
+class Overruns(CachePolicy):
+    kind: Literal["overruns"] = "overruns"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[LAST_USE, expert]
+
+    def start(self, state: Any, slots: int, resident: Any, layers: int) -> None:
+        state[99] = slots
+
+
+LINE = getsourcelines(Raises.key)[1] + 3
+RAISED = {
+    Divides: rf"compiled code of 'divides' \({__file__}\) ended with ZeroDivisionError: int",
+    Raises: rf"'raises' raises ValueError: too late \({__file__}:{LINE}\)",
+    Overruns: rf"'overruns' raises IndexError: index 99 .*\({__file__}:",
+}
+
+
 @pytest.mark.skipif(CONFIG.DISABLE_JIT, reason="only compiled code cannot hand it on")
-def test_what_compiled_code_raises_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["replay", "des"])
+@pytest.mark.parametrize("policy", RAISED)
+def test_what_a_policy_raises_ends_the_run_with_its_name(
+    tmp_path: Path, policy: type[CachePolicy], engine: str
+) -> None:
     """It had been lines on stderr, and a result of whatever was decided until then."""
     source: dict[str, Any] = {
         "model": "small-moe",
         "hardware": "rtx-4060-8gb",
         "trace": "traces/small-moe.parquet",
         "experts": {"capacity": "8 slots/layer"},
+        "engine": engine,
     }
     base = load_experiment(source).experiment
-    experts = base.experts.model_copy(update={"policy": Divides()})
+    experts = base.experts.model_copy(update={"policy": policy()})
     before = sys.unraisablehook
-    with pytest.raises(InputError, match=r"ended with ZeroDivisionError: integer division by zero"):
+    with pytest.raises(InputError, match=f"experts.policy: {RAISED[policy]}"):
         run(base.model_copy(update={"experts": experts}), out=tmp_path / "out")
     assert sys.unraisablehook is before
     assert not (tmp_path / "out").exists()

@@ -23,7 +23,6 @@ from moesim.engine.residency.residencies import Residencies
 from moesim.engine.routing import units
 from moesim.memory.slots.row_steps import WORD, RowPools, sweep_rows_of
 from moesim.runtime.compiled import code_of, njit, types
-from moesim.runtime.raised import ended_with
 
 
 @njit(types.void(types.uint16[:, ::1], types.int64[:, ::1], types.int64[::1]), cache=True)
@@ -124,10 +123,7 @@ class AnyRows(OneRow):
             pools = pools._replace(after=self._ahead.after(first))
         sweep = _sweep_of(case)
         for low, high in self._begin(first, len(rows)):
-            try:
-                sweep(ids, rows[low:high], self._home, first + low, pools, misses[low:high])
-            except ArithmeticError as error:
-                raise ended_with(error) from None
+            sweep(ids, rows[low:high], self._home, first + low, pools, misses[low:high])
         return misses
 
     def end(self) -> None:
