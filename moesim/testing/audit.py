@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from moesim.memory.policy import (
     WEIGHT_UNIT,
     CachePolicy,
 )
+from moesim.testing import bounded
 from moesim.testing.traces import active_experts_of
 
 STEP = 1 << 20
@@ -82,6 +84,7 @@ class Audit:
             self.state[NEXT_USE, expert] = self._next_use(expert, 0)
         held = np.isin(np.arange(self.setting.experts), self.setting.initial)
         self.policy.start(self.state, self._slots, held, 1)
+        self.state = self.state.view(bounded.Bounded)
 
     @property
     def _slots(self) -> int:
@@ -89,7 +92,18 @@ class Audit:
         return self.policy.shared_buffers() or self.setting.slots
 
     def verify(self, activations: Activations) -> None:
-        """Raise AssertionError at the first activation that breaks a rule."""
+        """Raise AssertionError at the first activation that breaks a rule, or where the policy
+        reads or writes beyond ``state``.
+        """
+        try:
+            self._follow(activations)
+        except IndexError as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            at = [frame for frame in frames if frame.filename != bounded.__file__][-1]
+            said = f"reaches beyond 'state', {error} ({at.filename}:{at.lineno})"
+            raise AssertionError(f"{self._name} {said}") from error
+
+    def _follow(self, activations: Activations) -> None:
         draws = np.random.default_rng(self.setting.seed).random(len(activations.expert))
         weights = self.setting.weights(active_experts_of(self.steps)).tolist()
         for step, experts in enumerate(self.steps):

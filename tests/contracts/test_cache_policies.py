@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import getsourcelines
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
 from moesim.testing.audit import Setting
 from moesim.testing.cache_policies import (
     activations_of,
@@ -151,3 +154,41 @@ def test_victims_by_hand(policies, kind, victims, misses):
     activations = activations_of(policies[kind], HAND, Setting(experts=3, slots=2))
     assert activations.victim.tolist() == victims
     assert int((~activations.hit).sum()) == misses
+
+
+class Neighbour(CachePolicy):
+    """Orders by the next expert's use: the last expert has none."""
+
+    kind: Literal["neighbour"] = "neighbour"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[LAST_USE, expert + 1]
+
+
+class OfVictim(CachePolicy):
+    """Writes of who left, also where none did."""
+
+    kind: Literal["of_victim"] = "of_victim"
+    memory: ClassVar[int] = 1
+
+    @staticmethod
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+        state[ROWS, victim] = now
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[LAST_USE, expert]
+
+
+@pytest.mark.parametrize(
+    ("policy", "function", "index"), [(Neighbour, "key", 6), (OfVictim, "after_activation", -1)]
+)
+def test_what_reaches_beyond_the_state_is_found(policy, function, index):
+    """Compiled it takes whatever stands there, and a run says nothing."""
+    steps, setting = [[0, 1], [4, 5], [1, 2], [0, 3]], Setting(experts=6, slots=3)
+    activations_of(policy(), steps, setting)
+    line = getsourcelines(getattr(policy, function))[1] + 2
+    said = rf"reaches beyond 'state', index {index} is out of bounds .*\.py:{line}\)"
+    with pytest.raises(AssertionError, match=f"{policy.__name__} {said}"):
+        keeps_the_rules(policy(), steps, setting)
