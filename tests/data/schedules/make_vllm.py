@@ -11,15 +11,15 @@ the few lines of ``served`` below. A step takes ``STEP`` ticks.
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
+import importlib
 import json
 import math
 import random
 import sys
-import types
 from pathlib import Path
 from typing import Any
+
+from empty_modules import Fields, Finder
 
 MISSING = ("cbor2", "msgspec", "uvloop", "xxhash", "zmq", "fastapi", "uvicorn")
 VERSION = "0.33.0"
@@ -28,94 +28,6 @@ OURS = ("vllm.v1.core", "vllm.v1.request", "vllm.v1.kv_cache_interface", "vllm.u
         "vllm.utils.mem_utils", "vllm.utils.torch_utils", "vllm.utils.hashing",
         "vllm.v1.utils", "vllm.v1.kv_cache_spec_registry", "vllm.v1.kv_cache_layout")  # fmt: skip
 """Modules that are vLLM's."""
-
-
-# --- modules that are not
-
-
-class _Names(type):
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Nothing
-
-    def __getitem__(cls, _: Any) -> Any:
-        return cls
-
-    def __iter__(cls) -> Any:
-        return iter(())
-
-    def __or__(cls, _: Any) -> Any:
-        return cls
-
-    def __ror__(cls, _: Any) -> Any:
-        return cls
-
-
-class Nothing(metaclass=_Names):
-    """A class, decorator, context and value of any name."""
-
-    def __init__(self, *_: Any, **fields: Any) -> None:
-        self.__dict__.update(fields)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Nothing()
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        return given[0] if len(given) == 1 and not named and callable(given[0]) else Nothing()
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __iter__(self) -> Any:
-        return iter(())
-
-
-class Empty(types.ModuleType):
-    """A module with every name."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        made = _Names(name, (Nothing,), {})
-        setattr(self, name, made)
-        return made
-
-
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """An empty module for each of ``vllm`` that is not of ``OURS``, and for what is missing."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        ours = any(fullname == one or fullname.startswith(f"{one}.") for one in OURS)
-        whole = fullname.split(".", maxsplit=1)[0]
-        if whole in MISSING or (whole == "vllm" and not ours):
-            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
-        return None
-
-    def create_module(self, spec: Any) -> Any:
-        return Empty(spec.name)
-
-    def exec_module(self, module: Any) -> None:
-        module.__path__ = [str(self.root.joinpath(*module.__name__.split(".")))]
-
-
-class Fields(types.SimpleNamespace):
-    """Settings; those that are not named are None."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
 
 
 # --- one workload in vLLM's classes
@@ -451,7 +363,7 @@ def workloads() -> list[dict[str, Any]]:
 
 def main_setup(folder: str) -> None:
     """vLLM can be imported from ``folder``."""
-    sys.meta_path.insert(0, Finder(Path(folder)))
+    sys.meta_path.insert(0, Finder(Path(folder), "vllm", OURS, MISSING))
     sys.path.insert(0, folder)
     grammars: Any = importlib.import_module("vllm.v1.structured_output.request")
     grammars.StructuredOutputRequest = Fields(from_sampling_params=lambda _: None)
