@@ -164,6 +164,30 @@ def test_random_drops_have_a_stream_of_their_own(source):
     np.testing.assert_array_equal(one.ends, other.ends)
 
 
+def dropped_late(case):
+    """Of the dropped choices of one pass, how many there are, and the share that is of the second
+    half of its tokens: what is lost where their weights alone are not 0.
+    """
+    assert case.trace.gate_weights is not None
+    late = np.arange(case.trace.tokens) >= case.trace.tokens // 2
+    weights = np.broadcast_to(late[:, None, None] / 2, case.trace.gate_weights.shape)
+    traced = replace(case.trace, gate_weights=weights.astype(np.float16))
+    counts = run_des(replace(case, trace=traced), records="layer").counts
+    dropped = case.trace.expert_ids.size - counts.kept_rows.sum()
+    return dropped, 2 * counts.lost_weight[..., 0].sum() / 2**24 / dropped
+
+
+def test_random_token_selection_drops_late_tokens_no_more_than_early_ones(source):
+    """It drops as many as the order of arrival, which drops the late ones."""
+    gating = {"kind": "gshard", "min_capacity": 1}
+    given = source(gating, gpus=1, trace=(8, 40), routing={"seed": 1, "skew": 3.0})
+    drops = ({**given, "gating": {**gating, "drop": drop}} for drop in ("first_come", "random"))
+    (first, of_first), (chosen, of_chosen) = (dropped_late(timed(one)[0]) for one in drops)
+    assert first == chosen > 0
+    assert of_first > 0.6
+    assert of_chosen == pytest.approx(0.5, abs=0.02)
+
+
 def test_the_summary_says_what_is_lost_and_wasted(source):
     given = source({"kind": "static", "capacity_fraction": "5 %"}, gpus=8, trace=(8, 20))
     summary = moesim.run(given).summary
