@@ -16,10 +16,11 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
+from time import perf_counter
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
@@ -38,7 +39,7 @@ from moesim.runtime.refused import REFUSALS, refused
 
 __all__ = [
     "built_in", "code_of", "first_of", "inlined", "njit", "record", "specialised", "types",
-    "whole_number",
+    "whole_number", "working_s",
 ]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -199,6 +200,28 @@ WAITING = ("_compile_for_args", "get_call_template")
 """How numba asks a function for its code: to call it, and to call it from another."""
 
 
+_compiling = {"depth": 0, "since": 0.0, "spent": 0.0}
+
+
+def working_s() -> float:
+    """Seconds on a clock that stands while functions are compiled, or loaded."""
+    return perf_counter() - _compiling["spent"]
+
+
+@contextlib.contextmanager
+def _on_another_clock() -> Iterator[None]:
+    """Count what is inside as compiling; the lock that it is under lets one thread in."""
+    if not _compiling["depth"]:
+        _compiling["since"] = perf_counter()
+    _compiling["depth"] += 1
+    try:
+        yield
+    finally:
+        _compiling["depth"] -= 1
+        if not _compiling["depth"]:
+            _compiling["spent"] += perf_counter() - _compiling["since"]
+
+
 def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
     """Compile ``made`` for its ``signature``, and for no other, when it is first asked for.
 
@@ -218,7 +241,7 @@ def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
     def compile_all() -> None:
         before, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, vectorizes
         try:
-            with not_collecting():
+            with _on_another_clock(), not_collecting():
                 for one in signature:
                     made.compile(one)
         finally:

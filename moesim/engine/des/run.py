@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from time import perf_counter
 
 import numpy as np
 import simpy
@@ -27,7 +26,7 @@ from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.progress import Progress, Standing
 from moesim.engine.tally import Tally
-from moesim.memory.slots.residency import decide_in_of
+from moesim.runtime.compiled import working_s
 
 LATE_NS = 1 << 62
 """From here on a step may lie beyond what int64 holds."""
@@ -71,9 +70,7 @@ def run_des(
 
     Raises AssertionError where an invariant does not hold.
     """
-    if case.offloaded:
-        decide_in_of(type(case.policy), type(case.miss))
-    begun, gpus = perf_counter(), list[Gpu]()
+    begun, gpus = working_s(), list[Gpu]()
     case = case.opened(lambda: np.array([gpu.time for gpu in gpus]))
     env, tally = simpy.Environment(), Tally(case)
     program = Program(case)
@@ -110,7 +107,7 @@ def run_des(
     checks = Invariants(case, outcome).verify() if check else {}
     outcome = replace(
         outcome,
-        seconds=perf_counter() - begun,
+        seconds=working_s() - begun,
         checks=checks,
         provenance=program.provenance_totals(),
         fates=program.fates,

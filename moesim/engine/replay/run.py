@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
@@ -16,27 +15,22 @@ from moesim.engine.pricing.provenance import Totals
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
 from moesim.engine.progress import Progress, Standing
-from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.foreseen import is_foreseen, play_foreseen
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.foretold import rows_ahead_of
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.quick.program import QuickProgram
-from moesim.engine.replay.quick.varied_program import VariedProgram, deciding_of, is_varied
+from moesim.engine.replay.quick.varied_program import VariedProgram, is_varied
 from moesim.engine.replay.quick.varied_rows import (
     VariedRowsProgram,
-    clock_of,
     has_varied_rows,
-    vary_rows_of,
 )
 from moesim.engine.replay.run_clock import Clock
 from moesim.engine.tally import Keep
 from moesim.memory.policies.least_stale import LeastStale
 from moesim.memory.policies.lru import Lru
-from moesim.memory.slots.open_slots import decide_open_of
-from moesim.memory.slots.residency import decide_in_of
-from moesim.runtime.compiled import code_of
+from moesim.runtime.compiled import working_s
 from moesim.workload.serving.stepping.foreseen import Foreseen
 
 if TYPE_CHECKING:
@@ -68,8 +62,7 @@ def run_replay(
         case = case.opened(lambda: clock.ended)
     log = None if case.schedule.grows else log
     at_once = _program_of(case, log)
-    _compile(case, at_once)
-    begun = perf_counter()
+    begun = working_s()
     if case.schedule.grows or records != "summary":
         cuts = None
     clock = Clock(case, layers=records == "layer", cuts=cuts)
@@ -83,7 +76,7 @@ def run_replay(
         ends=clock.ends,
         charges=clock.charges.values,
         layers=clock.layers.values,
-        seconds=perf_counter() - begun,
+        seconds=working_s() - begun,
         copies=clock.copies,
         provenance=of_run.provenance,
         categories=clock.categories,
@@ -125,30 +118,6 @@ def _program_of(case: Case, log: DecisionLog | None) -> Callable[..., QuickProgr
         return VariedRowsProgram if has_varied_rows(case) else VariedProgram
     make = maker_of(case, log)
     return None if make is None else partial(QuickProgram, make=make)
-
-
-def _compile(case: Case, program: Any) -> None:
-    """Have what decides and plays ``case`` compiled before the run's seconds are counted, and
-    nothing else.
-    """
-    if isinstance(program, partial):
-        program.keywords["make"].compile(case)
-        return
-    if case.prefetches:
-        decide_open_of(type(case.policy), type(case.miss), variants=case.variants is not None)
-        return
-    if case.links is None:
-        code_of(clock_of(case) if program is VariedRowsProgram else play_decided)
-    else:
-        from moesim.engine.replay.clock.shared import play_sharing  # few runs need it
-
-        code_of(play_sharing)
-    if program is VariedRowsProgram:
-        vary_rows_of(case)
-    elif program is VariedProgram:
-        deciding_of(case)
-    elif case.offloaded:
-        decide_in_of(type(case.policy), type(case.miss))
 
 
 def _play(

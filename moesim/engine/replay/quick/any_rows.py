@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.clock.one_gpu import play_loaded
 from moesim.engine.replay.quick.activations import HITS
 from moesim.engine.replay.quick.ahead import Ahead, Steps, look_back_rows
 from moesim.engine.replay.quick.one_launch import have_one_launch
@@ -22,7 +21,7 @@ from moesim.engine.residency.pool_runs import request_starts
 from moesim.engine.residency.residencies import Residencies
 from moesim.engine.routing import units
 from moesim.memory.slots.row_steps import WORD, RowPools, sweep_rows_of
-from moesim.runtime.compiled import code_of, njit, types
+from moesim.runtime.compiled import njit, types
 
 
 @njit(types.void(types.uint16[:, ::1], types.int64[:, ::1], types.int64[::1]), cache=True)
@@ -46,13 +45,6 @@ class AnyRows(OneRow):
             and not OneRow.takes(case)
             and have_one_launch(case)
         )
-
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """Have what it calls of ``case`` compiled."""
-        code_of(play_loaded)
-        code_of(_count)
-        _sweep_of(case)
 
     def _as_they_are(self) -> RowPools | None:
         """The slots at the start; none where an earlier run has decided what is missed."""

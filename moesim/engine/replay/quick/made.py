@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_loaded
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NO_TABLE, NONE, NONE_STREAMED
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.quick.activations import COUNTED_HERE, Decided, decide_all_of
+from moesim.engine.replay.quick.activations import COUNTED_HERE, Decided
 from moesim.engine.replay.quick.decided import Decider
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
-from moesim.runtime.compiled import code_of
 
 
 class Made(NamedTuple):
@@ -136,12 +134,6 @@ class Deciding(Loading):
         self._found: dict[tuple[int, int], Needed] = {}
         """What was found since a mark, of passes first:last: some are played again."""
         self._marked = False
-
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """Have what it calls of ``case`` compiled."""
-        decide_all_of(type(case.policy))
-        code_of(play_decided)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""

@@ -25,7 +25,6 @@ from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES, TOGETHER
 from moesim.memory.policies.lru import Lru
 from moesim.memory.slots.lru_list import lru_list_of
-from moesim.runtime.compiled import code_of
 
 MANY = 8 * LANES
 """Experts in the order of their use that are not kept as a list, at most."""
@@ -84,12 +83,6 @@ class OneRow(Loading):
     def launches_of(cls, case: Case) -> OnesLaunches:
         """See ``Loading``."""
         return OnesLaunches(case, case.trace.top_k)
-
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """Have what it calls of ``case`` compiled."""
-        code_of(cls.clock)
-        cls.sweep_of(case)
 
     @classmethod
     def sweep_of(cls, case: Case) -> Any:

@@ -106,12 +106,6 @@ class PredictedRows(OneRow):
         self.counted = (*COUNTED_HERE, form.counted, *AHEAD)
         self._views = Views(shared.case, shared.routing, lambda _first, _last: None)
 
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """Have what it calls of ``case`` compiled."""
-        code_of(clock_of(case))
-        ascend_of(case.trace.top_k)
-
     def _as_they_are(self) -> Told:
         """Who is in slots at the start, none of whom has been used: of those the lowest goes first;
         nothing is queued.

@@ -20,7 +20,6 @@ from moesim.engine.pricing.ragged_launches import (
     number_of_launch,
     shape_of,
 )
-from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.quick.activations import (
@@ -43,7 +42,7 @@ from moesim.engine.replay.quick.made import Loading, Made, works_of
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.spans import IDS, RUNNING, SPANS, add_choices
-from moesim.runtime.compiled import code_of, njit, record, types
+from moesim.runtime.compiled import njit, record, types
 
 NO_LAUNCH = -1
 """The number of a launch of no expert."""
@@ -232,12 +231,6 @@ class Resident(Loading):
         """As ``Maker`` says, of layers that are all alike."""
         bits = self._bits[0] if len(self._bits) == 1 else None
         return None if bits is None or bits is UNKNOWN else bits.masks
-
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """Have what it calls of ``case`` compiled."""
-        del case
-        code_of(play_decided)
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: nothing is held by expert, so that all are one run."""

@@ -11,7 +11,6 @@ import numpy as np
 from moesim.engine.case import Case
 from moesim.engine.marks import is_marked
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.loop import play_decided
 from moesim.engine.replay.quick.activations import (
     ACCESS_HITS,
     ACTIVATED,
@@ -27,7 +26,7 @@ from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up_some
-from moesim.runtime.compiled import built_in, code_of, njit, record, types
+from moesim.runtime.compiled import built_in, njit, record, types
 from moesim.runtime.words import ones_of
 from moesim.trace.routing import NO_EXPERT
 
@@ -232,13 +231,6 @@ class SomeRows(Loading):
             and not case.model.has_encoder
             and 0 < int(rows.max(initial=0)) <= MOST
         )
-
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """Have what it calls of ``case`` compiled."""
-        del case
-        code_of(_lay_rows)
-        code_of(play_decided)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""

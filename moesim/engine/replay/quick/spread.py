@@ -25,7 +25,6 @@ from moesim.engine.replay.quick.sweeps import SPAN, Spread, Stacks, spread_of
 from moesim.engine.residency.residencies import Residencies
 from moesim.memory.curves.recency import LANES
 from moesim.memory.policies.lru import Lru
-from moesim.runtime.compiled import code_of
 
 MOST = (np.iinfo(np.uint16).max + 1) // SPAN
 """GPUs at most."""
@@ -91,12 +90,6 @@ class SpreadRows(OneRow):
     def launches_of(cls, case: Case) -> OnesLaunches:
         """See ``Loading``: a GPU has several rows' experts."""
         return OnesLaunches(case)
-
-    @classmethod
-    def compile(cls, case: Case) -> None:
-        """See ``OneRow``."""
-        code_of(cls.clock)
-        spread_of(room_for(case.trace.top_k))
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
