@@ -157,7 +157,7 @@ def search(
     from moesim.sweep.search import value_at
 
     check_list("--sla", limits)
-    parsed = [Limit.parse(text) for text in limits]
+    parsed = Limit.parse_all(limits)
     resolved = resolved_of(experiment, overrides)
     folder = folder_for(out, f"{resolved.experiment.name}-search")
     check_folder(folder)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from moesim.config.errors import InputError, Problem
 
@@ -37,6 +39,17 @@ class Limit:
             what = f"is kept by {wrong}; write a number above 0"
         raise InputError([Problem("--sla", "", f"'{text}' {what}, as in 'p99_ttft_ms<=500'")])
 
+    @classmethod
+    def parse_all(cls, texts: Sequence[str]) -> list[Limit]:
+        """All of ``texts``; an InputError for two of one number that no run keeps, too."""
+        limits = dict(zip(texts, map(cls.parse, texts), strict=True))
+        for (text, one), (other, two) in permutations(limits.items(), 2):
+            asked = (one.metric, one.sign, two.sign) == (two.metric, "<=", ">=")
+            if asked and one.bound < two.bound:
+                what = f"'{text}' and '{other}' are kept by no run together; leave out one"
+                raise InputError([Problem("--sla", "", what)])
+        return list(limits.values())
+
     def _idle(self) -> str:
         """Which runs keep it, where that is known of all of them; "" where runs decide."""
         if self.sign == ">=":
@@ -49,6 +62,12 @@ class Limit:
         if value is None:
             return False
         return value <= self.bound if self.sign == "<=" else value >= self.bound
+
+    def nearer(self, value: float | None, other: float | None) -> bool:
+        """Whether ``value`` is nearer to keeping it than the ``other``."""
+        if value is None or other is None:
+            return False
+        return value < other if self.sign == "<=" else value > other
 
     def __str__(self) -> str:
         return f"{self.metric} {self.sign} {self.bound:g}"

@@ -97,6 +97,7 @@ def so_far(found: Found) -> str:
         near = "" if (one := found.nearest) is None else f"; at {one.text} {_binds(one)}"
         if one is not None and (above := found.above(one)) and above.status != "ok":
             near += f", and at {above.text} {_binds(above)}"
+        near += _excludes(found, broken)
         return f"No {name} keeps the limits: even at {broken.text} {_binds(broken)}{near}."
     if found.more_helps:
         return f"Least {name}: {best.text}{_below(found)}."
@@ -176,6 +177,21 @@ def _rejected(best: Probe) -> str:
         return ""
     told = f"{counted(many, 'request')} of {many + best.every['completed']}"
     return f" It rejects {told}, of which no limit on times knows; see --sla 'rejected<=0'."
+
+
+def _excludes(found: Found, least: Probe) -> str:
+    """Which limit more would help that ``least`` breaks, where more breaks one that it keeps."""
+    for one in found.probes:
+        lost = [limit for limit in one.broke if limit not in least.broke]
+        helped = [
+            limit.metric for limit in least.broke
+            if limit.nearer(one.numbers[limit.metric], least.numbers[limit.metric])
+        ]  # fmt: skip
+        if one.status == "ok" and lost and helped:
+            broken = ", and ".join(_breaks(limit, one.numbers[limit.metric]) for limit in lost)
+            told = f"more helps {helped[0]}, but at {one.text} {broken}"
+            return f"; {told}: none that was tried keeps all"
+    return ""
 
 
 def _binds(broken: Probe) -> str:

@@ -214,6 +214,28 @@ def test_bad_questions_are_one_line(path: str, limit: str, told: str, tmp_path: 
         moesim.search(TINY, path, [limit], out=tmp_path / "out")
 
 
+def test_limits_of_one_number_that_exclude_each_other_are_told_before_any_run(
+    tmp_path: Path,
+) -> None:
+    limits = ["p99_tpot_ms>=3", "output_throughput>=1", "p99_tpot_ms<=2"]
+    said = r"--sla: 'p99_tpot_ms<=2' and 'p99_tpot_ms>=3' are kept by no run together"
+    with pytest.raises(InputError, match=said):
+        moesim.search(TINY, BATCH, limits, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(Limit.parse_all(["a<=3", "a>=3", "b>=9"])) == 3
+
+
+def test_limits_that_exclude_each_other_are_told_so(tmp_path: Path) -> None:
+    """'even at 1' alone sounded as if still less would help."""
+    one, few = (moesim.run(TINY, overrides=[f"{BATCH}={size}"]).summary for size in (1, 4))
+    assert one["mean_tpot_ms"] < few["mean_tpot_ms"]
+    between = (one["mean_tpot_ms"] + few["mean_tpot_ms"]) / 2
+    limits = [f"mean_tpot_ms<={between:.6f}", f"output_throughput>={few['output_throughput']:g}"]
+    found, _ = moesim.search(TINY, BATCH, limits, out=tmp_path / "out")
+    assert "; more helps output_throughput, but at " in sentence(found)
+    assert sentence(found).endswith(f"above {between:g}: none that was tried keeps all.")
+
+
 @pytest.mark.parametrize("text", ["rejected<=0", "stall_ms<=0", "dropped_share <= 0"])
 def test_there_may_be_none_of_what_a_limit_counts(text: str) -> None:
     assert Limit.parse(text).holds(0)
