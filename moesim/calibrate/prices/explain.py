@@ -13,11 +13,14 @@ from moesim.calibrate.prices.operations import Priced, priced
 from moesim.calibrate.prices.price import METHODS, price_table
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
+from moesim.hardware.described.precision import UNITS
+from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.measurements.columns import COUNTS, OPTIONAL, SHAPES
 from moesim.hardware.measurements.validate import LINE, normalised
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Amount, Part
 from moesim.hardware.profile import HardwareProfile
+from moesim.model.gguf.recipes import RECIPES
 
 WHOLE = "FLOPs with weights on a GPU are of whole tiles: padding is multiplied too"
 BOUNDS = {
@@ -29,6 +32,17 @@ BOUNDS = {
 
 OF_TWO_MEMORIES = ("cpu_expert", "copy_h2d", "copy_d2h")
 """What only runs where the CPU has a memory of its own."""
+NUMBERS = (
+    "memory_bandwidth", "activation_bandwidth_fraction", "bandwidth_fraction", "compute",
+    "compute_fraction", "kernel_start",
+)  # fmt: skip
+"""What of a GPU's datasheet a kernel without a fit is priced by."""
+ELSEWHERE = {
+    "copy_h2d": ("datasheet", ("copies", "h2d")),
+    "copy_d2h": ("datasheet", ("copies", "d2h")),
+    "cpu_expert": ("host", ()),
+}
+"""The part of a profile, and the path in it, that other operations are priced by."""
 OPTIONS = ("tokens", "hidden", "inter", "experts", "top_k")
 """Numbers of a shape that options have; others are set."""
 
@@ -36,6 +50,8 @@ OPTIONS = ("tokens", "hidden", "inter", "experts", "top_k")
 def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:
     """A table of the parts of one operation's price; InputError for a shape without one."""
     row = {name: _value(name, value) for name, value in values.items() if value is not None}
+    mix = row.get("dtype")
+    row |= {"dtype": _of_mix(mix)} if mix else {}
     _check_read(row)
     frame = pd.DataFrame({name: [value] for name, value in row.items()})
     frame[LINE] = 1
@@ -47,7 +63,10 @@ def explained(profile: HardwareProfile, values: Mapping[str, object], method: st
     lines.append(("price", _us(found.price_ns)))
     if prices.outside[0]:
         lines.append(("the shape lies outside what was measured", ""))
-    table = Table("term", title=title, caption_justify="left", caption=_caption(op, found, profile))
+    told = _caption(op, found, profile)
+    if mix and mix != row["dtype"]:
+        told.insert(0, f"{mix} is a mix: priced as {row['dtype']}, which most of its tensors have")
+    table = Table("term", title=title, caption_justify="left", caption="\n".join(told) or None)
     table.add_column("us", justify="right")
     if any(len(line) > len(("term", "us")) for line in lines):
         table.add_column("amount", justify="right")
@@ -103,17 +122,35 @@ def _lines(part: Part) -> Iterator[tuple[str, ...]]:
         yield "bound by", "", BOUNDS.get(longest.name, longest.name), told
 
 
-def _caption(op: str, found: Priced, profile: HardwareProfile) -> str | None:
-    """The fit behind a price, or what an amount means; and that no run has it."""
+def _of_mix(dtype: object) -> object:
+    """The format that most tensors of one of llama-quantize's mixes have; others as they are."""
+    return dtype if dtype in UNITS else RECIPES.get(str(dtype), dtype)
+
+
+def _caption(op: str, found: Priced, profile: HardwareProfile) -> list[str]:
+    """The fit behind a price, or what an amount means and the sources of the numbers; and that no
+    run has it.
+    """
     details = [part.of() for part in found.parts]
     fits = [_fit(detail.fit, profile) for detail in details if detail.fit is not None]
     counted_whole = any(len(detail.amounts) > 1 for detail in details)
-    told = [fits[0] if fits else WHOLE if counted_whole else ""]
+    told = [fits[0]] if fits else [WHOLE if counted_whole else "", *_rests_on(op, profile)]
     if parts := profile.unverified:
         told.append(f"from memory, not compared with a document: numbers of the {', '.join(parts)}")
     if profile.unified and op in OF_TWO_MEMORIES:
         told.append(f"no run has it: {profile.name} has one memory, in which the GPU reads experts")
-    return "\n".join(filter(None, told)) or None
+    return list(filter(None, told))
+
+
+def _rests_on(op: str, profile: HardwareProfile) -> list[str]:
+    """A line for each source of the numbers that a price without a fit is made from."""
+    part, path = ELSEWHERE.get(op, ("datasheet", ()))
+    named: dict[str, dict[str, None]] = {}
+    for steps, source in sources_used(getattr(profile, part)):
+        if steps[: len(path)] == path and (op in ELSEWHERE or steps[0] in NUMBERS):
+            name = steps[0] if not path else " ".join(map(str, steps[1:-1]))
+            named.setdefault(source, {})[str(name).replace("_", " ")] = None
+    return [f"{', '.join(names)}: {profile.sources[source]}" for source, names in named.items()]
 
 
 def _time(time_ns: ArrayLike) -> float:

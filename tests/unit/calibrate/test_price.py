@@ -104,6 +104,36 @@ def test_a_datasheet_price_is_explained(tokens, bound):
     )
     assert time["  reads"] == pytest.approx(touched / 907.2e9 * 1e6, rel=1e-4)
     assert rows["  products"][2] == "138.8 TFLOP/s, 84 % of 165.2 TFLOP/s"
+    told = str(table.caption).splitlines()
+    assert "memory bandwidth: NVIDIA GeForce RTX 4090 specifications, 2022" in told
+    assert any(line.startswith("kernel start: prior, a fifth of") for line in told)
+    assert not any("pageable" in line or "power" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "told"),
+    [
+        ("cpu_expert", {"tokens": 1, "hidden": 2880, "inter": 2880}, "expert fraction: prior, "),
+        ("copy_h2d", {"bytes": 10**6}, "h2d pinned latency, h2d pageable latency: measured"),
+    ],
+)
+def test_a_price_names_the_sources_of_the_part_that_it_is_of(op, shape, told):
+    values = {"op": op, "dtype": "bf16", **shape}
+    lines = str(explained(load_hardware("rtx-4090"), values, "datasheet").caption).splitlines()
+    assert any(line.startswith(told) for line in lines), lines
+    assert not any("GeForce RTX 4090 specifications" in line for line in lines)
+
+
+def test_a_mix_is_priced_as_the_format_of_most_of_its_tensors(capsys):
+    shape = ["--tokens", "1", "--hidden", "2048", "--inter", "768", "--op", "cpu_expert", "--json"]
+    found = []
+    for dtype in ("q4_k_m", "q4_k", "iq2_s"):
+        assert main(["explain", "rtx-4090", *shape, "--dtype", dtype]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    mix, usual, other = found
+    assert mix["parts"] == usual["parts"] != other["parts"]
+    assert mix["notes"].startswith("q4_k_m is a mix: priced as q4_k, which most of its tensors")
+    assert "is a mix" not in usual["notes"] + other["notes"]
 
 
 def test_what_takes_an_hour_is_told_with_its_line(card):
