@@ -61,6 +61,7 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     config = replace(
         config,
         prefill="cache",
+        copies_from=None,  # which goes together with none
         policy=policy,
         parameters=parameters,
         first_part=config.first_part if policy == "static" else 0.25,
