@@ -87,6 +87,10 @@ MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
     GUESSED[DRIVE]: DRIVEN,
     GUESSED[TRACE]: "the model's own routing: 'moesim trace record', or an import",
 }
+SLOWER_CORES = (
+    "More CPU cores are slower here: each is a thread, which all wait for one another after a"
+    " kernel, the longer the more there are; hardware.host.threads says how many there are."
+)
 PRIOR = ("prior", "unverified", "assumed")
 """How a source begins whose number nobody measured."""
 LEAST = 0.005
@@ -97,13 +101,14 @@ SOFTWARE_TIMES = ("launch", "host_per_layer", "host_per_copy", "synchronisation"
 @dataclass(frozen=True)
 class Moved:
     """One run: ``of`` which input, what it is set to in ``words``; whether it is a guess, and its
-    tokens a second, None where it did not run.
+    tokens a second, None where it did not run, and ``why``.
     """
 
     of: str
     words: str
     guess: bool = False
     throughput: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,8 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     timed = is_timed(experiment)
     as_is = speed_of(summary, timed=timed)
     if not as_is:
-        why = summary.get("reason") or str(summary["status"]).replace("_", " ")
-        raise InputError([Problem(experiment.name, "", f"does not run as it is: {why}")])
+        what = f"does not run as it is: {_why(summary)}"
+        raise InputError([Problem(experiment.name, "", what)])
     made = list(_points(base, summary, runs.out, factor))
     told = runs.summaries(base, [(s, one) for _, s, one in made], FOLDER)
     done = [_ran(moved, s, timed=timed) for (moved, _, _), s in zip(made, told, strict=True)]
@@ -180,9 +185,14 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
 
 def _ran(moved: Moved, summary: Mapping[str, Any], *, timed: bool) -> Moved:
     """``moved`` as its run ended."""
-    speed = speed_of(summary, timed=timed)
-    words = moved.words if speed else f"{moved.words} (does not run)"
-    return replace(moved, words=words, throughput=speed)
+    if speed := speed_of(summary, timed=timed):
+        return replace(moved, throughput=speed)
+    return replace(moved, words=f"{moved.words} (does not run)", why=_why(summary))
+
+
+def _why(summary: Mapping[str, Any]) -> str:
+    """Why its run has no speed."""
+    return str(summary.get("reason") or summary["status"]).replace("_", " ")
 
 
 Point = tuple[Moved, dict[str, Any], Experiment]
@@ -279,8 +289,14 @@ def _times(by: float) -> str:
 
 
 def in_words(found: Sensitivity) -> Sequence[str]:
-    """What moves the speed most, and what to measure first."""
-    lines = [*found.notes]
+    """What moves the speed most, and what to measure first; why a value does not run, and why more
+    cores are slower.
+    """
+    runs = [one for each in found.inputs for one in each.runs]
+    lines = [*found.notes, *(f"{one.of}: {one.words}: {one.why}." for one in runs if one.why)]
+    cores = [one.throughput for one in runs if one.of == MACHINE["cores"].title]
+    if cores and (cores[-1] or found.as_is) < found.as_is:
+        lines.append(SLOWER_CORES)
     if found.inputs:
         first = found.inputs[0]
         low, high = (100 * (end / found.as_is - 1) for end in first.ends)

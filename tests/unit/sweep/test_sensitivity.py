@@ -15,7 +15,7 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.page import page_of
 from moesim.report.sweep.sensitivity import frame
-from moesim.sweep.sensitivity import Input, Moved, Sensitivity, in_words
+from moesim.sweep.sensitivity import SLOWER_CORES, Input, Moved, Sensitivity, in_words
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -97,6 +97,8 @@ def test_what_does_not_run_is_no_change_of_nothing(tmp_path: Path) -> None:
     found = moesim.sensitivity(full, by="50 %", out=tmp_path / "out")
     (slots,) = (one for one in found.inputs if one.title == SLOTS)
     assert [one.words for one in slots.runs] == ["11 slots", "26 slots (does not run)"]
+    (why,) = (one for one in in_words(found) if "does not run" in one)
+    assert why.startswith(f"{SLOTS}: 26 slots (does not run): GPU 0 at step ")
 
 
 def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:
@@ -109,6 +111,14 @@ def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:
     assert told[1].startswith("Measure first: copies to your GPU")
     none = in_words(Sensitivity("a", Path(), 10.0, 1.25, (one(LINK, 10.01, guess=True),)))
     assert none[1] == "Measure first: nothing here is a guess that moves the speed."
+
+
+def test_more_cores_that_are_slower_are_explained() -> None:
+    """Their threads wait for one another: a table alone looked like a mistake."""
+    for more, told in ((9.9, True), (10.0, False), (10.1, False)):
+        runs = tuple(Moved("CPU cores", "x", throughput=speed) for speed in (9.8, more))
+        of_cores = Sensitivity("a", Path(), 10.0, 1.25, (Input("CPU cores", runs, 10.0),))
+        assert (SLOWER_CORES in in_words(of_cores)) == told
 
 
 def test_the_command_writes_bars_and_their_table(
