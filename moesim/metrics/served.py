@@ -18,13 +18,16 @@ from moesim.metrics.roles import Where, where_of
 from moesim.metrics.service_level import NO_SERVICE, Service, attainment, good
 from moesim.metrics.steady import Line, grows, latency_intervals
 from moesim.workload.lives import lives_of
+from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import KEY, fault_of_served
 from moesim.workload.serving.blocks import most_held
 from moesim.workload.serving.state import (
     BEGIN,
     CACHED,
     CHUNKS,
+    COUNT,
     DECIDED,
+    DROPS,
     ENDED,
     FOUND,
     HITS,
@@ -136,7 +139,7 @@ class ServedRun:
         ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
         entries = schedule.live_requests()
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries
-        logits = schedule.served.outputs
+        logits = _with_logits(schedule, state)
         given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
         owner = schedule.request[given].astype(np.min_scalar_type(count))  # few bits sort fast
         given = given[np.argsort(owner, kind="stable")]  # a request's in order of passes
@@ -386,7 +389,7 @@ class ServedRun:
         how many, drafts among them, and whether they are decoded.
         """
         begins = self.state.steps[BEGIN, : passes + 1]
-        who, first, count, gives, drafts = self.state.log[:, : begins[-1]]
+        who, first, count, gives, drafts = self.state.log[:DROPS, : begins[-1]]
         answers = first >= self.state.requests[INPUT, who]
         return {
             "step": np.repeat(np.arange(passes), np.diff(begins)),
@@ -487,6 +490,18 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     percentiles = np.percentile(ordered, PERCENTILES).tolist()
     found = (float(known.mean()), float(np.median(ordered)), float(known.std()), *percentiles)
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
+
+
+def _with_logits(schedule: Schedule, state: State) -> NDArray[np.bool_]:
+    """Of each token of ``schedule`` bool[n], whether one follows from it that was not lost."""
+    assert schedule.served is not None, "its scheduler says where tokens stand"
+    logits: NDArray[np.bool_] = schedule.served.outputs
+    count, drops = state.log[[COUNT, DROPS], : state.steps[BEGIN, schedule.passes]]
+    if not drops.any():
+        return logits
+    logits = logits.copy()
+    logits[np.cumsum(count)[drops > 0] - 1] = False
+    return logits
 
 
 def _filled(values: Ints, count: int, there: NDArray[np.bool_]) -> Ints:

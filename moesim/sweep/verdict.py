@@ -17,6 +17,7 @@ from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
     COMING,
+    DROPS,
     GIVES,
     NEVER,
     NONE,
@@ -75,6 +76,9 @@ class Verdict:
         self._first[who] = np.where(self._first[who] == NONE, seen, self._first[who])
         self._last[who] = seen
         self._given[who] += gives
+        if step > 1:  # what was on its way then, and lost, has been seen by now
+            low, high = state.steps[BEGIN, step - 2 : step]
+            np.subtract.at(self._given, *state.log[[WHO, DROPS], low:high])
         self._steps += 1
         if self._steps % EVERY == 0:
             self._look(state, ended + self._times.frontend_ns)

@@ -12,6 +12,7 @@ from moesim.workload.serving.state import (
     CHUNKS,
     CONTENT,
     COUNT,
+    DROPS,
     ENDED,
     FREE,
     GIVEN,
@@ -107,7 +108,8 @@ def _check_tokens(state: State, name: str) -> None:
     again = tokens - (asked[INPUT] + asked[OUTPUT] - 1 - asked[READY] - asked[CACHED])
     assert again[over].sum() == state.numbers[RECOMPUTED], f"{name}: tokens lost, or too many"
     assert (again[over & (asked[PREEMPTED] == 0)] == 0).all(), f"{name}: tokens twice"
-    gave = np.bincount(entries[WHO], entries[GIVES], asked.shape[1]) + (asked[READY] > 0)
+    kept = entries[GIVES] - entries[DROPS]
+    gave = np.bincount(entries[WHO], kept, asked.shape[1]) + (asked[READY] > 0)
     assert (gave == np.where(over, asked[OUTPUT], gave)).all(), f"{name}: answers are too short"
     assert (asked[GIVEN] == gave).all(), f"{name}: tokens that nobody saw"
     parts = np.bincount(entries[WHO], minlength=asked.shape[1])

@@ -48,6 +48,9 @@ class RequestScheduler(Params):
     counts_requests: ClassVar[bool] = False
     """Whether it never finds too few blocks where those that run and the next one have as many as
     they will ever need, and those of the watermark stay free."""
+    keeps_when_seen: ClassVar[bool] = False
+    """Whether what is on its way counts once it has been seen: blocks of a prompt that ended, and
+    of an answer once that has, can be found, and who is preempted loses a token."""
     usual_block: ClassVar[int] = 16
     """Tokens of a block of its engine where nothing is said."""
 
@@ -66,9 +69,9 @@ class RequestScheduler(Params):
     )
 
     @property
-    def orders(self) -> tuple[int, int]:
-        """Whether waiting goes by priority, and how ranks share requests."""
-        return int(self.by_priority), BALANCES[self.data_parallel]
+    def orders(self) -> tuple[int, int, int]:
+        """Whether waiting goes by priority, how ranks share requests, and ``keeps_when_seen``."""
+        return int(self.by_priority), BALANCES[self.data_parallel], int(self.keeps_when_seen)
 
     def on_card(self, memory_bytes: int, name: str) -> Self:
         """With what its engine takes of a GPU of this ``name`` with so much memory, where nothing

@@ -48,6 +48,7 @@ from moesim.workload.serving.state import (
     TOKENS,
     TURN,
     USERS,
+    WHEN_SEEN,
     WINDOW,
     State,
 )
@@ -278,9 +279,27 @@ def _keep_content(state: State, request: int, before: int, after: int) -> None:
         for number in range(first // times, last // times):
             content = state.contents[base + (number + 1) * times - 1]
             block = state.table[group, base + number]
-            there = min(content, block) != NONE
-            if there and _is_kept(state, request, group, number):
+            if min(content, block) == NONE or not _is_kept(state, request, group, number):
+                continue
+            if not state.numbers[WHEN_SEEN] or not _joins(state, request, group, base + number):
                 _keep(state, block, _of_group(state, group, content))
+
+
+def _joins(state: State, request: int, group: int, place: int) -> bool:
+    """Whether a block of ``request`` with the same content can be found: it holds that one, and not
+    its own (SGLang's ``checkpoint_into_tree``).
+    """
+    own, rank = state.table[group, place], state.requests[RANK, request]
+    other = find(state, rank, group, state.contents[place])
+    if other in (NONE, own):
+        return False
+    if state.blocks[USERS, other] == 0:
+        take_free(state, rank, other)
+    state.blocks[USERS, other] += 1
+    state.blocks[USERS, own] = 0
+    state.table[group, place] = other
+    _queue(state, rank, own)
+    return True
 
 
 def _is_kept(state: State, request: int, group: int, number: int) -> bool:

@@ -18,6 +18,7 @@ from moesim.workload.serving.state import (
     COMPUTED,
     COUNT,
     DRAFTS,
+    DROPS,
     ENDLESS,
     ENTRIES,
     FLYING,
@@ -51,6 +52,7 @@ from moesim.workload.serving.state import (
     WAIT_FIRST,
     WAIT_LAST,
     WAITING,
+    WHEN_SEEN,
     WHO,
     State,
 )
@@ -158,12 +160,13 @@ def add(state: State, request: int, count: int) -> None:
     asked, entry = state.requests, state.numbers[ENTRIES]
     start = asked[COMPUTED, request]
     hold(state, request, start + count + state.numbers[LOOK_AHEAD])
-    seen = asked[INPUT, request] + asked[GIVEN, request]
-    before = max(0, start - 2 * (1 + state.numbers[DRAFTS]))  # what had not been seen by then
-    keep_content(state, request, before, min(start + count, seen))
+    if not state.numbers[WHEN_SEEN]:
+        seen = asked[INPUT, request] + asked[GIVEN, request]
+        before = max(0, start - 2 * (1 + state.numbers[DRAFTS]))  # what had not been seen by then
+        keep_content(state, request, before, min(start + count, seen))
     state.log[WHO, entry], state.log[START, entry] = request, start
     state.log[COUNT, entry] = count
-    state.log[GIVES, entry] = state.log[VERIFIES, entry] = 0
+    state.log[GIVES, entry] = state.log[VERIFIES, entry] = state.log[DROPS, entry] = 0
     asked[COMPUTED, request] = start + count
     asked[FLYING, request] += count
     asked[CHUNKS, request] += 1

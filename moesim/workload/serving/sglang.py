@@ -13,7 +13,7 @@ from pydantic import Field
 
 from moesim.config.amounts.sizes import GIB
 from moesim.workload.serving.base import RequestScheduler, Rule
-from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
+from moesim.workload.serving.blocks import blocks_of, hits_of, keep_content, lacking
 from moesim.workload.serving.exchange import make_room
 from moesim.workload.serving.lists import (
     add,
@@ -85,6 +85,7 @@ class Sglang(RequestScheduler):
 
     shares_without_passes: ClassVar[bool] = True
     counts_requests: ClassVar[bool] = True
+    keeps_when_seen: ClassVar[bool] = True
     usual_block: ClassVar[int] = 1
     kind: Literal["sglang"] = "sglang"
     max_prefill_tokens: int = Field(
@@ -148,6 +149,9 @@ def schedule(state: State, knobs: Knobs, rank: int) -> None:
     """
     if state.ranks[OWN, rank] == 0:
         state.ranks[OWN, rank] = knobs.first + 1
+    cut = state.ranks[CUT, rank] - 1
+    if cut >= 0:
+        keep_content(state, cut, 0, state.requests[COMPUTED, cut])
     answers = _answering(state, rank) if knobs.mixed else 0
     first = state.numbers[ENTRIES]
     if not _prompts(state, knobs, rank, answers):
@@ -309,17 +313,24 @@ def _sort_by_prefix(state: State, rank: int) -> None:
 
 def _is_like_one_before(state: State, request: int) -> bool:
     """Whether one that waits before ``request``, and finds little, too, begins alike."""
-    block = blocks_of(state, IN_BATCH) - 1
-    if (block + 1) * state.numbers[BLOCK_SIZE] > state.requests[KNOWN, request]:
-        return False
-    content = state.contents[state.requests[TABLE, request] + block]
+    content = _beginning(state, request)
     one = NONE if content == NONE else state.requests[BEFORE, request]
     while one != NONE:
         little = 0 <= state.requests[MATCHED, one] <= IN_BATCH
-        if little and state.contents[state.requests[TABLE, one] + block] == content:
+        if little and _beginning(state, one) == content:
             return True
         one = state.requests[BEFORE, one]
     return False
+
+
+def _beginning(state: State, request: int) -> int:
+    """What the blocks of its first tokens hold, as many as make one like another; NONE: it has
+    fewer.
+    """
+    blocks = blocks_of(state, IN_BATCH)
+    if blocks * state.numbers[BLOCK_SIZE] > state.requests[KNOWN, request]:
+        return NONE
+    return int(state.contents[state.requests[TABLE, request] + blocks - 1])
 
 
 def _answer_left(state: State, request: int) -> int:
@@ -428,6 +439,8 @@ def _retract(state: State, rank: int) -> None:
     while some and state.ranks[RUN, rank] > 1:
         request = state.running[rank, state.ranks[RUN, rank] - 1]
         preempt(state, rank, state.ranks[RUN, rank] - 1)
+        state.requests[KNOWN, request] = state.requests[INPUT, request]
+        state.requests[KNOWN, request] += state.requests[GIVEN, request]
         if _is_cut(state, rank, request):  # where it found no room, SGLang ends with an error
             state.ranks[CUT, rank] = 0
         stop_waiting(state, request)

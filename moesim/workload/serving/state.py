@@ -38,8 +38,8 @@ FULL, CUT = 20, 21
 RANK_ROWS = 22
 
 # of entries of the log, and of steps
-WHO, START, COUNT, GIVES, VERIFIES = range(5)
-LOG_ROWS = 5
+WHO, START, COUNT, GIVES, VERIFIES, DROPS = range(6)
+LOG_ROWS = 6
 BEGIN, DECIDED, END, LEFT, FOUND, RUNS, WAITS, LOST = range(8)
 STEP_ROWS = 8
 
@@ -48,9 +48,9 @@ STEP_ROWS = 8
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
     LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST, HANDS_OVER, DIGEST, POWER, TURNS, ENDLESS,
-    HOLDS, LACKED, GATHERED, MOST_FLYING, TURN, ALIGN, STATES, MOST_PART,
-) = range(38)  # fmt: skip
-NUMBERS = 38
+    HOLDS, LACKED, GATHERED, MOST_FLYING, TURN, ALIGN, STATES, MOST_PART, WHEN_SEEN,
+) = range(39)  # fmt: skip
+NUMBERS = 39
 
 # of groups of layers
 WINDOW, TIMES, KEEPS = range(3)
@@ -87,26 +87,26 @@ class State(NamedTuple):
     it arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
     what has become of it, the place of its first token in ``accepts``, its tokens in steps whose
     end has not been seen, up to which block what it shares is kept, and blocks up to the last token
-    that is no look-ahead, and what a rule sorts it by; then, from ``GONE`` on, how
-    many of its first blocks are behind the window, by group of layers. ``table`` int64[groups, all
-    requests' blocks]: the blocks that each request holds in each group, one behind the other, and
+    that is no look-ahead, and what a rule sorts it by; then, from ``GONE`` on, how many of its
+    first blocks are behind the window, by group of layers. ``table`` int64[groups, all requests'
+    blocks]: the blocks that each request holds in each group, one behind the other, and
     ``contents`` the number of what each of its full blocks would hold, equal where all tokens up to
     its end are, -1: of nothing that is ever found again. ``found`` int64[2, groups * contents]: the
     first and the last block with a content, and, where there are states, the turn in which one got
-    it last, of one group after the other. ``groups`` int64[3, groups]: as ``Group``.
-    ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
-    ``OWN``, ``FULL`` and ``CUT`` are a rule's own and ``KEPT`` are free blocks that can be found;
-    ``UNITS`` that experts have given, and what splits go by. ``running`` int64[ranks, most].
-    ``log`` int64[LOG_ROWS, room]: of each entry the request, its first token, how many, how many
-    follow (0: it ends before the last known one), and how many of them are drafts. ``steps``
-    int64[STEP_ROWS, room + 1]: the first entry of each step, when it was decided and when it ended,
-    and of all ranks, once it was decided, the blocks that were free, those of them that can be
-    found, who ran, who waited, and how often one was preempted for it. ``coming`` int64: requests
-    by arrival. ``accepts`` int64: of the tokens of all requests in passes, one behind the other,
-    how many drafts behind each are right in a row. ``numbers`` int64[NUMBERS]: of these ``TURN``
-    counts how often a rank was asked for a step, ``ALIGN`` blocks of which a prefix is found whole,
-    and ``STATES`` tells whether prompts are cut where states are to be kept. ``units`` int64[ranks,
-    room]: those that experts have given, of each step.
+    it last, of one group after the other. ``groups`` int64[3, groups]: as ``Group``. ``blocks``
+    int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which ``OWN``,
+    ``FULL`` and ``CUT`` are a rule's own and ``KEPT`` are free blocks that can be found; ``UNITS``
+    that experts have given, and what splits go by. ``running`` int64[ranks, most]. ``log``
+    int64[LOG_ROWS, room]: of each entry the request, its first token, how many, how many follow (0:
+    it ends before the last known one), how many of them are drafts, and how many that follow were
+    lost. ``steps`` int64[STEP_ROWS, room + 1]: the first entry of each step, when it was decided
+    and when it ended, and of all ranks, once it was decided, the blocks that were free, those of
+    them that can be found, who ran, who waited, and how often one was preempted for it. ``coming``
+    int64: requests by arrival. ``accepts`` int64: of the tokens of all requests in passes, one
+    behind the other, how many drafts behind each are right in a row. ``numbers`` int64[NUMBERS]: of
+    these ``TURN`` counts how often a rank was asked for a step, ``ALIGN`` blocks of which a prefix
+    is found whole, and ``STATES`` tells whether prompts are cut where states are to be kept.
+    ``units`` int64[ranks, room]: those that experts have given, of each step.
     """
 
     requests: Ints
@@ -235,8 +235,8 @@ class Room:
         return INSIDE if self.inside else AT_ENDS
 
 
-def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int]) -> State:
-    """Nothing has arrived; ``rules``: whether waiting goes by priority, and how ranks share."""
+def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int, int]) -> State:
+    """Nothing has arrived; ``rules``: as ``RequestScheduler.orders`` has them."""
     needs = -(-(asked.input_tokens + asked.output_tokens + room.look_ahead) // room.block_size)
     table = np.concatenate(([0], np.cumsum(needs)))
     total, groups = int(table[-1]), len(room.groups)
@@ -250,7 +250,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     numbers[[LONGEST_PROMPT, DRAFTS, LEAST]] = room.longest_prompt, room.drafts, blocks
     if room.exchange is not None:
         numbers[[UNIT, LEAST]] = room.exchange.unit, min(blocks, room.exchange.least_blocks)
-    numbers[[BY_PRIORITY, BALANCE]] = rules
+    numbers[[BY_PRIORITY, BALANCE, WHEN_SEEN]] = rules
     numbers[HANDS_OVER] = room.hands_over
     numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
     timed = np.flatnonzero(asked.arrival_ns != NEVER)

@@ -127,9 +127,9 @@ class Vllm(RequestScheduler):
         return self.model_copy(update=own)
 
     @property
-    def orders(self) -> tuple[int, int]:
+    def orders(self) -> tuple[int, int, int]:
         """See ``RequestScheduler``."""
-        return int(self.policy == "priority"), super().orders[1]
+        return (int(self.policy == "priority"), *super().orders[1:])
 
     @property
     def longest(self) -> int:

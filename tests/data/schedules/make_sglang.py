@@ -7,7 +7,9 @@ Its class ``Scheduler`` runs as it is: its loops ``event_loop_overlap`` and ``ev
 with ``SchedulePolicy``, ``PrefillAdder``, ``ScheduleBatch``, ``Req``, the radix cache (its Python
 core), the allocators and what it does with results. Modules that these import beside are replaced
 by empty ones, requests come by the clock, and the model only says that a token comes. A step takes
-``STEP`` ticks.
+``STEP`` ticks. Left out are several ranks, what fills the scheduler from its settings
+(``ServerArgs``), and checks of memory while idle; ``max_new_tokens`` is never cut, as no workload
+has an answer that does not fit.
 """
 
 from __future__ import annotations
@@ -361,7 +363,7 @@ SMALL = {"blocks": 160, "gap": 3}
 NOW_ALONE = {"async_scheduling": False}
 PAGES = {"block_size": 4, "blocks": 500}
 SMALL_PAGES = {"block_size": 4, "blocks": 40, "gap": 3}
-EAGER = {"schedule_conservativeness": 0.3}
+EAGER = {"schedule_conservativeness": 0.05, "longest": 24, "answers": 90}
 MIXED = {"enable_mixed_chunk": True, "chunked_prefill_size": 24}
 FOUND = {"prefix_caching": True, "shares": 40}
 FOUND_PAGES = {"prefix_caching": True, "shares": 10}
@@ -394,22 +396,45 @@ def workloads() -> list[dict[str, Any]]:
         "retraction, synchronous": {**SMALL, **EAGER, **NOW_ALONE},
         "retraction, pages": {**SMALL_PAGES, **EAGER},
         "retraction, pages, synchronous": {**SMALL_PAGES, **EAGER, **NOW_ALONE},
+        "retraction, small chunks": {**SMALL, **EAGER, "chunked_prefill_size": 16},
         "retraction, whole prompts": {**SMALL, **EAGER, **WHOLE},
+        "retraction, long answers": {**SMALL, **EAGER, "longest": 10, "answers": 80},
         "mixed": MIXED,
         "mixed, synchronous": {**MIXED, **NOW_ALONE},
         "mixed, pages": {**MIXED, **PAGES},
         "mixed, small pool": {**MIXED, **SMALL},
+        "mixed, retraction": {**MIXED, **SMALL, **EAGER},
         "mixed, retraction, synchronous": {**MIXED, **SMALL, **EAGER, **NOW_ALONE},
+        "mixed, retraction, pages": {**MIXED, **SMALL_PAGES, **EAGER},
+        "prefixes": FOUND,
+        "prefixes, synchronous": {**FOUND, **NOW_ALONE},
+        "prefixes, pages": {**PAGES, **FOUND_PAGES},
         "prefixes, small chunks": {**FOUND, "chunked_prefill_size": 16},
         "prefixes, mixed": {**FOUND, **MIXED},
+        "prefixes, retraction": {**FOUND, **SMALL, **EAGER},
         "sessions": chat,
         "sessions, pages": {**chat, **PAGES},
+        "lpm": {**FOUND, **few, "schedule_policy": "lpm"},
         "lpm, synchronous": {**FOUND, **few, **NOW_ALONE, "schedule_policy": "lpm"},
         "lpm, pages": {**PAGES, **FOUND_PAGES, **few, "schedule_policy": "lpm"},
         "lpm, at once": {**FOUND, **few, "gap": 0, "schedule_policy": "lpm", "count": 40},
         "lpm, without prefixes": {**few, "schedule_policy": "lpm"},
     }  # fmt: skip
     return [workload(name, **changes) for name, changes in drawn.items()]
+
+
+def evicting() -> list[dict[str, Any]]:
+    """Workloads whose prefixes have no room for good: SGLang's tree gives whole nodes up, in order
+    of their last match, which the package does not follow.
+    """
+    chat = {"sessions": 12, "longest": 30, "answers": 20, "prefix_caching": True}
+    drawn: dict[str, dict[str, Any]] = {
+        "prefixes, small pool": {**FOUND, **SMALL},
+        "prefixes, small pool, pages": {**SMALL_PAGES, **FOUND_PAGES},
+        "sessions, small pool": {**chat, "blocks": 600},
+        "lpm, small pool": {**FOUND, **SMALL, "schedule_policy": "lpm"},
+    }
+    return [workload(name, **changes, count=60, evicts=True) for name, changes in drawn.items()]
 
 
 def main_setup(folder: str) -> None:
@@ -434,7 +459,7 @@ def main_setup(folder: str) -> None:
 def main(folder: str, out: str | None = None) -> None:
     """Play all workloads with SGLang in ``folder``."""
     main_setup(folder)
-    cases = [{**case, "steps": served(case)} for case in workloads()]
+    cases = [{**case, "steps": served(case)} for case in [*workloads(), *evicting()]]
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     path = Path(out) if out else Path(__file__).with_name("sglang.json")
     path.write_text(f'{{"sglang":"{VERSION}","cases":[\n{lines}\n]}}\n', encoding="utf-8")

@@ -11,7 +11,17 @@ from moesim.config.amounts.sizes import GIB
 from moesim.testing.schedulers import keeps_the_laws
 from moesim.workload.serving import registry
 from moesim.workload.serving.sglang import Sglang
-from moesim.workload.serving.state import BEGIN, NEVER, PREEMPTED, REJECTED, STATUS, STEPS, Room
+from moesim.workload.serving.state import (
+    BEGIN,
+    DROPS,
+    ENTRIES,
+    NEVER,
+    PREEMPTED,
+    REJECTED,
+    STATUS,
+    STEPS,
+    Room,
+)
 from tests.reference.serving_cases import ServingCase, Wish, asked_of
 
 
@@ -68,6 +78,16 @@ def test_sglang_retracts_the_shortest_answer():
     state = played("sglang", (3, 5, 0), (3, 5, 1), blocks=13, schedule_conservativeness=0.0)
     assert state.requests[PREEMPTED].tolist() == [0, 1]
     assert entries(state)[2:7] == [*[[(0, 1), (1, 1)]] * 3, [(0, 1)], [(1, 7)]]
+
+
+def test_sglang_loses_a_token_that_was_on_its_way():
+    """The same, decided while the step before runs: request 1 has given 4 tokens when it is
+    retracted, of which nobody has seen the last, so that 3 + 3 are computed again.
+    """
+    given: dict[str, Any] = {"schedule_conservativeness": 0.0, "async_scheduling": True}
+    state = played("sglang", (3, 5, 0), (3, 5, 1), blocks=13, **given)
+    assert state.log[DROPS, : state.numbers[ENTRIES]].sum() == 1
+    assert entries(state)[6] == [(1, 6)]
 
 
 def test_sglang_admits_nobody_once_one_found_no_room_until_another_leaves():

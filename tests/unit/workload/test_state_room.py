@@ -15,7 +15,7 @@ def asked(requests: int) -> Asked:
 
 
 def test_what_is_noted_of_each_rank_and_step_takes_no_more_on_many_ranks():
-    one, many = (new_state(asked(4096), Room(ranks=n, blocks=10), 1024, (0, 0)) for n in (1, 64))
+    one, many = (new_state(asked(4096), Room(ranks=n, blocks=10), 1024, (0, 0, 0)) for n in (1, 64))
     for state in (one, many):
         assert state.steps.shape[1] == state.units.shape[1]
         assert state.units.nbytes <= 64 * MIB
@@ -23,7 +23,7 @@ def test_what_is_noted_of_each_rank_and_step_takes_no_more_on_many_ranks():
 
 
 def test_a_log_that_grows_keeps_what_is_in_it():
-    state = new_state(asked(2), Room(ranks=2, blocks=10), 2, (0, 0))
+    state = new_state(asked(2), Room(ranks=2, blocks=10), 2, (0, 0, 0))
     state.log[:, :3], state.steps[:, :2], state.units[:, :2] = 7, 8, 9
     state.numbers[ENTRIES] = 3
     grown = with_room(state)

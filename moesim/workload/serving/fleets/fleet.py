@@ -18,6 +18,7 @@ from moesim.workload.serving.fleets.recent_experts import Experts
 from moesim.workload.serving.state import (
     BEGIN,
     DECIDED,
+    DROPS,
     GIVES,
     HITS,
     NEVER,
@@ -25,8 +26,10 @@ from moesim.workload.serving.state import (
     PREEMPTIONS,
     QUERIES,
     RECOMPUTED,
+    SEEN,
     STEPS,
     VISIBLE,
+    WHEN_SEEN,
     WHO,
     Asked,
     Room,
@@ -93,6 +96,7 @@ class Fleet:
         self._fresh = len(timed)
         self._order: list[tuple[int, int, int, int]] = []
         self._happened = 0
+        self._seen: dict[int, int] = {}
         self._after = np.full(asked.count, NONE)
         later = np.flatnonzero(asked.follows >= 0)
         self._ends_tell = self.room.loop or bool(len(later))
@@ -140,7 +144,16 @@ class Fleet:
         if ended > first:
             low, high = server.state.steps[BEGIN, [first, ended]]
             np.add.at(self._given, *server.state.log[[WHO, GIVES], low:high])
+        self._lose(number)
         return told
+
+    def _lose(self, number: int) -> None:
+        """Of the steps whose ends a replica has seen since, no client gets what was lost."""
+        state, seen = self.servers[number].state, self._seen.get(number, 0)
+        self._seen[number] = int(state.numbers[SEEN])
+        if state.numbers[WHEN_SEEN]:
+            low, high = state.steps[BEGIN, [seen, self._seen[number]]]
+            np.subtract.at(self._given, *state.log[[WHO, DROPS], low:high])
 
     def _until(self, number: int) -> int:
         """The instant up to which what a replica decides follows from its own steps, and nothing

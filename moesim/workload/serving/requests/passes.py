@@ -10,6 +10,7 @@ from moesim.workload.serving.requests.requests import ServedRequests
 from moesim.workload.serving.state import (
     BEGIN,
     DRAFTS,
+    DROPS,
     ENTRIES,
     INPUT,
     RANK,
@@ -29,7 +30,7 @@ def passes_of(
     """
     first, last = steps
     bounds = state.steps[BEGIN, first : last + 1]
-    who, start, count, gives, drafts = state.log[:, bounds[0] : bounds[-1]]
+    who, start, count, gives, drafts = state.log[:DROPS, bounds[0] : bounds[-1]]
     ends = np.cumsum(count)
     each, gpu = gpus // state.ranks.shape[1], np.zeros_like(who)
     if gpus > 1:

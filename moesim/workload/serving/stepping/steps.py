@@ -28,6 +28,7 @@ from moesim.workload.serving.state import (
     DECIDED,
     DONE,
     DRAFTS,
+    DROPS,
     END,
     ENDED,
     ENDLESS,
@@ -81,6 +82,7 @@ from moesim.workload.serving.state import (
     VISIBLE,
     WAIT,
     WAITS,
+    WHEN_SEEN,
     WHO,
     State,
 )
@@ -107,12 +109,14 @@ def see_end(state: State) -> None:
     ended = 0
     for entry in range(state.steps[BEGIN, step], state.steps[BEGIN, step + 1]):
         request, gives = state.log[WHO, entry], state.log[GIVES, entry]
+        if state.numbers[WHEN_SEEN] and state.requests[STATUS, request] != RUNNING:
+            state.log[DROPS, entry], gives = gives, 0  # who was preempted since has lost it
         wrong = state.log[VERIFIES, entry] - max(0, gives - 1)
         state.requests[FLYING, request] -= state.log[COUNT, entry] - wrong
         if gives:
             state.requests[GIVEN, request] += gives
             if state.requests[STATUS, request] == RUNNING:
-                keep_seen(state, request)
+                keep_seen(state, request, entry)
             if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
                 leave(state, request)
                 ended += 1
@@ -121,11 +125,16 @@ def see_end(state: State) -> None:
         follow_ends(state, state.steps[BEGIN, step], state.steps[BEGIN, step + 1], visible, ended)
 
 
-def keep_seen(state: State, request: int) -> None:
-    """A token of ``request`` is there: a block can be found once all that was computed for it has
-    been seen.
+def keep_seen(state: State, request: int, entry: int) -> None:
+    """A token of ``request`` is there, by an ``entry``: a block can be found once all that was
+    computed for it has been seen, or those of its prompt.
     """
     asked = state.requests
+    if state.numbers[WHEN_SEEN]:
+        start, count = state.log[START, entry], state.log[COUNT, entry]
+        if count > 1 or start < asked[INPUT, request]:
+            keep_content(state, request, start, start + count)
+        return
     flying = asked[KNOWN, request] - asked[INPUT, request] - asked[GIVEN, request]
     computed = asked[COMPUTED, request] - flying
     before = max(0, computed - 1 - state.numbers[DRAFTS])
@@ -140,6 +149,8 @@ def leave(state: State, request: int) -> None:
         while state.running[rank, place] != request:
             place += 1
         stop_running(state, rank, place)
+        if state.numbers[WHEN_SEEN]:
+            keep_content(state, request, 0, state.requests[COMPUTED, request])
         if not state.numbers[HANDS_OVER]:
             let_go(state, request)
     else:
