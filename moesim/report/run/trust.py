@@ -138,9 +138,11 @@ def _tells(row: Mapping[str, Any]) -> bool:
 
 
 def _off(row: Mapping[str, Any]) -> str:
-    """How many percent longer or shorter it may take."""
+    """How many percent longer or shorter it may take; and why never the one or the other."""
     low, high = (100 * (row[end] - 1) for end in ("low", "high"))
-    return f"{low:+z.0f} to {high:+z.0f} %"
+    known = {0: "fastest", 1: "slowest"}
+    at = next((f" (priced at the {known[n]} known)" for n in known if not (low, high)[n]), "")
+    return f"{low:+z.0f} to {high:+z.0f} %{at}"
 
 
 def sweep_trust(points: pd.DataFrame) -> list[str]:

@@ -183,8 +183,24 @@ def test_a_family_has_a_row_for_what_its_prices_rest_on():
         "no error is known of experts of a (measured, 40.0 % of time),"
         " experts of a (datasheet, 10.0 % of time)"
     )
+    assert "known" not in line.partition(";")[0]
     slower = 0.2 * 1.1 + 0.3 * 2.0 + 0.5
     assert time_limits(rows)[1] == pytest.approx(slower, rel=NEAR), "in the same draw"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (1.0, 4.01, "+0 to +301 % (priced at the fastest known)"),
+        (0.5, 1.0, "-50 to +0 % (priced at the slowest known)"),
+    ],
+)
+def test_an_interval_that_ends_at_its_value_says_why(low, high, told):
+    """Copies at the best rate that a machine reached: no lower end had looked like a mistake."""
+    spent = PricedTime({"copy": np.array([0.0, 0, 0, 0, 100.0])}, 0.0)
+    rows = factors(spent, lambda *_: Spread("link of a", low, high), 0.0)
+    (line,) = price_interval_line({"status": "ok", "price_interval": made(*rows)})
+    assert f"over link of a {told}" in line
 
 
 def served(arrivals, software="ideal", **more):
