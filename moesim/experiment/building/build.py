@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.config.files.inputs import Inputs, recording
 from moesim.config.registry import kind_of
@@ -114,7 +115,19 @@ class Built:
     def out_of_memory(self) -> str | None:
         """What does not fit, or None."""
         host = self.hardware.host_memory_bytes
-        return self.footprint.overflow(self.limit_bytes, host) or self._near_overflow
+        return self.footprint.overflow(self.limit_bytes, host, self._told) or self._near_overflow
+
+    def _told(self, step: int) -> str:
+        """A step, and the requests in it, where these are known before the run."""
+        schedule = self.case.schedule
+        if self.case.scheduler is not None or step >= schedule.passes:
+            return str(step)
+        rows = schedule.rows[slice(*schedule.offsets[step : step + 2])]
+        position, request = self.case.trace.position[rows], self.case.trace.request_id[rows]
+        longest = int(position.argmax())
+        live = counted(len(np.unique(request)), "request")
+        at = f"request {request[longest]} at its token {position[longest] + 1:,}"
+        return f"{step:,} of {schedule.passes:,} ({live}, {at})"
 
     @property
     def near_memory_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,8 +198,8 @@ class Footprint:
         """Host memory that the operating system must not move."""
         return self.host if self.pinned else 0
 
-    def overflow(self, limit: int, host_limit: int) -> str | None:
-        """What does not fit, in words; None where all fits."""
+    def overflow(self, limit: int, host_limit: int, told: Callable[[int], str] = str) -> str | None:
+        """What does not fit, in words; None where all fits. ``told``: a step in words."""
         if self.host > host_limit:
             kind = "pinned" if self.pinned else "pageable"
             return (
@@ -218,7 +218,8 @@ class Footprint:
             if size
         )
         return (
-            f"GPU {self._named(int(gpu))} at step {step} needs {_gib(needed)} of {_gib(limit)}, "
+            f"GPU {self._named(int(gpu))} at step {told(int(step))} needs {_gib(needed)} of "
+            f"{_gib(limit)}, "
             f"{_gib(needed - limit)} too much: {names}"
         )
 

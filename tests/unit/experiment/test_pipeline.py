@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from moesim.hardware import CostModel
 from moesim.model import load_model
 from moesim.report.drawing.sheet import drawn
 from moesim.report.figures.time_breakdown import TimeBreakdown
+from moesim.trace.parquet import load_trace
 from moesim.trace.routing import Phase
 
 LAYER, EXPERT, EMBEDDING, OTHER = 3_360_000, 98_304, 131_072, 512  # bytes of small-moe
@@ -217,6 +219,23 @@ def test_what_does_not_fit_names_the_gpu_and_its_layers() -> None:
     found = moesim.run(large(2, hardware=tight))
     assert found.summary["status"] == "out_of_memory"
     assert "GPU 1 of 2 (layers 12 to 23) at step" in found.summary["reason"]
+
+
+def test_what_does_not_fit_names_the_request_that_is_longest_there() -> None:
+    """A step's number alone says nothing of whose keys and values are too many."""
+    small = "{base: rtx-4060-8gb, gpu: {memory: 520 MiB, context_reserve: 500 MiB}}"
+    found = moesim.run({
+        "model": "small-moe", "hardware": small, "trace": "traces/small-moe.parquet",
+        "experts": {"capacity": "26 slots/layer"},
+        "workload": {"requests": 3, "phase": "decode", "batching": {"kind": "static"}},
+    })  # fmt: skip
+    said = re.search(r"at step \d+ of \d+ \(1 request, request (\d+) at its token (\d+)\)",
+                     found.summary["reason"])  # fmt: skip
+    assert said, found.summary["reason"]
+    trace = load_trace(Path("traces/small-moe.parquet"))
+    last = {one: int(trace.position[trace.request_id == one].max()) + 1
+            for one in np.unique(trace.request_id)[:3].tolist()}  # fmt: skip
+    assert last[int(said[1])] == int(said[2]) == max(last.values())
 
 
 def test_fit_counts_by_gpu() -> None:
