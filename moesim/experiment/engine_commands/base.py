@@ -28,6 +28,8 @@ from moesim.model import ModelSpec
 Folders = tuple[Path, ...]
 _WRAPPERS = ("numactl", "taskset", "docker", "podman")
 WARNING, NOTE = "warning: ", "note: "
+SHORT_CONTEXT = 2048
+"""Tokens; fewer are those of a trace that is cut short, not what anybody serves."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,12 @@ class Configuration:
         """Where the context is from, if it was not asked for."""
         if self._given_context is not None:
             return ""
-        of = "requests" if self.experiment.workload.batching.serves else "run's trace"
+        serves = self.experiment.workload.batching.serves
+        of = "requests" if serves else "run's trace"
         what = f"{self.context_tokens} tokens a request, the longest of the {of}"
-        return f"{NOTE}context: {what}; ask for another with --context"
+        if serves or self.context_tokens >= SHORT_CONTEXT:
+            return f"{NOTE}context: {what}; ask for another with --context"
+        return f"{WARNING}context: {what}: too few to use; ask for yours, as --context 16k"
 
     @property
     def in_place(self) -> bool:

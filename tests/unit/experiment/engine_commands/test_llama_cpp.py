@@ -321,6 +321,17 @@ def test_the_context_of_a_line_is_that_of_the_trace() -> None:
     assert any(f"context: {tokens[0]} tokens a request" in note for note in one.notes)
 
 
+@pytest.mark.parametrize(("context", "warned"), [(None, True), (96, False), (16384, False)])
+def test_a_trace_that_is_cut_short_gives_no_context_to_use(
+    context: int | None, warned: bool
+) -> None:
+    """'-c 96' stood there as if a server could be started with it; asked for, it is the user's."""
+    one = command_of(experiment(model="qwen3-30b-a3b@q4_k_m"), context_tokens=context)
+    told = [note for note in one.notes if note.startswith("warning: context: ")]
+    assert bool(told) == warned
+    assert all("too few to use; ask for yours, as --context 16k" in note for note in told)
+
+
 @pytest.mark.parametrize(
     ("words", "software"),
     [
