@@ -27,6 +27,7 @@ from moesim.results import Result
 from moesim.results.pack import DamagedError, pack, unpack
 from moesim.results.provenance import code_digest, provenance
 from moesim.results.store import REUSED
+from moesim.trace.cards import scaled_from
 
 VARIABLE = "MOESIM_CACHE"
 NONE = "none"
@@ -99,6 +100,7 @@ def key_of(experiment: Experiment, inputs: Inputs) -> str:
         "experiment": experiment.model_dump(mode="json", exclude=UNSAID),
         "formats": split_format(experiment.named.model)[1],
         "named": experiment.named.assumed,
+        "stand_in": scaled_from(experiment.trace) is not None,  # another trace of the same file
         "machine": experiment.hardware if is_choice(experiment.hardware) else None,
         "inputs": {key: [file.sha256 for file in files] for (key, _), files in inputs.items()},
     }

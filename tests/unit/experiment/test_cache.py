@@ -71,6 +71,7 @@ def test_the_same_run_is_simulated_once_and_says_so(tmp_path):
         {"software": "hf-eager"},
         {"records": "step"},
         {"workload": {"requests": 2}},
+        {"trace": "stand-in:gpt-oss-20b"},
     ],
 )
 def test_what_decides_a_result_is_in_its_key(change):
