@@ -162,20 +162,26 @@ class Case:
         """The case of which all passes are launched so."""
         return replace(self, execution=execution, captured=None)
 
-    def opened(self, ended: Callable[[], Ints]) -> Case:
-        """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when
-        GPUs have ``ended`` their passes, int64[gpus] in ns.
-
-        Raises InputError where something has to know passes that the scheduler has yet to yield.
+    def refuse_unknown_passes(self) -> None:
+        """Raises InputError where something has to know passes that a scheduler has yet to
+        yield.
         """
-        if self.scheduler is None:
-            return self
-        if self.policy.looks_ahead:
+        if self.scheduler is not None and self.policy.looks_ahead:
             raise InputError(
                 f"experts.policy: '{kind_of(type(self.policy))}' looks ahead, but this batching"
                 " reads the clock, and says only then what comes next; write a policy that does"
                 " not, as lru, or a batching that is known beforehand, as static"
             )
+
+    def opened(self, ended: Callable[[], Ints]) -> Case:
+        """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when
+        GPUs have ``ended`` their passes, int64[gpus] in ns.
+
+        Raises InputError as ``refuse_unknown_passes``.
+        """
+        self.refuse_unknown_passes()
+        if self.scheduler is None:
+            return self
         return replace(self, schedule=Timetable(self.scheduler, ended))
 
     @cached_property

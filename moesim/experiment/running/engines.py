@@ -79,4 +79,5 @@ def ready(
     begins is an InputError here.
     """
     built = build(experiment, limit_steps)
+    built.case.refuse_unknown_passes()
     return built, engine_of(experiment, built.case, check=check)

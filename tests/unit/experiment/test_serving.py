@@ -11,6 +11,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.warnings import borrowed_routing, fewer_requests
+from moesim.experiment.running.engines import ready
 from moesim.experiment.running.run import simulate
 from moesim.trace.routing import Phase
 from moesim.workload.served import PassPhase
@@ -288,3 +289,13 @@ def test_acceptance_depends_on_no_schedule():
         order = np.lexsort((schedule.pass_of_token(), schedule.request))
         found.append([schedule.request[order], schedule.rows[order], schedule.kept[order]])
     assert [one.tolist() for one in found[0]] == [one.tolist() for one in found[1]]
+
+
+def test_a_policy_that_looks_ahead_is_refused_before_the_clock_runs():
+    routing = {"kind": "draw", "prompts_from": "decode"}
+    ahead = {"capacity": "16 slots/layer", "policy": {"kind": "min"}}
+    of = {**ANSWERS, "software": "ideal", "experts": ahead}
+    ready(experiment_of(of, **drawn(routing=routing)))
+    timed = drawn(routing=routing, arrivals={"kind": "poisson", "request_rate": "4 requests/s"})
+    with pytest.raises(InputError, match="'min' looks ahead, but this batching reads the clock"):
+        ready(experiment_of(of, **timed))
