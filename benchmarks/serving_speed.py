@@ -3,10 +3,11 @@ medians of several runs, interleaved.
 
     python benchmarks/serving_speed.py [--repeat 3] [--requests 200] [--profile]
 
-Prompts of 1,024 tokens, answers of 256, 48 layers of 128 experts, of which each token takes 6 (the
-model's 8 are more than the trace in `traces/` has), on an H100, under vLLM's scheduler. `loop`: a
-closed loop of 64 clients, whose batches are known before the run; `timed`: the same, but clients
-think for a microsecond, so that the clock decides each batch; `poisson`: 8 requests/s. With all
+Prompts of 1,024 tokens, answers of 256, 48 layers of 128 experts, of which each token takes 8,
+drawn for the model (the recording in `traces/` has 6, and so few rows that 64 slots hardly miss),
+on an H100, under vLLM's scheduler. `loop`: a closed loop of 64 clients, whose batches are known
+before the run; `timed`: the same, but clients think for a microsecond, so that the clock decides
+each batch; `poisson`: 8 requests/s. With all
 experts resident, 64 of 128 slots a layer, or half of the layers on the CPU. Every case is first
 checked: of its first CHECKED requests `des` must make the same steps, to the nanosecond, and a run
 must give every token that was asked for.
@@ -54,12 +55,12 @@ EXPERTS: dict[str, dict[str, Any]] = {
 def experiment(arrivals: str, experts: str, requests: int, answer: int = ANSWER) -> Experiment:
     """So many requests."""
     source = {
-        "model": MODEL, "hardware": "h100-sxm", "trace": f"traces/{MODEL}.parquet",
-        "records": "summary", "experts": EXPERTS[experts],
+        "model": MODEL, "hardware": "h100-sxm", "records": "summary",
+        "experts": EXPERTS[experts],
         "workload": {
             "requests": requests, "arrivals": ARRIVALS[arrivals],
             "lengths": {"kind": "fixed", "input_len": PROMPT, "output_len": answer},
-            "routing": {"kind": "draw", "prompts_from": "decode"},
+            "routing": {"kind": "draw"},
             "batching": {"kind": "continuous",
                          "scheduler": {"kind": "vllm", "max_num_seqs": CLIENTS}},
         },
