@@ -57,7 +57,7 @@ def served(scheduler: Settings, arrivals: Settings, blocks: str, requests: int) 
             "routing": {"kind": "draw"},
             "batching": {"kind": "continuous", "scheduler": {"max_num_seqs": SEQS, **own}},
         },
-        "memory": {"kv": blocks},
+        "memory": {"kv": blocks, "block_size": 16},
         "experts": {"capacity": "16 slots/layer"},
     }
 
