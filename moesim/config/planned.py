@@ -39,6 +39,8 @@ PLANNED: dict[tuple[str, ...], str] = {
     "how many requests there are is workload.requests",
     ("num_gpu_blocks", "num_gpu_blocks_override", "enable_prefix_caching"):
     "the KV cache is memory: {kv: 2588 blocks, prefix_caching: true} (docs/serving.md)",
+    ("page_size",):
+    "tokens of a block of keys and values are memory.block_size under every scheduler",
 }  # fmt: skip
 """By the words that people use."""
 

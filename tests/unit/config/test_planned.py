@@ -34,6 +34,7 @@ def messages(source, overrides=()):
         ("quantization=int4", "quantization_config"),
         ("parallelism.gpus=2", "GPUs are as many as parallelism.expert says"),
         ("memory.num_gpu_blocks=9", "is memory: {kv: 2588 blocks"),
+        ("memory.page_size=16", "are memory.block_size"),
         ("workload.num_prompts=9", "is workload.requests"),
         (
             "workload.batching={kind: continuous, scheduler: {kind: llama.cpp, n_parallel: 4}}",
