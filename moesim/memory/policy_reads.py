@@ -33,10 +33,12 @@ class Use(NamedTuple):
 class Reads(NamedTuple):
     """What all functions of a policy may read: ``rows`` of state, None: any; and whether the key of
     an expert is ``own``: what it goes by changes at activations and loads of that expert alone.
+    ``is_row``: the row that it is, as it stands there; None where it is anything else.
     """
 
     rows: tuple[int, ...] | None
     own: bool
+    is_row: int | None = None
 
 
 @lru_cache
@@ -47,7 +49,7 @@ def reads_of(policy: Any) -> Reads:
     known = tuple(sorted(row for row in rows if row is not None))
     of_its_own = all(own for name, use, own in uses if use.written or name == "key")
     own = of_its_own and not _reads_more(policy)
-    return Reads(None, own=False) if None in rows else Reads(known, own)
+    return Reads(None, own=False) if None in rows else Reads(known, own, _row_it_is(policy))
 
 
 def keys_stay(policy: Any, counted: tuple[int, ...], inserted: int) -> bool:
@@ -78,6 +80,19 @@ def _all_uses(policy: Any) -> list[tuple[str, Use, bool]]:
         expert = _own_name(getattr(policy, name))
         found += [(name, use, use.column == expert) for use in _uses_by(policy, name)]
     return found
+
+
+def _row_it_is(policy: Any) -> int | None:
+    """See ``Reads.is_row``."""
+    node, uses = _node_of(policy.key), list(_uses_by(policy, "key"))
+    if node is None or [one.column for one in uses] != [_own_name(policy.key)]:
+        return None
+    returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+    state = node.args.args[ARGUMENTS["key"].index("state")].arg
+    match returned:
+        case [ast.Subscript(value=ast.Name(id=name))] if name == state:
+            return uses[0].row
+    return None
 
 
 def _reads_more(policy: Any) -> bool:

@@ -15,6 +15,7 @@ from moesim.memory.misses.base import Missing
 from moesim.memory.policy import (
     ARRIVING,
     INSERTED,
+    LAST_USE,
     NEXT_USE,
     PINNED,
     THIS_LAYER,
@@ -197,19 +198,29 @@ def _some(ranks: Any, idle: Any) -> bool:
     return some
 
 
-@inlined
-def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: Any) -> int:
-    """As ``first_by``, of the residents among ``order[low:high]``, for a key of the expert alone;
-    its place there.
-    """
-    first, least = -1, 0
+def _first_over_by(key: Any) -> Callable[..., int]:
+    """What looks among experts that a step is done with, for a ``key`` of the expert alone."""
+
+    def first_over(order: Any, low: int, high: int, slot_of: Any, state: Any) -> int:
+        """As ``first_by``, of the residents among ``order[low:high]``; its place there."""
+        first, least = -1, 0
+        for j in range(low, high):
+            e = order[j]
+            if slot_of[e] >= 0:
+                value = whole_number(key(e, state, 0.0, 0, 0))
+                if first < 0 or value < least or (value == least and e < order[first]):
+                    first, least = j, value
+        return first
+
+    return first_over
+
+
+def _first_there(order: Any, low: int, high: int, slot_of: Any, _state: Any) -> int:
+    """That by a key that is the last use: they were used in this order."""
     for j in range(low, high):
-        e = order[j]
-        if slot_of[e] >= 0:
-            value = whole_number(key(e, state, 0.0, 0, 0))
-            if first < 0 or value < least or (value == least and e < order[first]):
-                first, least = j, value
-    return first
+        if slot_of[order[j]] >= 0:
+            return j
+    return -1
 
 
 @inlined
@@ -352,6 +363,8 @@ def steps_with(
     count, counts_load = inlined(count_with(reads)), counts_in(reads, INSERTED)
     tells_pass, tells_layer = counts_in(reads, THIS_PASS), counts_in(reads, THIS_LAYER)
     own, wants = is_own(reads), counts_in(reads, WANTED)
+    recent = own and reads.is_row == LAST_USE
+    first_over = inlined(_first_there if recent else _first_over_by(key))
     plan_step = _divided if splits else _as_it_comes
 
     def decide_steps(
@@ -405,11 +418,10 @@ def steps_with(
                         rest += 1
             plan_step(active, low, high, slot_of, prices, moved, loads_of, planned, missing)
             launch = members = loads = copied = hosted = 0
-            crossed, any_idle = not resident_first, True
+            crossed, any_idle, gone = not resident_first, True, low
             for i in range(low, high):
                 e = expert_out[i]
-                at = index_of[e] if resident_first else i
-                slot = slot_of[e]
+                at, slot = index_of[e] if resident_first else i, slot_of[e]
                 hit, victim, wait, form = slot >= 0, -1, -1, IN_SLOT
                 copy_ns = kernel_ns = host_ns = 0
                 if not (loads_all or hit):
@@ -446,8 +458,9 @@ def steps_with(
                             elif victim < 0:  # rule (b)
                                 any_idle, j = not protects, low
                                 if own:
-                                    j = _first_over(key, expert_out, low, i, slot_of, state)
+                                    j = first_over(expert_out, gone, i, slot_of, state)
                                     victim = expert_out[j] if j >= 0 else -1
+                                    gone = max(gone, j) if recent else low
                                 else:
                                     for k in range(low, i):
                                         over[expert_out[k]] = slot_of[expert_out[k]] >= 0

@@ -187,6 +187,23 @@ def of_its_own(expert: Any, state: Any, draw: Any, position: Any, candidates: An
     return state[LAST_USE, expert] - state[OWN, expert]
 
 
+def its_last_use(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return state[LAST_USE, expert]
+
+
+TABLE = (3, 1, 2)
+
+
+def of_a_table(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return TABLE[state[LAST_USE, expert] % 3]
+
+
+def of_some(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    if state[LAST_USE, expert] < 9:
+        return 9
+    return state[LAST_USE, expert]
+
+
 def of_another(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
     return state[LAST_USE, expert] - state[OWN, 0]
 
@@ -237,6 +254,9 @@ def probe_with(key: Any, after: Any) -> type[CachePolicy]:
         (of_its_own, None, Reads((LAST_USE, OWN), own=True)),
         (of_its_own, counts, Reads((LAST_USE, OWN, MORE), own=True)),
         (of_its_own, fades, Reads((LAST_USE, OWN), own=False)),
+        (its_last_use, None, Reads((LAST_USE,), own=True, is_row=LAST_USE)),
+        (of_a_table, None, Reads((LAST_USE,), own=True)),
+        (of_some, None, Reads((LAST_USE,), own=True)),
         (of_another, None, Reads((LAST_USE, OWN), own=False)),
         (of_its_place, None, Reads((LAST_USE,), own=False)),
         (of_any_row, None, Reads(None, own=False)),

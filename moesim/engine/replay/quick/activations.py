@@ -298,6 +298,5 @@ def decide_all_of(policy: type[CachePolicy]) -> Any:
     """What decides all activations of a run of passes by ``policy``, where every miss is loaded:
     by the same code as one layer's, kept on disk. It takes the rest of what ``_decide_all`` does.
     """
-    code_of(_decide_all)  # which is then there before a run's seconds are counted
     decide = FirstClass(decide_in_of(policy, Load), DECIDE_IN)
-    return partial(_decide_all, decide, is_own(reads_of(policy)))
+    return partial(code_of(_decide_all), decide, is_own(reads_of(policy)))
