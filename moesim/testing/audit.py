@@ -23,7 +23,7 @@ from moesim.memory.policy import (
     WEIGHT_UNIT,
     CachePolicy,
 )
-from moesim.testing import bounded
+from moesim.runtime import bounded
 from moesim.testing.traces import active_experts_of
 
 STEP = 1 << 20
