@@ -4,35 +4,19 @@ the package's rules.
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moesim.workload.serving.requests.prefixes import session_contents
 from moesim.workload.serving.sglang import Sglang
-from moesim.workload.serving.state import (
-    BEGIN,
-    COUNT,
-    DECIDED,
-    PREEMPTED,
-    STEPS,
-    WHO,
-    Asked,
-    State,
-)
-from moesim.workload.serving.stepping.clock import steps_of, with_step_times
+from moesim.workload.serving.state import PREEMPTED, State
 
-from .serving_cases import ServingCase, Wish, asked_of, room_of
+from .kept_schedules import decided, preemptions_told, steps_in, steps_told, told_by
+from .serving_cases import ServingCase, Wish
 
-DATA = Path(__file__).parents[1] / "data" / "schedules" / "sglang.json"
-TOLD = json.loads(DATA.read_text(encoding="utf-8"))
+TOLD = told_by("sglang")
 WHOLE, EVICTING = ([one for one in TOLD["cases"] if one.get("evicts", False) is evicts]
                    for evicts in (False, True))  # fmt: skip
-STEP = 10
 
 
 def serving_case(case: dict[str, Any]) -> ServingCase:
@@ -48,53 +32,28 @@ def serving_case(case: dict[str, Any]) -> ServingCase:
     )
 
 
-def asked(case: dict[str, Any]) -> Asked:
-    """In sessions a prompt begins with the prompt and the answer before it."""
-    served = asked_of(serving_case(case))
-    if all(one.after is None for one in serving_case(case).wishes):
-        return served
-    return replace(served, contents=session_contents(served, case["block_size"]))
-
-
-def decided(case: dict[str, Any]) -> State:
-    room = room_of(serving_case(case))
-    steps = steps_of(asked(case), room, Sglang(**case["scheduler"]))
-    return with_step_times(steps, lambda *_: STEP)
-
-
-def steps_in(state: State) -> list[list[Any]]:
-    steps = state.steps[:, : state.numbers[STEPS] + 1]
-    return [
-        [int(steps[DECIDED, number]), state.log[[WHO, COUNT], low:high].T.tolist()]
-        for number, (low, high) in enumerate(pairwise(steps[BEGIN].tolist()))
-    ]
-
-
-def theirs(case: dict[str, Any]) -> list[list[Any]]:
-    return [step[:2] for step in case["steps"]]
-
-
-def retractions(case: dict[str, Any]) -> list[int]:
-    gone = [one for step in case["steps"] for one in step[2]]
-    return [gone.count(number) for number in range(len(case["requests"]))]
+def ours(case: dict[str, Any]) -> State:
+    return decided(serving_case(case), Sglang(**case["scheduler"]))
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case["name"])
 def test_whole_schedules_are_those_of_sglang(case):
-    state = decided(case)
-    assert steps_in(state) == theirs(case)
-    assert state.requests[PREEMPTED].tolist() == retractions(case)
+    state = ours(case)
+    assert steps_in(state) == steps_told(case)
+    assert state.requests[PREEMPTED].tolist() == preemptions_told(case)
 
 
 @pytest.mark.parametrize("case", EVICTING, ids=lambda case: case["name"])
 def test_about_as_much_is_found_where_prefixes_give_way(case):
-    """SGLang gives up other ones: as much is computed, to 3 %, though not in the same steps."""
-    ours, told = (sum(n for _, step in steps for _, n in step) for steps in
-                  (steps_in(decided(case)), theirs(case)))  # fmt: skip
-    assert abs(ours - told) <= 0.03 * told
+    """SGLang gives up other ones: as much is computed, to 3 %, though not in the same steps. (Of 60
+    requests: one workload of 24 had been 3.6 % off, and was made longer then.)
+    """
+    found, told = (sum(n for _, step in steps for _, n in step) for steps in
+                   (steps_in(ours(case)), steps_told(case)))  # fmt: skip
+    assert abs(found - told) <= 0.03 * told
 
 
 def test_there_is_something_to_see():
-    gone = [sum(retractions(case)) for case in WHOLE]
+    gone = [sum(preemptions_told(case)) for case in WHOLE]
     assert len(gone) > 40
     assert sum(count > 0 for count in gone) > 8

@@ -24,6 +24,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
+from drawn_requests import drawn_requests
 from empty_modules import Fields, Finder, Nothing
 
 VERSION = "0.5.23"
@@ -338,24 +339,11 @@ def workload(name: str, **changes: Any) -> dict[str, Any]:
             "schedule_conservativeness": 1.0, "async_scheduling": True}  # fmt: skip
     case: dict[str, Any] = {"name": name, "block_size": 1, "blocks": 2000, "prefix_caching": False}
     drawn = random.Random(zlib.crc32(name.encode()))
-    count = changes.pop("count", 24)
-    longest, answers = changes.pop("longest", 60), changes.pop("answers", 30)
-    gap, shares = changes.pop("gap", 12), changes.pop("shares", 0)
-    sessions = changes.pop("sessions", 0)
+    size = changes.get("block_size", case["block_size"])
+    asked = drawn_requests(drawn, changes, size)
+    requests = list(asked)
     for key, value in changes.items():
         (rule if key in rule else case)[key] = value
-    requests: list[list[Any]] = []
-    now = 0
-    for number in range(count):
-        now += drawn.randrange(gap + 1)
-        prompt, answer = drawn.randint(1, longest), drawn.randint(1, answers)
-        family = drawn.randrange(3)
-        shared = min(drawn.randint(0, shares), prompt // case["block_size"])
-        after = number - sessions if sessions and number >= sessions else None
-        if after is not None:
-            prompt += requests[after][0] + requests[after][1]
-        arrival = now if after is None else 0
-        requests.append([prompt, answer, arrival, family, shared, after, drawn.randrange(40)])
     return {**case, "scheduler": rule, "requests": requests}
 
 

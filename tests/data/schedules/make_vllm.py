@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from drawn_requests import drawn_requests
 from empty_modules import Fields, Finder
 
 MISSING = ("cbor2", "msgspec", "uvloop", "xxhash", "zmq", "fastapi", "uvicorn")
@@ -257,25 +258,11 @@ def workload(name: str, seed: int, **changes: Any) -> dict[str, Any]:
             "policy": "fcfs", "async_scheduling": True}  # fmt: skip
     case: dict[str, Any] = {"name": name, "block_size": 4, "blocks": 400, "prefix_caching": False}
     drawn = random.Random(seed)
-    count = changes.pop("count", 24)
-    longest, answers = changes.pop("longest", 60), changes.pop("answers", 30)
-    gap, shares = changes.pop("gap", 12), changes.pop("shares", 0)
-    sessions = changes.pop("sessions", 0)
+    size = changes.get("block_size", case["block_size"])
+    asked = drawn_requests(drawn, changes, size)
+    requests = [[*one[:3], drawn.randrange(3), *one[3:]] for one in asked]
     for key, value in changes.items():
         (rule if key in rule else case)[key] = value
-    requests: list[list[Any]] = []
-    now = 0
-    for number in range(count):
-        now += drawn.randrange(gap + 1)
-        prompt, answer = drawn.randint(1, longest), drawn.randint(1, answers)
-        family = drawn.randrange(3)
-        shared = min(drawn.randint(0, shares), prompt // case["block_size"])
-        after = number - sessions if sessions and number >= sessions else None
-        if after is not None:
-            prompt += requests[after][0] + requests[after][1]
-        arrival = now if after is None else 0
-        think = drawn.randrange(40)
-        requests.append([prompt, answer, arrival, drawn.randrange(3), family, shared, after, think])
     return {**case, "scheduler": rule, "requests": requests}
 
 
