@@ -13,7 +13,7 @@ from moesim.config.files.paths import look_up
 from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, machine_named
-from moesim.hardware.choice import is_choice
+from moesim.hardware.choice import choice_in, is_choice, text_of
 from moesim.hardware.described.software import OF_KERNELS
 from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.load import PARTS, hardware_names, load_hardware, load_software
@@ -31,7 +31,8 @@ KEPT = (*KERNELS, "mapped")
 def write_upgrade(
     folder: Path, experiment: Experiment, hardware: HardwareProfile, upgrade: Upgrade
 ) -> str:
-    """Write ``hardware`` with ``upgrade`` to ``folder`` and return the path.
+    """Write ``hardware`` with ``upgrade`` to ``folder`` and return the path, or the choice of that
+    file and the near-memory device of ``experiment``, which no file of a machine has.
 
     The file has the parts that differ, whole, and the machine of ``experiment`` as its base.
     """
@@ -41,7 +42,9 @@ def write_upgrade(
         hardware, upgrade.change(hardware), upgrade.title, _base(experiment, folder)
     )
     write_whole(path, text)
-    return str(path)
+    named = experiment.hardware
+    device = choice_in(named).data.get("near_memory") if is_choice(named) else None
+    return str(path) if device is None else text_of({"base": str(path), "near_memory": device})
 
 
 def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> str:

@@ -294,6 +294,17 @@ def test_an_upgrade_of_an_upgrade_keeps_both_sources(tmp_path: Path) -> None:
     assert "2 x GPU memory" in both.sources[both.datasheet.memory.source]
 
 
+def test_an_upgrade_keeps_what_computes_near_the_memory(tmp_path: Path) -> None:
+    """No file of a machine has a device: without it, a run whose misses it computes was refused."""
+    device = "near_memory: {base: monde, memory: 1 TiB}"
+    near = f"{{gpu: a100-pcie-40gb, host: ddr5-4800-8ch-512gb, {device}}}"
+    base = load_experiment({**SMALL, "hardware": near}).experiment
+    before = load_hardware(base.hardware)
+    after = load_hardware(write_upgrade(tmp_path, base, before, UPGRADES["twice_dram"]))
+    assert after.near_memory == before.near_memory is not None
+    assert after.host.memory_bandwidth.value == 2 * before.host.memory_bandwidth.value
+
+
 def scored(miss: str, policy: str, speed: float | None) -> Scored:
     status = "ok" if speed else "failed"
     return Scored(Choice(miss, policy, "auto"), {"status": status, "output_throughput": speed})
