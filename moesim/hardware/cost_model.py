@@ -16,7 +16,6 @@ from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
-    from moesim.model.drafting import Drafter
 from moesim.model.spec import LayerSpec, ModelSpec
 
 registry: Registry[Operation] = Registry(
@@ -146,10 +145,6 @@ class CostModel:
         """
         return self.price("experts", layer, rows, starts)
 
-    def unpacking_ns(self, layer: LayerSpec, experts: ArrayLike) -> Ints:
-        """What ``experts_ns`` has for unpacking so many experts of ``layer``."""
-        return self.price("unpacking", layer, experts)
-
     def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """The tiles of launches by their rows, or average rows, ``number`` int64[n]; None where
         neither decides them.
@@ -173,30 +168,6 @@ class CostModel:
         """A routed expert with ``rows`` rows that the host computes."""
         return self.price("cpu_expert", layer, rows)
 
-    def send_recv_ns(self, stages: int, size: ArrayLike) -> Ints:
-        """``size`` bytes int64[n] that each of ``stages`` but the last hands to the next, rounded
-        up.
-        """
-        return self.price("send_recv", stages, size)
-
-    def cpu_layer_ns(
-        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
-    ) -> Ints:
-        """A layer that the host runs, but for its routed experts; tokens as in ``attention_ns``."""
-        return self.price("cpu_layer", layer, tokens, context_tokens, kv_tokens)
-
-    def layer_copy_ns(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> Ints:
-        """The weights of a layer that the host keeps, copied for ``tokens``, rounded up."""
-        return self.price("layer_copy", layer, tokens, pinned)
-
-    def drafting_ns(self, drafter: Drafter, requests: ArrayLike) -> Ints:
-        """What ``drafter`` takes before a step, for each of ``requests`` int64[n] at once."""
-        return self.price("drafting", drafter, requests)
-
-    def prediction_ns(self, stated_ns: ArrayLike) -> Ints:
-        """What the experiment says that a prediction of experts takes, int[n]."""
-        return self.price("prediction", np.asarray(stated_ns))
-
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""
         return self.price("head", tokens)
@@ -206,12 +177,6 @@ class CostModel:
     ) -> Ints:
         """Static gating: building tokens x experts x capacity masks, and the dispatch product."""
         return self.price("masks", layer, tokens, experts, capacity)
-
-    def combine_product_ns(
-        self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
-    ) -> Ints:
-        """Static gating: the combine product with the masks."""
-        return self.price("combine_product", layer, tokens, experts, capacity)
 
     def encode_ns(
         self,
@@ -226,28 +191,12 @@ class CostModel:
         """
         return self.price("encode", layer, tokens, experts, capacity, rows)
 
-    def decide_ns(self) -> int:
-        """A small kernel that decides on the device."""
-        return int(self.price("decide")[()])
-
     def copy_ns(self, size: int, direction: Direction, pinned: bool = True, copies: int = 1) -> int:
         """``size`` bytes between host and GPU in ``copies`` equal copies, one after another.
 
         copies x latency + bytes / bandwidth, rounded up once; nothing to copy takes no time.
         """
         return int(self.price("copy", size, direction, pinned, copies)[()])
-
-    def storage_read_ns(
-        self, size: ArrayLike, requests: int = 1, mapped: bool = False, queued: bool = False
-    ) -> Ints:
-        """``size`` bytes int64[n] from storage in so many ``requests``, or by page faults
-        (``mapped``), rounded up; ``queued``: for how long they keep the drive from others.
-        """
-        return self.price("storage_read", size, requests, mapped, queued)
-
-    def near_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
-        """A routed expert of ``layer`` with ``rows`` int64[n] on the near-memory device."""
-        return self.price("near_expert", layer, rows)
 
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
         """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
@@ -268,20 +217,6 @@ class CostModel:
         to add up takes no time, and so does one GPU.
         """
         return self.price("all_reduce", gpus, size)
-
-    def gather_logits_ns(self, gpus: int, tokens: ArrayLike) -> Ints:
-        """The logits of ``tokens`` int64[n] gathered on ``gpus`` of one node that share the
-        vocabulary, rounded up.
-        """
-        return self.price("gather_logits", gpus, tokens)
-
-    def read_logits_ns(self, tokens: ArrayLike, wait_ns: int) -> Ints:
-        """The logits of ``tokens`` int[n] copied to the host, rounded up, and its wait for them."""
-        return self.price("read_logits", tokens, wait_ns)
-
-    def step_inputs_ns(self, tokens: ArrayLike, copies: int) -> Ints:
-        """What the host hands over for a pass of ``tokens`` int[n], in so many ``copies``."""
-        return self.price("step_inputs", tokens, copies)
 
     def price(self, kind: str, *shape: Any) -> Ints:
         """Whole nanoseconds int64[n] of the operation ``kind``, a package's own too; ``shape`` as

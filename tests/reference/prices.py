@@ -275,35 +275,35 @@ class ScalarPrices:
         self.costs = costs
         self.layers = {layer.index: layer for layer in layers}
 
-    def _one(self, name: str, *arguments: Any) -> int:
+    def _one(self, kind: str, *arguments: Any) -> int:
         columns = [np.array([n], dtype=np.int64) for n in arguments]
-        (price,) = getattr(self.costs, name)(*columns)
+        (price,) = self.costs.price(kind, *columns)
         return int(price)
 
-    def _layered(self, name: str, layer: Any, *arguments: int) -> int:
+    def _layered(self, kind: str, layer: Any, *arguments: int) -> int:
         columns = [np.array([n], dtype=np.int64) for n in arguments]
-        (price,) = getattr(self.costs, name)(self.layers[layer.index], *columns)
+        (price,) = self.costs.price(kind, self.layers[layer.index], *columns)
         return int(price)
 
     def attention_ns(
         self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int, *decoding: int
     ) -> int:
-        return self._layered("attention_ns", layer, tokens, context_tokens, kv_tokens, *decoding)
+        return self._layered("attention", layer, tokens, context_tokens, kv_tokens, *decoding)
 
     def cross_attention_ns(self, layer: Any, context: int, kv: int, projected: int) -> int:
-        return self._layered("cross_attention_ns", layer, context, kv, projected)
+        return self._layered("cross_attention", layer, context, kv, projected)
 
     def dense_ns(self, layer: Any, tokens: int) -> int:
-        return self._layered("dense_ns", layer, tokens)
+        return self._layered("dense", layer, tokens)
 
     def gate_ns(self, layer: Any, tokens: int) -> int:
-        return self._layered("gate_ns", layer, tokens)
+        return self._layered("gate", layer, tokens)
 
     def permute_ns(self, layer: Any, rows: int) -> int:
-        return self._layered("permute_ns", layer, rows)
+        return self._layered("permute", layer, rows)
 
     def shared_ns(self, layer: Any, tokens: int) -> int:
-        return self._layered("shared_ns", layer, tokens)
+        return self._layered("shared", layer, tokens)
 
     def experts_ns(self, layer: Any, rows: list[int]) -> int:
         launch, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
@@ -311,49 +311,49 @@ class ScalarPrices:
         return int(price)
 
     def unpacking_ns(self, layer: Any, experts: int) -> int:
-        return self._layered("unpacking_ns", layer, experts)
+        return self._layered("unpacking", layer, experts)
 
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:
-        return self._layered("cpu_expert_ns", layer, rows)
+        return self._layered("cpu_expert", layer, rows)
 
     def near_expert_ns(self, layer: Any, rows: int) -> int:
         return int(self.costs.price("near_expert", self.layers[layer.index], np.array([rows]))[0])
 
     def head_ns(self, tokens: int) -> int:
-        return self._one("head_ns", tokens)
+        return self._one("head", tokens)
 
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
-        return self._layered("masks_ns", layer, tokens, experts, capacity)
+        return self._layered("masks", layer, tokens, experts, capacity)
 
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
-        return self._layered("combine_product_ns", layer, tokens, experts, capacity)
+        return self._layered("combine_product", layer, tokens, experts, capacity)
 
     def encode_ns(self, layer: Any, tokens: int, experts: int, capacity: int, rows: int) -> int:
-        return self._layered("encode_ns", layer, tokens, experts, capacity, rows)
+        return self._layered("encode", layer, tokens, experts, capacity, rows)
 
     def decide_ns(self) -> int:
-        return int(self.costs.decide_ns())
+        return int(self.costs.price("decide"))
 
     def copy_ns(self, size: int, direction: str, pinned: bool = True, copies: int = 1) -> int:
         return int(self.costs.copy_ns(size, direction, pinned, copies))
 
     def all_to_all_ns(self, matrix: list[list[int]]) -> int:
-        return self._one("all_to_all_ns", matrix)
+        return self._one("all_to_all", matrix)
 
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         (price,) = self.costs.all_reduce_ns(gpus, np.array([size], dtype=np.int64))
         return int(price)
 
     def gather_logits_ns(self, gpus: int, tokens: int) -> int:
-        (price,) = self.costs.gather_logits_ns(gpus, np.array([tokens], dtype=np.int64))
+        (price,) = self.costs.price("gather_logits", gpus, np.array([tokens], dtype=np.int64))
         return int(price)
 
     def read_logits_ns(self, tokens: int, wait_ns: int) -> int:
-        (price,) = self.costs.read_logits_ns(np.array([tokens], dtype=np.int64), wait_ns)
+        (price,) = self.costs.price("read_logits", np.array([tokens], dtype=np.int64), wait_ns)
         return int(price)
 
     def step_inputs_ns(self, tokens: int, copies: int) -> int:
-        (price,) = self.costs.step_inputs_ns(np.array([tokens], dtype=np.int64), copies)
+        (price,) = self.costs.price("step_inputs", np.array([tokens], dtype=np.int64), copies)
         return int(price)
 
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:

@@ -168,7 +168,7 @@ def test_gate_reordering_and_launch(machines: list[Machine]) -> None:
         shape = {"hidden": QWEN.hidden_size, "tokens": TOKENS}
         close(machine.priced("gate", **shape, experts=128), costs.gate_ns(layer, TOKENS))
         close(machine.priced("permute", **shape, top_k=8), costs.permute_ns(layer, 8 * TOKENS))
-        close(machine.priced("launch", source=["here"]), costs.decide_ns())
+        close(machine.priced("launch", source=["here"]), costs.price("decide"))
 
 
 def test_copies(machines: list[Machine]) -> None:
@@ -252,7 +252,7 @@ def test_what_explains_a_price_is_what_is_charged(machines: list[Machine]) -> No
             parts = costs.operations[kind].parts(*shape)
             price = costs.whole(kind, together(parts))
             if kind not in ("copy", "decide"):
-                close(price, getattr(costs, f"{kind}_ns")(*shape))
+                close(price, costs.price(kind, *shape))
             for part in parts:
                 amounts, fit = part.of()
                 if fit is not None or not amounts or not all(one.peak for one in amounts):

@@ -326,7 +326,7 @@ def test_prices_say_what_they_rest_on(costs: CostModel, only: LayerSpec) -> None
         "gate": (only, 64),
         "permute": (only, 64),
     }.items():
-        one = getattr(costs, f"{kind}_ns")(*shape)
+        one = costs.price(kind, *shape)
         found = costs.provenance(kind, one, *shape)
         assert found.sum() == pytest.approx(float(one))
         assert found[Source.FITTED] > 0.5 * found.sum()

@@ -150,7 +150,7 @@ def test_a_draft_model_is_read_once_a_draft() -> None:
     costs = CostModel(hardware, load_model("gpt-oss-20b"))
     read = 2 * (smaller.bytes - smaller.embedding_bytes) / (0.9 * 1008e9) * 1e9
     starts = 2 * (8 * 32 + 3) * 4000
-    assert costs.drafting_ns(drafter, [0, 1, 5]).tolist() == [0, *[round(read + starts)] * 2]
+    assert costs.price("drafting", drafter, [0, 1, 5]).tolist() == [0, *[round(read + starts)] * 2]
     model = {"kind": "draft", "model": "llama-3.1-8b", "num_speculative_tokens": 2}
     free = {"kind": "ngram", "num_speculative_tokens": 2}
     drafted, looked_up = (
@@ -170,7 +170,7 @@ def test_an_mtp_layer_reads_its_experts_and_the_head() -> None:
     assert one.held_bytes == model.mtp_bytes
     assert one.fixed_bytes > model.head_matrix_bytes() > 0
     costs = CostModel(load_hardware("h200-sxm"), model)
-    alone, together, all_of_them = costs.drafting_ns(one, [1, 2, 1000]).tolist()
+    alone, together, all_of_them = costs.price("drafting", one, [1, 2, 1000]).tolist()
     assert together - alone == pytest.approx(8 * moe.expert.bytes / (0.9 * 4800), rel=1e-3)
     assert all_of_them - alone == pytest.approx((together - alone) * 31, rel=0.01)
 

@@ -34,7 +34,7 @@ class CombineProduct(Operation):
     def parts(
         self, _layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
     ) -> list[Part]:
-        """See ``CostModel.combine_product_ns``."""
+        """Of ``tokens`` int[n] with masks of so many ``experts`` and places each."""
         count, hidden = np.asarray(tokens, np.int64), self.model.hidden_size
         slots = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
         size = self.model.activation_bytes

@@ -31,7 +31,7 @@ class Decide(Operation):
         return known_fits((kernel_fit_for(self.hardware, "launch"),))
 
     def parts(self) -> list[Part]:
-        """See ``CostModel.decide_ns``."""
+        """Of any number of tokens."""
         return [self.gpu.starts(1)]
 
     def sources(self) -> Source:
