@@ -80,13 +80,6 @@ class Gating(Params):
             return padded_to(largest_count(counts), counts)
         return padded_to(np.repeat(room[:, None], counts.shape[1], axis=1), counts)
 
-    def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
-        """Rows computed over rows needed by capacity alone, whatever the trace and the rounding;
-        None where counts decide it.
-        """
-        del experts, top_k
-        return None
-
 
 def routed_by(gating: Gating, counts: Ints, tokens: Ints, top_k: int) -> Routed:
     """What ``gating`` makes of ``counts``, see ``Gating.route``; an InputError where it is of

@@ -49,8 +49,3 @@ class Gshard(Gating):
         """An even share of the choices, times the factor."""
         share = top_k * Fraction(str(self.factor)) / experts
         return np.maximum(exact_ceiling(tokens.max(axis=1), share), self.min_capacity)
-
-    def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
-        """The factor, where it and not the minimum decides."""
-        del experts, top_k
-        return Fraction(str(self.factor))

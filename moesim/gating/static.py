@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -35,7 +34,3 @@ class Static(Gating):
         """A share of the tokens."""
         del experts, top_k
         return fraction_capacity(self.capacity_fraction, tokens)
-
-    def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
-        """E x C / k (arXiv 2303.06182)."""
-        return experts * Fraction(str(self.capacity_fraction)) / top_k

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -42,9 +41,3 @@ class Tutel(Gating):
         """As static gating's, or the largest count."""
         del experts, top_k
         return None if self.agrees else fraction_capacity(self.capacity_fraction, tokens)
-
-    def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
-        """E x C / k, as static gating's; None where the counts decide."""
-        if self.agrees:
-            return None
-        return experts * Fraction(str(self.capacity_fraction)) / top_k

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.hardware.described.datasheet import Datasheet, Direction
+from moesim.hardware.described.datasheet import Datasheet
 from moesim.hardware.described.host import Host, Topology
 from moesim.hardware.described.kernel_counts import HostKernels, SmallKernels
 from moesim.hardware.described.links import DIRECTIONS, Links, links_between
@@ -132,12 +131,3 @@ class HardwareProfile(Params):
         numbers = range(gpus) if isinstance(gpus, int) else gpus
         rates = {way: own_rate(self.calibrated, self.datasheet, way, pinned) for way in DIRECTIONS}
         return links_between(rates, self.host, self.topology, numbers, host_reads=host_reads)
-
-    def shared_links(
-        self,
-        gpus: int | Sequence[int],
-        direction: Direction | Literal["both"] = "both",
-        pinned: bool = True,
-    ) -> frozenset[str]:
-        """The links where the peak rates of these GPUs' copies exceed the capacity."""
-        return self.links(gpus, pinned).shared(direction)

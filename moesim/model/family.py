@@ -51,11 +51,6 @@ class Family(BaseModel, ABC):
         """The model, called ``name``."""
 
     @classmethod
-    def needed_keys(cls) -> list[str]:
-        """The keys without which there is no model of this family; of several names the first."""
-        return [names[0] for names in cls.names_of_needed_keys()]
-
-    @classmethod
     def names_of_needed_keys(cls) -> list[list[str]]:
         """All names of each needed key: a config.json has one of them."""
         found = []
@@ -83,9 +78,3 @@ def family_for(model_type: str | None, architectures: list[str]) -> type[Family]
     return next(
         (family for family in families if set(family.architectures) & set(architectures)), None
     )
-
-
-def model_types() -> list[str]:
-    """Every ``model_type`` that some family answers to, sorted."""
-    families = registry.components.values()
-    return sorted(name for family in families for name in (family.kind, *family.aliases))

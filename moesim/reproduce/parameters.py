@@ -16,7 +16,7 @@ from moesim.config.strict_yaml.overrides import parse_override
 
 Value = float | str
 ALL = ("lm", "mt_encoder", "mt_decoder")
-ENCODER, DECODER, MT = ("mt_encoder",), ("mt_decoder",), ("mt_encoder", "mt_decoder")
+DECODER, MT = ("mt_decoder",), ("mt_encoder", "mt_decoder")
 WHOLE = ("lm", "mt_encoder")
 TIMES = ("speed", "buffering", "balancing")
 EVERYTHING = (*TIMES, "memory")

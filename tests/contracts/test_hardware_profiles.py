@@ -203,8 +203,8 @@ def test_nodes(name: str) -> None:
     assert pairs == [(0, 1), (2, 3), (4, 5), (6, 7)]
     for switch in node.topology.switches:
         assert node.links(1).rate(0, "h2d") <= switch.uplink.value <= card.datasheet.pcie.value
-    assert node.shared_links([0, 1], "h2d") == {"switch 0 h2d"}
-    assert card.shared_links(8) == frozenset()
+    assert node.links([0, 1]).shared("h2d") == {"switch 0 h2d"}
+    assert card.links(8).shared("both") == frozenset()
     assert 10e9 < node.network.bandwidth.value < 100e9
     assert 4e9 <= node.network.bytes_per_second <= node.network.bandwidth.value
     assert node.network.nics.value in (4, 8)

@@ -18,11 +18,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./](?:[A-Za-z0-9_./%+ -]*[A-Za-z0-9_./%+-])?")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_., -]*")
 
 
-def yaml_text(experiment: Experiment) -> str:
-    """``experiment`` as a YAML file that reads as the same experiment."""
-    return mapping_text(experiment.model_dump(mode="json"))
-
-
 def mapping_text(value: Mapping[str, Any]) -> str:
     """Plain data as a YAML file that reads as the same data, a line a value."""
     rows = _rows(value)
@@ -30,7 +25,9 @@ def mapping_text(value: Mapping[str, Any]) -> str:
 
 
 def annotated_text(experiment: Experiment, origins: Mapping[str, str]) -> str:
-    """Like ``yaml_text``, with a comment at the right of each value: where it came from."""
+    """``experiment`` as a YAML file that reads as the same experiment, with a comment at the right
+    of each value: where it came from.
+    """
     rows = list(_rows(experiment.model_dump(mode="json")))
     width = min(max(len(text) for text, _ in rows), _WIDEST)
     lines = []

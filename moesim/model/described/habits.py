@@ -29,7 +29,6 @@ class Habits:
     layer_norm_bias: bool = False
     sinks: bool = False
     tied: bool = False
-    head_bias: bool = False
     correction: bool | None = None
     gate: bool = False
     shared: int = 0

@@ -40,9 +40,9 @@ class RequestScheduler(Params):
 
     by_priority: ClassVar[bool] = False
     verifies_drafts: ClassVar[bool] = False
+    """Whether its rule schedules all that is ``due``, drafts among it."""
     shares_windows: ClassVar[bool] = False
     """Whether layers with a sliding window take blocks of the pool that all layers share."""
-    """Whether its rule schedules all that is ``due``, drafts among it."""
     shares_without_passes: ClassVar[bool] = False
     """Whether its share of memory is of weights and cache alone, a pass's own beside it."""
     counts_requests: ClassVar[bool] = False

@@ -14,7 +14,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import key_of
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.json_schema import json_schema
-from moesim.experiment.schema.text import yaml_text
+from moesim.experiment.schema.text import mapping_text
 from moesim.hardware import load_hardware
 from moesim.report.run.trust import trust_lines
 
@@ -39,7 +39,7 @@ def test_parts_are_one_name_that_reads_back(tmp_path: Path) -> None:
     experiment = load_experiment(asked(PARTS)).experiment
     assert experiment.hardware == f"{{gpu: rtx-3090, host: {HOST}, link: pcie4-x16}}"
     path = tmp_path / "again.yaml"
-    path.write_text(yaml_text(experiment), encoding="utf-8")
+    path.write_text(mapping_text(experiment.model_dump(mode="json")), encoding="utf-8")
     assert load_experiment(path).experiment.hardware == experiment.hardware
 
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from moesim.config.strict_yaml.yaml import parse_document
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.schema.text import annotated_text, flow, yaml_text
+from moesim.experiment.schema.text import annotated_text, flow, mapping_text
 
 scalars = st.one_of(
     st.none(),
@@ -43,7 +43,7 @@ def test_what_is_written_reads_as_the_same(value):
 def test_a_resolved_experiment_reads_as_itself(required, folder, overrides):
     first = load_experiment(required, overrides)
     for text in (
-        yaml_text(first.experiment),
+        mapping_text(first.experiment.model_dump(mode="json")),
         annotated_text(first.experiment, first.origins),
     ):
         (folder / "again.yaml").write_text(text, encoding="utf-8")

@@ -109,7 +109,6 @@ def test_waste_factors_of_the_reference_study(kind, model, factor):
     """E x C / k; measured, where the capacity needs no rounding: 8 GPUs of 20 n tokens."""
     experts, share, _ = model
     gate = gating(kind, capacity_fraction=share)
-    assert gate.waste_factor(experts, 2) == factor
     tokens = np.full((1, 8), 20 * 64)
     counts = np.zeros((1, 1, 8, experts), np.int64)
     counts[..., :2] = 20 * 64
@@ -117,13 +116,6 @@ def test_waste_factors_of_the_reference_study(kind, model, factor):
     choices = int(counts.sum())
     assert Fraction(int(routed.rows.sum()), choices) == factor
     assert int(routed.kept.sum() + routed.dropped.sum()) == choices
-
-
-def test_waste_that_counts_decide_has_no_factor():
-    assert gating("dynamic").waste_factor(512, 2) is None
-    assert gating("no_drop").waste_factor(512, 2) is None
-    assert gating("tutel", capacity="no_drop").waste_factor(512, 2) is None
-    assert gating("gshard", factor=1.5).waste_factor(512, 2) == Fraction(3, 2)
 
 
 def test_who_drops_who_agrees_and_who_reads_weights():

@@ -13,7 +13,7 @@ def test_plain_profiles_share_nothing() -> None:
     for name in ("h100-sxm", "v100-sxm2-32gb", "rtx-4090"):
         profile = load_hardware(name)
         assert profile.gpus == 8
-        assert profile.shared_links(8) == frozenset()
+        assert profile.links(8).shared("both") == frozenset()
         assert profile.links([3]).h2d == {3: ("gpu 3 h2d",)}
 
 
@@ -43,24 +43,24 @@ def test_pairs_share_a_switch_on_a_dgx() -> None:
     ],
 )
 def test_shared_where_peaks_exceed_the_capacity(gpus: list[int], shared: set[str]) -> None:
-    assert load_hardware("dgx-h100").shared_links(gpus, "h2d") == shared
+    assert load_hardware("dgx-h100").links(gpus).shared("h2d") == shared
 
 
 def test_host_memory_is_shared_where_it_is_slow() -> None:
     profile = load_hardware("dgx-1-v100")
     # 54.64 GB/s of a node's memory: 4 GPUs read 48 GB/s, and both ways 96
-    assert "numa 0 memory" not in profile.shared_links(8, "h2d")
-    assert "numa 0 memory" in profile.shared_links(8, "both")
+    assert "numa 0 memory" not in profile.links(8).shared("h2d")
+    assert "numa 0 memory" in profile.links(8).shared("both")
     slow = profile.host.memory_bandwidth.model_copy(update={"value": 40e9})
     host = profile.host.model_copy(update={"memory_bandwidth": slow})
     slower = profile.model_copy(update={"host": host})
-    assert {"numa 0 memory", "numa 1 memory"} <= slower.shared_links(8, "h2d")
-    assert "numa 0 memory" not in slower.shared_links([0, 2, 4], "h2d")
+    assert {"numa 0 memory", "numa 1 memory"} <= slower.links(8).shared("h2d")
+    assert "numa 0 memory" not in slower.links([0, 2, 4]).shared("h2d")
 
 
 def test_pageable_copies_may_share_nothing() -> None:
     profile = load_hardware("dgx-1-v100")
-    assert profile.shared_links(8, "h2d", pinned=False) == frozenset()
+    assert profile.links(8, pinned=False).shared("h2d") == frozenset()
 
 
 def test_a_gpu_that_is_not_there() -> None:

@@ -182,8 +182,8 @@ def test_the_machine_is_what_is_assumed():
     assert hardware.datasheet.peers.all_to_all_bytes_per_second == pytest.approx(80e9, rel=1e-9)
     assert hardware.network is not None
     assert hardware.network.bytes_per_second == pytest.approx(20e9, rel=1e-9)
-    assert not hardware.shared_links(8, "h2d")
-    assert hardware_of(defaults()).shared_links(8, "h2d")
+    assert not hardware.links(8).shared("h2d")
+    assert hardware_of(defaults()).links(8).shared("h2d")
     assert software.launch_ns == 15_000
     assert hardware.datasheet.peers.latency.value == 90_000
     assert hardware.datasheet.kernel_start.value == 4_000
