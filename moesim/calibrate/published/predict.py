@@ -23,6 +23,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.described.reached import EXPERTS, experts_reach
 from moesim.hardware.price_errors import ON_CPU
 from moesim.metrics.price_interval import price_interval
+from moesim.results import Result
 from moesim.sweep.run import Progress
 
 JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
@@ -63,13 +64,16 @@ def blind(
 
 
 def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
-    experiment = _experiment(run)
+    experiment, result = _experiment(run), None
     try:
-        found = _summary(experiment, cache)
+        result = _result(experiment, cache)
+        found: Mapping[str, Any] = result.summary
     except InputError as error:
         found = {"status": "refused", "reason": error.problems[0].what}
-    speed = _speed(found, run.of)
-    ok = not np.isnan(speed)
+    speed, measured = _speed(found, run.of), run.measured_tokens_per_s
+    implies = ""
+    if result is not None and not np.isnan(speed):
+        implies = implied(experiment, result, speed, measured, run.of)
     waits = (found.get("time_share") or {}).get("waiting_for_cpu", 0.0)
     spread = with_range(judged_by_others(found, run.host), run.of) if ranges else {}
     return {
@@ -78,14 +82,13 @@ def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
         "status": found["status"], "reason": found.get("reason") or "",
         "rests_on": _rests_on(found.get("price_share") or {}),
         "waiting_for_cpu_percent": 100 * waits,
-        "implies": implied(experiment, found, speed, run.measured_tokens_per_s) if ok else "",
+        "implies": implies,
         "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
     }  # fmt: skip
 
 
-def _summary(experiment: Experiment, cache: Path | None) -> Mapping[str, Any]:
-    result = simulate(experiment) if cache is None else reused_or(simulate, experiment, cache)
-    return result.summary
+def _result(experiment: Experiment, cache: Path | None) -> Result:
+    return simulate(experiment) if cache is None else reused_or(simulate, experiment, cache)
 
 
 def _speed(summary: Mapping[str, Any], of: str = "") -> float:
@@ -128,8 +131,10 @@ def judged_by_others(summary: Mapping[str, Any], host: str) -> Mapping[str, Any]
 
 
 def within(table: pd.DataFrame) -> tuple[int, int]:
-    """How many runs of ``table`` lie in their ranges, and how many have one."""
-    known = table.dropna(subset=["low_tokens_per_s", "high_tokens_per_s"])
+    """How many runs of ``table`` lie in their ranges, and how many have one: ends that are the same
+    are none.
+    """
+    known = table[table["low_tokens_per_s"] < table["high_tokens_per_s"]]
     measured = known["measured_tokens_per_s"]
     inside = measured.between(known["low_tokens_per_s"], known["high_tokens_per_s"])
     return int(inside.sum()), len(known)
@@ -171,10 +176,13 @@ def median_error(table: pd.DataFrame) -> float:
 
 
 def right_pairs(table: pd.DataFrame) -> tuple[int, int]:
-    """Of the pairs of runs of one engine: how many moesim puts in the measured order, and all."""
+    """Of the pairs of runs of one engine, whose numbers are of the same kind: how many moesim puts
+    in the measured order, and all.
+    """
+    by = ["family", *({"of"} & {*table.columns})]
     right = [
         (first - second) * (one - other) > 0
-        for _, mine in table.dropna(subset="error_percent").groupby("family")
+        for _, mine in table.dropna(subset="error_percent").groupby(by, dropna=False)
         for (first, one), (second, other) in combinations(_speeds(mine), 2)
     ]
     return sum(right), len(right)

@@ -11,12 +11,13 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.calibrate.published.overview import WORDS
 from moesim.calibrate.published.predict import within
 from moesim.config.files.files import write_whole
 from moesim.report.amounts import number
 from moesim.report.drawing.point_names import name_points
 from moesim.report.drawing.style import COLOURS, plain_numbers
-from moesim.report.judged.published import draw, runs_table, saved, told
+from moesim.report.judged.published import amounts, draw, is_time, runs_table, saved, told
 from moesim.report.page.told import Told, ToldTable, write_told
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ RANGE = (
 INTRODUCTION = """# Evidence
 
 Runs that others made, each predicted from an experiment's file, by no number that was fitted to it.
-Errors are of the time a token; above 0 moesim is too slow.
+Errors are of the time a token, or of the time that stands there in ms; above 0 moesim is too slow.
 """
 ARITHMETIC = "What is assumed of them stands in the table; what they took, and would imply:"
 FAR = 1.5
@@ -59,9 +60,10 @@ def write_evidence(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def _told(table: pd.DataFrame) -> Told:
     first, *others = lines(table)
-    shown = ["run", "engine", "model", "gpu", "measured_tokens_per_s", "predicted_tokens_per_s",
-             "low_tokens_per_s", "high_tokens_per_s", "error_percent", "rests_on", "implies",
-             "assumed"]  # fmt: skip
+    of = ["of"] if table.get("of", pd.Series(dtype=str)).isin([*WORDS]).any() else []
+    shown = ["run", "engine", "model", "gpu", *of, "measured_tokens_per_s",
+             "predicted_tokens_per_s", "low_tokens_per_s", "high_tokens_per_s",
+             "error_percent", "rests_on", "implies", "assumed"]  # fmt: skip
     return Told(
         kind="evidence",
         title="Runs that others made, beside their predictions",
@@ -124,14 +126,18 @@ def terminal_table(table: pd.DataFrame) -> Table:
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("run", "engine"):
         shown.add_column(name, overflow="fold")
-    for name in ("measured\ntokens/s", "predicted", "range", "error of\nms %"):
+    times = "of" in table.columns and table["of"].isin([*WORDS]).any()
+    head = "measured\ntokens/s, ms" if times else "measured\ntokens/s"
+    for name in (head, "predicted", "range", "error of\nms %"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
-        speeds = (number(row[f"{which}_tokens_per_s"]) for which in ("measured", "predicted"))
-        low, high = (number(row[f"{side}_tokens_per_s"], 3) for side in ("low", "high"))
+        unit = " ms" if is_time(row) else ""
+        measured, predicted, low, high = amounts(row)
+        speeds = (f"{number(one)}{unit}" for one in (measured, predicted))
         error = row["error_percent"]
         told = "-" if pd.isna(error) else f"{error:+.0f}"
-        shown.add_row(row["run"], row["family"], *speeds, f"{low}-{high}", told)
+        span = f"{number(low, 3)}-{number(high, 3)}" if low < high else "-"
+        shown.add_row(row["run"], row["family"], *speeds, span, told)
     return shown
 
 

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.files.files import write_whole
+from moesim.report.judged.published import amounts, is_time
 
 TABLE, PAGE = "overview.csv", "overview.md"
 HEADS = ("what", "runs", "median error", "p90", "inside the stated 90 % range", "order of pairs")
@@ -47,14 +48,13 @@ def short_table(table: pd.DataFrame) -> list[str]:
     """
     heads = ["run", "measured", "predicted", "range", "error of the time"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for row in table.fillna({"of": ""}).to_dict("records"):
-        names = ("measured", "predicted", "low", "high")
-        speeds = [float(row[f"{name}_tokens_per_s"]) for name in names]
-        told = [_digits(one) for one in speeds]
-        if row["of"]:
-            measured, predicted, low, high = (1e3 / one for one in speeds)
-            told = [f"{_ms(measured)} ms", f"{_ms(predicted)} ms", _ms(high), _ms(low)]
-        span = f"{told[2]} to {told[3]}" if speeds[2] < speeds[3] else NONE
+    for row in table.to_dict("records"):
+        found = amounts(row)
+        told = [_digits(one) for one in found]
+        if is_time(row):
+            measured, predicted, low, high = found
+            told = [f"{_ms(measured)} ms", f"{_ms(predicted)} ms", _ms(low), _ms(high)]
+        span = f"{told[2]} to {told[3]}" if found[2] < found[3] else NONE
         error = f"{row['error_percent']:+.0f} %"
         lines.append(f"| {' | '.join([str(row['run']), *told[:2], span, error])} |")
     return lines

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit
+from moesim.calibrate.published.overview import WORDS
 from moesim.calibrate.published.predict import median_error, right_pairs
 from moesim.config.counted import counted
 from moesim.report.drawing.point_names import name_points
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Drawing = Callable[[pd.DataFrame, "Axes"], None]
 MARKERS = "osD^v<>P"
 MARGIN, BAND = 1.3, 1.25
+LARGE = 1000
 MOST_NAMED, FURTHEST = 40, 8
 """Runs of a figure that are all named, and how many are of one that has more."""
 
@@ -84,30 +86,64 @@ def summary(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
 
 
 def told(table: pd.DataFrame) -> list[str]:
-    """The median error, by how the experts are served too, and the order."""
+    """The median error of each time that the runs are of, by how the experts are served too, and
+    the order.
+    """
     right, pairs = right_pairs(table)
     known = table.dropna(subset="error_percent")
     if known.empty:
         return ["median error of the time a token: none, as no run has a prediction"]
-    on_cpu, runs = known["waiting_for_cpu_percent"] > 0, counted(len(known), "run")
-    lines = [f"median error of the time a token: {median_error(table):.0f} % of {runs}"]
+    kinds = known["of"].fillna("") if "of" in known.columns else pd.Series("", known.index)
+    lines = [line for of, mine in known.groupby(kinds, sort=False) for line in _errors(of, mine)]
+    if pairs:
+        lines.append(f"pairs of one engine in the measured order: {right} of {pairs}")
+    return lines
+
+
+def _errors(of: str, known: pd.DataFrame) -> list[str]:
+    """Of runs that are all of the time ``of`` ("": of a speed) and have a prediction."""
+    what = WORDS.get(of, "time a token")
+    lines = [f"median error of the {what}: {_median(known)}"]
+    on_cpu = known["waiting_for_cpu_percent"] > 0
     for name, part in (("experts on the CPU", known[on_cpu]), ("all others", known[~on_cpu])):
         if len(part):
-            lines.append(f"  {name}: {median_error(part):.0f} % of {counted(len(part), 'run')}")
-    return [*lines, f"pairs of one engine in the measured order: {right} of {pairs}"]
+            lines.append(f"  {name}: {_median(part)}")
+    return lines
+
+
+def _median(known: pd.DataFrame) -> str:
+    return f"{median_error(known):.0f} % of {counted(len(known), 'run')}"
+
+
+def amounts(row: Mapping[Any, Any]) -> list[float]:
+    """Measured, predicted, the least and the most of a run: tokens/s, or milliseconds where it is
+    ``of`` a time; NaN where there is none.
+    """
+    names = ("measured", "predicted", "low", "high")
+    speeds = [float(row.get(f"{name}_tokens_per_s", np.nan)) for name in names]
+    if not is_time(row):
+        return speeds
+    measured, predicted, low, high = (1e3 / one for one in speeds)
+    return [measured, predicted, high, low]
+
+
+def is_time(row: Mapping[Any, Any]) -> bool:
+    """Whether the run is of a time, and of no speed."""
+    return row.get("of") in WORDS
 
 
 def runs_table(table: pd.DataFrame) -> list[str]:
-    """Markdown: a line a run."""
+    """Markdown: a line a run, with its ``amounts``."""
     ranged = "low_tokens_per_s" in table.columns
     heads = ["run", "engine", "model", "GPU", "measured", "blind", *["range"] * ranged,
              "error of ms", "rests on", "assumed"]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in table.to_dict("records"):
-        speeds = [_told(row[name], ".4g") for name in _SPEEDS]
+        unit = " ms" if is_time(row) else ""
+        measured, predicted, low, high = amounts(row)
+        speeds = [_told(one, ".4g", unit) for one in (measured, predicted)]
         if ranged:
-            low, high = (_told(row[f"{side}_tokens_per_s"], ".3g") for side in ("low", "high"))
-            speeds.append("-" if low == high == "-" else f"{low} to {high}")
+            speeds.append(f"{_end(low)} to {_end(high)}{unit}" if low < high else "-")
         error = _told(row["error_percent"], "+.0f", " %")
         about = [_cell(row[name]) for name in ("run", "engine", "model", "gpu")]
         rest = [_cell(row[name]) for name in ("rests_on", "assumed")]
@@ -117,6 +153,10 @@ def runs_table(table: pd.DataFrame) -> list[str]:
 
 def _told(value: float, form: str, unit: str = "") -> str:
     return "-" if pd.isna(value) else f"{value:{form}}{unit}"
+
+
+def _end(value: float) -> str:
+    return f"{value:.3g}" if value < LARGE else f"{value:.0f}"
 
 
 def _cell(text: str) -> str:

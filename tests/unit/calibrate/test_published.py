@@ -162,6 +162,35 @@ def test_a_row_may_be_of_a_time(tmp_path: Path) -> None:
         read_pack(written(tmp_path, [{**rows[0], "measured_ms": "soon"}]))
 
 
+def test_times_stand_in_ms_each_kind_by_itself(tmp_path: Path) -> None:
+    """A time to the first token had been so many tokens/s, in one median with those between tokens,
+    and in pairs with them.
+    """
+    served = {"model": "small-moe", "hardware": "rtx-4060-8gb", "workload": {
+        "requests": 8, "arrivals": {"kind": "closed_loop", "max_concurrency": 2},
+        "lengths": {"kind": "fixed", "input_len": 60, "output_len": 20},
+        "routing": {"kind": "draw"}, "batching": {"kind": "continuous"}}}  # fmt: skip
+    made = simulate(load_experiment(served).experiment)
+    ttft, tpot = (made.summary[f"mean_{of}_ms"] for of in ("ttft", "tpot"))
+    times = {"mean_ttft_ms": 2 * ttft, "mean_tpot_ms": 1.1 * tpot}
+    rows = [
+        {**row(of, ""), "file": "one", "set": "", "of": of, "measured_ms": f"{ms}"}
+        for of, ms in times.items()
+    ]
+    runs = read_pack(written(tmp_path, rows, one=served))
+    table = blind(runs, ranges=True, cache=tmp_path)
+    assert right_pairs(table) == (0, 0)
+    told = [line for line in lines(table) if "median" in line]
+    assert told == ["median error of the time to first token: 50 % of 1 run",
+                    "median error of the time between tokens: 9 % of 1 run"]  # fmt: skip
+    assert f"| {2 * ttft:.4g} ms | {ttft:.4g} ms |" in runs_table(table)[2]
+    first, second = table["implies"]
+    own = made.requests.ttft_attention_ms.mean()
+    assert first.startswith(f"predicted {ttft:.3g} ms to the first token (experts ")
+    assert f", attention {own:.3g}, " in first
+    assert second.startswith(f"predicted {tpot:.3g} ms a token (")
+
+
 def test_an_overview_has_a_row_for_what_was_measured() -> None:
     nothing = float("nan")
     table = pd.DataFrame({
@@ -280,6 +309,8 @@ def test_a_range_covers_the_host_and_its_prices(tmp_path: Path) -> None:
         [found.to_dict() | {"measured_tokens_per_s": x} for x in (1.0, ends["value"])]
     )
     assert within(inside) == (1, 2)
+    pointed = inside.assign(low_tokens_per_s=5.0, high_tokens_per_s=5.0)
+    assert within(pointed) == (0, 0), "prices without a known error state no range"
 
 
 def test_where_cores_take_no_time_a_range_ends_where_such_hosts_do() -> None:
