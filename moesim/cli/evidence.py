@@ -91,7 +91,9 @@ def add(
     measured: Annotated[
         str,
         typer.Option(
-            metavar="SPEED|FILE", help="'17.8 tokens/s', or what llama-bench or vllm bench wrote."
+            metavar="SPEED|TIME|FILE",
+            help="'17.8 tokens/s', '56 ms/token', '800 ms TTFT', '5 s E2EL', or what llama-bench or"
+            " vllm bench wrote.",
         ),
     ],
     pack: Annotated[
@@ -127,14 +129,13 @@ def add(
         "source": source or found.source,
         "assumed": assumed,
     }
-    speed = found.served.times if found.served else found.tokens_per_s
-    rows = add_run(pack, file, speed, about)
+    rows = add_run(pack, file, found.times or found.tokens_per_s, about)
     warn([*run_warnings(experiment, found), *paths])
-    numbers = found.served.times if found.served else {"measured_tokens_per_s": found.tokens_per_s}
+    numbers = found.times or {"measured_tokens_per_s": found.tokens_per_s}
     if as_json:
         print_json({"file": str(rows[0].file), **numbers})
         return
     for name, number in numbers.items():
-        told = f"{name} {number:g}" if found.served else f"{number:g} tokens/s"
+        told = f"{name} {number:g}" if found.times else f"{number:g} tokens/s"
         typer.echo(f"{rows[0].file}: {told}")
     typer.echo(f"next:   moesim evidence --pack {pack} --out results/{pack.name}")

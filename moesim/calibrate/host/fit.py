@@ -61,7 +61,7 @@ def fit_host(experiment: Experiment, measured: Measured) -> HostFit:
     where the run does not fit in memory, where the measured one had other layers on the CPU, and
     where no share makes that speed.
     """
-    if measured.served is not None:
+    if measured.times:
         what = "a host is fitted to the speed of a run that only decodes, not to times of requests"
         raise InputError([Problem(OPTION, "", what)])
     experiment = with_layers_fitted(experiment)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from moesim.calibrate.host.bench_serve import Served, as_served, served_of, source_of
 from moesim.calibrate.host.llama_bench import bench_rows
+from moesim.config.amounts.dimensions import DURATION
 from moesim.config.amounts.quantity import Dimension, QuantityError
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import read_file
@@ -18,6 +21,10 @@ OPTION = "--measured"
 SPEED = Dimension(
     "a speed", "17.8 tokens/s", dict.fromkeys(("tokens/s", "tok/s", "t/s"), Fraction(1)), {}
 )
+TIME = Dimension("a time", "800 ms TTFT", DURATION.units, {})
+A_TOKEN = re.compile(r"\s*(?:/|\ba\b|\bper\b)\s*tok(?:en)?$", re.IGNORECASE)
+OF_A_REQUEST = re.compile(r"\b(tpot|ttft|e2el)\b", re.IGNORECASE)
+NS_PER_MS = 1e6
 SUFFIXES = (".json", ".jsonl", ".md", ".txt")
 """Of texts that can be no speed, but the name of a file that is not there."""
 _SHOWN = ("model_type", "cpu_info", "gpu_info", "n_threads", "build_commit")
@@ -29,7 +36,8 @@ class Measured:
 
     ``threads`` that computed; ``layers_on_cpu``: the first so many layers, dense ones too, kept
     their experts on the host; ``parameters`` of its model; ``depth``: tokens in the cache before
-    the first; None where nobody says. ``served``: times of requests, where those were measured.
+    the first; None where nobody says. ``times``: mean times of requests by name, in ms, where those
+    were measured; ``served``: what else is known of such requests.
     """
 
     tokens_per_s: float
@@ -38,13 +46,15 @@ class Measured:
     layers_on_cpu: int | None = None
     parameters: float | None = None
     depth: int | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
     served: Served | None = None
 
 
 def measured_run(text: str) -> Measured:
-    """The run that ``text`` is: a speed, as in '17.8 tokens/s', or the path of what llama-bench
-    printed (its table, ``-o json`` or ``jsonl``), whose one row of decoding counts, or of what
-    ``vllm bench serve`` saved.
+    """The run that ``text`` is: a speed, as in '17.8 tokens/s'; a mean time of requests, as in
+    '56 ms/token', '800 ms TTFT' or '5 s E2EL'; or the path of what llama-bench printed (its table,
+    ``-o json`` or ``jsonl``), whose one row of decoding counts, or of what ``vllm bench serve``
+    saved.
 
     InputError, at ``OPTION``, for anything else.
     """
@@ -55,6 +65,8 @@ def measured_run(text: str) -> Measured:
     if path.suffix in SUFFIXES:
         raise InputError([Problem(OPTION, "", f"there is no file '{text}'")])
     try:
+        if (timed := _time(text)) is not None:
+            return timed
         speed = float(SPEED.parse(text))
     except QuantityError as error:
         what = f"{error}, or name a file of llama-bench: its table, or 'llama-bench -o json'"
@@ -64,10 +76,21 @@ def measured_run(text: str) -> Measured:
     return Measured(speed)
 
 
+def _time(text: str) -> Measured | None:
+    """The mean time of requests that ``text`` is; None where it says of none."""
+    told = A_TOKEN.sub(" tpot", text.strip())
+    if (named := OF_A_REQUEST.search(told)) is None:
+        return None
+    time = float(TIME.parse(OF_A_REQUEST.sub("", told).strip(" :="))) / NS_PER_MS
+    if not time:
+        raise QuantityError(f"'{text}' is no time above 0")
+    return Measured(1e3 / time, times={f"mean_{named[0].lower()}_ms": time})
+
+
 def _of_bench_serve(found: dict[str, Any], path: Path) -> Measured:
     served = served_of(found, path)
     speed = served.completed * served.answer / float(found["duration"])
-    return Measured(speed, source_of(found, path), served=served)
+    return Measured(speed, source_of(found, path), times=served.times, served=served)
 
 
 def _of_llama_bench(path: Path) -> Measured:

@@ -79,7 +79,7 @@ def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
     return {
         "run": run.run, "of": run.of, "family": run.family, "engine": run.engine,
         "model": run.model, "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
-        "status": found["status"], "reason": found.get("reason") or "",
+        "status": found["status"], "reason": _why_not(found, run.of),
         "rests_on": _rests_on(found.get("price_share") or {}),
         "waiting_for_cpu_percent": 100 * waits,
         "implies": implies,
@@ -97,6 +97,13 @@ def _speed(summary: Mapping[str, Any], of: str = "") -> float:
     if number is None:
         return float("nan")
     return float(1e3 / number if of else number)
+
+
+def _why_not(summary: Mapping[str, Any], of: str) -> str:
+    """Why a run has no prediction; "" where nothing says so."""
+    if of and summary["status"] == "ok" and summary.get(of) is None:
+        return f"it has no {of}: its experiment has no such tokens"
+    return str(summary.get("reason") or "")
 
 
 def with_range(summary: Mapping[str, Any], of: str = "") -> dict[str, float]:

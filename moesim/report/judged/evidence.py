@@ -131,9 +131,9 @@ def terminal_table(table: pd.DataFrame) -> Table:
     for name in (head, "predicted", "range", "error of\nms %"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
-        unit = " ms" if is_time(row) else ""
         measured, predicted, low, high = amounts(row)
-        speeds = (f"{number(one)}{unit}" for one in (measured, predicted))
+        units = (" ms" if is_time(row) and one > 0 else "" for one in (measured, predicted))
+        speeds = map("{}{}".format, (number(measured), number(predicted)), units)
         error = row["error_percent"]
         told = "-" if pd.isna(error) else f"{error:+.0f}"
         span = f"{number(low, 3)}-{number(high, 3)}" if low < high else "-"

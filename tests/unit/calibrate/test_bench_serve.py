@@ -112,3 +112,49 @@ def test_no_host_is_fitted_to_times_of_requests(tmp_path: Path) -> None:
     run = load_experiment({"model": "gpt-oss-20b", "hardware": "l40s"}).experiment
     with pytest.raises(InputError, match="--measured: a host is fitted to the speed of a run"):
         fit_host(run, measured_run(str(bench)))
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("56 ms/token", {"mean_tpot_ms": 56}),
+        ("0.056 s a token", {"mean_tpot_ms": 56}),
+        ("56000 us per tok", {"mean_tpot_ms": 56}),
+        ("TTFT: 800 ms", {"mean_ttft_ms": 800}),
+        ("1.5 s ttft", {"mean_ttft_ms": 1500}),
+        ("5 s E2EL", {"mean_e2el_ms": 5000}),
+        ("17.8 tok/s", {}),
+    ],
+)
+def test_a_time_of_requests_may_be_written(text: str, times: dict[str, float]) -> None:
+    """Of '0.056 s/token' it was asked whether '0.056 tokens/s' is meant."""
+    found = measured_run(text)
+    assert found.times == pytest.approx(times)
+    assert found.tokens_per_s == pytest.approx(1e3 / next(iter(times.values()), 1e3 / 17.8))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("0 ms/token", "'0 ms/token' is no time above 0"),
+        ("800 TTFT", "'800' has no unit; write it as in '800 ms TTFT'"),
+        ("12 tokens/s TTFT", "'12 tokens/s' has the unknown unit"),
+    ],
+)
+def test_what_is_no_time_is_refused(text: str, what: str) -> None:
+    with pytest.raises(InputError, match=f"^--measured: {what}"):
+        measured_run(text)
+
+
+def test_a_time_that_an_experiment_has_not_has_no_prediction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, pack = tmp_path / "run.yaml", str(tmp_path / "pack")
+    run.write_text(json.dumps({"model": "gpt-oss-20b", "hardware": "l40s",
+                               "workload": {"requests": 1, "phase": "decode"}}))  # fmt: skip
+    assert main(["evidence", "add", str(run), "--measured", "80 ms TTFT", "--pack", pack]) == 0
+    assert "mean_ttft_ms 80" in capsys.readouterr().out
+    assert main(["evidence", "--pack", pack, "--out", str(tmp_path / "out")]) == 0
+    assert "no prediction of run-ttft: it has no mean_ttft_ms" in capsys.readouterr().out
+    with pytest.raises(InputError, match="not to times of requests"):
+        fit_host(load_experiment(run).experiment, measured_run("56 ms/token"))
