@@ -23,7 +23,7 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
     from moesim.experiment.loading.names import read_once
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import left_out_figures, of_inputs
-    from moesim.experiment.running.record_memory import large_records
+    from moesim.experiment.running.large_records import large_records
     from moesim.experiment.schema.origins import placed
     from moesim.experiment.schema.text import annotated_text
 

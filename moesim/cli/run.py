@@ -66,7 +66,7 @@ def run(
     from moesim.experiment.questions.fit import fewest_on_cpu
     from moesim.experiment.questions.formats import smaller_format
     from moesim.experiment.running.cache import cache_folder
-    from moesim.experiment.running.record_memory import large_records
+    from moesim.experiment.running.large_records import large_records
     from moesim.experiment.running.run import run as simulate
     from moesim.experiment.schema.origins import placed
     from moesim.report.run.table import lacks_memory, remedy, summary_table

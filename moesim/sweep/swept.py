@@ -16,7 +16,7 @@ from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.loading.warnings import empty_slots, left_out_figures, of_inputs
 from moesim.experiment.running.cache import cache_folder
-from moesim.experiment.running.record_memory import large_records
+from moesim.experiment.running.large_records import large_records
 from moesim.experiment.schema.origins import placed
 from moesim.results.folder import EXPERIMENT, experiment_text
 from moesim.results.overwrite import check_no_input

@@ -9,8 +9,10 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.running import record_memory as under_test
-from moesim.experiment.running.record_memory import LAYER_BYTES, SPAN_BYTES, large_records
+from moesim.experiment.running import large_records as said
+from moesim.experiment.running import record_memory as refused
+from moesim.experiment.running.large_records import large_records
+from moesim.experiment.running.record_memory import LAYER_BYTES, SPAN_BYTES
 
 BASE = {
     "name": "base",
@@ -22,15 +24,21 @@ BASE = {
 }
 
 
+def say_from(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes are worth saying."""
+    for one in (said, refused):
+        monkeypatch.setattr(one, "WORTH_SAYING", size)
+
+
 def lines(records: str) -> list[str]:
     return large_records([load_experiment(BASE | {"records": records}).experiment])
 
 
 def test_what_is_said_is_what_the_run_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = len(moesim.run(BASE).layers) * LAYER_BYTES
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept)
+    say_from(kept, monkeypatch)
     assert lines("layer") == []
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept - 1)
+    say_from(kept - 1, monkeypatch)
     (line,) = lines("layer")
     assert line.startswith("warning: records: 'layer' takes about 0.0 GiB of memory")
     assert lines("summary") == lines("step") == []
@@ -53,16 +61,14 @@ def test_a_pass_of_many_tokens_has_no_more_activations_than_experts(
     rows = len(result.layers) * LAYER_BYTES + len(result.spans) * SPAN_BYTES
     tokens = int(result.steps["tokens"].sum())
     assert tokens * 8 * 4 * SPAN_BYTES > 4 * rows
-    monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
-    monkeypatch.setattr(
-        under_test, "available_bytes", lambda: rows + len(result.spans) * SPAN_BYTES
-    )
+    say_from(0, monkeypatch)
+    monkeypatch.setattr(refused, "available_bytes", lambda: rows + len(result.spans) * SPAN_BYTES)
     assert moesim.run(prompts | {"records": "expert"}).summary["status"] == "ok"
 
 
 def test_a_run_that_has_no_room_for_its_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
-    monkeypatch.setattr(under_test, "available_bytes", lambda: 1000)
+    say_from(0, monkeypatch)
+    monkeypatch.setattr(refused, "available_bytes", lambda: 1000)
     with pytest.raises(InputError, match=r"records: 'layer' takes .* are free; records: step or"):
         moesim.run(BASE)
     assert moesim.run(BASE, records="summary").summary["status"] == "ok"
@@ -92,7 +98,7 @@ def test_requests_that_come_by_the_clock_may_each_be_alone(monkeypatch: pytest.M
     )
     result = moesim.run(rare)
     kept = len(result.layers) * LAYER_BYTES
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept)
+    say_from(kept, monkeypatch)
     (line,) = told(rare)
     assert line.startswith("warning: records: 'layer' takes about ")
     (line,) = told(rare | {"serving": {"replicas": 2}})
@@ -100,10 +106,10 @@ def test_requests_that_come_by_the_clock_may_each_be_alone(monkeypatch: pytest.M
     assert "if few requests are answered at once; records: step" in line
     assert told(often) == []
     assert told(served({"kind": "at_once"})) == []
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept * 1.1)
+    say_from(kept * 1.1, monkeypatch)
     assert told(rare) == []
-    monkeypatch.setattr(under_test, "available_bytes", lambda: kept // 2)
-    monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
+    monkeypatch.setattr(refused, "available_bytes", lambda: kept // 2)
+    say_from(0, monkeypatch)
     assert moesim.run(rare).summary["status"] == "ok", "it may take less"
 
 
@@ -118,9 +124,9 @@ def test_the_more_requests_a_step_answers_the_less_is_told(
     arrivals = {"kind": "poisson", "request_rate": f"{rate} requests/s"}
     asked = served(arrivals, requests=300, **others)
     kept = len(moesim.run(asked).layers) * LAYER_BYTES
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept / 3)
+    say_from(kept / 3, monkeypatch)
     assert len(told(asked)) == 1
-    monkeypatch.setattr(under_test, "WORTH_SAYING", 3 * kept)
+    say_from(3 * kept, monkeypatch)
     assert told(asked) == []
 
 
@@ -137,10 +143,10 @@ def test_spans_of_a_service_are_told_by_what_misses(
     asked["serving"] = {"price_interval": "never"}
     result = moesim.run(asked)
     kept = len(result.layers) * LAYER_BYTES + len(result.spans) * SPAN_BYTES
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept / 2)
+    say_from(kept / 2, monkeypatch)
     (line,) = told(asked)
     assert line.startswith("warning: records: 'expert' takes about ")
-    monkeypatch.setattr(under_test, "WORTH_SAYING", 2 * kept)
+    say_from(2 * kept, monkeypatch)
     assert told(asked) == []
 
 
@@ -154,8 +160,8 @@ def test_clients_that_wait_answer_as_many_at_once_as_they_are(
 ) -> None:
     asked = served(arrivals, serving={"replicas": replicas})
     kept = len(moesim.run(asked).layers) * LAYER_BYTES
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept * 0.9)
+    say_from(kept * 0.9, monkeypatch)
     (line,) = told(asked)
     assert line.startswith("warning: records: 'layer' takes about ")
-    monkeypatch.setattr(under_test, "WORTH_SAYING", kept * 1.1)
+    say_from(kept * 1.1, monkeypatch)
     assert told(asked) == []
