@@ -8,7 +8,7 @@ forgets it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -150,7 +150,3 @@ def reference_server(case: Case, service: Service) -> Scheduler:
         if step in service.forgets and started:
             started[-1].cached = 0
         step += 1
-
-
-def served_case(theirs: EngineCase, service: Service) -> EngineCase:
-    return replace(theirs, scheduler=server(theirs, service))

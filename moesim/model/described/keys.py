@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,9 +234,9 @@ def _said(inner: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inner.items() if value is not None or key not in OUTER}
 
 
-def expert_hints(config: Mapping[str, Any], words: Sequence[str] = ()) -> list[str]:
+def expert_hints(config: Mapping[str, Any]) -> list[str]:
     """Keys that speak of experts and have a number above 1."""
-    known = {name for names in NAMES.values() for name in names} | set(words)
+    known = {name for names in NAMES.values() for name in names}
     return [
         key
         for key, value in config.items()

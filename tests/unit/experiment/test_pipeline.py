@@ -28,7 +28,6 @@ from moesim.trace.routing import Phase
 
 LAYER, EXPERT, EMBEDDING, OTHER = 3_360_000, 98_304, 131_072, 512  # bytes of small-moe
 MACHINE = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
-HANDOFF_NS = 40_220  # 40 us and 2880 bf16 values at 26.2 GB/s: 219.85 ns
 
 
 def small(stages: int, passes: int | None = 20, **more: Any) -> Built:

@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
     "trace": "traces/small-moe.parquet",
     "workload": {"requests": 12, "batching": {"kind": "static", "batch_size": 2}},
 }
-BATCH, CONTEXT = "workload.batching.batch_size", "workload.context"
+BATCH = "workload.batching.batch_size"
 
 
 def speed(batch: int) -> float:
