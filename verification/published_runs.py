@@ -44,12 +44,12 @@ def grown(before: pd.DataFrame, table: pd.DataFrame) -> tuple[float, str]:
 
 
 @check(
-    "Published runs: the median error of the time a token has not grown",
+    "Evidence, published: the median error of the time a token has not grown",
     tolerance=2,
     why=WHY,
     unit=UNIT,
 )
-def published_runs() -> Measured:
+def evidence_published() -> Measured:
     import pandas as pd
 
     from moesim.calibrate.published.predict import blind, fitted_hosts, judged
