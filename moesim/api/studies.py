@@ -212,7 +212,7 @@ def evidence(
         pass
     for name in runs or ():
         check_choice("--run", name, tuple(every))
-    cache = cache_folder(str(Path(out) / "runs"))
+    cache = cache_folder(None) or cache_folder(str(Path(out) / "runs"))
     chosen = [every[name] for name in runs or every]
     table = blind(chosen, ranges=True, progress=progress, cache=cache)
     return table, write_evidence(table, Path(out))

@@ -69,9 +69,17 @@ def shipped_packs() -> list[str]:
 
 
 def pack_folder(pack: Path | str) -> Path:
-    """The folder ``pack``, or where there is none the shipped pack of that name."""
+    """The folder ``pack``, or where there is none the shipped pack of that name; InputError where
+    there is neither.
+    """
     folder, shipped = Path(pack), shipped_folder() / "experiments" / pack
-    return shipped if not folder.exists() and (shipped / TABLE).is_file() else folder
+    if folder.exists():
+        return folder
+    if not (shipped / TABLE).is_file():
+        what = f"there is no folder '{pack}', which 'moesim evidence add' begins, nor a shipped"
+        what = f"{what} pack of that name: {nearest(str(pack), [*shipped_packs(), ALL])}"
+        raise InputError([Problem("--pack", "", what)])
+    return shipped
 
 
 def add_run(

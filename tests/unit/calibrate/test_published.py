@@ -15,7 +15,14 @@ from moesim.api import evidence
 from moesim.calibrate.host.fit import with_share
 from moesim.calibrate.published.others import kernels
 from moesim.calibrate.published.overview import others, overview
-from moesim.calibrate.published.pack import COLUMNS, TIMES, PublishedRun, pack_folder, read_pack
+from moesim.calibrate.published.pack import (
+    COLUMNS,
+    TIMES,
+    PublishedRun,
+    pack_folder,
+    read_pack,
+    shipped_packs,
+)
 from moesim.calibrate.published.predict import (
     blind,
     fitted_hosts,
@@ -105,7 +112,27 @@ def test_a_pack_is_a_folder_or_a_shipped_one(
     assert read_pack(pack_folder("throughputs")) == THROUGHPUTS
     (tmp_path / "throughputs").mkdir()
     assert pack_folder("throughputs") == Path("throughputs")
-    assert pack_folder("neither") == Path("neither")
+    with pytest.raises(InputError, match=r"^--pack: .*llama_bench.*did you mean 'published'"):
+        pack_folder("publish")
+
+
+def test_the_help_names_every_shipped_pack(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evidence", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(f"{pack}," in told for pack in shipped_packs())
+
+
+def test_results_of_runs_go_to_the_cache_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, [row("one", 10)], one=described(24))
+    monkeypatch.setenv("MOESIM_CACHE", str(tmp_path / "kept"))
+    evidence(tmp_path / "out", pack=tmp_path)
+    assert len([*(tmp_path / "kept").glob("*.result")]) == 1
+    assert not (tmp_path / "out" / "runs").exists()
+    monkeypatch.delenv("MOESIM_CACHE")
+    evidence(tmp_path / "out", pack=tmp_path)
+    assert len([*(tmp_path / "out" / "runs").glob("*.result")]) == 1
 
 
 def test_rows_may_share_a_file_with_settings_of_their_own(tmp_path: Path) -> None:
