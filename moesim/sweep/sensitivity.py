@@ -19,6 +19,8 @@ from moesim.experiment.loading.warnings import is_timed, paced
 from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
+from moesim.hardware.described.software import OFFLOADING, SERVING
+from moesim.hardware.price_errors import DATASHEET_OF
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, NODES, TRACE, variations
@@ -79,7 +81,7 @@ MACHINE: Mapping[str, Number] = {
         DRIVEN,
     ),
 }
-SOFTWARE = "software's launches, copies and waits"
+SOFTWARE = "software's launches, copies, waits and steps"
 MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
     SOFTWARE: "your engine: 'moesim calibrate software'",
     GUESSED[HOST]: "one run of this host: 'moesim calibrate host'",
@@ -95,7 +97,9 @@ PRIOR = ("prior", "unverified", "assumed")
 """How a source begins whose number nobody measured."""
 LEAST = 0.005
 """Of the speed: what moves it less need not be measured."""
-SOFTWARE_TIMES = ("launch", "host_per_layer", "host_per_copy", "synchronisation")
+OWN_TIMES = (*OFFLOADING, *SERVING, "thread_wait_ns")
+"""Of a software profile."""
+LEFT_OUT = "the sweep is left out; --set PATH=VALUE sets what one of its points has"
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,9 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     base = played_once(experiment).model_copy(update=summed)
     (summary,) = runs.summaries(base, [({}, base)], "as_is", told=False)
     timed = is_timed(experiment)
-    as_is = speed_of(summary, timed=timed)
+    as_is, swept = speed_of(summary, timed=timed), bool(experiment.sweep)
     if not as_is:
-        what = f"does not run as it is: {_why(summary)}"
+        what = f"does not run as it is: {_why(summary)}" + f"; {LEFT_OUT}" * swept
         raise InputError([Problem(experiment.name, "", what)])
     made = list(_points(base, summary, runs.out, factor))
     told = runs.summaries(base, [(s, one) for _, s, one in made], FOLDER)
@@ -178,7 +182,7 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     titles = dict.fromkeys(one.of for one in done)
     inputs = [Input(t, tuple(one for one in done if one.of == t), as_is) for t in titles]
     ordered = sorted(inputs, key=lambda one: -one.span)
-    notes = tuple(paced(experiment))
+    notes = (*paced(experiment), *[f"note: {LEFT_OUT}"] * swept)
     unit = OF_A_REQUEST if timed else TOGETHER
     return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered), notes, unit)
 
@@ -205,8 +209,8 @@ def _points(
     out = out / "profiles"
     out.mkdir(parents=True, exist_ok=True)
     for by in (1 / factor, factor):
-        yield from _machines(base, out, by, reads="storage_path" in summary)
-        yield from _software(base, out, by)
+        yield from _machines(base, out, by, summary)
+        yield from _software(base, out, by, guess=_is_unsure(summary, "software "))
         yield from _settings(base, summary, by)
     for one in variations(base, summary, {}, out):
         of, guess = one.varied.of, one.varied.of in GUESSED
@@ -214,28 +218,55 @@ def _points(
         yield moved, dict(one.settings), one.experiment
 
 
-def _machines(base: Experiment, out: Path, by: float, *, reads: bool) -> Iterator[Point]:
+def _machines(
+    base: Experiment, out: Path, by: float, summary: Mapping[str, Any]
+) -> Iterator[Point]:
     hardware = load_hardware(base.hardware, base.folders)
     for key, number in MACHINE.items():
-        if key == "drive" and not reads:
+        if key == "drive" and "storage_path" not in summary:
             continue
         name = f"{key}_x{by:.3g}"
         made = Upgrade(name, name, partial(_scaled, number.change, by))
         update = {"hardware": write_upgrade(out, base, hardware, made)}
-        texts = (hardware.sources.get(part.source, "") for part in number.parts(hardware) if part)
-        guess = any(text.startswith(PRIOR) for text in texts)
+        guess = _is_guess(key, hardware, summary)
         yield Moved(number.title, _times(by), guess), update, base.model_copy(update=update)
+
+
+def _is_guess(key: str, hardware: HardwareProfile, summary: Mapping[str, Any]) -> bool:
+    """Whether nobody measured the number ``key`` of this machine, as far as it prices the run: of a
+    GPU whose kernels' fits price more of it than its datasheet somebody did, and a link by another
+    machine's measurement has a range.
+    """
+    if key == "link" and _is_unsure(summary, "link of "):
+        return True
+    shares = [(row["of"], row["rests_on"], row["share"]) for row in _factors(summary)]
+    by_sheet = sum(share for of, _, share in shares if of.startswith(DATASHEET_OF))
+    if key == "gpu_bandwidth" and by_sheet < sum(share for _, fits, share in shares if fits):
+        return False
+    parts = MACHINE[key].parts(hardware)
+    texts = (hardware.sources.get(part.source, "") for part in parts if part)
+    return any(text.startswith(PRIOR) for text in texts)
+
+
+def _is_unsure(summary: Mapping[str, Any], start: str) -> bool:
+    """Whether prices whose name begins with ``start`` have a range in the run's interval."""
+    return any(r["of"].startswith(start) and r["low"] is not None for r in _factors(summary))
+
+
+def _factors(summary: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (summary.get("price_interval") or {}).get("factors") or ()
 
 
 def _scaled(change: Change, by: float, hardware: HardwareProfile) -> HardwareProfile:
     return change(hardware, by)
 
 
-def _software(base: Experiment, out: Path, by: float) -> Iterator[Point]:
+def _software(base: Experiment, out: Path, by: float, *, guess: bool) -> Iterator[Point]:
     """The software's own times, all by the factor, where it has any."""
     known = load_software(base.software, base.folders)
-    times = {key: getattr(known, f"{key}_ns") for key in SOFTWARE_TIMES}
-    if not any(times.values()):
+    every = {key.removesuffix("_ns"): getattr(known, key) for key in OWN_TIMES}
+    times = {key: ns for key, ns in every.items() if ns}
+    if not times:
         return
     path = out / f"software_x{by:.3g}.yaml"
     content: dict[str, Any] = {
@@ -247,7 +278,7 @@ def _software(base: Experiment, out: Path, by: float) -> Iterator[Point]:
     write_whole(path, with_end_mark(yaml.safe_dump(content, sort_keys=False, width=120)))
     update = {"software": str(path)}
     yield (
-        Moved("software's launches, copies and waits", _times(by)),
+        Moved(SOFTWARE, _times(by), guess),
         update,
         base.model_copy(update=update),
     )
@@ -279,6 +310,8 @@ def _keys(
     if not batching.serves:
         title = "requests at once", "request"
         yield title, "workload.batching.batch_size", batching.in_flight, str
+    elif clients := base.workload.arrivals.concurrency:
+        yield ("clients", "client"), "workload.arrivals.max_concurrency", clients, str
     context = base.workload.context
     if isinstance(context, int):
         yield ("tokens of context", "token"), "workload.context", context, str

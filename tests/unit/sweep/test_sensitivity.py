@@ -187,3 +187,50 @@ def test_a_long_name_leaves_the_bars_their_place(tmp_path: Path) -> None:
         moesim.sensitivity(long, out=tmp_path / "out")
     height, width, _ = imread(tmp_path / "out" / "sensitivity.png").shape
     assert width < 1.3 * height
+
+
+def test_clients_and_the_hosts_steps_move_what_is_served(tmp_path: Path) -> None:
+    """Neither had been an input, of a service in which the host is most of a step."""
+    served = {
+        "requests": 6,
+        "arrivals": {"kind": "closed_loop", "max_concurrency": 2},
+        "lengths": {"kind": "fixed", "input_len": 40, "output_len": 10},
+        "routing": {"kind": "draw"},
+        "batching": {
+            "kind": "continuous",
+            "scheduler": {"kind": "vllm", "async_scheduling": False},
+        },
+    }
+    told = speeds(
+        moesim.sensitivity(
+            {**TINY, "software": "vllm", "workload": served}, by="50 %", out=tmp_path / "out"
+        )
+    )
+    fewer, more = told["clients"]
+    assert fewer < more
+    less, longer = told["software's launches, copies, waits and steps"]
+    assert less > 1.1 * longer
+
+
+def test_kernels_that_were_measured_are_no_guess_and_anothers_link_is(tmp_path: Path) -> None:
+    """The bandwidth's share of an H100 is a prior, which prices little of a run by its fits."""
+    measured = {"hardware": "h100-sxm", "model": "qwen3-30b-a3b", "trace": "stand-in:qwen3-30b-a3b"}
+    loading = {"hardware": "rtx-4060-8gb", "experts": {"capacity": "4 slots/layer"}}
+    guesses = {}
+    for asked in (measured, loading):
+        found = moesim.sensitivity({**TINY, **asked}, out=tmp_path / str(asked["hardware"]))
+        guesses[asked["hardware"]] = {one.title: one.guess for one in found.inputs}
+    assert not guesses["h100-sxm"]["GPU memory bandwidth"]
+    assert guesses["rtx-4060-8gb"]["GPU memory bandwidth"]
+    assert guesses["rtx-4060-8gb"][LINK]
+
+
+def test_a_sweep_that_is_left_out_is_told(tmp_path: Path) -> None:
+    swept = {**TINY, "sweep": {"experts.capacity": ["4 slots/layer", "all"]}}
+    found = moesim.sensitivity(swept, out=tmp_path / "out")
+    assert in_words(found)[0].startswith("note: the sweep is left out; --set ")
+    small = {**swept, "hardware": "{base: rtx-4060-8gb, gpu: {memory: 513 MiB}}"}
+    with pytest.raises(
+        InputError, match=r"does not run as it is: .*; the sweep is left out; --set"
+    ):
+        moesim.sensitivity(small, out=tmp_path / "small")
