@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
 from moesim.engine.layout import Layout
+from moesim.engine.prefetch import Undecided
 from moesim.engine.pricing.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.host.host_cache import Reads

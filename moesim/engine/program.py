@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Undecided
 from moesim.engine.case import WHOLE, Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import new_counts
@@ -18,6 +17,7 @@ from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import Decided, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.marks import is_marked
+from moesim.engine.prefetch import Undecided
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance, Totals
 from moesim.engine.rebalancing import Rebalancing

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from moesim.engine.ahead import Fetched, Predictions
 from moesim.engine.case import Case, Ints
+from moesim.engine.prefetch import Fetched, Predictions
 from moesim.engine.routing import Routing, of_all
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Key, View

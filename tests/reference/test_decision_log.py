@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.replay.log import DecisionLog, Parts
 from moesim.engine.replay.quick import makers as quick
-from moesim.engine.replay.quick import shared, stack_distances
+from moesim.engine.replay.quick import reuse, stack_distances
 from moesim.engine.replay.quick.any_rows import AnyRows
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.run import run_replay
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
@@ -58,7 +58,7 @@ def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool,
     log = DecisionLog(decisions=decisions, most_bytes=most)
     before = {kind: min(runs, 1) for kind, runs in stack_distances.RUNS_BEFORE.items()}
     with (
-        patch.object(shared, "ACTIVATIONS", 40),
+        patch.object(reuse, "ACTIVATIONS", 40),
         patch.object(stack_distances, "RUNS_BEFORE", before),
     ):
         for run in runs:
@@ -93,7 +93,7 @@ def test_one_pass_serves_all_sizes(policy: str, monkeypatch: pytest.MonkeyPatch)
     for number, run in enumerate(every):
         assert_same(run_replay(run, log=log), alone[number])
         assert bool(followed) == (number >= before)
-    runs = len(list(Shared(case, Routing(case), None, by_layer=True).runs()))
+    runs = len(list(Reuse(case, Routing(case), None, by_layer=True).runs()))
     assert len(followed) == runs * (1 if policy == "lru" else len(case.model.moe_layers))
 
 

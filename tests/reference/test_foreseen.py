@@ -21,7 +21,7 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.pricing import passes, prices, ragged_launches
 from moesim.engine.replay.common import CommonProgram
 from moesim.engine.replay.foreseen import Decider, is_foreseen
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.program import QuickProgram
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import Play, play_replicas
@@ -162,7 +162,7 @@ def foreseeing(most: int, wild: int) -> Iterator[None]:
         patch.object(prices, "MOST", 2),
         patch.object(ragged_launches, "MOST", 2),
         patch.object(foreseen, "AHEAD", most),
-        patch.object(shared, "ACTIVATIONS", 40),
+        patch.object(reuse, "ACTIVATIONS", 40),
         patch.object(routing, "CELLS", 40),
         patch.object(Foresight, "foresee", guessing(wild)),
         patch.object(CommonProgram, "between", rehearsed(CommonProgram.between)),

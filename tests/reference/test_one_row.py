@@ -17,8 +17,8 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
-from moesim.engine.replay.quick import ahead, shared
 from moesim.engine.replay.quick import makers as quick
+from moesim.engine.replay.quick import next_use, reuse
 from moesim.engine.replay.quick import one_row as rows
 from moesim.engine.replay.quick.any_rows import AnyRows
 from moesim.engine.replay.quick.one_launch import (
@@ -93,7 +93,7 @@ def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) ->
 
 
 @few
-@given(cases(), st.data(), st.sampled_from(QUICK), st.sampled_from([1, 40, shared.ACTIVATIONS]))
+@given(cases(), st.data(), st.sampled_from(QUICK), st.sampled_from([1, 40, reuse.ACTIVATIONS]))
 def test_of_any_policy_a_layer_is_one_launch(
     case: Case, data: st.DataObject, policy: str, activations: int
 ) -> None:
@@ -102,8 +102,8 @@ def test_of_any_policy_a_layer_is_one_launch(
     theirs = replace(theirs, initial=data.draw(st.sampled_from(["empty", "lowest_ids", "random"])))
     assume(quick.is_quick(theirs) and may_have_one_launch(theirs) and theirs.offloaded)
     assert quick.maker_of(theirs, None) is (OneRow if policy == "lru" else AnyRows)
-    held = patch.object(ahead, "RUNS_HELD", 3)
-    with held, patch.object(shared, "ACTIVATIONS", activations):
+    held = patch.object(next_use, "RUNS_HELD", 3)
+    with held, patch.object(reuse, "ACTIVATIONS", activations):
         assert_same(run_replay(theirs), run_des(theirs))
 
 

@@ -14,8 +14,8 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.padded_program import is_padded
-from moesim.engine.replay.quick import ahead, shared
 from moesim.engine.replay.quick import makers as quick
+from moesim.engine.replay.quick import next_use, reuse
 from moesim.engine.replay.run import run_replay
 from moesim.gating import registry as gatings
 from moesim.gating.dynamic import Dynamic
@@ -46,7 +46,7 @@ def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
 def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
     theirs = decided_at_once(engine_case(case), policy)
     assume(quick.is_quick(theirs))
-    with patch.object(shared, "ACTIVATIONS", 40), patch.object(ahead, "RUNS_HELD", 3):
+    with patch.object(reuse, "ACTIVATIONS", 40), patch.object(next_use, "RUNS_HELD", 3):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -67,7 +67,7 @@ class RareAndFar(CachePolicy):
 def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> None:
     theirs = replace(decided_at_once(engine_case(case), "min"), policy=RareAndFar())
     assume(quick.is_quick(theirs))
-    with patch.object(shared, "ACTIVATIONS", 40), patch.object(ahead, "RUNS_HELD", 3):
+    with patch.object(reuse, "ACTIVATIONS", 40), patch.object(next_use, "RUNS_HELD", 3):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -97,7 +97,7 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int
     whole = run_replay(theirs)
     with (
         patch.object(routing, "CELLS", cells),
-        patch.object(shared, "ACTIVATIONS", cells // 2 + 1),
+        patch.object(reuse, "ACTIVATIONS", cells // 2 + 1),
         patch.object(routing, "BLOCK", block),
     ):
         assert_same(run_replay(theirs), whole)
@@ -108,7 +108,7 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int
 def test_what_is_added_up_as_it_comes_gives_the_same_numbers(case: Case, cells: int) -> None:
     theirs = engine_case(case)
     cuts = cuts_of(theirs, 0.1)
-    with patch.object(routing, "CELLS", cells), patch.object(shared, "ACTIVATIONS", cells):
+    with patch.object(routing, "CELLS", cells), patch.object(reuse, "ACTIVATIONS", cells):
         fine, coarse = (
             replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
             for one in (None, cuts)

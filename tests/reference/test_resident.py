@@ -20,7 +20,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay import spans
 from moesim.engine.replay.foreseen import is_foreseen
 from moesim.engine.replay.quick import makers as quick
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.bits import bits_of
 from moesim.engine.replay.quick.resident import Resident
 from moesim.engine.replay.run import run_replay
@@ -89,7 +89,7 @@ def short_spans(every: int) -> Iterator[None]:
 
     with (
         patch.object(spans, "SHORTEST", 2),
-        patch("moesim.engine.replay.found.running_of", running_of),
+        patch("moesim.engine.replay.activation_index.running_of", running_of),
     ):
         yield
 
@@ -103,7 +103,7 @@ def known(self: Resident) -> NDArray[np.uint64] | None:
     """What each row chooses, known at once."""
     if len(self.launches.specs) > 1:
         return None
-    finder, ids = self.shared.finder, self.case.trace.expert_ids
+    finder, ids = self.reuse.finder, self.case.trace.expert_ids
     layers = np.arange(ids.shape[1])
     bits = bits_of(ids, finder.home, layers, finder.width, self.case.holders)
     return np.asarray(bits.masks, np.uint64)
@@ -163,6 +163,6 @@ def test_what_slots_lack_is_found_in_spans(case, serving, every):
     serving = replace(serving, ranks=1, longest=None, blocks=None)
     foresees, asks = served(theirs, serving), served(theirs, serving)
     assume(is_foreseen(foresees) and quick.is_quick(foresees))
-    with short_spans(every), patch.object(shared, "ACTIVATIONS", 40):
+    with short_spans(every), patch.object(reuse, "ACTIVATIONS", 40):
         played = run_replay(foresees)
     assert_same(played, run_des(asks))

@@ -20,7 +20,7 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import makers as quick
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
 from moesim.workload.schedule import Schedule
@@ -159,7 +159,7 @@ def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: li
     theirs = decided_at_once(engine_case(case), policy)
     assume(quick.is_quick(theirs) and not theirs.policy.looks_ahead)
     whole, (parted, _) = run_des(theirs), cut_up(theirs, cuts)
-    with patch.object(shared, "ACTIVATIONS", 40):
+    with patch.object(reuse, "ACTIVATIONS", 40):
         assert_same(run_replay(parted), whole)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.quick.some_rows import SomeRows
 from moesim.engine.replay.run import run_replay
@@ -50,10 +50,10 @@ def some_rows(case: Case, draw: Any) -> EngineCase:
     return theirs
 
 
-@given(cases() | speculating_cases(), st.data(), st.sampled_from([1, 40, shared.ACTIVATIONS]))
+@given(cases() | speculating_cases(), st.data(), st.sampled_from([1, 40, reuse.ACTIVATIONS]))
 def test_passes_of_some_rows_are_des(case: Case, data: st.DataObject, activations: int) -> None:
     theirs = some_rows(case, data.draw)
-    with patch.object(run, "CommonProgram", None), patch.object(shared, "ACTIVATIONS", activations):
+    with patch.object(run, "CommonProgram", None), patch.object(reuse, "ACTIVATIONS", activations):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -61,7 +61,7 @@ def test_passes_of_some_rows_are_des(case: Case, data: st.DataObject, activation
 @given(cases(), st.data())
 def test_passes_of_some_rows_are_added_up_as_they_come(case: Case, data: st.DataObject) -> None:
     theirs = some_rows(case, data.draw)
-    with patch.object(run, "CommonProgram", None), patch.object(shared, "ACTIVATIONS", 40):
+    with patch.object(run, "CommonProgram", None), patch.object(reuse, "ACTIVATIONS", 40):
         fine, coarse = (
             replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
             for one in (None, cuts_of(theirs, 0.1))

@@ -16,7 +16,7 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.quick.stored import StoredRows
 from moesim.engine.replay.run import run_replay
@@ -53,7 +53,7 @@ def stored(case: Case, draw: Any) -> EngineCase:
 @given(storage_cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = stored(case, data.draw)
-    cut = patch.object(routing, "CELLS", cells), patch.object(shared, "ACTIVATIONS", 40)
+    cut = patch.object(routing, "CELLS", cells), patch.object(reuse, "ACTIVATIONS", 40)
     with patch.object(run, "CommonProgram", None), cut[0], cut[1], listed(data.draw):
         assert_same(run_replay(theirs), run_des(theirs))
 

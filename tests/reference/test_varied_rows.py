@@ -17,7 +17,7 @@ from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import run
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.varied_rows import has_varied_rows
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
@@ -55,7 +55,7 @@ def varied(case: Case, draw: Any) -> EngineCase:
 @given(variant_cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))
 def test_passes_of_a_row_are_des(case: Case, data: st.DataObject, cells: int) -> None:
     theirs = varied(case, data.draw)
-    cut = patch.object(routing, "CELLS", cells), patch.object(shared, "ACTIVATIONS", 40)
+    cut = patch.object(routing, "CELLS", cells), patch.object(reuse, "ACTIVATIONS", 40)
     with patch.object(run, "VariedProgram", None), cut[0], cut[1]:
         found, others = run_replay(theirs), run_des(theirs)
     assert_same(found, others)

@@ -12,15 +12,15 @@ import simpy
 from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
 from moesim.engine.des.drive import Drive, LayersAhead
 from moesim.engine.des.gpu import Gpu
-from moesim.engine.des.gpu_ahead import GpuAhead
+from moesim.engine.des.gpu_prefetch import PrefetchingGpu
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
+from moesim.engine.des.prefetch import OnTheClock
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
@@ -81,15 +81,15 @@ def run_des(
     drives = _drives(env, case)
     for number in range(case.gpus):
         copy_in = _copy_engine(env, case, number, fair)
-        gpu = (GpuAhead if program.views is not None else Gpu)(
+        gpu = (PrefetchingGpu if program.views is not None else Gpu)(
             env, number, case, group, copy_in,
             layers=check or records in ("layer", "expert"), spans=spans,
             held=program.residencies.held(number),
             host_compute=_host_compute(env, case, number, fair),
         )  # fmt: skip
         gpu.drive = drives[number]
-        if isinstance(gpu, GpuAhead):
-            ahead = Ahead(env, case, number, program, copy_in, named=spans)
+        if isinstance(gpu, PrefetchingGpu):
+            ahead = OnTheClock(env, case, number, program, copy_in, named=spans)
             gpu.decide_by(ahead, feed.counted)
         if spans:
             copy_in.on_copy = partial(gpu.records.copies, number)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Ints
 from moesim.engine.des.layer import names_of
+from moesim.engine.prefetch import Asked
 from moesim.engine.program import Program
 from moesim.engine.residency.layer_slots import LayerSlots
 from moesim.engine.residency.variant_residencies import VariantResidencies

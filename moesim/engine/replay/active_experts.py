@@ -141,9 +141,9 @@ def _find_by_row(
 def _have_a_row_each(spans: Any, active: Any) -> bool:
     """Whether steps have one row each, and need all layers."""
     steps, layers = active.shape
-    each = len(spans.ones_at) == steps + 1 and spans.spans_at[steps] == 0
+    each = len(spans.single_at) == steps + 1 and spans.spans_at[steps] == 0
     for step in range(steps if each else 0):
-        each &= spans.ones_at[step] == step and spans.ones_at[step + 1] == step + 1
+        each &= spans.single_at[step] == step and spans.single_at[step + 1] == step + 1
         for layer in range(layers):
             each &= active[step, layer]
     return bool(each)
@@ -179,16 +179,16 @@ def find_active_experts(
         kept, own = layer if executed.shape[1] > 1 else 0, home[layer]
         filled[:] = 0
         line = active_offsets[layer], experts[layer], active_rows[layer], executed[:, kept]
-        if single and _find_by_row(ids, spans.ones, own, layer, columns, *line):
+        if single and _find_by_row(ids, spans.single, own, layer, columns, *line):
             continue
         for step in range(len(active)):
-            distinct, first, last = 0, spans.ones_at[step], spans.ones_at[step + 1]
+            distinct, first, last = 0, spans.single_at[step], spans.single_at[step + 1]
             if spans.spans_at[step + 1] > spans.spans_at[step] or (last - first) * top_k > MANY:
                 distinct = FEW + 1
                 if active[step, layer]:
                     add_choices(ids, running, spans, own, layer, step, count)
             elif active[step, layer]:
-                distinct = _count_few(ids, spans.ones[first:last], own, layer, count, seen)
+                distinct = _count_few(ids, spans.single[first:last], own, layer, count, seen)
             if distinct <= FEW:
                 _sort(seen, distinct, ordered)
             else:

@@ -9,8 +9,8 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.prices import Kept, PriceCache
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.program import row_bytes_of
+from moesim.engine.replay.activation_index import Finder
 from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
-from moesim.engine.replay.found import Finder
 from moesim.memory.activations import steps_of
 
 Routed = tuple[NDArray[np.uint16], Ints, Ints, Ints, NDArray[np.bool_], Ints, int]

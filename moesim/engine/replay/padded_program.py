@@ -15,10 +15,10 @@ from moesim.engine.layout import Active
 from moesim.engine.pricing.prices import PriceCache
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.program import Program, RoutedPasses, row_bytes_of
+from moesim.engine.replay.activation_index import Finder, on_each
 from moesim.engine.replay.capped import Kept, Tokens, count_hits, keep_choices
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.found import Finder, on_each
-from moesim.engine.replay.found_program import NONE, FoundProgram, is_found, stays
+from moesim.engine.replay.indexed_program import NONE, IndexedProgram, is_indexed, stays
 from moesim.engine.routing import Key, units
 from moesim.gating.base import Gating
 from moesim.memory.activations import Activations, steps_of
@@ -37,7 +37,7 @@ def is_padded(case: Case) -> bool:
     return padded and gating.room(none, 1, 1) is not None and stays(case) and not apart
 
 
-class PaddedProgram(FoundProgram):
+class PaddedProgram(IndexedProgram):
     """``Program`` of a case that ``is_padded``."""
 
     def __init__(self, case: Case, *, by_layer: bool = True) -> None:
@@ -72,7 +72,7 @@ class PaddedProgram(FoundProgram):
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """As in ``Program``: every expert is called, whoever chose it."""
-        return super(FoundProgram, self)._marks(first, works)
+        return super(IndexedProgram, self)._marks(first, works)
 
     @property
     def _weighs(self) -> bool:
@@ -177,5 +177,5 @@ class PaddedCollectives(Collectives):
 
 def program_of(case: Case, *, by_layer: bool) -> Program:
     """What decides and prices ``case``."""
-    kind = PaddedProgram if is_padded(case) else FoundProgram if is_found(case) else Program
+    kind = PaddedProgram if is_padded(case) else IndexedProgram if is_indexed(case) else Program
     return kind(case, by_layer=by_layer)

@@ -19,13 +19,13 @@ CELLS = 1 << 24
 
 
 class Spans(NamedTuple):
-    """The rows that parts of passes take: of part ``i`` those in ``ones`` int64[n] from
-    ``ones_at[i]`` to ``ones_at[i + 1]``, and ``first:last``, so many ``times``, of the spans from
-    ``spans_at[i]`` to ``spans_at[i + 1]``.
+    """The rows that parts of passes take: of part ``i`` those in ``single`` int64[n] from
+    ``single_at[i]`` to ``single_at[i + 1]``, and ``first:last``, so many ``times``, of the spans
+    from ``spans_at[i]`` to ``spans_at[i + 1]``.
     """
 
-    ones_at: Any
-    ones: Any
+    single_at: Any
+    single: Any
     spans_at: Any
     first: Any
     last: Any
@@ -76,11 +76,11 @@ def _find_spans(
     rows: Any, decodes: Any, offsets: Any, shortest: int, found: Any, edges: Any
 ) -> int:
     """Fill in what is ``found``; how many rows are in spans."""
-    parts, ones, spans, within = (2 if len(decodes) > 0 else 1), 0, 0, 0
+    parts, single, spans, within = (2 if len(decodes) > 0 else 1), 0, 0, 0
     for part in range(parts * (len(offsets) - 1)):
         step = part // parts
         token, end = offsets[step] - offsets[0], offsets[step + 1] - offsets[0]
-        found.ones_at[part], found.spans_at[part], number = ones, spans, 0
+        found.single_at[part], found.spans_at[part], number = single, spans, 0
         while token < end:
             decode = parts > 1 and decodes[token]
             begin, token = token, token + 1
@@ -92,8 +92,8 @@ def _find_spans(
                 continue
             if token - begin < shortest:
                 for i in range(begin, token):
-                    found.ones[ones] = rows[i]
-                    ones += 1
+                    found.single[single] = rows[i]
+                    single += 1
                 continue
             within += token - begin
             number = _change(edges, number, rows[begin], 1)
@@ -105,7 +105,7 @@ def _find_spans(
                 found.first[spans], found.last[spans] = edges[0, i], edges[0, i + 1]
                 found.times[spans] = level
                 spans += 1
-    found.ones_at[-1], found.spans_at[-1] = ones, spans
+    found.single_at[-1], found.spans_at[-1] = single, spans
     return within
 
 
@@ -118,9 +118,9 @@ def spans_of(
     """
     passes, mask = len(offsets) - 1, np.ascontiguousarray(decodes, np.bool_)
     ends = np.zeros((2, passes * (2 if len(mask) else 1) + 1), np.int64)
-    ones = np.empty(len(rows), np.int64)
+    single = np.empty(len(rows), np.int64)
     spans = np.empty((3, 2 * (len(rows) // SHORTEST) + 2), np.int64)
-    found = Spans(ends[0], ones, ends[1], *spans)
+    found = Spans(ends[0], single, ends[1], *spans)
     edges = np.empty((2, spans.shape[1] + 2), np.int64)
     shortest = len(rows) + 1 if every else SHORTEST
     within = int(_find_spans(rows, mask, offsets, shortest, found, edges))
@@ -175,8 +175,8 @@ def add_choices(
     """Add to ``count`` int64[homes] the choices of a ``part`` of a pass in a ``layer``, where
     ``own`` int64[experts] says the places of experts.
     """
-    for i in range(spans.ones_at[part], spans.ones_at[part + 1]):
-        row = spans.ones[i]
+    for i in range(spans.single_at[part], spans.single_at[part + 1]):
+        row = spans.single[i]
         for k in range(ids.shape[2]):
             expert = ids[row, layer, k]
             if expert != NO_EXPERT:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import APART, THROUGH, WHOLE, Case, Ints
 from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
+from moesim.engine.prefetch import Asked, Fetched
 from moesim.engine.residency.layer_slots import LayerSlots
 from moesim.engine.residency.pool_runs import (
     Coming,

@@ -66,7 +66,7 @@ def _times(case: Case, cache: HostCache, expert: FfnSpec) -> tuple[int, int, int
 class Host(Protocol):
     """What a node's host is asked."""
 
-    def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]: ...  # noqa: D102 (HostResidency)
+    def hits(self, demand: ActiveExperts) -> NDArray[np.bool_]: ...  # noqa: D102 (HostResidency)
 
 
 def hosts_of(case: Case, routing: Routing, cache: HostCache) -> list[HostResidency]:
@@ -102,7 +102,7 @@ def host_numbers(case: Case, routing: Routing, gpu: int) -> Ints:
     return np.stack([layer * routing.logical + logical[layer][local] for layer in layers])
 
 
-class _Needs(NamedTuple):
+class _Demand(NamedTuple):
     """What a work wants from host memory, in three parts: by copy, by expert of the host and by
     expert that a launch reads over the link. Of each where the passes begin, int64[passes + 1],
     and the logical experts (of variants, numbered one behind another). Of the last part the
@@ -130,10 +130,10 @@ class Storage:
 
     def fill(self, chunk: Chunk) -> None:
         """Add the reads of ``chunk`` to its works and their counts."""
-        needs = {key: self._needs(key, work) for key, work in chunk.work.items()}
+        demand = {key: self._demand(key, work) for key, work in chunk.work.items()}
         for node, host in enumerate(self.hosts):
             gpus = range(node * self.gpus, (node + 1) * self.gpus)
-            mine = {key: one for key, one in needs.items() if key[1] in gpus}
+            mine = {key: one for key, one in demand.items() if key[1] in gpus}
             found = self._windowed(mine, chunk) if self.window is not None else None
             for key, reads in (found or self._reads(host, gpus, mine, chunk)).items():
                 work, number = chunk.work[key], np.diff(reads.steps)
@@ -147,11 +147,11 @@ class Storage:
                     counts[:, STORAGE_NS] += busy_ns(reads)
                 chunk.work[key] = replace(work, reads=reads)
 
-    def _windowed(self, needs: dict[Key, _Needs], chunk: Chunk) -> dict[Key, Reads]:
+    def _windowed(self, demand: dict[Key, _Demand], chunk: Chunk) -> dict[Key, Reads]:
         """What is read of whole layers, and where in it is what the works of a node want."""
         assert self.window is not None, "see fill"
         runs, found = self.routing.active(chunk.first, chunk.first + chunk.passes), {}
-        for key, one in needs.items():
+        for key, one in demand.items():
             passes = tuple(map(steps_of, one.offsets))
             steps, hits = self.window.reads(key, runs[:, key[0]], passes, one.logical)
             copy, host, link = (self.window.places(key, part) for part in one.logical)
@@ -185,7 +185,7 @@ class Storage:
             price = self.case.prices.price("storage_read", *shape)
             provenance.add("storage_read", np.atleast_1d(price), *shape, times=number)
 
-    def _needs(self, key: Key, work: Work) -> _Needs:
+    def _demand(self, key: Key, work: Work) -> _Demand:
         laid, one = work.laid, work.activations
         logical = self.case.placement.logical[key[0]][self.routing.local[key[1]]]
         launch = linked = NONE
@@ -193,33 +193,33 @@ class Storage:
             of_gpu = self.case.flags.over_link[one.form[laid.on_gpu]]
             launch = np.searchsorted(laid.starts, np.flatnonzero(of_gpu), side="right") - 1
             linked = logical[one.expert[laid.on_gpu[of_gpu]]]
-        needs = _Needs(
+        demand = _Demand(
             (laid.step_copies, laid.step_hosted, np.searchsorted(launch, laid.step_launches)),
             (logical[laid.copied], logical[one.expert[laid.hosted]], linked),
             launch,
         )
         if self.variants is None:
-            return needs
+            return demand
         copy, variant = self.variants.wants(work.copied)
         copied = variant * self.routing.logical + logical[laid.copied[copy]]
-        return needs._replace(
-            offsets=(np.searchsorted(copy, laid.step_copies), *needs.offsets[1:]),
-            logical=(copied, *needs.logical[1:]),
+        return demand._replace(
+            offsets=(np.searchsorted(copy, laid.step_copies), *demand.offsets[1:]),
+            logical=(copied, *demand.logical[1:]),
             copy=copy,
         )
 
     def _reads(
-        self, host: Host, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
+        self, host: Host, gpus: range, demand: dict[Key, _Demand], chunk: Chunk
     ) -> dict[Key, Reads]:
         """The reads of the works of one node; each part of a sliced expert is one of its own."""
         layers, parts = len(self.routing.moe_layers), self.case.slices
         width = self.routing.logical * parts * self.case.stored.shape[1]
         keys = [(layer, gpu) for layer in range(layers) for gpu in gpus]
-        some = [any(len(one.logical[part]) for one in needs.values()) for part in range(PARTS)]
+        some = [any(len(one.logical[part]) for one in demand.values()) for part in range(PARTS)]
         every = [(part, key) for part in range(PARTS) if some[part] or not part for key in keys]
-        experts = [needs[key].logical[part] * parts + key[1] % parts for part, key in every]
+        experts = [demand[key].logical[part] * parts + key[1] % parts for part, key in every]
         base = np.cumsum([0, *map(len, experts)])
-        offsets = [needs[key].offsets[part] for part, key in every]
+        offsets = [demand[key].offsets[part] for part, key in every]
         asked = _Asked(np.stack(offsets, 1) + base[:-1], np.concatenate(experts), len(gpus))
         shape = (chunk.passes, layers, len(gpus))
         steps, room = np.zeros(np.prod(shape) + 1, np.int64), np.full(width, NO_READ, np.int64)
@@ -234,7 +234,7 @@ class Storage:
         for work, key in enumerate(keys):
             here, one, laid = (
                 (slice(None), *divmod(work, len(gpus))),
-                needs[key],
+                demand[key],
                 chunk.work[key].laid,
             )
             copy, hosted, linked = (of_works.get((part, key), NONE) for part in range(PARTS))

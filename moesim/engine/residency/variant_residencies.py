@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
+from moesim.engine.prefetch import Asked, Fetched
 from moesim.engine.residency.pool_runs import Coming, Run
 from moesim.engine.residency.residencies import OF_PREFETCHES, Residencies, usage_of
 from moesim.engine.routing import Key, Routing

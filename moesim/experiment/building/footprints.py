@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.experiment.building.held import held_parts
 from moesim.experiment.building.layer_rows import rows_alike, rows_of_run
+from moesim.experiment.building.reserved import reserved_parts
 from moesim.hardware import SoftwareProfile
 from moesim.memory.footprint.compute_buffer import compute_buffer_bytes
 from moesim.memory.footprint.footprint import Footprint, Pool, Residence
@@ -167,7 +167,7 @@ def live_of(
         before = live_parts(widths, rows, replace(tokens, logits=np.zeros_like(tokens.logits)))
         ends = [before] * (len(case.stages) - 1) + ends
     live = {name: np.concatenate([one[name] for one in ends], axis=1) for name in ends[0]}
-    held = held_parts(case.software.memory, case.shares, residences, case.gpus)
+    held = reserved_parts(case.software.memory, case.shares, residences, case.gpus)
     return live | {name: np.tile(sizes, (len(tokens.present), 1)) for name, sizes in held.items()}
 
 

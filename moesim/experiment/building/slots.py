@@ -16,7 +16,7 @@ from moesim.config.registry import kind_of
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
 from moesim.experiment.building.footprints import footprint_of, staging_of
-from moesim.experiment.building.held import block_bytes
+from moesim.experiment.building.reserved import block_bytes
 from moesim.experiment.schema.experts import Experts
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes, slots_of

@@ -162,7 +162,7 @@ class Footprint:
         host_cache_bytes: int | None = None,
     ) -> Footprint:
         """From ``kv_bytes`` int64[passes, gpus] and what is ``live`` (``live.live_parts``),
-        what software always holds (``held.held_parts``) among it;
+        what software always holds (``reserved.reserved_parts``) among it;
         ``pinned``: offloaded experts are in pinned host memory; ``nodes``: hosts that the GPUs are
         spread over evenly, neighbours on the same one; ``host_kv_bytes`` of layers of the host;
         ``host_cache_bytes``: room for experts in place of that for all offloaded ones.

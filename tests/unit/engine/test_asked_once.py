@@ -13,8 +13,8 @@ from moesim.engine.case import Case
 from moesim.engine.pricing import ragged_launches
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.ragged_launches import RaggedLaunches
+from moesim.engine.replay.activation_index import Finder
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.found import Finder
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment

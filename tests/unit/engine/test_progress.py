@@ -9,7 +9,7 @@ import pytest
 
 import moesim
 from moesim.engine import replicas, routing
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 
 SOURCE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -44,7 +44,7 @@ PREFETCH = {"capacity": "8 slots/layer", "prefetch": {"kind": "next_layer"}}
 def test_what_stands_rises_to_all(choices: dict[str, Any], total: int | None) -> None:
     """Passes, or requests that are served."""
     told: list[tuple[int, int]] = []
-    with patch.object(routing, "CELLS", 1 << 12), patch.object(shared, "ACTIVATIONS", 1 << 12):
+    with patch.object(routing, "CELLS", 1 << 12), patch.object(reuse, "ACTIVATIONS", 1 << 12):
         found = moesim.run(SOURCE | choices, progress=lambda *one: told.append(one))
     total = found.summary["steps"] if total is None else total
     finished = [one for one, _ in told]

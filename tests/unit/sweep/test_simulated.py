@@ -10,7 +10,7 @@ import pytest
 
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import write_shared
@@ -77,8 +77,8 @@ def test_points_share_what_they_decide(
         decided.append(policy)
         return decide_all_of(policy)
 
-    monkeypatch.setattr(shared, "ACTIVATIONS", 1 << 30)
-    monkeypatch.setattr("moesim.engine.replay.quick.decided.decide_all_of", deciding)
+    monkeypatch.setattr(reuse, "ACTIVATIONS", 1 << 30)
+    monkeypatch.setattr("moesim.engine.replay.quick.residency_plan.decide_all_of", deciding)
     table = run_sweep(
         loaded.experiment, loaded.points, tmp_path / "out", options=SweepOptions(jobs=1)
     )

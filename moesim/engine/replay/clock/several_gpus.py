@@ -32,11 +32,11 @@ from moesim.runtime.compiled import record, types
 
 
 class Spread(NamedTuple):
-    """How many experts each layer ``needs`` and ``misses`` of each GPU, uint16[passes, MoE layers,
-    gpus], and what a launch of so many takes, ``kernel_ns`` int64[MoE layers, 1 + k].
+    """How many experts are ``active`` in each layer, and ``misses``, of each GPU, uint16[passes,
+    MoE layers, gpus], and what a launch of so many takes, ``kernel_ns`` int64[MoE layers, 1 + k].
     """
 
-    needs: Any
+    active: Any
     misses: Any
     kernel_ns: Any
 
@@ -53,7 +53,7 @@ def _play_experts(
     """The copies and the launch of a GPU, whose ends become ``ready``. Nothing is skipped where
     there is neither, as it would be guessed wrong too often.
     """
-    needs, copies = int(np.int64(works.needs[p, moe, g])), int(np.int64(works.misses[p, moe, g]))
+    active, copies = int(np.int64(works.active[p, moe, g])), int(np.int64(works.misses[p, moe, g]))
     known, cursor = gpus.known[g], gpus.cursor[g]
     time = max(gpus.ready[g], gpus.free[g])
     copied = last_copy(
@@ -63,10 +63,10 @@ def _play_experts(
     there = max(time, copied) if copies > 0 else time
     charged[g, WEIGHTS] += max(there - cursor, 0) if copies > 0 else 0
     cursor = max(cursor, there) if copies > 0 else cursor
-    end = there + works.kernel_ns[moe, needs]
-    charged[g, EXPERTS] += max(end - cursor, 0) if needs > 0 else 0
-    gpus.cursor[g] = max(cursor, end) if needs > 0 else cursor
-    launches, k = 1 if needs > 0 else 0, moe * len(gpus.time) + g
+    end = there + works.kernel_ns[moe, active]
+    charged[g, EXPERTS] += max(end - cursor, 0) if active > 0 else 0
+    gpus.cursor[g] = max(cursor, end) if active > 0 else cursor
+    launches, k = 1 if active > 0 else 0, moe * len(gpus.time) + g
     gpus.host[g] = host_behind(fixed, m, k, gpus.host[g], known, copied, copies, launches)
     gpus.ready[g], gpus.copied[g] = end, copied
 

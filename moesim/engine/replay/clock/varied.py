@@ -25,13 +25,13 @@ from moesim.runtime.compiled import BUILT_IN, built_in, record, types
 
 
 class VariedLaunches(NamedTuple):
-    """How many experts of each variant a MoE layer ``needs``, uint8[passes, variants, MoE layers],
-    and how many it ``misses`` in each form that is a copy, uint8[passes, forms, MoE layers]; what
-    such a copy takes, ``copy_ns`` int64[MoE layers, forms], and what a launch takes, ``kernel_ns``
-    int64[MoE layers, variants, 1 + k], nothing without experts.
+    """How many experts of each variant are ``active`` in a MoE layer, uint8[passes, variants, MoE
+    layers], and how many it ``misses`` in each form that is a copy, uint8[passes, forms, MoE
+    layers]; what such a copy takes, ``copy_ns`` int64[MoE layers, forms], and what a launch takes,
+    ``kernel_ns`` int64[MoE layers, variants, 1 + k], nothing without experts.
     """
 
-    needs: Any
+    active: Any
     misses: Any
     copy_ns: Any
     kernel_ns: Any
@@ -67,7 +67,7 @@ def _work_with(of_copies: tuple[int, ...]) -> Any:
         for form in range(forms):
             copies += _whole(works.misses[p, form, moe])
         for variant in range(variants):
-            launches += works.needs[p, variant, moe] > 0
+            launches += works.active[p, variant, moe] > 0
         return copies, launches, 0, 0, 0
 
     return _named(varied, of_copies)
@@ -94,7 +94,7 @@ def _bring_with(of_copies: tuple[int, ...]) -> Any:
         charged_to, before, issued, waited = cursor, -1, known, 0
         lead = fixed.copy if fixed.blocking else 0
         for variant in range(variants):
-            number = _whole(works.needs[p, variant, moe])
+            number = _whole(works.active[p, variant, moe])
             copies = copies_ns = each_ns = 0
             for form in range(forms):
                 if of_forms[form] == variant:

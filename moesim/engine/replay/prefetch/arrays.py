@@ -92,13 +92,13 @@ class Predicted(NamedTuple):
 
 class Patterns(NamedTuple):
     """Prices of launches by pattern (the kind of layer, then rows): ``table`` int64[places] the
-    number of each pattern plus 1, or 0; ``ones`` int64[kinds, lengths] likewise of those whose
-    experts have a row each; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
+    number of each pattern plus 1, or 0; ``single_row`` int64[kinds, lengths] likewise of those
+    whose experts have a row each; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
     ``filled`` int64[1] patterns so far; ``asked`` int64 the one that is looked for.
     """
 
     table: Any
-    ones: Any
+    single_row: Any
     starts: Any
     rows: Any
     price: Any

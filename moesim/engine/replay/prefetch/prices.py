@@ -70,13 +70,13 @@ def _number_of(ask: Any, known: Any, length: int) -> int:
 
 
 @part(types.int64(types.FunctionType(ASK), PATTERNS, types.int64, types.boolean))
-def price_of(ask: Any, known: Any, length: int, ones: bool) -> int:
-    """The price of the pattern in ``asked``, which is counted; ``ones``: all its rows are 1."""
-    if ones:
+def price_of(ask: Any, known: Any, length: int, single_row: bool) -> int:
+    """The price of the pattern in ``asked``, which is counted; ``single_row``: all are 1."""
+    if single_row:
         kind = known.asked[0]
-        if known.ones[kind, length] == 0:
-            known.ones[kind, length] = 1 + _number_of(ask, known, length)
-        number = known.ones[kind, length] - 1
+        if known.single_row[kind, length] == 0:
+            known.single_row[kind, length] = 1 + _number_of(ask, known, length)
+        number = known.single_row[kind, length] - 1
     else:
         number = _number_of(ask, known, length)
     known.uses[number] += 1
@@ -130,14 +130,14 @@ class LaunchPrices:
         for at once.
         """
         steps, active = asked.offsets.shape[0] * (asked.offsets.shape[1] - 1), len(asked.rows)
-        of_ones = len(self.specs), len(self.asked) + 1
+        of_single_rows = len(self.specs), len(self.asked) + 1
         few = asked.rows.max(initial=0) <= 1 and self.case.kernels != "block_sparse"
         if few:  # a pattern is a kind and a length
-            steps, active = 0, of_ones[0] * of_ones[1] ** 2
+            steps, active = 0, of_single_rows[0] * of_single_rows[1] ** 2
         most = steps + 2 * active + 1
         price, uses = np.zeros((2, most), np.int64)
         known = Patterns(
-            np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(of_ones, np.int64),
+            np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(of_single_rows, np.int64),
             np.zeros(most + 1, np.int64), np.zeros(steps + 4 * active, np.int64), price, uses,
             np.zeros(1, np.int64), self.asked,
         )  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
+from moesim.engine.prefetch import Predictions
 from moesim.engine.pricing.terms import categories_of
 from moesim.engine.program import Program
 from moesim.engine.replay.prefetch.arrays import (

@@ -182,15 +182,15 @@ def _move_rows(undecided: Any) -> None:
 
 @inlined(types.void(UNDECIDED, *[_INT] * 4, types.boolean))
 def _price_launch(
-    undecided: Any, kind: int, launch: int, length: int, linked: int, ones: bool
+    undecided: Any, kind: int, launch: int, length: int, linked: int, single_row: bool
 ) -> None:
     """The price of ``launch``, whose pattern is asked for, if it has experts; so many of them are
-    ``linked``: read over the link. ``ones``: each has one row.
+    ``linked``: read over the link. ``single_row``: each has one row.
     """
     if length == 1:
         return
     decided, beside = undecided.decided, undecided.beside
-    price = price_of(undecided.ask, undecided.patterns, length, ones)
+    price = price_of(undecided.ask, undecided.patterns, length, single_row)
     decided.kernel_ns[launch], decided.read_ns[launch] = price, 0
     if linked > 0:
         decided.read_ns[launch] = max(beside.link_ns[kind, linked] - price, 0)
@@ -226,12 +226,12 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
     if variants.number > 1:
         _move_rows(undecided)
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
-    length, launch, forms, ones = 1, 0, activating.forms, True
+    length, launch, forms, single_row = 1, 0, activating.forms, True
     skipped = skipped_weight = 0
     for i in range(number + 1):
         if i == number or deciding.launch[i] > launch:
-            _price_launch(undecided, kind, launch, length, linked, ones)
-            length, linked, ones = 1, 0, True
+            _price_launch(undecided, kind, launch, length, linked, single_row)
+            length, linked, single_row = 1, 0, True
         if i == number:
             break
         e, form = deciding.expert[i], deciding.form[i]
@@ -250,7 +250,7 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
         elif forms[ON_GPU, form]:
             launch = deciding.launch[i]
             own = _ask_for(undecided, layer, form, length, own)
-            ones &= own == 1
+            single_row &= own == 1
             length += 1
             linked += forms[OVER_LINK, form]
         else:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.marks import count_marks
+from moesim.engine.replay.activation_index import Needed
 from moesim.engine.replay.callback import FirstClass
-from moesim.engine.replay.found import Needed
 from moesim.engine.replay.quick.kept import KEPT
 from moesim.memory.activations import Activations
 from moesim.memory.misses.load import Load
@@ -42,25 +42,26 @@ class Known(NamedTuple):
     marks: Any
 
 
-class Decided(NamedTuple):
+class ResidencyPlan(NamedTuple):
     """The decisions of a run of passes. Of each (MoE layer, GPU), where its launches and copies
     begin and how many there are up to each pass; of each launch the rows where all experts have
-    one, else 0: it is odd then, and the rows of the odd ones are kept; of each copy its launch and
-    the launch for which it waits, or -1. ``ends`` int64[1 + kinds, 4]: where the launches, copies,
-    odd launches and their rows of a kind of layer end; ``counts`` int64[COUNTED_HERE, and MARKED
-    where that is counted, passes, layers, gpus]; ``most_launches`` int64[1] of a step.
+    one, else 0: it is ragged then, and the rows of the ragged ones are kept; of each copy its
+    launch and the launch for which it waits, or -1. ``ends`` int64[1 + kinds, 4]: where the
+    launches, copies, ragged launches and their rows of a kind of layer end; ``counts``
+    int64[COUNTED_HERE, and MARKED where that is counted, passes, layers, gpus]; ``most_launches``
+    int64[1] of a step.
     """
 
     step_launches: Any
     launch_base: Any
-    launch_ones: Any
+    launch_rows: Any
     step_copies: Any
     copy_base: Any
     copy_launch: Any
     copy_wait: Any
-    odd_at: Any
-    odd_starts: Any
-    odd_rows: Any
+    ragged_at: Any
+    ragged_starts: Any
+    ragged_rows: Any
     ends: Any
     counts: Any
     most_launches: Any
@@ -81,7 +82,8 @@ _INT = types.int64
 NEEDED = record(Needed, _TABLE, _TABLE, _TABLE, types.int64[:, :, ::1])
 KNOWN = record(Known, _TABLE, _TABLE, types.uint16[:, ::1], _TABLE)
 DECIDED = record(
-    Decided, _TABLE, _FLAT, _FLAT, _TABLE, *[_FLAT] * 6, _TABLE, types.int64[:, :, :, ::1], _FLAT,
+    ResidencyPlan, _TABLE, _FLAT, _FLAT, _TABLE, *[_FLAT] * 6, _TABLE, types.int64[:, :, :, ::1],
+    _FLAT,
 )  # fmt: skip
 ORDER = record(Order, _FLAT, _FLAT, types.boolean)
 
@@ -117,7 +119,7 @@ def lay_whole(
     for nothing: nothing is kept of each activation.
     """
     offsets, rows, known = needed.offsets[work], needed.rows[work], len(distances) > 0
-    launches, first_copy, odd, odd_members = filled
+    launches, first_copy, ragged, ragged_members = filled
     first_launch, copies = launches, first_copy
     out.step_launches[work, 0] = out.step_copies[work, 0] = 0
     for step in range(len(offsets) - 1):
@@ -129,13 +131,13 @@ def lay_whole(
             hits += hit
             access_hits += rows[i] if hit else 0
         if high > low:
-            out.launch_ones[launches] = together if together == high - low else 0
+            out.launch_rows[launches] = together if together == high - low else 0
             if together > high - low:
-                out.odd_at[odd], out.odd_starts[odd] = launches, odd_members
-                odd += 1
+                out.ragged_at[ragged], out.ragged_starts[ragged] = launches, ragged_members
+                ragged += 1
                 for i in range(low, high):
-                    out.odd_rows[odd_members] = rows[i]
-                    odd_members += 1
+                    out.ragged_rows[ragged_members] = rows[i]
+                    ragged_members += 1
             launches += 1
         copies += high - low - hits
         out.step_launches[work, step + 1] = launches - first_launch
@@ -145,7 +147,7 @@ def lay_whole(
         out.counts[ACCESS_HITS, step, layer, gpu] += access_hits
     for copy in range(first_copy, copies):
         out.copy_launch[copy], out.copy_wait[copy] = 0, -1
-    filled[0], filled[1], filled[2], filled[3] = launches, copies, odd, odd_members
+    filled[0], filled[1], filled[2], filled[3] = launches, copies, ragged, ragged_members
     out.most_launches[0] = max(out.most_launches[0], launches > first_launch)
 
 
@@ -161,7 +163,7 @@ def lay_out(
 ) -> None:  # fmt: skip
     """Launches, copies and counts of the activations of a work, which is ``layer`` on ``gpu``.
 
-    ``filled`` int64[4]: launches and copies so far, odd launches and their rows; ``own``
+    ``filled`` int64[4]: launches and copies so far, ragged launches and their rows; ``own``
     int64[experts] is room.
     """
     offsets, active, rows = needed.offsets[work], needed.experts[work], needed.rows[work]
@@ -169,17 +171,17 @@ def lay_out(
     (
         all_launches,
         _,
-        launch_ones,
+        launch_rows,
         all_copies,
         _,
         copy_launch,
         copy_wait,
-        odd_at,
-        odd_starts,
-        odd_rows,
+        ragged_at,
+        ragged_starts,
+        ragged_rows,
     ) = out[:10]
     step_launches, step_copies = all_launches[work], all_copies[work]
-    launches, copies, odd, odd_members = filled
+    launches, copies, ragged, ragged_members = filled
     launches_before, copies_before, most = launches, copies, out.most_launches[0]
     counts, resident_first = out.counts[:, :, layer, gpu], rules.resident_first
     step_launches[0] = step_copies[0] = 0
@@ -204,14 +206,14 @@ def lay_out(
                 copy_launch[copies] = this  # of a hit it is written over
                 copy_wait[copies] = wait[i] if overlap else max(wait[i], this - 1)
                 copies += 1 - there
-            launch_ones[launches] = together
+            launch_rows[launches] = together
             if together != end - first:
-                launch_ones[launches] = 0
-                odd_at[odd], odd_starts[odd] = launches, odd_members
-                odd += 1
+                launch_rows[launches] = 0
+                ragged_at[ragged], ragged_starts[ragged] = launches, ragged_members
+                ragged += 1
                 for j in range(first, end):
-                    odd_rows[odd_members] = own[expert[j]] if resident_first else rows[j]
-                    odd_members += 1
+                    ragged_rows[ragged_members] = own[expert[j]] if resident_first else rows[j]
+                    ragged_members += 1
             launches += 1
             most, first = max(most, this + 1), end
         step_launches[step + 1], step_copies[step + 1] = (
@@ -222,7 +224,7 @@ def lay_out(
             counts[ACTIVATED, step] += high - low
             counts[HITS, step] += hits
             counts[ACCESS_HITS, step] += access_hits
-    filled[0], filled[1], filled[2], filled[3] = launches, copies, odd, odd_members
+    filled[0], filled[1], filled[2], filled[3] = launches, copies, ragged, ragged_members
     out.most_launches[0] = most
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.replay.quick.activations import HITS
-from moesim.engine.replay.quick.ahead import Ahead, Steps, look_back_rows
+from moesim.engine.replay.quick.next_use import NextUse, Steps, look_back_rows
 from moesim.engine.replay.quick.one_launch import have_one_launch
 from moesim.engine.replay.quick.one_row import OneRow, room_for
 from moesim.engine.replay.quick.sweeps import Swept
@@ -48,23 +48,23 @@ class AnyRows(OneRow):
 
     def _as_they_are(self) -> RowPools | None:
         """The slots at the start; none where an earlier run has decided what is missed."""
-        self._decided = self.shared.decisions("misses of rows", self._told())
+        self._decided = self.reuse.decisions("misses of rows", self._told())
         return None if self._decided.known else self._pools()
 
     def _told(self) -> bytes:
         """Where the policy is told that a request begins, if it is to be told."""
-        schedule = self.shared.case.schedule
-        if not self.shared.case.policy.restarts or self.shared.log is None:
+        schedule = self.reuse.case.schedule
+        if not self.reuse.case.policy.restarts or self.reuse.log is None:
             return b""
         return request_starts(schedule, 0, schedule.passes).tobytes()
 
     def _pools(self) -> RowPools:
         """The slots at the start."""
-        case, finder = self.shared.case, self.shared.finder
+        case, finder = self.reuse.case, self.reuse.finder
         self._home = finder.home.astype(np.uint16)
-        self._ahead = self._look_ahead() if case.policy.looks_ahead else None
+        self._ahead = self._next_use() if case.policy.looks_ahead else None
         layers, experts, words = finder.layers, finder.width, _words_of(case)
-        residencies = Residencies(case, self.shared.routing, self._first_uses())
+        residencies = Residencies(case, self.reuse.routing, self._first_uses())
         caches = {layer: cache for (layer, _), cache in residencies.caches.items()}
         one = next(iter(caches.values()))
         slots, now = np.zeros((2, layers), np.int64)
@@ -80,8 +80,8 @@ class AnyRows(OneRow):
             np.zeros(words, np.uint64), *of_experts,
         )  # fmt: skip
 
-    def _look_ahead(self) -> Ahead:
-        finder = self.shared.finder
+    def _next_use(self) -> NextUse:
+        finder = self.reuse.finder
 
         def look_back(first: int, last: int, coming: Ints) -> Steps:
             ids, rows, _, _ = finder.tokens(first, last)
@@ -89,7 +89,7 @@ class AnyRows(OneRow):
             look_back_rows(first, ids, rows, self._home, coming, after)
             return after
 
-        return Ahead(finder.layers, finder.width, list(self.shared.runs()), look_back)
+        return NextUse(finder.layers, finder.width, list(self.reuse.runs()), look_back)
 
     def _first_uses(self) -> dict[tuple[int, int], Ints]:
         if self._ahead is None:
@@ -99,7 +99,7 @@ class AnyRows(OneRow):
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: what comes again is held by run."""
         of_all = super().runs_of(first, last)
-        return self.shared.runs_of(first, last) if self.shared.case.policy.looks_ahead else of_all
+        return self.reuse.runs_of(first, last) if self.reuse.case.policy.looks_ahead else of_all
 
     def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
         """See ``OneRow``."""
@@ -109,7 +109,7 @@ class AnyRows(OneRow):
 
     def _missed(self, first: int, ids: NDArray[np.uint16], rows: Ints) -> NDArray[np.uint16]:
         """What each layer misses of passes from ``first`` on, which have ``rows`` of ``ids``."""
-        case, pools = self.shared.case, self._held
+        case, pools = self.reuse.case, self._held
         misses = np.zeros((len(rows), len(pools.slots)), np.uint16)
         if self._ahead is not None:
             pools = pools._replace(after=self._ahead.after(first))
@@ -126,7 +126,7 @@ class AnyRows(OneRow):
         """What of so many passes from ``first`` on is swept at once: a policy that ``restarts`` is
         told before it.
         """
-        policy, schedule, starts = self.shared.case.policy, self.shared.case.schedule, []
+        policy, schedule, starts = self.reuse.case.policy, self.reuse.case.schedule, []
         if policy.restarts:
             starts = np.flatnonzero(request_starts(schedule, first, first + passes)).tolist()
         for low, high in pairwise([*sorted({0, *starts}), passes]):

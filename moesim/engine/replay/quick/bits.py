@@ -206,8 +206,8 @@ def _shape_of(bits: Any, below: Any, number: int, tiles: Any, shape: Any) -> boo
 def _takes(spans: Any, parts: int, step: int) -> bool:
     """Whether a pass has a few rows by themselves, which decode where tokens are told apart."""
     first, last = parts * step, parts * step + parts
-    rows = spans.ones_at[last] - spans.ones_at[first]
-    alone = spans.ones_at[last - 1] == spans.ones_at[first]
+    rows = spans.single_at[last] - spans.single_at[first]
+    alone = spans.single_at[last - 1] == spans.single_at[first]
     return bool(alone and 0 < rows <= MOST_ROWS and spans.spans_at[first] == spans.spans_at[last])
 
 
@@ -223,15 +223,15 @@ def tell_shapes(bits: Bits, spans: Any, tiles: Tiles, told: Ints) -> None:
 def _tell(bits: Any, spans: Any, tiles: Any, told: Any, room: Any, counted: Any) -> None:
     """The same, with ``room`` for planes, and for who has a bit in them, and for how many."""
     launches, passes, words = told.shape[0], told.shape[1], bits.words
-    parts = (len(spans.ones_at) - 1) // passes
+    parts = (len(spans.single_at) - 1) // passes
     planes, some, each, below = room[0], room[1], counted[0], counted[1]
     for step in range(passes):
         for launch in range(launches):
             told[launch, step, 0] = UNTOLD
         if not _takes(spans, parts, step):
             continue
-        begin, end, number = spans.ones_at[parts * step], spans.ones_at[parts * step + parts], 0
-        _add_up(bits.masks, spans.ones, begin, end, planes)
+        begin, end, number = spans.single_at[parts * step], spans.single_at[parts * step + parts], 0
+        _add_up(bits.masks, spans.single, begin, end, planes)
         while (end - begin) >> number > 0:
             number += 1
         _unite(planes, some, number)

@@ -12,14 +12,14 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.ahead import Foretold, play_foretold
+from moesim.engine.replay.clock.foretold import Foretold, play_foretold
 from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.quick.activations import ACCESS_HITS, COUNTED_HERE, HITS, MARKED_FROM
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import OneRow
-from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.predicted import PredictedRows, is_predicted
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.sweeps import Swept
 from moesim.memory.prefetch.history import History
 from moesim.memory.prefetch.oracle import Oracle
@@ -46,24 +46,24 @@ class ForetoldRows(OneRow):
 
     clock: ClassVar[Any] = staticmethod(play_foretold)
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        (form,) = shared.case.forms
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        (form,) = reuse.case.forms
         self.counted = (*COUNTED_HERE, form.counted, *AHEAD)
-        self._asked = np.full(shared.finder.layers, -1)
+        self._asked = np.full(reuse.finder.layers, -1)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
         one = super().made(first, last)
         assert isinstance(one.works, Launched), "layers are one launch"
         works: Foretold = one.works.works
-        if last < self.shared.case.schedule.passes:
+        if last < self.reuse.case.schedule.passes:
             works.misses[-1, 0] = self._first_of(last)
         return one._replace(told=partial(self._tell, works, one.counts))
 
     def _first_of(self, step: int) -> int:
         """What the first layer of a pass misses, which is the next one."""
-        ids, rows, _, _ = self.shared.finder.tokens(step, step + 1)
+        ids, rows, _, _ = self.reuse.finder.tokens(step, step + 1)
         stacks = self._held
         ranks = stacks.lines[0].reshape(-1)[stacks.home[0, ids[rows[0], 0]]]
         return int((ranks >= stacks.slots[0, 0]).sum())

@@ -17,9 +17,9 @@ from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_handled
 from moesim.engine.replay.flat import NONE
 from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.one_row import OneRow, rule_of
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.sweeps import HANDLE, LEAVE, LOADED, OTHERWISE, WEIGHT, Rule, Swept
 from moesim.engine.routing import units
 from moesim.memory.misses.base import Missing
@@ -86,9 +86,9 @@ class HandledRows(OneRow):
 
     clock: ClassVar[Any] = staticmethod(play_handled)
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        case, layers = shared.case, shared.finder.layers
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        case, layers = reuse.case, reuse.finder.layers
         self.counted = (*COUNTED_HERE, *(form.counted for form in case.forms))
         numbers = (1 + self.top_k) ** (2 if self.fewer else 1)
         self.rule = rule_of(layers, numbers)
@@ -98,7 +98,7 @@ class HandledRows(OneRow):
         tables = np.zeros((7, *self.rule.loads.shape), np.int64)
         self.times, self._on_gpu, self._read, self._hosted, *times_ns = tables
         self._kernel_ns, self._read_ns, self._hosted_ns = times_ns
-        work = LayerWork(case, shared.routing, Provenance(case.prices))
+        work = LayerWork(case, reuse.routing, Provenance(case.prices))
         kinds = launches.kinds * (case.miss.compares or case.miss.splits)
         for layer in np.unique(kinds, return_index=True)[1].tolist():
             self._tell(work, layer, kinds == kinds[layer])
@@ -106,7 +106,7 @@ class HandledRows(OneRow):
 
     def _tell(self, work: LayerWork, layer: int, alike: NDArray[np.bool_]) -> None:
         """What becomes of each number of misses of a MoE layer, and of all that are ``alike``."""
-        case, flags, most = self.shared.case, self.shared.case.flags, self.top_k
+        case, flags, most = self.reuse.case, self.reuse.case.flags, self.top_k
         one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
         offer = np.zeros((HOST + 1, 1), np.int64)
         if case.miss.compares:
@@ -124,7 +124,7 @@ class HandledRows(OneRow):
     def _price(self, work: LayerWork) -> None:
         """What that takes."""
         moved = work.moved(self.top_k)
-        self._kernel_ns[:] = self.launches.ones_ns[self.launches.kinds[:, None], self._on_gpu]
+        self._kernel_ns[:] = self.launches.single_row_ns[self.launches.kinds[:, None], self._on_gpu]
         for layer, (read, hosted) in enumerate(zip(self._read, self._hosted, strict=True)):
             if read.any():
                 self._read_ns[layer] = work.beyond(layer, read, self._kernel_ns[layer])
@@ -139,7 +139,7 @@ class HandledRows(OneRow):
 
     def _executed(self, counts: Ints) -> Ints:
         """See ``OneRow``."""
-        if not self.shared.case.skips:
+        if not self.reuse.case.skips:
             return super()._executed(counts)
         counts[SKIPPED_ROWS] = counts[OTHERWISE]
         executed: Ints = counts[ACTIVATED] - counts[OTHERWISE]
@@ -163,7 +163,7 @@ class HandledRows(OneRow):
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
         kinds = np.broadcast_to(self.launches.kinds[:, None], self.times.shape)
-        np.add.at(self.launches.ones, (kinds, self._on_gpu), self.times)
+        np.add.at(self.launches.uses, (kinds, self._on_gpu), self.times)
         hosted = (self.times * self._hosted).sum(axis=1)
         for layer in np.flatnonzero(hosted).tolist():
             work.beside(layer, int(hosted[layer]))

@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.replay.activation_index import Needed
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_loaded
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NO_TABLE, NONE, NONE_STREAMED
-from moesim.engine.replay.found import Needed
-from moesim.engine.replay.quick.activations import COUNTED_HERE, Decided
-from moesim.engine.replay.quick.decided import Decider
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.activations import COUNTED_HERE, ResidencyPlan
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
+from moesim.engine.replay.quick.residency_plan import Decider
+from moesim.engine.replay.quick.reuse import Reuse
 
 
 class Made(NamedTuple):
-    """A run of passes: rows ``executed`` int64[passes, layers, gpus], ``counts`` as ``Decided`` has
-    them, the ``works`` and the most launches of one of them in a pass; the most rows
-    that a GPU sends to others, or gets from them, int64[MoE layers, passes], where that is known.
+    """A run of passes: rows ``executed`` int64[passes, layers, gpus], ``counts`` as
+    ``ResidencyPlan`` has them, the ``works`` and the most launches of one of them in a pass; the
+    most rows that a GPU sends to others, or gets from them, int64[MoE layers, passes], where that
+    is known.
     Where the clock decides what is counted, it is ``told`` when it has played.
     """
 
@@ -88,14 +89,14 @@ class Loading(Maker):
 
     counted: tuple[str, ...] = COUNTED_HERE
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        self.shared, self.launches, self.provenance = shared, launches, provenance
-        self.copies = np.zeros(shared.finder.layers, np.int64)
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        self.reuse, self.launches, self.provenance = reuse, launches, provenance
+        self.copies = np.zeros(reuse.finder.layers, np.int64)
 
     @classmethod
-    def launches_of(cls, case: Case) -> OnesLaunches:
+    def launches_of(cls, case: Case) -> LaunchPrices:
         """The prices of launches of ``case`` that it may make."""
-        return OnesLaunches(case)
+        return LaunchPrices(case)
 
     @property
     def masks(self) -> NDArray[np.uint64] | None:
@@ -104,18 +105,18 @@ class Loading(Maker):
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says."""
-        return self.shared.runs_of(first, last)
+        return self.reuse.runs_of(first, last)
 
-    def laid(self, executed: Ints, decided: Decided) -> Made:
+    def laid(self, executed: Ints, plan: ResidencyPlan) -> Made:
         """What is ``decided``, priced."""
-        step_copies = decided.step_copies
+        step_copies = plan.step_copies
         self.copies += step_copies[:, -1].reshape(len(self.copies), -1).sum(axis=1)
-        kernel_ns = self.launches.price(self.provenance, decided)
+        kernel_ns = self.launches.price(self.provenance, plan)
         works = works_of(
-            (decided.launch_base, decided.step_launches, kernel_ns),
-            (decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait),
+            (plan.launch_base, plan.step_launches, kernel_ns),
+            (plan.copy_base, step_copies, plan.copy_launch, plan.copy_wait),
         )
-        return Made(executed, decided.counts, works, int(decided.most_launches[0]))
+        return Made(executed, plan.counts, works, int(plan.most_launches[0]))
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
@@ -127,9 +128,9 @@ class Loading(Maker):
 class Deciding(Loading):
     """Finds, decides and prices what passes need."""
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        self.decider = Decider(shared, launches.kinds, launches.works)
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        self.decider = Decider(reuse, launches.kinds, launches.works)
         self.counted = self.decider.counted
         self._found: dict[tuple[int, int], Needed] = {}
         """What was found since a mark, of passes first:last: some are played again."""
@@ -139,7 +140,7 @@ class Deciding(Loading):
         """As ``Maker`` says."""
         found = self._found.get((first, last))
         if found is None:
-            found = self.shared.active_experts(first, last)
+            found = self.reuse.active_experts(first, last)
         if self._marked:
             self._found[first, last] = found
         return self.laid(found.executed, self.decider.decide(first, found))
@@ -152,11 +153,11 @@ class Deciding(Loading):
 
     def back(self, mark: Any) -> None:
         """As ``Maker`` says; what was found stays known."""
-        launches, decided, self.copies = mark
+        launches, plan, self.copies = mark
         self.launches.back(launches)
-        self.decider.back(decided)
+        self.decider.back(plan)
 
     def end(self) -> None:
         """As ``Maker`` says."""
         self.decider.end()
-        self.shared.end()
+        self.reuse.end()

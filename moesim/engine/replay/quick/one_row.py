@@ -15,10 +15,10 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, play_loaded
 from moesim.engine.replay.quick.activations import ACCESS_HITS, ACTIVATED, HITS
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Loading, Made, launched
 from moesim.engine.replay.quick.one_launch import may_have_one_launch
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.stack_distances import follow_stack
 from moesim.engine.replay.quick.sweeps import LOAD, Rule, Stacks, Swept, sweep_of
 from moesim.engine.residency.residencies import Residencies
@@ -62,16 +62,16 @@ class OneRow(Loading):
     """Whether some rows choose fewer experts than they may."""
     clock: ClassVar[Any] = staticmethod(play_loaded)
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        case = shared.case
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        case = reuse.case
         self.top_k = case.trace.top_k
         self.times, self.rule = np.zeros((0, 0), np.int64), rule_of(0, 0)
         self._held = self._as_they_are()
 
     def _as_they_are(self) -> Any:
         """Where experts are at the start."""
-        return stacks_of(self.shared)
+        return stacks_of(self.reuse)
 
     @classmethod
     def takes(cls, case: Case) -> bool:
@@ -80,9 +80,9 @@ class OneRow(Loading):
         return stacks and may_have_one_launch(case)
 
     @classmethod
-    def launches_of(cls, case: Case) -> OnesLaunches:
+    def launches_of(cls, case: Case) -> LaunchPrices:
         """See ``Loading``."""
-        return OnesLaunches(case, case.trace.top_k)
+        return LaunchPrices(case, case.trace.top_k)
 
     @classmethod
     def sweep_of(cls, case: Case) -> Any:
@@ -102,13 +102,13 @@ class OneRow(Loading):
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
-        finder, passes = self.shared.finder, last - first
+        finder, passes = self.reuse.finder, last - first
         ids, rows, _, _ = finder.tokens(first, last)
         chosen = self.top_k * (finder.layers // finder.kept)
         counts = np.zeros((len(self.counted), passes, finder.kept, 1), np.int64)
         counts[ACTIVATED] = counts[HITS] = chosen
         swept = self._room(passes, counts)
-        if self.shared.case.offloaded:
+        if self.reuse.case.offloaded:
             self._sweep(first, ids, rows, swept)
         counts[ACCESS_HITS] = counts[HITS]
         return Made(self._executed(counts), counts, self._launched(swept), 1)
@@ -116,7 +116,7 @@ class OneRow(Loading):
     def _sweep(self, first: int, ids: NDArray[np.uint16], rows: Ints, swept: Swept) -> None:
         """Fill in what is swept of passes from ``first`` on, which have ``rows`` of ``ids``."""
         del first
-        self.sweep_of(self.shared.case)(ids, rows, self._held, self.rule, swept)
+        self.sweep_of(self.reuse.case)(ids, rows, self._held, self.rule, swept)
 
     def _executed(self, counts: Ints) -> Ints:
         """Rows that are computed."""
@@ -125,7 +125,7 @@ class OneRow(Loading):
 
     def _room(self, passes: int, counts: Ints) -> Swept:
         """What is swept of so many ``passes``."""
-        misses, none = np.zeros((passes, self.shared.finder.layers), np.uint16), np.empty(0, int)
+        misses, none = np.zeros((passes, self.reuse.finder.layers), np.uint16), np.empty(0, int)
         copies, no_reads = np.zeros_like(self.copies), misses[:0]
         return Swept(misses, misses[:0], counts, copies, self.times, none, none, no_reads, none)
 
@@ -136,11 +136,11 @@ class OneRow(Loading):
         return launched(kernel_ns, swept.misses, int(swept.copies.sum()))
 
 
-def stacks_of(shared: Shared) -> Stacks:
+def stacks_of(reuse: Reuse) -> Stacks:
     """Where experts are at the start, none of which has been used; of those that are in slots the
     lowest goes first.
     """
-    case, finder = shared.case, shared.finder
+    case, finder = reuse.case, reuse.finder
     home, stacks, experts = finder.home.astype(np.uint16), finder.layers, finder.width
     slots = np.where(case.resident(0), MORE_THAN_ANY, case.slots[0])
     if case.policy.scope == "global":
@@ -150,7 +150,7 @@ def stacks_of(shared: Shared) -> Stacks:
     lines = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
     (chooses, stays), there = room_of(case), np.zeros((stacks, experts), np.bool_)
     if case.initial != "empty" and case.offloaded:
-        for (layer, _), cache in Residencies(case, shared.routing).caches.items():
+        for (layer, _), cache in Residencies(case, reuse.routing).caches.items():
             there[layer] = cache.resident
     found = Stacks(home, lines, slots.astype(np.uint16)[:, None], chooses, stays, chooses[0].copy())
     if is_listed(case):

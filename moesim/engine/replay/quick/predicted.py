@@ -18,11 +18,11 @@ from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.clock.predicted import AHEAD, MOST, TOLD, Told, play_word, play_words
 from moesim.engine.replay.prefetch.tables import predicted_of
 from moesim.engine.replay.quick.activations import COUNTED_HERE, HITS
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import OneRow, stacks_of
-from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import decides_alone, has_one_row, loads_from_host
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.spans import IDS
 from moesim.engine.views import Views
 from moesim.memory.activations import ActiveExperts
@@ -100,17 +100,17 @@ def clock_of(case: Case) -> Any:
 class PredictedRows(OneRow):
     """Makes the runs of a case that ``is_predicted``, by any predictions."""
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        (form,) = shared.case.forms
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        (form,) = reuse.case.forms
         self.counted = (*COUNTED_HERE, form.counted, *AHEAD)
-        self._views = Views(shared.case, shared.routing, lambda _first, _last: None)
+        self._views = Views(reuse.case, reuse.routing, lambda _first, _last: None)
 
     def _as_they_are(self) -> Told:
         """Who is in slots at the start, none of whom has been used: of those the lowest goes first;
         nothing is queued.
         """
-        stacks, experts = stacks_of(self.shared), self.shared.finder.width
+        stacks, experts = stacks_of(self.reuse), self.reuse.finder.width
         layers, number, _ = stacks.lines.shape
         there = np.zeros((layers, number), np.int64)
         slots = stacks.slots[:, 0].astype(np.int64)
@@ -121,7 +121,7 @@ class PredictedRows(OneRow):
         used = np.tile(numbered(np.arange(number * LANES), width), (layers, 1))
         words = np.zeros((4, number), np.int64)
         values: list[Any] = [
-            self.shared.case.trace.expert_ids, NONE, stacks.home, *[NONE] * 3, NO_OFFSETS, NOBODY,
+            self.reuse.case.trace.expert_ids, NONE, stacks.home, *[NONE] * 3, NO_OFFSETS, NOBODY,
             used, width, slots, there, np.zeros_like(there), *np.zeros((2, experts), np.int64),
             np.array([0, 0, -1, 0]), *words, NO_COUNTS, self.copies,
         ]  # fmt: skip
@@ -129,21 +129,21 @@ class PredictedRows(OneRow):
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: what is predicted is held."""
-        return self.shared.finder.runs(first, last, ACTIVATIONS)
+        return self.reuse.finder.runs(first, last, ACTIVATIONS)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
-        finder = self.shared.finder
+        finder = self.reuse.finder
         shape = (len(self.counted), last - first, finder.kept, 1)
         counts = np.zeros(shape, np.int64)
         counts[: len(COUNTED_HERE)] = self.top_k * (finder.layers // finder.kept)
         told = self._told(first, last, counts[HITS:].reshape(len(counts) - HITS, -1))
-        works = Launched(code_of(clock_of(self.shared.case)), placed(told, TOLD), 0)
+        works = Launched(code_of(clock_of(self.reuse.case)), placed(told, TOLD), 0)
         return Made(self._executed(counts), counts, works, 1, told=lambda: None)
 
     def _told(self, first: int, last: int, counts: Ints) -> Told:
         """What the clock takes of passes first:last."""
-        case, (_, rows, _, _) = self.shared.case, self.shared.finder.tokens(first, last)
+        case, (_, rows, _, _) = self.reuse.case, self.reuse.finder.tokens(first, last)
         used = self._held.used
         used[:] = numbered(used.argsort(axis=1).argsort(axis=1), self._held.width)
         predictions = self._views.predictions(first, last, self._needed, apart=True)
@@ -160,7 +160,7 @@ class PredictedRows(OneRow):
 
     def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
         """The active experts of passes first:last."""
-        ids, rows, _, _ = self.shared.finder.tokens(first, last)
+        ids, rows, _, _ = self.reuse.finder.tokens(first, last)
         ascending = np.empty((len(self.copies), len(rows), self.top_k), np.int64)
         own = np.empty(self.top_k, np.uint16)
         ascend_of(self.top_k)(ids, rows, self._held.home, own, ascending)

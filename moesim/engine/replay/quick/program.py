@@ -18,15 +18,15 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.marks import MARKED
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.replay.activation_index import counts_choices
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.flat import Played, Priced, priced_of
-from moesim.engine.replay.found import counts_choices
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.made import Deciding, Loading, Made, Maker
 from moesim.engine.replay.quick.one_launch import ALIKE, ALL, chosen_by
 from moesim.engine.replay.quick.one_row import OneRow
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.routing import Routing
 from moesim.engine.tally import Keep
 from moesim.gating.dynamic import Dynamic
@@ -95,8 +95,8 @@ class QuickProgram:
         self.routing = Routing(case)
         self.provenance = Provenance(self.case.prices)
         self.pricing = Pricing(self.case, self.routing.logical, self.provenance)
-        self.shared = Shared(case, self.routing, log, by_layer=keep.by_layer)
-        self.finder = self.shared.finder
+        self.reuse = Reuse(case, self.routing, log, by_layer=keep.by_layer)
+        self.finder = self.reuse.finder
         self.collectives = Collectives(self.case, self.finder, self.provenance)
         self.maker = self._maker(log)
         self.counted = [Folded(keep.cuts) for _ in ("executed", *self.maker.counted)]
@@ -104,7 +104,7 @@ class QuickProgram:
 
     def _maker(self, log: DecisionLog | None) -> Maker:
         del log
-        return self.make(self.shared, self.make.launches_of(self.case), self.provenance)
+        return self.make(self.reuse, self.make.launches_of(self.case), self.provenance)
 
     rebalanced = (0, 0, 0)
     """No expert gets another place."""
@@ -130,7 +130,7 @@ class QuickProgram:
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
-        for first, last in self.shared.pieces():
+        for first, last in self.reuse.pieces():
             yield from self.between(first, last)
         self.end()
 

@@ -38,9 +38,9 @@ from moesim.engine.replay.quick.bits import (
     bits_of,
     tell_shapes,
 )
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Loading, Made, works_of
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.spans import IDS, RUNNING, SPANS, add_choices
 from moesim.runtime.compiled import njit, record, types
 
@@ -63,7 +63,7 @@ class Routed(NamedTuple):
 
 class Laid(NamedTuple):
     """What is filled in: of each (MoE layer, GPU) and pass the ``number`` int64[works, passes] of
-    its launch's shape; -1 - n: n experts with a row each, which are counted in ``ones``
+    its launch's shape; -1 - n: n experts with a row each, which are counted in ``uses``
     int64[experts]. Rows ``executed`` int64[passes, layers, gpus] and ``counts`` int64[counted,
     passes, layers, gpus]. ``told`` int64[launches, passes, COLUMNS]: shapes that are known already
     (``tell_shapes``), of no launches where none are.
@@ -71,7 +71,7 @@ class Laid(NamedTuple):
 
     number: Any
     told: Any
-    ones: Any
+    uses: Any
     executed: Any
     counts: Any
 
@@ -107,7 +107,7 @@ def _count(ids: Any, routed: Any, layer: int, step: int, prompts: Any, decoded: 
     """
     prompts[:] = 0
     decoded[:] = 0
-    parts = (len(routed.spans.ones_at) - 1) // len(routed.active)
+    parts = (len(routed.spans.single_at) - 1) // len(routed.active)
     if routed.active[step, layer]:
         running, spans, own = routed.running, routed.spans, routed.home[layer]
         add_choices(ids, running, spans, own, layer, parts * step, prompts)
@@ -182,7 +182,7 @@ def _find(
             laid.counts[ACCESS_HITS, step, of_counts, gpu] += total
             laid.number[work, step] = -1 - experts
             if total == experts:
-                laid.ones[experts] += slices
+                laid.uses[experts] += slices
             else:
                 laid.number[work, step] = number_of_launch(kept, shape, place + gpu, slices)
     return int(len(layers) * passes * gpus)
@@ -208,9 +208,9 @@ def _find_rows(
 class Resident(Loading):
     """Makes the runs of a case whose experts are all resident."""
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        self.case = shared.case
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        self.case = reuse.case
         self.marked = is_marked(self.case)
         self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
         self._tiles = [Tiles(NONE, NONE, False) for _ in launches.specs]
@@ -258,9 +258,9 @@ class Resident(Loading):
             number = np.ascontiguousarray(number[:, :passes])
             self._use(number)
             return executed[:passes], counts[:, :passes], number
-        case, finder, launches = self.case, self.shared.finder, self.launches
+        case, finder, launches = self.case, self.reuse.finder, self.launches
         spans = finder.spans(first, last, apart=self.marked)
-        active = self.shared.routing.active(first, last)
+        active = self.reuse.routing.active(first, last)
         routed = Routed(finder.running, spans, active, finder.home, finder.width)
         executed = np.zeros((passes, finder.kept_rows, case.holders), np.int64)
         counts = np.zeros((len(self.counted), passes, finder.kept, case.holders), np.int64)
@@ -268,7 +268,7 @@ class Resident(Loading):
         most = int(np.diff(case.schedule.offsets[first : last + 1]).max()) * case.trace.top_k
         for kind in range(len(launches.specs)):
             told = self._told(routed, kind, most)
-            laid = Laid(number, told, launches.ones[kind], executed, counts)
+            laid = Laid(number, told, launches.uses[kind], executed, counts)
             self._find(finder.placed(first, last)[0], routed, kind, laid)
         self._last = (first, (executed, counts, number))
         return executed, counts, number
@@ -280,11 +280,11 @@ class Resident(Loading):
 
     def _use(self, number: Ints) -> None:
         """Use shapes by their ``number`` once more."""
-        ones, slices = self.launches.ones, self.case.slices
-        for kind, odd in enumerate(self.launches.odd):
+        uses, slices = self.launches.uses, self.case.slices
+        for kind, ragged in enumerate(self.launches.ragged):
             own = number[self._works_of(kind)].ravel()
-            odd.known.use(own[own >= 0], slices)
-            ones[kind] += slices * np.bincount(-1 - own[own < 0], minlength=ones.shape[1])
+            ragged.known.use(own[own >= 0], slices)
+            uses[kind] += slices * np.bincount(-1 - own[own < 0], minlength=uses.shape[1])
 
     def _told(self, routed: Routed, kind: int, most: int) -> Ints:
         """The shapes of launches of a ``kind``, which have at ``most`` so many rows, that bits tell
@@ -293,8 +293,8 @@ class Resident(Loading):
         passes, tiles = len(routed.active), self._tiles_for(kind, most)
         layers = np.flatnonzero(self.launches.kinds == kind)
         launches = len(layers) * self.case.holders
-        if self.shared.finder.replicas is None:  # with some, choices of a row differ by pass
-            self._few += len(routed.spans.ones)
+        if self.reuse.finder.replicas is None:  # with some, choices of a row differ by pass
+            self._few += len(routed.spans.single)
         if self._few > self.case.trace.tokens and self._bits[kind] is None:
             parts = (self.case.trace.expert_ids, routed.home, layers, routed.held)
             self._bits[kind] = bits_of(*parts, self.case.holders)
@@ -308,16 +308,16 @@ class Resident(Loading):
     def _tiles_for(self, kind: int, most: int) -> Tiles:
         """The tiles of launches of a ``kind`` with at ``most`` so many rows."""
         if len(self._tiles[kind].tile) <= most:
-            found = self.launches.odd[kind].tiles_of(2 * most + 1)
+            found = self.launches.ragged[kind].tiles_of(2 * most + 1)
             assert found is not None, "or nothing is made so"
             self._tiles[kind] = Tiles(*found)
         return self._tiles[kind]
 
     def _find(self, ids: NDArray[np.uint16], routed: Routed, kind: int, laid: Laid) -> None:
         """Fill in what is ``laid`` of layers of a ``kind``, of what tokens choose in ``ids``."""
-        case, odd, tiles = self.case, self.launches.odd[kind], self._tiles[kind]
+        case, ragged, tiles = self.case, self.launches.ragged[kind], self._tiles[kind]
         layers = np.flatnonzero(self.launches.kinds == kind)
-        odd.settle_many(self.provenance)
+        ragged.settle_many(self.provenance)
         gpus = case.holders
         room = Rows.of(routed.held, gpus)
 
@@ -330,13 +330,13 @@ class Resident(Loading):
             _find_rows(ids, routed, layers, places, gpus, starts, rows)
             return rows[: starts[-1]], starts[:-1]
 
-        odd.add(find, len(layers) * len(routed.active) * gpus, members)
+        ragged.add(find, len(layers) * len(routed.active) * gpus, members)
 
     def _priced(self, kind: int, number: Ints) -> Ints:
         """Prices of launches of a ``kind`` by the ``number`` of their shapes."""
-        ones_ns, known = self.launches.ones_ns[kind], self.launches.odd[kind].known
-        ones = ones_ns[np.where(number < 0, -1 - number, 0)]
-        return np.where(number < 0, ones, known.of(np.maximum(number, 0)))
+        single_row_ns, known = self.launches.single_row_ns[kind], self.launches.ragged[kind].known
+        single = single_row_ns[np.where(number < 0, -1 - number, 0)]
+        return np.where(number < 0, single, known.of(np.maximum(number, 0)))
 
     def _works(self, launched: NDArray[np.bool_], kernel_ns: Ints) -> Works:
         """The works of launches, where one is ``launched``, of ``kernel_ns``, both [works of

@@ -19,11 +19,11 @@ from moesim.engine.replay.quick.activations import (
     ORDER,
     Order,
 )
-from moesim.engine.replay.quick.decided import cut, room_for_decided
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Loading, Made
 from moesim.engine.replay.quick.one_row import MORE_THAN_ANY, has_stacks, stacks_of
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.residency_plan import cut, room_for_plan
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.spans import IDS
 from moesim.memory.curves.recency import LANES, move_up_some
 from moesim.runtime.compiled import built_in, njit, record, types
@@ -101,13 +101,13 @@ def _need(at: Any, layer: int, rows: Any) -> Any:
 @built_in
 def _lay_launch(together: int, rows: Any, first: int, end: int, out: Any, filled: Any) -> None:
     """A launch of the needed experts first:end, which have their ``rows``, so many ``together``."""
-    out.launch_ones[filled[0]] = together
+    out.launch_rows[filled[0]] = together
     if together > end - first:
-        out.launch_ones[filled[0]] = 0
-        out.odd_at[filled[2]], out.odd_starts[filled[2]] = filled[0], filled[3]
+        out.launch_rows[filled[0]] = 0
+        out.ragged_at[filled[2]], out.ragged_starts[filled[2]] = filled[0], filled[3]
         filled[2] += 1
         for i in range(first, end if first > 0 else 0):  # the first one's are where they belong
-            out.odd_rows[filled[3] + i - first] = rows[i]
+            out.ragged_rows[filled[3] + i - first] = rows[i]
         filled[3] += end - first
     filled[0] += 1
 
@@ -178,7 +178,7 @@ def _lay_rows(
             _choose(
                 ids, rows[offsets[step] - offsets[0] : offsets[step + 1] - offsets[0]], layer, at
             )
-            rows_of = out.odd_rows[filled[3] :]
+            rows_of = out.ragged_rows[filled[3] :]
             number, hits, together, of_hits = _need(at, layer, rows_of)
             launches = min(number, 1)
             if number > own or (serial and number > 1):
@@ -205,11 +205,11 @@ def _lay_rows(
 class SomeRows(Loading):
     """Makes the runs of a case that it ``takes``."""
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        case, width = shared.case, shared.finder.width
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        case, width = reuse.case, reuse.finder.width
         self.order = Order(launches.works, launches.kinds, case.software.overlap)
-        stacks = stacks_of(shared)
+        stacks = stacks_of(reuse)
         flat = np.zeros((3, width), np.int64)
         self.step = Step(
             stacks.home, stacks.lines, stacks.slots, np.zeros(-(-width // WORD), np.uint64),
@@ -234,13 +234,13 @@ class SomeRows(Loading):
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
-        finder, passes = self.shared.finder, last - first
+        finder, passes = self.reuse.finder, last - first
         ids, rows, _, offsets = finder.tokens(first, last)
         most = np.minimum(np.diff(offsets) * ids.shape[2], finder.width).sum() * finder.layers
         shape, kinds = (finder.layers, passes, 1), self.launches.kinds
-        out = room_for_decided(shape, int(most), finder.kept, kinds, len(self.counted))
+        out = room_for_plan(shape, int(most), finder.kept, kinds, len(self.counted))
         executed, filled = np.zeros((passes, finder.kept_rows, 1), np.int64), np.zeros(4, np.int64)
-        serial = self.shared.case.kernels == "serial"
+        serial = self.reuse.case.kernels == "serial"
         _lay_rows(ids, rows, offsets, self.step, self.order, serial, out, executed, filled)
         return self.laid(executed, cut(out))
 

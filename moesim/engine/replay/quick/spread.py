@@ -15,11 +15,11 @@ from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.clock.several_gpus import Spread as SpreadWorks
 from moesim.engine.replay.clock.several_gpus import play_spread
 from moesim.engine.replay.quick.activations import ACCESS_HITS, HITS
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_launch import ALL, chosen_by, launches_once
 from moesim.engine.replay.quick.one_row import OneRow, room_for, room_of
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.stack_distances import follow_stack
 from moesim.engine.replay.quick.sweeps import SPAN, Spread, Stacks, spread_of
 from moesim.engine.residency.residencies import Residencies
@@ -35,16 +35,16 @@ class SpreadRows(OneRow):
 
     clock: ClassVar[Any] = staticmethod(play_spread)
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        known = launches.ones_ns[launches.kinds]
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        known = launches.single_row_ns[launches.kinds]
         self.times = np.zeros((len(known), max(1 + self.top_k, known.shape[1])), np.int64)
         self._kernel_ns = np.zeros_like(self.times)
         self._kernel_ns[:, : known.shape[1]] = known
 
     def _as_they_are(self) -> Any:
         """See ``OneRow``."""
-        case, finder = self.shared.case, self.shared.finder
+        case, finder = self.reuse.case, self.reuse.finder
         homes, layers = len(finder.gpu_of_home), finder.layers
         lines = np.full((layers, -(-homes // LANES), LANES), np.iinfo(np.uint16).max, np.uint16)
         never = finder.gpu_of_home * SPAN + finder.width
@@ -54,7 +54,7 @@ class SpreadRows(OneRow):
         homes, (chooses, stays) = self._homes(), room_of(case)
         found = Stacks(homes, lines, np.ascontiguousarray(slots), chooses, stays, stays[0])
         if case.initial != "empty" and case.offloaded:
-            for (layer, gpu), cache in Residencies(case, self.shared.routing).caches.items():
+            for (layer, gpu), cache in Residencies(case, self.reuse.routing).caches.items():
                 experts = np.flatnonzero(cache.resident)
                 at = gpu * finder.width + experts
                 lines[layer].reshape(-1)[at] = gpu * SPAN + np.arange(len(experts))[::-1]
@@ -62,11 +62,11 @@ class SpreadRows(OneRow):
 
     def _homes(self) -> Any:
         """Where each sender's choices go, uint16[senders or 1, MoE layers, experts]."""
-        finder = self.shared.finder
+        finder = self.reuse.finder
         if (replicas := finder.replicas) is None:
             return finder.home.astype(np.uint16)[None]
         begin, number = replicas.begin[:, :-1], np.diff(replicas.begin, axis=1)
-        senders = np.arange(self.shared.case.senders)[:, None, None]
+        senders = np.arange(self.reuse.case.senders)[:, None, None]
         places = begin + senders % number
         layers = np.arange(finder.layers)[:, None]
         return replicas.homes[layers, places].astype(np.uint16)
@@ -87,27 +87,29 @@ class SpreadRows(OneRow):
         )
 
     @classmethod
-    def launches_of(cls, case: Case) -> OnesLaunches:
+    def launches_of(cls, case: Case) -> LaunchPrices:
         """See ``Loading``: a GPU has several rows' experts."""
-        return OnesLaunches(case)
+        return LaunchPrices(case)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
-        case, finder, passes = self.shared.case, self.shared.finder, last - first
+        case, finder, passes = self.reuse.case, self.reuse.finder, last - first
         ids, rows, senders, _ = finder.tokens(first, last)
-        needs, misses = np.zeros((2, passes, finder.layers, case.gpus), np.uint16)
+        active, misses = np.zeros((2, passes, finder.layers, case.gpus), np.uint16)
         counts = np.zeros((len(self.counted), passes, finder.kept, case.gpus), np.int64)
         busiest, copies = np.empty((finder.layers, passes), np.int64), np.zeros_like(self.copies)
-        out = Spread(needs, misses, counts, busiest, copies, self.times)
+        out = Spread(active, misses, counts, busiest, copies, self.times)
         spread_of(room_for(self.top_k))(ids, rows, senders, self._held, out)
         counts[ACCESS_HITS] = counts[HITS]
         self.copies += copies
-        works = Launched(self.clock, SpreadWorks(needs, misses, self._kernel_ns), int(copies.sum()))
-        return Made(needs.astype(np.int64), counts, works, 1, busiest)
+        works = Launched(
+            self.clock, SpreadWorks(active, misses, self._kernel_ns), int(copies.sum())
+        )
+        return Made(active.astype(np.int64), counts, works, 1, busiest)
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
-        launches, most = self.launches, len(self.launches.ones[0])
+        launches, most = self.launches, len(self.launches.uses[0])
         for kind, times in zip(launches.kinds.tolist(), self.times, strict=True):
-            launches.ones[kind] += times[:most]
+            launches.uses[kind] += times[:most]
         super().settle(work)

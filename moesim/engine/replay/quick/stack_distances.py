@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.found import Needed
+from moesim.engine.replay.activation_index import Needed
 from moesim.engine.replay.log import Parts
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import costs_ahead, order_of
 from moesim.memory.curves.recency import follow_all
@@ -24,20 +24,20 @@ spares so many of them; of LRU it takes less than one.
 NONE = np.empty(0, np.int64)
 
 
-def stack_distances_of(shared: Shared) -> StackDistances | None:
+def stack_distances_of(reuse: Reuse) -> StackDistances | None:
     """The stack distances of a case's active experts, where they pay, alone or with those of
     other runs, and decide all: slots that are empty at first and hold what any step needs, or all
     experts.
     """
-    case, log = shared.case, shared.log
+    case, log = reuse.case, reuse.log
     before = RUNS_BEFORE.get(type(case.policy))
-    if before is None or (before and not shared.known) or not follow_stack(case):
+    if before is None or (before and not reuse.known) or not follow_stack(case):
         return None
-    most = np.minimum(shared.most(), _experts_of(shared))
+    most = np.minimum(reuse.most(), _experts_of(reuse))
     if not (case.slots.T.ravel() >= most).all():
         return None
-    key = (*shared.key, "stack distances", type(case.policy))
-    distances = StackDistances(shared, most, Parts(log, key))
+    key = (*reuse.key, "stack distances", type(case.policy))
+    distances = StackDistances(reuse, most, Parts(log, key))
     return distances if distances.known or log is None or log.asked[key] >= before else None
 
 
@@ -53,9 +53,9 @@ def follow_stack(case: Case, *, filled: bool = False) -> bool:
     return not isinstance(case.policy, Lru) or case.order == "id"
 
 
-def _experts_of(shared: Shared) -> Ints:
+def _experts_of(reuse: Reuse) -> Ints:
     """int64[MoE layers x gpus]: the local experts of each."""
-    return np.tile([len(local) for local in shared.routing.local], shared.finder.layers)
+    return np.tile([len(local) for local in reuse.routing.local], reuse.finder.layers)
 
 
 class StackDistances:
@@ -63,14 +63,14 @@ class StackDistances:
     needs.
     """
 
-    def __init__(self, shared: Shared, most: Ints, parts: Parts) -> None:
-        self._parts, self.ahead = parts, shared.case.policy.looks_ahead
-        self._experts, width = _experts_of(shared).tolist(), shared.finder.width
+    def __init__(self, reuse: Reuse, most: Ints, parts: Parts) -> None:
+        self._parts, self.ahead = parts, reuse.case.policy.looks_ahead
+        self._experts, width = _experts_of(reuse).tolist(), reuse.finder.width
         self._ranks = np.full((len(most), width), width, np.uint16)
         """Of LRU, how many experts were used after each one; ``width``: it was never used."""
         self._stacks: list[Stack] = []
         for experts, least in zip(self._experts, most.tolist(), strict=True):
-            if (order := order_of(shared.case.policy, np.zeros(experts, np.int64))) is not None:
+            if (order := order_of(reuse.case.policy, np.zeros(experts, np.int64))) is not None:
                 self._stacks.append(Stack(order, max(least, 1)))
 
     @property

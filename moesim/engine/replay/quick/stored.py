@@ -14,14 +14,14 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, play_stored
 from moesim.engine.replay.quick.activations import COUNTED_HERE
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.one_row import (
     MORE_THAN_ANY,
     OneRow,
     numbered_as_they_are,
     room_for,
 )
-from moesim.engine.replay.quick.ones import OnesLaunches
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.sweeps import HOST_HITS, READ, READS, WANT, Swept
 from moesim.engine.residency.storage import Storage
 from moesim.memory.activations import ActiveExperts
@@ -93,13 +93,13 @@ class StoredRows(OneRow):
 
     clock: ClassVar[Any] = staticmethod(play_stored)
 
-    def __init__(self, shared: Shared, launches: OnesLaunches, provenance: Provenance) -> None:
-        super().__init__(shared, launches, provenance)
-        assert shared.case.host_cache is not None, "the case is stored"
+    def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
+        super().__init__(reuse, launches, provenance)
+        assert reuse.case.host_cache is not None, "the case is stored"
         self.counted = (*COUNTED_HERE, "host_hits", "storage_reads")
-        self._storage = Storage(shared.case, shared.routing, shared.case.host_cache)
+        self._storage = Storage(reuse.case, reuse.routing, reuse.case.host_cache)
         (self._host,) = self._storage.hosts
-        self._listed = _has_list(shared.case)
+        self._listed = _has_list(reuse.case)
         if self._listed:
             assert isinstance(self._host, HostResidency), "it keeps experts"
             assert self._host.cache is not None, "it has slots"
@@ -114,7 +114,7 @@ class StoredRows(OneRow):
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says: what is missed is held by expert, where no list is asked at once."""
-        return super().runs_of(first, last) if self._listed else self.shared.runs_of(first, last)
+        return super().runs_of(first, last) if self._listed else self.reuse.runs_of(first, last)
 
     def _room(self, passes: int, counts: Ints) -> Swept:
         """See ``OneRow``."""

@@ -285,14 +285,14 @@ def sweep_of(room: int, becomes: int, *, listed: bool, fewer: bool) -> Any:
 
 
 class Spread(NamedTuple):
-    """What is filled in: how many experts each layer ``needs`` and ``misses`` of each GPU,
-    uint16[passes, MoE layers, gpus], ``counts`` int64[counted, passes, layers, gpus], zeros at
+    """What is filled in: how many experts are ``active`` in each layer, and ``misses``, of each
+    GPU, uint16[passes, MoE layers, gpus], ``counts`` int64[counted, passes, layers, gpus], zeros at
     first, and the most rows that a GPU sends or gets, ``busiest`` int64[MoE layers, passes]; what
     is added to ``copies`` int64[MoE layers] and to how many ``times`` a launch has so many experts,
     int64[MoE layers, 1 + k].
     """
 
-    needs: Any
+    active: Any
     misses: Any
     counts: Any
     busiest: Any
@@ -326,14 +326,14 @@ def spread_with(room: int) -> Callable[..., None]:
                         gpu = rank // SPAN
                         bases[i] = gpu * SPAN
                         hits = rank % SPAN < stacks.slots[layer, gpu]
-                        out.needs[step, layer, gpu] += 1
+                        out.active[step, layer, gpu] += 1
                         out.misses[step, layer, gpu] += 1 - hits
                         out.copies[layer] += 1 - hits
                         out.counts[ACTIVATED, step, at, gpu] += 1
                         out.counts[HITS, step, at, gpu] += hits
-                needs = out.needs[step, layer]
-                out.busiest[layer, step] = top_k - needs[senders[step]]
-                for number in needs:
+                active = out.active[step, layer]
+                out.busiest[layer, step] = top_k - active[senders[step]]
+                for number in active:
                     out.times[layer, number] += 1
                 move_up_apart(lines, needed, ranks, bases, top_k)
 

@@ -17,7 +17,7 @@ from moesim.runtime.compiled import built_in, code_of, njit, record, types
 COUNTED = ("activations", "hits", "access_hits", "skipped_rows", "skipped_weight", "weight")
 (ACTIVATED, HITS, ACCESS_HITS, SKIPPED_ROWS, SKIPPED_WEIGHT, WEIGHT, MISSED) = range(7)
 """Columns of what is counted; ``weight`` is of all activations, and misses by form follow."""
-LAUNCHES, COPIES, ODD, ODD_ROWS, MOST_LAUNCHES = range(5)
+LAUNCHES, COPIES, RAGGED, RAGGED_ROWS, MOST_LAUNCHES = range(5)
 """What is filled so far, and the most launches of a step."""
 
 
@@ -87,8 +87,8 @@ class Space(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """The decisions of a run of passes, as ``activations.Decided`` has them, with the kind of each
-    launch and what each copy takes; copies are counted by MoE layer and form, ``copied``. What
+    """The decisions of a run of passes, as ``ResidencyPlan`` has them, with the kind of each launch
+    and what each copy takes; copies are counted by MoE layer and form, ``copied``. What
     became of each logical expert, ``fate`` int8[passes, MoE layers, experts]; what unpacking takes,
     ``unpacking`` int64[passes, gpus]; ``rows`` int64[passes, layers, gpus] without skipped ones.
     ``counts`` int64[COUNTED and forms, passes, layers, gpus];
@@ -97,16 +97,16 @@ class Laid(NamedTuple):
 
     step_launches: Any
     launch_base: Any
-    launch_ones: Any
+    launch_rows: Any
     launch_kind: Any
     step_copies: Any
     copy_base: Any
     copy_launch: Any
     copy_wait: Any
     copy_ns: Any
-    odd_at: Any
-    odd_starts: Any
-    odd_rows: Any
+    ragged_at: Any
+    ragged_starts: Any
+    ragged_rows: Any
     copied: Any
     fate: Any
     unpacking: Any
@@ -201,14 +201,14 @@ def _launch(table: Any, made: Any, layer: int, low: int, high: int, of: Any, out
             copied[form] += 1
             copies += 1
         i += 1
-    out.launch_ones[launches] = together
+    out.launch_rows[launches] = together
     if together != i - low:
-        odd, members = filled[ODD], filled[ODD_ROWS]
-        out.launch_ones[launches] = 0
-        out.odd_at[odd], out.odd_starts[odd] = launches, members
+        ragged, members = filled[RAGGED], filled[RAGGED_ROWS]
+        out.launch_rows[launches] = 0
+        out.ragged_at[ragged], out.ragged_starts[ragged] = launches, members
         for j in range(low, i):
-            out.odd_rows[members + j - low] = of[0, expert[j]]
-        filled[ODD], filled[ODD_ROWS] = odd + 1, members + i - low
+            out.ragged_rows[members + j - low] = of[0, expert[j]]
+        filled[RAGGED], filled[RAGGED_ROWS] = ragged + 1, members + i - low
     filled[LAUNCHES], filled[COPIES] = launches + 1, copies
     filled[MOST_LAUNCHES] = max(filled[MOST_LAUNCHES], this + 1)
     return int(i)

@@ -14,13 +14,13 @@ from moesim.runtime.compiled import built_in, njit, record, types
 
 class Chosen(NamedTuple):
     """The gate ``weights`` int64[rows, MoE layers, k] of choices, and what they were ``served`` as,
-    uint8 likewise. Of all passes, ``needs`` and ``misses`` as of ``VariedLaunches``, and the
+    uint8 likewise. Of all passes, ``active`` and ``misses`` as of ``VariedLaunches``, and the
     ``request`` of each.
     """
 
     weights: Any
     served: Any
-    needs: Any
+    active: Any
     misses: Any
     request: Any
 
@@ -122,7 +122,7 @@ def _add_fates(own: Any, fates: Any, most: int, sums: Any) -> None:
 @built_in
 def _count_copies(chosen: Any, prices: Any, step: int, sums: Any) -> None:
     """Count what a row loads, and what is unpacked."""
-    counts, apart, layers = sums.counts, sums.counts.shape[2] > 1, chosen.needs.shape[2]
+    counts, apart, layers = sums.counts, sums.counts.shape[2] > 1, chosen.active.shape[2]
     for at in range(len(prices.forms)):
         misses, copies, form = chosen.misses[step, at], sums.copies[at], prices.forms[at]
         missed = 0
@@ -136,10 +136,10 @@ def _count_copies(chosen: Any, prices: Any, step: int, sums: Any) -> None:
             counts[MISSED + form, step, layer, 0] += misses[layer]
             counts[HITS, step, layer, 0] -= misses[layer]
     unpacking = 0
-    for variant in range(chosen.needs.shape[1]):
-        needs, each_ns = chosen.needs[step, variant], prices.unpacking_ns[variant]
+    for variant in range(chosen.active.shape[1]):
+        active, each_ns = chosen.active[step, variant], prices.unpacking_ns[variant]
         for layer in range(layers):
-            unpacking += needs[layer] * each_ns[layer]
+            unpacking += active[layer] * each_ns[layer]
     sums.unpacking[step, 0] += unpacking
 
 

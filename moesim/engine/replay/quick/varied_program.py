@@ -15,17 +15,17 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.kept import rules_of
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Made, Maker, works_of
-from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.program import QuickProgram, decides_alone, loads_from_host
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.varied import (
     COPIES,
     COUNTED,
     LAUNCHES,
     MOST_LAUNCHES,
-    ODD,
-    ODD_ROWS,
+    RAGGED,
+    RAGGED_ROWS,
     Asked,
     How,
     Laid,
@@ -52,32 +52,40 @@ def is_varied(case: Case) -> bool:
 
 
 @njit(types.void(_FLAT, _FLAT, _TABLE, _TABLE, _FLAT), cache=True)
-def _look_up(launch_ones: Any, launch_kind: Any, ones_ns: Any, ones: Any, kernel_ns: Any) -> None:
-    """Prices of the launches that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
-    for launch in range(len(launch_ones)):
-        kind, rows = launch_kind[launch], launch_ones[launch]
-        kernel_ns[launch] = ones_ns[kind, rows]
-        ones[kind, rows] += 1
+def _look_up(
+    launch_rows: Any, launch_kind: Any, single_row_ns: Any, uses: Any, kernel_ns: Any
+) -> None:
+    """Prices of launches that have one in ``single_row_ns`` [kinds, rows], and their ``uses``."""
+    for launch in range(len(launch_rows)):
+        kind, rows = launch_kind[launch], launch_rows[launch]
+        kernel_ns[launch] = single_row_ns[kind, rows]
+        uses[kind, rows] += 1
 
 
-class VariedLaunches(OnesLaunches):
+class VariedLaunches(LaunchPrices):
     """Prices of launches, each of experts in one variant."""
 
     def price_laid(self, provenance: Provenance, laid: Laid) -> Ints:
         """The prices of all launches."""
-        kernel_ns: Ints = np.empty_like(laid.launch_ones)
-        _look_up(laid.launch_ones, laid.launch_kind, self.ones_ns, self.ones, kernel_ns)
-        if len(laid.odd_at):
+        kernel_ns: Ints = np.empty_like(laid.launch_rows)
+        _look_up(
+            laid.launch_rows,
+            laid.launch_kind,
+            self.single_row_ns,
+            self.uses,
+            kernel_ns,
+        )
+        if len(laid.ragged_at):
             kinds, lengths = (
-                laid.launch_kind[laid.odd_at],
-                np.diff(laid.odd_starts, append=len(laid.odd_rows)),
+                laid.launch_kind[laid.ragged_at],
+                np.diff(laid.ragged_starts, append=len(laid.ragged_rows)),
             )
             of_row = np.repeat(kinds, lengths)
-            for kind, odd in enumerate(self.odd):
+            for kind, ragged in enumerate(self.ragged):
                 own = kinds == kind
                 starts = np.cumsum(lengths[own]) - lengths[own]
-                kernel_ns[laid.odd_at[own]] = odd.prices(
-                    provenance, laid.odd_rows[of_row == kind], starts
+                kernel_ns[laid.ragged_at[own]] = ragged.prices(
+                    provenance, laid.ragged_rows[of_row == kind], starts
                 )
         return kernel_ns
 
@@ -88,10 +96,10 @@ class Varied:
     masks = None
 
     def __init__(
-        self, shared: Shared, variants: Variants, provenance: Provenance, ledger: Ledger
+        self, reuse: Reuse, variants: Variants, provenance: Provenance, ledger: Ledger
     ) -> None:
-        case, routing = shared.case, shared.routing
-        self.case, self.shared, self.variants = case, shared, variants
+        case, routing = reuse.case, reuse.routing
+        self.case, self.reuse, self.variants = case, reuse, variants
         self.launches, self.provenance, self.ledger = VariedLaunches(case), provenance, ledger
         self.counted = (*COUNTED, *(form.counted for form in case.forms))
         self.residencies = VariantResidencies(case, routing, variants)
@@ -111,7 +119,7 @@ class Varied:
 
     def _shelves(self) -> Shelves:
         """The caches as they are."""
-        case, routing, count = self.case, self.shared.routing, len(self.variants.names)
+        case, routing, count = self.case, self.reuse.routing, len(self.variants.names)
         works, local = len(routing.moe_layers) * case.gpus, len(routing.local[0])
         caches = {
             layer * case.gpus + gpu: cache
@@ -140,7 +148,7 @@ class Varied:
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says."""
-        return self.shared.runs_of(first, last)
+        return self.reuse.runs_of(first, last)
 
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
@@ -161,7 +169,7 @@ class Varied:
 
     def end(self) -> None:
         """As ``Maker`` says."""
-        self.shared.end()
+        self.reuse.end()
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
@@ -171,13 +179,13 @@ class Varied:
 
     def _laid(self, first: int, last: int) -> Laid:
         """The decisions of the run of passes first:last, with the room that is left."""
-        found = self.shared.active_experts(first, last)
+        found = self.reuse.active_experts(first, last)
         if self.residencies.draw():
             self.shelves = self._with_draws(self.shelves)
         passes, (works, most) = found.offsets.shape[1] - 1, found.experts.shape
         local, reads = self.shelves.resident.shape[2], self.case.policy.weighs
         none = np.empty((works, 0), np.int64)
-        weights = self.shared.finder.weights(first, found) if self.weighs or reads else none
+        weights = self.reuse.finder.weights(first, found) if self.weighs or reads else none
         asked = Asked(
             self.residencies.wanted(first, first + passes), weights if self.weighs else none,
             weights if reads else none,
@@ -196,19 +204,19 @@ class Varied:
         ``executed`` int64[passes, layers, gpus].
         """
         passes, _, gpus = executed.shape
-        ones, kind, launch, wait, copy_ns, odd_at, odd_starts, odd_rows = np.empty(
+        single_rows, kind, launch, wait, copy_ns, ragged_at, ragged_starts, ragged_rows = np.empty(
             (8, activations), np.int64
         )
         works = len(self.shelves.slots)
         launch_base, copy_base = np.empty((2, works), np.int64)
         step_launches, step_copies = np.empty((2, works, passes + 1), np.int64)
-        layers, logical = len(self.copied), self.shared.routing.logical
+        layers, logical = len(self.copied), self.reuse.routing.logical
         return Laid(
-            step_launches, launch_base, ones, kind, step_copies, copy_base,
-            launch, wait, copy_ns, odd_at, odd_starts, odd_rows, self.copied,
+            step_launches, launch_base, single_rows, kind, step_copies, copy_base,
+            launch, wait, copy_ns, ragged_at, ragged_starts, ragged_rows, self.copied,
             np.zeros((passes, layers, logical), np.int8), np.zeros((passes, gpus), np.int64),
             executed,
-            np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
+            np.zeros((len(self.counted), passes, self.reuse.finder.kept, gpus), np.int64),
             np.zeros(MOST_LAUNCHES + 1, np.int64),
         )  # fmt: skip
 
@@ -220,12 +228,12 @@ def deciding_of(case: Case) -> Any:
 
 def _cut(out: Laid) -> Laid:
     """``out`` without the room that is left."""
-    launches, copies, odd, rows = out.filled[[LAUNCHES, COPIES, ODD, ODD_ROWS]].tolist()
+    launches, copies, ragged, rows = out.filled[[LAUNCHES, COPIES, RAGGED, RAGGED_ROWS]].tolist()
     return out._replace(
-        launch_ones=out.launch_ones[:launches], launch_kind=out.launch_kind[:launches],
+        launch_rows=out.launch_rows[:launches], launch_kind=out.launch_kind[:launches],
         copy_launch=out.copy_launch[:copies], copy_wait=out.copy_wait[:copies],
-        copy_ns=out.copy_ns[:copies], odd_at=out.odd_at[:odd], odd_starts=out.odd_starts[:odd],
-        odd_rows=out.odd_rows[:rows],
+        copy_ns=out.copy_ns[:copies], ragged_at=out.ragged_at[:ragged],
+        ragged_starts=out.ragged_starts[:ragged], ragged_rows=out.ragged_rows[:rows],
     )  # fmt: skip
 
 
@@ -240,7 +248,7 @@ class VariedProgram(QuickProgram):
         variants = self.case.variants
         assert variants is not None, "the case is varied"
         self.ledger = Ledger(self.case, self.routing, variants)
-        return self.decided_by(self.shared, variants, self.provenance, self.ledger)
+        return self.decided_by(self.reuse, variants, self.provenance, self.ledger)
 
     @property
     def fates(self) -> Fates | None:

@@ -23,7 +23,7 @@ from moesim.engine.replay.quick.one_row import (
     room_for,
 )
 from moesim.engine.replay.quick.program import has_one_row
-from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.varied import ACCESS_HITS, ACTIVATED, HITS
 from moesim.engine.replay.quick.varied_counts import Chosen, Prices, Sums, count_rows
 from moesim.engine.replay.quick.varied_program import Varied, VariedProgram, is_varied
@@ -100,11 +100,11 @@ class Stacks(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """What is filled in, ``needs`` and ``misses`` as of ``VariedLaunches``, and what is added to:
+    """What is filled in, ``active`` and ``misses`` as of ``VariedLaunches``, and what is added to:
     how many launches ``used`` so many experts, int64[MoE layers, variants, 1 + k].
     """
 
-    needs: Any
+    active: Any
     misses: Any
     used: Any
 
@@ -204,7 +204,7 @@ def vary_rows_with(top_k: int, variants: int, forms: int, blocks: int) -> Callab
                 needed, loaded = _serve(sizes, rows, how, stacks, (step, layer))
                 for variant in range(variants):
                     number = _field(needed, variant)
-                    out.needs[first + step, variant, layer] = number
+                    out.active[first + step, variant, layer] = number
                     out.used[layer, variant, number] += 1
                     _make_way(sizes, rows.ids[step, layer], how, stacks, layer, variant)
                 for form in range(forms):
@@ -243,14 +243,14 @@ class VariedRows(Varied):
     """Decides a case that ``has_varied_rows``."""
 
     def __init__(
-        self, shared: Shared, variants: Variants, provenance: Provenance, ledger: Ledger
+        self, reuse: Reuse, variants: Variants, provenance: Provenance, ledger: Ledger
     ) -> None:
-        super().__init__(shared, variants, provenance, ledger)
+        super().__init__(reuse, variants, provenance, ledger)
         self._stacks, self._served = self._as_they_are(), Served.of(variants)
         self._clock, self._vary_rows = clock_of(self.case), vary_rows_of(self.case)
         (layers, count), top_k = self.shelves.slots.shape, self.case.trace.top_k
         self._used = np.zeros((layers, count, 1 + top_k), np.int64)
-        self._kernel_ns = self.launches.ones_ns[self.launches.of_variants, : 1 + top_k]
+        self._kernel_ns = self.launches.single_row_ns[self.launches.of_variants, : 1 + top_k]
         forms, table = copied_forms(variants), self.how.table
         self._copy_ns = np.ascontiguousarray(table.copy_ns[:, forms])
         unpacking_ns = np.ascontiguousarray(table.unpacking_ns[:, :count].T)
@@ -291,23 +291,23 @@ class VariedRows(Varied):
             take_choices(self.case.trace, self.case.schedule.routing_rows[low:high], ids, weights)
             rows = Rows(ids, self.residencies.wants_of(ids, weights), self._serves)
             self._vary_rows(rows, self._served, self._stacks, low - first, out)
-            own = Chosen(weights, rows.served, out.needs, out.misses, request)
+            own = Chosen(weights, rows.served, out.active, out.misses, request)
             count_rows(own, self._prices, low - first, sums)
         sums.counts[ACCESS_HITS] = sums.counts[HITS]
-        works = VariedLaunches(out.needs, out.misses, self._copy_ns, self._kernel_ns)
+        works = VariedLaunches(out.active, out.misses, self._copy_ns, self._kernel_ns)
         copied = int(self._copies.sum()) - copied
         return Made(sums.rows, sums.counts, Launched(self._clock, works, copied), 1)
 
     def _filled(self, passes: int) -> Filled:
         """What is filled in of so many ``passes``."""
         layers, count, _ = self._used.shape
-        needs = np.empty((passes, count, layers), np.uint8)
+        active = np.empty((passes, count, layers), np.uint8)
         misses = np.empty((passes, len(self._copies), layers), np.uint8)
-        return Filled(needs, misses, self._used)
+        return Filled(active, misses, self._used)
 
     def _sums(self, first: int, last: int) -> Sums:
         """What passes first:last are counted in."""
-        passes, finder, ledger = last - first, self.shared.finder, self.ledger
+        passes, finder, ledger = last - first, self.reuse.finder, self.ledger
         of_all = np.int64(self.case.trace.top_k * finder.layers // finder.kept)
         counts = np.zeros((len(self.counted), passes, finder.kept, 1), np.int64)
         counts[ACTIVATED] = counts[HITS] = of_all
@@ -321,7 +321,9 @@ class VariedRows(Varied):
     def settle(self, work: LayerWork) -> None:
         """See ``Varied``."""
         np.add.at(
-            self.launches.ones[:, : self._used.shape[2]], self.launches.of_variants, self._used
+            self.launches.uses[:, : self._used.shape[2]],
+            self.launches.of_variants,
+            self._used,
         )
         self.copied[:, self._prices.forms] += self._copies.T
         super().settle(work)

@@ -36,7 +36,7 @@ def test_a_price_is_asked_for_once_by_kind_and_rows() -> None:
     found = []
     for pattern in order:
         known.asked[: len(pattern)] = pattern
-        found.append(price_of(ask, known, len(pattern), ones=False))
+        found.append(price_of(ask, known, len(pattern), single_row=False))
     ask.check()
     assert found == [70, 50, 70, 90, 50, 70]
     assert told == [(0, 4, 2), (0, 4), (1, 4, 2)]
@@ -58,9 +58,9 @@ def test_launches_of_a_row_an_expert_are_known_by_how_many_there_are() -> None:
     found = []
     for pattern in [(0, 1, 1), (0, 1), (0, 1, 1), (1, 1, 1), (0, 1)]:
         known.asked[: len(pattern)] = pattern
-        found.append(price_of(ask, known, len(pattern), ones=True))
+        found.append(price_of(ask, known, len(pattern), single_row=True))
     ask.check()
     assert found == [70, 50, 70, 90, 50]
     assert known.uses.tolist() == [2, 2, 1, 0]
     known.asked[:2] = 0, 1
-    assert price_of(ask, known, 2, ones=False) == 50
+    assert price_of(ask, known, 2, single_row=False) == 50

@@ -20,12 +20,12 @@ def told(rows: list[int], offsets: list[int], decodes: Any = ()) -> list[Any]:
     """By part, rows one by one, and spans with how many times."""
     with patch.object(spans, "SHORTEST", 2):
         found, _ = spans_of(np.array(rows), np.array(offsets), np.array(decodes, np.bool_))
-    parts = range(len(found.ones_at) - 1)
+    parts = range(len(found.single_at) - 1)
     every = zip(*(one.tolist() for one in found[3:]), strict=True)
     listed = list(every)
     return [
         (
-            found.ones[found.ones_at[i] : found.ones_at[i + 1]].tolist(),
+            found.single[found.single_at[i] : found.single_at[i + 1]].tolist(),
             listed[found.spans_at[i] : found.spans_at[i + 1]],
         )
         for i in parts

@@ -10,7 +10,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.ragged_launches import RaggedLaunches
-from moesim.engine.replay.quick.activations import Decided
+from moesim.engine.replay.quick.activations import ResidencyPlan
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import njit, types
 
@@ -18,16 +18,16 @@ _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
 @njit(types.void(_FLAT, _TABLE, _TABLE, _TABLE, _FLAT), cache=True)
-def _look_up(launch_ones: Any, ends: Any, ones_ns: Any, ones: Any, kernel_ns: Any) -> None:
-    """Prices of the launches that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
-    for kind in range(len(ones_ns)):
+def _look_up(launch_rows: Any, ends: Any, single_row_ns: Any, uses: Any, kernel_ns: Any) -> None:
+    """Prices of launches that have one in ``single_row_ns`` [kinds, rows], and their ``uses``."""
+    for kind in range(len(single_row_ns)):
         for launch in range(ends[kind, 0], ends[1 + kind, 0]):
-            kernel_ns[launch] = ones_ns[kind, launch_ones[launch]]
-            ones[kind, launch_ones[launch]] += 1
+            kernel_ns[launch] = single_row_ns[kind, launch_rows[launch]]
+            uses[kind, launch_rows[launch]] += 1
 
 
-class OnesLaunches:
-    """Prices of launches whose experts have a row each, known beforehand, and of the odd others;
+class LaunchPrices:
+    """Prices of launches whose experts have a row each, known beforehand, and of the ragged others;
     ``most``: there are none of these, nor of more experts.
     """
 
@@ -42,27 +42,27 @@ class OnesLaunches:
         self.starts = np.cumsum(np.arange(most))
         self.rows = np.ones(most * (most + 1) // 2, np.int64)
         prices = [case.prices.experts_ns(spec, self.rows, self.starts) for spec in self.specs]
-        self.ones_ns = np.concatenate((np.zeros((len(prices), 1), np.int64), prices), axis=1)
-        self.ones = np.zeros_like(self.ones_ns)
-        self.odd = [RaggedLaunches(case, spec) for spec in self.specs]
+        self.single_row_ns = np.concatenate((np.zeros((len(prices), 1), np.int64), prices), axis=1)
+        self.uses = np.zeros_like(self.single_row_ns)
+        self.ragged = [RaggedLaunches(case, spec) for spec in self.specs]
 
     def of_rows(self, passes: int, top_k: int) -> Ints:
         """What a launch of each layer takes, int64[MoE layers], which so many passes have one of,
         of ``top_k`` experts with a row each.
         """
-        self.ones[:, top_k] += passes * np.bincount(self.kinds, minlength=len(self.specs))
-        kernel_ns: Ints = self.ones_ns[self.kinds, top_k]
+        self.uses[:, top_k] += passes * np.bincount(self.kinds, minlength=len(self.specs))
+        kernel_ns: Ints = self.single_row_ns[self.kinds, top_k]
         return kernel_ns
 
-    def price(self, provenance: Provenance, decided: Decided) -> Ints:
+    def price(self, provenance: Provenance, plan: ResidencyPlan) -> Ints:
         """The prices of all launches."""
-        kernel_ns: Ints = np.empty_like(decided.launch_ones)
-        _look_up(decided.launch_ones, decided.ends, self.ones_ns, self.ones, kernel_ns)
-        odd = (decided.odd_at, decided.odd_starts, decided.odd_rows, decided.ends[:, 2:])
-        self.price_odd(provenance, kernel_ns, *odd)
+        kernel_ns: Ints = np.empty_like(plan.launch_rows)
+        _look_up(plan.launch_rows, plan.ends, self.single_row_ns, self.uses, kernel_ns)
+        ragged = (plan.ragged_at, plan.ragged_starts, plan.ragged_rows, plan.ends[:, 2:])
+        self.price_ragged(provenance, kernel_ns, *ragged)
         return kernel_ns
 
-    def price_odd(
+    def price_ragged(
         self,
         provenance: Provenance,
         kernel_ns: Ints,
@@ -71,30 +71,30 @@ class OnesLaunches:
         rows: Ints,
         ends: Ints,
     ) -> None:
-        """Fill in the prices of the odd launches, kind by kind."""
-        for odd, (launch, row), (last_launch, last_row) in zip(
-            self.odd, ends[:-1].tolist(), ends[1:].tolist(), strict=True
+        """Fill in the prices of the ragged launches, kind by kind."""
+        for ragged, (launch, row), (last_launch, last_row) in zip(
+            self.ragged, ends[:-1].tolist(), ends[1:].tolist(), strict=True
         ):
             if launch == last_launch:
                 continue
             own, begins = rows[row:last_row], starts[launch:last_launch] - row
-            kernel_ns[at[launch:last_launch]] = odd.prices(provenance, own, begins)
+            kernel_ns[at[launch:last_launch]] = ragged.prices(provenance, own, begins)
 
     def mark(self, provenance: Provenance) -> tuple[Ints, list[Ints]]:
         """What ``back`` goes back to: how often prices were used."""
-        return self.ones.copy(), [odd.mark(provenance) for odd in self.odd]
+        return self.uses.copy(), [ragged.mark(provenance) for ragged in self.ragged]
 
     def back(self, mark: tuple[Ints, list[Ints]]) -> None:
         """What was priced since then is not played."""
-        self.ones, uses = mark[0].copy(), mark[1]
-        for odd, one in zip(self.odd, uses, strict=True):
-            odd.back(one)
+        self.uses, uses = mark[0].copy(), mark[1]
+        for ragged, one in zip(self.ragged, uses, strict=True):
+            ragged.back(one)
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the launches rest on."""
-        for odd in self.odd:
-            odd.settle(provenance)
-        for spec, price, number in zip(self.specs, self.ones_ns, self.ones, strict=True):
+        for ragged in self.ragged:
+            ragged.settle(provenance)
+        for spec, price, number in zip(self.specs, self.single_row_ns, self.uses, strict=True):
             provenance.add("experts", (price * number)[1:], spec, self.rows, self.starts)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
-from moesim.engine.replay.found import Needed
+from moesim.engine.replay.activation_index import Needed
 from moesim.engine.replay.spans import IDS
 from moesim.memory.policy import NEVER
 from moesim.memory.slots.residency import STEP
@@ -39,7 +39,7 @@ def _look_back(first: int, offsets: Any, active_experts: Any, coming: Any, after
 
 
 def look_back(first: int, found: Needed, coming: Ints) -> Steps:
-    """As ``Ahead`` has it, of passes from ``first`` on that need what is ``found``."""
+    """As ``NextUse`` has it, of passes from ``first`` on that need what is ``found``."""
     after = np.empty(int(found.offsets[:, -1].sum()), np.int32)
     _look_back(first, found.offsets, found.experts, coming, after)
     return after
@@ -72,7 +72,7 @@ def _spread(offsets: Any, active_experts: Any, after: Any, next_use: Any) -> Non
         base += offsets[work, -1]
 
 
-class Ahead:
+class NextUse:
     """Next uses of a case of ``works`` of so many ``experts``. ``look_back`` tells the steps in
     which what passes first:last need comes again, and makes the uses that come after them those
     from ``first`` on. They are found from the last of the ``runs`` of passes to the first, and held

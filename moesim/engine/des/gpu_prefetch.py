@@ -9,22 +9,22 @@ import simpy
 
 from moesim.engine.case import Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.compute import Events
 from moesim.engine.des.copies import DECISION, After, CopyGroup
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.drive import Reading
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
+from moesim.engine.des.prefetch import OnTheClock
 from moesim.hardware.charge import PREDICTION
 
 Chunks = Callable[[int], tuple[Chunk, Ints]]
 
 
-class GpuAhead(Gpu):
+class PrefetchingGpu(Gpu):
     """A GPU that prefetches: what it copies is settled when the counts of a layer are known."""
 
-    def decide_by(self, ahead: Ahead, chunks: Chunks) -> None:
+    def decide_by(self, ahead: OnTheClock, chunks: Chunks) -> None:
         """Let ``ahead`` decide; ``chunks`` gives a chunk by its number, and where it is counted."""
         self.ahead, self.chunks, self.copies_issued = ahead, chunks, 0
 

@@ -12,7 +12,7 @@ import moesim
 from moesim.config.amounts.sizes import MIB
 from moesim.experiment.building.build import build
 from moesim.experiment.building.footprints import residences_of, scores_of
-from moesim.experiment.building.held import block_bytes, held_parts
+from moesim.experiment.building.reserved import block_bytes, reserved_parts
 from moesim.hardware import load_software
 from moesim.hardware.described.software_memory import SoftwareMemory
 from moesim.memory.footprint.blocks import reserved_bytes
@@ -35,7 +35,7 @@ def test_software_without_the_keys_holds_nothing() -> None:
     assert built.case.software.memory == SoftwareMemory()
     assert set(built.footprint.parts) == set(MEMORY_CATEGORIES)
     case = built.case
-    assert held_parts(SoftwareMemory(), case.shares, built.residences, 8) == {}
+    assert reserved_parts(SoftwareMemory(), case.shares, built.residences, 8) == {}
     assert not scores_of(case).any()
 
 
@@ -55,7 +55,9 @@ def test_buffers_grow_with_the_gpus_that_exchange() -> None:
     memory = load_software("fairseq").memory
     built = case_of()
     two, eight = (
-        int(held_parts(memory, built.case.shares, built.residences, gpus)[HELD_CATEGORIES[2]][0])
+        int(
+            reserved_parts(memory, built.case.shares, built.residences, gpus)[HELD_CATEGORIES[2]][0]
+        )
         for gpus in (2, 8)
     )
     connection = (4096 + 4800 + 512) * 1024

@@ -9,9 +9,9 @@ from weakref import ref
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.found import Finder, Needed
+from moesim.engine.replay.activation_index import Finder, Needed
 from moesim.engine.replay.log import DecisionLog, Parts
-from moesim.engine.replay.quick.ahead import Ahead, Steps, look_back
+from moesim.engine.replay.quick.next_use import NextUse, Steps, look_back
 from moesim.engine.routing import Routing
 
 ACTIVATIONS = 1 << 17
@@ -24,7 +24,7 @@ TOKENS = 1 << 18
 """Tokens of passes that are priced at once."""
 
 
-class Shared:
+class Reuse:
     """Active experts and next uses of a case, from ``log`` where an earlier run left them there.
 
     ``by_layer``: counts are kept by MoE layer, else added up.
@@ -65,17 +65,17 @@ class Shared:
         key = (*self.key, *policy, case.slots.tobytes(), case.initial, case.seed, *by)
         return Parts(log if log and log.decisions else None, key)
 
-    def ahead(self) -> Ahead:
+    def next_use(self) -> NextUse:
         """All next uses, found from the last pass to the first."""
         key = (*self.key, "next uses")
         if self.log is not None and (known := self.log.get(key)) is not None:
-            found: Ahead = known
+            found: NextUse = known
             return found
         shape = (self.finder.layers * self.case.gpus, self.finder.width)
-        ahead = Ahead(*shape, list(self.runs()), self._look_back)
-        if self.log is not None and (size := ahead.held_bytes) is not None:
-            self.log.put(key, ahead, size)
-        return ahead
+        uses = NextUse(*shape, list(self.runs()), self._look_back)
+        if self.log is not None and (size := uses.held_bytes) is not None:
+            self.log.put(key, uses, size)
+        return uses
 
     def _look_back(self, first: int, last: int, coming: Ints) -> Steps:
         return look_back(first, self.active_experts(first, last), coming)

@@ -17,7 +17,7 @@ MANY = 60
 """Experts over which the segments of one are averaged: any number up to 6 divides it."""
 
 
-def held_parts(
+def reserved_parts(
     memory: SoftwareMemory, shares: tuple[Share, ...], residences: tuple[Residence, ...], gpus: int
 ) -> dict[str, Ints]:
     """Bytes int64[shares] by category, of those that ``memory`` names: ``gpus`` exchange tokens."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 
@@ -22,10 +22,10 @@ def test_few_rows_cost_the_same_in_layers_that_choose_more_or_fewer(hardware: st
     }  # fmt: skip
     case = build(load_experiment(experiment).experiment).case
     most = case.trace.top_k
-    few, every = OnesLaunches(case, most), OnesLaunches(case)
+    few, every = LaunchPrices(case, most), LaunchPrices(case)
     assert len(few.specs) < len(every.specs) / 2
-    prices = every.ones_ns[every.kinds, : 1 + most]
-    np.testing.assert_array_equal(few.ones_ns[few.kinds], prices)
+    prices = every.single_row_ns[every.kinds, : 1 + most]
+    np.testing.assert_array_equal(few.single_row_ns[few.kinds], prices)
     rests_on = [Provenance(case.prices) for _ in (few, every)]
     for launches, provenance in zip((few, every), rests_on, strict=True):
         for number in range(1 + most):

@@ -9,8 +9,8 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.layout import Active
 from moesim.engine.program import Program, RoutedPasses
+from moesim.engine.replay.activation_index import Finder, Needed, counts_choices
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.found import Finder, Needed, counts_choices
 from moesim.engine.routing import Key
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.activations import ActiveExperts
@@ -18,7 +18,7 @@ from moesim.memory.activations import ActiveExperts
 NONE = np.empty(0, np.int64)
 
 
-def is_found(case: Case) -> bool:
+def is_indexed(case: Case) -> bool:
     """Whether rows of ``case`` are its tokens' choices, each on one GPU, and none is dropped."""
     return type(case.gating) is Dynamic and case.rebalance is None and counts_choices(case)
 
@@ -28,8 +28,8 @@ def stays(case: Case) -> bool:
     return not case.placement.has_replicas and case.rebalance is None
 
 
-class FoundProgram(Program):
-    """``Program`` of a case that ``is_found``."""
+class IndexedProgram(Program):
+    """``Program`` of a case that ``is_indexed``."""
 
     held = 16
 

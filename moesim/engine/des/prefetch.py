@@ -10,7 +10,6 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import (
@@ -29,6 +28,7 @@ from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer
 from moesim.engine.des.shelves import Activated, Shelves
 from moesim.engine.des.stored import Read, Stored
+from moesim.engine.prefetch import Asked
 from moesim.engine.pricing.host_times import launches_of_all
 from moesim.engine.program import Program
 from moesim.engine.residency.storage import read_times
@@ -85,7 +85,7 @@ class Queued(NamedTuple):
     used: list[Prefetch]
 
 
-class Ahead:
+class OnTheClock:
     """Decides for GPU ``gpu``, as its layers are known, and queues its copies; experts of launches
     are ``named`` where spans are kept.
     """
