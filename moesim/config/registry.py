@@ -214,22 +214,32 @@ def kind_of(component: type) -> str | None:
 
 @contextmanager
 def answering(key: str, component: object) -> Iterator[None]:
-    """An InputError, with the place, for what the code of ``component``, an experiment's ``key``,
-    raises inside.
+    """An InputError, with the place, for what the code of ``component`` (or of its instances, if it
+    is a class), an experiment's ``key``, raises inside.
     """
     try:
         yield
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        module = getattr(sys.modules[type(component).__module__], "__file__", None)
-        frames = traceback.extract_tb(error.__traceback__)
-        place = next((one for one in reversed(frames) if one.filename == module), frames[-1])
-        what = f"raises {_reason(error)} ({place.filename}:{place.lineno})"
-        raise wrong_answer(key, component, what) from error
+        raise wrong_answer(key, component, _raised(component, error)) from error
+
+
+def _raised(component: object, error: Exception) -> str:
+    """What is wrong with ``component``, whose code raised ``error``."""
+    module = getattr(sys.modules[_class_of(component).__module__], "__file__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, NotImplementedError) and not error.args:
+        return f"has no '{frames[-1].name}', which its base class leaves to it"
+    place = next((one for one in reversed(frames) if one.filename == module), frames[-1])
+    return f"raises {_reason(error)} ({place.filename}:{place.lineno})"
+
+
+def _class_of(component: object) -> type:
+    return component if isinstance(component, type) else type(component)
 
 
 def wrong_answer(key: str, component: object, what: str) -> InputError:
     """An InputError for a component, an experiment's ``key``, that gives what no run can be of."""
-    name = kind_of(type(component)) or type(component).__name__
+    name = kind_of(_class_of(component)) or _class_of(component).__name__
     return InputError([Problem("", key, f"'{name}' {what}")])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.config.errors import InputError
-from moesim.config.registry import Registry
+from moesim.config.registry import Registry, answering
 from moesim.hardware.described.datasheet import Direction
 from moesim.hardware.operation import Operation, TileTable
 from moesim.hardware.prices.arrays import Floats, Ints
@@ -23,6 +23,8 @@ registry: Registry[Operation] = Registry(
 )
 """All but how they are fitted, which a run never loads."""
 
+KEY = "costs"
+"""What ``moesim list`` calls them."""
 
 LONGEST_NS = 1 << 42
 """An hour and a bit, which is no operation's time: so sums of prices stay within int64."""
@@ -78,8 +80,9 @@ class CostModel:
 
         ``price_ns`` and ``shape``: what that operation's method gave and was given.
         """
-        price = np.asarray(price_ns, np.float64)
-        return np.asarray(self.operations[kind].provenance(price, *shape), np.float64)
+        price, operation = np.asarray(price_ns, np.float64), self.operations[kind]
+        with answering(KEY, operation):
+            return np.asarray(operation.provenance(price, *shape), np.float64)
 
     def attention_ns(
         self,
@@ -222,7 +225,10 @@ class CostModel:
         """Whole nanoseconds int64[n] of the operation ``kind``, a package's own too; ``shape`` as
         its ``parts`` take it.
         """
-        return self.whole(kind, self.operations[kind].price(*shape))
+        operation = self.operations[kind]
+        with answering(KEY, operation):
+            price = operation.price(*shape)
+        return self.whole(kind, price)
 
     def whole(self, kind: str, price_ns: ArrayLike) -> Ints:
         """Prices of the operation ``kind`` as whole nanoseconds, rounded up or to the nearest."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from moesim.config.registry import answering
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import NEVER
 from moesim.engine.pricing.prices import MOST, PricedOperation, told
@@ -22,6 +23,7 @@ from moesim.engine.pricing.terms import (
 )
 from moesim.engine.routing import end_of_block
 from moesim.hardware.charge import Charge, Shapes, Stage
+from moesim.hardware.cost_model import KEY, registry
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
 from moesim.workload.going_on import GoingOn
@@ -209,7 +211,8 @@ class Pricing:
         """The prices of a layer, or of the end of a pass, used so many ``times``."""
         found = []
         for kind, charge in charges:
-            shape = charge.of(layer, shapes)
+            with answering(KEY, registry.components[kind]):
+                shape = charge.of(layer, shapes)
             operation = self._operation(kind, charge.category, shape)
             numbers = operation.numbers(self.case.prices, shape, len(shapes.tokens), times)
             found.append(Shaped(charge, operation, numbers.reshape(-1, self.case.gpus)))

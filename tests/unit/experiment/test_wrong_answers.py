@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +12,10 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.gating.dynamic import Dynamic
+from moesim.hardware.charge import Charge, Shapes, Stage
+from moesim.hardware.cost_model import registry as operations
+from moesim.hardware.operation import Operation
+from moesim.hardware.prices.parts import Part
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.choices.base import Seen as Choice
 from moesim.memory.choices.gate_ratio import GateRatio
@@ -185,6 +189,52 @@ def test_what_a_component_raises(monkeypatch, component, function, key):
 
     monkeypatch.setattr(component, function, fails)
     said = rf"^{key}: '\w+' raises KeyError: 'nothing there' \(.*test_wrong_answers\.py:\d+\)$"
+    with pytest.raises(InputError, match=said):
+        moesim.run(SERVED)
+
+
+def nothing_there(*_: Any) -> Any:
+    raise KeyError("nothing there")
+
+
+def tokens_of(_layer: Any, at: Shapes) -> tuple[Any, ...]:
+    return (at.tokens,)
+
+
+class Extra(Operation):
+    """A charge of someone else's."""
+
+    kind: ClassVar[str] = "extra"
+    charges: ClassVar[tuple[Charge, ...]] = (Charge(Stage.HEAD, "extra", tokens_of, "extra"),)
+
+    def parts(self, tokens: Any) -> list[Part]:
+        """Nothing."""
+        return [Part(0.0 * np.asarray(tokens))]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parts": nothing_there},
+        {"sources": nothing_there},
+        {"charges": (replace(Extra.charges[0], of=nothing_there),)},
+        {"charges": (replace(Extra.charges[0], when=nothing_there),)},
+    ],
+    ids=["parts", "sources", "shape", "when"],
+)
+def test_an_operation_that_raises_is_named(monkeypatch, wrong):
+    """It is charged in every run."""
+    monkeypatch.setitem(operations.components, "extra", Extra)
+    assert moesim.run(SERVED).summary["status"] == "ok"
+    monkeypatch.setitem(operations.components, "extra", type("Wrong", (Extra,), wrong))
+    said = r"^costs: 'extra' raises KeyError: 'nothing there' \(.*test_wrong_answers\.py:\d+\)$"
+    with pytest.raises(InputError, match=said):
+        moesim.run(SERVED)
+
+
+def test_what_a_component_does_not_have_is_told(monkeypatch):
+    monkeypatch.delattr(Vllm, "knobs")
+    said = r"^workload\.batching\.scheduler: 'vllm' has no .knobs., which its base class leaves"
     with pytest.raises(InputError, match=said):
         moesim.run(SERVED)
 
