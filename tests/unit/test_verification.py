@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import moesim
@@ -15,6 +16,7 @@ from moesim.workload.serving.state import NEVER, Asked
 from moesim.workload.serving.vllm import Vllm
 from verification.check import CHECKS, load
 from verification.intervals import Batching, draw, schedule_of
+from verification.published_runs import grown
 from verification.scheduling import StepTime, served, spent_ns
 from verification.served_laws import (
     ARRIVALS,
@@ -69,3 +71,24 @@ def test_laws_of_served_runs_hold_and_see_what_breaks_them() -> None:
     assert beyond_limits(replace(result, steps=fewer)) == 1
     later = asked.assign(last_token_ns=asked.last_token_ns + (asked.request_id == 3))
     assert away_from_little_ns(replace(result, requests=later)) == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "more"),
+    [
+        (10.0, 12.5, 2.5),  # fails: above 2 points and above a tenth
+        (10.0, 11.5, 1.5),  # above a tenth, but not by 2 points
+        (30.0, 32.9, 0.0),  # 2.9 points are not a tenth
+        (10.0, 4.0, 0.0),
+        (10.0, float("nan"), 100.0),
+    ],
+)
+def test_evidence_may_get_worse_by_two_points_or_a_tenth(
+    then: float, now: float, more: float
+) -> None:
+    """Of the kind of number that got worst. A pack none of whose runs had a prediction any more had
+    passed, and so had one that had lost some, as long as the others' median was below two.
+    """
+    before = pd.DataFrame({"run": ["a", "b"], "error_percent": [-then, 3.0]})
+    table = before.assign(of=["", "mean_ttft_ms"], error_percent=[now, -3.0])
+    assert grown(before, table)[0] == pytest.approx(more)
