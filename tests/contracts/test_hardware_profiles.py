@@ -60,7 +60,6 @@ SOFTWARE = [
     "ik_llama.cpp",
     "ik_llama.cpp-no-mmap",
     "ik_llama.cpp@2025-05",
-    "imp-qwen3-q4",
     "imp@1365",
     "ktransformers@0.2",
     "ktransformers@0.7",
