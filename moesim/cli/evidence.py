@@ -92,8 +92,8 @@ def add(
         str,
         typer.Option(
             metavar="SPEED|TIME|FILE",
-            help="'17.8 tokens/s', '56 ms/token', '800 ms TTFT', '5 s E2EL', or what llama-bench or"
-            " vllm bench wrote.",
+            help="'17.8 tokens/s', '56 ms/token', '800 ms TTFT', '5 s E2EL', or what"
+            " llama-bench, vllm bench or SGLang's bench_serving wrote.",
         ),
     ],
     pack: Annotated[

@@ -1,4 +1,6 @@
-"""What ``vllm bench serve --save-result`` wrote: the times of the requests of one service."""
+"""What ``vllm bench serve --save-result`` or SGLang's ``bench_serving`` wrote: the times of the
+requests of one service.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,9 @@ from moesim.workload.batching.continuous import Continuous
 MARKS = ("completed", "total_output_tokens", "duration")
 """Keys by which such a file is known."""
 TIMES = ("mean_tpot_ms", "mean_ttft_ms", "mean_e2el_ms")
+SGLANG = "sglang"
+OTHERWISE = {"mean_e2el_ms": "mean_e2e_latency_ms"}
+"""What SGLang calls a time."""
 _APART = 0.05
 _SHOWN = ("model_id", "num_prompts", "max_concurrency", "request_rate", "date")
 
@@ -55,7 +60,8 @@ def served_of(found: Mapping[str, Any], path: Path) -> Served:
     above("duration")
     completed, clients = above("completed"), found.get("max_concurrency")
     lengths = [above(name) / completed for name in ("total_input_tokens", "total_output_tokens")]
-    times = {name: above(name) for name in TIMES if found.get(name) not in (None, 0)}
+    keys = {name: name if name in found else OTHERWISE.get(name, name) for name in TIMES}
+    times = {name: above(key) for name, key in keys.items() if found.get(key) not in (None, 0)}
     if not times:
         raise InputError([Problem(str(path), "", f"has none of {', '.join(TIMES)}")])
     known = clients if type(clients) is int else None
@@ -65,7 +71,8 @@ def served_of(found: Mapping[str, Any], path: Path) -> Served:
 def source_of(found: Mapping[str, Any], path: Path) -> str:
     """What the file says of the run, in a line."""
     told = [f"{key} {found[key]}" for key in _SHOWN if found.get(key) is not None]
-    return ", ".join([f"vllm bench serve {path.name}", *told])
+    by = "bench_serving of SGLang" if found.get("backend") == SGLANG else "vllm bench serve"
+    return ", ".join([f"{by} {path.name}", *told])
 
 
 def check_served(experiment: Experiment, served: Served) -> None:

@@ -52,6 +52,15 @@ def test_each_mean_time_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "model_id openai/gpt-oss-20b, num_prompts 200, max_concurrency 16" in tpot.source
 
 
+def test_what_sglang_calls_otherwise_is_read_too(tmp_path: Path) -> None:
+    """Its time end to end was left out without a word, and its runs were said to be vLLM's."""
+    file = tmp_path / "saved.jsonl"
+    file.write_text(json.dumps({**SAVED, "backend": "sglang", "mean_e2e_latency_ms": 4200}) + "\n")
+    found = measured_run(str(file))
+    assert found.times == {"mean_tpot_ms": 31.25, "mean_ttft_ms": 210.5, "mean_e2el_ms": 4200}
+    assert found.source.startswith("bench_serving of SGLang saved.jsonl")
+
+
 def test_rows_of_times_stand_beside_rows_of_speeds(tmp_path: Path) -> None:
     """The table gets the columns that it had no need of."""
     run, pack = tmp_path / "speed.yaml", tmp_path / "pack"
