@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
-from moesim.hardware import load_hardware
 from moesim.results import Result
 
 SMALL = 0.02
@@ -76,10 +76,13 @@ def _rate(
     experiment: Experiment, summary: Mapping[str, Any], part: str, own_ms: float
 ) -> float | None:
     """GB/s of the predicted part, where it is of bytes that are known."""
-    if part == "waiting_for_cpu":
-        host = load_hardware(experiment.hardware, experiment.folders).host
-        return float(host.expert_bytes_per_second / 1e9)
     alone = experiment.workload.batching.model_dump().get("batch_size") == 1
-    if part == "waiting_for_weights" and summary.get("bytes_h2d") and alone:
-        return float(summary["bytes_h2d"] / summary["tokens"] / own_ms / 1e6)
-    return None
+    if part == "waiting_for_cpu" and alone and not experiment.host_layers:
+        layers = model_of(experiment).moe_layers
+        each = sum(layer.expert_bytes / layer.moe.experts for layer in layers if layer.moe)
+        read = summary["misses_on_cpu"] * each / len(layers)
+    elif part == "waiting_for_weights" and alone:
+        read = summary.get("bytes_h2d") or 0
+    else:
+        return None
+    return float(read / summary["tokens"] / own_ms / 1e6) if read else None

@@ -38,6 +38,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware.layers import part_names
 from moesim.hardware.operations.kernels.cpu_expert import REACHED
+from moesim.model import load_model
 from moesim.report.judged.evidence import FIGURES, lines
 from moesim.report.judged.evidence_overview import cells, markdown, short_table
 from moesim.report.judged.published import FURTHEST, draw, hosts_table, runs_table, save, summary
@@ -359,7 +360,11 @@ def test_what_is_far_off_says_what_it_would_imply(tmp_path: Path) -> None:
     table = blind(runs, cache=tmp_path)
     slow, fast = table["implies"]
     assert "were all else right, waiting for cpu took" in slow
-    assert "GB/s in place of 25.6" in slow
+    experts = 24 * 4 * load_model("gpt-oss-20b").moe_layers[0].expert_bytes / 32  # of a token
+    summary = simulate(load_experiment(described(24)).experiment).summary
+    waits = summary["time_share"]["waiting_for_cpu"] / summary["output_throughput"]
+    assert slow.endswith(f"GB/s in place of {experts / waits / 1e9:.3g}")
+    assert 20 < experts / waits / 1e9 < 25.6, "each layer has a start beside half of the peak"
     assert "all but waiting for cpu takes" in fast
     assert blind(runs, cache=tmp_path).equals(table)
     assert len([*tmp_path.glob("*.result")]) == 1
