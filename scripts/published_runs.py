@@ -15,6 +15,7 @@ from pathlib import Path
 import llama_bench
 import pandas as pd
 import yaml
+from evidence_pairs import pairs_table
 from evidence_targets import targets
 
 from moesim.calibrate.host.fit import HostFit
@@ -44,7 +45,9 @@ SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps", "offload_reports
 """Packs whose runs stand on the page too."""
 DRAWN = ("llama_bench", "offload_sweeps")
 """Packs that have a figure."""
-TOLD = ("throughputs",)
+TOLD = (
+    "throughputs", "offload_sweeps", "offload_reports", "closed_loops", "llama_bench", "phone",
+)  # fmt: skip
 """Those of which it says what the runs that are far off would imply."""
 GROUPS = {
     "runs whose models take nearly the whole DRAM": ("x16", "x17"),
@@ -170,6 +173,7 @@ def write_published() -> None:
         "runs": runs_table(table),
         "wrong": wrong_lines(table),
         "groups": groups(table),
+        "pairs": pairs_table(table, runs),
         "hosts": hosts_table({run.host: fit for run, fit in fits.items()}),
     })  # fmt: skip
     save(table, FIGURE)
