@@ -27,6 +27,7 @@ from moesim.engine.des.records import (
     HOST,
     STORAGE,
     WEIGHTS,
+    Kept,
 )
 from moesim.engine.pricing.host_times import HostTimes, host_head_ns, host_times
 from moesim.engine.pricing.terms import categories_of
@@ -47,11 +48,11 @@ class Gpu(Compute):
 
     def __init__(
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
-        *, layers: bool, spans: bool, held: int = 0, host_compute: HostCompute | None = None,
+        kept: Kept, *, held: int = 0, host_compute: HostCompute | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(env, number, categories_of(case), spans=spans)
+        super().__init__(env, number, categories_of(case), spans=kept.spans)
         self.case, self.group, self.copy_in = case, group, copy_in
-        self.host_compute, self.keep_layers = host_compute, layers
+        self.host_compute, self.keep_layers = host_compute, kept.layers
         self.drive: Drive | None = None
         self.together, self.held = case.gpus > 1, held
         self.agrees, self.gathers = case.gating.agrees, case.gathers

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from moesim.engine.des.copies import CopyGroup
 from moesim.engine.outcome import Span
 
 ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU, STORAGE = range(9)
 """What a nanosecond of a GPU is charged to."""
+
+
+class Kept(NamedTuple):
+    """What is recorded beside the passes: rows of ``layers``, ``spans`` of engines."""
+
+    layers: bool
+    spans: bool
 
 
 @dataclass(eq=False)

@@ -21,6 +21,7 @@ from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.des.prefetch import OnTheClock
+from moesim.engine.des.records import Kept
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.pricing.unpacking import with_unpacking
 from moesim.engine.program import Program
@@ -77,21 +78,20 @@ def run_des(
     standing, group = Standing(case, progress), Collective(env, case.gpus)
     feed = _Feed(program, tally, case.gpus, standing)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
-    spans = check or records == "expert"
+    kept = Kept(check or records in ("layer", "expert"), check or records == "expert")
     drives = _drives(env, case)
     for number in range(case.gpus):
         copy_in = _copy_engine(env, case, number, fair)
         gpu = (PrefetchingGpu if program.views is not None else Gpu)(
-            env, number, case, group, copy_in,
-            layers=check or records in ("layer", "expert"), spans=spans,
+            env, number, case, group, copy_in, kept,
             held=program.residencies.held(number),
             host_compute=_host_compute(env, case, number, fair),
         )  # fmt: skip
         gpu.drive = drives[number]
         if isinstance(gpu, PrefetchingGpu):
-            ahead = OnTheClock(env, case, number, program, copy_in, named=spans)
+            ahead = OnTheClock(env, case, number, program, copy_in, named=kept.spans)
             gpu.decide_by(ahead, feed.counted)
-        if spans:
+        if kept.spans:
             copy_in.on_copy = partial(gpu.records.copies, number)
         gpus.append(gpu)
         env.process(gpu.run(feed))
