@@ -25,6 +25,10 @@ app = typer.Typer(
 )
 command_line.add_typer(app, name="evidence")
 
+SWEPT = (
+    "warning: sweep: a run is one point, and its sweep is left out; where yours had what a point of"
+    " it has, write that in {file}"
+)
 Pack = Annotated[
     Path | None,
     typer.Option(
@@ -130,7 +134,8 @@ def add(
         "assumed": assumed,
     }
     rows = add_run(pack, file, found.times or found.tokens_per_s, about)
-    warn([*run_warnings(experiment, found), *paths])
+    swept = [SWEPT.format(file=rows[0].file)] if experiment.sweep else []
+    warn([*run_warnings(experiment, found), *swept, *paths])
     numbers = found.times or {"measured_tokens_per_s": found.tokens_per_s}
     if as_json:
         print_json({"file": str(rows[0].file), **numbers})

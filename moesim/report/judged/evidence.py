@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +19,15 @@ from moesim.config.files.files import write_whole
 from moesim.report.amounts import number
 from moesim.report.drawing.point_names import name_points
 from moesim.report.drawing.style import COLOURS, plain_numbers
-from moesim.report.judged.published import amounts, draw, is_time, runs_table, saved, told
+from moesim.report.judged.published import (
+    Drawing,
+    amounts,
+    draw,
+    is_time,
+    runs_table,
+    saved,
+    told,
+)
 from moesim.report.page.told import Told, ToldTable, write_told
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
 TABLE, PAGE = "evidence.csv", "evidence.md"
 FIGURES = {
     "predicted_against_measured": "Predicted against measured time a token; the band is 25 %",
+    "by_machine": "The same by GPU",
     "error_by_price": "Error of the time a token by what most of it rests on",
 }
 RANGE = (
@@ -39,6 +50,8 @@ Runs that others made, each predicted from an experiment's file, by no number th
 Errors are of the time a token, or of the time that stands there in ms; above 0 moesim is too slow.
 """
 ARITHMETIC = "What is assumed of them stands in the table; what they took, and would imply:"
+NARROW = 12
+"""Letters of a label below a figure."""
 FAR = 1.5
 """Times the measured time, or one in so many, beyond which a run is named."""
 
@@ -47,7 +60,7 @@ def write_evidence(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Write ``table`` (``blind``'s, with ranges), its figures and its page into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / TABLE, table.to_csv(index=False, lineterminator="\n"))
-    drawings: Sequence[Callable[[pd.DataFrame, Axes], None]] = (draw, draw_by_price)
+    drawings: Sequence[Drawing] = (draw, partial(draw, by="gpu"), draw_by_price)
     figures = [
         saved(one, table, folder / f"{name}.{suffix}")
         for name, one in zip(FIGURES, drawings, strict=True)
@@ -161,7 +174,7 @@ def page(table: pd.DataFrame) -> str:
 def draw_by_price(table: pd.DataFrame, axes: Axes) -> None:
     """The error of each run over what the largest part of its time rests on."""
     known = table.dropna(subset=["error_percent"])
-    kinds = known["rests_on"].str.split().str[0].fillna("")
+    kinds = known["most_rests_on"].fillna("")
     named: list[tuple[str, float, float]] = []
     names = sorted(set(kinds))
     for place, name in enumerate(names):
@@ -176,5 +189,6 @@ def draw_by_price(table: pd.DataFrame, axes: Axes) -> None:
         yscale="log", ylabel="predicted / measured time a token", xlim=(-0.6, len(names) - 0.4)
     )
     plain_numbers(axes.yaxis)
-    axes.set_xticks(range(len(names)), [f"most rests on\n{name}" for name in names])
+    axes.set_xticks(range(len(names)), [fill(name, NARROW) for name in names])
+    axes.set_xlabel("what the largest part of the time rests on")
     name_points(axes, named)

@@ -24,15 +24,19 @@ Drawing = Callable[[pd.DataFrame, "Axes"], None]
 MARKERS = "osD^v<>P"
 MARGIN, BAND = 1.3, 1.25
 LARGE = 1000
-MOST_NAMED, FURTHEST = 40, 8
-"""Runs of a figure that are all named, and how many are of one that has more."""
+WIDE = (9, 5)
+"""Inches of a figure whose legend lies beside it."""
+MOST_NAMED, FURTHEST, MOST_INSIDE = 40, 8, 8
+"""Runs of a figure that are all named, and how many are of one that has more; lines of a legend
+that lies inside.
+"""
 
 
-def draw(table: pd.DataFrame, axes: Axes) -> None:
-    """Predicted over measured time a token of ``blind``'s ``table``, by engine, or by GPU where
-    there is one engine; of many runs those alone are named that are furthest off.
+def draw(table: pd.DataFrame, axes: Axes, by: str | None = None) -> None:
+    """Predicted over measured time a token of ``blind``'s ``table`` ``by`` a column [by engine, or
+    by GPU where there is one engine]; of many runs those alone are named that are furthest off.
     """
-    by = "family" if len(set(table["family"])) > 1 else "gpu"
+    by = by or ("family" if len(set(table["family"])) > 1 else "gpu")
     off = pd.Series(np.log(table[_SPEEDS[1]] / table[_SPEEDS[0]]), table.index).abs()
     told = table.index if len(table) <= MOST_NAMED else off.nlargest(FURTHEST).index
     named: list[tuple[str, float, float]] = []
@@ -50,7 +54,12 @@ def draw(table: pd.DataFrame, axes: Axes) -> None:
     plain_numbers(axes.xaxis, axes.yaxis)
     unit = "ms" if table["of"].astype(bool).any() else "ms a token"
     axes.set(xlabel=f"measured ({unit})", ylabel=f"predicted ({unit})")
-    axes.legend(fontsize="small")
+    if len(axes.get_legend_handles_labels()[0]) > MOST_INSIDE:
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+        if (sheet := axes.get_figure(root=True)) is not None:
+            sheet.set_size_inches(*WIDE)
+    else:
+        axes.legend(fontsize="small")
     name_points(axes, named)
 
 

@@ -321,6 +321,7 @@ def test_errors_are_of_the_time_a_token(tmp_path: Path) -> None:
     assert median_error(table) == pytest.approx(60)
     assert table.waiting_for_cpu_percent["slow"] > 50
     assert table.rests_on["slow"].startswith("datasheet")
+    assert table.most_rests_on["slow"] == "experts on the CPU"
 
 
 def test_a_range_covers_the_host_and_its_prices(tmp_path: Path) -> None:
@@ -398,6 +399,7 @@ def test_own_runs_are_put_in_and_predicted(
     assert list(table.measured_tokens_per_s) == [12.5]
     page = (out / "evidence.md").read_text()
     assert "| mine | ideal | gpt-oss-20b |" in page
+    assert {"by_machine", "error_by_price"} < set(FIGURES)
     assert all((out / f"{name}.png").is_file() for name in FIGURES)
     shown = page_of(out)
     assert shown.board is not None
@@ -405,6 +407,17 @@ def test_own_runs_are_put_in_and_predicted(
     assert shown.board.rows[0][4] == "12.50"
     assert main(["evidence", "--pack", str(pack), "--run", "no", "--out", str(out)]) == 2
     assert "mine" in capsys.readouterr().err
+
+
+def test_a_sweep_of_a_run_is_told_to_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The experiment's base had been predicted, whichever point had been measured."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps(described(24) | {"sweep": {"experts.on_cpu.layers": [12, 24]}}))
+    pack = str(tmp_path / "runs")
+    assert main(["evidence", "add", str(file), "--measured", "9 tokens/s", "--pack", pack]) == 0
+    assert "warning: sweep: a run is one point" in capsys.readouterr().err
 
 
 def test_a_run_is_added_to_a_pack_that_powershell_wrote(tmp_path: Path) -> None:
@@ -489,6 +502,12 @@ def test_of_many_runs_the_furthest_are_named_and_one_engine_is_told_by_its_gpus(
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["g", "h"]
     assert axes.get_xlabel() == "measured (ms)"
+    machines = table.iloc[:60].assign(family=[f"e{n % 12}" for n in range(60)])
+    beside = Figure().add_subplot()
+    draw(machines, beside)
+    legend, place = beside.get_legend(), beside.get_window_extent()
+    assert legend is not None
+    assert legend.get_window_extent().x0 >= place.x1, "or it hides points"
     few = Figure().add_subplot()
     draw(table.iloc[1:11], few)
     assert len(few.texts) == 10
