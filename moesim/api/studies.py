@@ -213,7 +213,7 @@ def evidence(
     for name in runs or ():
         check_choice("--run", name, tuple(every))
     cache = cache_folder(None) or cache_folder(str(Path(out) / "runs"))
-    chosen = [every[name] for name in runs or every]
+    chosen = [every[name] for name in dict.fromkeys(runs or every)]
     table = blind(chosen, ranges=True, progress=progress, cache=cache)
     return table, write_evidence(table, Path(out))
 
@@ -224,6 +224,7 @@ def _evidence_of_all(
     """Every shipped pack, and the evidence that is no run; or only the ``runs`` that are named."""
     import pandas as pd
 
+    from moesim.calibrate.published.others import closed_loop, kernels, study
     from moesim.calibrate.published.overview import others, overview
     from moesim.calibrate.published.pack import pack_folder, read_pack, shipped_packs
     from moesim.report.judged.evidence_overview import write_overview
@@ -243,9 +244,12 @@ def _evidence_of_all(
         if of:
             tables[name], paths = evidence(out / name, pack=name, runs=of, progress=told)
             written, done = written + paths, done + len(of)
-    rest = [] if runs else [others()]
-    table = pd.concat([overview(tables), *rest], ignore_index=True)
-    return table, [*written, *write_overview(table, out)]
+    if runs:
+        table = overview(tables)
+        return table, [*written, *write_overview(table, out)]
+    table = pd.concat([overview(tables), others()], ignore_index=True)
+    beside = {"kernels.csv": kernels(), "study.csv": study(), "closed_loop.csv": closed_loop()}
+    return table, [*written, *write_overview(table, out, beside)]
 
 
 def _check_capacity(capacity: str) -> None:

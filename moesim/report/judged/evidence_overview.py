@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -71,14 +72,20 @@ def terminal_table(overview: pd.DataFrame) -> Table:
     return shown
 
 
-def write_overview(overview: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write the table into ``folder``, as CSV and for a page."""
+def write_overview(
+    overview: pd.DataFrame, folder: Path, beside: Mapping[str, pd.DataFrame] | None = None
+) -> list[Path]:
+    """Write the table into ``folder``, as CSV and for a page, and the tables ``beside`` it by the
+    names of their files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / TABLE, overview.to_csv(index=False, lineterminator="\n"))
+    every = {TABLE: overview, **(beside or {})}
+    for name, one in every.items():
+        write_whole(folder / name, one.to_csv(index=False, lineterminator="\n"))
     told = [f"- {line}" for line in lines(overview)]
     page = [*markdown(overview), *([""] if told else []), *told]
     write_whole(folder / PAGE, "\n".join(page) + "\n")
-    return [folder / TABLE, folder / PAGE]
+    return [*(folder / name for name in every), folder / PAGE]
 
 
 def _ms(time: float) -> str:

@@ -260,6 +260,11 @@ def test_all_packs_are_predicted_by_one_command(
     table = pd.read_csv(tmp_path / "out" / "overview.csv")
     assert list(table.what[:1]) == ["mine"]
     assert (tmp_path / "out" / "mine" / "evidence.csv").is_file()
+    fits = pd.read_csv(tmp_path / "out" / "kernels.csv")
+    assert (
+        fits.p90_percent.median() == table.p90_percent[table.what.str.startswith("kernels")].item()
+    )
+    assert len(pd.read_csv(tmp_path / "out" / "study.csv")) == 17
     assert main(["evidence", "--pack", "all", "--out", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["packs"][0]["what"] == "mine"
 
@@ -298,6 +303,7 @@ def test_some_runs_of_all_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert tmp_path.joinpath("out", "c", "evidence.csv") in [path.absolute() for path in paths]
     with pytest.raises(InputError, match="--run"):
         evidence("out", pack="all", runs=["five"])
+    assert len(evidence("out", pack="a", runs=["one", "one"])[0]) == 1
 
 
 def test_the_page_has_every_run_and_every_fitted_host() -> None:
