@@ -22,6 +22,7 @@ from moesim.testing.costs import (
     remembers_nothing,
     shapes_of,
 )
+from tests.contracts.kinds import own
 
 MODEL = load_model("gpt-oss-20b")
 LAYER = MODEL.layers[0]
@@ -65,9 +66,7 @@ OTHER = {
 
 
 def test_every_operation_of_the_package_has_a_shape_here() -> None:
-    assert set(SHAPES) <= set(registry.components)
-    own = [one for one in registry.components.values() if one.__module__.startswith("moesim.")]
-    assert len(own) == len(SHAPES)
+    assert set(own(registry)) == set(SHAPES)
 
 
 @pytest.mark.parametrize("prices", ["auto", "datasheet"])

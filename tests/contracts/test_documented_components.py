@@ -432,7 +432,7 @@ experiment = load_experiment(
     "experiments/quickstart.yaml",
     ["placement.kind=reversed", "gating.kind=power_of_two", "experts.policy.kind=mru",
      "experts.prefetch.kind=same_ids", "experts.miss.kind=first_two",
-     "workload.batching.kind=alone", "figures=[misses_by_point]", "sweep={}"],
+     "workload.batching.kind=alone", "figures=[stall_by_point]", "sweep={}"],
 ).experiment
 plain = ["experts.capacity=8 slots/layer", "workload.requests=1", "records=summary"]
 shares = simulate(load_experiment("experiments/quickstart.yaml", plain).experiment).summary

@@ -21,14 +21,11 @@ from moesim.trace.importers import registry
 from moesim.trace.importers.base import Importer
 from moesim.trace.importing import import_trace
 from moesim.trace.recording import Recording
+from tests.contracts.kinds import own
 
 SAMPLES = Path(__file__).parents[1] / "data" / "importers"
 FOLDER = Path(__file__).parents[2] / "moesim" / "trace" / "importers"
-KINDS = sorted(
-    path.stem.replace("_", "-")
-    for path in FOLDER.glob("*.py")
-    if path.stem not in {"__init__", "base"}
-)
+KINDS = own(registry)
 
 
 def sample(kind):
@@ -43,7 +40,8 @@ def options(kind):
 
 
 def test_every_file_of_the_folder_is_registered():
-    assert set(KINDS) <= set(registry.components)
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "base"}
+    assert files == {kind.replace("-", "_") for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,6 +13,7 @@ from moesim.calibrate.importers import Importer, registry
 from moesim.calibrate.importers.base import File
 from moesim.hardware.measurements.validate import LINE
 from moesim.testing.measurement_importers import reads_a_valid_table, recognises_without_an_error
+from tests.contracts.kinds import own
 
 SAMPLES = Path(__file__).parents[1] / "data" / "calibrate"
 EXPERTS = {
@@ -54,8 +55,7 @@ NEEDS_SETTINGS = {"llmservingsim"}
 
 
 def test_every_importer_of_the_package_has_a_file_here() -> None:
-    own = {k for k, one in registry.components.items() if one.__module__.startswith("moesim.")}
-    assert own == set(FILES)
+    assert set(own(registry)) == set(FILES)
 
 
 @pytest.mark.parametrize("kind", FILES)

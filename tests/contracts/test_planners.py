@@ -22,6 +22,7 @@ from moesim.testing.planners import (
     is_deterministic,
     places_every_expert,
 )
+from tests.contracts.kinds import own
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "placement"
 NOT_PLANNERS = {"__init__", "base", "mapping", "objective", "packing", "rebalance", "task"}
@@ -52,9 +53,7 @@ def tasks(draw, most_experts=12, batches=8):
 
 def test_every_file_of_the_folder_is_registered():
     files = {path.stem for path in FOLDER.glob("*.py")} - NOT_PLANNERS
-    assert files == {
-        kind for kind, cls in registry.components.items() if "moesim" in cls.__module__
-    }
+    assert files == set(own(registry))
 
 
 @given(task=tasks())

@@ -13,6 +13,7 @@ from hypothesis.strategies import DrawFn
 from moesim.testing.routers import chooses_a_replica
 from moesim.workload.routers import registry
 from moesim.workload.routers.base import Seen
+from tests.contracts.kinds import own
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "routers"
 
@@ -31,7 +32,7 @@ def sights(draw: DrawFn) -> Seen:
 
 def test_every_file_of_the_folder_is_registered():
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "base"}
-    assert files == set(registry.components)
+    assert files == set(own(registry))
 
 
 @given(sights(), st.integers(0, 9))

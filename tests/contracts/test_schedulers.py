@@ -31,13 +31,12 @@ from moesim.workload.serving.state import (
     State,
 )
 from moesim.workload.serving.stepping.clock import played, steps_of, with_step_times
+from tests.contracts.kinds import own
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
-HELPERS = {"__init__", "ahead", "base", "blocks", "clock", "cycles", "disaggregated", "exchange",
-           "fleet", "foreseen", "host", "led", "linked", "lists", "loop", "passes", "plenty",
-           "pool", "prefixes", "reach", "recent_experts", "requests", "room", "run", "state",
-           "steps", "tokens", "wire"}  # fmt: skip
+HELPERS = {"__init__", "base", "blocks", "exchange", "linked", "lists", "plenty", "room", "run",
+           "state"}  # fmt: skip
 
 
 GROUPS = (Group(3), Group(), Group(2, keeps=STATE), Group(keeps=SPARE))
@@ -50,7 +49,7 @@ def tokens_of(state: State, step: int) -> int:
 
 def test_every_file_of_the_folder_is_registered():
     files = {path.stem for path in FOLDER.glob("*.py")} - HELPERS
-    assert files == {kind.replace(".", "_") for kind in registry.components}
+    assert files == {kind.replace(".", "_") for kind in own(registry)}
 
 
 @given(case=DRAWN, most=st.integers(1, 5), late=st.booleans())

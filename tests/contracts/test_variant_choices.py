@@ -32,8 +32,10 @@ def seen(draw: st.DrawFn) -> Seen:
 
 def made(kind: str, variants: int) -> Any:
     cls: Any = registry.get(kind)
-    middle = {"middle": "80 %" if kind in ("gate_cumulative", "hot_cold") else "20 %"}
-    return cls(**middle) if variants == 3 and issubclass(cls, ByLimits) else cls()
+    one = cls()
+    if variants == 2 or not isinstance(one, ByLimits):
+        return one
+    return cls(middle=f"{50 * (one.high + one.low):g} %")
 
 
 @pytest.mark.parametrize("kind", registry.components)
