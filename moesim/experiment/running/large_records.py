@@ -11,7 +11,6 @@ from moesim.experiment.building.serving import load_of
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of, trace_of
 from moesim.experiment.running.record_memory import REMEDY, WORTH_SAYING, record_bytes, told
-from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.host.on_cpu import OnCpu
 from moesim.trace import RoutingTrace
@@ -66,6 +65,8 @@ def _begun(one: Experiment) -> Begun | None:
     """How the run begins where requests come by the clock; None where they do not, where they
     follow one another, and where several engines share them.
     """
+    from moesim.experiment.running.run import simulate  # check loads it only for this
+
     workload = one.workload
     alone = one.serving is None or one.serving.alone
     if not (workload.batching.serves and workload.arrivals.timed and alone):
