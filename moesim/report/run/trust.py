@@ -81,7 +81,7 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
     if not made or summary["status"] != "ok":
         return []
     rest, times = _left_out(made), _times_line(made)
-    ends = next((end for name in SPEEDS if (end := made[name])["low"] is not None), None)
+    ends = _speed(made)
     if ends is None:
         why = f": {made['reason']}" if made.get("reason") else ""
         of = " of the throughput" if times else ""
@@ -95,12 +95,17 @@ def price_interval_line(summary: Mapping[str, Any]) -> list[str]:
 def price_range(summary: Mapping[str, Any]) -> list[str]:
     """Between which speeds it lies by what prices like these were off by, in a sentence."""
     made = summary.get("price_interval") or {}
-    ends = next((end for name in SPEEDS if (end := made.get(name) or {}).get("low")), None)
+    ends = _speed(made)
     if ends is None or summary["status"] != "ok":
         return []
     low, high = (number(ends[key]) for key in ("low", "high"))
     sure = percent(made["confidence"])
     return [f"By the prices' errors: {low} to {high} tokens/s ({sure}){_left_out(made)}."]
+
+
+def _speed(made: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The first speed above 0 that has an interval: of prompts where there are no answers."""
+    return next((end for name in SPEEDS if (end := made.get(name) or {}).get("low")), None)
 
 
 def _left_out(made: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ from moesim.metrics.price_interval import (
 )
 from moesim.metrics.priced_time import PricedTime, calls_of_copies, with_calls
 from moesim.metrics.served_interval import _limits_of_places
+from moesim.report.amounts import number
 from moesim.report.comparison.intervals import BY_PRICES, sentence, verdict
 from moesim.report.comparison.sides import compare
 from moesim.report.run.trust import price_interval_line, trust_lines
@@ -580,3 +581,17 @@ def test_a_machine_of_one_name_is_named_once() -> None:
     given = {"model": "small-moe", "trace": "small-moe", "hardware": "rtx-4060-8gb"}
     summary = moesim.run(given | {"experts": {"capacity": "8 slots/layer"}}).summary
     assert "link of rtx-4060-8gb" in [row["of"] for row in summary["price_interval"]["factors"]]
+
+
+def test_a_run_without_answers_has_the_interval_of_its_prompts() -> None:
+    """It had been told as 0 [0, 0] tokens/s."""
+    prompts = {
+        "model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "traces/small-moe.parquet",
+        "workload": {"requests": 2, "phase": "prefill"},
+    }  # fmt: skip
+    summary = moesim.run(prompts).summary
+    line, *_ = price_interval_line(summary)
+    assert summary["output_throughput"] == 0
+    ends = summary["price_interval"]["total_token_throughput"]
+    assert 0 < ends["low"] < ends["high"]
+    assert line.startswith(f"prices: {number(ends['value'])} [{number(ends['low'])}, ")
