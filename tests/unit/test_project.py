@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 import yaml
 
@@ -221,3 +223,14 @@ def test_the_readme_has_the_errors_of_the_evidence():
     told = " ".join((ROOT / "README.md").read_text("utf-8").split())
     assert f"is off by {twenty} % in the median" in told
     assert f"by {many} % of 42 more with experts on a CPU, and by {servers} % of 16" in told
+
+
+def test_no_module_imports_in_a_circle():
+    """Imports within functions are looked at, too; those for types alone are not."""
+    graph = grimp.build_graph("moesim", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(imports).prepare()
+    name, seen = next((name, seen) for name, seen in imports.items() if len(seen) > 1)
+    other = next(one for one in seen if one in imports)
+    with pytest.raises(CycleError):
+        TopologicalSorter(imports | {other: imports[other] | {name}}).prepare()
