@@ -285,7 +285,7 @@ def _software(base: Experiment, out: Path, by: float, *, guess: bool) -> Iterato
 
 
 def _settings(base: Experiment, summary: Mapping[str, Any], by: float) -> Iterator[Point]:
-    """Keys of the experiment: slots, requests at once, tokens of context."""
+    """Keys of the experiment: slots, requests at once, tokens of context, requests a second."""
     for (title, unit), key, now, write in _keys(base, summary):
         value = round(now * by)
         value += (value == now) * (1 if by > 1 else -1)
@@ -295,6 +295,10 @@ def _settings(base: Experiment, summary: Mapping[str, Any], by: float) -> Iterat
                 yield Moved(title, counted(value, unit)), settings, with_settings(base, settings)
             except InputError:  # a number that does not go with the others
                 continue
+    if is_timed(base) and (rate := getattr(base.workload.arrivals, "request_rate", None)):
+        told = f"{rate * by:g} requests/s"
+        settings = {"workload.arrivals.request_rate": told}
+        yield Moved("requests that come", told), settings, with_settings(base, settings)
 
 
 def _keys(

@@ -157,6 +157,7 @@ def test_where_arrivals_set_the_speed_of_all_that_of_a_request_moves(tmp_path: P
         assert in_words(found)[0].startswith("note: workload.arrivals: ") is told
         assert found.unit == ("tokens/s a request" if told else "tokens/s")
         assert max(one.span for one in found.inputs) > 0.01
+        assert ("requests that come" in speeds(found)) is told
         column = "tokens_per_s_a_request" if told else "tokens_per_s"
         assert list(frame(found))[3] == column
 
