@@ -89,9 +89,13 @@ def add_run(
     measured, a speed or times by name (``TIMES``; a row each), and what ``about`` says of it by
     column; the rows.
 
-    InputError where the pack has a run of its name, or cannot be written.
+    InputError where the pack has a run of its name, would hide a shipped one of its own, or cannot
+    be written.
     """
     name, table = file.stem, folder / TABLE
+    if str(folder) in (*shipped_packs(), ALL):
+        what = f"'{folder}' is a shipped pack; a folder of that name would be taken in its place"
+        raise InputError([Problem("--pack", "", f"{what}: name another, as in my-runs")])
     known = read_pack(folder) if table.is_file() else []
     rows = _rows_of(name, measured, about)
     taken = {one.run for one in known}

@@ -396,6 +396,8 @@ def test_own_runs_are_put_in_and_predicted(
     assert main(add) == 0
     assert main(add) == 2
     assert "'mine' is in" in capsys.readouterr().err
+    assert main([*add[:-1], "published"]) == 2
+    assert "'published' is a shipped pack" in capsys.readouterr().err
     assert main([*add[:4], "fast", *add[5:]]) == 2
     assert capsys.readouterr().err.startswith("--measured: ")
     assert main(["evidence", "--pack", str(pack), "--out", str(out)]) == 0
