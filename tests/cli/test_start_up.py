@@ -13,8 +13,17 @@ from moesim.cli.app import app
 from moesim.cli.main import load_commands, main
 
 HEAVY = {"pandas", "scipy", "matplotlib", "numba", "simpy", "numpy", "pyarrow", "pydantic"}
-OF_OTHERS = {"matplotlib", "simpy", "torch", "distributed", "scipy.optimize", "scipy.stats"}
-"""What figures, the other engine, recordings, clusters and fits need, and a run does not."""
+OF_OTHERS = {
+    "matplotlib",
+    "simpy",
+    "torch",
+    "distributed",
+    "scipy.optimize",
+    "scipy.stats",
+    "moesim.trace.synthesis",
+}
+"""What figures, the other engine, recordings, clusters, fits and drawn traces need, and a run does
+not."""
 OF_FITS = re.compile(
     r"moesim\.(calibrate|hardware\.(fitting|measurements|operations\.(.*\.)?fit(_|$)))"
 )

@@ -48,7 +48,6 @@ from moesim.model.slicing import (
 )
 from moesim.model.unpacked import with_unpacked_experts
 from moesim.trace import RoutingTrace
-from moesim.trace.synthesis.evenness import drawn_notes
 from moesim.workload.context import at_context
 from moesim.workload.timetable import first_passes
 
@@ -196,6 +195,8 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     case = replace(case, host_cache=_host_cache(experiment, case, hardware))
     lost = transformed_of(experiment).summary() if experiment.routing else {}
     if case.serving is not None:
+        from moesim.trace.synthesis.evenness import drawn_notes  # what draws traces is behind it
+
         lost = {**lost, "routing_share": case.serving.served.routing_share}
         if drawn := drawn_notes(case.trace):
             lost["routing_notes"] = [*lost.get("routing_notes", ()), *drawn]
