@@ -171,7 +171,7 @@ def find_active_experts(
     homes, width = len(gpu_of_home), len(gpu_of_home) // gpus
     count = np.zeros(homes, np.int64)
     seen, ordered = np.empty(homes, np.int64), np.empty(homes, np.int64)
-    filled, on_gpu = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
+    filled = np.zeros(gpus, np.int64)
     single = gpus == 1 and _have_a_row_each(spans, active)
     columns = np.empty((top_k, len(active) if single else 0), np.int64)
     active_offsets[:, 0] = 0
@@ -189,33 +189,24 @@ def find_active_experts(
                     add_choices(ids, running, spans, own, layer, step, count)
             elif active[step, layer]:
                 distinct = _count_few(ids, spans.single[first:last], own, layer, count, seen)
-            if distinct <= FEW:
-                _sort(seen, distinct, ordered)
-            else:
-                distinct = 0
-                for at in range(homes):
-                    if count[at] > 0:
-                        ordered[distinct] = at
-                        distinct += 1
-            if gpus == 1:
-                total, place = 0, filled[0]
-                filled[0] = active_offsets[layer, step + 1] = place + distinct
-                for i in range(distinct):
-                    at = ordered[i]
-                    experts[layer, place + i], active_rows[layer, place + i] = at, count[at]
-                    total, count[at] = total + count[at], 0
-                executed[step, kept, 0] += total
-                continue
-            on_gpu[:] = 0
+            for gpu in range(gpus if distinct > FEW else 0):
+                work, place, total = layer * gpus + gpu, filled[gpu], 0
+                for at in range(gpu * width, gpu * width + width):
+                    if count[at] > 0:  # of most, where there are many
+                        experts[work, place], active_rows[work, place] = at - gpu * width, count[at]
+                        place, total, count[at] = place + 1, total + count[at], 0
+                filled[gpu] = place
+                executed[step, kept, gpu] += total
+            distinct = 0 if distinct > FEW else distinct
+            _sort(seen, distinct, ordered)
             for at in ordered[:distinct]:
                 gpu = gpu_of_home[at]
                 work, place = layer * gpus + gpu, filled[gpu]
                 experts[work, place], active_rows[work, place] = at - gpu * width, count[at]
-                on_gpu[gpu] += count[at]
+                executed[step, kept, gpu] += count[at]
                 filled[gpu], count[at] = place + 1, 0
             for gpu in range(gpus):
                 active_offsets[layer * gpus + gpu, step + 1] = filled[gpu]
-                executed[step, kept, gpu] += on_gpu[gpu]
 
 
 @njit(
@@ -283,12 +274,13 @@ def mark_active_experts(
                         decoded[home[layer, expert]] += 1
             for gpu in range(gpus):
                 work = layer * gpus + gpu
-                for i in range(active_offsets[work, step], active_offsets[work, step + 1]):
+                begin, end = active_offsets[work, step], active_offsets[work, step + 1]
+                if answers == 0 or answers == last - first:
+                    marks[work, begin:end] = DECODE if answers else PROMPT
+                    continue
+                for i in range(begin, end):
                     at = gpu * width + experts[work, i]
-                    if answers == 0:
-                        marks[work, i] = PROMPT
-                    elif answers == last - first or decoded[at] == active_rows[work, i]:
+                    marks[work, i] = BOTH if decoded[at] else PROMPT
+                    if decoded[at] == active_rows[work, i]:
                         marks[work, i] = DECODE
-                    else:
-                        marks[work, i] = PROMPT if decoded[at] == 0 else BOTH
                     decoded[at] = 0

@@ -200,6 +200,7 @@ def lay_out(
                     end += 1
             for i in range(first, end):
                 number, there = own[expert[i]] if resident_first else rows[i], hit[i]
+                ragged_rows[ragged_members + i - first] = number  # written over if all have one
                 together += number
                 hits += there
                 access_hits += number if there else 0
@@ -210,10 +211,7 @@ def lay_out(
             if together != end - first:
                 launch_rows[launches] = 0
                 ragged_at[ragged], ragged_starts[ragged] = launches, ragged_members
-                ragged += 1
-                for j in range(first, end):
-                    ragged_rows[ragged_members] = own[expert[j]] if resident_first else rows[j]
-                    ragged_members += 1
+                ragged, ragged_members = ragged + 1, ragged_members + end - first
             launches += 1
             most, first = max(most, this + 1), end
         step_launches[step + 1], step_copies[step + 1] = (
