@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -81,11 +82,16 @@ def memory_categories(table: pd.DataFrame) -> list[str]:
     return [name for name in (*MEMORY_CATEGORIES, *HELD_CATEGORIES) if name in table.columns]
 
 
-def empty_table(name: str) -> pd.DataFrame:
-    """The table ``name`` without rows, for what a run did not record."""
+@lru_cache
+def _empty(name: str) -> pd.DataFrame:
     texts = TEXTS.get(name, ())
     kinds = {column: "str" if column in texts else "float64" for column in TABLES[name]}
     return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in kinds.items()})
+
+
+def empty_table(name: str) -> pd.DataFrame:
+    """The table ``name`` without rows, for what a run did not record."""
+    return _empty(name).copy()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
