@@ -13,7 +13,7 @@ from moesim.workload.serving.requests.prefixes import session_contents
 from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, WHO, Asked, State
 from moesim.workload.serving.stepping.clock import steps_of, with_step_times
 
-from .serving_cases import ServingCase, asked_of, room_of
+from .serving_cases import ServingCase, Wish, asked_of, room_of
 
 STEP = 10
 """Ticks that a step takes."""
@@ -22,6 +22,19 @@ STEP = 10
 def told_by(engine: str) -> Any:
     path = Path(__file__).parents[1] / "data" / "schedules" / f"{engine}.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def serving_case(case: dict[str, Any]) -> ServingCase:
+    wishes = [
+        Wish(prompt, answer, comes if after is None else None, 0, after, think, shares, family)
+        for prompt, answer, comes, family, shares, after, think in case["requests"]
+    ]
+    return ServingCase(
+        wishes=wishes,
+        blocks=case["blocks"],
+        size=case["block_size"],
+        caches=case["prefix_caching"],
+    )
 
 
 def _asked(case: ServingCase) -> Asked:

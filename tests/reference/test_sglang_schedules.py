@@ -11,25 +11,18 @@ import pytest
 from moesim.workload.serving.sglang import Sglang
 from moesim.workload.serving.state import PREEMPTED, State
 
-from .kept_schedules import decided, preemptions_told, steps_in, steps_told, told_by
-from .serving_cases import ServingCase, Wish
+from .kept_schedules import (
+    decided,
+    preemptions_told,
+    serving_case,
+    steps_in,
+    steps_told,
+    told_by,
+)
 
 TOLD = told_by("sglang")
 WHOLE, EVICTING = ([one for one in TOLD["cases"] if one.get("evicts", False) is evicts]
                    for evicts in (False, True))  # fmt: skip
-
-
-def serving_case(case: dict[str, Any]) -> ServingCase:
-    wishes = [
-        Wish(prompt, answer, comes if after is None else None, 0, after, think, shares, family)
-        for prompt, answer, comes, family, shares, after, think in case["requests"]
-    ]
-    return ServingCase(
-        wishes=wishes,
-        blocks=case["blocks"],
-        size=case["block_size"],
-        caches=case["prefix_caching"],
-    )
 
 
 def ours(case: dict[str, Any]) -> State:

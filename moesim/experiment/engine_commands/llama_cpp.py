@@ -23,10 +23,12 @@ from moesim.experiment.engine_commands.llama_cpp_line import (
     PHYSICAL_BATCH,
     REPACKED,
     maps,
+    put_server,
     read_experts,
     read_gpus,
     read_model,
     read_workload,
+    server_words,
 )
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
 from moesim.experiment.engine_commands.served import LLAMA_CPP as ROWS
@@ -39,9 +41,11 @@ from moesim.experiment.engine_commands.served import (
 from moesim.experiment.engine_commands.words import Option
 from moesim.experiment.schema.workload import Workload
 from moesim.memory.misses.cpu import Cpu
+from moesim.model import ModelSpec
 from moesim.model.chosen import GGML_CACHES, cache_of, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.repositories import GGUF
+from moesim.workload.serving.llama_cpp import LlamaCpp as Scheduler
 
 ALL_LAYERS = 99
 OLD_UNMAPPED = ("--no-mmap",)
@@ -108,10 +112,22 @@ class LlamaCpp(Engine):
         if asked.slots is not None and not asked.in_place:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
-        words += [*_batch(asked), *_cache_words(asked), *self.last_words]
+        words += [*_batch(asked), *self.server_words(asked), *_cache_words(asked), *self.last_words]
         notes += [*filter(None, [asked.context_note]), *_defaults(asked, self), *self.own_notes]
         notes += served_notes(asked, ROWS)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
+
+    @staticmethod
+    def put_server(reading: Reading, model: ModelSpec | None) -> None:
+        """Put what its server does otherwise by the kinds of layers that the model has."""
+        put_server(reading, model)
+
+    @staticmethod
+    def server_words(asked: Configuration) -> list[str]:
+        """The options of its server."""
+        batching = asked.experiment.workload.batching
+        scheduler = getattr(batching, "scheduler", None)
+        return server_words(scheduler, asked) if isinstance(scheduler, Scheduler) else []
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, experts on the CPU, requests at once, context."""
@@ -119,6 +135,7 @@ class LlamaCpp(Engine):
         model = read_model(reading, folders)
         read_experts(reading, model)
         read_workload(reading, model)
+        self.put_server(reading, model)
         read_gpus(reading, model)
         line = reading.line
         if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):
@@ -146,6 +163,19 @@ class IkLlamaCpp(LlamaCpp):
     def claims(self, words: Sequence[str]) -> bool:
         """With an option that only the fork has, or in a folder of its name."""
         return _is_ik(words)
+
+    @staticmethod
+    def put_server(reading: Reading, model: ModelSpec | None) -> None:
+        """Its passes are of whatever comes next in a batch, and prompts stop nowhere."""
+        del model
+        if reading.served:
+            reading.put("workload.batching.scheduler.kv_unified", True)
+
+    @staticmethod
+    def server_words(asked: Configuration) -> list[str]:
+        """It has none of them."""
+        del asked
+        return []
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """As llama.cpp."""

@@ -10,7 +10,7 @@ from math import inf
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.engine_commands.base import Folders, Reading
+from moesim.experiment.engine_commands.base import Configuration, Folders, Reading
 from moesim.experiment.engine_commands.expert_tensors import (
     Override,
     all_experts,
@@ -34,8 +34,6 @@ PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
 BENCH_ANSWER = 128
 """Tokens of llama-bench's answers (-n)."""
-USUAL_SLOTS = Scheduler().max_num_seqs
-"""Of a server that is not told."""
 MAPPED_MODES, UNMAPPED_MODES = ("auto", "mmap", "mmap+mlock"), ("none", "mlock", "dio")
 """Of -lm."""
 OVERLAP = (
@@ -273,14 +271,47 @@ def read_workload(reading: Reading, model: ModelSpec | None) -> None:
         context = model.longest_context if model else None
         reading.context_tokens = context
     elif context is not None:
-        usual = USUAL_SLOTS if reading.served else 1
-        slots = 1 if line.has("-kvu") else max(1, parallel or usual)
+        slots = 1 if line.has("-kvu") else max(1, parallel or 1)  # where none are said, one cache
         if slots > context:
             what = f"{slots} slots share the {context} tokens of -c, not one each"
             line.problems.append(Problem("-np", "", f"{what}; write fewer, or a larger -c"))
-        reading.context_tokens = max(1, context // slots)
+        limit = line.whole("--kv-unified-per-slot", least=1) or context
+        reading.context_tokens = max(1, min(context // slots, limit))
     if reading.served:
         reading.put("workload.batching.scheduler.slot_context", reading.context_tokens)
+
+
+def put_server(reading: Reading, model: ModelSpec | None) -> None:
+    """Put what llama.cpp's server does otherwise by the kinds of layers that the model has."""
+    if not reading.served:
+        return
+    if reading.line.has("-kvu"):
+        reading.put("workload.batching.scheduler.kv_unified", True)
+    if model is not None and is_recurrent(model):
+        reading.put("workload.batching.scheduler.recurrent", True)
+    if model is not None and has_checkpoints(model) and reading.line.whole("-ctxcp") != 0:
+        reading.put("workload.batching.scheduler.checkpoints", True)
+
+
+def server_words(scheduler: Scheduler, asked: Configuration) -> list[str]:
+    """The options of a server that schedules so."""
+    words = []
+    if scheduler.kv_unified and scheduler.max_num_seqs > 1:
+        words = ["-kvu", "--kv-unified-per-slot", str(asked.context_tokens)]
+    if has_checkpoints(asked.model) and not scheduler.checkpoints:
+        words += ["-ctxcp", "0"]
+    return words
+
+
+def is_recurrent(model: ModelSpec) -> bool:
+    """Whether layers have a constant state."""
+    return any(layer.attention.state_bytes for layer in model.layers)
+
+
+def has_checkpoints(model: ModelSpec) -> bool:
+    """Whether the server keeps what of a prompt it could not go back to."""
+    windows = any(layer.attention.window for layer in model.layers)
+    return windows or is_recurrent(model)
 
 
 def _read_chunk(reading: Reading) -> None:

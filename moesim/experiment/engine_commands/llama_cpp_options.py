@@ -26,6 +26,8 @@ LLAMA_CPP = (
     Option("-ub --ubatch-size", READ),
     Option("-np --parallel", READ),
     Option("-kvu --kv-unified", READ, NOTHING),
+    Option("--kv-unified-per-slot", READ),
+    Option("-ctxcp --ctx-checkpoints --swa-checkpoints", READ),
     Option("-t --threads", READ),
     Option("-fa --flash-attn", READ, SWITCH),
     Option("-ctk --cache-type-k", READ), Option("-ctv --cache-type-v", READ),

@@ -86,8 +86,11 @@ LLAMA_CPP = (
     Row("-b", "scheduler.n_batch", always=True),
     Row("-ub", "scheduler.n_ubatch", always=True),
 )
-ELSEWHERE = {"scheduler.slot_context", "scheduler.max_model_len"}
-"""Keys that a line says by its context."""
+ELSEWHERE = {
+    "scheduler.slot_context", "scheduler.max_model_len", "scheduler.kv_unified",
+    "scheduler.recurrent", "scheduler.checkpoints",
+}  # fmt: skip
+"""Keys that a line says by its context, by its model, or by an engine's own words."""
 
 
 def serves(asked: Configuration) -> bool:

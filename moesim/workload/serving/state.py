@@ -24,7 +24,8 @@ BEFORE, AFTER = range(2)
 INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(2, 10)
 RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, SEAT = range(10, 21)
 FIRST_TOKEN, FLYING, SHARED, PASSED, MATCHED = 21, 22, 23, 24, 25
-REQUEST_ROWS = GONE = 26
+SLOT, IN_BATCH = 26, 27
+REQUEST_ROWS = GONE = 28
 COMING, WAITING, RUNNING, ENDED, REJECTED = range(5)
 
 # of blocks
@@ -35,7 +36,8 @@ BLOCK_ROWS = 6
 FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, AWAY, AWAY_FIRST, AWAY_LAST = range(9)
 RUN, MEMORY, SEATED, OWN, KEPT, UNITS, OFFERED, OWN_SPLIT, GHOSTS, AGAIN, BLOCKED = range(9, 20)
 FULL, CUT = 20, 21
-RANK_ROWS = 22
+IDLE, IDLE_FIRST, IDLE_LAST, SLOTS, DEFERRED, BEGAN = range(22, 28)
+RANK_ROWS = 28
 
 # of entries of the log, and of steps
 WHO, START, COUNT, GIVES, VERIFIES, DROPS = range(6)
@@ -87,26 +89,27 @@ class State(NamedTuple):
     it arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
     what has become of it, the place of its first token in ``accepts``, its tokens in steps whose
     end has not been seen, up to which block what it shares is kept, and blocks up to the last token
-    that is no look-ahead, and what a rule sorts it by; then, from ``GONE`` on, how many of its
-    first blocks are behind the window, by group of layers. ``table`` int64[groups, all requests'
-    blocks]: the blocks that each request holds in each group, one behind the other, and
-    ``contents`` the number of what each of its full blocks would hold, equal where all tokens up to
-    its end are, -1: of nothing that is ever found again. ``found`` int64[2, groups * contents]: the
-    first and the last block with a content, and, where there are states, the turn in which one got
-    it last, of one group after the other. ``groups`` int64[3, groups]: as ``Group``. ``blocks``
-    int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which ``OWN``,
-    ``FULL`` and ``CUT`` are a rule's own and ``KEPT`` are free blocks that can be found; ``UNITS``
-    that experts have given, and what splits go by. ``running`` int64[ranks, most]. ``log``
-    int64[LOG_ROWS, room]: of each entry the request, its first token, how many, how many follow (0:
-    it ends before the last known one), how many of them are drafts, and how many that follow were
-    lost. ``steps`` int64[STEP_ROWS, room + 1]: the first entry of each step, when it was decided
-    and when it ended, and of all ranks, once it was decided, the blocks that were free, those of
-    them that can be found, who ran, who waited, and how often one was preempted for it. ``coming``
-    int64: requests by arrival. ``accepts`` int64: of the tokens of all requests in passes, one
-    behind the other, how many drafts behind each are right in a row. ``numbers`` int64[NUMBERS]: of
-    these ``TURN`` counts how often a rank was asked for a step, ``ALIGN`` blocks of which a prefix
-    is found whole, and ``STATES`` tells whether prompts are cut where states are to be kept.
-    ``units`` int64[ranks, room]: those that experts have given, of each step.
+    that is no look-ahead, what a rule sorts it by, its slot and its tokens in a batch; then, from
+    ``GONE`` on, how many of its first blocks are behind the window, by group of layers. ``table``
+    int64[groups, all requests' blocks]: the blocks that each request holds in each group, one
+    behind the other, and ``contents`` the number of what each of its full blocks would hold, equal
+    where all tokens up to its end are, -1: of nothing that is ever found again. ``found`` int64[2,
+    groups * contents]: the first and the last block with a content, and, where there are states,
+    the turn in which one got it last, of one group after the other. ``groups`` int64[3, groups]: as
+    ``Group``. ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks],
+    of which ``OWN``, ``FULL``, ``CUT`` and those from ``IDLE`` on are a rule's own and ``KEPT`` are
+    free blocks that can be found; ``UNITS`` that experts have given, and what splits go by.
+    ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS, room]: of each entry the request, its
+    first token, how many, how many follow (0: it ends before the last known one), how many of them
+    are drafts, and how many that follow were lost. ``steps`` int64[STEP_ROWS, room + 1]: the first
+    entry of each step, when it was decided and when it ended, and of all ranks, once it was
+    decided, the blocks that were free, those of them that can be found, who ran, who waited, and
+    how often one was preempted for it. ``coming`` int64: requests by arrival. ``accepts`` int64: of
+    the tokens of all requests in passes, one behind the other, how many drafts behind each are
+    right in a row. ``numbers`` int64[NUMBERS]: of these ``TURN`` counts how often a rank was asked
+    for a step, ``ALIGN`` blocks of which a prefix is found whole, and ``STATES`` tells whether
+    prompts are cut where states are to be kept. ``units`` int64[ranks, room]: those that experts
+    have given, of each step.
     """
 
     requests: Ints
@@ -334,7 +337,7 @@ def _ranks(ranks: int, blocks: int, reserve: int) -> Ints:
     rows = np.zeros((RANK_ROWS, ranks), np.int64)
     first = np.arange(ranks) * (blocks + reserve)
     rows[[FREE, MEMORY]], rows[FREE_FIRST], rows[FREE_LAST] = blocks, first, first + blocks - 1
-    rows[[WAIT_FIRST, WAIT_LAST, AWAY_FIRST, AWAY_LAST]] = NONE
+    rows[[WAIT_FIRST, WAIT_LAST, AWAY_FIRST, AWAY_LAST, IDLE_FIRST, IDLE_LAST]] = NONE
     if reserve:
         away = first + blocks
         rows[AWAY], rows[AWAY_FIRST], rows[AWAY_LAST] = reserve, away, away + reserve - 1

@@ -141,11 +141,25 @@ def test_trtllm_does_not_cut_prompts_unless_it_is_told_to():
 
 
 def test_llama_cpp_cuts_a_batch_into_passes():
-    """Batches of 8 in passes of 4: prompts of 5 and 6 fill one, slot by slot. The answer of the
-    first waits for the next batch, which begins with it.
+    """Batches of 8 in passes of 4: the last slot is taken first, so that the second prompt, of 6,
+    comes before the first one, of 5, which goes on in the next batch.
     """
     state = played("llama.cpp", (5, 3, 0), (6, 1, 0), n_batch=8, n_ubatch=4)
-    assert entries(state) == [[(0, 4)], [(0, 1), (1, 3)], [(0, 1), (1, 3)], [(0, 1)]]
+    assert entries(state) == [[(1, 4)], [(1, 2), (0, 2)], [(0, 3)], [(0, 1)], [(0, 1)]]
+
+
+def test_llama_cpp_splits_a_batch_by_slots_without_a_unified_cache():
+    """Prompts of 5 and 3 in slots 1 and 0 go on together, then the longer one alone. Its answer is
+    a pass of its own, before the prompt that comes to slot 0: numbers only rise in a pass.
+    """
+    state = played("llama.cpp", (5, 3, 0), (3, 1, 0), (4, 1, 0), max_num_seqs=2, n_ubatch=8)
+    assert entries(state) == [[(1, 3), (0, 3)], [(0, 2)], [(0, 1)], [(2, 4)], [(0, 1)]]
+
+
+def test_llama_cpp_with_recurrent_layers_takes_as_many_tokens_of_each_slot():
+    asked = ((5, 3, 0), (3, 1, 0), (4, 1, 0))
+    state = played("llama.cpp", *asked, n_ubatch=8, kv_unified=True, recurrent=True)
+    assert entries(state)[:2] == [[(2, 2), (1, 2), (0, 2)], [(2, 1), (1, 1), (0, 1)]]
 
 
 def test_llama_cpp_refuses_what_a_slot_does_not_hold():

@@ -53,10 +53,32 @@ def test_limits_of_sglang_are_those_of_all_ranks() -> None:
 
 def test_a_slot_of_llama_cpp_has_its_share_of_the_context() -> None:
     line = "llama-server -hf ggml-org/gpt-oss-20b-GGUF -ngl 99 -c 32768"
-    for more, slots in (("", 4), (" -np 2", 2)):
+    for more, tokens in (
+        ("", 32768), (" -np 2", 16384), (" -np 2 -kvu", 32768),
+        (" -np 2 -kvu --kv-unified-per-slot 8192", 8192),
+    ):  # fmt: skip
         found = read_command(line + more, served=True)
         scheduler = found.experiment["workload"]["batching"]["scheduler"]
-        assert scheduler["slot_context"] == found.context_tokens == 32768 // slots
+        assert scheduler["slot_context"] == found.context_tokens == tokens
+
+
+def test_passes_of_llama_cpp_s_server_are_by_the_model_and_its_cache() -> None:
+    """gpt-oss has a sliding window, Qwen3-30B-A3B none, and Qwen3-Next recurrent layers; the fork's
+    server knows nothing of them.
+    """
+    for line, said in (
+        ("llama-server -m gpt-oss-20b-mxfp4.gguf -np 2", {"checkpoints": True}),
+        ("llama-server -m gpt-oss-20b-mxfp4.gguf -np 2 -ctxcp 0", {}),
+        ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -np 2 -kvu", {"kv_unified": True}),
+        (
+            "llama-server -m Qwen3-Next-80B-A3B-Q4_K_M.gguf",
+            {"checkpoints": True, "recurrent": True},
+        ),
+        ("ik_llama.cpp/llama-server -m gpt-oss-20b-mxfp4.gguf -np 2", {"kv_unified": True}),
+    ):
+        scheduler = read_command(line, served=True).experiment["workload"]["batching"]["scheduler"]
+        known = ("kv_unified", "recurrent", "checkpoints")
+        assert {key: value for key, value in scheduler.items() if key in known} == said
 
 
 def test_the_file_says_what_no_line_has_of_requests() -> None:
