@@ -25,7 +25,15 @@ from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, NODES, TRACE, variations
 from moesim.sweep.advise.run import Runs
-from moesim.sweep.advise.upgrades import Upgrade, cores, dram, drive, gpu_bandwidth, link
+from moesim.sweep.advise.upgrades import (
+    Upgrade,
+    cores,
+    dram,
+    drive,
+    gpu_bandwidth,
+    link,
+    peers,
+)
 from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
 
 FOLDER = "inputs"
@@ -53,6 +61,7 @@ class Number:
     measured_by: str
 
 
+PEERS, PEERS_OF = "peers", "collectives of "
 DRIVEN = "your drive: 'moesim calibrate drive'"
 MACHINE: Mapping[str, Number] = {
     "gpu_bandwidth": Number(
@@ -66,6 +75,12 @@ MACHINE: Mapping[str, Number] = {
         link,
         lambda of: (of.datasheet.copies.h2d.pinned.bandwidth,),
         "copies to your GPU: 'moesim calibrate collect'",
+    ),
+    PEERS: Number(
+        "links between GPUs",
+        peers,
+        lambda of: (of.datasheet.peers.bandwidth, of.network and of.network.bandwidth),
+        "what your GPUs send one another: nccl-tests, for 'moesim calibrate import'",
     ),
     "dram": Number(
         "DRAM bandwidth",
@@ -222,8 +237,9 @@ def _machines(
     base: Experiment, out: Path, by: float, summary: Mapping[str, Any]
 ) -> Iterator[Point]:
     hardware = load_hardware(base.hardware, base.folders)
+    alone = base.parallelism.expert == base.parallelism.pipeline == 1
     for key, number in MACHINE.items():
-        if key == "drive" and "storage_path" not in summary:
+        if (key == "drive" and "storage_path" not in summary) or (key == PEERS and alone):
             continue
         name = f"{key}_x{by:.3g}"
         made = Upgrade(name, name, partial(_scaled, number.change, by))
@@ -234,13 +250,15 @@ def _machines(
 
 def _is_guess(key: str, hardware: HardwareProfile, summary: Mapping[str, Any]) -> bool:
     """Whether nobody measured the number ``key`` of this machine, as far as it prices the run: of a
-    GPU whose kernels' fits price more of it than its datasheet somebody did, and a link by another
-    machine's measurement has a range.
+    GPU whose kernels' fits price more of it than its datasheet somebody did, and of what fits of
+    collectives price; a link by another machine's measurement has a range.
     """
     if key == "link" and _is_unsure(summary, "link of "):
         return True
     shares = [(row["of"], row["rests_on"], row["share"]) for row in _factors(summary)]
     by_sheet = sum(share for of, _, share in shares if of.startswith(DATASHEET_OF))
+    if key == PEERS and any(fits and of.startswith(PEERS_OF) for of, fits, _ in shares):
+        return False
     if key == "gpu_bandwidth" and by_sheet < sum(share for _, fits, share in shares if fits):
         return False
     parts = MACHINE[key].parts(hardware)

@@ -150,6 +150,25 @@ def gpu_bandwidth(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     return changed(hardware, datasheet=sheet, calibrated=_fits(hardware, fit))
 
 
+def peers(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times what GPUs send one another, in a node, over PCIe at most its slot, and over its
+    network.
+    """
+    sheet, network = hardware.datasheet, hardware.network
+    most = sheet.pcie.value if sheet.peers.kind == "pcie" else float("inf")
+
+    def fit(kind: str, one: Any) -> Any:
+        sent = kind == "collectives" or (kind == "copies" and one.op == "copy_p2p")
+        return changed(one, bandwidth=times(one.bandwidth, factor)) if sent else one
+
+    between = times(sheet.peers.bandwidth, factor, most)
+    sheet = changed(sheet, peers=changed(sheet.peers, bandwidth=between))
+    if network is not None:
+        network = changed(network, bandwidth=times(network.bandwidth, factor))
+    fits = _fits(hardware, fit)
+    return changed(hardware, datasheet=sheet, network=network, calibrated=fits)
+
+
 UPGRADES: Mapping[str, Upgrade] = {
     upgrade.key: upgrade
     for upgrade in (
