@@ -24,9 +24,9 @@ Chunks = Callable[[int], tuple[Chunk, Ints]]
 class PrefetchingGpu(Gpu):
     """A GPU that prefetches: what it copies is settled when the counts of a layer are known."""
 
-    def decide_by(self, ahead: OnTheClock, chunks: Chunks) -> None:
-        """Let ``ahead`` decide; ``chunks`` gives a chunk by its number, and where it is counted."""
-        self.ahead, self.chunks, self.copies_issued = ahead, chunks, 0
+    def decide_by(self, decider: OnTheClock, chunks: Chunks) -> None:
+        """Let ``decider`` decide; ``chunks`` gives a chunk by number, and where it is counted."""
+        self.decider, self.chunks, self.copies_issued = decider, chunks, 0
 
     def _disturbed(self, layer: MoeLayer, index: int) -> bool:
         return True
@@ -36,9 +36,9 @@ class PrefetchingGpu(Gpu):
     ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
         yield After(self.env, known - int(self.env.now), DECISION)
         chunk, counts = self.chunks(self.chunk)
-        groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)
+        groups, ends, self.copies_issued = self.decider.decide(chunk, counts, layer, index)
         if self.keep_spans:
-            self.hold(known, self.ahead.residencies.held(self.number))
+            self.hold(known, self.decider.residencies.held(self.number))
         return groups, ends, None
 
     def _reading(self, layer: MoeLayer, index: int, known: int) -> Reading | None:
@@ -48,7 +48,7 @@ class PrefetchingGpu(Gpu):
 
     def _stored(self, layer: MoeLayer, index: int, begun: int | None) -> tuple[list[int], int]:
         del layer, index, begun
-        return self.ahead.waits
+        return self.decider.waits
 
     def _load_before(self, index: int) -> Events:
         prefetch, cost = self.case.prefetch, self.case.prediction_ns
@@ -59,10 +59,10 @@ class PrefetchingGpu(Gpu):
             self.charge(self.categories.index(PREDICTION), self.time, "predict experts")
         yield from self.reach()
         known = self.time
-        queued = self.ahead.load(self.chunks(self.chunk)[0], index)
+        queued = self.decider.load(self.chunks(self.chunk)[0], index)
         if not queued:
             return
-        self._wait_stored(self.ahead.waits[1])
+        self._wait_stored(self.decider.waits[1])
         there = yield from self._arrival(queued[-1])
         issued = max(self.host, known) + len(queued) * self.copy_in.host_ns
         blocked = max(self.host, there)

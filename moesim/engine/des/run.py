@@ -89,8 +89,8 @@ def run_des(
         )  # fmt: skip
         gpu.drive = drives[number]
         if isinstance(gpu, PrefetchingGpu):
-            ahead = OnTheClock(env, case, number, program, copy_in, named=kept.spans)
-            gpu.decide_by(ahead, feed.counted)
+            decider = OnTheClock(env, case, number, program, copy_in, named=kept.spans)
+            gpu.decide_by(decider, feed.counted)
         if kept.spans:
             copy_in.on_copy = partial(gpu.records.copies, number)
         gpus.append(gpu)

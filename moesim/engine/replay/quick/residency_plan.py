@@ -54,9 +54,9 @@ class Decider:
         # which activation evicted an expert is not told by where it stands in a stack
         self.distances = None if self.marked else stack_distances_of(reuse)
         told = self.distances is not None and self.distances.known
-        self.ahead: NextUse | None = None
+        self.next_use: NextUse | None = None
         if case.policy.looks_ahead and case.offloaded and not told:
-            self.ahead = reuse.next_use()
+            self.next_use = reuse.next_use()
         self.residencies: Residencies | None = None
         if self.distances is None:
             self.residencies = Residencies(case, reuse.routing, self._first_uses())
@@ -65,12 +65,12 @@ class Decider:
         self.rules = rules_of(case)
 
     def _first_uses(self) -> dict[tuple[int, int], Ints] | None:
-        if self.ahead is None:
+        if self.next_use is None:
             return {} if self.case.policy.looks_ahead else None
         gpus, local = self.case.gpus, self.reuse.routing.local
         return {
             divmod(work, gpus): one[: len(local[work % gpus])]
-            for work, one in enumerate(self.ahead.first_uses())
+            for work, one in enumerate(self.next_use.first_uses())
         }
 
     def decide(self, first: int, found: Needed) -> ResidencyPlan:
@@ -97,8 +97,8 @@ class Decider:
         works = len(found.offsets)
         next_use = weights = np.empty((works, 0), np.int64)
         distances = np.empty((works, 0), np.uint16)
-        if self.ahead is not None:
-            next_use = self.ahead.next_uses(first, found.offsets, found.experts)
+        if self.next_use is not None:
+            next_use = self.next_use.next_uses(first, found.offsets, found.experts)
         if self.distances is not None:
             distances = self.distances.of(first, found, next_use)
         elif self.case.policy.weighs and self.case.offloaded:

@@ -64,7 +64,7 @@ class StackDistances:
     """
 
     def __init__(self, reuse: Reuse, most: Ints, parts: Parts) -> None:
-        self._parts, self.ahead = parts, reuse.case.policy.looks_ahead
+        self._parts, self.by_next_use = parts, reuse.case.policy.looks_ahead
         self._experts, width = _experts_of(reuse).tolist(), reuse.finder.width
         self._ranks = np.full((len(most), width), width, np.uint16)
         """Of LRU, how many experts were used after each one; ``width``: it was never used."""
@@ -92,7 +92,7 @@ class StackDistances:
         for work, stack in enumerate(self._stacks):
             number, after = found.offsets[work, -1], NONE
             active = ActiveExperts(found.offsets[work], found.experts[work, :number])
-            if self.ahead:
+            if self.by_next_use:
                 count = self._experts[work]
                 after = costs_ahead(next_use[work, :number], active.experts, count)
             distances[work, :number] = stack.stack_distances(active, after)
