@@ -227,16 +227,18 @@ def test_kernels_that_were_measured_are_no_guess_and_anothers_link_is(tmp_path: 
 
 
 def test_links_between_gpus_move_what_they_send_one_another(tmp_path: Path) -> None:
-    """Nothing had, of any number of GPUs; those of an H100 were measured."""
+    """Nothing had, of any number of GPUs. An H100's bandwidth is a prior, but its collectives were
+    measured.
+    """
     prompts = {"requests": 4, "phase": "prefill", "batching": {"kind": "static", "batch_size": 4}}
     title = "links between GPUs"
-    for card, guess in (("h100-sxm", False), ("rtx-4090", True)):
+    for card in ("h100-sxm", "rtx-4090"):
         asked = {**TINY, "hardware": card, "workload": prompts, "parallelism": {"expert": 2}}
         found = moesim.sensitivity(asked, by="50 %", out=tmp_path / card)
         (links,) = (one for one in found.inputs if one.title == title)
         slower, faster = (one.throughput or 0.0 for one in links.runs)
         assert slower < found.as_is < faster
-        assert links.guess is guess
+        assert not links.guess
     assert title not in speeds(moesim.sensitivity(TINY, out=tmp_path / "alone"))
 
 
