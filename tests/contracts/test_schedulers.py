@@ -30,9 +30,10 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.stepping.clock import played, steps_of, with_step_times
+from moesim.workload.serving.stepping.clock import played, steps_of
 from tests.contracts.kinds import own
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
+from tests.reference.step_times import with_step_times
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
 HELPERS = {"__init__", "base", "blocks", "exchange", "linked", "lists", "plenty", "room", "run",

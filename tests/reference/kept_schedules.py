@@ -11,9 +11,10 @@ from typing import Any
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.requests.prefixes import session_contents
 from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, WHO, Asked, State
-from moesim.workload.serving.stepping.clock import steps_of, with_step_times
+from moesim.workload.serving.stepping.clock import steps_of
 
 from .serving_cases import ServingCase, Wish, asked_of, room_of
+from .step_times import with_step_times
 
 STEP = 10
 """Ticks that a step takes."""

@@ -12,13 +12,14 @@ from moesim.workload.routers import registry
 from moesim.workload.serving.fleets.fleet import Fleet, Routed
 from moesim.workload.serving.fleets.recent_experts import Experts
 from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, VERIFIES, State
-from moesim.workload.serving.stepping.clock import steps_of, with_step_times
+from moesim.workload.serving.stepping.clock import steps_of
 from moesim.workload.serving.stepping.steps import filled_with
 
 from . import judge_replicas as judges
 from .judge_replicas import Replicas
 from .judge_serving import Told
 from .serving_cases import ServingCase, asked_of, judge_of, of_vllm, room_of, times_of, vllm_of
+from .step_times import with_step_times
 from .test_serving_scheduler import step_time, told
 
 Order = list[tuple[int, int, list[tuple[int, ...]]]]

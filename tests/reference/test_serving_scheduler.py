@@ -31,7 +31,7 @@ from moesim.workload.serving.state import (
     VERIFIES,
     State,
 )
-from moesim.workload.serving.stepping.clock import played, rules_of, steps_of, with_step_times
+from moesim.workload.serving.stepping.clock import played, rules_of, steps_of
 from moesim.workload.serving.stepping.cycles import ENDLESS_RUN, STEPS_A_TOKEN, must_end
 from moesim.workload.serving.stepping.steps import filled_with
 
@@ -47,6 +47,7 @@ from .serving_cases import (
     vllm_of,
     with_split,
 )
+from .step_times import with_step_times
 
 STATES = {"ended": ENDED, "rejected": REJECTED}
 

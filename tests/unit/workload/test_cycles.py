@@ -18,10 +18,11 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
-from moesim.workload.serving.stepping.clock import played, with_step_times
+from moesim.workload.serving.stepping.clock import played
 from moesim.workload.serving.stepping.clock import steps_of as timed
 from moesim.workload.serving.stepping.cycles import digest_of, must_end, never_ends
 from moesim.workload.serving.vllm import Vllm
+from tests.reference.step_times import with_step_times
 
 PROMPT, ANSWER, OTHERS = 60, 20, 400
 RULES = Vllm(max_num_batched_tokens=64, max_num_seqs=2, long_prefill_token_threshold=4,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -171,14 +170,4 @@ def roomy(state: State, steps: int) -> State:
     entries = int(state.steps[BEGIN, step]) + steps * state.running.size
     while entries > state.log.shape[1] or step + steps + 1 > state.steps.shape[1]:
         state = with_room(state)
-    return state
-
-
-def with_step_times(steps: Steps, time_of: Callable[[State, int], int]) -> State:
-    """The state at the end where step ``s`` takes ``time_of(state, s)`` ns, without an engine."""
-    state, start, _ = next(steps)
-    with suppress(StopIteration):
-        while True:
-            step = int(state.numbers[STEPS]) - 1
-            state, start, _ = steps.send(start + time_of(state, step))
     return state
