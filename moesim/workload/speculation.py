@@ -167,10 +167,29 @@ def _others(requests: Requests, seed: int, tokens: int) -> Ints:
     rows, decode = np.arange(tokens), np.flatnonzero(requests.decode_index >= 0)
     own, number = requests.decode_index[decode], requests.decode_tokens[requests.request[decode]]
     luck = np.random.default_rng([seed, ASTRAY]).random(tokens)[requests.rows[decode]]
+    rows[requests.rows[decode]] = requests.rows[decode - own + _another(luck, own, number)]
+    return rows
+
+
+def _another(luck: NDArray[np.float64], own: Ints, number: Ints) -> Ints:
+    """Of so many tokens of an answer another one than each one's ``own``, drawn evenly; that one
+    where there is no other.
+    """
     drawn = np.floor(luck * (number - 1)).astype(np.int64)
     drawn += (drawn >= own) & (number > 1)
-    rows[requests.rows[decode]] = requests.rows[decode - own + drawn]
-    return rows
+    return drawn
+
+
+def others_of_served(prompts: Ints, tokens: Ints, seed: int) -> Ints:
+    """Of requests that are served, with ``prompts`` int64[n] among the ``tokens`` int64[n] in
+    passes: of each of these, one behind the other, the place in its request of the token whose
+    experts a rejected draft in its place needs, under ``rejected: other``. A second number of each.
+    """
+    begins = np.repeat(np.cumsum(tokens) - tokens, tokens)
+    every, prompt = np.arange(int(tokens.sum())), np.repeat(prompts, tokens)
+    own, number = every - begins - prompt, np.repeat(tokens, tokens) - prompt
+    luck = np.random.default_rng([seed, ASTRAY]).random(len(every))
+    return np.where(own < 0, own, _another(luck, own, number)) + prompt
 
 
 def _accepted(

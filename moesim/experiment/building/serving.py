@@ -31,11 +31,11 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.fleets.fleet import Routed
 from moesim.workload.serving.fleets.wire import CachedLayer, Roles, Wire
-from moesim.workload.serving.requests.requests import Load, served_requests
+from moesim.workload.serving.requests.requests import Load, ServedRequests, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, SPARE, STATE, TOKENS, Exchange, Group, Room
 from moesim.workload.serving.stepping.host import NO_TIME, HostTimes
-from moesim.workload.speculation import accepted_of_served
+from moesim.workload.speculation import Speculation, accepted_of_served, others_of_served
 from moesim.workload.timetable import Scheduler
 
 NO_LIMIT = 1 << 30
@@ -104,6 +104,15 @@ def load_of(experiment: Experiment) -> Load:
     )
 
 
+def _with_drafts(served: ServedRequests, asked: Speculation, seed: int) -> ServedRequests:
+    """``served`` whose answers are drafted as is ``asked``."""
+    prompts, tokens = served.asked.input_tokens, served.asked.tokens
+    accepts, astray = accepted_of_served(tokens, asked, seed), None
+    if asked.rejected == "other":
+        astray = others_of_served(prompts, tokens, seed)
+    return replace(served, asked=replace(served.asked, accepts=accepts), astray=astray)
+
+
 def _served(
     experiment: Experiment,
     trace: RoutingTrace,
@@ -123,8 +132,7 @@ def _served(
     served = served_requests(load_of(experiment), trace, block)
     _some_count(experiment, served.asked.count)
     if asked is not None and drafts:
-        accepts = accepted_of_served(served.asked.tokens, asked, experiment.seed)
-        served = replace(served, asked=replace(served.asked, accepts=accepts))
+        served = _with_drafts(served, asked, experiment.seed)
     room = Room(
         ranks=layout.gpus // layout.group,
         block_size=block,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run
 from moesim.hardware import CostModel, load_hardware
@@ -210,3 +211,36 @@ def test_a_wrong_acceptance_is_one_error(acceptance: object, message: str) -> No
         load_experiment({**given, "workload": {"speculative": speculative}})
     assert len(error.value.problems) == 1
     assert re.search(message, str(error.value))
+
+
+def served_with(rejected: str, acceptance: str) -> Schedule:
+    chosen = {"kind": "ngram", "num_speculative_tokens": 2, "acceptance": acceptance}
+    source = ONE | {
+        "workload": {
+            "requests": 6,
+            "lengths": {"kind": "fixed", "input_len": 20, "output_len": 12},
+            "arrivals": {"kind": "at_once"},
+            "routing": {"kind": "draw", "prompts_from": "decode"},
+            "batching": {"kind": "continuous", "scheduler": {"kind": "vllm"}},
+            "speculative": chosen | {"rejected": rejected},
+        }
+    }
+    return build(load_experiment(source).experiment).case.schedule
+
+
+def test_rejected_drafts_of_requests_that_are_served_may_need_the_experts_of_other_tokens() -> None:
+    """Those of another token of their answer each; what is kept has its own rows."""
+    own, other = served_with("continuation", "0 %"), served_with("other", "0 %")
+    assert own.kept is not None
+    assert own.served is not None
+    gone = ~own.kept
+    assert np.array_equal(own.routing_rows[~gone], other.routing_rows[~gone])
+    assert (own.routing_rows[gone] != other.routing_rows[gone]).all()
+    assert gone.sum() > 60
+    for request in range(6):
+        mine = other.request == request
+        answer = own.routing_rows[mine & own.kept & own.served.decodes]
+        assert np.isin(other.routing_rows[mine & gone], answer).all()
+        assert len(np.unique(other.routing_rows[mine & gone])) > 4
+    right, as_right = (served_with(one, "100 %").routing_rows for one in ("continuation", "other"))
+    assert np.array_equal(right, as_right)

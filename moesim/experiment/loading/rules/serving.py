@@ -50,9 +50,6 @@ def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | 
         and isinstance(workload.batching, Continuous)
         and not workload.batching.scheduler.verifies_drafts
         and f"drafts under '{kind_of(type(workload.batching.scheduler))}' yet; write vllm",
-        "workload.speculative.rejected": workload.speculative is not None
-        and workload.speculative.rejected == "other"
-        and "drafts that need the experts of other tokens yet; write continuation",
         "workload.context": workload.context is not None
         and "a context; lengths say how long requests are",
         "workload.prefill.chunk": workload.prefill.chunk is not None

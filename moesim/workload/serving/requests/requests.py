@@ -74,12 +74,15 @@ class Load:
 class ServedRequests:
     """Requests in order of arrival: what a scheduler is asked, and ``runs``, the rows of their
     tokens, request ``i``'s from ``begin[i]`` on. ``bound`` int64[n]: the trace's request of each.
+    ``astray`` int64[tokens]: of each of these the token of its request whose row a rejected draft
+    in its place takes; None: its own.
     """
 
     asked: Asked
     bound: Ints
     begin: Ints
     runs: Runs
+    astray: Ints | None = None
 
     @cached_property
     def _shared(self) -> Ints:
@@ -121,6 +124,10 @@ class ServedRequests:
         number = int(entries[2].sum())
         tokens = Tokens(*np.empty((4, number), np.int64), *np.empty((3, number), np.bool_))
         spell_out(self.sources, Entry(*map(np.ascontiguousarray, entries)), self.near, tokens)
+        if self.astray is not None and len(gone := np.flatnonzero(~tokens.kept)):
+            request = tokens.request[gone]
+            place = self.astray[self.begin[request] + tokens.position[gone]]
+            tokens.row[gone] = self.rows(request, place)
         return tokens
 
 
