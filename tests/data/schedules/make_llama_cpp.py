@@ -5,11 +5,11 @@
     cmake -B build -DLLAMA_OPENSSL=OFF && cmake --build build --target llama-server
     python tests/data/schedules/make_llama_cpp.py DIR/vendor/llama.cpp    (needs numpy)
 
-The server runs as it is, with a model of one layer and random weights. ``llama_cpp.patch`` lets it
-say who is in which slot and what each pass has of whom, wait at each batch until this script has
-posted what comes before it, and keep checkpoints as for a model with a sliding window. A pass takes
-``STEP`` ticks: real time has no part in it. Left out are prefixes that a slot still has, requests
-that a slot cannot hold, and drafts.
+The server runs as it is, with models of one or two layers and random weights, one of them with
+recurrent layers. ``llama_cpp.patch`` lets it say who is in which slot and what each pass has of
+whom, wait at each batch until this script has posted what comes before it, and keep checkpoints as
+for a model with a sliding window. A pass takes ``STEP`` ticks: real time has no part in it. Left
+out are prefixes that a slot still has, requests that a slot cannot hold, and drafts.
 """
 
 from __future__ import annotations
@@ -34,23 +34,44 @@ import numpy as np
 VERSION = "llama-cpp-python 0.3.36"
 STEP, CONTEXT, PORT, WORDS = 10, 1 << 16, 18080, 41
 SIZES = {"context": CONTEXT, "embedding": 32, "feed_forward": 64, "heads": 2, "tokens": 259 + WORDS}
+Shapes = dict[str, tuple[int, ...]]
+KEPT = 3
+"""Tokens that a recurrent layer looks at."""
 PATIENCE_S = 0.03
 """Until a request that was posted stands in the server's line."""
 
 
-def write_model(sources: Path, path: Path) -> None:
-    """A llama of one layer."""
+def write_models(sources: Path) -> None:
+    """A llama of one layer, and an LFM2 of two, of which the first is recurrent."""
+    wide, inner = SIZES["embedding"], SIZES["feed_forward"]
+    head = wide // SIZES["heads"]
+    network = {"ffn_norm": (wide,), "ffn_gate": (inner, wide), "ffn_up": (inner, wide),
+               "ffn_down": (wide, inner), "attn_norm": (wide,)}  # fmt: skip
+    attention = network | {f"attn_{name}": (wide, wide) for name in ("q", "k", "v", "output")}
+    convolution = {"shortconv.conv": (wide, KEPT), "shortconv.in_proj": (3 * wide, wide),
+                   "shortconv.out_proj": (wide, wide)}  # fmt: skip
+    normed = attention | {"attn_q_norm": (head,), "attn_k_norm": (head,)}
+    ends: Shapes = dict.fromkeys(("token_embd", "output"), (SIZES["tokens"], wide))
+    write_model(sources, "llama", ends | {"output_norm": (wide,)}, [attention])
+    layers = [network | convolution, normed]
+    write_model(sources, "lfm2", ends | {"token_embd_norm": (wide,)}, layers)
+
+
+def write_model(sources: Path, kind: str, ends: Shapes, layers: list[Shapes]) -> None:
+    """A model with random weights."""
     sys.path.insert(0, str(sources / "gguf-py"))
     gguf = importlib.import_module("gguf")
-    writer, wide, inner = gguf.GGUFWriter(path, "llama"), SIZES["embedding"], SIZES["feed_forward"]
+    writer = gguf.GGUFWriter(sources / f"{kind}.gguf", kind)
+    wide, heads = SIZES["embedding"], SIZES["heads"]
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(wide)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(inner)
-    writer.add_head_count(SIZES["heads"])
-    writer.add_head_count_kv(SIZES["heads"])
+    writer.add_block_count(len(layers))
+    writer.add_feed_forward_length(SIZES["feed_forward"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv([heads if "attn_q" in layer else 0 for layer in layers])
+    writer.add_shortconv_l_cache(KEPT)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(wide // SIZES["heads"])
+    writer.add_rope_dimension_count(wide // heads)
     writer.add_vocab_size(SIZES["tokens"])
     writer.add_tokenizer_model("llama")
     of_bytes = [f"<0x{byte:02X}>".encode() for byte in range(256)]
@@ -61,15 +82,10 @@ def write_model(sources: Path, path: Path) -> None:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    shapes: dict[str, tuple[int, ...]] = {
-        "token_embd": (SIZES["tokens"], wide), "output_norm": (wide,),
-        "output": (SIZES["tokens"], wide), "blk.0.attn_norm": (wide,), "blk.0.ffn_norm": (wide,),
-        **{f"blk.0.attn_{name}": (wide, wide) for name in ("q", "k", "v", "output")},
-        "blk.0.ffn_gate": (inner, wide), "blk.0.ffn_up": (inner, wide),
-        "blk.0.ffn_down": (wide, inner),
-    }  # fmt: skip
     drawn = np.random.default_rng(0)
-    for name, shape in shapes.items():
+    of_layers = {f"blk.{n}.{name}": shape for n, layer in enumerate(layers)
+                 for name, shape in layer.items()}  # fmt: skip
+    for name, shape in (ends | of_layers).items():
         values = drawn.standard_normal(shape) / 10
         writer.add_tensor(f"{name}.weight", values.astype(np.float32))
     writer.write_header_to_file()
@@ -84,13 +100,17 @@ class Server:
     def __init__(self, sources: Path, scheduler: dict[str, Any]) -> None:
         self.gate = sources / "gate"
         self.gate.write_text("0")
-        words = {"-m": sources / "tiny.gguf", "-c": CONTEXT, "-np": scheduler["max_num_seqs"],
+        model, keeps = sources / "llama.gguf", scheduler["checkpoints"]
+        if scheduler["recurrent"]:
+            model = sources / "lfm2.gguf"
+        words = {"-m": model, "-c": CONTEXT, "-np": scheduler["max_num_seqs"],
                  "-b": scheduler["n_batch"], "-ub": scheduler["n_ubatch"], "-t": 1,
-                 "--port": PORT, "--slot-prompt-similarity": 0, "--cache-ram": 0}  # fmt: skip
+                 "--ctx-checkpoints": 32 if keeps else 0, "--port": PORT,
+                 "--slot-prompt-similarity": 0, "--cache-ram": 0}  # fmt: skip
         unified = "--kv-unified" if scheduler["kv_unified"] else "--no-kv-unified"
         line = [str(one) for pair in words.items() for one in pair]
         asked = {"SCHEDULE_GATE": str(self.gate)}
-        if scheduler["checkpoints"]:
+        if keeps:
             asked["SCHEDULE_CHECKPOINTS"] = "1"
         self.process = subprocess.Popen(
             [sources / "build" / "bin" / "llama-server", *line, unified, "--no-warmup"],
@@ -211,16 +231,27 @@ CASES: dict[str, dict[str, Any]] = {
     "checkpoints of long prompts": {"checkpoints": True, "longest": 300, "gap": 8},
     "checkpoints, one cache": {"checkpoints": True, "kv_unified": True, "longest": 200, "gap": 5},
     "checkpoints, a batch is a pass": {"checkpoints": True, "n_batch": 16, "longest": 90, "gap": 4},
+    "recurrent": {"recurrent": True, "gap": 5},
+    "recurrent, one cache": {"recurrent": True, "kv_unified": True, "gap": 5},
+    "recurrent, one cache, at once": {"recurrent": True, "kv_unified": True, "longest": 200},
+    "recurrent, eight slots": {"recurrent": True, "kv_unified": True, "max_num_seqs": 8, "gap": 2},
+    "recurrent, checkpoints": {
+        "recurrent": True,
+        "kv_unified": True,
+        "checkpoints": True,
+        "longest": 200,
+        "gap": 5,
+    },
     "checkpoints, one slot": {"checkpoints": True, "max_num_seqs": 1, "longest": 200},
 }
 USUAL = {"max_num_seqs": 4, "n_batch": 64, "n_ubatch": 16, "kv_unified": False,
-         "checkpoints": False}  # fmt: skip
+         "recurrent": False, "checkpoints": False}  # fmt: skip
 
 
 def main(sources: Path) -> None:
     """Write all cases."""
     folder = Path(__file__).parent
-    write_model(sources, sources / "tiny.gguf")
+    write_models(sources)
     cases = list[dict[str, Any]]()
     for name, changes in CASES.items():
         asked = requests_of(random.Random(name), changes := dict(changes))
