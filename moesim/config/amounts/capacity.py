@@ -17,7 +17,7 @@ from moesim.config.amounts.dimensions import (
 )
 from moesim.config.amounts.quantity import QuantityError, split
 
-SLOTS = "slots/layer"
+SLOTS, ONE_SLOT = "slots/layer", "slot/layer"
 _RULE = "write '8 slots/layer', '12 GiB', '25 %', 'auto' or 'all'"
 _MOST_SLOTS = 1 << 31
 
@@ -54,7 +54,7 @@ def parse_capacity(value: Any) -> ExpertCapacity:
     amount, unit = _split(value)
     if not unit:
         raise QuantityError(f"'{value}' has no unit; {_RULE}")
-    if unit == SLOTS:
+    if unit in (SLOTS, ONE_SLOT):
         return _slots(str(value), amount.numerator, whole=amount.denominator == 1)
     if amount <= 0 or (unit == "B" and amount < 1):
         raise QuantityError(f"'{value}' leaves no room for an expert; write more than zero")
@@ -81,7 +81,7 @@ def _slots(text: str, count: int, *, whole: bool) -> ExpertCapacity:
     return ExpertCapacity("slots", count)
 
 
-BLOCKS = "blocks"
+BLOCKS, ONE_BLOCK = "blocks", "block"
 _KV_RULE = "write 'auto', '2588 blocks' or '12 GiB'"
 
 
@@ -110,7 +110,7 @@ def parse_kv_capacity(value: Any) -> KvCapacity:
         amount, unit = split(value, "room for keys and values", "2588 blocks")
     except QuantityError:
         raise QuantityError(f"'{value}' is no room for keys and values; {_KV_RULE}") from None
-    if unit == BLOCKS:
+    if unit in (BLOCKS, ONE_BLOCK):
         if amount.denominator != 1 or not 1 <= amount <= _MOST_SLOTS:
             raise QuantityError(f"'{value}': blocks are a whole number, 1 or more; {_KV_RULE}")
         return KvCapacity("blocks", amount.numerator)

@@ -42,9 +42,12 @@ DURATION = Dimension("a duration", "5 us", _TIMES, {})
 PERCENT = Dimension("a share", "25 %", {"%": Fraction(1, 100)}, {})
 
 _PER_TIME = {"s": Fraction(1), "min": Fraction(1, 60), "h": Fraction(1, 3600)}
+_REQUESTS = {f"{of}/{t}": n for of in ("requests", "request") for t, n in _PER_TIME.items()}
 REQUEST_RATE = Dimension(
-    "a rate of requests", "4 requests/s", {f"requests/{t}": n for t, n in _PER_TIME.items()}, {}
-)
+    "a rate of requests", "4 requests/s", _REQUESTS, {},
+    endless="all requests come at the start with arrivals: {kind: at_once}; a closed loop without "
+    "a rate sends each as soon as it may",
+)  # fmt: skip
 
 _THOUSAND, _KILO = Fraction(1, 1000), Fraction(1000)
 _WATTS = {"W": Fraction(1), "mW": _THOUSAND, "kW": _KILO}

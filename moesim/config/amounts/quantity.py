@@ -16,6 +16,7 @@ from moesim.config.errors import nearest
 _AMOUNT = re.compile(
     r"\s*([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)\s*(.*?)\s*"
 )
+_ENDLESS = re.compile(r"\s*[-+]?\.?inf", re.IGNORECASE)
 _PER_BYTE = 8
 _WRITTEN_OUT = range(-9, 21)
 """Decimal exponents of numbers that are written without one."""
@@ -30,7 +31,8 @@ class Dimension:
     """A kind of amount: its units by name with their sizes in the base unit, and an example.
 
     ``bits``: bit units and the byte unit that each is an eighth of, to refuse them by name;
-    ``largest``: what a computer number of the base unit still holds.
+    ``largest``: what a computer number of the base unit still holds; ``endless``: what to write
+    for one without an end.
     """
 
     name: str
@@ -38,9 +40,12 @@ class Dimension:
     units: Mapping[str, Fraction]
     bits: Mapping[str, str]
     largest: int = 10**30
+    endless: str = ""
 
     def parse(self, text: Any) -> Fraction:
         """The exact amount of ``text`` in the base unit; a QuantityError for anything else."""
+        if self.endless and _ENDLESS.match(str(text)):
+            raise QuantityError(f"'{text}' has no end; {self.endless}")
         amount, unit = split(text, self.name, self.example)
         if not unit:
             raise QuantityError(f"'{text}' has no unit; write it as in '{self.example}'")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from moesim.config.amounts import dimensions as d
-from moesim.config.amounts.capacity import ExpertCapacity, parse_capacity
+from moesim.config.amounts.capacity import ExpertCapacity, parse_capacity, parse_kv_capacity
 from moesim.config.amounts.quantity import QuantityError
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Bytes, Capacity, ComputeRate, Duration, Percent
@@ -64,6 +64,8 @@ def test_amounts(parse, text, expected):
         (d.parse_percent, 25, ("25 has no unit", "'25 %'")),
         (d.parse_percent, "120 %", ("more than 100 %",)),
         (d.parse_percent, "-1 %", ("negative",)),
+        (d.REQUEST_RATE.parse, "inf", ("has no end", "{kind: at_once}")),
+        (d.REQUEST_RATE.parse, float("inf"), ("has no end",)),
     ],
 )
 def test_wrong_amounts_say_rule_and_remedy(parse, value, words):
@@ -78,6 +80,7 @@ def test_wrong_amounts_say_rule_and_remedy(parse, value, words):
     [
         ("8 slots/layer", ExpertCapacity("slots", 8), "8 slots/layer"),
         ("1e2 slots/layer", ExpertCapacity("slots", 100), "100 slots/layer"),
+        ("1 slot/layer", ExpertCapacity("slots", 1), "1 slots/layer"),
         ("12 GiB", ExpertCapacity("bytes", 12 * 2**30), "12 GiB"),
         ("1000 MB", ExpertCapacity("bytes", 10**9), "1 GB"),
         ("12.5 %", ExpertCapacity("fraction", 0.125), "12.5 %"),
@@ -181,3 +184,9 @@ def test_models_read_text_and_write_it_back():
 def test_models_refuse_numbers():
     with pytest.raises(ValidationError, match="12884901888 has no unit"):
         Amounts.model_validate({"memory": 12 * 2**30})
+
+
+def test_one_of_a_unit_may_be_written_so():
+    assert parse_kv_capacity("1 block") == parse_kv_capacity("1 blocks")
+    assert d.REQUEST_RATE.parse("1 request/s") == 1
+    assert d.REQUEST_RATE.format(1) == "1 requests/s"
