@@ -21,8 +21,14 @@ def test_whole_schedules_are_those_of_llama_cpp(case: dict[str, Any]) -> None:
     assert steps_in(state) == steps_told(case)
 
 
-def test_there_is_something_to_see() -> None:
-    """Steps of a batch that is split, and of slots whose numbers do not follow one another."""
-    split = [case for case in TOLD["cases"] if not case["scheduler"]["kv_unified"]]
-    small = [sum(n for _, n in step[1]) == 1 for case in split for step in case["steps"]]
-    assert sum(small) > 100
+@pytest.mark.parametrize(("key", "at_least"), [("kv_unified", 14), ("recurrent", 3),
+                                               ("checkpoints", 6)])  # fmt: skip
+def test_each_choice_changes_schedules(key: str, at_least: int) -> None:
+    """Without it, so many of the kept ones would be others."""
+    changed = 0
+    for case in TOLD["cases"]:
+        turned = case["scheduler"] | {key: not case["scheduler"][key]}
+        if key == "kv_unified" or case["scheduler"][key]:
+            state = decided(serving_case(case), LlamaCpp(**turned))
+            changed += steps_in(state) != steps_told(case)
+    assert changed >= at_least

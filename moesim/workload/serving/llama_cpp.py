@@ -155,8 +155,6 @@ def _free_slots(state: State, rank: int) -> None:
         state.requests[IN_BATCH, one] = NONE
         freed, one = freed + 1, _lowest_ended(state, rank)
     state.ranks[DEFERRED, rank] = min(state.ranks[DEFERRED, rank], freed)
-    state.ranks[CUT, rank] = state.ranks[BEGAN, rank]
-    state.ranks[BEGAN, rank] = state.numbers[ENTRIES]
 
 
 def _lowest_ended(state: State, rank: int) -> int:
@@ -220,6 +218,9 @@ def _begin_batch(state: State, knobs: Knobs, rank: int) -> None:
                 state.requests[IN_BATCH, request] = count
                 room -= count
     state.ranks[OWN, rank] = knobs.batch - room
+    if room < knobs.batch:  # where nothing is due, ends of the last batch may be seen yet
+        state.ranks[CUT, rank] = state.ranks[BEGAN, rank]
+        state.ranks[BEGAN, rank] = state.numbers[ENTRIES]
 
 
 def _to_checkpoint(state: State, knobs: Knobs, request: int) -> int:
