@@ -49,6 +49,11 @@ MODELLED = [kind for kind in KINDS if engine(kind).softwares]
 """Those whose software is known: how they batch, and by whom they are served, too."""
 
 
+def test_the_engines_are_found() -> None:
+    shipped = {"ik_llama.cpp", "ktransformers", "llama.cpp", "sglang", "trtllm", "vllm"}
+    assert shipped <= set(MODELLED)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_options(kind: str) -> None:
     one = engine(kind)
