@@ -135,7 +135,7 @@ def _stacked(block: Block) -> int:
 
 def _expert(tensors: Sequence[Tensor], experts: int, hidden: int) -> FfnSpec:
     size = size_of(tensors)
-    down = next((one for one in tensors if "ffn_down" in one.name and len(one.shape) > 1), None)
+    down = next(iter(_down(tensors)), None)
     return FfnSpec(
         hidden_size=down.shape[1] if down else hidden,
         intermediate_size=down.shape[0] if down else 0,
@@ -151,10 +151,17 @@ def _network(tensors: Sequence[Tensor] | None, hidden: int) -> FfnSpec | None:
     if not tensors:
         return None
     size = size_of(tensors)
-    down = [one for one in tensors if "ffn_down" in one.name and len(one.shape) > 1]
-    width = sum(one.shape[0] for one in down)
+    width = sum(one.shape[0] for one in _down(tensors))
     gated = any("gate" in one.name and "inp" not in one.name for one in tensors)
     return FfnSpec(hidden, width, gated, size.parameters, size.bytes, type_of(tensors))
+
+
+def _down(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Of the matrices that end a network; experts' biases are stacked to one, too, and may come
+    first.
+    """
+    named = [one for one in tensors if "ffn_down" in one.name and len(one.shape) > 1]
+    return [one for one in named if not one.name.endswith(".bias")]
 
 
 def _vocabulary(outside: Mapping[str, Sequence[Tensor]]) -> int:

@@ -173,6 +173,19 @@ def test_types_may_differ_by_layer(tmp_path: Path) -> None:
     assert (model.name, model.family, model.longest_context) == ("model", "qwen3moe", 40960)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_tensors_may_come_in_any_order(name: str, tmp_path: Path) -> None:
+    """llama-quantize sorts them by name: gpt-oss' biases of experts before their weights."""
+    metadata, rows = FILES[name][0]()
+    models = [
+        load_model(str(write(tmp_path / "a.gguf", metadata, one))) for one in (rows, rows[::-1])
+    ]
+    assert models[0] == models[1]
+    assert all(
+        layer.moe is None or layer.moe.expert.hidden_size > 2000 for layer in models[0].layers
+    )
+
+
 def test_attention_is_understood_from_the_metadata(tmp_path: Path) -> None:
     oss = load_model(str(write(tmp_path / "a.gguf", *gpt_oss())))
     assert [layer.attention.window for layer in oss.layers] == [128, None] * 18
