@@ -195,8 +195,8 @@ class Finder:
         )  # fmt: skip
         return on_each(sums, slices, axis=0)
 
-    def marks(self, first: int, found: Needed) -> Ints:
-        """Whose tokens need the active experts ``found`` in passes from ``first`` on: int64[MoE
+    def marks(self, first: int, found: Needed) -> NDArray[np.int8]:
+        """Whose tokens need the active experts ``found`` in passes from ``first`` on: int8[MoE
         layers x gpus, most active experts].
         """
         last, schedule = first + found.offsets.shape[1] - 1, self.case.schedule
@@ -207,12 +207,12 @@ class Finder:
             np.ascontiguousarray(one[:: self.case.slices])
             for one in (found.offsets, found.experts, found.rows)
         )
-        marks = np.zeros(experts.shape, np.int64)
+        marks = np.zeros(experts.shape, np.int8)
         mark_active_experts(
             ids, rows, decodes, offsets, self.routing.active(first, last), self.home,
             len(self.gpu_of_home), offsets_of, experts, own, marks,
         )  # fmt: skip
-        return on_each(marks, self.case.slices, axis=0)
+        return marks if self.case.slices == 1 else np.repeat(marks, self.case.slices, axis=0)
 
     def placed(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """As ``tokens``, by what ``home`` is told of: experts, or where these have replicas, the

@@ -247,7 +247,7 @@ def sum_weights(
 
 @njit(
     types.void(IDS, _FLAT, types.boolean[::1], _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
-               _TABLE, _TABLE),
+               _TABLE, types.int8[:, ::1]),
     cache=True,
 )  # fmt: skip
 def mark_active_experts(

@@ -89,7 +89,7 @@ class IndexedProgram(Program):
         """As in ``Program``, where experts are as they were found."""
         if self.case.order == "least_makespan":
             return super()._marks(first, works)
-        gpus, marks = self.case.gpus, self.finder.marks(first, self._found)
+        gpus, marks = self.case.gpus, self.finder.marks(first, self._found).astype(np.int64)
         return {
             (layer, gpu): marks[layer * gpus + gpu, : len(one.experts)]
             for (layer, gpu), one in works.items()

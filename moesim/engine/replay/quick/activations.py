@@ -33,7 +33,8 @@ class Known(NamedTuple):
     """What is known beforehand of the active experts of a run of passes, with a row for each (MoE
     layer, GPU), empty where it is not: next uses, gate weights, and ``distances`` uint16, where
     each stands in the stack at the start of its step. It is then resident if that is less than the
-    slots, which hold what any step needs, and there is no cache. ``marks``: whose tokens need it.
+    slots, which hold what any step needs, and there is no cache. ``marks`` int8: whose tokens need
+    it.
     """
 
     next_use: Any
@@ -80,7 +81,7 @@ class Order(NamedTuple):
 _FLAT, _MASK, _TABLE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
 _INT = types.int64
 NEEDED = record(Needed, _TABLE, _TABLE, _TABLE, types.int64[:, :, ::1])
-KNOWN = record(Known, _TABLE, _TABLE, types.uint16[:, ::1], _TABLE)
+KNOWN = record(Known, _TABLE, _TABLE, types.uint16[:, ::1], types.int8[:, ::1])
 DECIDED = record(
     ResidencyPlan, _TABLE, _FLAT, _FLAT, _TABLE, *[_FLAT] * 6, _TABLE, types.int64[:, :, :, ::1],
     _FLAT,
@@ -228,13 +229,13 @@ def lay_out(
 
 @njit(
     types.void(
-        types.FunctionType(DECIDE_IN), types.boolean, RULES, ORDER, KEPT, _INT, NEEDED, KNOWN,
+        types.FunctionType(DECIDE_IN), types.boolean, RULES, _INT, ORDER, KEPT, NEEDED, KNOWN,
         DECIDED,
     ),
     cache=True,
 )  # fmt: skip
 def _decide_all(
-    decide: Any, own: bool, rules: Any, order: Any, kept: Any, first: int, needed: Any, known: Any,
+    decide: Any, own: bool, rules: Any, first: int, order: Any, kept: Any, needed: Any, known: Any,
     out: Any,
 ) -> None:  # fmt: skip
     """Every work of the passes from ``first`` on, by ``decide``, a policy's ``decide_in``, or by

@@ -18,6 +18,7 @@ from moesim.engine.replay.quick.activations import (
 )
 from moesim.engine.replay.quick.kept import CHANGING, kept_of, rules_of, with_draws
 from moesim.engine.replay.quick.next_use import NextUse
+from moesim.engine.replay.quick.recent import decide_by_recency, goes_by_recency
 from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.stack_distances import stack_distances_of
 from moesim.engine.residency.residencies import Residencies
@@ -103,7 +104,8 @@ class Decider:
             distances = self.distances.of(first, found, next_use)
         elif self.case.policy.weighs and self.case.offloaded:
             weights = self.reuse.finder.weights(first, found)
-        marks = reuse.finder.marks(first, found) if self.marked else next_use[:, :0]
+        none = np.empty((works, 0), np.int8)
+        marks = reuse.finder.marks(first, found) if self.marked else none
         return Known(next_use, weights, distances, marks)
 
     def _decide(self, first: int, found: Needed) -> ResidencyPlan:
@@ -111,8 +113,11 @@ class Decider:
             self.kept = with_draws(self.kept, self.residencies.caches)
         out = self._room(found)
         known = self._known(first, found)
-        decide_all = decide_all_of(type(self.case.policy))
-        decide_all(self.rules, self.order, self.kept, first, found, known, out)
+        given = self.order, self.kept, found, known, out
+        if self.distances is None and goes_by_recency(self.case):
+            decide_by_recency(*given)
+        else:
+            decide_all_of(type(self.case.policy))(self.rules, first, *given)
         return cut(out)
 
     def _room(self, found: Needed) -> ResidencyPlan:
