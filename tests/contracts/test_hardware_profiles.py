@@ -65,6 +65,7 @@ SOFTWARE = [
     "ktransformers@0.7",
     "llama.cpp",
     "llama.cpp-cache",
+    "llama.cpp-cpu",
     "llama.cpp-no-mmap",
     "llama.cpp@b5xxx",
     "llama.cpp@b6xxx",

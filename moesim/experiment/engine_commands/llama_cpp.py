@@ -23,6 +23,7 @@ from moesim.experiment.engine_commands.llama_cpp_line import (
     PHYSICAL_BATCH,
     REPACKED,
     maps,
+    no_gpu,
     put_server,
     read_experts,
     read_gpus,
@@ -51,6 +52,8 @@ ALL_LAYERS = 99
 OLD_UNMAPPED = ("--no-mmap",)
 UNMAPPED = "-no-mmap"
 """Ends the name of software whose weights on the CPU are not mapped."""
+ALONE = "llama.cpp-cpu"
+"""Software of a machine without a GPU."""
 KERNELS = "its products on the CPU are its own; on the GPU prices are llama.cpp's"
 REPACKING = "ik_llama.cpp@2025-05"
 """The profile whose times are those with it."""
@@ -67,6 +70,7 @@ class LlamaCpp(Engine):
     softwares: ClassVar[tuple[str, ...]] = (
         "llama.cpp",
         f"llama.cpp{UNMAPPED}",
+        ALONE,
         "llama.cpp-cache",
         "llama.cpp@b5xxx",
         "llama.cpp@b6xxx",
@@ -101,7 +105,9 @@ class LlamaCpp(Engine):
         words = ["llama-server", "-m", name, "-ngl", str(on_gpu)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
         beside = host or any(asked.on_cpu)
-        if beside and Cpu(copies_from="never") == asked.experiment.experts.miss:
+        if asked.experiment.software == ALONE:
+            words += ["-dev", "none"]
+        elif beside and Cpu(copies_from="never") == asked.experiment.experts.miss:
             words.append(self.cpu_prompts)
         if asked.experiment.software.endswith(UNMAPPED):
             words += self.unmapped
@@ -129,9 +135,15 @@ class LlamaCpp(Engine):
         scheduler = getattr(batching, "scheduler", None)
         return server_words(scheduler, asked) if isinstance(scheduler, Scheduler) else []
 
+    def software_of(self, reading: Reading) -> str:
+        """The profile whose times are those of the line."""
+        if self.kind == LlamaCpp.kind and no_gpu(reading.line) and not reading.line.has("-nr"):
+            return ALONE
+        return self.kind + ("" if maps(reading) else UNMAPPED)
+
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, experts on the CPU, requests at once, context."""
-        reading.put("software", self.kind + ("" if maps(reading) else UNMAPPED))
+        reading.put("software", self.software_of(reading))
         model = read_model(reading, folders)
         read_experts(reading, model)
         read_workload(reading, model)
@@ -210,6 +222,8 @@ def _why_not(asked: Configuration) -> Iterator[str]:
     """What of the experiment llama.cpp has no words for."""
     yield from why_not_scheduled(asked, ROWS, "llama.cpp")
     experiment = asked.experiment
+    if experiment.software == ALONE and (experiment.host_layers or 0) < len(asked.model.layers):
+        yield f"software: {ALONE}: it is of machines without a GPU, and host_layers leaves it some"
     experts, gpus = experiment.experts, experiment.parallelism.expert
     if gpus > 1:
         yield f"parallelism.expert: {gpus}: llama.cpp splits layers over GPUs, never experts"

@@ -95,7 +95,7 @@ def _named(line: Line, folders: Folders) -> Named | None:
 def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     """Which layers' experts are on the CPU."""
     line = reading.line
-    gpu_layers = 0 if _no_gpu(line) else _gpu_layers(reading)
+    gpu_layers = 0 if no_gpu(line) else _gpu_layers(reading)
     overrides = list(_overrides(line, len(model.layers) if model else 0))
     if model is None:
         _read_unknown(reading)
@@ -105,7 +105,7 @@ def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     found = kept(blocks, len(model.layers), overrides)
     if (slots := line.whole("--moe-expert-cache", least=1)) is None:
         reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
-        copies = not (line.has("--no-op-offload") or line.has(REPACKED) or _no_gpu(line))
+        copies = not (line.has("--no-op-offload") or line.has(REPACKED) or no_gpu(line))
         if not copies and (any(found.on_cpu) or on_host):
             reading.put("experts.miss", {"kind": "cpu", "copies_from": "never"})
     else:
@@ -123,11 +123,11 @@ def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     if on_host:
         reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers or 0))
         if not gpu_layers:
-            given = "-dev none" if _no_gpu(line) else "-ngl 0"
+            given = "-dev none" if no_gpu(line) else "-ngl 0"
             reading.warn(given, "not modelled: the output's product on the CPU")
 
 
-def _no_gpu(line: Line) -> bool:
+def no_gpu(line: Line) -> bool:
     """Whether the CPU computes all."""
     return (devices := line.last("-dev")) is not None and devices.value == "none"
 
@@ -136,7 +136,7 @@ def read_gpus(reading: Reading, model: ModelSpec | None) -> None:
     """How many GPUs the layers are split over."""
     line = reading.line
     mode, shares, devices = line.last("-sm"), line.last("-ts"), line.last("-dev")
-    if _no_gpu(line) or (mode is not None and mode.value == "none"):
+    if no_gpu(line) or (mode is not None and mode.value == "none"):
         return
     count = len(devices.value.split(",")) if devices is not None else 1
     if shares is not None and (found := _shares(line, shares)):

@@ -44,7 +44,7 @@ LLAMA_CPP = (
     Option("-mmp --mmap", READ),
     Option("-d --n-depth", READ),
     Option("-lm --load-mode", READ),
-    Option("-nr --no-repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
+    Option("-nr --no-repack", READ, NOTHING),
     Option("--repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
     Option("--no-op-offload", READ, NOTHING),
     Option("-fit --fit", NOT_MODELLED, why="moves layers to the CPU where they do not fit",

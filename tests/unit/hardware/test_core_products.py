@@ -82,6 +82,16 @@ def test_versions_whose_kernels_are_the_same_have_the_same_numbers() -> None:
         assert formats.items() <= served[rows].items()
 
 
+def test_without_a_gpu_four_formats_are_interleaved_and_the_others_as_beside_one() -> None:
+    alone, beside = (load_software(name).core_products for name in ("llama.cpp-cpu", "llama.cpp"))
+    four = {"q4_0", "q4_k", "iq4_nl", "mxfp4"}
+    for rows, formats in beside.items():
+        others = {name: value for name, value in formats.items() if name not in four}
+        assert others.items() <= alone[rows].items()
+        assert set(alone[rows]) == (set(formats) if rows == 1 else set(others))
+    assert all(alone[1][name] > beside[1][name] for name in four)
+
+
 @pytest.mark.parametrize(("software", "chosen"), [("ideal", "q4_k"), ("llama.cpp", "q2_0")])
 def test_formats_and_software_that_nobody_measured_have_the_prior(
     software: str, chosen: str

@@ -472,7 +472,30 @@ def test_the_cpu_computes_prompts_where_nothing_copies_them(
     assert found["host_layers"] == host
     assert found.get("experts", {}).get("miss") == (None if copies else never)
     written = str(command_of(experiment(**found), "llama.cpp").text)
-    assert ("--no-op-offload" in written) is not copies
+    assert ("--no-op-offload" in written or "-dev none" in written) is not copies
+
+
+@pytest.mark.parametrize(
+    ("line", "software"),
+    [
+        ("llama-server {} -dev none", "llama.cpp-cpu"),
+        ("llama-server {} -dev none -nr", "llama.cpp"),
+        ("llama-server {} -ngl 0 -nr", "llama.cpp"),
+        ("./ik_llama.cpp/build/bin/llama-server {} -dev none", "ik_llama.cpp"),
+    ],
+)
+def test_weights_are_interleaved_where_there_is_no_gpu(line: str, software: str) -> None:
+    found = read_command(line.format("-m gpt-oss-20b-mxfp4.gguf -c 4096"))
+    assert found.experiment["software"] == software
+    written = command_of(experiment(**found.experiment), found.engine)
+    assert ("-dev none" in str(written.text)) == (software == "llama.cpp-cpu")
+    assert "no-repack" not in warnings(found)
+
+
+def test_a_profile_without_a_gpu_is_for_all_layers() -> None:
+    one = command_of(experiment(software="llama.cpp-cpu", host_layers=3), "llama.cpp")
+    assert one.text is None
+    assert "it is of machines without a GPU, and host_layers leaves it some" in one.notes[0]
 
 
 def test_shares_that_are_none_are_refused() -> None:
