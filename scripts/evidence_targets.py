@@ -27,6 +27,8 @@ RESIDENT_WHY = {
     " ([](evidence_offloading.md#runs-that-nobody-here-had-predicted))",
     "llama.cpp": "its Vulkan back-end, for which CUDA's profile stands",
 }
+OWN_RANGE = "two_cores"
+"""The pack whose ranges are as wide as 72 of its own runs were off."""
 FROM_A_DRIVE = "-nvme"
 """How runs of ``offload_reports`` end whose experts are read from one."""
 HEADS = ("of", "asked", "reached", "met", "why not", "shown by")
@@ -162,10 +164,10 @@ def _kernels() -> Iterator[Row]:
 
 def _ranges(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
     """Of every pack together, and which of them have fewer inside than is asked."""
-    parts = {name: within(table) for name, table in kept.items()}
+    parts = {name: within(table) for name, table in kept.items() if name != OWN_RANGE}
     inside, of = (sum(part) for part in zip(*parts.values(), strict=True))
     less = [f"{n} {i} of {k}" for n, (i, k) in parts.items() if i < INSIDE * k]
-    met, what = inside >= INSIDE * of, "every pack: measured inside the stated range"
+    met, what = inside >= INSIDE * of, f"every pack but {OWN_RANGE}: inside the stated range"
     yield _row(what, "85 %", _share(inside, of), met, f"fewer: {', '.join(less)}", pack="all")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import llama_bench
 import pandas as pd
+import two_cores
 import yaml
 from evidence_pairs import pairs_table
 from evidence_targets import targets
@@ -156,6 +157,7 @@ def write_overview() -> None:
     table = pd.concat([overview(kept), others()], ignore_index=True)
     rows = {"packs": markdown(table), "targets": targets(kept)}
     rows["llama_bench"] = llama_bench.summary_table(kept["llama_bench"])
+    rows["two_cores"] = two_cores.summary_table(kept["two_cores"])
     write_pages(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
 
 

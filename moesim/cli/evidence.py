@@ -34,8 +34,8 @@ Pack = Annotated[
     typer.Option(
         metavar="DIR",
         help="A folder of runs, or a shipped one: published, throughputs, closed_loops,"
-        " vllm_runs, phone, offload_sweeps, offload_reports, llama_bench, or all, with a row for"
-        " each [published].",
+        " vllm_runs, phone, offload_sweeps, offload_reports, llama_bench, two_cores, or all,"
+        " with a row for each [published].",
     ),
 ]
 

@@ -18,7 +18,12 @@ from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
-from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
+from moesim.hardware.operations.kernels.cpu_expert import (
+    PRODUCTS_OFF,
+    REACHED,
+    share_is_measured,
+    share_is_prior,
+)
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.hardware.profile import HardwareProfile
@@ -168,11 +173,17 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
         return Spread("page faults on storage", *_faults(hardware))
     if part != HOST:
         return Spread(part or "stated times")
-    of = f"{ON_CPU}{machine.host}"
+    return Spread(f"{ON_CPU}{machine.host}", *_host(hardware))
+
+
+def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
+    """Of experts on the CPU whose share of memory is a prior, or whose reads were measured."""
+    if share_is_measured(hardware):
+        return _both_ways(PRODUCTS_OFF)
     if not share_is_prior(hardware):
-        return Spread(of)
+        return ()
     share, (least, most) = hardware.host.expert_share, REACHED
-    return Spread(of, share.value / most, share.value / least)
+    return share.value / most, share.value / least
 
 
 def _link(hardware: HardwareProfile, *, pinned: bool) -> tuple[float, float] | tuple[()]:

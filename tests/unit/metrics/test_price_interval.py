@@ -361,6 +361,23 @@ def test_a_hosts_prior_is_its_range():
     assert (own["low"], own["high"]) == pytest.approx((0.5, 2.0)), "its waits, 5 to 20 of 10 us"
 
 
+@pytest.mark.parametrize(
+    ("source", "ends"), [("measured, sums of 1 GiB", (1 / 1.31, 1.31)), ("my page", (None, None))]
+)
+def test_of_a_host_whose_reads_were_measured_products_are_unsure(
+    source: str, ends: tuple[float | None, float | None]
+) -> None:
+    share = {"value": "60 %", "source": source}
+    host = {"base": "ddr4-3200-2ch-64gb", "expert_fraction": share}
+    summary = run(
+        hardware={"gpu": "rtx-3090", "host": host},
+        software="llama.cpp",
+        experts={"on_cpu": {"layers": 24}},
+    )
+    (row,) = (one for one in summary["price_interval"]["factors"] if "on the CPU" in one["of"])
+    assert (row["low"], row["high"]) == pytest.approx(ends)
+
+
 def test_a_host_is_judged_by_the_others():
     """Without the 7950X, which reaches most, nine are left, which reach less."""
     own = "ryzen-9-7950x-ddr5-5600-2ch"
