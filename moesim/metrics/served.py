@@ -44,6 +44,7 @@ from moesim.workload.serving.state import (
     RECOMPUTED,
     REJECTED,
     RUNS,
+    SHOWN,
     STATUS,
     STEPS,
     UNIT,
@@ -88,11 +89,12 @@ class ServedRun:
     """Requests of a run, int64[n] each, in order of arrival.
 
     ``sent_ns``: the client sends it; ``begins_ns``: the first pass with a token of it begins on its
-    ``gpu``, ``given_ns``: the one that gives its first token ends there; ``first_ns`` and
-    ``last_ns``: the client has its first and its last token; ``outputs``: how many it has. -1 of
-    what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by request,
-    then in order, its ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] that gives
-    it. ``prompts`` bool[passes]: which have tokens of prompts. ``done`` bool[n]: it has its whole
+    ``gpu``, ``given_ns``: the one with whose end its first token is there ends there; ``first_ns``
+    and ``last_ns``: the client has its first and its last token; ``outputs``: how many it has. -1
+    of what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by
+    request, then in order, its ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] with
+    whose end it is there. ``prompts`` bool[passes + 1]: those of which batch has tokens of
+    prompts. ``done`` bool[n]: it has its whole
     answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``way_ns``:
     from the client to the scheduler. ``line``: who waits, over time; ``service``: what is
     promised. ``where``: the GPUs of the first and the last step of a prompt. ``turns``: as of
@@ -136,21 +138,22 @@ class ServedRun:
             raise wrong_answer(KEY, serving.scheduler, fault)
         if serving.room.exchange is not None and (fault := fault_of_units(state)):
             raise InputError([Problem("", "memory.split", f"it {fault}; keep some")])
-        ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
+        ends, (logits, shown) = outcome.ends.max(axis=1), _shown(schedule, state)
         entries = schedule.live_requests()
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries
-        logits = _with_logits(schedule, state)
         given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
         owner = schedule.request[given].astype(np.min_scalar_type(count))  # few bits sort fast
         given = given[np.argsort(owner, kind="stable")]  # a request's in order of passes
         owner = schedule.request[given]
-        visible = (ends + after + serving.times.frontend_ns)[of_pass[given]]
+        of_pass, prompts = shown[given], np.zeros(schedule.passes + 1, np.bool_)
+        prompts[shown[~schedule.served.decodes]] = True
+        visible = (ends + after + serving.times.frontend_ns)[of_pass]
         outputs = np.bincount(owner, minlength=count)
         there, last = outputs > 0, np.cumsum(outputs) - 1
         first = np.where(there, last - outputs + 1, -1)
         lives = lives_of(schedule)
         begins = _filled(lives.first, count, lives.last >= 0)
-        tells = np.where(there, of_pass[given[first]], -1) if len(given) else begins * 0 - 1
+        tells = np.where(there, of_pass[first], -1) if len(given) else begins * 0 - 1
         gpu = np.zeros(count, np.int64)
         if case.gpus > 1:
             gpu[schedule.request] = schedule.gpu
@@ -170,8 +173,8 @@ class ServedRun:
             outputs=outputs,
             visible_ns=visible,
             owner=owner,
-            of_pass=of_pass[given],
-            prompts=np.logical_or.reduceat(~schedule.served.decodes, schedule.offsets[:-1]),
+            of_pass=of_pass,
+            prompts=prompts,
             done=state.requests[STATUS] == ENDED,
             passes=np.stack([begins, tells]),
             way_ns=way,
@@ -492,16 +495,17 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
 
 
-def _with_logits(schedule: Schedule, state: State) -> NDArray[np.bool_]:
-    """Of each token of ``schedule`` bool[n], whether one follows from it that was not lost."""
+def _shown(schedule: Schedule, state: State) -> tuple[NDArray[np.bool_], Ints]:
+    """Of each token of ``schedule`` whether one follows from it that was not lost, bool[n], and
+    with the end of which pass what follows is there, int64[n], the number of passes: of none.
+    """
     assert schedule.served is not None, "its scheduler says where tokens stand"
-    logits: NDArray[np.bool_] = schedule.served.outputs
-    count, drops = state.log[[COUNT, DROPS], : state.steps[BEGIN, schedule.passes]]
-    if not drops.any():
-        return logits
-    logits = logits.copy()
+    rows = state.log[[COUNT, DROPS, SHOWN], : state.steps[BEGIN, schedule.passes]]
+    count, drops, shown = rows[0], rows[1], np.minimum(rows[2], schedule.passes)
+    shown = np.repeat(shown, count)
+    logits: NDArray[np.bool_] = schedule.served.outputs & (shown < schedule.passes)
     logits[np.cumsum(count)[drops > 0] - 1] = False
-    return logits
+    return logits, shown
 
 
 def _filled(values: Ints, count: int, there: NDArray[np.bool_]) -> Ints:

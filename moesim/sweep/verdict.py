@@ -12,6 +12,7 @@ from moesim.metrics.served import MS, SECOND
 from moesim.metrics.service_level import Service
 from moesim.sweep.limit import Limit
 from moesim.workload.schedule import Ints
+from moesim.workload.serving.requests.passes import shown_with
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -27,7 +28,7 @@ from moesim.workload.serving.state import (
     WHO,
     State,
 )
-from moesim.workload.serving.stepping.host import after_step
+from moesim.workload.serving.stepping.host import after_step, entries_of
 
 EVERY = 8
 """Steps from one look to the next."""
@@ -65,9 +66,8 @@ class Verdict:
 
     def __call__(self, state: State, step: int, ended: int) -> None:
         """``step`` has ended on every GPU."""
-        low, high = state.steps[BEGIN, step : step + 2]
-        who, gives = state.log[[WHO, GIVES], low:high]
-        seen = ended + after_step(self._times, int(high - low)) + self._times.frontend_ns
+        who, gives = shown_with(state, step, step + 1)[[WHO, GIVES]]
+        seen = ended + after_step(self._times, entries_of(state, step)) + self._times.frontend_ns
         who, gives = who[gives > 0], gives[gives > 0]
         gaps = np.where(self._last[who] == NONE, 0, seen - self._last[who])
         self._waited[who] += gaps

@@ -29,6 +29,7 @@ from moesim.workload.serving.state import (
     REJECTED,
     RUN,
     RUNNING,
+    SHOWN,
     STATUS,
     STEPS,
     TABLE,
@@ -56,7 +57,8 @@ def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> Sta
     At each decision a step has something, each request once, and not more requests run than may;
     blocks that are held and free ones are all that there are. In the end a request's tokens in
     steps are its prompt and its answer but for the last token and those found in blocks, and again
-    those that were lost; and it gave one token for each of its answer.
+    those that were lost; and it gave one token for each of its answer, at the end of the step that
+    has what it follows from, or of a later one.
     """
     name = type(scheduler).__name__
     steps = steps_of(asked, room, scheduler, TIMES, filled_with(*rules_of(scheduler, room)))
@@ -98,7 +100,11 @@ def _check_blocks(state: State, name: str) -> None:
 
 
 def _check_tokens(state: State, name: str) -> None:
-    asked, entries = state.requests, state.log[:, : state.steps[BEGIN, state.numbers[STEPS]]]
+    begins = state.steps[BEGIN, : state.numbers[STEPS] + 1]
+    asked, entries = state.requests, state.log[:, : begins[-1]]
+    own = np.repeat(np.arange(state.numbers[STEPS]), np.diff(begins))
+    shown = (own <= entries[SHOWN]) & (entries[SHOWN] < state.numbers[STEPS])
+    assert shown.all(), f"{name}: tokens before their step, or never"
     over = asked[STATUS] == ENDED
     assert (over | (asked[STATUS] == REJECTED)).all(), f"{name}: a request is left"
     given = np.maximum(entries[GIVES], 1)  # of drafts those that are right count

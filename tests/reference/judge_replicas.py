@@ -171,11 +171,12 @@ class Replicas:
         count: int,
         choose: tuple[str, int],
         seed: int,
+        make: Callable[[list[Request], Settings], Judge] = Judge,
     ) -> None:
         self.settings = settings
         self.replicas = []
         for _ in range(count):
-            judge = Judge(deepcopy(requests), replace(settings, loop=False))
+            judge = make(deepcopy(requests), replace(settings, loop=False))
             judge.coming, judge.fresh = [], []
             for one in judge.requests:
                 one.arrival, one.after = None, None
@@ -229,9 +230,9 @@ class Replicas:
         self.router.uses(number, batch)
         self.order.append((number, replica.due, batch))
         _, end = replica.start(play, number, batch)
-        for who, _, _, gives in batch:
+        for who, gives in replica.judge.shows(len(replica.judge.steps) - 1):
             self.given[who] += gives
-            if gives and self.given[who] == self.requests[who].answer:
+            if self.given[who] == self.requests[who].answer:
                 self.over(who, end + self.settings.visible)
 
     def over(self, request: int, instant: int) -> None:

@@ -24,6 +24,7 @@ class Request:
     computed: int = 0
     ever: int = 0
     given: int = 0
+    said: list[int] = field(default_factory=list)  # when each token was seen
     chunks: int = 0
     preemptions: int = 0
     cached: int = 0
@@ -467,21 +468,21 @@ class Judge:
     # --- ends and arrivals
 
     def see(self) -> None:
-        entries = self.steps[self.seen][1]
-        visible = self.ends[self.seen] + self.settings.visible
+        step, over = self.seen, list[Request]()
+        visible = self.ends[step] + self.settings.visible
         self.seen += 1
-        over = []
-        for place, (number, _, count, gives) in enumerate(entries):
+        for place, (number, _, count, gives) in enumerate(self.steps[step][1]):
+            wrong = self.drafted[step][place] + 1 - gives if gives else 0
+            self.requests[number].flying -= count - wrong
+        for number, gives in self.shows(step):
             request = self.requests[number]
-            wrong = self.drafted[self.seen - 1][place] + 1 - gives if gives else 0
-            request.flying -= count - wrong
-            if gives:
-                request.given += gives
-                if request.state == "running":
-                    flying = request.known - request.prompt - request.given
-                    self.ranks[request.rank].remember(request, request.computed - flying)
-                if request.given == request.answer:
-                    over.append(request)
+            request.given += gives
+            request.said += [self.seen_at(step)] * gives
+            if request.state == "running":
+                flying = request.known - request.prompt - request.given
+                self.ranks[request.rank].remember(request, request.computed - flying)
+            if request.given == request.answer:
+                over.append(request)
         for request in over:
             rank = self.ranks[request.rank]
             if request in rank.running:
@@ -492,6 +493,10 @@ class Judge:
             request.state = "ended"
         for request in over:
             self.follow(request, visible)
+
+    def shows(self, step: int) -> list[tuple[int, int]]:
+        """Who has how many tokens once it has ended."""
+        return [(number, gives) for number, _, _, gives in self.steps[step][1] if gives]
 
     def follow(self, request: Request, instant: int) -> None:
         if self.settings.loop:

@@ -43,6 +43,7 @@ from moesim.workload.serving.state import (
     READY,
     RUN,
     RUNNING,
+    SHOWN,
     START,
     STATUS,
     STEPS,
@@ -167,6 +168,7 @@ def add(state: State, request: int, count: int) -> None:
     state.log[WHO, entry], state.log[START, entry] = request, start
     state.log[COUNT, entry] = count
     state.log[GIVES, entry] = state.log[VERIFIES, entry] = state.log[DROPS, entry] = 0
+    state.log[SHOWN, entry] = state.numbers[STEPS]
     asked[COMPUTED, request] = start + count
     asked[FLYING, request] += count
     asked[CHUNKS, request] += 1

@@ -31,9 +31,12 @@ from moesim.workload.serving.state import (
     OWN,
     RANK,
     RUN,
+    SHOWN,
+    SINCE,
     SLOT,
     SLOTS,
     STATUS,
+    STEPS,
     WAIT,
     WAIT_FIRST,
     WHO,
@@ -139,10 +142,13 @@ def schedule(state: State, knobs: Knobs, rank: int) -> None:
         _free_slots(state, rank)
         _take_slots(state, knobs, rank)
         _begin_batch(state, knobs, rank)
+    if state.ranks[OWN, rank] == 0:
+        return
     if knobs.unified and not knobs.recurrent:
         _next_tokens(state, knobs.physical, rank)
     else:
         _next_of_slots(state, knobs, rank)
+    _show(state, rank)
 
 
 def _free_slots(state: State, rank: int) -> None:
@@ -272,6 +278,16 @@ def _take(state: State, request: int, count: int, rank: int) -> None:
     add(state, request, count)
     state.requests[IN_BATCH, request] -= count
     state.ranks[OWN, rank] -= count
+
+
+def _show(state: State, rank: int) -> None:
+    """The server samples once all passes of a batch have run: its tokens come with the last one."""
+    step, first = state.numbers[STEPS], state.ranks[BEGAN, rank]
+    state.steps[SINCE, step] = min(state.steps[SINCE, step], first)
+    shown = step if state.ranks[OWN, rank] == 0 else NEVER
+    for entry in range(first, state.numbers[ENTRIES]):
+        if state.requests[RANK, state.log[WHO, entry]] == rank:
+            state.log[SHOWN, entry] = shown
 
 
 def _in_prompt(state: State, request: int) -> bool:

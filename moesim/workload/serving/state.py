@@ -40,10 +40,10 @@ IDLE, IDLE_FIRST, IDLE_LAST, SLOTS, DEFERRED, BEGAN = range(22, 28)
 RANK_ROWS = 28
 
 # of entries of the log, and of steps
-WHO, START, COUNT, GIVES, VERIFIES, DROPS = range(6)
-LOG_ROWS = 6
-BEGIN, DECIDED, END, LEFT, FOUND, RUNS, WAITS, LOST = range(8)
-STEP_ROWS = 8
+WHO, START, COUNT, GIVES, VERIFIES, DROPS, SHOWN = range(7)
+LOG_ROWS = 7
+BEGIN, DECIDED, END, LEFT, FOUND, RUNS, WAITS, LOST, SINCE = range(9)
+STEP_ROWS = 9
 
 # numbers
 (
@@ -101,10 +101,12 @@ class State(NamedTuple):
     free blocks that can be found; ``UNITS`` that experts have given, and what splits go by.
     ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS, room]: of each entry the request, its
     first token, how many, how many follow (0: it ends before the last known one), how many of them
-    are drafts, and how many that follow were lost. ``steps`` int64[STEP_ROWS, room + 1]: the first
-    entry of each step, when it was decided and when it ended, and of all ranks, once it was
+    are drafts, how many that follow were lost, and with the end of which step those that follow are
+    there (``NEVER``: of one that is not decided yet). ``steps`` int64[STEP_ROWS, room + 1]: the
+    first entry of each step, when it was decided and when it ended, of all ranks, once it was
     decided, the blocks that were free, those of them that can be found, who ran, who waited, and
-    how often one was preempted for it. ``coming`` int64: requests by arrival. ``accepts`` int64: of
+    how often one was preempted for it, and the first entry of which tokens may be there with its
+    end. ``coming`` int64: requests by arrival. ``accepts`` int64: of
     the tokens of all requests in passes, one behind the other, how many drafts behind each are
     right in a row. ``numbers`` int64[NUMBERS]: of these ``TURN`` counts how often a rank was asked
     for a step, ``ALIGN`` blocks of which a prefix is found whole, and ``STATES`` tells whether

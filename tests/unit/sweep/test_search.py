@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -514,12 +515,18 @@ RATES = ["request_goodput", "slo_attainment.all", "slo_attainment.ttft", "output
          "request_throughput", "total_token_throughput"]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["auto", "des"])
+IN_BATCHES = {"kind": "llama.cpp", "max_num_seqs": 4, "n_batch": 128, "n_ubatch": 64}
+
+
+@pytest.fixture(scope="module", params=["auto", "des", "in batches"])
 def whole(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
     """An experiment that is too much, and what it says to its end."""
-    experiment = load_experiment(
-        {**LOADED, "records": "summary", "engine": request.param}
-    ).experiment
+    data = deepcopy({**LOADED, "records": "summary", "engine": "auto"})
+    if request.param == "in batches":
+        data["workload"]["batching"]["scheduler"] = IN_BATCHES
+    else:
+        data["engine"] = request.param
+    experiment = load_experiment(data).experiment
     return experiment, simulate(experiment).summary
 
 

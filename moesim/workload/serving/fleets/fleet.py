@@ -15,6 +15,7 @@ from moesim.workload.schedule import Ints
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.fleets.pool import Pool
 from moesim.workload.serving.fleets.recent_experts import Experts
+from moesim.workload.serving.requests.passes import shown_with
 from moesim.workload.serving.state import (
     BEGIN,
     DECIDED,
@@ -27,6 +28,8 @@ from moesim.workload.serving.state import (
     QUERIES,
     RECOMPUTED,
     SEEN,
+    SHOWN,
+    SINCE,
     STEPS,
     VISIBLE,
     WHEN_SEEN,
@@ -142,8 +145,8 @@ class Fleet:
         self._happened += alone
         ended = last - (told is not None)
         if ended > first:
-            low, high = server.state.steps[BEGIN, [first, ended]]
-            np.add.at(self._given, *server.state.log[[WHO, GIVES], low:high])
+            shown = shown_with(server.state, first, ended)
+            np.add.at(self._given, *shown[[WHO, GIVES]])
         self._lose(number)
         return told
 
@@ -214,7 +217,8 @@ class Fleet:
         """What comes after the last step of a replica, from ``start`` to when it ``ended``."""
         del start
         state = self.servers[number].state
-        for who, gives in entries_of(state)[[WHO, GIVES]].T.tolist():
+        step = int(state.numbers[STEPS]) - 1
+        for who, gives in shown_with(state, step, step + 1)[[WHO, GIVES]].T.tolist():
             self._gets(who, gives, ended + int(state.numbers[VISIBLE]))
 
     def _gets(self, request: int, tokens: int, instant: int) -> None:
@@ -243,14 +247,18 @@ class Fleet:
                 numbers[count] += one.numbers[count]
         numbers[STEPS] = len(turns)
         parts = [entries_of(states[number], step) for number, step in turns]
-        begins = np.cumsum([0, *(part.shape[1] for part in parts)])
+        sizes, log = [part.shape[1] for part in parts], np.concatenate(parts, axis=1)
         steps = np.stack([states[number].steps[:, step] for number, step in turns], axis=1)
         steps = np.concatenate((steps, np.zeros_like(steps[:, :1])), axis=1)
-        steps[BEGIN] = begins
+        steps[BEGIN] = steps[SINCE] = np.cumsum([0, *sizes])
+        place, (number, step) = np.zeros((len(states), len(turns)), np.int64), np.array(turns).T
+        place[number, step] = np.arange(len(turns))
+        log[SHOWN] = place[np.repeat(number, sizes), log[SHOWN]]
+        np.minimum.at(steps[SINCE], log[SHOWN], np.arange(log.shape[1]))
         return states[0]._replace(
             requests=self._requests(states),
             numbers=numbers,
-            log=np.concatenate(parts, axis=1),
+            log=log,
             steps=steps,
             units=np.stack([states[number].units[:, step] for number, step in turns], axis=1),
         )

@@ -15,6 +15,8 @@ from moesim.workload.serving.state import (
     INPUT,
     RANK,
     SEAT,
+    SHOWN,
+    SINCE,
     STEPS,
     UNIT,
     State,
@@ -47,6 +49,12 @@ def passes_of(
         tokens.kept if state.numbers[DRAFTS] else None,
         given if state.numbers[UNIT] else None,
     )
+
+
+def shown_with(state: State, first: int, last: int) -> Ints:
+    """The columns of the log of which tokens are there with the ends of steps first:last."""
+    log = state.log[:, state.steps[SINCE, first] : state.steps[BEGIN, last]]
+    return log[:, (log[SHOWN] >= first) & (log[SHOWN] < last)]
 
 
 def same_passes(one: State, other: State) -> bool:

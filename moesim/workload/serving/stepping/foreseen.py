@@ -23,6 +23,7 @@ from moesim.workload.serving.state import (
     NEVER,
     NEXT,
     OUTPUT,
+    SINCE,
     START,
     STATUS,
     STEPS,
@@ -221,7 +222,7 @@ def copy_since(state: State, other: State, requests: tuple[int, int], since: int
     low, high = state.requests[TABLE, first], state.table.shape[1]
     high = state.requests[TABLE, last] if last < state.requests.shape[1] else high
     other.table[:, low:high] = state.table[:, low:high]
-    begin = state.steps[BEGIN, since]
+    begin = state.steps[SINCE, since]
     other.log[:, begin:entries] = state.log[:, begin:entries]
     other.steps[:, since:steps] = state.steps[:, since:steps]
     other.units[:, since:steps] = state.units[:, since:steps]

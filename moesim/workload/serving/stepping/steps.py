@@ -71,6 +71,8 @@ from moesim.workload.serving.state import (
     SEAT,
     SEATED,
     SEEN,
+    SHOWN,
+    SINCE,
     START,
     STATUS,
     STEPS,
@@ -103,26 +105,34 @@ WAITING_WEIGHT = 4
 
 
 def see_end(state: State) -> None:
-    """The next step whose end has not been seen: its tokens are there, and who has all leaves."""
+    """The next step whose end has not been seen: what it has is on its way no longer, the tokens
+    that are shown with it are there, and who has all leaves.
+    """
     step = state.numbers[SEEN]
     state.numbers[SEEN] = step + 1
-    ended = 0
-    for entry in range(state.steps[BEGIN, step], state.steps[BEGIN, step + 1]):
-        request, gives = state.log[WHO, entry], state.log[GIVES, entry]
-        if state.numbers[WHEN_SEEN] and state.requests[STATUS, request] != RUNNING:
-            state.log[DROPS, entry], gives = gives, 0  # who was preempted since has lost it
-        wrong = state.log[VERIFIES, entry] - max(0, gives - 1)
-        state.requests[FLYING, request] -= state.log[COUNT, entry] - wrong
-        if gives:
-            state.requests[GIVEN, request] += gives
-            if state.requests[STATUS, request] == RUNNING:
-                keep_seen(state, request, entry)
-            if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
-                leave(state, request)
-                ended += 1
-    if ended:
-        visible = state.steps[END, step] + state.numbers[VISIBLE]
-        follow_ends(state, state.steps[BEGIN, step], state.steps[BEGIN, step + 1], visible, ended)
+    begin, visible = state.steps[BEGIN, step], state.steps[END, step] + state.numbers[VISIBLE]
+    for entry in range(state.steps[SINCE, step], state.steps[BEGIN, step + 1]):
+        request = state.log[WHO, entry]
+        if entry >= begin:
+            land(state, entry)
+        gives = state.log[GIVES, entry] - state.log[DROPS, entry]
+        if gives == 0 or state.log[SHOWN, entry] != step:
+            continue
+        state.requests[GIVEN, request] += gives
+        if state.requests[STATUS, request] == RUNNING:
+            keep_seen(state, request, entry)
+        if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
+            leave(state, request)
+            follow(state, request, visible)
+
+
+def land(state: State, entry: int) -> None:
+    """What an ``entry`` has is on its way no longer."""
+    request, gives = state.log[WHO, entry], state.log[GIVES, entry]
+    if state.numbers[WHEN_SEEN] and state.requests[STATUS, request] != RUNNING:
+        state.log[DROPS, entry], gives = gives, 0  # who was preempted since has lost it
+    wrong = state.log[VERIFIES, entry] - max(0, gives - 1)
+    state.requests[FLYING, request] -= state.log[COUNT, entry] - wrong
 
 
 def keep_seen(state: State, request: int, entry: int) -> None:
@@ -159,33 +169,19 @@ def leave(state: State, request: int) -> None:
     state.numbers[DONE] += 1
 
 
-def follow_ends(state: State, first: int, last: int, visible: int, ended: int) -> None:
-    """What comes after the ends of entries ``first`` to ``last``: in a closed loop as many
-    requests, in order; of sessions those that follow.
-    """
-    if state.numbers[LOOP]:
-        for _ in range(ended):
-            follow_loop(state, visible)
-        return
-    for entry in range(first, last):
-        request = state.log[WHO, entry]
-        if state.requests[STATUS, request] == ENDED:
-            follow(state, request, visible)
-
-
-def follow_loop(state: State, instant: int) -> None:
-    """The closed loop's next request comes after an end at ``instant``."""
-    request = state.numbers[FRESH]
-    if request < state.requests.shape[1]:
-        state.numbers[FRESH] = request + 1
-        arrive(state, request, instant + state.numbers[THINKING] + state.requests[THINK, request])
-
-
 def follow(state: State, request: int, instant: int) -> None:
-    """What follows ``request`` in its session comes after its end at ``instant``."""
-    after = state.requests[FOLLOWED_BY, request]
-    if after >= 0:
-        arrive(state, after, instant + state.requests[THINK, after])
+    """What comes after the end of ``request`` at an ``instant``: in a closed loop the next one of
+    all; of a session the one that follows it.
+    """
+    if not state.numbers[LOOP]:
+        after = state.requests[FOLLOWED_BY, request]
+        if after >= 0:
+            arrive(state, after, instant + state.requests[THINK, after])
+        return
+    after = state.numbers[FRESH]
+    if after < state.requests.shape[1]:
+        state.numbers[FRESH] = after + 1
+        arrive(state, after, instant + state.numbers[THINKING] + state.requests[THINK, after])
 
 
 def arrive(state: State, request: int, instant: int) -> None:
@@ -247,10 +243,7 @@ def settle(state: State, request: int, status: int) -> None:
     """``request`` ends as it arrives, without a step."""
     state.requests[STATUS, request] = status
     state.numbers[DONE] += 1
-    if state.numbers[LOOP]:
-        follow_loop(state, state.requests[ARRIVAL, request])
-    else:
-        follow(state, request, state.requests[ARRIVAL, request])
+    follow(state, request, state.requests[ARRIVAL, request])
 
 
 def rank_of_next(state: State, request: int) -> int:
@@ -276,7 +269,9 @@ def rank_of_next(state: State, request: int) -> int:
 def begin_step(state: State, now: int) -> None:
     """The next step is decided ``now``; what it has follows."""
     step = state.numbers[STEPS]
-    state.steps[BEGIN, step], state.steps[DECIDED, step] = state.numbers[ENTRIES], now
+    first = state.numbers[ENTRIES]
+    state.steps[BEGIN, step], state.steps[SINCE, step] = first, first
+    state.steps[DECIDED, step] = now
 
 
 def close_step(state: State) -> int:
