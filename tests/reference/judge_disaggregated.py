@@ -92,7 +92,7 @@ class Disaggregated:
             Replica(self.judge(DecodeJudge, replace(settings, loop=False)))
             for _ in range(apart.decode)
         ]
-        blocks = len(self.decode[0].judge.ranks[0].users)  # as many where there is no limit
+        blocks = len(self.prefill[0].judge.ranks[0].users)  # where there is no limit, its own
         for one in self.prefill:
             one.judge.ranks = [PromptRank(first, blocks) for _ in range(settings.ranks)]
             for request in one.judge.requests:
