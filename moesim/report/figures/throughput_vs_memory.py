@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_SERIES = len(MARKERS)
 """Series that have a look of their own; of more, the front alone is named."""
+MOST_IN_A_COLUMN = 12
+"""Names of a front, of two lines and more each, that are no taller than the picture."""
 MOST_NAMED = 24
 """Points of which each is named."""
 WIDTH = 0.55
@@ -225,7 +227,8 @@ def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
         style = line_style(number)
         axes.plot(*point, color=style.color, marker=style.marker, linestyle="none", label=name)
     title = wrapped(f"all: {alike}", NAME) if alike else None
-    legend(axes, title=title, title_fontsize=9, alignment="left")
+    columns = 1 + (len(names) > MOST_IN_A_COLUMN)
+    legend(axes, title=title, title_fontsize=9, alignment="left", ncols=columns)
 
 
 def _apart_in_words(names: list[str]) -> tuple[str, list[str]]:
