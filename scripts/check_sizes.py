@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("moesim", "verification", "benchmarks", "scripts")
 MOST_LINES, MOST_PARAMETERS, MOST_COMPILED = 60, 8, 12
 MOST_FILES = 29
-COMPILERS = ("njit", "inlined", "in_place", "compiled_clock")
+COMPILERS = ("njit", "inlined", "built_in", "in_place", "compiled_clock")
 COMMAND = "command"
 
 

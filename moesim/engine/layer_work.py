@@ -90,9 +90,8 @@ class LayerWork:
         return np.stack((kernel, self._beside(kind, rows, 0) + self._moved(rows).sum(axis=0)))
 
     def moved(self, rows: int) -> Ints:
-        """The host's start and the copies of 0 to ``rows`` rows, int64[rows + 1]."""
-        moved: Ints = self._moved(np.arange(rows + 1)).sum(axis=0)
-        return moved
+        """0 to ``rows`` rows of the host down, with its start, and up, int64[2, rows + 1]."""
+        return self._moved(np.arange(rows + 1))
 
     def of(self, decided: Mapping[Key, Decided], counts: Ints) -> dict[Key, Work]:
         """The works of what is decided in the same passes, and what they add to ``counts``; those

@@ -42,6 +42,7 @@ class Ahead:
         self.caches = {m: [cache] for m, cache in caches.items()}
         self.caches |= {m: of.caches for m, of in variants.items()}
         self.config, self.gpu = clock.config, clock.gpus[g]
+        self.gpu.run_copies = self.run_copies
         self.made: list[Copy] = []
         self.window: list[Copy] = []  # before the pass, or one before it
         self.seen = 0  # until when copies have begun that could

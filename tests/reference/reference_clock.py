@@ -498,13 +498,24 @@ class Clock(Dense):
         gpu = self.gpus[activations[0].gpu]
         ready = max(ready, *(activation.read or 0 for activation in activations))
         gpu.charge(STORAGE, ready if any(activation.read for activation in activations) else 0)
-        end = ready + host_ns(activations, layer, self.model, self.config, self.prices)
+        computed, up = host_ns(activations, layer, self.model, self.config, self.prices)
+        end = self.bring_up(gpu, ready + computed, up)
         experts = tuple(activation.expert for activation in activations)
         self.spans.append(
             Span(activations[0].step, index, activations[0].gpu, "host", experts, ready, end)
         )
         gpu.t = max(gpu.t, end)
         gpu.charge("waiting_for_cpu", gpu.t)
+
+    def bring_up(self, gpu: Gpu, since: int, price: int) -> int:
+        """Rows of the host are one more copy of the engine, behind those that it was asked for
+        before; copies in the background make way. When they are there.
+        """
+        if self.config.miss == "background":
+            return since + price
+        gpu.run_copies(since)
+        gpu.copy_in = max(since, gpu.copy_in) + price
+        return gpu.copy_in
 
 
 def transposed(matrix: list[list[int]]) -> list[list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .reference_words import (
     CATEGORIES,
     INPUTS,
@@ -71,6 +73,8 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
+        # those that begin before an instant have begun
+        self.run_copies: Callable[[int], None] = lambda _: None
         known = (
             *CATEGORIES,
             STORAGE,

@@ -47,14 +47,16 @@ class Misses:
         self.of_host = set(ordered[number:])
 
     def makespan(self, ordered: list[int], misses: dict[int, int], copied: int) -> int:
-        """The later end of ``copied`` copies and of the host with the rest."""
+        """The later end of ``copied`` copies and of the host with the rest, and then of its rows
+        up.
+        """
         rows = [misses[e] for e in ordered[copied:]]
         if not rows:
             return copied * self.copy
         size, pinned = sum(rows) * self.row_bytes, self.config.software.states_pinned
         host = sum(beside_ns(self.config, self.layer, self.prices, of) for of in rows)
-        host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-        return max(copied * self.copy, host + self.config.host_start_ns)
+        down, up = (self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
+        return max(copied * self.copy, host + self.config.host_start_ns + down) + up
 
     def place(self, rows: int, room: bool, expert: int = -1) -> str:
         """``room``: a slot is free, or has an expert that nobody needs in this step."""
@@ -98,14 +100,10 @@ def beside_ns(config: Config, layer: Layer, prices: Prices, rows: int) -> int:
 
 def host_ns(
     activations: list[Activation], layer: Layer, model: Model, config: Config, prices: Prices
-) -> int:
-    """The host's start, rows down in one copy, the experts one after the other, as many bytes up;
-    no activations, no time.
-
-    Nothing of this holds an engine of the GPU.
+) -> tuple[int, int]:
+    """The host's start, rows down in one copy and the experts one after the other; then as many
+    bytes up.
     """
-    if not activations:
-        return 0
     pinned = config.software.states_pinned
     size = (
         sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
@@ -115,7 +113,7 @@ def host_ns(
         beside_ns(config, of_variant(layer, config, one.variant), prices, one.rows)
         for one in activations
     )
-    return config.host_start_ns + down + computed + up
+    return config.host_start_ns + down + computed, up
 
 
 def link_ns(launch: list[Activation], model: Model, prices: Prices) -> int:

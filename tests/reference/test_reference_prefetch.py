@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from .prefetch_scenes import AHEAD, KIND, of_layer, play, spans, ways
+from .prefetch_scenes import AHEAD, KIND, FlatPrices, of_layer, play, spans, ways
 from .reference_words import Software
 from .scenes import log
 
@@ -227,3 +228,28 @@ def test_a_promoted_copy_counts_for_the_budget() -> None:
     verdict = play(passes, predicted, copy=150, slots=2, prefetch=ahead)
     assert of_layer(verdict, 0, 1, *AHEAD) == (2, 2, 0, 1)
     assert of_layer(verdict, 0, 2, "misses", "prefetched") == (1, 0)
+
+
+@pytest.mark.parametrize(("computed", "up"), [(0, (10, 11)), (30, (160, 161)), (200, (210, 211))])
+def test_rows_of_the_host_wait_for_one_in_flight_and_others_for_them(
+    computed: int, up: tuple[int, int]
+) -> None:
+    """Layer 0 is known at 10, and its expert ``computed`` by the host; that of layer 1 is copied
+    ahead, 150 ns. At one nanosecond rows come first.
+    """
+    prices = HostPrices(computed)
+    given: dict[str, Any] = {"prefetch": {"kind": "oracle"}, "miss": "cpu", "prices": prices}
+    verdict = play([[[0], [1]]], copy=150, slots=1, **given)
+    begins = up[1] if computed == 0 else 10
+    assert spans(verdict, "copy_in") == [(1, (1,), begins, begins + 150)]
+    assert spans(verdict, "host")[0] == (0, (0,), 10, up[1])
+
+
+@dataclass(frozen=True)
+class HostPrices(FlatPrices):
+    """With ``computed`` ns for an expert of the host."""
+
+    computed: int
+
+    def cpu_expert_ns(self, layer: Any, rows: int) -> int:
+        return self.computed

@@ -49,9 +49,9 @@ def placed(verdict: Verdict) -> list[str]:
 
 
 def test_copies_and_host_end_together() -> None:
-    """A copy is 17 + 34; m experts of the host are 53 m + (17 + m) + (17 + m / 3, up).
+    """A copy is 17 + 34; m experts of the host are 53 m + (17 + m), and then (17 + m / 3, up).
 
-    By copies 0 to 4: 252, 197, max(102, 143), max(153, 89), 204: two are copied.
+    By copies 0 to 4: 252, 197, max(102, 125) + 18, max(153, 71) + 18, 204: two are copied.
     """
     verdict = of_four()
     assert placed(verdict) == ["load", "load", "host", "host"]
@@ -60,6 +60,15 @@ def test_copies_and_host_end_together() -> None:
     (host,) = (span for span in verdict.spans if span.engine == "host")
     known = host.start_ns
     assert (kernel.start_ns - known, host.end_ns - known) == (102, 143)
+
+
+def test_rows_come_up_behind_copies() -> None:
+    """Three copies end after 153, the host after 71 with its rows of 18."""
+    verdict = of_four(rule="bandwidth", bandwidths=(3, 1))
+    (kernel,) = (span for span in verdict.spans if span.engine == "compute")
+    (host,) = (span for span in verdict.spans if span.engine == "host")
+    known = host.start_ns
+    assert (kernel.start_ns - known, host.end_ns - known) == (153, 153 + 18)
 
 
 @pytest.mark.parametrize(
@@ -154,20 +163,28 @@ def test_cheapest_is_the_way_of_that_name() -> None:
 ROWS = st.lists(st.integers(0, 9), min_size=1, max_size=8)
 
 
-@given(rows=ROWS, start=st.integers(0, 90), copy=st.integers(1, 90), row=st.integers(0, 30))
-def test_no_other_number_ends_sooner(rows: list[int], start: int, copy: int, row: int) -> None:
-    moved = np.array([0 if not n else start + n for n in range(sum(rows) + 1)], np.int64)
+FEW = st.integers(0, 90)
+
+
+@given(rows=ROWS, start=FEW, up=FEW, copy=st.integers(1, 90), row=st.integers(0, 30))
+def test_no_other_number_ends_sooner(
+    rows: list[int], start: int, up: int, copy: int, row: int
+) -> None:
+    """Rows come up when both the copies and the host have ended."""
+    numbers = range(sum(rows) + 1)
+    moved = np.array([[n and first + n for n in numbers] for first in (start, up)], np.int64)
     prices = np.zeros((OFFERED, len(rows)), np.int64)
     prices[0], prices[3] = copy, rows
-    prices[2] = [3 + row * n + moved[n] for n in rows]
+    prices[2] = [3 + row * n + moved[:, n].sum() for n in rows]
     planned = np.ones(len(rows), np.int64)
     divide_all(prices, moved, planned)
     ordered = sorted(range(len(rows)), key=lambda e: (-rows[e], e))
 
     def ends(copied: int) -> int:
         left = ordered[copied:]
-        host = sum(3 + row * rows[e] for e in left) + int(moved[sum(rows[e] for e in left)])
-        return max(copied * copy, host if left else 0)
+        down, back = moved[:, sum(rows[e] for e in left)].tolist()
+        host = sum(3 + row * rows[e] for e in left) + down
+        return max(copied * copy, host) + back if left else copied * copy
 
     best = min(range(len(rows) + 1), key=ends)
     assert [int(planned[e]) for e in ordered] == [1] * best + [0] * (len(rows) - best)

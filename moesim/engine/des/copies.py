@@ -42,12 +42,13 @@ class CopyGroup(simpy.Event):
     the layer's copies; ``after``: the end of the victim's launch for which the first one waits;
     ``ahead``: they do not wait for the host; ``begun``: the first has its turn; ``experts``: which,
     where that is recorded; ``there``: when what is read from storage may be copied, and ``unread``:
-    that is not known yet. ``spans`` are filled in as it runs.
+    that is not known yet; ``rows``: they bring no experts but rows, which share no link with copies
+    of other GPUs. ``spans`` are filled in as it runs.
     """
 
     after: simpy.Event | None = None
     layer = step = -1
-    ahead = begun = unread = False
+    ahead = begun = unread = rows = False
     there = 0
     experts: tuple[str, ...] = ()
 
@@ -108,6 +109,13 @@ class CopyIn:
         self._prefetches.extend(groups)
         self.look()
 
+    def bring_up(self, copy_ns: int) -> CopyGroup:
+        """Queue rows that the host has computed now."""
+        group = CopyGroup(self.env, 1, 0, copy_ns, int(self.env.now), 0)
+        group.ahead = group.rows = True
+        self.submit(group)
+        return group
+
     def withdraw(self, group: CopyGroup) -> None:
         """Take back a prefetch that has not begun."""
         self._prefetches.remove(group)
@@ -149,7 +157,7 @@ class CopyIn:
             self._start(group)
 
     def _start(self, group: CopyGroup) -> None:
-        if self.way is not None:
+        if self.way is not None and not group.rows:
             self.env.process(self._share(group, self.way))
             return
         now = int(self.env.now)
@@ -184,9 +192,10 @@ class CopyIn:
     def _finished(self, done: simpy.Event) -> None:
         del done
         group = self._queue.popleft()
-        self.served += group.count
-        if self.on_copy is not None:
-            self.on_copy(group)
+        if not group.rows:
+            self.served += group.count
+            if self.on_copy is not None:
+                self.on_copy(group)
         if self._queue:
             self._next()
         else:

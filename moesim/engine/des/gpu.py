@@ -248,16 +248,22 @@ class Gpu(Compute):
 
     def _host_alone(self, layer: MoeLayer, index: int, ready: int) -> None:
         """Wait for the experts that the host computes, if it does; nothing disturbs it."""
-        if hosted := layer.hosted(index):
-            parts = (layer.down_ns[index], *hosted, layer.up_ns[index])
-            self._host_ended(layer, index, list(accumulate(parts, initial=ready)))
+        if layer.hosted(index):
+            times = self._computed(layer, index, ready)
+            self._host_ended(layer, index, times, (times[-1], times[-1] + layer.up_ns[index]))
 
-    def _host_ended(self, layer: MoeLayer, index: int, times: list[int]) -> None:
-        """Wait for the host's experts; ``times``: when their rows were ready, then the ends."""
-        self.time = max(self.time, times[-1])
+    def _computed(self, layer: MoeLayer, index: int, ready: int) -> list[int]:
+        """When the host's rows are ``ready``, then when they are down, and its experts' ends."""
+        return list(accumulate((layer.down_ns[index], *layer.hosted(index)), initial=ready))
+
+    def _host_ended(
+        self, layer: MoeLayer, index: int, times: list[int], up: tuple[int, int]
+    ) -> None:
+        """Wait for the host's experts; ``times`` as of ``_computed``, ``up``: of their rows."""
+        self.time = max(self.time, up[1])
         self.charge(CPU, self.time, "wait for CPU")
         if self.keep_spans:
-            down, *experts, up = pairwise(times)
+            down, *experts = pairwise(times)
             self.span("rows_out", "rows to CPU", *down, "copy")
             low, high = layer.step_hosted[index : index + 2]
             for expert, part in zip(layer.hosted_expert[low:high], experts, strict=True):
@@ -265,13 +271,29 @@ class Gpu(Compute):
             self.span("rows_in", "rows from CPU", *up, "copy")
 
     def _host_beside(self, layer: MoeLayer, index: int, ready: int) -> simpy.Process | None:
-        """The host at work where copies read the same memory."""
-        hosted = layer.hosted(index)
-        if self.host_compute is None or not hosted:
+        """The host at work, if it is, beside copies, which may read the same memory."""
+        if not layer.hosted(index):
             return None
-        jobs = [(layer.amount, price) for price in hosted]
-        down, up = layer.down_ns[index], layer.up_ns[index]
-        return self.env.process(self.host_compute.run(ready, down, jobs, up))
+        return self.env.process(self._at_host(layer, index, ready))
+
+    def _at_host(
+        self, layer: MoeLayer, index: int, ready: int
+    ) -> Generator[simpy.Event, Any, tuple[list[int], tuple[int, int]]]:
+        """Its rows come up behind copies that were asked for before; those in the background make
+        way. Returns ``times`` and ``up`` of ``_host_ended``.
+        """
+        if self.host_compute is None:
+            times = self._computed(layer, index, ready)
+            yield self.env.timeout(times[-1] - int(self.env.now))
+        else:
+            jobs = [(layer.amount, price) for price in layer.hosted(index)]
+            times = yield from self.host_compute.run(ready, layer.down_ns[index], jobs)
+        up_ns = layer.up_ns[index]
+        if up_ns == 0 or self.case.miss.copies_behind:
+            return times, (times[-1], times[-1] + up_ns)
+        rows = self.copy_in.bring_up(up_ns)
+        yield rows
+        return times, rows.spans[0]
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
@@ -292,7 +314,7 @@ class Gpu(Compute):
         begun = None if reading is None else (yield reading.begun)
         stored, host_has = self._stored(layer, index, begun)
         hosted = max(ready, host_has)
-        beside = self._host_beside(layer, index, hosted) if self.host_compute else None
+        beside = self._host_beside(layer, index, hosted)
         self.time = max(ready, free)
         there = 0
         if whole is not None:
@@ -305,10 +327,8 @@ class Gpu(Compute):
             yield from self.reach()
             self._copy_ahead(index)
         self._launched(layer, index, known, max(known, last_copy))
-        if beside is None:
-            self._host_alone(layer, index, hosted)
-        else:
-            self._host_ended(layer, index, [hosted, *(yield beside)])
+        if beside is not None:
+            self._host_ended(layer, index, *(yield beside))
         self._left(layer)
         if self.together:
             what = "reduce-scatter" if self.gathers else "combine"

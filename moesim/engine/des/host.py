@@ -22,10 +22,10 @@ class HostCompute:
     links: tuple[str, ...]
 
     def run(
-        self, ready: int, down_ns: int, experts: Sequence[tuple[int, int]], up_ns: int
+        self, ready: int, down_ns: int, experts: Sequence[tuple[int, int]]
     ) -> Generator[simpy.Event, None, list[int]]:
-        """Rows go down from ``ready`` on, ``experts`` (bytes and price in ns) are computed, rows
-        come up; returns the end of each of these.
+        """Rows go down from ``ready`` on and ``experts`` (bytes and price in ns) are computed;
+        returns ``ready`` and the end of each of these.
 
         What a price is beyond its bytes over the share's own link is waited for first.
         """
@@ -36,4 +36,4 @@ class HostCompute:
             yield self.env.timeout(max(price_ns - alone, 0))
             yield self.fair.transfer(amount, self.links)
             ends.append(int(self.env.now))
-        return [*ends, ends[-1] + up_ns]
+        return [ready, *ends]

@@ -30,6 +30,7 @@ from moesim.engine.replay.clock.records import (
 from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
 from moesim.memory.host.host_cache import Reads
+from moesim.memory.slots.split import DOWN, UP
 from moesim.runtime.compiled import code_of, njit, types
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ def played(case: Case, chunk: Chunk) -> Played:
     priced = priced_of(case, chunk.terms, phase)
     exchanges = [_by_moe_layer(way, none) for way in (chunk.dispatch, chunk.combine)]
     reads, streams = case.miss.uses_link, case.prefill == "stream"
+    hosted = up = NO_ROWS
+    if case.flags.on_host.any():
+        hosted, up = _hosted(works), moved(works, UP)
+        if case.miss.copies_behind:  # these make way
+            hosted, up = hosted + up, NO_ROWS
     return Played(
         priced.passes(phase, *exchanges),
         Works(
@@ -172,7 +178,8 @@ def played(case: Case, chunk: Chunk) -> Played:
             copy_issued=NONE,
             copy_ns=np.concatenate([NONE, *(work.copy_ns for work in own)]),
             streamed=np.stack([work.streamed for work in works]) if streams else NONE_STREAMED,
-            hosted=_hosted(works) if case.flags.on_host.any() else NO_ROWS,
+            hosted=hosted,
+            up=up,
             reads=_reads([work.reads for work in works if work.reads is not None]),
         ),
         max(int(np.diff(work.laid.step_launches).max()) for work in works),
@@ -212,19 +219,27 @@ def bases(parts: list[Ints]) -> Ints:
 
 
 def _hosted(works: list[Work]) -> Ints:
-    """How long the host's experts of ``works`` and their rows take, int64[works, passes]."""
-    table, add_up = np.zeros((len(works), len(works[0].streamed)), np.int64), code_of(_add_up)
+    """How long the rows of ``works`` down and the host's experts take, int64[works, passes]."""
+    table, add_up = moved(works, DOWN), code_of(_add_up)
     for work, row in zip(works, table, strict=True):
         if len(work.hosted_ns):
-            add_up(work.laid.step_hosted, work.hosted_ns, *work.moved_ns, row)
+            add_up(work.laid.step_hosted, work.hosted_ns, row)
     return table
 
 
-@njit(types.void(*[types.int64[::1]] * 5), cache=True, _nrt=False)
-def _add_up(step_hosted: Any, hosted_ns: Any, down_ns: Any, up_ns: Any, row: Any) -> None:
-    """Fill in a ``row`` of ``_hosted``."""
+def moved(works: list[Work], way: int) -> Ints:
+    """What rows of the host's experts take one ``way`` int64[works, passes]."""
+    table = np.zeros((len(works), len(works[0].streamed)), np.int64)
+    for work, row in zip(works, table, strict=True):
+        if len(work.hosted_ns):
+            row[:] = work.moved_ns[way]
+    return table
+
+
+@njit(types.void(*[types.int64[::1]] * 3), cache=True, _nrt=False)
+def _add_up(step_hosted: Any, hosted_ns: Any, row: Any) -> None:
+    """Add the host's experts to a ``row`` of ``_hosted``."""
     for p in range(len(row)):
-        row[p] = down_ns[p] + up_ns[p]
         for i in range(step_hosted[p], step_hosted[p + 1]):
             row[p] += hosted_ns[i]
 

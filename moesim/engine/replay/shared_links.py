@@ -13,8 +13,9 @@ from moesim.engine.replay.clock.paced import Pace
 from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Works
 from moesim.engine.replay.clock.shared import QUEUED, TURN, Jobs, Queues, Shared, play_sharing
 from moesim.engine.replay.clock.shared_paced import play_sharing_paced
-from moesim.engine.replay.flat import NO_ROWS, NONE, Played, bases, parts_of, played
+from moesim.engine.replay.flat import NO_ROWS, NONE, Played, bases, moved, parts_of, played
 from moesim.hardware.described.links import Links
+from moesim.memory.slots.split import DOWN, UP
 
 SECOND = 1_000_000_000
 
@@ -44,8 +45,8 @@ def _jobs_of(case: Case, links: Links, chunk: Chunk) -> Jobs:
         hosted_base=bases(hosted)[of_own],
         step_hosted=np.stack([work.laid.step_hosted for work in works]) if hosts else NO_ROWS,
         hosted_lead=_joined(hosted),
-        down=_moved(works, 0) if hosts else NO_ROWS,
-        up=_moved(works, 1) if hosts else NO_ROWS,
+        down=moved(works, DOWN) if hosts else NO_ROWS,
+        up=moved(works, UP) if hosts else NO_ROWS,
     )
 
 
@@ -69,15 +70,6 @@ def _beyond(ns: Ints, amount: Ints, rate: int) -> Ints:
 
 def _joined(parts: Iterable[Ints]) -> Ints:
     return np.concatenate([NONE, *parts])
-
-
-def _moved(works: list[Work], way: int) -> Ints:
-    """What rows of the host's experts take one ``way`` int64[works, passes]."""
-    moved = np.zeros((len(works), len(works[0].streamed)), np.int64)
-    for work, row in zip(works, moved, strict=True):
-        if len(work.hosted_ns):
-            row[:] = work.moved_ns[way]
-    return moved
 
 
 def _ways_of(links: Links, gpus: int) -> Ways:

@@ -117,7 +117,7 @@ class Residencies:
         return whole * len(self.routing.local[gpu]) + in_slots
 
     def move(self, moved: Ints) -> None:
-        """From now on the host's start and the copies of rows cost ``moved`` int64[rows + 1]."""
+        """From now on the host's start and the copies of rows cost ``moved`` int64[2, rows + 1]."""
         for cache in self.caches.values():
             cache.moved = moved
 

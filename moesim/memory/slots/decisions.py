@@ -90,7 +90,7 @@ class Cells(NamedTuple):
 _FLAT, _MASK, _STATE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
 _INT, _BOOL = types.int64, types.boolean
 RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL, _FLAT, _BOOL)
-DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1], _FLAT)
+DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1], _STATE)
 ACTIVATIONS = record(Activations, _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT)
 FIRST = types.int64(_MASK, _STATE, types.float64, _FLAT)
 """The signature of what ``first_with`` makes."""

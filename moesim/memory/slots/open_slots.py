@@ -114,7 +114,7 @@ SLOTS = ByAddress(
     Slots, *[_FLAT] * 3, *[_TABLE] * 3, _MASK, _CUBE, _DRAWS, _FLAT
 )  # fmt: skip
 DECIDING = ByAddress(
-    Deciding, _INT, _INT, _BOOL, _BOOL, _BOOL, _FLAT, SLOTS, _MASK, *[_FLAT] * 8, _TABLE, _FLAT,
+    Deciding, _INT, _INT, _BOOL, _BOOL, _BOOL, _FLAT, SLOTS, _MASK, *[_FLAT] * 8, _TABLE, _TABLE,
     _FLAT, _FLAT, _MARKS, *[_FLAT] * 5, _BOOL, _TABLE, _INT, _INT, *[_FLAT] * 6, _TABLE,
 )  # fmt: skip
 DECIDE_OPEN = types.void(DECIDING, *[_INT] * 7)

@@ -156,7 +156,7 @@ class LayerCache:
     """The residency of one MoE layer on one GPU, or of a pool of ``layers``: state without a clock.
 
     ``usage`` int64[experts] is what USAGE holds; ``miss`` as in the experiment, by default loads;
-    ``moved`` int64[rows + 1] is to be set where misses are divided: see ``split.divide``.
+    ``moved`` int64[2, rows + 1] is to be set where misses are divided: see ``split.divide``.
     Experts are numbered within the pool: layer by layer, within the GPU, ascending. The steps of a
     pool are those of its layers in turn.
     """
@@ -190,7 +190,7 @@ class LayerCache:
             loads_of=loads_of(handling, len(usage) // layers, given.bandwidths),
             protects=given.protects,
         )
-        self.moved = np.zeros(1, np.int64)
+        self.moved = np.zeros((2, 1), np.int64)
         self.draws = np.empty(0) if given.draws is None else given.draws
         self.prefetch_draws = given.prefetch_draws
         self.room = given.room

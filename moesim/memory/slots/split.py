@@ -10,26 +10,30 @@ COPY, _, HOST, ROWS = range(4)
 """What is known of each active expert where misses compare: its copy's, kernel's and host's price
 (alone, with its start and its rows' copies), and its rows."""
 OFFERED = 4
+DOWN, UP = range(2)
+"""What is known of rows of the host: their copy down, with its start, and up."""
 
 
 @inlined
 def _least_makespan(places: Any, number: int, prices: Any, moved: Any) -> int:
     """How many of the first of a ``number`` of ``places`` are loaded, so that the later end of
-    copies and host is soonest; of equals the fewest.
+    copies and host, and then of its rows up, is soonest; of equals the fewest.
     """
     copied = rows = computed = best = 0
     for i in range(number):
         place = places[i]
         own = prices[ROWS, place]
         rows += own
-        computed += prices[HOST, place] - moved[own]
-    least = computed + moved[rows]
+        computed += prices[HOST, place] - moved[DOWN, own] - moved[UP, own]
+    least = computed + moved[DOWN, rows] + moved[UP, rows]
     for i in range(number):
         own = prices[ROWS, places[i]]
         rows -= own
-        computed -= prices[HOST, places[i]] - moved[own]
+        computed -= prices[HOST, places[i]] - moved[DOWN, own] - moved[UP, own]
         copied += prices[COPY, places[i]]
-        longest = max(copied, computed + moved[rows]) if i + 1 < number else copied
+        longest = copied
+        if i + 1 < number:
+            longest = max(copied, computed + moved[DOWN, rows]) + moved[UP, rows]
         if longest < least:
             least, best = longest, i + 1
     return int(best)
@@ -55,8 +59,8 @@ def divide(places: Any, number: int, prices: Any, moved: Any, loads_of: Any, pla
 
     By falling rows, of equals the lowest first, as many are loaded as ``loads_of`` says, or where
     it is empty the least makespan, by ``prices`` int64[OFFERED, active experts] and ``moved``
-    int64[rows + 1], which is the host's start with the copies of so many rows. What the plan does
-    not know of (an expert that loses its slot to another) is loaded.
+    int64[2, rows + 1], the host's start with the copy of so many rows down, and theirs up. What the
+    plan does not know of (an expert that loses its slot to another) is loaded.
     """
     if number == 0:
         return

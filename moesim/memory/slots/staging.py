@@ -19,8 +19,8 @@ STAGING_BUFFERS = 2
 """One expert is copied while another computes."""
 
 
-_FLAT = types.int64[::1]
-STAGE = types.void(RULES, types.int64[:, ::1], _FLAT, _FLAT, _FLAT, ACTIVATIONS)
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+STAGE = types.void(RULES, _TABLE, _TABLE, _FLAT, _FLAT, ACTIVATIONS)
 """The signature of what ``stage_with`` makes."""
 
 

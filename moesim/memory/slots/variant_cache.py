@@ -108,7 +108,7 @@ class Room(NamedTuple):
         return cls(
             slot_of, ranks, expert_at, idle, over, keys, index_of, used, places,
             np.zeros(2, np.int64), served, needed, weights if weighs else none, none, prices,
-            np.zeros(1, np.int64),
+            np.zeros((2, 1), np.int64),
         )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ POOLS = record(
     Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
 )
 ASKED = record(Wanted, *[_FLAT] * 4)
-ROOM = record(Room, *[_TABLE] * 3, _MASK, _MASK, *[_FLAT] * 8, _FLAT, _TABLE, _FLAT)
+ROOM = record(Room, *[_TABLE] * 3, _MASK, _MASK, *[_FLAT] * 8, _FLAT, _TABLE, _TABLE)
 SERVE = types.void(RULES, SERVING, POOLS, ASKED, ROOM, _INT, ACTIVATIONS)
 """The signature of what ``serve_with`` makes."""
 

@@ -274,6 +274,17 @@ def host_behind(
     return int(host + kernels + fixed.hosts[m, LAUNCH_COMBINE])
 
 
+@inlined(_PAIR(_INT, _INT, _INT))
+def rows_up(copied: int, computed: int, up_ns: int) -> tuple[int, int]:
+    """When rows that the host has ``computed`` then are up, and when the copy engine is free that
+    was so at ``copied``: they are one more copy of it, unless they take nothing of it.
+    """
+    if up_ns == 0:
+        return computed, copied
+    there = max(computed, copied) + up_ns
+    return there, there
+
+
 @inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
     fixed: Any, gpus: Any, charged: Any, m: int, g: int, k: int, span: Any, time: int, cursor: int
@@ -285,7 +296,9 @@ def end_experts(
         fixed, m, k, gpus.host[g], gpus.known[g], gpus.copied[g], span.issues, span.high - span.low
     )
     if span.hosted_ns > 0:
-        time = max(time, gpus.ready[g] + span.hosted_ns)
+        computed = gpus.ready[g] + span.hosted_ns
+        there, gpus.copied[g] = rows_up(gpus.copied[g], computed, span.up_ns)
+        time = max(time, there)
         cursor = charge(charged, g, CPU, cursor, time)
     gpus.ready[g], gpus.cursor[g] = time, cursor
     if fixed.rooms > 0 and gpus.housed[g] > 0:

@@ -38,7 +38,7 @@ FORETOLD = record(Foretold, MISSES, FLAT, FLAT, MISSES, MISSES, MISSES)
 @inlined(WORK(FORETOLD, types.int64, types.int64))
 def _foretold_work(works: Any, p: int, moe: int) -> Any:
     """What a layer has to do."""
-    return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe], 0, 0
+    return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe], 0, 0, 0
 
 
 @inlined(BROUGHT(FIXED, FORETOLD, GPUS, TABLE, *[types.int64] * 7))

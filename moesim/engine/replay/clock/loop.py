@@ -40,12 +40,13 @@ from moesim.engine.replay.clock.steps import (
     play_dense,
     reach_experts,
 )
-from moesim.runtime.compiled import BUILT_IN, types
+from moesim.runtime.compiled import BUILT_IN, built_in, types
 
 
-def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., None]:
-    """The clock of works that ``work_of`` gives, with what happens ``before`` the layers of a pass;
-    ``decides``: it decides them then, and copies run beside kernels and block no host.
+def clock_with(work_of: Any, before: Any, end: Any, *, decides: bool) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives and that ``end`` as ``end_experts`` does, with what
+    happens ``before`` the layers of a pass; ``decides``: it decides works then, and copies run
+    beside kernels and block no host.
     """
 
     def play_passes(
@@ -105,7 +106,7 @@ def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., Non
                     if ahead >= 0:
                         gpus.time[g] = time
                         stream_next(fixed, passes, works, gpus, p, g)
-                    end_experts(fixed, gpus, charged, m, g, k, span, time, cursor)
+                    end(fixed, gpus, charged, undecided, m, g, k, span, time, cursor)
                 end_layer(passes, gpus, filled, charged, p, m)
             end_pass(fixed, passes, gpus, filled.ends, charged, p)
 
@@ -127,6 +128,7 @@ def decided_work(
         works.copy_base[k] + last,
         last - first,
         works.hosted[k, p] if len(works.hosted) > 0 else 0,
+        works.up[k, p] if len(works.up) > 0 else 0,
         works.reads.base[k] + works.reads.steps[k, p] if len(works.reads.ends) > 0 else 0,
     )
 
@@ -138,8 +140,17 @@ def nothing_before(
     """Nothing is loaded before a pass."""
 
 
+@built_in
+def end_decided(
+    fixed: Any, gpus: Any, charged: Any, _undecided: Any, m: int, g: int, k: int, span: Any,
+    time: int, cursor: int,
+) -> None:  # fmt: skip
+    """Nothing is copied but what work ``k`` asked for."""
+    end_experts(fixed, gpus, charged, m, g, k, span, time, cursor)
+
+
 play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[types.int64] * 3))(
-    clock_with(decided_work, nothing_before, decides=False)
+    clock_with(decided_work, nothing_before, end_decided, decides=False)
 )
 """The clock of works that are decided beforehand."""
 

@@ -15,6 +15,7 @@ from moesim.engine.replay.clock.experts import (
     host_behind,
     last_copy,
     play_launch,
+    rows_up,
     turn_to,
 )
 from moesim.engine.replay.clock.records import (
@@ -48,8 +49,8 @@ class OneLaunch(NamedTuple):
     ``loaded`` and which of these, in ascending order, ``read`` from storage, a bit each,
     uint16[passes, MoE layers]; and by how many miss (or in one column, where that is alike) how
     many ``launches`` it has, 0 or 1, the ``kernel_ns`` of that, what it reads over the link beyond
-    that, ``read_ns``, and how long the host computes, ``hosted_ns``, int64[MoE layers, columns].
-    What a clock does not ask for has no elements.
+    that, ``read_ns``, and how long the host computes, ``hosted_ns``, and the copy of its rows up
+    takes, ``up_ns``, int64[MoE layers, columns]. What a clock does not ask for has no elements.
     """
 
     misses: Any
@@ -59,6 +60,7 @@ class OneLaunch(NamedTuple):
     kernel_ns: Any
     read_ns: Any
     hosted_ns: Any
+    up_ns: Any
 
 
 class Launched(NamedTuple):
@@ -71,14 +73,16 @@ class Launched(NamedTuple):
 
 _INT = types.int64
 MISSES = types.uint16[:, ::1]
-ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 4)
+ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 5)
 _TUPLE: Any = types.UniTuple
 BROUGHT = _TUPLE(_INT, 5)
 """The time and cursor of a GPU, when its copy engine is free, and when a launch's copies are there,
 -1 without one; and how many copies the host issues.
 """
-WORK = _TUPLE(_INT, 5)
-"""Copies, launches, and the times of a kernel, of what it reads over the link, and of the host."""
+WORK = _TUPLE(_INT, 6)
+"""Copies, launches, and the times of a kernel, of what it reads over the link, of the host, and of
+its rows up, where these are a copy of the engine.
+"""
 _BRING = BROUGHT(FIXED, ONE_LAUNCH, GPUS, TABLE, *[_INT] * 7)
 ONE = 0
 """The GPU."""
@@ -87,7 +91,7 @@ ONE = 0
 @inlined(WORK(ONE_LAUNCH, _INT, _INT))
 def _loaded_work(works: Any, p: int, moe: int) -> Any:
     """What a layer has to do whose misses are loaded."""
-    return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe, 0], 0, 0
+    return np.int64(works.misses[p, moe]), 1, works.kernel_ns[moe, 0], 0, 0, 0
 
 
 @inlined(WORK(ONE_LAUNCH, _INT, _INT))
@@ -100,6 +104,7 @@ def _handled_work(works: Any, p: int, moe: int) -> Any:
         works.kernel_ns[moe, misses],
         works.read_ns[moe, misses],
         works.hosted_ns[moe, misses],
+        works.up_ns[moe, misses],
     )
 
 
@@ -162,7 +167,7 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
                 ready, free, host, known, cursor = wait_for_counts(
                     fixed, passes, charged, p, m, ONE, ready, free, host, known, free
                 )
-                copies, launches, kernel_ns, read_ns, hosted_ns = work_of(works, p, moe)
+                copies, launches, kernel_ns, read_ns, hosted_ns, up_ns = work_of(works, p, moe)
                 time, cursor, copied, arrived, issues = bring(
                     fixed, works, gpus, charged, p, moe, copies, known, copied, max(ready, free),
                     cursor,
@@ -171,10 +176,11 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
                     time, cursor = play_launch(
                         charged, ONE, time, cursor, arrived, kernel_ns, read_ns
                     )
-                if hosted_ns > 0:
-                    time = max(time, ready + hosted_ns)
-                    charge(charged, ONE, CPU, cursor, time)
                 host = host_behind(fixed, m, moe, host, known, copied, issues, launches)
+                if hosted_ns > 0:
+                    there, copied = rows_up(copied, ready + hosted_ns, up_ns)
+                    time = max(time, there)
+                    charge(charged, ONE, CPU, cursor, time)
                 time = unpermuted(passes, p, m, ONE, time)
                 end_record(filled, charged, p, moe, ONE, time)
             time = host = filled.ends[p, ONE] = head(fixed, passes, charged, p, ONE, time, host)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.replay.clock.experts import SPAN
-from moesim.engine.replay.clock.loop import clock_with, decided_work
+from moesim.engine.replay.clock.loop import clock_with, decided_work, end_decided
 from moesim.engine.replay.clock.records import FILLED, FIXED, FLAT, GPUS, PASSES, WORKS
 from moesim.engine.replay.clock.steps import compiled_clock, inlined
 from moesim.runtime.compiled import built_in, record, types
@@ -76,7 +76,7 @@ def start_of(pace: Any, step: int, last: int, lag: int) -> int:
 
 
 play_paced = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, PACE, _INT, _INT))(
-    clock_with(_paced_work, begin_paced, decides=False)
+    clock_with(_paced_work, begin_paced, end_decided, decides=False)
 )
 """The clock of passes that are decided, from step ``first`` of a pace on, whose host sees ends
 ``lag`` steps late."""

@@ -304,7 +304,7 @@ def _count(counts: Any, cell: int, counted: Any) -> None:
 @inlined(WORK(TOLD, types.int64, types.int64))
 def _predicted_work(works: Any, _p: int, moe: int) -> Any:
     """What a layer has to do; its copies are told when they are decided."""
-    return 0, 1, works.kernel_ns[moe], 0, 0
+    return 0, 1, works.kernel_ns[moe], 0, 0, 0
 
 
 @built_in

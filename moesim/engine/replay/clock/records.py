@@ -73,7 +73,8 @@ class Passes(NamedTuple):
 
 class Works(NamedTuple):
     """What is to do of each work, (MoE layer, GPU), as in ``chunk.Work``; ``*_base`` int64[works]:
-    where its part begins. ``hosted`` int64[works, passes] ns of the host's experts; ``reads`` as
+    where its part begins. ``hosted`` int64[works, passes] ns of the host's experts, from their rows
+    down on, and of these up where that is a copy of the engine, ``up``, or part of it; ``reads`` as
     ``StorageReads``. ``there``: when
     what was in flight arrives, by launch, and ``copy_issued``, where the clock decides; then there
     is one work at a time. ``copy_ns`` by copy, without elements where all of a layer take as long.
@@ -93,6 +94,7 @@ class Works(NamedTuple):
     copy_ns: Any
     streamed: Any
     hosted: Any
+    up: Any
     reads: Any
 
     @property
@@ -165,8 +167,8 @@ class Filled(NamedTuple):
 
 class Span(NamedTuple):
     """What a work has to do in a pass: its launches ``low:high`` and copies ``first:last``, how
-    many copies the host ``issues`` and how long it computes, ``hosted_ns``; its reads begin at
-    ``read``, where these differ.
+    many copies the host ``issues``, how long it computes, ``hosted_ns``, and what the copy of its
+    rows up takes, ``up_ns``; its reads begin at ``read``, where these differ.
     """
 
     low: Any
@@ -175,6 +177,7 @@ class Span(NamedTuple):
     last: Any
     issues: Any
     hosted_ns: Any
+    up_ns: Any
     read: Any
 
 
@@ -183,6 +186,6 @@ FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
 FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5, types.int64)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
 READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE, *[FLAT] * 4)
-WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 4, MASK, TABLE, READS)
+WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 4, MASK, TABLE, TABLE, READS)
 GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT, TABLE, TABLE, *[FLAT] * 3)
 FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

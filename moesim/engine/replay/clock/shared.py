@@ -236,7 +236,7 @@ def _run_launches(
         if arrived >= 0 and shared.queues.done[g] < copy + own[OFFSET]:
             return False
         if own[BEGUN] >= 0:
-            span = Span(own[LOW], own[HIGH], own[FIRST], own[LAST], own[ISSUES], 0, own[READ])
+            span = Span(own[LOW], own[HIGH], own[FIRST], own[LAST], own[ISSUES], 0, 0, own[READ])
             gpus.time[g], gpus.cursor[g] = wait_for_reads(
                 fixed, works, charged, g, moe, own[BEGUN], own[NEXT], own[COPY], span,
                 gpus.time[g], gpus.cursor[g], False,
@@ -298,14 +298,15 @@ def _end_turn(
 ) -> None:
     """What the host does for work ``k`` of layer ``m``, whose launches and experts have ended."""
     g, hosted_ns = k % len(gpus.time), 0
-    own = shared.turn[g]
+    own, up_ns = shared.turn[g], works.up[k, p] if len(works.up) > 0 else 0
     if len(works.reads.steps) > 0:
         gpus.cursor[g] = charge(charged, g, STORAGE, gpus.cursor[g], own[HOST_HAS])
     if len(shared.jobs.step_hosted) == 0:
         hosted_ns = works.hosted[k, p] if len(works.hosted) > 0 else 0
     elif own[HOST_END] >= 0:
-        hosted_ns = own[HOST_END] + shared.jobs.up[k, p] - gpus.ready[g]
-    span = Span(own[LOW], own[HIGH], own[FIRST], own[LAST], own[ISSUES], hosted_ns, own[READ])
+        hosted_ns = own[HOST_END] - gpus.ready[g] + shared.jobs.up[k, p] - up_ns
+    what = own[LOW], own[HIGH], own[FIRST], own[LAST], own[ISSUES], hosted_ns, up_ns, own[READ]
+    span = Span(*what)
     end_experts(fixed, gpus, charged, m, g, k, span, gpus.time[g], gpus.cursor[g])
 
 

@@ -68,7 +68,7 @@ def _work_with(of_copies: tuple[int, ...]) -> Any:
             copies += _whole(works.misses[p, form, moe])
         for variant in range(variants):
             launches += works.active[p, variant, moe] > 0
-        return copies, launches, 0, 0, 0
+        return copies, launches, 0, 0, 0, 0
 
     return _named(varied, of_copies)
 

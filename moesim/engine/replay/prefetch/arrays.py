@@ -20,7 +20,7 @@ MEANT, BEGUN, PROMOTED, READ = range(4)
 """Prefetches for a layer of a pass: all, those that have begun, those promoted, and those that were
 read from storage.
 """
-LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_BYTES, HOST_THERE = range(6)
+LAUNCHES, COPIES, HOSTED_NS, UP_NS, LOADS, PROMOTED_BYTES, HOST_THERE = range(7)
 """What a decided layer has to do on a GPU."""
 
 
@@ -108,9 +108,9 @@ class Patterns(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """The kind of each shelf. Prices by kind of layer and rows of
-    the host's experts, by rows of moving them, and by kind and number of experts of reading them
-    over the link; with their uses. Empty where not needed.
+    """The kind of each shelf. Prices by kind of layer and rows of the host's experts, by rows of
+    moving them down and up, and by kind and number of experts of reading them over the link; with
+    their uses. Empty where not needed.
     """
 
     kinds: Any

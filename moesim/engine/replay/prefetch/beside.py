@@ -18,7 +18,7 @@ class BesidePrices:
 
     def __init__(self, case: Case, provenance: Provenance, launches: LaunchPrices) -> None:
         self.case, self.provenance, self.launches = case, provenance, launches
-        self.moved: list[int] = []
+        self.moved: list[tuple[int, int]] = []
         most = len(launches.asked)
         shape = (len(launches.specs), most if case.miss.uses_link else 0)
         self.link_ns = np.zeros(shape, np.int64)
@@ -41,12 +41,12 @@ class BesidePrices:
         cpu_ns = np.zeros((kinds, most), np.int64)
         for kind, spec in enumerate(self.launches.specs) if most else ():
             cpu_ns[kind] = self.case.prices.price(self.case.beside, spec, rows)
-        moved = np.array(self.moved[:together], np.int64)
+        moved = np.array(self.moved[:together], np.int64).reshape(-1, 2).T.copy()
         uses = np.zeros_like(cpu_ns), np.zeros_like(self.link_ns)
         return Beside(self.launches.kinds, cpu_ns, uses[0], moved, self.link_ns, uses[1])
 
     def _move(self, rows: int) -> None:
-        """Know what the host's start and moving fewer than ``rows`` rows down and up take."""
+        """Know what moving fewer than ``rows`` rows down, with the host's start, and up takes."""
         case = self.case
         size, pinned = (
             case.model.hidden_size * case.model.activation_bytes,
@@ -56,7 +56,7 @@ class BesidePrices:
             down, up = (
                 case.prices.copy_ns(number * size, way, pinned, 1) for way in ("d2h", "h2d")
             )
-            self.moved.append(case.host_start_ns + down + up)
+            self.moved.append((case.host_start_ns + down, up))
 
     def settle(self, beside: Beside) -> None:
         """Count what the prices that were used rest on."""

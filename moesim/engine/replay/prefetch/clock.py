@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.replay.clock.experts import SPAN
+from moesim.engine.replay.clock.experts import SPAN, end_experts
 from moesim.engine.replay.clock.loop import clock_with
 from moesim.engine.replay.clock.paced import begin_at
 from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, PASSES, WORKS, Span
@@ -27,6 +27,7 @@ from moesim.engine.replay.prefetch.arrays import (
     LAUNCHES,
     LOADS,
     NOT_POOLED,
+    UP_NS,
     At,
 )
 from moesim.engine.replay.prefetch.before import load_before
@@ -36,7 +37,7 @@ from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead, rea
 from moesim.engine.replay.prefetch.types import AT, DECIDE, UNDECIDED
 from moesim.engine.replay.prefetch.work import price_work, queue_copies
 from moesim.memory.slots.decisions import FIRST
-from moesim.runtime.compiled import types
+from moesim.runtime.compiled import built_in, types
 
 _FUNCTIONS = (DECIDE, types.FunctionType(FIRST))
 
@@ -89,7 +90,24 @@ def _decide_work(
     if stores:
         works.reads.host[0, 0] = told[HOST_THERE]
     gpus.copied[g] = engine[g, FREE]
-    return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS], 0)
+    return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS], told[UP_NS], 0)
+
+
+@built_in
+def _end_work(
+    fixed: Any, gpus: Any, charged: Any, undecided: Any, m: int, g: int, k: int, span: Any,
+    time: int, cursor: int,
+) -> None:  # fmt: skip
+    """Prefetches that could begin before rows of the host come up have."""
+    one, engine = undecided, undecided.queue.engine
+    if span.up_ns > 0 and one.choices[EVERY] == 0:
+        since = gpus.ready[g] + span.hosted_ns
+        engine[g, FREE] = gpus.copied[g]
+        if len(one.stored.there) > 0:
+            advance_reads(fixed, one, gpus, g, since)
+        advance(one.queue, g, since)
+        gpus.copied[g] = engine[g, FREE]
+    end_experts(fixed, gpus, charged, m, g, k, span, time, cursor)
 
 
 @inlined(types.void(FIXED, GPUS, FILLED, UNDECIDED, *_FUNCTIONS, types.int64))
@@ -105,5 +123,5 @@ def _begin(
 
 play_deciding = compiled_clock(
     types.void(FIXED, PASSES, WORKS, GPUS, FILLED, UNDECIDED, *_FUNCTIONS)
-)(clock_with(_decide_work, _begin, decides=True))
+)(clock_with(_decide_work, _begin, _end_work, decides=True))
 """The clock of works that are decided on it."""

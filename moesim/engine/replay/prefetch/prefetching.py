@@ -74,7 +74,8 @@ class Prefetching:
         self.works = Works(
             NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
             decided.copy_launch, decided.copy_wait, decided.copy_issued,
-            NONE if case.variants is None else decided.copy_ns, NONE_STREAMED, NO_ROWS, reads,
+            NONE if case.variants is None else decided.copy_ns, NONE_STREAMED, NO_ROWS, NO_ROWS,
+            reads,
         )  # fmt: skip
         self.variants = variants_of(self.program)
         self.most_launches = len(decided.kernel_ns)

@@ -81,9 +81,10 @@ def deciding_of(case: Case, residencies: Residencies) -> Deciding:
         case.miss.most_loads(), int(choices_of(case)[POOL_LAYERS]), case.kernels == "serial",
         case.order == "resident_first", case.protect == "step", caches[0].rules.loads_of, slots,
         np.zeros((variants, len(cells.over)), np.bool_), cells.keys, cells.index_of, cells.planned,
-        cells.missing, np.zeros(2, np.int64), flat[0], NONE, NONE, NO_PRICES, NONE, NONE, flat[1],
-        np.zeros(local, np.bool_), *flat[2:6], *how, np.full(variants, slots.ranks.shape[1]),
-        np.zeros(2, np.int64), *flat[6:8], flat[8] if case.policy.weighs else NONE, NONE, NO_PRICES,
+        cells.missing, np.zeros(2, np.int64), flat[0], NONE, NONE, NO_PRICES, NO_PRICES, NONE,
+        flat[1], np.zeros(local, np.bool_), *flat[2:6], *how,
+        np.full(variants, slots.ranks.shape[1]), np.zeros(2, np.int64), *flat[6:8],
+        flat[8] if case.policy.weighs else NONE, NONE, NO_PRICES,
     ]  # fmt: skip
     return Deciding(*every)
 
@@ -151,7 +152,7 @@ def scratch_of(case: Case, pool: int) -> tuple[Activating, Decided]:
     of_experts, arriving = np.zeros((3, local), np.int64), np.zeros((2, local), np.bool_)
     layers_ahead = min(case.prefetch.layers, 2 * len(case.model.moe_layers))
     lacking = np.zeros((layers_ahead * local * variants_in(case) + 1, 4), np.int64)
-    rows: list[Any] = [*np.zeros((10, local), np.int64), np.zeros(6, np.int64)]
+    rows: list[Any] = [*np.zeros((10, local), np.int64), np.zeros(7, np.int64)]
     room: list[Any] = [*of_experts, *arriving, np.stack(case.flags), np.zeros(local, np.int64)]
     room += [np.zeros(pool, np.int64), lacking]
     return Activating(*room), Decided(*rows)

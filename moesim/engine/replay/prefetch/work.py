@@ -38,12 +38,14 @@ from moesim.engine.replay.prefetch.arrays import (
     PADS,
     PROMOTED,
     PROMOTED_BYTES,
+    UP_NS,
     WAITING,
 )
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import leave
 from moesim.engine.replay.prefetch.storage import account_of, lose
 from moesim.engine.replay.prefetch.types import AT, COUNTS, DECIDED, UNDECIDED
+from moesim.memory.slots.split import DOWN, UP
 from moesim.runtime.compiled import types
 
 _INT = types.int64
@@ -225,7 +227,7 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
     kind, number = beside.kinds[layer], deciding.offsets[1]
     if variants.number > 1:
         _move_rows(undecided)
-    hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
+    hosted_ns = up_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
     length, launch, forms, single_row = 1, 0, activating.forms, True
     skipped = skipped_weight = 0
     for i in range(number + 1):
@@ -260,8 +262,9 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
             own = 0
         rows += own
     if hosted > 0:
-        hosted_ns += beside.moved_ns[hosted_rows]
-    undecided.decided.told[HOSTED_NS] = hosted_ns
+        hosted_ns += beside.moved_ns[DOWN, hosted_rows]
+        up_ns = beside.moved_ns[UP, hosted_rows]
+    undecided.decided.told[HOSTED_NS], undecided.decided.told[UP_NS] = hosted_ns, up_ns
     counts[ACTIVATIONS] += number
     counts[HITS] += hits
     counts[ACCESS_HITS] += access_hits

@@ -263,7 +263,7 @@ def _decide_all(
             resident = kept.resident[work][:number]
             demand = Demand(
                 offsets, experts, known.next_use[work], known.weights[work], no_prices,
-                kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], nobody,
+                kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], no_prices,
             )  # fmt: skip
             kept.now[work] = decide(
                 rules, slots, demand, resident, kept.state[begin:end].reshape((-1, number)),

@@ -24,7 +24,7 @@ from moesim.engine.replay.quick.sweeps import HANDLE, LEAVE, LOADED, OTHERWISE, 
 from moesim.engine.routing import units
 from moesim.memory.misses.base import Missing
 from moesim.memory.slots.residency import loads_of
-from moesim.memory.slots.split import COPY, HOST, divide
+from moesim.memory.slots.split import COPY, DOWN, HOST, UP, divide
 
 SKIPPED_ROWS = WEIGHT + 1
 """Where rows are counted that nothing computes."""
@@ -95,9 +95,9 @@ class HandledRows(OneRow):
         if case.skips:
             self.counted += ("skipped_weight", "weight", "skipped_rows")
             self.rule = _weighing(case, self.rule)
-        tables = np.zeros((7, *self.rule.loads.shape), np.int64)
+        tables = np.zeros((8, *self.rule.loads.shape), np.int64)
         self.times, self._on_gpu, self._read, self._hosted, *times_ns = tables
-        self._kernel_ns, self._read_ns, self._hosted_ns = times_ns
+        self._kernel_ns, self._read_ns, self._hosted_ns, self._up_ns = times_ns
         work = LayerWork(case, reuse.routing, Provenance(case.prices))
         kinds = launches.kinds * (case.miss.compares or case.miss.splits)
         for layer in np.unique(kinds, return_index=True)[1].tolist():
@@ -129,8 +129,9 @@ class HandledRows(OneRow):
             if read.any():
                 self._read_ns[layer] = work.beyond(layer, read, self._kernel_ns[layer])
             if hosted.any():
-                hosted_ns = moved[hosted] + hosted * work.beside(layer)
+                hosted_ns = moved[DOWN, hosted] + hosted * work.beside(layer)
                 self._hosted_ns[layer] = np.where(hosted > 0, hosted_ns, 0)
+                self._up_ns[layer] = np.where(hosted > 0, moved[UP, hosted], 0)
 
     @classmethod
     def becomes_of(cls, case: Case) -> int:
@@ -152,10 +153,10 @@ class HandledRows(OneRow):
 
     def _launched(self, swept: Swept) -> Launched:
         """See ``OneRow``."""
-        launches, times_ns = (
-            np.minimum(self._on_gpu, 1), (self._kernel_ns, self._read_ns, self._hosted_ns),
+        works = OneLaunch(
+            swept.misses, swept.loaded, swept.loaded[:0], np.minimum(self._on_gpu, 1),
+            self._kernel_ns, self._read_ns, self._hosted_ns, self._up_ns,
         )  # fmt: skip
-        works = OneLaunch(swept.misses, swept.loaded, swept.loaded[:0], launches, *times_ns)
         loaded = (self.times * self.rule.loads).sum(axis=1)
         copies, self.copies = int((loaded - self.copies).sum()), loaded
         return Launched(self.clock, works, copies)

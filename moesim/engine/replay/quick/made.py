@@ -70,16 +70,15 @@ class Maker(Protocol):
 def works_of(launches: tuple[Ints, Ints, Ints], copies: tuple[Ints, Ints, Ints, Ints]) -> Works:
     """Works of launches and copies alone, from the base to the prices, or what copies wait for."""
     base, steps, kernel_ns = launches
-    return Works(
-        base, steps, kernel_ns, NONE, NONE, *copies, NONE, NONE, NONE_STREAMED, NO_ROWS, NO_READS
-    )
+    rest = NONE, NONE, NONE_STREAMED, NO_ROWS, NO_ROWS, NO_READS
+    return Works(base, steps, kernel_ns, NONE, NONE, *copies, *rest)
 
 
 def launched(kernel_ns: Ints, misses: NDArray[np.uint16], copies: int) -> Launched:
     """Works of a launch in each layer that takes ``kernel_ns`` int64[MoE layers], behind copies of
     what it ``misses`` uint16[passes, MoE layers], all ``copies``.
     """
-    none, tables = misses[:0], [NO_TABLE] * 3
+    none, tables = misses[:0], [NO_TABLE] * 4
     works = OneLaunch(misses, none, none, tables[0], kernel_ns[:, None], *tables[1:])
     return Launched(play_loaded, works, copies)
 

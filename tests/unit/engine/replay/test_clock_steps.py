@@ -65,7 +65,7 @@ def passes(**given: Any) -> Passes:
 
 def works(**given: Any) -> Works:
     """As many arrays without elements, but those that are ``given``."""
-    tables, mask = ("step_launches", "step_copies", "hosted"), np.zeros((0, 0), np.bool_)
+    tables, mask = ("step_launches", "step_copies", "hosted", "up"), np.zeros((0, 0), np.bool_)
     none: dict[str, Any] = dict.fromkeys(Works._fields, NO_FLAT)
     return Works(
         **none | dict.fromkeys(tables, NO_TABLE) | {"streamed": mask, "reads": NO_READS} | given
@@ -180,7 +180,7 @@ def test_the_host_issues_copies_and_launches_kernels_and_combine(
     clocks, charges = gpus(1, host=[50], known=[60], copied=[90]), charged()
     hosts = host_row(LAUNCH_EXPERTS, 10) + host_row(LAUNCH_COMBINE, 5)
     constants = fixed(copy=4, hosts=hosts, blocking=blocking, always=np.array([launches]))
-    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 2, 0, 3, 3, 0, 0), 150, 150)
+    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 2, 0, 3, 3, 0, 0, 0), 150, 150)
     assert clocks.host[0] == host
     assert (clocks.ready[0], clocks.cursor[0], charges.sum()) == (150, 150, 0)
 
@@ -211,9 +211,18 @@ def test_experts_of_the_host_begin_at_the_end_of_dispatch() -> None:
     """From 70 on, 100 ns: 20 beyond the launches."""
     clocks, charges = gpus(1, ready=[70]), charged()
     constants = fixed(hosts=host_row(WAITS, 0))
-    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 1, 0, 0, 0, 100, 0), 150, 150)
+    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 1, 0, 0, 0, 100, 0, 0), 150, 150)
     assert clocks.ready.tolist() == clocks.cursor.tolist() == [170]
     assert charges[0, CPU] == charges.sum() == 20
+
+
+@pytest.mark.parametrize(("free", "up"), [(160, 177), (175, 182)])
+def test_rows_come_up_when_the_copy_engine_is_free(free: int, up: int) -> None:
+    """Computed at 170, 7 ns."""
+    clocks, charges = gpus(1, ready=[70], copied=[free]), charged()
+    constants = fixed(hosts=host_row(WAITS, 0))
+    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 1, 0, 0, 0, 100, 7, 0), 150, 150)
+    assert clocks.ready.tolist() == clocks.copied.tolist() == [up]
 
 
 def test_streamed_layers_are_copied_one_behind_the_other() -> None:
