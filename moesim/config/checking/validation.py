@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 UNKNOWN_KEY = "is not a known key"
 OF_A_KEY = "[key]"
 """Ends pydantic's place of a key that is wrong itself; the key is the step before it."""
-DEEPEST, MOST_HOMES = 4, 2
+DEEPEST, MOST_HOMES = 5, 2
 """Keys of a path to a key that is meant, and such paths: more of them say nothing."""
 
 

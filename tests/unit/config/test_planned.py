@@ -63,6 +63,10 @@ def test_a_word_that_people_use(setting, told):
             "memory.max_num_seqs=4",
             "here, but workload.batching.scheduler.max_num_seqs is; ",
         ),
+        (
+            "workload.batching={kind: continuous, scheduler: {kind: trtllm, timeout_iters: 9}}",
+            "here, but workload.batching.scheduler.attention_dp_config.timeout_iters is; ",
+        ),
         ("experts.interval=4", "here, but memory.split.interval or placement.interval is; "),
     ],
 )
