@@ -19,6 +19,8 @@ from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
 from moesim.hardware.operations.kernels.cpu_expert import (
+    FEW_CORES,
+    OF_READS,
     PRODUCTS_OFF,
     REACHED,
     share_is_measured,
@@ -179,7 +181,8 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
 def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
     """Of experts on the CPU whose share of memory is a prior, or whose reads were measured."""
     if share_is_measured(hardware):
-        return _both_ways(PRODUCTS_OFF)
+        low, high = _both_ways(PRODUCTS_OFF)
+        return low, high if hardware.host.cores.value <= FEW_CORES else 1 / OF_READS
     if not share_is_prior(hardware):
         return ()
     share, (least, most) = hardware.host.expert_share, REACHED

@@ -362,13 +362,18 @@ def test_a_hosts_prior_is_its_range():
 
 
 @pytest.mark.parametrize(
-    ("source", "ends"), [("measured, sums of 1 GiB", (1 / 1.31, 1.31)), ("my page", (None, None))]
+    ("source", "cores", "ends"),
+    [
+        ("measured, sums of 1 GiB", 16, (1 / 1.31, 1.31)),
+        ("measured, sums of 1 GiB", 17, (1 / 1.31, 3.125)),
+        ("my page", 16, (None, None)),
+    ],
 )
 def test_of_a_host_whose_reads_were_measured_products_are_unsure(
-    source: str, ends: tuple[float | None, float | None]
+    source: str, cores: int, ends: tuple[float | None, float | None]
 ) -> None:
     share = {"value": "60 %", "source": source}
-    host = {"base": "ddr4-3200-2ch-64gb", "expert_fraction": share}
+    host = {"base": "ddr4-3200-2ch-64gb", "expert_fraction": share, "cores": cores}
     summary = run(
         hardware={"gpu": "rtx-3090", "host": host},
         software="llama.cpp",

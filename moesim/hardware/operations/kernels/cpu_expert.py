@@ -31,6 +31,12 @@ PRODUCTS_OFF = 31.0
 """Percent that nine of ten of 72 runs of Qwen3-30B-A3B's layers were off by at most on a host whose
 reads were measured (evidence, pack ``two_cores``): prompts and answers, six formats.
 """
+FEW_CORES = 16
+"""Of hosts whose experts reach what their threads read, or nearly."""
+OF_READS = 0.32
+"""The least share of what readers were given that experts reached on larger hosts: 32 to 80 % of
+four (a Xeon 6980P, two EPYC, a Threadripper PRO; docs/evidence_offloading.md).
+"""
 
 
 def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
