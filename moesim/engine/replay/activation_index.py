@@ -18,7 +18,7 @@ from moesim.engine.replay.active_experts import (
     sum_choices,
     sum_weights,
 )
-from moesim.engine.replay.spans import UNKNOWN, Spans, running_of, spans_of
+from moesim.engine.replay.spans import UNKNOWN, Spans, places_of, running_of, spans_of
 from moesim.engine.routing import Routing, units
 from moesim.memory.activations import steps_of
 from moesim.trace.routing import NO_EXPERT
@@ -65,7 +65,8 @@ class Finder:
         local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(held)]
         self._chosen = np.zeros((0, 0), np.int64)
         self._chooses_all = np.zeros(0, np.bool_)
-        self._counted = self._spanned = 0
+        self._counted = self._spanned = self._alone = 0
+        self._looked = False
         self.running = UNKNOWN
         self._find_homes(np.concatenate(local))
 
@@ -149,10 +150,12 @@ class Finder:
         ids, rows, _, _ = self.placed(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
         works, spans = self.layers * gpus, self.spans(first, last)
+        # also where nothing is: a log keeps it narrow; and one more, which may be written over
+        experts, rows_of = np.zeros((2, works, most + 1), np.int64)
         found = Needed(
             np.empty((works, passes + 1), np.int64),
-            np.zeros((works, most), np.int64),  # also where nothing is: a log keeps it narrow
-            np.zeros((works, most), np.int64),
+            experts,
+            rows_of,
             np.zeros((passes, self.kept_rows, gpus), np.int64),
         )
         find_active_experts(
@@ -165,17 +168,26 @@ class Finder:
 
     def spans(self, first: int, last: int, *, apart: bool = False) -> Spans:
         """The rows that passes first:last take; ``apart``: of each first those of prompts. Once
-        more rows came in spans than there are, their running counts are found.
+        more rows came in spans than there are, their running counts are found, and once more came
+        alone, where what they choose is.
         """
         _, rows, _, offsets = self.placed(first, last)
         served = self.case.schedule.served if apart else None
         decodes = () if served is None else served.decodes[offsets[0] : offsets[-1]]
         found, within = spans_of(rows, offsets, decodes, every=self.replicas is not None)
-        self._spanned += within
-        if self.running is UNKNOWN and self._spanned > self.case.trace.tokens:
-            homes = len(self.gpu_of_home)
-            self.running = running_of(self.case.trace.expert_ids, self.home, homes)
+        self._know_running(within, len(rows) - within if last - first < len(rows) else 0)
         return found
+
+    def _know_running(self, spanned: int, alone: int) -> None:
+        """Know more of what rows choose, of which so many came in spans, and so many alone."""
+        self._spanned, self._alone = self._spanned + spanned, self._alone + alone
+        trace, running = self.case.trace, self.running
+        if self._spanned > trace.tokens and not len(running.counts):
+            counted = running_of(trace.expert_ids, self.home, len(self.gpu_of_home))
+            self.running = running = counted._replace(places=running.places)
+        if self._alone > trace.tokens and self.replicas is None and not self._looked:
+            self._looked = True
+            self.running = running._replace(places=places_of(trace.expert_ids, self.home))
 
     def weights(self, first: int, found: Needed) -> Ints:
         """Gate weights of the active experts ``found`` in passes from ``first`` on, in units of 1 /

@@ -164,8 +164,8 @@ def find_active_experts(
 
     ``home`` int64[MoE layers, experts]: GPU and local number as one, GPU by GPU in equal steps;
     ``gpu_of_home`` int64[homes]. ``active_offsets`` int64[layers x gpus, passes + 1] into
-    ``experts`` and ``active_rows`` [layers x gpus, most]. ``executed`` int64[passes, layers or 1,
-    gpus] rows, added to.
+    ``experts`` and ``active_rows`` [layers x gpus, most + 1]. ``executed`` int64[passes, layers
+    or 1, gpus] rows, added to.
     """
     _, layers, top_k = ids.shape
     homes, width = len(gpu_of_home), len(gpu_of_home) // gpus
@@ -192,9 +192,9 @@ def find_active_experts(
             for gpu in range(gpus if distinct > FEW else 0):
                 work, place, total = layer * gpus + gpu, filled[gpu], 0
                 for at in range(gpu * width, gpu * width + width):
-                    if count[at] > 0:  # of most, where there are many
-                        experts[work, place], active_rows[work, place] = at - gpu * width, count[at]
-                        place, total, count[at] = place + 1, total + count[at], 0
+                    number = count[at]  # of none it is written over
+                    experts[work, place], active_rows[work, place] = at - gpu * width, number
+                    place, total, count[at] = place + (number > 0), total + number, 0
                 filled[gpu] = place
                 executed[step, kept, gpu] += total
             distinct = 0 if distinct > FEW else distinct

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
-from moesim.runtime.compiled import njit, record, types
+from moesim.runtime.compiled import built_in, njit, record, types
 from moesim.trace.routing import NO_EXPERT
 
 SHORTEST = 8
@@ -35,10 +36,13 @@ class Spans(NamedTuple):
 class Running(NamedTuple):
     """Choices of each expert in all rows before each block of ``every`` rows: ``counts``
     int32[MoE layers, blocks + 1, homes], of which the last blocks may be missing; empty: unknown.
+    And the ``places`` uint16[MoE layers, rows, k] of what rows choose, where experts are home, if
+    all choose k; empty: unknown.
     """
 
     counts: Any
     every: Any
+    places: Any = np.zeros((0, 0, 0), np.uint16)
 
 
 UNKNOWN = Running(np.zeros((0, 0, 0), np.int32), 1)
@@ -47,7 +51,7 @@ _INT, _FLAT, _TABLE, _MASK = types.int64, types.int64[::1], types.int64[:, ::1],
 IDS = types.Array(types.uint16, 3, "C", readonly=True)
 SPANS = record(Spans, *[_FLAT] * 6)
 _COUNTS = types.int32[:, :, ::1]
-RUNNING = record(Running, _COUNTS, _INT)
+RUNNING = record(Running, _COUNTS, _INT, types.uint16[:, :, ::1])
 
 
 @njit(_INT(_TABLE, _INT, _INT, _INT), cache=True, _nrt=False)
@@ -168,6 +172,25 @@ def _add_rows(
                 count[own[expert]] += times
 
 
+@built_in
+def _add_places(places: Any, rows: Any, first: int, last: int, count: Any) -> None:
+    """Add the choices of ``rows`` first:last, of which ``places`` are known."""
+    for i in range(first, last):
+        row = rows[i]
+        for k in range(places.shape[1]):
+            count[places[row, k]] += 1
+
+
+def places_of(ids: Any, home: Ints) -> NDArray[np.uint16]:
+    """The ``places`` of what rows choose, for ``Running``; nothing where they would be too many, or
+    a row chooses fewer.
+    """
+    if ids.size > CELLS or (ids == NO_EXPERT).any():
+        return UNKNOWN.places
+    layers = range(ids.shape[1])
+    return np.stack([home[layer].astype(np.uint16)[ids[:, layer]] for layer in layers])
+
+
 @njit(types.void(IDS, RUNNING, SPANS, _FLAT, _INT, _INT, _FLAT), cache=True, _nrt=False)
 def add_choices(
     ids: Any, running: Any, spans: Any, own: Any, layer: int, part: int, count: Any
@@ -175,12 +198,12 @@ def add_choices(
     """Add to ``count`` int64[homes] the choices of a ``part`` of a pass in a ``layer``, where
     ``own`` int64[experts] says the places of experts.
     """
-    for i in range(spans.single_at[part], spans.single_at[part + 1]):
-        row = spans.single[i]
-        for k in range(ids.shape[2]):
-            expert = ids[row, layer, k]
-            if expert != NO_EXPERT:
-                count[own[expert]] += 1
+    first, last = spans.single_at[part], spans.single_at[part + 1]
+    if len(running.places) > 0:
+        _add_places(running.places[layer], spans.single, first, last, count)
+    else:
+        for i in range(first, last):
+            _add_rows(ids, own, layer, spans.single[i], spans.single[i] + 1, 1, count)
     every, blocks = running.every, running.counts.shape[1]
     for i in range(spans.spans_at[part], spans.spans_at[part + 1]):
         first, last, times = spans.first[i], spans.last[i], spans.times[i]

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from moesim.engine.replay import spans
-from moesim.engine.replay.spans import UNKNOWN, Running, Spans, add_choices, running_of, spans_of
+from moesim.engine.replay.spans import (
+    UNKNOWN,
+    Running,
+    Spans,
+    add_choices,
+    places_of,
+    running_of,
+    spans_of,
+)
 from moesim.trace.routing import NO_EXPERT
 
 PROMPT = [4, 5, 6, 7, 4, 5, 6, 7, 4, 5]
@@ -74,3 +82,25 @@ def test_running_counts_are_those_row_by_row(every: int) -> None:
     for first in range(len(IDS)):
         for last in range(first + 1, len(IDS) + 1):
             assert counted(running, first, last) == counted(UNKNOWN, first, last)
+
+
+def test_places_are_those_of_what_rows_choose() -> None:
+    """Of rows that all choose three; else nothing is known, nor where they are too many."""
+    whole, rows = np.where(IDS == NO_EXPERT, 2, IDS).astype(np.uint16), np.array([3, 22, 3, 5])
+    alone = Spans(*map(np.array, ([0, 4], rows, [0, 0], *np.zeros((3, 0), np.int64))))
+    counts = np.zeros((2, 2, 6), np.int64)
+    for running, found in zip((UNKNOWN, _placed(whole)), counts, strict=True):
+        for layer in range(2):
+            add_choices(whole, running, alone, HOME[layer], layer, 0, found[layer])
+    assert counts[0].tolist() == counts[1].tolist()
+    assert counts[0].sum() == 2 * rows.size * 3
+    assert places_of(IDS, HOME).size == 0
+    with patch.object(spans, "CELLS", whole.size - 1):
+        assert places_of(whole, HOME).size == 0
+
+
+def _placed(ids: Any) -> Running:
+    """With nothing but the places of what rows choose."""
+    places = places_of(ids, HOME)
+    assert places.shape == (2, 23, 3)
+    return UNKNOWN._replace(places=places)
