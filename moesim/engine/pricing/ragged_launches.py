@@ -20,7 +20,7 @@ FEW_ROWS, MANY_ROWS = 1 << 13, 1 << 16
 """Rows of a launch below which its price is kept: as long as all have few, and where some have
 more. Larger ones are seldom alike, but others are priced with them.
 """
-MOST = 1 << 14
+MOST = 1 << 15
 """Launches of which an example is kept at once."""
 NEVER = 1 << 62
 
@@ -130,7 +130,7 @@ class RaggedLaunches:
     def __init__(self, case: Case, spec: LayerSpec) -> None:
         self.case, self.spec = case, spec
         self.known = PriceCache(COLUMNS)
-        self.examples = Growing(), Growing()
+        self.examples = Growing(np.uint32), Growing()
         """Of a launch of each shape the rows of its experts, one behind the other, and where each
         launch begins.
         """
@@ -213,8 +213,9 @@ class RaggedLaunches:
         self._passes.clear()
         numbers, _, total = self.known.settled()
         if len(numbers):
-            rows, starts = (example.values for example in self.examples)
-            provenance.add("experts", total, self.spec, *_some(rows, starts, numbers))
+            known, begins = (example.values for example in self.examples)
+            rows, starts = _some(known, begins, numbers)
+            provenance.add("experts", total, self.spec, rows.astype(np.int64), starts)
         self.known.forget()
         for example in self.examples:
             example.cut(0)

@@ -185,10 +185,9 @@ def places_of(ids: Any, home: Ints) -> NDArray[np.uint16]:
     """The ``places`` of what rows choose, for ``Running``; nothing where they would be too many, or
     a row chooses fewer.
     """
-    if ids.size > CELLS or (ids == NO_EXPERT).any():
-        return UNKNOWN.places
-    layers = range(ids.shape[1])
-    return np.stack([home[layer].astype(np.uint16)[ids[:, layer]] for layer in layers])
+    layers, known = range(ids.shape[1]), ids.size <= CELLS and not (ids == NO_EXPERT).any()
+    found = [home[layer].astype(np.uint16)[ids[:, layer]] for layer in layers if known]
+    return np.stack(found) if found else np.zeros((0, 0, 0), np.uint16)
 
 
 @njit(types.void(IDS, RUNNING, SPANS, _FLAT, _INT, _INT, _FLAT), cache=True, _nrt=False)
