@@ -53,6 +53,8 @@ class Program:
 
     held: int | None = None
     """Counts of a pass, layer and GPU that a chunk holds; None: one an expert."""
+    tokens: int | None = None
+    """Tokens that it holds; see ``Routing.pieces``."""
 
     def __init__(self, case: Case, *, by_layer: bool = True) -> None:
         """``by_layer``: counts are kept by MoE layer."""
@@ -76,12 +78,12 @@ class Program:
 
     def chunks(self) -> Iterator[Chunk]:
         """Decide and price chunk by chunk."""
-        for first, last in self.routing.pieces(self.held):
+        for first, last in self.routing.pieces(self.held, self.tokens):
             yield self._chunk(first, last)
 
     def between(self, first: int, last: int) -> Iterator[Chunk]:
         """Those of passes first:last, the next ones."""
-        for low, high in self.routing.pieces_between(first, last, self.held):
+        for low, high in self.routing.pieces_between(first, last, self.held, self.tokens):
             yield self._chunk(low, high)
 
     def mark(self) -> tuple[Any, ...]:

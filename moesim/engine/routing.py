@@ -20,6 +20,8 @@ Key = tuple[int, int]
 """A MoE layer and a GPU; a pool goes by its first layer."""
 CELLS = 1 << 21
 """Counts, and choices, held at once."""
+ACTIVE = CELLS >> 2
+"""Active experts held at once where choices are not."""
 BLOCK = 1 << 15
 """Passes whose prices without routing are found at once."""
 
@@ -54,7 +56,8 @@ class Routing:
     ) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass. Held are
         so many ``counts`` of a pass, layer and GPU, by default one an expert, and so many
-        ``tokens``, by default those whose choices fit, of passes of one block, launched alike. A
+        ``tokens``, by default those whose choices fit, 0: those whose active experts fit, of passes
+        of one block, launched alike. A
         schedule that grows is asked for more when all that is known has been played.
         """
         schedule, first = self.case.schedule, 0
@@ -64,11 +67,11 @@ class Routing:
             first = last
 
     def pieces_between(
-        self, first: int, last: int, counts: int | None
+        self, first: int, last: int, counts: int | None, tokens: int | None = None
     ) -> Iterator[tuple[int, int]]:
         """As ``pieces``, of passes first:last alone."""
         while first < last:
-            end = self._end_of_piece(first, last, counts, None)
+            end = self._end_of_piece(first, last, counts, tokens)
             yield first, end
             first = end
 
@@ -76,15 +79,26 @@ class Routing:
         """One past the last pass of the piece from ``first`` on, of those before ``last``."""
         layers, offsets = len(self.moe_layers), self.case.schedule.offsets
         most_passes = max(1, CELLS // (layers * self.case.gpus * (counts or self.experts)))
-        most_tokens = tokens or max(1, CELLS // (layers * self.case.trace.top_k))
-        fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
-        last = min(last, first + most_passes, max(fits, first + 1), end_of_block(first))
+        last = min(last, first + most_passes, end_of_block(first))
+        if tokens == 0:
+            fits = self._end_of_active(first, last)
+        else:
+            most_tokens = tokens or max(1, CELLS // (layers * self.case.trace.top_k))
+            fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
+        last = min(last, max(fits, first + 1))
         if self.case.captured is not None:
             executions = self.case.executions(first, last)
             last = first + next(
                 (n for n, one in enumerate(executions) if one != executions[0]), last - first
             )
         return last if self.reach is None else self.reach(first, last)
+
+    def _end_of_active(self, first: int, last: int) -> int:
+        """One past the last of passes first:last whose active experts fit."""
+        tokens, slices = np.diff(self.case.schedule.offsets[first : last + 1]), self.case.slices
+        each = np.minimum(tokens * self.case.trace.top_k, self.experts) * slices
+        needed = np.cumsum(each) * len(self.moe_layers)
+        return first + int(np.searchsorted(needed, ACTIVE, "right"))
 
     def active(self, first: int, last: int) -> NDArray[np.bool_]:
         """bool[passes, MoE layers]: whether a pass runs a layer."""

@@ -36,6 +36,8 @@ class IndexedProgram(Program):
     def __init__(self, case: Case, *, by_layer: bool = True) -> None:
         super().__init__(case, by_layer=by_layer)
         self._found: Needed
+        if type(self) is IndexedProgram and self.ledger is None and self.views is None:
+            self.tokens = 0  # no choice is held
         self.finder = Finder(self.case, self.routing, by_layer=False)
         self.collectives = Collectives(self.case, self.finder, self.provenance)
 
