@@ -64,10 +64,14 @@ class Transformed:
 
 
 def transform(
-    trace: RoutingTrace, transforms: Sequence[Transform], experts: Sequence[int] = ()
+    trace: RoutingTrace,
+    transforms: Sequence[Transform],
+    experts: Sequence[int] = (),
+    passes: NDArray[np.int64] | None = None,
 ) -> Transformed:
     """``trace`` by ``transforms``, one after the other; ``experts`` of each MoE layer, by default
-    as the trace says. InputError where it lacks what a transform reads, or no choice is left.
+    as the trace says; ``passes`` as ``Choices`` has them. InputError where it lacks what a
+    transform reads, or no choice is left.
     """
     of_layers = np.array(experts or [trace.experts] * trace.moe_layers)
     weights = None if trace.gate_weights is None else trace.gate_weights.astype(np.float64)
@@ -78,6 +82,7 @@ def transform(
         recorded=weights,
         living=np.arange(of_layers.max())[None] < of_layers[:, None],
         predicted=trace.predicted_ids,
+        passes=read_only(passes),
     )
     after = before
     for one in transforms:

@@ -10,7 +10,6 @@ import numpy as np
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.config.registry import answering, wrong_answer
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
 from moesim.experiment.building.of_card import block_size_of
@@ -25,7 +24,7 @@ from moesim.memory.footprint.kv_groups import KvAsked, KvPlan, kv_plan
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
-from moesim.workload.batching.base import fault_of_seats
+from moesim.workload.batching.base import seats_by
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import RequestScheduler
@@ -68,10 +67,7 @@ def passes_of_run(experiment: Experiment, trace: RoutingTrace, engine: Engine) -
         return _served(experiment, trace, engine, batching)
     layout = engine.layout
     requests = requests_of(experiment, trace)
-    with answering("workload.batching", batching):
-        seats = batching.seats(requests)
-    if fault := fault_of_seats(seats, requests, batching.in_flight):
-        raise wrong_answer("workload.batching", batching, fault)
+    seats = seats_by(batching, requests)
     passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)
     schedule = Schedule.of(requests, seats, trace, layout.gpus, prefill.chunk)
     return Planned(schedule, passes if batching.reads_clock else None)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.files.inputs import Files, InputFile, file_of, files_read, stamp, tell
+from moesim.experiment.loading.batches import Batches
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import needed
 from moesim.model.routed import routed
@@ -72,7 +73,8 @@ def transformed_of(experiment: Experiment) -> Transformed:
     trace = recorded_trace_of(experiment)
     model: ModelSpec = needed("model", experiment.model, experiment.folders)
     trace.check_fits(_with_room(model, trace.top_k))
-    return _transformed(trace, tuple(experiment.routing), _experts(model))
+    batches = Batches.of(experiment)
+    return _transformed(trace, tuple(experiment.routing), _experts(model), batches)
 
 
 def default_trace_of(model: ModelSpec, phase: str) -> RoutingTrace:
@@ -123,10 +125,14 @@ def _with_room(model: ModelSpec, top_k: int) -> ModelSpec:
 
 @lru_cache(maxsize=4)
 def _transformed(
-    trace: RoutingTrace, transforms: tuple[Transform, ...], experts: tuple[int, ...]
+    trace: RoutingTrace,
+    transforms: tuple[Transform, ...],
+    experts: tuple[int, ...],
+    batches: Batches | None,
 ) -> Transformed:
     """One object for all runs of a sweep, which share what they find about it."""
-    return transform(trace, transforms, experts)
+    passes = None if batches is None else batches.passes(trace)
+    return transform(trace, transforms, experts, passes)
 
 
 def tell_trace(experiment: Experiment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from moesim.config.params import Params
 from moesim.trace.transforms.choices import Choices
@@ -11,8 +12,11 @@ from moesim.trace.transforms.choices import Choices
 class Transform(Params):
     """A rule that leaves a token fewer or other choices; has its own ``kind: Literal[...]``.
 
-    It sees the whole trace, not passes: what a token chooses does not depend on its batch.
+    It sees the whole trace, of which it may learn. One whose choices depend on which tokens share a
+    forward pass says so with ``by_pass``, and reads ``choices.passes``.
     """
+
+    by_pass: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, choices: Choices) -> Choices:

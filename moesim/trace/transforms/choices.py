@@ -23,7 +23,8 @@ class Choices:
     weights that the model would use now, and ``recorded``, those of the trace, which say what is
     lost (None where the trace has none). ``living`` bool[L, E]: the experts that the model still
     has. ``learnt`` int: of the first so many tokens a transform has learnt. ``notes``: what a
-    reader of the result has to know.
+    reader of the result has to know. ``passes`` int64[T]: the forward pass of each token, -1 where
+    the run has none; None where they are not known.
     """
 
     ids: Ids
@@ -33,6 +34,7 @@ class Choices:
     predicted: Ids | None = None
     learnt: int = 0
     notes: tuple[str, ...] = ()
+    passes: NDArray[np.int64] | None = None
 
     @property
     def chosen(self) -> Mask:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from moesim.trace.transforms.base import Transform
@@ -13,11 +14,11 @@ from moesim.trace.transforms.threshold import above
 
 
 class ThresholdTopK(Transform):
-    """Every token's k largest, k being the mean of what a threshold leaves in the layer.
-
-    The published rule takes the mean of a batch; here it is that of all tokens of the trace, as
-    routing does not know batches, rounded to the nearest whole number from 1.
+    """Every token's k largest, k being the mean of what a threshold leaves in the layer, of the
+    tokens of its forward pass, rounded to the nearest whole number from 1.
     """
+
+    by_pass: ClassVar[bool] = True
 
     kind: Literal["threshold_top_k"] = "threshold_top_k"
     epsilon: float = Field(ge=0, description="As of 'threshold'.")
@@ -25,5 +26,16 @@ class ThresholdTopK(Transform):
     def apply(self, choices: Choices) -> Choices:
         """See ``Transform``."""
         left = above(choices, self.epsilon, self.kind).sum(axis=2)
-        k = np.maximum(1, np.floor(left.mean(axis=0) + 0.5))
-        return choices.keep(choices.ranks() < k[None, :, None])
+        if (passes := choices.passes) is None:
+            note = "threshold_top_k: no forward passes are known, k is the mean over the trace"
+            return self._kept(choices.noted(note), left, np.zeros(len(left), np.int64))
+        return self._kept(choices, left, passes + 1)
+
+    @staticmethod
+    def _kept(choices: Choices, left: NDArray[np.int64], group: NDArray[np.int64]) -> Choices:
+        """Each token has the k of its ``group``; ``left`` int64[T, L]."""
+        tokens = np.bincount(group)
+        total = np.zeros((len(tokens), left.shape[1]))
+        np.add.at(total, group, left)
+        k = np.maximum(1, np.floor(total / np.maximum(tokens, 1)[:, None] + 0.5))
+        return choices.keep(choices.ranks() < k[group][:, :, None])

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.config.registry import answering, wrong_answer
 from moesim.trace.routing import RoutingTrace
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule, Seats
@@ -56,6 +57,15 @@ class Batching(AnyBatching):
     def in_flight(self) -> int:
         """See ``AnyBatching``."""
         return self.batch_size
+
+
+def seats_by(batching: AnyBatching, requests: Requests) -> Seats:
+    """Those of ``requests``; an InputError where ``batching`` gives none that can be."""
+    with answering("workload.batching", batching):
+        seats = batching.seats(requests)
+    if fault := fault_of_seats(seats, requests, batching.in_flight):
+        raise wrong_answer("workload.batching", batching, fault)
+    return seats
 
 
 def fault_of_seats(seats: object, requests: Requests, slots: int) -> str:

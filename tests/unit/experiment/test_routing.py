@@ -74,6 +74,13 @@ def test_fewer_choices_load_fewer_bytes() -> None:
     assert bytes_by_k[-1] < bytes_by_k[0]
 
 
+def test_a_token_that_has_its_step_alone_has_its_own_k() -> None:
+    """The largest of four shares is above an eighth: the threshold leaves each token one."""
+    alone, above = (run({"kind": k, "epsilon": 4.0}) for k in ("threshold_top_k", "threshold"))
+    assert alone.steps["accesses"].tolist() == above.steps["accesses"].tolist()
+    assert len(set(above.steps["accesses"])) > 1
+
+
 def test_a_rule_that_cannot_be_is_told() -> None:
     with pytest.raises(InputError, match="predicted_ids; record them"):
         run({"kind": "predicted"})

@@ -89,6 +89,15 @@ def test_threshold_top_k_takes_the_mean() -> None:
     assert ids(found) == ids(by("top_k", k=2))
 
 
+def test_threshold_top_k_takes_the_mean_of_each_pass() -> None:
+    """Tokens 0 and 3 share a pass: a mean of 1.5 is two. 1 has its own, and 2 is in none."""
+    rule = made("threshold_top_k", epsilon=1.0)
+    found = transform(FULL, [rule], passes=np.array([1, 0, -1, 1]))
+    assert [len(set(one) - {NONE}) for one in ids(found)] == [2, 1, 4, 2]
+    assert found.notes == ()
+    assert "no forward passes are known" in by("threshold_top_k", epsilon=1.0).notes[0]
+
+
 def test_top_p_and_gate_ratio() -> None:
     assert [len(set(one) - {NONE}) for one in ids(by("top_p", p=0.75))] == [2, 1, 3, 1]
     assert [len(set(one) - {NONE}) for one in ids(by("gate_ratio", ratio=0.25))] == [4, 1, 4, 1]
