@@ -86,7 +86,7 @@ MACHINE: Mapping[str, Number] = {
         "DRAM bandwidth",
         dram,
         lambda of: (of.host.memory_bandwidth, of.host.memory_fraction),
-        "your DRAM: one run, for 'moesim calibrate host'",
+        "your DRAM: 'moesim calibrate memory', or one run for 'moesim calibrate host'",
     ),
     "cores": Number("CPU cores", cores, lambda of: (of.host.cores,), "how many cores you have"),
     "drive": Number(
