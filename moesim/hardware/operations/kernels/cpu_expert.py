@@ -32,7 +32,9 @@ PRODUCTS_OFF = 31.0
 reads were measured (evidence, pack ``two_cores``): prompts and answers, six formats.
 """
 FEW_CORES = 16
-"""Of hosts whose experts reach what their threads read, or nearly."""
+"""Of hosts whose experts are taken to reach what their threads read: assumed, desktops have no
+more.
+"""
 OF_READS = 0.32
 """The least share of what readers were given that experts reached on larger hosts: 32 to 80 % of
 four (a Xeon 6980P, two EPYC, a Threadripper PRO; docs/evidence_offloading.md).
