@@ -44,7 +44,13 @@ ONE_PROMPT = {
     "routing": {"kind": "draw", "prompts_from": "decode"},
     "batching": {
         "kind": "continuous",
-        "scheduler": {"kind": "llama.cpp", "max_num_seqs": 1, "n_batch": 2048, "n_ubatch": 2048},
+        "scheduler": {
+            "kind": "llama.cpp",
+            "max_num_seqs": 1,
+            "n_batch": 2048,
+            "n_ubatch": 2048,
+            "checkpoints": False,
+        },
     },
 }
 Row = dict[str, Any]

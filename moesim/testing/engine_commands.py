@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moesim.config.errors import InputError
+from moesim.experiment.building.of_card import of_card
 from moesim.experiment.engine_commands import Configuration, Engine, ReadCommand
 from moesim.experiment.engine_commands.words import Effect, Option, Takes
 from moesim.experiment.loading.resolve import load_experiment
@@ -59,10 +60,11 @@ def refuses_with_an_input_error(engine: Engine, words: Sequence[str]) -> None:
 def reads_what_it_writes(
     engine: Engine, experiment: Experiment, context_tokens: int
 ) -> ReadCommand | None:
-    """The line of ``experiment`` is the engine's, and means the same experiment; None where it has
-    no line, and says why.
+    """The line of ``experiment`` is the engine's, and means the same experiment, with all that the
+    engine takes by itself; None where it has no line, and says why.
     """
     kind = engine.kind
+    experiment = of_card(experiment, kind)
     written = engine.write(Configuration(experiment, context_tokens))
     if written.text is None:
         assert written.notes, f"{kind} does not say why it cannot run the experiment"
@@ -73,6 +75,7 @@ def reads_what_it_writes(
     served = experiment.workload.batching.serves
     found = engine.read(words, first, experiment.folders, served=served)
     again = load_experiment({**found.experiment, "hardware": experiment.hardware}).experiment
+    again = of_card(again)
     for key in KEPT:
         before, after = _said(experiment, key), _said(again, key)
         assert before == after, f"{kind}: {key} {before} reads as {after}: {written.text}"

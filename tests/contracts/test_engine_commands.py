@@ -99,6 +99,10 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     },
     "llama.cpp": {
         "max_num_seqs": st.integers(1, 64), "n_batch": st.integers(64, 4096),
+        "n_ubatch": st.integers(64, 4096), "kv_unified": FLAG, "checkpoints": FLAG,
+    },
+    "ik_llama.cpp": {
+        "max_num_seqs": st.integers(1, 64), "n_batch": st.integers(64, 4096),
         "n_ubatch": st.integers(64, 4096),
     },
 }  # fmt: skip
@@ -120,12 +124,13 @@ def test_what_is_served_reads_as_it_is_written(kind: str, data: st.DataObject) -
     """llama.cpp's slots and vLLM's longest request are what the line says; llama.cpp and
     TensorRT-LLM have no words for memory.
     """
-    scheduler = data.draw(st.fixed_dictionaries({}, optional=SCHEDULERS[kind])) | {"kind": kind}
-    wordless = kind in ("llama.cpp", "trtllm")
+    scheduler = data.draw(st.fixed_dictionaries({}, optional=SCHEDULERS[kind]))
+    scheduler["kind"] = kind.removeprefix("ik_")
+    wordless = kind in ("llama.cpp", "ik_llama.cpp", "trtllm")
     more: dict[str, Any] = {} if wordless else {"memory": data.draw(ROOMS)}
     if kind == "vllm":
         scheduler["max_model_len"] = 4096
-    if kind == "llama.cpp":
+    if "llama.cpp" in kind:
         scheduler["slot_context"] = 4096
     elif data.draw(FLAG):
         dense = "tensor" if kind == "trtllm" else "data"

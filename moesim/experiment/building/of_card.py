@@ -1,5 +1,5 @@
-"""What an engine takes where an experiment of served requests leaves it open: by its scheduler, and
-by the card.
+"""What an engine takes where an experiment of served requests leaves it open: by its scheduler, by
+the card, and by the software and the model.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Memory
 from moesim.workload.batching.continuous import Continuous
+from moesim.workload.serving.base import RequestScheduler
 
 SCHEDULER = "workload.batching.scheduler"
 
 
-def of_card(experiment: Experiment) -> Experiment:
-    """``experiment`` with a scheduler that says what its engine takes of these GPUs."""
+def of_card(experiment: Experiment, engine: str | None = None) -> Experiment:
+    """``experiment`` with a scheduler that says what its engine takes of these GPUs, and what
+    ``engine`` (by default the software) does with this model.
+    """
     workload = experiment.workload
     if not isinstance(workload.batching, Continuous):
         return experiment
-    hardware = needed("hardware", experiment.hardware, experiment.folders)
-    named = f"{hardware.name} {hardware.title}"
-    scheduler = workload.batching.scheduler.on_card(hardware.memory_bytes, named)
+    model = needed("model", experiment.model, experiment.folders)
+    carded = _on_card(workload.batching.scheduler, experiment)
+    scheduler = carded.served_by(engine or experiment.software, model)
     batching = workload.batching.model_copy(update={"scheduler": scheduler})
     workload = workload.model_copy(update={"batching": batching})
     return experiment.model_copy(update={"workload": workload})
+
+
+def _on_card(scheduler: RequestScheduler, experiment: Experiment) -> RequestScheduler:
+    hardware = needed("hardware", experiment.hardware, experiment.folders)
+    return scheduler.on_card(hardware.memory_bytes, f"{hardware.name} {hardware.title}")
 
 
 def block_size_of(experiment: Experiment) -> int:
@@ -45,10 +53,13 @@ def said_of_card(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
     hardware = needed("hardware", experiment.hardware, experiment.folders)
     card = f"{of}: a card of {hardware.memory_bytes / GIB:.1f} GiB"
     before = batching.scheduler.model_dump()
+    carded = _on_card(batching.scheduler, experiment).model_dump()
     after = said.workload.batching.model_dump()["scheduler"]
-    if after != batching.scheduler.on_card(hardware.memory_bytes, "").model_dump():
+    if carded != batching.scheduler.on_card(hardware.memory_bytes, "").model_dump():
         card += ", which by its name counts as small"
-    origins = {f"{SCHEDULER}.{key}": card for key in after if after[key] != before[key]}
+    served = f"{of}: as {experiment.software} serves {experiment.named.model}"
+    origins = {f"{SCHEDULER}.{key}": served for key in after if after[key] != carded[key]}
+    origins |= {f"{SCHEDULER}.{key}": card for key in after if carded[key] != before[key]}
     memory = experiment.memory or Memory()
     if memory.block_size is None:
         origins["memory.block_size"] = of

@@ -48,7 +48,7 @@ def command_of(
     engine, and where the experiment cannot be built.
     """
     chosen = registry.get(engine or engine_of(experiment), "--engine")()
-    experiment, fitted = layers_in_numbers(of_card(experiment), context_tokens)
+    experiment, fitted = layers_in_numbers(of_card(experiment, chosen.kind), context_tokens)
     made = chosen.write(Configuration(experiment, context_tokens))
     notes = [f"{NOTE}experts.on_cpu.layers: {fitted}"] if fitted else []
     notes += _unsaid(experiment) if made.text else ()

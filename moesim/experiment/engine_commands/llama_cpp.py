@@ -42,11 +42,11 @@ from moesim.experiment.engine_commands.served import (
 from moesim.experiment.engine_commands.words import Option
 from moesim.experiment.schema.workload import Workload
 from moesim.memory.misses.cpu import Cpu
-from moesim.model import ModelSpec
 from moesim.model.chosen import GGML_CACHES, cache_of, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.repositories import GGUF
 from moesim.workload.serving.llama_cpp import LlamaCpp as Scheduler
+from moesim.workload.serving.llama_cpp import servers_own
 
 ALL_LAYERS = 99
 OLD_UNMAPPED = ("--no-mmap",)
@@ -84,6 +84,11 @@ class LlamaCpp(Engine):
     """By which the model is read, not mapped; its older releases refuse what new ones have."""
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()
+    said_of_passes: ClassVar[Collection[tuple[str, bool]]] = (
+        ("kv_unified", True),
+        ("checkpoints", False),
+    )
+    """Keys of the scheduler, and what an option says of them."""
 
     def begins(self, words: Sequence[str]) -> int | None:
         """Behind ``llama-server`` and its like."""
@@ -97,7 +102,7 @@ class LlamaCpp(Engine):
 
     def write(self, asked: Configuration) -> EngineCommand:
         """A ``llama-server`` that keeps the first layers' experts on the CPU."""
-        if reasons := list(_why_not(asked)):
+        if reasons := [*_why_not(asked), *self._why_no_such_passes(asked)]:
             return EngineCommand(self.kind, None, tuple(reasons))
         name, notes = _gguf_name(asked)
         host, layers = asked.experiment.host_layers, len(asked.model.layers)
@@ -123,17 +128,24 @@ class LlamaCpp(Engine):
         notes += served_notes(asked, ROWS)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
-    @staticmethod
-    def put_server(reading: Reading, model: ModelSpec | None) -> None:
-        """Put what its server does otherwise by the kinds of layers that the model has."""
-        put_server(reading, model)
+    def _why_no_such_passes(self, asked: Configuration) -> Iterator[str]:
+        """What the server does otherwise, and has no option for."""
+        if (scheduler := _scheduler(asked)) is None:
+            return
+        for key, own in servers_own(self.kind, asked.model).items():
+            value = getattr(scheduler, key)
+            if value not in (None, own) and (key, value) not in self.said_of_passes:
+                what = f"{self.kind}'s server has {own} with this model, and no option for it"
+                yield f"workload.batching.scheduler.{key}: {value}: {what}; leave it out"
 
-    @staticmethod
-    def server_words(asked: Configuration) -> list[str]:
+    def put_server(self, reading: Reading) -> None:
+        """Put what the line says of its server's passes."""
+        put_server(reading)
+
+    def server_words(self, asked: Configuration) -> list[str]:
         """The options of its server."""
-        batching = asked.experiment.workload.batching
-        scheduler = getattr(batching, "scheduler", None)
-        return server_words(scheduler, asked) if isinstance(scheduler, Scheduler) else []
+        scheduler = _scheduler(asked)
+        return [] if scheduler is None else server_words(scheduler, asked)
 
     def software_of(self, reading: Reading) -> str:
         """The profile whose times are those of the line."""
@@ -147,7 +159,7 @@ class LlamaCpp(Engine):
         model = read_model(reading, folders)
         read_experts(reading, model)
         read_workload(reading, model)
-        self.put_server(reading, model)
+        self.put_server(reading)
         read_gpus(reading, model)
         line = reading.line
         if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):
@@ -169,6 +181,7 @@ class IkLlamaCpp(LlamaCpp):
     cpu_prompts: ClassVar[str] = REPACKED
     unmapped: ClassVar[tuple[str, ...]] = OLD_UNMAPPED
     last_words: ClassVar[tuple[str, ...]] = ()
+    said_of_passes: ClassVar[Collection[tuple[str, bool]]] = ()
     own_notes: ClassVar[tuple[str, ...]] = (f"{NOTE}ik_llama.cpp: {KERNELS}",)
     options: ClassVar[Sequence[Option]] = IK_LLAMA_CPP
 
@@ -176,15 +189,10 @@ class IkLlamaCpp(LlamaCpp):
         """With an option that only the fork has, or in a folder of its name."""
         return _is_ik(words)
 
-    @staticmethod
-    def put_server(reading: Reading, model: ModelSpec | None) -> None:
-        """Its passes are of whatever comes next in a batch, and prompts stop nowhere."""
-        del model
-        if reading.served:
-            reading.put("workload.batching.scheduler.kv_unified", True)
+    def put_server(self, reading: Reading) -> None:
+        """Its passes are always the same."""
 
-    @staticmethod
-    def server_words(asked: Configuration) -> list[str]:
+    def server_words(self, asked: Configuration) -> list[str]:
         """It has none of them."""
         del asked
         return []
@@ -201,6 +209,12 @@ _OF_IK = {name for row in IK_LLAMA_CPP[len(LLAMA_CPP) :] for name in row.names.s
 def _is_ik(words: Sequence[str]) -> bool:
     options = any(word in _OF_IK for word in words)
     return options or any(f"ik_llama{end}" in word for end in (".cpp", "/", "\\") for word in words)
+
+
+def _scheduler(asked: Configuration) -> Scheduler | None:
+    """llama.cpp's; None where it has another, or none."""
+    scheduler = getattr(asked.experiment.workload.batching, "scheduler", None)
+    return scheduler if isinstance(scheduler, Scheduler) else None
 
 
 def _batch(asked: Configuration) -> list[str]:

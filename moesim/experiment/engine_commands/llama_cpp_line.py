@@ -29,6 +29,7 @@ from moesim.model import ModelSpec
 from moesim.model.chosen import GGML_CACHES, with_cache_in
 from moesim.model.named import Named, from_gguf, opened, usual_mix
 from moesim.workload.serving.llama_cpp import LlamaCpp as Scheduler
+from moesim.workload.serving.llama_cpp import servers_own
 
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
@@ -281,37 +282,24 @@ def read_workload(reading: Reading, model: ModelSpec | None) -> None:
         reading.put("workload.batching.scheduler.slot_context", reading.context_tokens)
 
 
-def put_server(reading: Reading, model: ModelSpec | None) -> None:
-    """Put what llama.cpp's server does otherwise by the kinds of layers that the model has."""
+def put_server(reading: Reading) -> None:
+    """Put what a line of llama.cpp's server says of its passes."""
     if not reading.served:
         return
     if reading.line.has("-kvu"):
         reading.put("workload.batching.scheduler.kv_unified", True)
-    if model is not None and is_recurrent(model):
-        reading.put("workload.batching.scheduler.recurrent", True)
-    if model is not None and has_checkpoints(model) and reading.line.whole("-ctxcp") != 0:
-        reading.put("workload.batching.scheduler.checkpoints", True)
+    if reading.line.whole("-ctxcp") == 0:
+        reading.put("workload.batching.scheduler.checkpoints", False)
 
 
 def server_words(scheduler: Scheduler, asked: Configuration) -> list[str]:
     """The options of a server that schedules so."""
     words = []
-    if scheduler.kv_unified and scheduler.max_num_seqs > 1:
+    if scheduler.kv_unified:
         words = ["-kvu", "--kv-unified-per-slot", str(asked.context_tokens)]
-    if has_checkpoints(asked.model) and not scheduler.checkpoints:
+    if scheduler.checkpoints is False and servers_own("llama.cpp", asked.model)["checkpoints"]:
         words += ["-ctxcp", "0"]
     return words
-
-
-def is_recurrent(model: ModelSpec) -> bool:
-    """Whether layers have a constant state."""
-    return any(layer.attention.state_bytes for layer in model.layers)
-
-
-def has_checkpoints(model: ModelSpec) -> bool:
-    """Whether the server keeps what of a prompt it could not go back to."""
-    windows = any(layer.attention.window for layer in model.layers)
-    return windows or is_recurrent(model)
 
 
 def _read_chunk(reading: Reading) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.registry import answering, wrong_answer
+from moesim.model import ModelSpec
 from moesim.workload.serving.state import (
     BY_LOAD,
     BY_PREFIX,
@@ -78,6 +79,11 @@ class RequestScheduler(Params):
         is said.
         """
         del memory_bytes, name
+        return self
+
+    def served_by(self, software: str, model: ModelSpec) -> Self:
+        """With what this ``software`` does of itself with ``model``, where nothing is said."""
+        del software, model
         return self
 
     @property

@@ -5,11 +5,13 @@ src/llama-batch.cpp, as of autumn 2026).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from moesim.config.names import plain_name
 from moesim.config.tokens import Tokens
+from moesim.model import ModelSpec
 from moesim.workload.serving.base import RequestScheduler, Rule
 from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.lists import add, due
@@ -45,6 +47,8 @@ from moesim.workload.serving.state import (
 
 LAST_TOKENS = 4
 """Of a prompt, behind its last checkpoint."""
+FORK = plain_name("ik_llama.cpp")
+"""Begins the name of software whose server has one KV cache, and knows nothing of layers."""
 
 
 class Knobs(NamedTuple):
@@ -76,29 +80,30 @@ class LlamaCpp(RequestScheduler):
     slot_context: Tokens | None = Field(
         default=None, description="Tokens that a slot holds (-c over -np); by default the model's."
     )
-    kv_unified: bool = Field(
-        default=False,
+    kv_unified: bool | None = Field(
+        default=None,
         description="Whether all slots share one KV cache (-kvu): a pass takes what comes next of "
         "a batch. Else it takes as many tokens of each of some slots, whose numbers follow one "
-        "another. As in llama.cpp true unless max_num_seqs is said.",
+        "another. By default as in llama.cpp unless max_num_seqs is said, in ik_llama.cpp always.",
     )
-    recurrent: bool = Field(
-        default=False,
-        description="Whether the model has recurrent layers: a pass takes as many tokens of each "
-        "of its slots, with a unified KV cache too.",
+    recurrent: bool | None = Field(
+        default=None,
+        description="Whether a pass takes as many tokens of each of its slots, with a unified KV "
+        "cache too; by default where the model has recurrent layers, but for ik_llama.cpp.",
     )
-    checkpoints: bool = Field(
-        default=False,
+    checkpoints: bool | None = Field(
+        default=None,
         description="Whether prompts stop 4 + n_ubatch and 4 tokens before their end, as the "
-        "server's do (--ctx-checkpoints) where the model has a sliding window or recurrent "
-        "layers; llama-bench has none.",
+        "server's do (--ctx-checkpoints); by default where the model has a sliding window or "
+        "recurrent layers, but for ik_llama.cpp. llama-bench has none.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _unified_unless_slots_are_said(cls, given: Any) -> Any:
-        unsaid = isinstance(given, dict) and "max_num_seqs" not in given
-        return {"kv_unified": True} | given if unsaid else given
+        if not isinstance(given, dict) or "max_num_seqs" in given:
+            return given
+        return given if given.get("kv_unified") is not None else given | {"kv_unified": True}
 
     @model_validator(mode="after")
     def _answers_fit(self) -> LlamaCpp:
@@ -106,6 +111,12 @@ class LlamaCpp(RequestScheduler):
             what = f"{self.max_num_seqs} slots do not fit into a pass"
             raise ValueError(f"{what}; write n_batch and n_ubatch of at least as many tokens")
         return self
+
+    def served_by(self, software: str, model: ModelSpec) -> Self:
+        """See ``RequestScheduler``."""
+        own = servers_own(software, model)
+        unsaid = {key: value for key, value in own.items() if getattr(self, key) is None}
+        return self.model_copy(update=unsaid)
 
     @property
     def longest(self) -> int:
@@ -130,7 +141,21 @@ class LlamaCpp(RequestScheduler):
         """See ``RequestScheduler``."""
         del blocks
         split = self.kv_unified, self.recurrent, self.checkpoints
-        return Knobs(self.max_num_seqs, self.n_batch, self.n_ubatch, *map(int, split))
+        return Knobs(
+            self.max_num_seqs, self.n_batch, self.n_ubatch, *(int(one or 0) for one in split)
+        )
+
+
+def servers_own(software: str, model: ModelSpec) -> dict[str, bool]:
+    """What the server does by itself where slots are said, by the keys that say so: it keeps of a
+    prompt what it could not go back to.
+    """
+    if plain_name(software).startswith(FORK):
+        return {"kv_unified": True, "recurrent": False, "checkpoints": False}
+    attention = [layer.attention for layer in model.layers]
+    recurrent = any(one.state_bytes for one in attention)
+    kept = recurrent or any(one.window for one in attention)
+    return {"kv_unified": False, "recurrent": recurrent, "checkpoints": kept}
 
 
 def schedule(state: State, knobs: Knobs, rank: int) -> None:

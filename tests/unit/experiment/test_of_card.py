@@ -76,5 +76,9 @@ def test_each_value_says_where_it_is_from() -> None:
     _, origins = derived(served("a100-sxm-80gb", {"kind": "vllm"}))
     small = "from scheduler vllm: a card of 80.0 GiB, which by its name counts as small"
     assert origins[f"{path}.max_num_seqs"] == small
+    _, origins = derived(served(SMALL, {"kind": "llama.cpp"}, software="llama.cpp"))
+    assert origins[f"{path}.checkpoints"] == (
+        "from scheduler llama.cpp: as llama.cpp serves small-moe"
+    )
     _, origins = derived(served(LARGE, {"kind": "sglang"}, memory={"block_size": 16}))
     assert not {key for key in origins if key.startswith(("memory", path))}

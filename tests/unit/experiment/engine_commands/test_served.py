@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.experiment.building.of_card import of_card
 from moesim.experiment.engine_commands import command_of, read_command
 from moesim.experiment.engine_commands.file import filled_in, with_settings
 from moesim.experiment.loading.resolve import load_experiment
@@ -17,6 +18,7 @@ VLLM = (
     " --gpu-memory-utilization 0.92 --scheduling-policy priority --kv-cache-memory-bytes 4000000000"
 )
 CONTINUOUS = {"batching": {"kind": "continuous"}}
+PASSES = ("kv_unified", "recurrent", "checkpoints")
 
 
 def test_a_line_is_a_scheduler_and_a_room_where_requests_are_served() -> None:
@@ -62,23 +64,60 @@ def test_a_slot_of_llama_cpp_has_its_share_of_the_context() -> None:
         assert scheduler["slot_context"] == found.context_tokens == tokens
 
 
-def test_passes_of_llama_cpp_s_server_are_by_the_model_and_its_cache() -> None:
-    """gpt-oss has a sliding window, Qwen3-30B-A3B none, and Qwen3-Next recurrent layers; the fork's
-    server knows nothing of them.
-    """
-    for line, said in (
-        ("llama-server -m gpt-oss-20b-mxfp4.gguf -np 2", {"checkpoints": True}),
-        ("llama-server -m gpt-oss-20b-mxfp4.gguf -np 2 -ctxcp 0", {}),
-        ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -np 2 -kvu", {"kv_unified": True}),
+@pytest.mark.parametrize(
+    ("line", "said", "taken"),
+    [
+        ("llama-server -m gpt-oss-20b-mxfp4.gguf -np 2", {}, {"checkpoints"}),
+        ("llama-server -m gpt-oss-20b-mxfp4.gguf -np 2 -ctxcp 0", {"checkpoints": False}, set()),
         (
-            "llama-server -m Qwen3-Next-80B-A3B-Q4_K_M.gguf",
-            {"checkpoints": True, "recurrent": True},
+            "llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -np 2 -kvu",
+            {"kv_unified": True},
+            {"kv_unified"},
         ),
-        ("ik_llama.cpp/llama-server -m gpt-oss-20b-mxfp4.gguf -np 2", {"kv_unified": True}),
-    ):
-        scheduler = read_command(line, served=True).experiment["workload"]["batching"]["scheduler"]
-        known = ("kv_unified", "recurrent", "checkpoints")
-        assert {key: value for key, value in scheduler.items() if key in known} == said
+        ("llama-server -m Qwen3-Next-80B-A3B-Q4_K_M.gguf", {}, {*PASSES}),
+        ("ik_llama.cpp/llama-server -m gpt-oss-20b-mxfp4.gguf -np 2", {}, {"kv_unified"}),
+    ],
+)
+def test_passes_of_llama_cpp_s_server_are_by_the_model_and_its_cache(
+    line: str, said: dict[str, bool], taken: set[str]
+) -> None:
+    """gpt-oss has a sliding window, Qwen3-30B-A3B none, and Qwen3-Next recurrent layers; the fork's
+    server knows nothing of them. What a line does not say follows as in a file.
+    """
+    found = read_command(line, served=True).experiment
+    scheduler = found["workload"]["batching"]["scheduler"]
+    assert {key: value for key, value in scheduler.items() if key in PASSES} == said
+    own = scheduler_of({**found, "hardware": "rtx-4090", "trace": "traces/quickstart.parquet"})
+    assert {key for key in PASSES if getattr(own, key)} == taken
+
+
+def scheduler_of(said: dict[str, Any]) -> Any:
+    """What a run of it takes."""
+    batching: Any = of_card(load_experiment(said).experiment).workload.batching
+    return batching.scheduler
+
+
+@pytest.mark.parametrize("key", PASSES)
+@pytest.mark.parametrize("software", ["llama.cpp", "ik_llama.cpp"])
+def test_passes_that_no_server_makes_have_no_line(software: str, key: str) -> None:
+    """What its server does by itself with gpt-oss-20b, and what llama.cpp's has options for."""
+    words = {"kv_unified": "-kvu", "checkpoints": "-ctxcp 0"}
+    scheduler = {"kind": "llama.cpp", "max_num_seqs": 2}
+    one = {"model": "gpt-oss-20b", "hardware": "rtx-4090", "software": software}
+
+    def line(**passes: bool) -> Any:
+        batching = {"kind": "continuous", "scheduler": scheduler | passes}
+        said = {**one, "workload": {"batching": batching}}
+        return command_of(load_experiment(said).experiment, context_tokens=4096)
+
+    own = key == ("checkpoints" if software == "llama.cpp" else "kv_unified")
+    assert line(**{key: own}).text == line().text
+    other = line(**{key: not own})
+    if software == "llama.cpp" and key in words:
+        assert words[key] in str(other.text)
+    else:
+        assert other.text is None
+        assert f"scheduler.{key}: {not own}: {software}'s server has {own}" in other.notes[0]
 
 
 def test_the_file_says_what_no_line_has_of_requests() -> None:
