@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.config.registry import wrong_answer
+from moesim.config.registry import answering, wrong_answer
 from moesim.config.units import Percent
 from moesim.placement.mapping import Ints
 from moesim.placement.objective import Bound, lower_bound
 from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Folders, Task
 
-__all__ = ["Ints", "Learning", "Plan", "Planner", "bytes_between_gpus", "plan_of_gpus"]
+__all__ = [
+    "Ints", "Learning", "Plan", "Planner", "bytes_between_gpus", "plan_of_gpus", "rebalance_of",
+]  # fmt: skip
+
+
+FEWEST = {"interval": 1, "window": 1, "planning_ns": 0}
+"""Of the numbers of a ``Rebalance``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +84,22 @@ def fault_of_placed(placed: object, task: Task) -> str:
     if not all(np.array_equal(np.unique(row), every) for row in placed):
         return f"does not place each of {task.experts} experts"
     return ""
+
+
+def rebalance_of(planner: Planner) -> Rebalance | None:
+    """How ``planner`` plans anew during the run; an InputError where it says nothing of the
+    kind.
+    """
+    with answering("placement", planner):
+        rules: object = planner.rebalances
+    if rules is not None and not isinstance(rules, Rebalance):
+        raise wrong_answer("placement", planner, f"rebalances by {rules!r}, not by a Rebalance")
+    for name, least in FEWEST.items() if rules else ():
+        number = getattr(rules, name)
+        if not isinstance(number, int | np.integer) or number < least:
+            what = f"rebalances with '{name}' {number!r}, not a whole number from {least} on"
+            raise wrong_answer("placement", planner, what)
+    return rules
 
 
 class Learning(Planner):

@@ -19,7 +19,7 @@ from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.misses import way_beside_layers_on_cpu, way_of
 from moesim.experiment.building.of_card import of_card
-from moesim.experiment.building.planning import neighbours, placement_of
+from moesim.experiment.building.planning import neighbours, placement_of, rules_of
 from moesim.experiment.building.serving import Engine, kv_pool_of, passes_of_run, with_blocks
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
 from moesim.experiment.building.speculation import drafter_of
@@ -324,7 +324,7 @@ def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Ca
     """``case`` with its experts' places, their slots, and how its passes are launched."""
     limit_bytes = limit_of(hardware)
     placed = placement_of(experiment, case)
-    case = replace(case, placement=placed, rebalance=experiment.placement.rebalances)
+    case = replace(case, placement=placed, rebalance=rules_of(experiment.placement, placed))
     room, own = experiment.experts, experiment.execution
     memory = experiment.memory or Memory()
     if case.serving is not None and memory.kv.kind != "auto":

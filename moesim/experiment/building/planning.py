@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -13,9 +15,10 @@ from moesim.engine.case import Case
 from moesim.engine.routing import Routing
 from moesim.experiment.schema.experiment import Experiment
 from moesim.model.spec import ModelSpec
-from moesim.placement.base import Learning, Plan, Planner
+from moesim.placement.base import Learning, Plan, Planner, rebalance_of
 from moesim.placement.contiguous import Contiguous
-from moesim.placement.mapping import Placement
+from moesim.placement.mapping import Ints, Placement
+from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Task
 
 
@@ -43,6 +46,31 @@ def plan_of(planner: Planner, task: Task) -> Plan:
         raise wrong_answer("placement", planner, f"gives {type(plan).__name__}, not a Plan")
     planner.check(plan.physical_to_logical, task)
     return plan
+
+
+def rules_of(planner: Planner, begun: Placement) -> Rebalance | None:
+    """How ``planner`` plans anew during a run that has ``begun`` so; what it gives then is checked
+    as the first plan is. Raises InputError as ``rebalance_of`` does.
+    """
+    rules = rebalance_of(planner)
+    if rules is None:
+        return None
+    return rules._replace(plan=partial(_anew, planner, rules.plan, begun.physical))
+
+
+def _anew(
+    planner: Planner, plan: Callable[[Ints, int], Ints], physical: int, loads: Ints, gpus: int
+) -> Ints:
+    """What ``plan`` makes of ``loads``; an InputError where it has not as many ``physical`` experts
+    as the run, or any other fault.
+    """
+    with answering("placement", planner):
+        placed = plan(loads, gpus)
+    planner.check(placed, Task(gpus, loads[None]))
+    if placed.shape[1] != physical:
+        what = f"gives {placed.shape[1]} physical experts during the run, which has {physical}"
+        raise wrong_answer("placement", planner, what)
+    return placed
 
 
 def planning_passes(planner: Planner, passes: int) -> int:

@@ -22,7 +22,9 @@ from moesim.memory.choices.gate_ratio import GateRatio
 from moesim.memory.misses.base import Missing
 from moesim.memory.misses.cheapest import Cheapest
 from moesim.memory.prefetch.next_layer import NextLayer
+from moesim.placement.eplb import Eplb
 from moesim.placement.greedy import Greedy
+from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Task
 from moesim.testing.arrivals import come_in_order
 from moesim.testing.batchings import keeps_within_the_batch
@@ -516,7 +518,7 @@ def test_what_is_no_prediction(monkeypatch, answer, what, engine):
         moesim.run({**OFFLOADED, "experts": prefetch, "engine": engine})
 
 
-def is_full(*_: Any) -> None:
+def is_full(*_: Any) -> Any:
     raise OSError("no")
 
 
@@ -540,6 +542,47 @@ def test_planners(monkeypatch, place, what):
     if place is not is_full:
         with pytest.raises(AssertionError, match=f"Greedy {what}"):
             places_every_expert(Greedy(), Task(2, np.ones((1, 2, 4), np.int64)))
+
+
+REBALANCED = {
+    **OFFLOADED,
+    "experts": {"capacity": "all"},
+    "parallelism": {"expert": 2},
+    "placement": {"kind": "eplb", "interval": 4},
+}
+REPLANNED: list[Any] = [
+    (lambda *_: None, "gives NoneType, not an array of experts"),
+    (lambda *_: np.zeros(3), r"gives experts of shape \(3,\), not \[\d+ MoE layers, physical\]"),
+    (lambda _, loads, __: np.zeros(loads.shape), "gives experts that are float64, not whole"),
+    (lambda _, loads, __: np.zeros(loads.shape, int), r"does not place each of \d+ experts"),
+    (
+        lambda _, loads, __: np.tile(np.arange(loads.shape[1]), (len(loads), 2)),
+        r"gives \d+ physical experts during the run, which has \d+$",
+    ),
+    (is_full, r"raises OSError: no \(.*\.py:\d+\)"),
+]
+
+
+@pytest.mark.parametrize("engine", ["des", "replay"])
+@pytest.mark.parametrize(("plan", "what"), REPLANNED)
+def test_what_planners_plan_anew(monkeypatch, plan, what, engine):
+    monkeypatch.setattr(Eplb, "_replan", plan)
+    with pytest.raises(InputError, match=rf"^placement: 'eplb' {what}"):
+        moesim.run({**REBALANCED, "engine": engine})
+
+
+@pytest.mark.parametrize(
+    ("rules", "what"),
+    [
+        (3, "rebalances by 3, not by a Rebalance"),
+        (Rebalance(0, 1, is_full), "rebalances with 'interval' 0, not a whole number from 1 on"),
+        (Rebalance(1, 2.5, is_full), "rebalances with 'window' 2.5, not a whole"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_rebalancing(monkeypatch, rules, what):
+    monkeypatch.setattr(Eplb, "rebalances", property(lambda _: rules))
+    with pytest.raises(InputError, match=f"placement: 'eplb' {what}"):
+        moesim.run(REBALANCED)
 
 
 def test_what_is_no_plan(monkeypatch):

@@ -11,6 +11,7 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import experts_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
+from moesim.placement.base import rebalance_of
 from moesim.placement.plan import PlanFile, read_plan
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def replicas_need_uneven_splits(experiment: Experiment, model: ModelSpec | None)
 
 def rebalanced_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """What experts that get other places during a run do not go together with."""
-    rules, room = experiment.placement.rebalances, experiment.experts
+    rules, room = rebalance_of(experiment.placement), experiment.experts
     if rules is None:
         return None
     parallel, gating = experiment.parallelism, experiment.gating
