@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def advise(
-    experiment: Source | Question,
+    experiment: Source | Question | Asked,
     *,
     out: Path | str | None = None,
     capacity: str = "auto",
@@ -54,7 +54,7 @@ def advise(
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.schema.origins import placed
     from moesim.results.files import check_new_folder
-    from moesim.results.overwrite import check_no_input
+    from moesim.results.overwrite import BEFORE, SWEEPS, check_no_input
     from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
     from moesim.sweep.advise.question import asked
@@ -65,11 +65,11 @@ def advise(
     _check_capacity(capacity)
     about = asked(experiment, overrides)
     resolved = about.resolved
-    folder = folder_for(out, f"{resolved.experiment.name}-advice")
+    folder = about.folder(out)
     if overwrite:
         check_no_input(folder, [resolved.file, *paths_of(inputs_of([resolved.experiment]))])
         begin_anew(folder)
-    elif not (folder / "choices").is_dir():
+    elif not any((folder / name).is_dir() for name in (BEFORE, *SWEEPS)):
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
         runs = Runs(folder, jobs, progress)

@@ -18,6 +18,7 @@ from moesim.cli.app import (
     terminal,
 )
 from moesim.cli.progress import INTERRUPTED, progress_bar
+from moesim.cli.so_far import goes_on
 
 if TYPE_CHECKING:
     from moesim.sweep.advise import Advice
@@ -117,27 +118,28 @@ def advise(
     The file's own choices of capacity, policy, miss and kernels are not read, nor is its sweep.
     """
     from moesim.api import advise as advised
+    from moesim.sweep.advise.question import asked
 
     machine = {"gpu": gpu, "host": host, "link": link, "hardware": hardware, "gpus": gpus}
     given = {**machine, "storage": storage, "context": context, "batch": batch}
     given["software"] = software
     question = _question(about, {key: value for key, value in given.items() if value is not None})
+    wanted = asked(question or about, overrides or ())
+    folder = wanted.folder(out)
     try:
         with progress_bar("runs") as progress:
             advice = advised(
-                question or about,
-                out=out,
+                wanted,
+                out=folder,
                 capacity=capacity,
                 requests=requests,
                 jobs=jobs,
                 overwrite=overwrite,
-                overrides=overrides or (),
                 progress=progress,
                 fit=None if question is None else _say_to(as_json=as_json),
             )
     except KeyboardInterrupt:
-        same = f"the same command{' without --overwrite' * overwrite}"
-        fail(f"stopped; the finished runs are kept: {same} goes on", INTERRUPTED)
+        fail(f"stopped; the finished runs stay in {folder}{goes_on(folder)}", INTERRUPTED)
     if as_json:
         show_page(advice.folder, report=report, stderr=True)
         typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)

@@ -1,4 +1,6 @@
-"""What a sweep has found so far: its best point in words, and its page while it goes on."""
+"""What a sweep has found so far: its best point in words, and its page while it goes on; and how
+what was stopped goes on.
+"""
 
 from __future__ import annotations
 
@@ -51,3 +53,18 @@ class SoFar:
         from moesim.report.page import write_unfinished
 
         write_unfinished(self._folder)
+
+
+def goes_on(folder: Path) -> str:
+    """How what was stopped in ``folder`` goes on: where it began anew, as begun that time."""
+    if kept := kept_before(folder):
+        return f": the same command without --overwrite goes on{kept}"
+    return ": the same command goes on"
+
+
+def kept_before(folder: Path) -> str:
+    """Where the results are that ``folder`` had before it was begun anew, if they are kept."""
+    from moesim.results.overwrite import BEFORE
+
+    kept = folder / BEFORE
+    return f"; what was there before stays in {kept} until then" if kept.is_dir() else ""

@@ -28,7 +28,7 @@ from moesim.cli.app import (
 )
 from moesim.cli.progress import INTERRUPTED, progress_bar
 from moesim.cli.run import Engine
-from moesim.cli.so_far import SoFar
+from moesim.cli.so_far import SoFar, goes_on, kept_before
 
 if TYPE_CHECKING:
     from moesim.sweep.executor import Executor
@@ -130,21 +130,6 @@ def sweep(
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
         reasons += kept_before(folder)
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)
-
-
-def goes_on(folder: Path) -> str:
-    """How a sweep that was stopped goes on: where it began anew, as it was begun that time."""
-    if kept := kept_before(folder):
-        return f": the same command without --overwrite goes on{kept}"
-    return ": the same command goes on"
-
-
-def kept_before(folder: Path) -> str:
-    """Where the results are that ``folder`` had before it was begun anew, if they are kept."""
-    from moesim.results.overwrite import BEFORE
-
-    kept = folder / BEFORE
-    return f"; what was there before stays in {kept} until then" if kept.is_dir() else ""
 
 
 def print_sweep(read: Sweep, *, allow_drops: bool) -> int:

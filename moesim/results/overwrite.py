@@ -36,7 +36,10 @@ BEFORE, MOVING = ".before", ".before-moving"
 """The folder, in one that is begun anew, of what it held, which goes once the new is complete; and
 its name until all is in it.
 """
-KINDS = {"provenance.json": RESULT, "sweep.json": SWEEP, "choices/sweep.json": ADVICE}
+KINDS = {
+    "provenance.json": RESULT, "sweep.json": SWEEP, "layouts/sweep.json": ADVICE,
+    "choices/sweep.json": ADVICE,
+}  # fmt: skip
 """What is in a folder of each kind, by the file that tells the kind."""
 EVERY = (*RESULT, *SWEEP, *ADVICE)
 

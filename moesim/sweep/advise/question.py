@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from moesim.config.amounts.sizes import GIB
+from moesim.config.arguments import check_out
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.paths import look_up
@@ -397,6 +398,11 @@ class Asked:
         own = any(text.startswith("parallelism") for text in self.overrides)
         return replace(self.made.asks, layouts=()) if own else self.made.asks
 
+    def folder(self, out: Path | str | None) -> Path:
+        """The folder ``out``, by default its own in ``results``; InputError where it is no path."""
+        check_out(out)
+        return Path(out) if out else Path("results") / f"{self.resolved.experiment.name}-advice"
+
     def text(self, again: Mapping[str, Any], told: Iterable[str]) -> str:
         """The experiment's file with what is set ``again``; the lines ``told`` as comments."""
         assert self.made is not None, "an experiment of a file has its file"
@@ -410,8 +416,10 @@ class Asked:
         return "".join(f"# {line}\n" for line in told) + written
 
 
-def asked(source: Source | Question, overrides: Sequence[str] = ()) -> Asked:
+def asked(source: Source | Question | Asked, overrides: Sequence[str] = ()) -> Asked:
     """The experiment ``source``, or that of a question; errors of a question name its options."""
+    if isinstance(source, Asked):
+        return source
     if not isinstance(source, Question):
         return Asked(load_experiment(source, overrides, alone=True))
     made = assembled(source)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 import moesim
 from moesim.cli.main import main
+from moesim.cli.progress import INTERRUPTED
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import load_hardware, load_software, software_names
@@ -477,11 +478,30 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     assert main([*again, "--overwrite"]) == 2
     assert "mine.txt" in capsys.readouterr().err
     (folder / "mine.txt").unlink()
-    begin_anew(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(f"{begin_anew.__module__}.run_sweep", interrupted)
+        assert main([*again, "--overwrite"]) == INTERRUPTED
+    assert capsys.readouterr().err.endswith(
+        f"stopped; the finished runs stay in {folder}: the same command without --overwrite goes "
+        f"on; what was there before stays in {folder / BEFORE} until then\n"
+    )
     assert [path.name for path in folder.iterdir()] == [BEFORE]
     assert json.loads((folder / BEFORE / "advice.json").read_text()) == advice
-    assert main([*again, "--overwrite"]) == 0
+    assert main(again) == 0
     assert not (folder / BEFORE).exists()
+
+
+def test_an_advice_that_is_stopped_before_it_begins_anew_goes_on_as_it_was_asked(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{begin_anew.__module__}.check_replaceable", interrupted)
+    assert main(["advise", str(small), "--overwrite", "-o", "out"]) == INTERRUPTED
+    told = "stopped; the finished runs stay in out: the same command goes on\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_of_requests_that_are_served_all_that_are_asked_for_are_counted(
