@@ -154,8 +154,17 @@ def told_of(table: pd.DataFrame, who: str) -> str:
         )
     first, *rest = table[f"{who}_seconds"]
     middle = sorted(rest)[len(rest) // 2]
-    words.append(f"{first:.1f} s the first, then {middle:.2f} s each in the median")
-    return " ".join(words)
+    words.append(f"{first:.1f} s the first, then {middle:.2f} s each in the median,")
+    return " ".join([*words, f"{first + sum(rest):.0f} s all"])
+
+
+def nearer(table: pd.DataFrame) -> str:
+    """Of how many loops the peer's errors are the smaller ones."""
+    words = []
+    for name in ("tpot", "ttft"):
+        mine, other = (table[f"{who}_{name}"].abs() for who in ("moesim", "aisimulate"))
+        words.append(f"{name.upper()} of {int((other < mine).sum())}")
+    return f"aisimulate is nearer in {', '.join(words)} of {len(table)}"
 
 
 def row_of(one: Any) -> str:
@@ -184,7 +193,7 @@ if (FILE := loops()) is not None and (PYTHON := interpreter()) is not None:
         mine, other = (table[f"{who}_tpot"].abs().median() for who in ("moesim", "aisimulate"))
         head = f"{'':42} {'TPOT  TTFT % moesim s':>20} | {'TPOT  TTFT % peer s':>20}"
         told = [told_of(table, who) for who in ("moesim", "aisimulate")]
-        told += [head, *(row_of(one) for one in table.itertuples())]
+        told += [nearer(table), head, *(row_of(one) for one in table.itertuples())]
         return Measured(float(mine - other), "\n       ".join(told), lambda axes: draw(table, axes))
 
 
