@@ -22,7 +22,7 @@ def rejected(summary: Mapping[str, Any]) -> list[Row]:
     if not summary.get("rejected"):
         return []
     served = number(summary["completed"])
-    why = "longer than the model's context, the KV cache or a step, and in no time below"
+    why = "longer than the context served, the KV cache or a step, and in no time below"
     return [("requests served, rejected", f"{served}, {number(summary['rejected'])} ({why})")]
 
 

@@ -231,7 +231,8 @@ def nothing_served(state: State, context: int) -> str:
     said = f"workload: of all requests none is served: the shortest, of {counted(tokens, 'token')},"
     if longest < tokens <= context:
         what = f"is longer than the {longest:,} that the scheduler ever takes with its keys; write "
-        what += "shorter lengths, or keys that let prompts come in pieces, or more tokens at once"
+        what += "shorter lengths, or keys that take longer requests (max_model_len, slot_context), "
+        what += "let prompts come in pieces, or take more tokens at once"
     elif tokens > longest:
         what = f"is longer than the model's context of {longest:,}; write shorter lengths"
     elif blocks > most:

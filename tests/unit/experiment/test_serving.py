@@ -192,6 +192,31 @@ def test_a_trace_without_prompts_names_the_key_that_helps():
             },
             "of 45 tokens, is longer than the 33 that the scheduler ever takes with its keys",
         ),
+        (
+            {
+                "lengths": {"kind": "fixed", "input_len": 40, "output_len": 5},
+                "batching": {
+                    "kind": "continuous",
+                    "scheduler": {"kind": "vllm", "max_model_len": 44},
+                },
+            },
+            (
+                "the 44 that the scheduler ever takes with its keys; write shorter lengths, or "
+                "keys that take longer requests (max_model_len, slot_context)"
+            ),
+        ),
+        (
+            {
+                "batching": {
+                    "kind": "continuous",
+                    "scheduler": {"kind": "vllm", "max_model_len": 50_000},
+                }
+            },
+            (
+                "workload.batching.scheduler.max_model_len: 50,000 tokens are more than the "
+                "40,960 of qwen3-30b-a3b; write 40960 or less"
+            ),
+        ),
         ({"batching": {"kind": "static"}}, "write batching: {kind: continuous}"),
     ],
 )

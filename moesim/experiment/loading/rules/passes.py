@@ -31,12 +31,24 @@ def context_of_decode_steps(experiment: Experiment, model: ModelSpec | None) -> 
     if phase not in ("decode", "all"):
         what = f"is that of decode steps, and phase '{phase}' has none; leave it out"
         return Conflict(("workload.context", "workload.phase"), what)
-    if model is None or context <= (model.longest_context or context):
+    return _beyond("workload.context", context, model)
+
+
+def longest_request(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A server takes no longer requests than its model."""
+    scheduler = getattr(experiment.workload.batching, "scheduler", None)
+    key = "workload.batching.scheduler.max_model_len"
+    return _beyond(key, getattr(scheduler, "max_model_len", None), model)
+
+
+def _beyond(key: str, context: int | None, model: ModelSpec | None) -> Conflict | None:
+    """That ``context``, the value at ``key``, is longer than what ``model`` takes."""
+    if model is None or context is None or context <= (model.longest_context or context):
         return None
     longest = model.longest_context
     what = f"{context:,} tokens are more than the {longest:,} of {model.name}"
     remedy = f"write {longest} or less, or name a config.json with more max_position_embeddings"
-    return Conflict(("workload.context", "model"), f"{what}; {remedy}, as YaRN stretches them")
+    return Conflict((key, "model"), f"{what}; {remedy}, as YaRN stretches them")
 
 
 def experts_to_route_to(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -85,6 +97,7 @@ def what_drafts(experiment: Experiment, model: ModelSpec | None) -> Conflict | N
 RULES: tuple[Rule, ...] = (
     encoder_for_encode,
     context_of_decode_steps,
+    longest_request,
     experts_to_route_to,
     drafts_of_decode_steps,
     what_drafts,
