@@ -42,11 +42,16 @@ class FfnSpec:
         return self.bytes + self.reused_bytes
 
     @property
+    def matrices(self) -> int:
+        """How many it has."""
+        return 3 if self.gated else 2
+
+    @property
     def matrix_elements(self) -> int:
         """Weights of its matrices, without biases."""
         hidden, inner = self.hidden_size, self.intermediate_size
         of_matrix = self.rank * (hidden + inner) if self.rank else hidden * inner
-        return of_matrix * (3 if self.gated else 2)
+        return of_matrix * self.matrices
 
 
 LATENT = "latent"

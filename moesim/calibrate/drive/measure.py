@@ -21,6 +21,8 @@ PATHS = ("direct", "buffered", "mmap")
 LEAST_BYTES = 64 * MIB
 """Of a file: random places in a smaller one are the same ones again."""
 LEAST_READS = 2
+QUEUE = "queue/read_ahead_kb"
+"""Of a drive, or of the drive that a partition is of, below ``/sys``."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,21 @@ def _read(descriptor: int, path: str, place: int, size: int) -> int:
                 break
             done += more
         return perf_counter_ns() - begin
+
+
+def read_ahead_of(file: Path) -> int | None:
+    """What Linux reads at a time around a page fault of ``file``, in bytes; None where nothing says
+    so.
+    """
+    drive = _device(file)
+    told = [at / QUEUE for at in (drive, drive.parent) if (at / QUEUE).is_file()]
+    return int(told[0].read_text(encoding="ascii")) * KIB or None if told else None
+
+
+def _device(file: Path) -> Path:
+    """The folder of the drive, or of its partition, that has ``file``, below ``/sys``."""
+    device = file.stat().st_dev
+    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
 
 
 def _direct() -> int:

@@ -6,7 +6,7 @@ from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.residency.host_window import fixed_layers
-from moesim.experiment.building.storage_path import path_of
+from moesim.experiment.building.storage_path import path_of, requests_of
 from moesim.experiment.schema.experts import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.reached import SYSTEM_BYTES
@@ -36,6 +36,7 @@ def host_cache_of(
     of_all = int(experts @ case.stored.sum(axis=1))
     sizes, number = case.stored.ravel().tolist(), sum(experts) * case.stored.shape[1]
     mapped = path_of(room, case.software, hardware).path == "mmap"
+    requests = requests_of(room, case.model, mapped=mapped)
     if hardware.unified:
         if not case.slots.all():
             what = "experts on the CPU would have slots of their own in the one memory"
@@ -46,7 +47,7 @@ def host_cache_of(
             what += "; name one beside the machine, as in storage: nvme-pcie4"
             raise InputError(f"experts.capacity: {what} ('moesim list storage')")
         _check(hardware, of_all)
-        return HostCache(0, room.policy, room.reads, mapped, in_place=True)
+        return HostCache(0, room.policy, requests, mapped, in_place=True)
     left, limit = hardware.host_memory_bytes - without.host, None
     slots = _slots(room, max(sizes), number, left)
     alone = not case.prefetches and room.layers_ahead is None
@@ -57,7 +58,7 @@ def host_cache_of(
     _check_policy(case, room)
     _check(hardware, of_all)
     chunk = None if room.chunk is None else int(room.chunk)
-    how = (room.policy, room.reads, mapped, chunk)
+    how = (room.policy, requests, mapped, chunk)
     cache = HostCache(slots, *how, limit=limit, layers_ahead=room.layers_ahead)
     if cache.rooms and fixed_layers(cache, case) < 0:
         what = f"{slots} experts are less than {cache.rooms} layers, the one that runs and"

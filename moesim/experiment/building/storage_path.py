@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from moesim.experiment.schema.experts import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.described.software import SoftwareProfile
+from moesim.model.spec import ModelSpec
 
 
 class ChosenPath(NamedTuple):
@@ -26,3 +27,13 @@ def path_of(room: HostMemory, software: SoftwareProfile, hardware: HardwareProfi
     if drive is None or drive.mapped_bandwidth is None:
         return ChosenPath("direct", "it maps its file, but page faults of this drive are unknown")
     return ChosenPath("mmap", "it maps its file")
+
+
+def requests_of(room: HostMemory, model: ModelSpec, *, mapped: bool) -> int:
+    """In how many an expert comes: what ``room`` says, or, by page faults, as many as it has
+    matrices, which lie in as many places of a file; else one.
+    """
+    if room.reads is not None:
+        return room.reads
+    experts = [layer.moe.expert for layer in model.moe_layers if layer.moe]
+    return max(expert.matrices for expert in experts) if mapped else 1

@@ -16,7 +16,7 @@ from moesim.engine.residency.residencies import usage_of
 from moesim.engine.residency.storage import read_times
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
-from moesim.experiment.building.storage_path import path_of
+from moesim.experiment.building.storage_path import path_of, requests_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.curve import miss_curve
@@ -123,7 +123,8 @@ def _asking(experiment: Experiment) -> Case:
         raise InputError(f"experts.capacity: {what}")
     room = experiment.experts.host
     mapped = path_of(room, case.software, built.hardware).path == "mmap"
-    return replace(case, host_cache=HostCache(1, Lru(), room.reads, mapped))
+    requests = requests_of(room, case.model, mapped=mapped)
+    return replace(case, host_cache=HostCache(1, Lru(), requests, mapped))
 
 
 def _check(experiment: Experiment) -> None:

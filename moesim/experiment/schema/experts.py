@@ -36,7 +36,12 @@ class HostMemory(Params):
     policy: Annotated[CachePolicy, OneOf(cache_policies)] = component(
         cache_policies, "lru", "Which expert of the host makes room for one that is read."
     )
-    reads: int = Field(default=1, ge=1, le=1024, description="Requests that read an expert.")
+    reads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Requests that read an expert: by default one, by page faults one a matrix.",
+    )
     path: Literal["auto", "direct", "mmap"] = Field(
         default="auto",
         description="Reads of the engine's own, or page faults of a mapped file: by default what "

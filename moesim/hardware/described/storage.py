@@ -25,5 +25,10 @@ class Storage(Params):
     mapped_bandwidth: Sourced[Rate] | None = Field(
         None, description="What page faults of a mapped file reach; None: not known."
     )
+    read_ahead: Sourced[Memory] | None = Field(
+        None,
+        description="What the system reads at a time around a page fault (Linux: read_ahead_kb);"
+        " None: nothing more than what is asked for.",
+    )
     power: Sourced[Power] | None = Field(None, description="While it reads.")
     idle_power: Sourced[Power] | None = Field(None, description="While it does not; None: a prior.")

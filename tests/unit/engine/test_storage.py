@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -133,14 +134,33 @@ def test_a_host_with_room_for_all_bytes_is_none() -> None:
 
 def test_a_read_by_hand() -> None:
     """7 MB at 7 GB/s take 1 ms and the latency of 100 us, which other reads hide; 3.1 MB at the 3.1
-    GB/s of page faults 1 ms.
+    GB/s of page faults 1 ms, and 256 KiB around each place 84.6 us.
     """
     costs = CostModel(load_hardware(ONE["hardware"]), load_model("gpt-oss-20b"))
     assert int(costs.price("storage_read", 7_000_000)) == 1_100_000
     assert int(costs.price("storage_read", 7_000_000, 1, False, True)) == 1_000_000
     assert int(costs.price("storage_read", 70_000, 1, False, True)) == 10_000
     assert int(costs.price("storage_read", 7_000, 1, False, True)) == 3157  # 101 us / 32
-    assert int(costs.price("storage_read", 3_100_000, 1, True)) == 1_000_000
+    around = 2 * 128 * 1024 / 3.1
+    assert costs.price("storage_read", 3_100_000, 1, True) == 1_000_000 + ceil(around)
+    assert costs.price("storage_read", 3_100_000, 3, True) == 1_000_000 + ceil(3 * around)
+    assert costs.price("storage_read", 0, 3, True) == 0
+
+
+def test_a_mapped_expert_is_read_at_as_many_places_as_it_has_matrices() -> None:
+    """Unless the experiment says in how many; other reads are one."""
+
+    def requests(**host: Any) -> int:
+        cache = build(
+            load_experiment(with_experts(host={"capacity": "2 GiB"} | host)).experiment
+        ).case.host_cache
+        assert cache is not None
+        return cache.requests
+
+    assert requests(path="mmap") == 3
+    assert requests(path="mmap", reads=1) == 1
+    assert requests(path="direct") == 1
+    assert requests(path="direct", reads=3) == 3
 
 
 def test_the_drive_turns_to_gpus_in_order() -> None:
@@ -323,11 +343,14 @@ def test_a_curve_has_the_hits_of_runs(policy: str) -> None:
 
 
 def test_a_curve_reads_as_the_run_does() -> None:
-    """By page faults where the software maps its file, and in as many requests as are asked for."""
+    """By page faults where the software maps its file, around each of an expert's three matrices,
+    and in as many requests as are asked for.
+    """
     read, faulted = (
         curves_of(one, "lru", "read_ms_per_token")[0][20] for one in (ONE, ONE | MAPPED)
     )
-    assert faulted / read == pytest.approx(7 / 3.1, rel=1e-3)
+    around = 1 + 3 * 2 * 128 * 1024 / expert_bytes()
+    assert faulted / read == pytest.approx(around * 7 / 3.1, rel=1e-3)
     small = with_experts(host={"reads": 1024})
     assert curves_of(small, "lru", "read_ms_per_token")[0][20] > 1.2 * read
 
