@@ -20,9 +20,11 @@ from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
 from moesim.hardware.operations.kernels.cpu_expert import (
     FEW_CORES,
+    FITTED_OFF,
     OF_READS,
     PRODUCTS_OFF,
     REACHED,
+    share_is_fitted,
     share_is_measured,
     share_is_prior,
 )
@@ -179,7 +181,11 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
 
 
 def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
-    """Of experts on the CPU whose share of memory is a prior, or whose reads were measured."""
+    """Of experts on the CPU whose share of memory is a prior, was fitted to a run, or whose reads
+    were measured.
+    """
+    if share_is_fitted(hardware):
+        return FITTED_OFF
     if share_is_measured(hardware):
         low, high = _both_ways(PRODUCTS_OFF)
         return low, high if hardware.host.cores.value <= FEW_CORES else 1 / OF_READS

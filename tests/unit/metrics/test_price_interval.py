@@ -23,6 +23,7 @@ from moesim.hardware.described.reached import (
 )
 from moesim.hardware.described.sourced import Ranged
 from moesim.hardware.operations.experts.error import LEFT_OUT
+from moesim.hardware.operations.kernels.cpu_expert import FITTED_OFF
 from moesim.hardware.price_errors import Spread, _together
 from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
@@ -596,6 +597,22 @@ def test_a_card_of_a_maker_of_whom_nothing_was_measured_has_no_interval() -> Non
     prices = [one.summary["price_interval"] for one in (amd, slower, nvidia)]
     assert speed_reason(prices[0], prices[1]) is None  # both are off by as much
     assert speed_reason(prices[0], prices[2]) == GUESSED
+
+
+def test_a_host_fitted_to_a_run_is_off_by_what_its_other_runs_are() -> None:
+    """Such a run had an interval of less than a percent, with 99 % of its time left out."""
+    host = "ryzen-9-7950x-ddr5-5600-2ch"
+    source = {
+        "model": "small-moe", "trace": "small-moe", "software": "ideal",
+        "hardware": {"gpu": "rtx-3090", "host": host}, "experts": {"on_cpu": {"layers": 6}},
+    }  # fmt: skip
+    made = moesim.run(source).summary["price_interval"]
+    (row,) = [one for one in made["factors"] if one["of"] == f"experts on the CPU of {host}"]
+    assert (row["low"], row["high"]) == FITTED_OFF
+    assert row["share"] > 0.2
+    speed = made["output_throughput"]
+    assert speed["low"] < speed["value"] * (1 - 0.4 * row["share"])
+    assert speed["high"] > speed["value"] * (1 + 0.4 * row["share"])
 
 
 def test_a_machine_of_one_name_is_named_once() -> None:

@@ -35,6 +35,10 @@ FEW_CORES = 16
 """Of hosts whose experts are taken to reach what their threads read: assumed, desktops have no
 more.
 """
+FITTED_OFF = (0.63, 1.51)
+"""How many times as long experts took in other runs of a host that was fitted to one: nine of ten
+of 194 pairs of runs of ``offload_sweeps`` that spend 40 % of their time or more there.
+"""
 OF_READS = 0.32
 """The least share of what readers were given that experts reached on larger hosts: 32 to 80 % of
 four (a Xeon 6980P, two EPYC, a Threadripper PRO; docs/evidence_offloading.md).
@@ -91,6 +95,11 @@ def assumed_host_notes(profile: HardwareProfile) -> list[str]:
 def share_is_prior(profile: HardwareProfile) -> bool:
     """Whether nobody measured what experts on the CPU of this host reach."""
     return _source_of_share(profile).startswith("prior")
+
+
+def share_is_fitted(profile: HardwareProfile) -> bool:
+    """Whether what experts on the CPU of this host reach was found from one run of it."""
+    return _source_of_share(profile).startswith(FITTED)
 
 
 def share_is_measured(profile: HardwareProfile) -> bool:
