@@ -59,7 +59,6 @@ def run(
     from moesim.experiment.loading.warnings import (
         borrowed_routing,
         empty_slots,
-        fewer_requests,
         idle_prefetch,
         of_inputs,
     )
@@ -89,7 +88,7 @@ def run(
                     progress=progress,
                 )  # fmt: skip
     of_run = (resolved.experiment, result.summary)
-    told = (idle_prefetch, empty_slots, fewer_requests, borrowed_routing)
+    told = (idle_prefetch, empty_slots, borrowed_routing)
     warn([line for lines in told for line in lines(*of_run)])
     if as_json:
         print_json(result.summary)

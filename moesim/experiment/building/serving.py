@@ -14,6 +14,7 @@ from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of, served_pass
 from moesim.experiment.building.of_card import block_size_of
 from moesim.experiment.building.speculation import requests_of
+from moesim.experiment.loading.requests import load_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout
@@ -30,7 +31,7 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.fleets.fleet import Routed
 from moesim.workload.serving.fleets.wire import CachedLayer, Roles, Wire
-from moesim.workload.serving.requests.requests import Load, ServedRequests, served_requests
+from moesim.workload.serving.requests.requests import ServedRequests, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, SPARE, STATE, TOKENS, Exchange, Group, Room
 from moesim.workload.serving.stepping.host import NO_TIME, HostTimes
@@ -83,20 +84,6 @@ def host_times_of(software: SoftwareProfile) -> HostTimes:
         frontend_ns=round(software.frontend_ns),
         tokenize_ns=round(software.tokenize_ns),
         per_prompt_token_ns=round(software.per_prompt_token_ns),
-    )
-
-
-def load_of(experiment: Experiment) -> Load:
-    """What ``experiment`` asks of an engine that serves requests."""
-    workload = experiment.workload
-    return Load(
-        arrivals=workload.arrivals,
-        lengths=workload.lengths,
-        binding=workload.routing,
-        count=workload.requests,
-        prompts=workload.phase == "all",
-        seed=experiment.seed,
-        folders=experiment.folders,
     )
 
 

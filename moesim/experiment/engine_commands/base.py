@@ -111,7 +111,7 @@ class Configuration:
             if (most := getattr(scheduler, limit, None)) is not None:
                 return int(most)
         from moesim.experiment.building.of_card import block_size_of
-        from moesim.experiment.building.serving import load_of
+        from moesim.experiment.loading.requests import load_of
         from moesim.experiment.loading.traces import trace_of
         from moesim.workload.serving.requests.requests import served_requests
 

@@ -10,8 +10,9 @@ from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
+from moesim.experiment.loading.requests import requests_in_all, requests_of_trace
 from moesim.experiment.loading.rules.asked import expert_bytes, most_local
-from moesim.experiment.loading.traces import recorded_trace_of, trace_of
+from moesim.experiment.loading.traces import recorded_trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
@@ -21,7 +22,6 @@ from moesim.model.chosen import SEPARATOR
 from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.batching.static import Static
-from moesim.workload.requests import Requests
 
 SEES = {"prefix": "prompts that share a prefix", "session": "requests that follow one another"}
 """What routers go by that not all arrivals have."""
@@ -39,13 +39,14 @@ LEAST_RECORDED = 0.5
 
 def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     """A line for every trace that no file names, or that is another model's, for everything that
-    traces do not have, for a choice of which there is none, and for clients that hardly ask again.
+    traces do not have, for a choice of which there is none, for clients that hardly ask again, and
+    for fewer requests than are asked for.
     """
     lines = [*unnamed_traces(experiments), *others_traces(experiments)]
     lines += [*fewer_choices(experiments), *cut_batches(experiments)]
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
-    lines += spare_slots(experiments) + lone_slots(experiments)
+    lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
     return list(dict.fromkeys(lines))
 
 
@@ -189,7 +190,7 @@ def few_a_client(experiments: Iterable[Experiment]) -> list[str]:
             continue
         count = one.workload.requests
         if count is None:
-            count = Requests.of(trace_of(one), one.workload.phase, None).count
+            count = requests_of_trace(one)
         if count < REQUESTS_A_CLIENT * clients:
             most[count] = max(most.get(count, 0), clients)
     return [
@@ -309,13 +310,18 @@ def borrowed_routing(experiment: Experiment, summary: Mapping[str, Any]) -> list
     return [f"warning: workload.routing: {what}; record a longer trace, or serve shorter requests"]
 
 
-def fewer_requests(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
-    """A line for a run that serves fewer requests than were asked for."""
-    asked, has = experiment.workload.requests, summary.get("requests")
-    if asked is None or has is None or has >= asked:
-        return []
-    what = f"{asked} are asked for, and the run has {has}, as many as there are to come"
-    return [f"warning: workload.requests: {what}"]
+def fewer_requests(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every workload that has fewer requests than are asked for."""
+    lines, seen = [], set[str]()
+    for one in experiments:
+        asked, key = one.workload.requests, repr((one.workload, one.trace, one.routing, one.seed))
+        if asked is None or key in seen:
+            continue
+        seen.add(key)
+        if (has := requests_in_all(one)) is not None and has < asked:
+            what = f"{asked} are asked for, and the run has {has}, as many as there are to come"
+            lines.append(f"warning: workload.requests: {what}")
+    return lines
 
 
 def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
@@ -334,7 +340,7 @@ def _cut(phase: str, by_size: dict[int, Experiment]) -> Iterable[str]:
     """The lines for one workload under several batch sizes, each with the requests of its own
     trace: a stand-in has as many as a batch.
     """
-    counts = {size: _requests(one) for size, one in sorted(by_size.items())}
+    counts = {size: requests_of_trace(one) for size, one in sorted(by_size.items())}
     of_phase = "" if phase == "all" else f" in phase '{phase}'"
     for count in dict.fromkeys(counts.values()):
         of_run = f"the run's {counted(count, 'request')}{of_phase}"
@@ -349,8 +355,3 @@ def _cut(phase: str, by_size: dict[int, Experiment]) -> Iterable[str]:
                 what = f"the last batch of {size} has {last} of {of_run}, and the throughput counts"
                 what += f" it; write requests: {count - last}"
                 yield f"note: workload.batching.batch_size: {what}"
-
-
-def _requests(experiment: Experiment) -> int:
-    workload = experiment.workload
-    return Requests.of(trace_of(experiment), workload.phase, workload.requests).count

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from moesim.config.errors import InputError
 from moesim.experiment.building.of_card import of_card
-from moesim.experiment.building.serving import load_of
 from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.requests import load_of
 from moesim.experiment.loading.traces import model_of, trace_of
 from moesim.experiment.running.record_memory import REMEDY, WORTH_SAYING, record_bytes, told
 from moesim.experiment.schema.experiment import Experiment

@@ -10,7 +10,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import borrowed_routing, fewer_requests
+from moesim.experiment.loading.warnings import borrowed_routing, fewer_requests, of_inputs
 from moesim.experiment.running.engines import ready
 from moesim.experiment.running.run import simulate
 from moesim.trace.routing import Phase
@@ -270,12 +270,20 @@ def test_what_is_said_of_routing_that_is_borrowed():
     assert borrowed_routing(one, {}) == []
 
 
-def test_a_run_that_has_fewer_requests_than_are_asked_for_says_so():
-    one = experiment_of(SMALL, **drawn())
-    asked = one.workload.requests
-    (line,) = fewer_requests(one, {"requests": asked - 1})
-    assert f"{asked} are asked for, and the run has {asked - 1}" in line
-    assert fewer_requests(one, {"requests": asked}) == fewer_requests(one, {}) == []
+def test_fewer_requests_than_are_asked_for_are_told_before_a_run(tmp_path):
+    """Of a file, of a trace in batches; a run has as many as are said."""
+    file = tmp_path / "three.csv"
+    file.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,20,3\n1,9,3\n2,9,3\n")
+    arrivals = {"kind": "csv", "file": str(file)}
+    short, whole = (experiment_of(SMALL, **drawn(arrivals=arrivals, requests=n)) for n in (60, 3))
+    told = "warning: workload.requests: 60 are asked for, and the run has 3, as many as there are"
+    assert [line[: len(told)] for line in fewer_requests([short, whole, short])] == [told]
+    assert told in "".join(of_inputs([short]))
+    assert simulate(short).summary["requests"] == 3
+    few = load_experiment({**SMALL, "workload": {"requests": 2}}).experiment
+    (line,) = fewer_requests([few])
+    assert "2 are asked for, and the run has 1" in line
+    assert simulate(few).summary["requests"] == 1
 
 
 NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
