@@ -22,7 +22,7 @@ class Comparison(NamedTuple):
 
     kind: str
     name: str
-    compare: Callable[[], None]
+    compare: Callable[[], object]
 
 
 def differing(

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.reference.fleets import Judges, replicas_of
+from tests.reference.served_by_others import WAYS, served_by
 from tests.reference.served_by_vllm import Seen, agree_on_served, served_by_vllm
 from tests.reference.serving_cases import ServingCase
 from tests.reference.strategies import Case
@@ -20,13 +21,17 @@ from verification.check import Measured, check
 from verification.drawn import Comparison, differing
 
 EXAMPLES, OF_FLEETS = 10_000, 2_000
-SHARE = 1 / 3
-"""Of the experiments: so many are to preempt, and so many to need more experts than slots."""
+SHARE, OTHERS = 1 / 3, 1 / 10
+"""Of the experiments under vLLM's scheduler so many are to preempt, and so many to need more
+experts than slots; of all so many are under each other one.
+"""
 
 
 @check(
-    "Where requests are served both engines and the reference say the same to the nanosecond,"
-    " of cases of which a third preempt and a third need more experts than there are slots",
+    "Where requests are served both engines and the reference say the same to the nanosecond (under"
+    " SGLang's scheduler both engines), of cases of which a tenth each are under llama.cpp's,"
+    " TensorRT-LLM's and SGLang's; under vLLM's a third preempt and a third need more experts than"
+    " there are slots",
     tolerance=0,
     why="all are written from docs/semantics.md and docs/serving.md, the reference shares no code"
     " with them, and all count in integers",
@@ -39,6 +44,25 @@ def served_cases_agree() -> Measured:
 
 def served_cases(examples: int, start: int) -> Measured:
     """The same of ``examples`` drawn from the seed ``start``."""
+    each = round(OTHERS * examples)
+    own = _under_vllm(examples - each * len(WAYS), start)
+    others = [_under(kind, each, start) for kind in WAYS]
+    deviation = own.deviation + sum(one.deviation for one in others)
+    return replace(own, deviation=deviation, detail="; ".join(m.detail for m in (own, *others)))
+
+
+def _under(kind: str, examples: int, start: int) -> Measured:
+    """Those under the scheduler ``kind``."""
+
+    def compared(one: tuple[Case, ServingCase, Any]) -> Comparison:
+        case, serving, rules = one
+        return Comparison(f"under {kind}", f"{case.config}, {serving}, {rules}",
+                          partial(WAYS[kind].play, *one))  # fmt: skip
+
+    return differing(compared, served_by(kind), examples=examples, start=start)
+
+
+def _under_vllm(examples: int, start: int) -> Measured:
     seen: list[Seen] = []
 
     def of_policy(both: tuple[Case, ServingCase]) -> Comparison:

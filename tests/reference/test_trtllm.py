@@ -1,4 +1,6 @@
-"""TensorRT-LLM's rules, plain and compiled, against a judge that shares nothing with them."""
+"""TensorRT-LLM's rules, plain and compiled, and runs by them, against a judge that shares nothing
+with them.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,19 @@ from moesim.workload.serving.trtllm import AttentionDp, Trtllm
 
 from .judge_serving import Settings
 from .judge_trtllm import TensorRt, Waits
+from .served_by_vllm import reference_scheduler, served_by_vllm, serving_of
 from .serving_cases import DRAWN, ServingCase, Wish, judge_of
+from .strategies import Case, few
+from .test_scheduler import all_agree
 from .test_serving_scheduler import check, judged, play
+from .wiring import engine_case
 
 WAITS = st.builds(Waits, st.booleans(), st.integers(0, 5), st.integers(0, 3))
 
 
 @st.composite
-def of_trtllm(draw: st.DrawFn) -> ServingCase:
-    case, chunked = draw(DRAWN), draw(st.booleans())
+def of_trtllm(draw: st.DrawFn, cases: st.SearchStrategy[ServingCase] = DRAWN) -> ServingCase:
+    case, chunked = draw(cases), draw(st.booleans())
     chosen = Settings(
         budget=draw(st.integers(1 if chunked else 18, 24)),
         most=draw(st.integers(1, 5)),
@@ -60,6 +66,23 @@ def test_the_rules_decide_as_the_judge_does(case: ServingCase, waits: Waits) -> 
 @given(case=of_trtllm(), waits=WAITS)
 def test_so_do_the_compiled_rules(case: ServingCase, waits: Waits) -> None:
     check(case, plain=False, scheduler=trtllm_of(case, waits), judge=judge_with(case, waits))
+
+
+def serve(case: Case, serving: ServingCase, waits: Waits) -> None:
+    """Plays the case in both engines and the reference."""
+    theirs, scheduler = engine_case(case), trtllm_of(serving, waits)
+    served = replace(serving_of(theirs, serving), scheduler=scheduler)
+    theirs = replace(theirs, scheduler=served.passes, serving=served)
+    all_agree(theirs, case, reference_scheduler(case, serving, judge_with(serving, waits)))
+
+
+@few
+@given(served_by_vllm(), WAITS, st.data())
+def test_both_engines_and_the_reference_serve_alike(
+    both: tuple[Case, ServingCase], waits: Waits, data: st.DataObject
+) -> None:
+    case, serving = both
+    serve(case, data.draw(of_trtllm(st.just(serving))), waits)
 
 
 def steps_of(waits: Waits, *wishes: tuple[int, int, int]) -> list[list[tuple[int, int]]]:
