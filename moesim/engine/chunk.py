@@ -16,8 +16,6 @@ from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.host.host_cache import Reads
 
 NONE = np.empty(0, np.int64)
-NEVER = 1 << 62
-"""An instant after all others."""
 
 
 class Beside(NamedTuple):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import simpy
 
 from moesim.engine.des.links import FairLinks
+from moesim.engine.instants import NEVER
 
 DECISION, LAST = 2, 3
 """Priorities of events: a layer is decided after all else that happens in its nanosecond, and
 prefetches begin after that; simpy's own are 0 and 1."""
-NEVER = 1 << 62
 
 
 class After(simpy.Event):

@@ -10,7 +10,7 @@ from typing import Any
 import simpy
 
 from moesim.engine.case import Case
-from moesim.engine.chunk import NEVER, Beside, Chunk
+from moesim.engine.chunk import Beside, Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.compute import Compute, Events
 from moesim.engine.des.copies import CopyGroup, CopyIn
@@ -29,6 +29,7 @@ from moesim.engine.des.records import (
     WEIGHTS,
     Kept,
 )
+from moesim.engine.instants import NEVER
 from moesim.engine.pricing.host_times import HostTimes, host_head_ns, host_times
 from moesim.engine.pricing.terms import categories_of
 from moesim.engine.residency.storage import read_times

@@ -9,7 +9,7 @@ from math import ceil, floor
 
 import simpy
 
-from moesim.engine.arrivals import SAME_NS
+from moesim.engine.instants import SAME_NS
 
 SECOND = 1_000_000_000
 SAME = Fraction(SAME_NS)

@@ -10,7 +10,7 @@ import numpy as np
 
 from moesim.config.registry import answering
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import NEVER
+from moesim.engine.instants import NEVER
 from moesim.engine.pricing.prices import MOST, PricedOperation, told
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.terms import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,6 @@ more. Larger ones are seldom alike, but others are priced with them.
 """
 MOST = 1 << 15
 """Launches of which an example is kept at once."""
-NEVER = 1 << 62
 
 COLUMNS = 4
 """What is told of a launch."""
@@ -194,7 +194,7 @@ class RaggedLaunches:
         """What ``back`` goes back to: how often shapes were used. Who marks settles there alone."""
         if len(self.known) > MOST:
             self.settle(provenance)
-        self._most = NEVER
+        self._most = sys.maxsize
         return self.known.uses()
 
     def back(self, mark: Ints) -> None:

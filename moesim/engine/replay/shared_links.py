@@ -8,7 +8,8 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
-from moesim.engine.replay.clock.flows import NEVER, Flows, Ways
+from moesim.engine.instants import NEVER
+from moesim.engine.replay.clock.flows import Flows, Ways
 from moesim.engine.replay.clock.paced import Pace
 from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Works
 from moesim.engine.replay.clock.shared import QUEUED, TURN, Jobs, Queues, Shared, play_sharing

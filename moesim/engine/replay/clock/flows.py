@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.engine.arrivals import SAME_NS
+from moesim.engine.instants import NEVER, SAME_NS
 from moesim.engine.replay.clock.twice import Twice, cut, is_below, less, over, plus, product, times
 from moesim.runtime.compiled import inlined, record, types
 
-NEVER = 1 << 62
 SECOND = 1e9
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from moesim.engine.instants import NEVER
 from moesim.engine.replay.clock.experts import (
     LAYER_BUFFERS,
     after_read,
@@ -18,7 +19,7 @@ from moesim.engine.replay.clock.experts import (
     reads_begin,
     wait_for_reads,
 )
-from moesim.engine.replay.clock.flows import FLOWS, NEVER, WAYS, next_arrivals
+from moesim.engine.replay.clock.flows import FLOWS, WAYS, next_arrivals
 from moesim.engine.replay.clock.loop import decided_work, nothing_before
 from moesim.engine.replay.clock.records import (
     CUBE,

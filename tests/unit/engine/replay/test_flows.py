@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.engine.des.links import FairLinks
-from moesim.engine.replay.clock.flows import FLOWS, NEVER, WAYS, Flows, Ways, next_arrivals
+from moesim.engine.instants import NEVER
+from moesim.engine.replay.clock.flows import FLOWS, WAYS, Flows, Ways, next_arrivals
 from moesim.engine.replay.clock.twice import Twice, cut, is_below, less, over, plus, product, times
 from moesim.runtime.compiled import njit, types
 from tests.unit.engine.test_links import GB, ends_of
