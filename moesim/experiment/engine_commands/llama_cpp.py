@@ -135,8 +135,9 @@ class LlamaCpp(Engine):
         for key, own in servers_own(self.kind, asked.model).items():
             value = getattr(scheduler, key)
             if value not in (None, own) and (key, value) not in self.said_of_passes:
-                what = f"{self.kind}'s server has {own} with this model, and no option for it"
-                yield f"workload.batching.scheduler.{key}: {value}: {what}; leave it out"
+                what = f"{self.kind}'s server has {str(own).lower()} with this model, and no option"
+                said = f"workload.batching.scheduler.{key}: {str(value).lower()}"
+                yield f"{said}: {what} for it; leave it out"
 
     def put_server(self, reading: Reading) -> None:
         """Put what the line says of its server's passes."""
