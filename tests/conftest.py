@@ -2,8 +2,8 @@
 ``--hypothesis-profile=thorough``. What one run does not draw, another one does. Where an example is
 dear and other tests draw and compare such cases, too, a desk draws 10 (``few`` in
 ``tests/reference/strategies.py``); ``make verify`` draws 100 of those, and thousands that are
-served. ``.ci/run`` draws as many as a desk, the same ones of a commit each time (``ci``): what
-judges a commit is not the luck of a draw.
+served. ``.ci/run`` draws 15, the same ones of a commit each time (``ci``): what judges a commit is
+not the luck of a draw.
 """
 
 import gc
@@ -28,7 +28,7 @@ def pytest_sessionfinish() -> None:
 settings.register_profile(
     "desk", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
+settings.register_profile("ci", settings.get_profile("desk"), max_examples=15, derandomize=True)
 settings.register_profile("many", settings.get_profile("desk"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("desk"), max_examples=400)
 settings.load_profile("desk")
