@@ -12,7 +12,9 @@ from moesim.cli.calibrate.app import app
 from moesim.config.amounts.sizes import MIB
 
 MUCH_AROUND = 1 * MIB
-"""Bytes of read-ahead with which llama.cpp was three to six times as slow as with 128 KiB."""
+"""Bytes of read-ahead above which it is told: with 8 MiB llama.cpp was four to eight times as slow
+as with 128 KiB (docs/storage.md).
+"""
 
 
 @app.command(epilog=examples("moesim calibrate drive model.gguf --seconds 30 --out my-drive.yaml"))

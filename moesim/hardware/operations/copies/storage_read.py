@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.config.amounts.sizes import KIB
 from moesim.config.errors import InputError
 from moesim.hardware.charge import WAITING_FOR_STORAGE
 from moesim.hardware.described.storage import Storage
@@ -18,8 +19,7 @@ SECOND = 1_000_000_000
 AROUND = 2
 """Windows of the system's read-ahead that page faults bring besides each place that is asked for:
 one half before it, and what comes behind its end. Measured of llama.cpp under Linux 6.18 with
-128 KiB: 1.7 to 2.5 where memory holds half of the experts (docs/storage.md); chosen after they were
-seen.
+128 KiB: 1.8 to 2.6 in eight of nine settings (docs/storage.md); chosen after they were seen.
 """
 
 
@@ -95,6 +95,8 @@ def fault_notes(profile: HardwareProfile) -> list[str]:
         return [f"{what} reads are as fast as the drive; 'moesim calibrate drive' measures both"]
     rate = f"{mapped.value / 1e9:g} of the drive's {drive.bandwidth.value / 1e9:g} GB/s"
     told = f"experts that are not in its memory come by page faults, at {rate}"
+    if drive.read_ahead is not None:
+        rate += f", with {AROUND} x {drive.read_ahead.value / KIB:g} KiB around each matrix"
     other = "reads of the software's own are experts: {host: {path: direct}}"
     source = profile.sources.get(mapped.source, mapped.source)
     return [f"{told} ({source}); {other}; 'moesim calibrate drive' measures both"]
