@@ -134,18 +134,15 @@ def spans_of(
 @njit(types.void(IDS, _TABLE, _INT, _COUNTS), cache=True)
 def _run_up(ids: Any, home: Any, every: int, counts: Any) -> None:
     """Fill in running ``counts``."""
-    for layer in range(len(counts)):
-        for row in range(len(ids) + 1):
-            block, rest = row // every, row % every
-            if rest == 0 and block > 0:
-                for at in range(counts.shape[2]):
-                    counts[layer, block, at] += counts[layer, block - 1, at]
-            if block + 1 == counts.shape[1]:
-                break
-            for k in range(ids.shape[2]):
-                expert = ids[row, layer, k]
-                if expert != NO_EXPERT:
-                    counts[layer, block + 1, home[layer, expert]] += 1
+    for block in range(1, counts.shape[1]):
+        for layer in range(len(counts)):
+            for at in range(counts.shape[2]):
+                counts[layer, block, at] = counts[layer, block - 1, at]
+            for row in range((block - 1) * every, block * every):
+                for k in range(ids.shape[2]):
+                    expert = ids[row, layer, k]
+                    if expert != NO_EXPERT:
+                        counts[layer, block, home[layer, expert]] += 1
 
 
 def running_of(ids: Any, home: Ints, homes: int) -> Running:

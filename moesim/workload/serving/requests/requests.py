@@ -122,7 +122,8 @@ class ServedRequests:
         from moesim.workload.serving.requests.tokens import Entry, Tokens, spell_out  # loads numba
 
         number = int(entries[2].sum())
-        tokens = Tokens(*np.empty((4, number), np.int64), *np.empty((3, number), np.bool_))
+        ints, masks = np.empty((3, number), np.int64), np.empty((3, number), np.bool_)
+        tokens = Tokens(ints[0], np.zeros(number, np.int64), ints[1], ints[2], *masks)
         spell_out(self.sources, Entry(*map(np.ascontiguousarray, entries)), self.near, tokens)
         if self.astray is not None and len(gone := np.flatnonzero(~tokens.kept)):
             request = tokens.request[gone]

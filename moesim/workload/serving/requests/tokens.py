@@ -37,8 +37,8 @@ class Entry(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """What is filled in, of each token: its row, GPU, request and position, whether it decodes, has
-    logits, and is no draft that is rejected.
+    """What is filled in, of each token: its row, GPU (from 0s), request and position, whether it
+    decodes, has logits, and is no draft that is rejected.
     """
 
     row: Any
@@ -109,9 +109,11 @@ def spell_out(sources: Any, entries: Any, runs_of: Any, tokens: Any) -> None:
             row, number = rows_of(sources, runs_of, who, position, end)
             for i in range(number):
                 behind = end - 1 - position - i
-                tokens.row[at + i], tokens.gpu[at + i] = row + i, gpu
+                tokens.row[at + i] = row + i
                 tokens.request[at + i], tokens.position[at + i] = who, position + i
                 tokens.decodes[at + i] = decodes
                 tokens.outputs[at + i] = gives > 0 and behind <= drafts
                 tokens.kept[at + i] = behind >= rejected
+            for i in range(number if gpu > 0 else 0):
+                tokens.gpu[at + i] = gpu
             at, position = at + number, position + number
