@@ -37,8 +37,6 @@ EXCEPTIONS = {
     "moesim/sweep/swept.py:sweep": Size(60, 11),
     "moesim/experiment/running/run.py:run": Size(60, 9),
     # what decides and plays a run
-    "moesim/engine/replay/active_experts.py:find_active_experts": Size(61, 11),
-    "moesim/engine/replay/quick/activations.py:lay_out": Size(69, 10),
     "moesim/memory/slots/decisions.py:steps_with.decide_steps": Size(156, 8),
 }
 """What is larger today, and how large it may be: these numbers only fall."""

@@ -169,9 +169,8 @@ def find_active_experts(
     """
     _, layers, top_k = ids.shape
     homes, width = len(gpu_of_home), len(gpu_of_home) // gpus
-    count = np.zeros(homes, np.int64)
+    count, filled = np.zeros(homes, np.int64), np.zeros(gpus, np.int64)
     seen, ordered = np.empty(homes, np.int64), np.empty(homes, np.int64)
-    filled = np.zeros(gpus, np.int64)
     single = gpus == 1 and _have_a_row_each(spans, active)
     columns = np.empty((top_k, len(active) if single else 0), np.int64)
     active_offsets[:, 0] = 0

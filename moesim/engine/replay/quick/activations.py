@@ -169,18 +169,8 @@ def lay_out(
     """
     offsets, active, rows = needed.offsets[work], needed.experts[work], needed.rows[work]
     expert, hit, launch, wait, _, _ = activations
-    (
-        all_launches,
-        _,
-        launch_rows,
-        all_copies,
-        _,
-        copy_launch,
-        copy_wait,
-        ragged_at,
-        ragged_starts,
-        ragged_rows,
-    ) = out[:10]
+    all_launches, _, launch_rows, all_copies, _ = out[:5]
+    copy_launch, copy_wait, ragged_at, ragged_starts, ragged_rows = out[5:10]
     step_launches, step_copies = all_launches[work], all_copies[work]
     launches, copies, ragged, ragged_members = filled
     launches_before, copies_before, most = launches, copies, out.most_launches[0]
@@ -215,10 +205,8 @@ def lay_out(
                 ragged, ragged_members = ragged + 1, ragged_members + end - first
             launches += 1
             most, first = max(most, this + 1), end
-        step_launches[step + 1], step_copies[step + 1] = (
-            launches - launches_before,
-            copies - copies_before,
-        )
+        step_launches[step + 1] = launches - launches_before
+        step_copies[step + 1] = copies - copies_before
         if high > low:
             counts[ACTIVATED, step] += high - low
             counts[HITS, step] += hits
