@@ -9,8 +9,6 @@ AISimulate gets their lengths as a trace. Both have all prices as shipped.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from functools import cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from verification import aisimulate_rows
 from verification.check import Measured, check
+from verification.peers import interpreter_of, told_by
 from verification.served_loops import REQUESTS, ROWS, seats_of, served
 from verification.serving_prices import drawn, loops
 
@@ -37,14 +36,6 @@ MODELS = {
     "deepseek-v3": "deepseek-ai/DeepSeek-R1",
     "qwen3-235b-a22b": "Qwen/Qwen3-235B-A22B-FP8",
 }
-
-
-def interpreter() -> Path | None:
-    """The one with AISimulate; None, and a line, where there is none."""
-    if (given := os.environ.get(VARIABLE)) and Path(given).is_file():
-        return Path(given)
-    print(f"no AISimulate here: nothing is put beside it ({VARIABLE}=PYTHON)")
-    return None
 
 
 def asked_of_peer(row: Any, trace: Path) -> dict[str, Any]:
@@ -109,14 +100,7 @@ def ours(table: pd.DataFrame, folder: Path) -> tuple[list[tuple[float, ...]], li
 
 def theirs(python: Path, asked: list[dict[str, Any]]) -> list[tuple[float, ...]]:
     """TTFT, TPOT (ms) and processor seconds that AISimulate says and takes."""
-    lines = "".join(f"{json.dumps(one)}\n" for one in asked)
-    command = [str(python), str(aisimulate_rows.__file__)]
-    done = subprocess.run(  # noqa: S603 (the interpreter that the user names)
-        command, input=lines, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"AISimulate: {done.stderr.strip()[-2000:]}")
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = told_by("AISimulate", python, aisimulate_rows.__file__, asked)
     return [tuple(one[name] for name in (*aisimulate_rows.NAMES, "seconds")) for one in found]
 
 
@@ -178,7 +162,7 @@ def row_of(one: Any) -> str:
     return f"{where:42} {'  | '.join(parts)}"
 
 
-if (FILE := loops()) is not None and (PYTHON := interpreter()) is not None:
+if (FILE := loops()) is not None and (PYTHON := interpreter_of("AISimulate", VARIABLE)) is not None:
 
     @check(
         "moesim's TPOT of measured loops is no further off than AISimulate's: the median error",

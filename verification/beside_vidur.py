@@ -10,8 +10,6 @@ prompts or answers, and is compared with ``enable_chunked_prefill: false`` where
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from functools import cache
@@ -23,6 +21,7 @@ from moesim.workload.serving.state import PREEMPTED
 from tests.reference.kept_schedules import steps_in
 from verification import vidur_rows
 from verification.check import Measured, check
+from verification.peers import interpreter_of, told_by
 from verification.vidur_workloads import (
     COUNT,
     FEW,
@@ -39,24 +38,9 @@ from verification.vidur_workloads import (
 VARIABLE = "MOESIM_VIDUR"
 
 
-def interpreter() -> Path | None:
-    """The one with Vidur; None, and a line, where there is none."""
-    if (given := os.environ.get(VARIABLE)) and Path(given).is_file():
-        return Path(given)
-    print(f"no Vidur here: nothing is put beside it ({VARIABLE}=PYTHON)")
-    return None
-
-
 def theirs(python: Path, cases: list[Case]) -> list[dict[str, Any]]:
     """What ``vidur_rows`` tells of each."""
-    lines = "".join(f"{json.dumps(one)}\n" for one in cases)
-    command = [str(python), str(vidur_rows.__file__)]
-    done = subprocess.run(  # noqa: S603 (the interpreter that the user names)
-        command, input=lines, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"Vidur: {done.stderr.strip()[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return told_by("Vidur", python, vidur_rows.__file__, cases)
 
 
 def beside(case: Case, told: dict[str, Any]) -> tuple[int, str]:
@@ -120,7 +104,7 @@ def speeds(python: Path) -> str:
     )
 
 
-if (PYTHON := interpreter()) is not None:
+if (PYTHON := interpreter_of("Vidur", VARIABLE)) is not None:
 
     @check(
         "batches of scheduler vllm are Vidur's where both have the same rules",

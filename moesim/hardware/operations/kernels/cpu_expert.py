@@ -37,7 +37,8 @@ more.
 """
 FITTED_OFF = (0.63, 1.51)
 """How many times as long experts took in other runs of a host that was fitted to one: nine of ten
-of 194 pairs of runs of ``offload_sweeps`` that spend 40 % of their time or more there.
+of 194 pairs whose other run is of ``offload_sweeps`` and spends 40 % of its time or more there
+(``fitted_hosts``, ``judged``); 18 are fitted to one of ``offload_reports`` (else 0.62 to 1.49).
 """
 OF_READS = 0.32
 """The least share of what readers were given that experts reached on larger hosts: 32 to 80 % of
