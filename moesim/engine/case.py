@@ -16,6 +16,7 @@ from moesim.engine.captured import Captured, fullest_groups
 from moesim.gating.base import Gating
 from moesim.hardware.described.links import Links
 from moesim.hardware.described.software import Execution, SoftwareProfile
+from moesim.hardware.described.unit_groups import UnitGroups
 from moesim.memory.footprint.footprint import stored_bytes
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.memory.footprint.shares import Share, whole
@@ -100,7 +101,8 @@ class Case:
     the passes are those of batches. ``kv_pool``: what is set aside for their keys and values, None:
     what passes need. ``rebalance``: how experts, all of them resident, get other places than
     ``placement`` during the run. ``exchanges``: whether slots change places with blocks of keys and
-    values, so that no layer is resident for good.
+    values, so that no layer is resident for good. ``unit_groups``: of a near-memory device, None
+    where it computes one expert after the other.
     """
 
     trace: RoutingTrace
@@ -142,6 +144,7 @@ class Case:
     serving: Serving | None = None
     rebalance: Rebalance | None = None
     exchanges: bool = False
+    unit_groups: UnitGroups | None = None
 
     @property
     def executes_decode(self) -> Execution:

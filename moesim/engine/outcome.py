@@ -27,9 +27,9 @@ class Span(NamedTuple):
     The spans of ``compute`` follow one another without a gap: each is what the GPU's time was
     charged to (``category``). Those of ``communication`` (collectives), ``copy_in``
     (experts), ``read`` (weights that kernels read over the link), ``host`` (what launches), ``cpu``
-    (experts), ``rows_out`` and ``rows_in`` (of these) run beside them, each engine one thing at a
-    time. ``layer`` of the model, -1 without one; ``experts`` with commas between, "" where it names
-    none; ``bytes`` of weights moved.
+    (experts, or rows on the link of groups of units), ``rows_out`` and ``rows_in`` (of these) run
+    beside them, each engine one thing at a time. ``layer`` of the model, -1 without one;
+    ``experts`` with commas between, "" where it names none; ``bytes`` of weights moved.
     """
 
     gpu: int

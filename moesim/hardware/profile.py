@@ -44,6 +44,8 @@ class HardwareProfile(Params):
     network: Network | None = None
     calibrated: Calibrated | None = None
     near_memory: NearMemory | None = None
+    near_units: int | None = None
+    """Units of that which an expert lies on, where they are not all."""
     unified: bool = False
     """Whether CPU and GPU share one memory, that of the GPU: nothing is copied between them."""
     assumed_host: str | None = None

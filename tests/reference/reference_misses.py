@@ -6,6 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
+from .reference_host import nearest
+from .reference_placement import local_experts
 from .reference_words import Activation, Config, Layer, Model, Prices
 
 LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
@@ -109,11 +111,50 @@ def host_ns(
         sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
     )
     down, up = (prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-    computed = sum(
+    each = [
         beside_ns(config, of_variant(layer, config, one.variant), prices, one.rows)
         for one in activations
-    )
+    ]
+    computed = sum(each)
+    if config.groups > 1:
+        local = local_experts(model, config)[activations[0].gpu]
+        groups = [local.index(one.expert) % config.groups for one in activations]
+        rows = [one.rows for one in activations]
+        computed = on_groups(groups, rows, each, config.row_ns)
     return config.host_start_ns + down + computed, up
+
+
+def on_groups(
+    groups: list[int], rows: list[int], prices: list[int], row_ns: tuple[float, float]
+) -> int:
+    """When the last expert is gathered that groups of units compute beside one another: every one
+    is a visit to their one link, work of its group alone, and another visit.
+    """
+    visits: list[tuple[int, int, int]] = []  # asked for when, by which expert, and which it is
+    waiting = list(range(len(groups)))
+    busy: set[int] = set()
+    free = 0
+
+    def begin() -> None:
+        for expert in list(waiting):
+            if groups[expert] not in busy:
+                busy.add(groups[expert])
+                waiting.remove(expert)
+                visits.append((free, expert, 0))
+
+    begin()
+    while visits:
+        visits.sort()
+        asked, expert, visit = visits.pop(0)
+        down = min(nearest(row_ns[0] * rows[expert]), prices[expert])
+        back = min(nearest(row_ns[1] * rows[expert]), prices[expert] - down)
+        free = max(free, asked) + (down, back)[visit]
+        if visit == 0:
+            visits.append((free + prices[expert] - down - back, expert, 1))
+        else:
+            busy.remove(groups[expert])
+            begin()
+    return free
 
 
 def link_ns(launch: list[Activation], model: Model, prices: Prices) -> int:

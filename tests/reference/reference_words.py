@@ -210,6 +210,8 @@ class Config:
     prefetch: Prefetch = field(default_factory=Prefetch)
     host_start_ns: int = 0  # of the host's experts of a layer
     near_memory: bool = False  # a device computes what the host would
+    unit_groups: int = 1  # of its units, each with experts of its own: of cpu
+    row_ns: tuple[float, float] = (0.0, 0.0)  # of a row to all units of a group, and back
     copies_from: int | None = None  # tokens of a pass, from which on it is copied: of cpu
     variants: tuple[Variant, ...] = ()  # the first is the model itself, with its slots
     choose: str = "gate_cumulative"  # gate_cumulative | gate_ratio | hot_cold | resident_else
@@ -227,6 +229,11 @@ class Config:
     read_chunk: int | None = None  # bytes that a copy waits for
     unpacks: bool = False  # experts, before their products
     copied_layers: int = 0  # the first ones, copied whole before they run, or read in place
+
+    @property
+    def groups(self) -> int:
+        """Groups of units at work, where there are some."""
+        return self.unit_groups if self.near_memory and self.miss == "cpu" else 1
 
     @property
     def copies_all_from(self) -> int | None:

@@ -222,6 +222,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         if miss in ("cpu", "cheapest", "background", "split")
         else 0,
         near_memory=miss in NEAR and draw(st.booleans()),
+        unit_groups=draw(st.sampled_from([1, 2, 3, 5])),
+        row_ns=(draw(st.sampled_from([0.0, 3.0, 17.5])), draw(st.sampled_from([0.0, 5.25, 40.0]))),
         copies_from=draw(st.none() | st.integers(1, 6)) if miss == "cpu" else None,
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision

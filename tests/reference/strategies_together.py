@@ -24,8 +24,8 @@ from .strategies_variants import goes_below, prefetching_variants, variant_cases
 CONCEPTS = (
     "storage", "one memory", "host by bytes", "layers ahead", "prompts that stream", "buffers",
     "copied layers", "prefetch", "before a pass", "read ahead", "pool by bytes", "variants",
-    "parts", "drafts", "unpacking", "split", "background", "near memory", "skip", "substitute",
-    "sliced", "all-reduced", "replicas", "on the CPU",
+    "parts", "drafts", "unpacking", "split", "background", "near memory", "unit groups", "skip",
+    "substitute", "sliced", "all-reduced", "replicas", "on the CPU",
 )  # fmt: skip
 """What ``concepts_of`` may find in a case."""
 
@@ -56,6 +56,7 @@ def concepts_of(case: Case) -> frozenset[str]:
         "split": config.miss == "split",
         "background": config.miss == "background",
         "near memory": config.near_memory and config.miss in NEAR,
+        "unit groups": config.groups > 1,
         "skip": config.miss == "skip" or beyond == "skip",
         "substitute": beyond == "substitute",
         "sliced": config.sliced,

@@ -104,6 +104,15 @@ def held_twice(case: Case, _: Verdict) -> bool:
     return any(len({held[p] for p in of}) < len(of) for of in local)
 
 
+def in_both_groups(_: Case, verdict: Verdict) -> bool:
+    """In some step and layer, each of two groups of units computed an expert."""
+    groups: dict[tuple[int, int], set[int]] = {}
+    for one in verdict.activations:
+        if one.place == "host":
+            groups.setdefault((one.step, one.layer), set()).add(one.expert % 2)
+    return any(len(found) == 2 for found in groups.values())
+
+
 def decided_both_ways(_: Case, verdict: Verdict) -> bool:
     """In some step and layer, one miss was loaded and one computed by the host."""
     ways: dict[tuple[int, int, int], set[str]] = {}
@@ -168,6 +177,10 @@ SCENES: dict[str, Scene] = {
     "miss split": ({"miss": "split"}, activation(place="host")),
     "split, near memory": ({"miss": "split", "near_memory": True}, activation(place="host")),
     "near memory": ({"miss": "cpu", "near_memory": True}, activation(place="host")),
+    "groups of units": (
+        {"miss": "cpu", "near_memory": True, "unit_groups": 2, "row_ns": (7.5, 20.0)},
+        in_both_groups,
+    ),
     "cheapest near memory": (
         {"miss": "cheapest", "near_memory": True},
         activation(place="host"),

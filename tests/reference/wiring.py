@@ -13,6 +13,7 @@ from moesim.engine.case import Case as EngineCase
 from moesim.gating import registry as gatings
 from moesim.hardware.described.kernel_counts import KernelCounts
 from moesim.hardware.described.software import SoftwareProfile
+from moesim.hardware.described.unit_groups import UnitGroups
 from moesim.memory.choices import registry as variant_choices
 from moesim.memory.choices.base import VARIANTS
 from moesim.memory.host.host_cache import HostCache
@@ -115,6 +116,7 @@ def engine_case(case: Case) -> EngineCase:
         prefetch=engine_prefetch(config.prefetch),
         variants=engine_variants(case, model),
         rebalance=engine_rebalance(case),
+        unit_groups=UnitGroups(config.groups, *config.row_ns) if config.groups > 1 else None,
         captured=None if config.captured is None else Captured(*config.captured),  # type: ignore[arg-type]
     )
 

@@ -29,6 +29,7 @@ from moesim.engine.des.records import (
     WEIGHTS,
     Kept,
 )
+from moesim.engine.des.unit_groups import Spans, on_groups
 from moesim.engine.instants import NEVER
 from moesim.engine.pricing.host_times import HostTimes, host_head_ns, host_times
 from moesim.engine.pricing.terms import categories_of
@@ -250,25 +251,34 @@ class Gpu(Compute):
     def _host_alone(self, layer: MoeLayer, index: int, ready: int) -> None:
         """Wait for the experts that the host computes, if it does; nothing disturbs it."""
         if layer.hosted(index):
-            times = self._computed(layer, index, ready)
-            self._host_ended(layer, index, times, (times[-1], times[-1] + layer.up_ns[index]))
+            spans = self._computed(layer, index, ready)
+            end = _last_end(spans)
+            self._host_ended(layer, index, spans, (end, end + layer.up_ns[index]))
 
-    def _computed(self, layer: MoeLayer, index: int, ready: int) -> list[int]:
-        """When the host's rows are ``ready``, then when they are down, and its experts' ends."""
-        return list(accumulate((layer.down_ns[index], *layer.hosted(index)), initial=ready))
+    def _computed(self, layer: MoeLayer, index: int, ready: int) -> list[Spans]:
+        """When the host's rows, which are ``ready``, go down, and when its experts are computed, or
+        their rows moved to groups of units and back.
+        """
+        down = ready + layer.down_ns[index]
+        if layer.unit_groups is not None:
+            low, high = layer.step_hosted[index : index + 2]
+            return [(ready, down), *on_groups(layer.hosted_parts[low:high], down)]
+        return list(pairwise((ready, *accumulate(layer.hosted(index), initial=down))))
 
     def _host_ended(
-        self, layer: MoeLayer, index: int, times: list[int], up: tuple[int, int]
+        self, layer: MoeLayer, index: int, spans: Sequence[Spans], up: tuple[int, int]
     ) -> None:
-        """Wait for the host's experts; ``times`` as of ``_computed``, ``up``: of their rows."""
+        """Wait for the host's experts; ``spans`` as of ``_computed``, ``up``: of their rows."""
         self.time = max(self.time, up[1])
         self.charge(CPU, self.time, "wait for CPU")
         if self.keep_spans:
-            down, *experts = pairwise(times)
-            self.span("rows_out", "rows to CPU", *down, "copy")
+            down, *experts = spans
+            self.span("rows_out", "rows to CPU", down[0], down[1], "copy")
             low, high = layer.step_hosted[index : index + 2]
-            for expert, part in zip(layer.hosted_expert[low:high], experts, strict=True):
-                self.span("cpu", "expert on CPU", *part, "experts", expert)
+            name = "rows of units" if layer.unit_groups else "expert on CPU"
+            for expert, ends in zip(layer.hosted_expert[low:high], experts, strict=True):
+                for start, end in zip(ends[::2], ends[1::2], strict=True):
+                    self.span("cpu", name, start, end, "experts", expert)
             self.span("rows_in", "rows from CPU", *up, "copy")
 
     def _host_beside(self, layer: MoeLayer, index: int, ready: int) -> simpy.Process | None:
@@ -279,22 +289,23 @@ class Gpu(Compute):
 
     def _at_host(
         self, layer: MoeLayer, index: int, ready: int
-    ) -> Generator[simpy.Event, Any, tuple[list[int], tuple[int, int]]]:
+    ) -> Generator[simpy.Event, Any, tuple[Sequence[Spans], tuple[int, int]]]:
         """Its rows come up behind copies that were asked for before; those in the background make
-        way. Returns ``times`` and ``up`` of ``_host_ended``.
+        way. Returns ``spans`` and ``up`` of ``_host_ended``.
         """
+        spans: Sequence[Spans]
         if self.host_compute is None:
-            times = self._computed(layer, index, ready)
-            yield self.env.timeout(times[-1] - int(self.env.now))
+            spans = self._computed(layer, index, ready)
+            yield self.env.timeout(_last_end(spans) - int(self.env.now))
         else:
             jobs = [(layer.amount, price) for price in layer.hosted(index)]
-            times = yield from self.host_compute.run(ready, layer.down_ns[index], jobs)
-        up_ns = layer.up_ns[index]
+            spans = yield from self.host_compute.run(ready, layer.down_ns[index], jobs)
+        up_ns, end = layer.up_ns[index], _last_end(spans)
         if up_ns == 0 or self.case.miss.copies_behind:
-            return times, (times[-1], times[-1] + up_ns)
+            return spans, (end, end + up_ns)
         rows = self.copy_in.bring_up(up_ns)
         yield rows
-        return times, rows.spans[0]
+        return spans, rows.spans[0]
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
@@ -479,3 +490,8 @@ class Gpu(Compute):
             name = what if self.gathers else f"all-to-all: {what}"
             self.span("communication", name, start, start + price_ns, "dispatch_combine")
         return start + price_ns
+
+
+def _last_end(spans: Sequence[Spans]) -> int:
+    """Of one after the other, or of groups of units, whose rows come and go twice."""
+    return max(ends[-1] for ends in spans) if spans[-1][2:] else spans[-1][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 import simpy
@@ -23,9 +24,9 @@ class HostCompute:
 
     def run(
         self, ready: int, down_ns: int, experts: Sequence[tuple[int, int]]
-    ) -> Generator[simpy.Event, None, list[int]]:
+    ) -> Generator[simpy.Event, None, list[tuple[int, int]]]:
         """Rows go down from ``ready`` on and ``experts`` (bytes and price in ns) are computed;
-        returns ``ready`` and the end of each of these.
+        returns the span of each of these.
 
         What a price is beyond its bytes over the share's own link is waited for first.
         """
@@ -36,4 +37,4 @@ class HostCompute:
             yield self.env.timeout(max(price_ns - alone, 0))
             yield self.fair.transfer(amount, self.links)
             ends.append(int(self.env.now))
-        return [ready, *ends]
+        return list(pairwise([ready, *ends]))

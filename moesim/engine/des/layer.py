@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints, is_around
 from moesim.engine.chunk import NONE, Chunk, Work
+from moesim.engine.des.unit_groups import PartOf
 from moesim.engine.layout import Layout
 from moesim.engine.pricing.host_times import HostTimes, launches_of_all, wait_ns
 from moesim.engine.pricing.ragged_launches import LaunchPrices
 from moesim.engine.pricing.terms import Term
 from moesim.engine.residency.storage import ReadTimes
 from moesim.hardware.charge import Stage
+from moesim.hardware.described.unit_groups import UnitGroups
 from moesim.memory.activations import Activations
 from moesim.memory.host.host_cache import Reads
 
@@ -56,7 +58,8 @@ class MoeLayer:
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
-    pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for
+    pass; ``hosted_parts``: the group and the parts of each where there are ``unit_groups``.
+    ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for
     the counts; ``exchange_ns``: the count exchange, 0 where there is none.
     """
 
@@ -72,6 +75,7 @@ class MoeLayer:
     exchange_ns: int
     names: NDArray[np.object_]
     sizes: Ints
+    unit_groups: UnitGroups | None = None
     step_launches: list[int] = field(default_factory=lambda: [0])
     host_launches: list[int] = field(default_factory=list)
     kernel_ns: list[int] = field(default_factory=list)
@@ -80,6 +84,7 @@ class MoeLayer:
     step_hosted: list[int] = field(default_factory=lambda: [0])
     hosted_ns: list[int] = field(default_factory=list)
     hosted_expert: list[str] = field(default_factory=list)
+    hosted_parts: list[PartOf] = field(default_factory=list)
     down_ns: list[int] = field(default_factory=list)
     up_ns: list[int] = field(default_factory=list)
     step_copies: list[int] = field(default_factory=lambda: [0])
@@ -108,6 +113,7 @@ class MoeLayer:
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
         self.hosted_ns.extend(work.hosted_ns.tolist())
+        self.place(laid, one, work.hosted_ns)
         self.name(laid, one)
         if len(laid.copied):
             self._append_copies(work)
@@ -139,6 +145,14 @@ class MoeLayer:
         self.down_ns.extend(down_ns)
         self.up_ns.extend(up_ns)
         self.hosted_ns.extend(hosted_ns)
+
+    def place(self, laid: Layout, one: Activations, hosted_ns: Ints) -> None:
+        """In which groups of units the host's experts of passes lie that were appended last."""
+        if self.unit_groups is None or not len(hosted_ns):
+            return
+        experts, rows = one.expert[laid.hosted], laid.rows[laid.hosted]
+        parts = self.unit_groups.of(experts, rows, hosted_ns).tolist()
+        self.hosted_parts.extend(zip(*parts, strict=True))
 
     def name(self, laid: Layout, one: Activations) -> None:
         """Name the experts of launches, and of the host, of passes that were appended last."""
@@ -230,6 +244,7 @@ def layers_on(
             sync_ns=of_host.waits * sync_ns,
             exchange_ns=case.exchange_ns,
             names=names_of(case, moe_index, gpu),
+            unit_groups=case.unit_groups,
             sizes=NONE if case.variants is None else case.variants.sizes[moe],
             stored=_in_lists(chunk.work.get((moe, gpu)), *(ns[moe : moe + 1] for ns in times)),
         )

@@ -153,6 +153,7 @@ class OnTheClock:
         for group, _ in copies.submitted:
             self.copy_in.submit(group)
         layer.append_pass(index, prices, laid.read.tolist(), self.launches[moe])
+        layer.place(laid, activations, np.array(prices.hosted_ns))
         if self.named:
             layer.name(laid, activations)
         self._count(table[where], moe, meant, copies)

@@ -27,6 +27,7 @@ from moesim.engine.replay.clock.records import (
     StorageReads,
     Works,
 )
+from moesim.engine.replay.clock.unit_groups import all_gathered, room_for
 from moesim.engine.residency.storage import read_times
 from moesim.hardware.charge import Stage
 from moesim.memory.host.host_cache import Reads
@@ -160,7 +161,7 @@ def played(case: Case, chunk: Chunk) -> Played:
     reads, streams = case.miss.uses_link, case.prefill == "stream"
     hosted = up = NO_ROWS
     if case.flags.on_host.any():
-        hosted, up = _hosted(works), moved(works, UP)
+        hosted, up = _hosted(case, works), moved(works, UP)
         if case.miss.copies_behind:  # these make way
             hosted, up = hosted + up, NO_ROWS
     return Played(
@@ -218,12 +219,19 @@ def bases(parts: list[Ints]) -> Ints:
     return np.cumsum([0, *(len(part) for part in parts[:-1])])
 
 
-def _hosted(works: list[Work]) -> Ints:
+def _hosted(case: Case, works: list[Work]) -> Ints:
     """How long the rows of ``works`` down and the host's experts take, int64[works, passes]."""
-    table, add_up = moved(works, DOWN), code_of(_add_up)
+    table, groups = moved(works, DOWN), case.unit_groups
     for work, row in zip(works, table, strict=True):
-        if len(work.hosted_ns):
-            add_up(work.laid.step_hosted, work.hosted_ns, row)
+        laid, hosted_ns = work.laid, work.hosted_ns
+        if not len(hosted_ns):
+            continue
+        if groups is None:
+            code_of(_add_up)(laid.step_hosted, hosted_ns, row)
+        else:
+            experts = work.activations.expert[laid.hosted]
+            parts = groups.of(experts, laid.rows[laid.hosted], hosted_ns)
+            code_of(_add_groups)(laid.step_hosted, parts, room_for(len(hosted_ns)), row)
     return table
 
 
@@ -242,6 +250,22 @@ def _add_up(step_hosted: Any, hosted_ns: Any, row: Any) -> None:
     for p in range(len(row)):
         for i in range(step_hosted[p], step_hosted[p + 1]):
             row[p] += hosted_ns[i]
+
+
+@njit(
+    types.void(types.int64[::1], *[types.int64[:, ::1]] * 2, types.int64[::1]), cache=True,
+    _nrt=False,
+)  # fmt: skip
+def _add_groups(step_hosted: Any, parts: Any, room: Any, row: Any) -> None:
+    """Add experts on groups of units, whose ``parts`` are as of ``UnitGroups.of``, to a ``row`` of
+    ``_hosted``; ``room`` for those of a pass.
+    """
+    for p in range(len(row)):
+        low, high = step_hosted[p], step_hosted[p + 1]
+        for i in range(low, high):
+            for part in range(len(parts)):
+                room[part, i - low] = parts[part, i]
+        row[p] += all_gathered(room, high - low)
 
 
 def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:

@@ -35,6 +35,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.experiment.schema.serving import Memory
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
+from moesim.hardware.described.unit_groups import UnitGroups
 from moesim.hardware.engine_fits import with_engine
 from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.host.host_cache import HostCache
@@ -140,7 +141,10 @@ class Built:
         device = self.hardware.near_memory
         if device is None or not self.near_memory_bytes:
             return None
-        return device.overflow(self.near_memory_bytes, max(expert_bytes(self.case.model)))
+        (one,), sizes = self.residences, expert_bytes(self.case.model)
+        there = [slots < one.local for slots in one.slots]
+        experts = np.repeat(sizes, np.multiply(one.local, there))
+        return device.overflow(experts, self.hardware.near_units)
 
     def played(self, outcome: Outcome) -> Built:
         """With the passes that there were, where a scheduler said so only during the run."""
@@ -208,7 +212,8 @@ def _machine(experiment: Experiment) -> HardwareProfile:
     """The hardware, as the software's kernels see it."""
     hardware: HardwareProfile = needed("hardware", experiment.hardware, experiment.folders)
     software: SoftwareProfile = needed("software", experiment.software, experiment.folders)
-    return with_engine(hardware, software)
+    units = experiment.experts.miss.near_units
+    return with_engine(hardware, software).model_copy(update={"near_units": units})
 
 
 def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -> HostCache | None:
@@ -279,6 +284,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         prefetch=experiment.experts.prefetch,
         host_start_ns=0 if near else hardware.experts_start_ns,
         bandwidths=_bandwidths(hardware, software, layout, near=near),
+        unit_groups=_unit_groups(hardware, model) if near else None,
         drafter=drafter,
     )
 
@@ -293,6 +299,12 @@ def _bandwidths(
     if near and hardware.near_memory is not None:
         return link, hardware.near_memory.bytes_per_second
     return link, hardware.host.expert_bytes_per_second // _sharing(hardware, layout)
+
+
+def _unit_groups(hardware: HardwareProfile, model: ModelSpec) -> UnitGroups | None:
+    if (device := hardware.near_memory) is None:
+        return None
+    return device.groups(hardware.near_units, model.hidden_size * model.activation_bytes)
 
 
 def _sharing(hardware: HardwareProfile, layout: Layout) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from moesim.config.errors import InputError
@@ -11,6 +12,7 @@ from moesim.config.params import Params
 from moesim.hardware.described.datasheet import Count, Latency, Memory, Peak, Rate
 from moesim.hardware.described.precision import SAME_UNITS, UNITS
 from moesim.hardware.described.sourced import Sourced
+from moesim.hardware.described.unit_groups import Ints, UnitGroups
 
 
 class NearRates(Params):
@@ -26,7 +28,8 @@ class NearRates(Params):
 
 class NearMemory(Params):
     """One device beside a GPU: MoNDE's (arXiv 2405.18832) is one unit, UPMEM's are thousands, each
-    of which reaches its own memory alone, so that an expert is striped over all of them.
+    of which reaches its own memory alone, so that an expert is striped over all of them, or over
+    a group of them.
     """
 
     memory: Sourced[Memory] = Field(description="Of the whole device.")
@@ -53,7 +56,7 @@ class NearMemory(Params):
 
     @property
     def number(self) -> int:
-        """Units that an expert is striped over."""
+        """Units that it has."""
         return self.units.value if self.units else 1
 
     @property
@@ -74,19 +77,37 @@ class NearMemory(Params):
             raise InputError(f"hardware.near_memory.rate: {what} {', '.join(rates)}")
         return float(found.value)
 
-    def overflow(self, stored: int, expert: int) -> str | None:
-        """What does not fit of ``stored`` bytes of experts, the largest of ``expert`` bytes; None
-        where all fits.
+    def groups(self, units_per_expert: int | None, row_bytes: int) -> UnitGroups | None:
+        """The groups of ``units_per_expert``, which get rows of ``row_bytes``; None where all units
+        are one.
         """
-        if stored > self.memory.value:
+        units = units_per_expert or self.number
+        if self.number < 2 * units or self.broadcast is None or self.gather is None:
+            return None
+        ns = units * row_bytes * 1e9
+        return UnitGroups(self.number // units, ns / self.broadcast.value, ns / self.gather.value)
+
+    def overflow(self, experts: Ints, units_per_expert: int | None = None) -> str | None:
+        """What does not fit of ``experts``, bytes int64[n] in their order through all layers, which
+        lie in one group of ``units_per_expert`` (None: of all) after the other; None where all
+        fits.
+        """
+        if (stored := int(experts.sum())) > self.memory.value:
             what = f"{stored:,} bytes of experts do not fit in its {self.memory.value:,}"
             return f"hardware.near_memory.memory: {what}; take a device with more"
-        if self.unit_memory is None or self.unit_memory.value * self.number >= max(stored, expert):
+        units = units_per_expert or self.number
+        groups = np.arange(len(experts)) % (self.number // units)
+        fullest = -(-int(np.bincount(groups, experts).max(initial=0)) // units)
+        if self.unit_memory is None or self.unit_memory.value >= fullest:
             return None
-        worst = "its stripe of an expert" if expert > stored else "its stripes of all experts"
-        size = -(-max(stored, expert) // self.number)
-        what = f"{worst}, {size:,} bytes, exceed the {self.unit_memory.value:,} of a unit"
-        return f"hardware.near_memory.unit_memory: {what}; write more units"
+        whose, more = "its stripes of all experts", ""
+        if units_per_expert is not None:
+            whose, more = (
+                "the stripes on its fullest unit",
+                ", or other experts.miss.units_per_expert",
+            )
+        what = f"{whose}, {fullest:,} bytes, exceed the {self.unit_memory.value:,} of a unit"
+        return f"hardware.near_memory.unit_memory: {what}; write more units{more}"
 
 
 NO_NEAR_MEMORY = (

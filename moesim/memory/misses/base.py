@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from itertools import product
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -93,6 +93,11 @@ class MissHandling(Params):
         return False
 
     @property
+    def near_units(self) -> int | None:
+        """Units of that device which an expert lies on; None: all."""
+        return None
+
+    @property
     def uses_link(self) -> bool:
         """Whether kernels may read weights over the link."""
         return bool(self.flags.over_link.any())
@@ -168,8 +173,18 @@ class Beside(MissHandling):
         default="host",
         description="What computes experts beside the GPU; near_memory: hardware.near_memory.",
     )
+    units_per_expert: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="cpu with computed_by: near_memory only: units of the device that an expert "
+        "lies on, so that several experts of a layer run at a time; none: all of them.",
+    )
 
     @property
     def near_memory(self) -> bool:
         """See ``MissHandling``."""
         return self.computed_by == "near_memory"
+
+    @property
+    def near_units(self) -> int | None:
+        """See ``MissHandling``."""
+        return self.units_per_expert

@@ -10,6 +10,7 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.config.files.paths import shipped_folder
 
+KEYS = ("duration_ms", "stall_ms", "bytes_h2d", "time_share")
 NEAR = {"computed_by": "near_memory"}
 BASE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -34,13 +35,12 @@ def test_all_copied_is_load_and_none_is_the_device(engine):
     """
     every = run({"kind": "split", "rule": "bandwidth", "alpha": 1000, **NEAR}, engine=engine)
     loaded = run({"kind": "load"}, engine=engine)
-    keys = ("duration_ms", "stall_ms", "bytes_h2d", "time_share")
-    assert {key: every[key] for key in keys} == {key: loaded[key] for key in keys}
+    assert {key: every[key] for key in KEYS} == {key: loaded[key] for key in KEYS}
     free = {"bandwidth": "100 TB/s", "rate": {"bf16": "1000 TFLOP/s"}}
     none, alone = (run({"kind": kind, **NEAR}, free, engine=engine) for kind in ("split", "cpu"))
     assert none["misses_on_cpu"] == alone["misses_on_cpu"] > 0
     assert none["bytes_h2d"] == 0
-    assert {key: none[key] for key in keys} == {key: alone[key] for key in keys}
+    assert {key: none[key] for key in KEYS} == {key: alone[key] for key in KEYS}
 
 
 def test_the_device_is_no_host():
@@ -119,6 +119,57 @@ def test_a_device_that_is_too_small():
 def test_what_does_not_go_together_yet(more, words):
     with pytest.raises(InputError, match=words):
         run({"kind": "cpu", **NEAR}, **more)
+
+
+UPMEM: dict[str, Any] = {
+    "model": "olmoe-1b-7b@int8",
+    "trace": "stand-in:quickstart",
+    "hardware": {"base": "rtx-4090", "near_memory": "upmem-2560"},
+    "workload": {"requests": 1, "phase": "decode"},
+    "limit_steps": 4,
+}
+
+
+@pytest.mark.parametrize("engine", ["des", "replay"])
+def test_experts_on_all_units_are_experts_on_the_device(engine):
+    """To the nanosecond; on a half of them two run at a time, on more than a half one does."""
+    more = {**UPMEM, "engine": engine}
+    whole, same, most, half = (
+        run({"kind": "cpu", **NEAR, **on}, **more)
+        for on in ({}, *({"units_per_expert": units} for units in (2560, 1281, 1280)))
+    )
+    assert {key: same[key] for key in KEYS} == {key: whole[key] for key in KEYS}
+    few = {**more, "hardware": {"base": "rtx-4090", "near_memory": {"base": "upmem-2560"}}}
+    few["hardware"]["near_memory"]["units"] = 1281
+    assert most["duration_ms"] == run({"kind": "cpu", **NEAR}, **few)["duration_ms"]
+    assert half["cpu_wait_ms"] < 0.9 * most["cpu_wait_ms"]
+
+
+def test_an_expert_has_to_fit_on_its_units():
+    """All 6.4 GB fit on 2,560 units of 64 MiB, 1,024 experts on 1,024 of them; on units of 5 MB
+    none does.
+    """
+    one = {"kind": "cpu", **NEAR, "units_per_expert": 1}
+    assert run(one, **UPMEM)["status"] == "ok"
+    small = {"base": "upmem-2560", "unit_memory": "5 MB"}
+    summary = run(one, **UPMEM | {"hardware": {"base": "rtx-4090", "near_memory": small}})
+    assert summary["status"] == "out_of_memory"
+    assert "stripes on its fullest unit, 6,389,760 bytes, exceed the 5,000,000" in summary["reason"]
+
+
+@pytest.mark.parametrize(
+    ("miss", "words"),
+    [
+        ({"kind": "cpu", **NEAR, "units_per_expert": 2561}, "are 2,560 at most"),
+        ({"kind": "split", **NEAR, "units_per_expert": 64}, "go with kind: cpu alone"),
+        ({"kind": "cheapest", **NEAR, "units_per_expert": 64}, "go with kind: cpu alone"),
+        ({"kind": "cpu", "units_per_expert": 64}, "write computed_by: near_memory"),
+        ({"kind": "cpu", **NEAR, "units_per_expert": 0}, "units_per_expert"),
+    ],
+)
+def test_units_of_an_expert_that_do_not_go(miss, words):
+    with pytest.raises(InputError, match=words):
+        run(miss, **UPMEM)
 
 
 def test_load_computes_nothing_beside_the_gpu():

@@ -12,6 +12,7 @@ from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.choice import text_of
 from moesim.hardware.described.near_memory import NearMemory
 from moesim.hardware.described.sourced import sources_used
+from moesim.hardware.described.unit_groups import UnitGroups
 from moesim.hardware.layers import part_names
 from moesim.model import load_model
 
@@ -32,8 +33,10 @@ def machine(**numbers):
     return load_hardware(text_of({"base": "rtx-4090", "near_memory": {**DEVICE, **numbers}}))
 
 
-def price_ns(rows, model=NLLB, **numbers):
-    return CostModel(machine(**numbers), model).price("near_expert", model.moe_layers[0], rows)
+def price_ns(rows, model=NLLB, on=None, **numbers):
+    """``on``: units that an expert lies on."""
+    costs = CostModel(machine(**numbers).model_copy(update={"near_units": on}), model)
+    return costs.price("near_expert", model.moe_layers[0], rows)
 
 
 def test_an_expert_by_hand():
@@ -79,6 +82,51 @@ def test_more_units_do_not_scale(rows):
     assert found[more] == pytest.approx(found[fewer], rel=0.01)
 
 
+@pytest.mark.parametrize("rows", [1, 16])
+def test_nor_do_more_of_them_for_an_expert(rows):
+    """The same number, of a device that has more; an expert on each of them costs what it did."""
+    slow = {"bandwidth": "630 MB/s", "rate": {"bf16": "20 MFLOP/s"}, "start": "0 us"}
+    numbers = {**slow, "units": 8192, **LINK}
+    best = sqrt(int(price_ns([rows], **slow)[0]) / 1e9 * 16e9 / (2 * rows * 2048 * 2))
+    on = {round(best * factor) for factor in (0.25, 0.5, 0.8, 1, 1.25, 2)}
+    found = {number: int(price_ns([rows], on=number, **numbers)[0]) for number in on}
+    assert min(found, key=found.__getitem__) == round(best)
+    for number, price in found.items():
+        assert price == price_ns([rows], **{**numbers, "units": number})
+    assert price_ns([rows], on=8192, **numbers) == price_ns([rows], **numbers)
+    (alone,) = price_ns([rows], on=1, **numbers)
+    sent = 2 * rows * 2048 * 2 / 16
+    assert alone == pytest.approx(int(price_ns([rows], **slow)[0]) + sent, abs=1), "not on the link"
+
+
+def test_experts_on_fewer_units_move_fewer_bytes():
+    """As many times the rows of all of them, whatever each has."""
+    rows = np.array([1, 0, 7, 64])
+    for on in (1, 8, 64, 512, 2048, None):
+        near = machine(units=2048, **LINK).model_copy(update={"near_units": on})
+        price = CostModel(near, NLLB).operations["near_expert"].parts(NLLB.moe_layers[0], rows)
+        sent = [part.of().amounts[0].amount.sum() for part in price if part.name in LINK]
+        assert sent == [(on or 2048) * 72 * 2048 * 2] * 2
+
+
+def test_groups_of_units():
+    """A row of 4,096 bytes to 8 units at 16 GB/s takes 2,048 ns; 20 units are 2 groups of 8."""
+    device = machine(units=20, **LINK).near_memory
+    assert device.groups(8, 4096) == UnitGroups(2, 2048.0, 2048.0)
+    assert device.groups(20, 4096) is device.groups(11, 4096) is device.groups(None, 4096) is None
+    assert machine().near_memory.groups(1, 4096) is None
+
+
+def test_what_exceeds_the_fullest_unit():
+    """Six experts on pairs of eight units: two groups have two experts, and their units a half."""
+    device = machine(units=8, unit_memory="10 MB", memory="1 GB", **LINK).near_memory
+    assert device.overflow(np.full(6, 10_000_000), 2) is None
+    said = device.overflow(np.full(6, 10_000_001), 2)
+    assert "the stripes on its fullest unit, 10,000,001 bytes, exceed the 10,000,000" in said
+    assert said.endswith("write more units, or other experts.miss.units_per_expert")
+    assert device.overflow(np.full(6, 13_333_333)) is None, "all lie on all"
+
+
 def test_rows_where_a_copy_to_the_gpu_wins():
     """The expert's bytes over the link x rate / (2 x weights): 64 rows of NLLB over 32 GB/s."""
     copied = EXPERT.bytes / 32e9
@@ -115,9 +163,11 @@ def test_one_memory_of_cpu_and_gpu_takes_none():
 
 def test_what_exceeds_the_device_or_a_unit():
     device = machine(units=8, unit_memory="10 MB", memory="1 GB", **LINK).near_memory
-    assert device.overflow(80_000_000, 1) is None
-    assert "1,000,000,001 bytes of experts do not fit" in device.overflow(1_000_000_001, 1)
-    assert "stripes of all experts, 10,000,001 bytes" in device.overflow(80_000_001, 1)
+    assert device.overflow(np.array([80_000_000])) is None
+    said = device.overflow(np.array([1_000_000_001]))
+    assert "1,000,000,001 bytes of experts do not fit" in said
+    said = device.overflow(np.array([40_000_000, 40_000_001]))
+    assert "stripes of all experts, 10,000,001 bytes" in said
 
 
 @pytest.mark.parametrize("name", part_names("near_memory"))

@@ -110,7 +110,8 @@ class Patterns(NamedTuple):
 class Beside(NamedTuple):
     """The kind of each shelf. Prices by kind of layer and rows of the host's experts, by rows of
     moving them down and up, and by kind and number of experts of reading them over the link; with
-    their uses. Empty where not needed.
+    their uses. Of ``groups`` int64[1] of units the parts of the prices, int64[3 x kinds, rows], and
+    room for experts. Empty where not needed.
     """
 
     kinds: Any
@@ -119,6 +120,9 @@ class Beside(NamedTuple):
     moved_ns: Any
     link_ns: Any
     link_uses: Any
+    parts_ns: Any
+    room: Any
+    groups: Any
 
 
 class Activating(NamedTuple):

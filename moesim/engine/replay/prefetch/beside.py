@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from moesim.engine.case import Case
+from moesim.engine.case import Case, Ints
 from moesim.engine.layout import Active, most_together
 from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.replay.clock.unit_groups import BROADCAST, room_for
+from moesim.engine.replay.flat import NO_TABLE
 from moesim.engine.replay.prefetch.arrays import Beside
 from moesim.engine.replay.prefetch.prices import LaunchPrices
 
@@ -43,7 +45,17 @@ class BesidePrices:
             cpu_ns[kind] = self.case.prices.price(self.case.beside, spec, rows)
         moved = np.array(self.moved[:together], np.int64).reshape(-1, 2).T.copy()
         uses = np.zeros_like(cpu_ns), np.zeros_like(self.link_ns)
-        return Beside(self.launches.kinds, cpu_ns, uses[0], moved, self.link_ns, uses[1])
+        link = self.link_ns, uses[1]
+        return Beside(self.launches.kinds, cpu_ns, uses[0], moved, *link, *self._grouped(cpu_ns))
+
+    def _grouped(self, cpu_ns: Ints) -> tuple[Ints, Ints, Ints]:
+        """What ``Beside`` has of groups of units."""
+        if (groups := self.case.unit_groups) is None:
+            return NO_TABLE, NO_TABLE, np.zeros(0, np.int64)
+        rows = np.arange(cpu_ns.shape[1])
+        parts = [groups.of(rows, rows, of_kind)[BROADCAST:] for of_kind in cpu_ns]
+        most = max(len(self.case.local_experts(gpu)) for gpu in range(self.case.gpus))
+        return np.concatenate(parts), room_for(most), np.array([groups.number])
 
     def _move(self, rows: int) -> None:
         """Know what moving fewer than ``rows`` rows down, with the host's start, and up takes."""

@@ -25,6 +25,7 @@ from moesim.engine.counts import (
 )
 from moesim.engine.layout import BLOCK_ROWS, IN_SLOT, ON_GPU, ON_HOST, OVER_LINK
 from moesim.engine.replay.clock.steps import inlined
+from moesim.engine.replay.clock.unit_groups import ASKED, BROADCAST, GROUP, all_gathered
 from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     COPIES,
@@ -44,7 +45,7 @@ from moesim.engine.replay.prefetch.arrays import (
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import leave
 from moesim.engine.replay.prefetch.storage import account_of, lose
-from moesim.engine.replay.prefetch.types import AT, COUNTS, DECIDED, UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, BESIDE, COUNTS, DECIDED, UNDECIDED
 from moesim.memory.slots.split import DOWN, UP
 from moesim.runtime.compiled import types
 
@@ -219,6 +220,28 @@ def _count_rows(counts: Any, rows: int, kept: int, skipped: int, weight: int) ->
     counts[SKIPPED_WEIGHT] += weight
 
 
+@inlined(_INT(BESIDE, *[_INT] * 4))
+def _host(beside: Any, place: int, expert: int, kind: int, own: int) -> int:
+    """The price of an ``expert`` of the host with its ``own`` rows, which is in a ``place`` of what
+    groups of units compute, if there are some.
+    """
+    beside.cpu_uses[kind, own] += 1
+    if len(beside.groups) > 0:
+        beside.room[GROUP, place] = expert % beside.groups[0]
+        for part in range(ASKED - BROADCAST):
+            of_kind = kind * (ASKED - BROADCAST) + part
+            beside.room[BROADCAST + part, place] = beside.parts_ns[of_kind, own]
+    return int(beside.cpu_ns[kind, own])
+
+
+@inlined(_INT(BESIDE, *[_INT] * 3))
+def _hosted_ns(beside: Any, number: int, rows: int, prices_ns: int) -> int:
+    """What a ``number`` of experts of the host take, and first their ``rows`` down."""
+    if len(beside.groups) > 0:
+        prices_ns = all_gathered(beside.room, number)
+    return int(prices_ns + beside.moved_ns[DOWN, rows])
+
+
 @inlined(types.void(UNDECIDED, AT, COUNTS))
 def price_work(undecided: Any, at: Any, counts: Any) -> None:
     """Prices of the activations' launches and of the host's experts; counts the activations."""
@@ -245,8 +268,7 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
         rest[layer, at.gpu, MISSED + form] += not deciding.hit[i]
         access_hits += used * hit
         if forms[ON_HOST, form]:
-            hosted_ns += beside.cpu_ns[kind, own]
-            beside.cpu_uses[kind, own] += 1
+            hosted_ns += _host(beside, hosted, e, kind, own)
             hosted_rows += own
             hosted += 1
         elif forms[ON_GPU, form]:
@@ -262,7 +284,7 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
             own = 0
         rows += own
     if hosted > 0:
-        hosted_ns += beside.moved_ns[DOWN, hosted_rows]
+        hosted_ns = _hosted_ns(beside, hosted, hosted_rows, hosted_ns)
         up_ns = beside.moved_ns[UP, hosted_rows]
     undecided.decided.told[HOSTED_NS], undecided.decided.told[UP_NS] = hosted_ns, up_ns
     counts[ACTIVATIONS] += number

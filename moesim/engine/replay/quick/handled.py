@@ -35,11 +35,13 @@ MOST = 63
 def is_handled(case: Case) -> bool:
     """Whether ``HandledRows`` takes ``case``, which has one row: a miss is loaded, or else what the
     other form of its table says, if there is one, which takes no slot, where each launch and each
-    expert beside the GPU is priced by its number. Where misses are left out, none is loaded.
+    expert beside the GPU is priced by its number, and not by where it lies. Where misses are left
+    out, none is loaded.
     """
     forms = case.forms
     return (
         case.host_cache is None
+        and case.unit_groups is None
         and case.offloaded
         and len(forms) <= OTHERWISE - LOADED + 1
         and case.trace.top_k < MOST

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from moesim.experiment.loading.rules.asked import hardware_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.described.near_memory import NearMemory
 from moesim.memory.host.on_cpu import OnCpu
+from moesim.memory.misses.cpu import Cpu
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -47,4 +49,26 @@ def _beside(experiment: Experiment) -> dict[str, str | bool]:
     }
 
 
-RULES: tuple[Rule, ...] = (near_memory_of_one_gpu,)
+def units_of_an_expert(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Experts that lie on some units of a device are all computed there."""
+    del model
+    miss, machine = experiment.experts.miss, hardware_of(experiment)
+    if miss.near_units is None:
+        return None
+    device: NearMemory | None = None if machine is None else machine.near_memory
+    wrong: dict[str, str | bool] = {
+        "experts.miss.computed_by": not miss.near_memory
+        and "are a near-memory device's; write computed_by: near_memory, or leave this out",
+        "experts.miss": not isinstance(miss, Cpu)
+        and "go with kind: cpu alone: the others add up what experts take one after the other,"
+        " which groups of units do not; leave this out",
+        "hardware": device is not None
+        and miss.near_units > device.number
+        and f"are {device.number:,} at most, those that the device has; write fewer, or more of"
+        " hardware.near_memory.units",
+    }
+    said = f"{miss.near_units:,} units of an expert"
+    return first_wrong(("experts.miss.units_per_expert", "experts.miss"), said, wrong)
+
+
+RULES: tuple[Rule, ...] = (near_memory_of_one_gpu, units_of_an_expert)

@@ -17,8 +17,9 @@ from moesim.model.spec import FfnSpec, LayerSpec
 
 class NearExpert(Operation):
     """A start, and the longer of reading the weights and computing the rows, as MoNDE prices its
-    device (arXiv 2405.18832). Of several units each has a stripe of every matrix: all rows are
-    broadcast to each of them, and a sum for each row gathered from it (PIM-Opt, arXiv 2404.07164).
+    device (arXiv 2405.18832). Of several units that an expert lies on each has a stripe of every
+    matrix: all rows are broadcast to each of them, and a sum for each row gathered from it
+    (PIM-Opt, arXiv 2404.07164).
     """
 
     kind: ClassVar[str] = "near_expert"
@@ -32,7 +33,8 @@ class NearExpert(Operation):
         start = Part(np.full(count.shape, device.start.value), name="start")
         parts = [start, self._longest(device, layer.moe.expert, count)]
         if device.broadcast is not None and device.gather is not None and device.number > 1:
-            size = count * (device.number * self.model.hidden_size * self.model.activation_bytes)
+            row = self.model.hidden_size * self.model.activation_bytes
+            size = count * (self._units(device) * row)
             parts.append(_sent("broadcast", size, device.broadcast.value))
             parts.append(_sent("gather", size, device.gather.value))
         return parts
@@ -42,10 +44,15 @@ class NearExpert(Operation):
             raise InputError(NO_NEAR_MEMORY)
         return self.hardware.near_memory
 
+    def _units(self, device: NearMemory) -> int:
+        """Those that an expert lies on."""
+        return self.hardware.near_units or device.number
+
     def _longest(self, device: NearMemory, expert: FfnSpec, count: Floats) -> Part:
         """The longer of reading a stripe of ``expert`` and of its products with ``count`` rows."""
-        size = np.full(count.shape, expert.bytes / device.number)
-        operations = count * (2.0 * expert.matrix_elements / device.number)
+        units = self._units(device)
+        size = np.full(count.shape, expert.bytes / units)
+        operations = count * (2.0 * expert.matrix_elements / units)
         peak = device.peak(expert.dtype)
         read, computed = size * NS / device.bandwidth.value, operations * NS / peak
 
