@@ -25,7 +25,7 @@ from moesim.memory.policy import (
 from moesim.memory.policy_reads import Reads
 from moesim.memory.slots.counting import count_with, counts_in
 from moesim.memory.slots.split import add_miss, divide
-from moesim.runtime.compiled import inlined, njit, record, types, whole_number
+from moesim.runtime.compiled import built_in, inlined, njit, record, types, whole_number
 
 ROUND = 32
 """Ranks that are compared side by side."""
@@ -244,6 +244,7 @@ def last_pinned(slot_of: Any, state: Any) -> Any:
 
 def open_with(key: Any, own: bool) -> Callable[..., None]:
     """What begins a run of steps of a policy with this ``key``."""
+    offer = inlined(offer_with(key, own))
 
     def open_slots(rules: Any, cells: Any, resident: Any, state: Any) -> None:
         """Fill in ``cells`` as ``resident`` bool[experts] says."""
@@ -253,13 +254,10 @@ def open_with(key: Any, own: bool) -> Callable[..., None]:
         for e in range(len(resident)):
             if resident[e]:
                 slot_of[e] = slot
-                free = not rules.prefetched or state[PINNED, e] == 0
                 if own:
                     expert_at[slot] = e
-                    if free:
-                        ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
-                else:
-                    idle[e] = free
+                if not rules.prefetched or state[PINNED, e] == 0:
+                    offer(e, slot, ranks, idle, state)
                 slot += 1
         used[0] = slot
 
@@ -352,35 +350,253 @@ def decide_in_with(
     return decide_in
 
 
+def offer_with(key: Any, own: bool) -> Callable[..., None]:
+    """What makes a candidate of an expert in a slot, by ``key``."""
+
+    def offer(e: int, slot: int, ranks: Any, idle: Any, state: Any) -> None:
+        """Let others have the ``slot`` of ``e``."""
+        if own:
+            ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+        else:
+            idle[e] = True
+
+    return offer
+
+
+def begin_with(key: Any, own: bool, wants: bool) -> Callable[..., int]:
+    """What begins a step of a policy with this ``key``; ``wants``: which reads who is wanted."""
+    offer = inlined(offer_with(key, own))
+
+    def begin(
+        rules: Any, active: Any, low: int, high: int, cells: Any, state: Any, order: Any
+    ) -> int:
+        """Put the experts ``active[low:high]`` in their ``order``, and offer none that the step is
+        not done with. Returns where those begin that are to come, ``low`` as they come.
+        """
+        _, slot_of, ranks, _, idle, _, _, index_of, _, _ = cells
+        rest = low
+        for i in range(low, high):
+            e, slot = active[i], slot_of[active[i]]
+            free = not rules.prefetched or state[PINNED, e] == 0
+            if rules.protects and own:
+                ranks[slot] = CLOSED
+            elif rules.protects:
+                idle[e] = False
+            elif own and wants and slot >= 0 and free:
+                offer(e, slot, ranks, idle, state)
+            if not rules.resident_first:
+                order[i] = e
+            else:
+                index_of[e] = i
+                if slot >= 0 and (not rules.prefetched or state[ARRIVING, e] == 0):
+                    order[rest] = e
+                    rest += 1
+        crossing = rest
+        if rules.resident_first:
+            for i in range(low, high):
+                e = active[i]
+                if slot_of[e] < 0 or (rules.prefetched and state[ARRIVING, e] != 0):
+                    order[rest] = e
+                    rest += 1
+        return crossing
+
+    return begin
+
+
+def evict_with(key: Any, own: bool, recent: bool) -> Callable[..., tuple[int, int, bool, int]]:
+    """What finds whom a miss evicts, by ``key``; ``recent``: which is the last use."""
+    first_over = inlined(_first_there if recent else _first_over_by(key))
+
+    def evict(
+        protects: bool, span: tuple[int, int, int], so_far: tuple[bool, int], draw: float,
+        cells: Any, state: Any, order: Any, launch_out: Any,
+    ) -> tuple[int, int, bool, int]:  # fmt: skip
+        """The victim of the miss at ``span[1]`` of a step's ``order[span[0]:span[2]]``; the launch
+        it is needed by, -1 without one; and ``so_far`` after it: whether any is idle, and up to
+        where those that the step is done with are gone.
+        """
+        _, slot_of, ranks, expert_at, idle, over, keys, _, _, _ = cells
+        (low, i, high), (any_idle, gone), victim = span, so_far, -1
+        if any_idle and own:
+            victim = lowest(ranks, expert_at)  # rule (a)
+        elif any_idle:
+            victim = first_by(key, idle, state, draw, keys)
+        if victim >= 0:
+            j = i if protects else _place_of(victim, order, low, i)
+            return victim, launch_out[j] if j < i else -1, any_idle, gone
+        if own:  # rule (b)
+            j = first_over(order, gone, i, slot_of, state)
+            victim = order[j] if j >= 0 else -1
+            gone = max(gone, j) if recent else low
+        else:
+            for k in range(low, i):
+                over[order[k]] = slot_of[order[k]] >= 0
+            victim = first_by(key, over, state, draw, keys)
+            for k in range(low, i):
+                over[order[k]] = False
+            j = _place_of(victim, order, low, i)
+        if victim >= 0:
+            return victim, launch_out[j], not protects, gone
+        j = high - 1  # rule (c): the one that comes last
+        while j >= low and slot_of[order[j]] < 0:
+            j -= 1
+        return order[j] if j >= low else last_pinned(slot_of, state), -1, not protects, gone
+
+    return evict
+
+
+def form_with(place: Any, splits: bool) -> Callable[..., tuple[int, int, int]]:
+    """What asks ``place`` for the form of a miss."""
+
+    def form_of(
+        most_loads: int, so_far: tuple[int, int, int], at: int, prices: Any, planned: Any
+    ) -> tuple[int, int, int]:
+        """The form of the miss ``at`` among active experts, and what a copy and the host take for
+        it; ``so_far`` what those of its step have taken, and how many were loaded.
+        """
+        copy_ns = kernel_ns = host_ns = 0
+        if prices.shape[1] > 0:
+            copy_ns, kernel_ns, host_ns = prices[0, at], prices[1, at], prices[2, at]
+        plan = planned[at] if splits else 0
+        form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads, plan))
+        return form, copy_ns, host_ns
+
+    return form_of
+
+
+def take_with(key: Any, reads: Reads) -> Callable[..., tuple[int, int, bool, int]]:
+    """What gives a miss a slot, by the ``key`` of a policy that ``reads`` so much."""
+    own, counts_load = is_own(reads), counts_in(reads, INSERTED)
+    evict = built_in(evict_with(key, own, own and reads.is_row == LAST_USE))
+
+    def take(
+        rules: Any, what: tuple[int, int, float], span: tuple[int, int, int],
+        so_far: tuple[bool, int], cells: Any, state: Any, out: Any,
+    ) -> tuple[int, int, bool, int]:  # fmt: skip
+        """As ``evict``, once the expert has one of so many slots at the policy time, by this draw
+        (``what``, in this order); no victim where one is free.
+        """
+        used, slot_of, ranks, expert_at, idle, _, _, _, _, _ = cells
+        (slots, now, draw), (any_idle, gone), victim, wait = what, so_far, -1, -1
+        e, slot = out.expert[span[1]], used[0]
+        if slot < slots:
+            used[0] = slot + 1
+        else:
+            victim, wait, any_idle, gone = evict(
+                rules.protects, span, so_far, draw, cells, state, out.expert, out.launch
+            )
+            slot, slot_of[victim] = slot_of[victim], -1
+            if not own:
+                idle[victim] = False
+            if rules.prefetched:
+                state[PINNED, victim] = state[ARRIVING, victim] = 0
+        slot_of[e] = slot
+        if own:
+            expert_at[slot], ranks[slot] = e, CLOSED
+        if counts_load:
+            state[INSERTED, e] = now
+        return victim, wait, any_idle, gone
+
+    return take
+
+
+def step_with(
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
+    splits: bool, reads: Reads,
+) -> Callable[..., int]:  # fmt: skip
+    """A step of ``decide_in_with``."""
+    on_gpu, on_host, _, in_slot, _ = flags_of(forms)
+    loads_all, alone = len(forms) == 1, without_room(tuple(forms))
+    behind, own = any(form.in_background for form in forms), is_own(reads)
+    count, plan_step = inlined(count_with(reads)), _divided if splits else _as_it_comes
+    begin = built_in(begin_with(key, own, counts_in(reads, WANTED)))
+    offer, take = built_in(offer_with(key, own)), built_in(take_with(key, reads))
+    form_of = built_in(form_with(place, splits))
+
+    def decide_step(
+        rules: Any, slots: int, demand: Any, span: tuple[int, int], when: tuple[int, int, int],
+        cells: Any, state: Any, out: Any,
+    ) -> int:  # fmt: skip
+        """Decide ``span`` of the experts in demand, the step of a pass and layer from a policy time
+        on (``when``, in this order). Returns the time after it.
+        """
+        _, active, next_use, weights, prices, draws, moved = demand
+        order, hit_out, launch_out, wait_out, victim_out, form_out = out
+        used, slot_of, ranks, _, idle, _, _, index_of, planned, missing = cells
+        (low, high), (this_pass, layer, now) = span, when
+        crossing = begin(rules, active, low, high, cells, state, order)
+        plan_step(active, low, high, slot_of, prices, moved, rules.loads_of, planned, missing)
+        launch = members = loads = copied = hosted = 0
+        crossed, any_idle, gone = not rules.resident_first, True, low
+        for i in range(low, high):
+            e = order[i]
+            at, slot = index_of[e] if rules.resident_first else i, slot_of[e]
+            hit, victim, wait, form, copy_ns, host_ns = slot >= 0, -1, -1, IN_SLOT, 0, 0
+            if not (loads_all or hit):
+                taken = copied, hosted, loads
+                form, copy_ns, host_ns = form_of(rules.most_loads, taken, at, prices, planned)
+            if behind and used[0] >= slots and not _some(ranks, idle):  # rule (a), or no copy
+                form = alone[form]
+            if loads_all or on_gpu[form]:
+                new = rules.serial or (i >= crossing and not crossed)
+                crossed = crossed or i >= crossing
+                if new and members > 0:
+                    launch, members = launch + 1, 0
+            if loads_all or in_slot[form]:
+                weight = weights[at] if len(weights) > 0 else 0
+                before_activation(e, hit, this_pass, layer, weight, state)
+                if not hit:
+                    loads, copied = loads + 1, copied + copy_ns
+                    what = slots, now, draws[now] if len(draws) > 0 else 0.0
+                    victim, wait, any_idle, gone = take(
+                        rules, what, (low, i, high), (any_idle, gone), cells, state, out
+                    )
+                    slot = slot_of[e]
+                    if wait == launch:
+                        launch, members = launch + 1, 0
+            count(state, e, now, this_pass)
+            if len(next_use) > 0:
+                state[NEXT_USE, e] = next_use[at]
+            if loads_all or in_slot[form]:
+                after_activation(e, hit, victim, now, state)
+            now += 1
+            if not rules.protects and slot >= 0 and (not rules.prefetched or state[PINNED, e] == 0):
+                offer(e, slot, ranks, idle, state)
+            if loads_all or on_gpu[form]:
+                members += 1
+            elif on_host[form]:
+                hosted += host_ns
+            hit_out[i], wait_out[i] = hit, wait
+            launch_out[i] = launch if loads_all or on_gpu[form] else -1
+            if not loads_all:
+                form_out[i] = form
+            if len(victim_out) > 0:
+                victim_out[i] = victim
+        return now
+
+    return decide_step
+
+
 def steps_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     splits: bool, reads: Reads,
 ) -> Callable[..., int]:  # fmt: skip
     """The steps of ``decide_in_with``, where slots are open."""
-    on_gpu, on_host, _, in_slot, _ = flags_of(forms)
-    loads_all, alone = len(forms) == 1, without_room(tuple(forms))
-    behind = any(form.in_background for form in forms)
-    count, counts_load = inlined(count_with(reads)), counts_in(reads, INSERTED)
     tells_pass, tells_layer = counts_in(reads, THIS_PASS), counts_in(reads, THIS_LAYER)
-    own, wants = is_own(reads), counts_in(reads, WANTED)
-    recent = own and reads.is_row == LAST_USE
-    first_over = inlined(_first_there if recent else _first_over_by(key))
-    plan_step = _divided if splits else _as_it_comes
+    offer = inlined(offer_with(key, is_own(reads)))
+    decide_step = built_in(
+        step_with(key, before_activation, after_activation, place, forms, splits, reads)
+    )
 
     def decide_steps(
         rules: Any, slots: int, demand: Any, cells: Any, state: Any, first_step: int, now: int,
         out: Any,
     ) -> int:  # fmt: skip
         """As ``decide_in``, in ``cells`` that are open."""
-        most_loads, layers, serial, resident_first, emptied, prefetched, loads_of, protects = rules
-        # in names of their own: counting references to members of tuples takes longer than the rest
-        offsets, active, next_use, weights, prices, draws, moved = demand
-        expert_out, hit_out, launch_out, wait_out, victim_out, form_out = out
-        of_cells, slot_of, ranks, expert_at, idle, over, keys, index_of, planned, missing = cells
-        used = of_cells[0]
+        offsets, order, layers = demand.offsets, out.expert, rules.layers
+        used, slot_of, ranks, _, idle, _, _, _, _, _ = cells
         this_pass, layer = (first_step - 1) // layers, (first_step - 1) % layers
         for step in range(len(offsets) - 1):
-            low, high = offsets[step], offsets[step + 1]
             layer += 1
             if layer == layers:
                 this_pass, layer = this_pass + 1, 0
@@ -388,140 +604,16 @@ def steps_with(
                 state[THIS_PASS, 0] = this_pass
             if tells_layer:
                 state[THIS_LAYER, 0] = layer
-            if emptied and used > 0:
-                slot_of[:] = -1
-                ranks[:] = CLOSED
-                idle[:] = False
-                used = 0
-            rest = low
+            if rules.emptied and used[0] > 0:
+                slot_of[:], ranks[:], idle[:] = -1, CLOSED, False
+                used[0] = 0
+            low, high = offsets[step], offsets[step + 1]
+            when = this_pass, layer, now
+            now = decide_step(rules, slots, demand, (low, high), when, cells, state, out)
             for i in range(low, high):
-                e, slot = active[i], slot_of[active[i]]
-                if protects and own:
-                    ranks[slot] = CLOSED
-                elif protects:
-                    idle[e] = False
-                elif own and wants and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
-                    ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
-                if not resident_first:
-                    expert_out[i] = e
-                else:
-                    index_of[e] = i
-                    if slot >= 0 and (not prefetched or state[ARRIVING, e] == 0):
-                        expert_out[rest] = e
-                        rest += 1
-            crossing = rest
-            if resident_first:
-                for i in range(low, high):
-                    e = active[i]
-                    if slot_of[e] < 0 or (prefetched and state[ARRIVING, e] != 0):
-                        expert_out[rest] = e
-                        rest += 1
-            plan_step(active, low, high, slot_of, prices, moved, loads_of, planned, missing)
-            launch = members = loads = copied = hosted = 0
-            crossed, any_idle, gone = not resident_first, True, low
-            for i in range(low, high):
-                e = expert_out[i]
-                at, slot = index_of[e] if resident_first else i, slot_of[e]
-                hit, victim, wait, form = slot >= 0, -1, -1, IN_SLOT
-                copy_ns = kernel_ns = host_ns = 0
-                if not (loads_all or hit):
-                    if prices.shape[1] > 0:
-                        copy_ns, kernel_ns, host_ns = prices[0, at], prices[1, at], prices[2, at]
-                    plan, so_far = planned[at] if splits else 0, (copied, hosted, loads)
-                    form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads, plan))
-                if behind and used >= slots and not _some(ranks, idle):  # rule (a), or no copy
-                    form = alone[form]
-                if loads_all or on_gpu[form]:
-                    new = serial
-                    if i >= crossing and not crossed:
-                        crossed = new = True
-                    if new and members > 0:
-                        launch += 1
-                        members = 0
-                if loads_all or in_slot[form]:
-                    weight = weights[at] if len(weights) > 0 else 0
-                    before_activation(e, hit, this_pass, layer, weight, state)
-                    if not hit:
-                        loads += 1
-                        copied += copy_ns
-                        if used < slots:
-                            slot, used = used, used + 1
-                        else:
-                            draw = draws[now] if len(draws) > 0 else 0.0
-                            if any_idle and own:
-                                victim = lowest(ranks, expert_at)  # rule (a)
-                            elif any_idle:
-                                victim = first_by(key, idle, state, draw, keys)
-                            if victim >= 0 and not protects:
-                                j = _place_of(victim, expert_out, low, i)
-                                wait = launch_out[j] if j < i else -1
-                            elif victim < 0:  # rule (b)
-                                any_idle, j = not protects, low
-                                if own:
-                                    j = first_over(expert_out, gone, i, slot_of, state)
-                                    victim = expert_out[j] if j >= 0 else -1
-                                    gone = max(gone, j) if recent else low
-                                else:
-                                    for k in range(low, i):
-                                        over[expert_out[k]] = slot_of[expert_out[k]] >= 0
-                                    victim = first_by(key, over, state, draw, keys)
-                                    for k in range(low, i):
-                                        over[expert_out[k]] = False
-                                    while victim >= 0 and expert_out[j] != victim:
-                                        j += 1
-                                if victim >= 0:
-                                    wait = launch_out[j]
-                                else:
-                                    j = high - 1  # rule (c): the one that comes last
-                                    while j >= low and slot_of[expert_out[j]] < 0:
-                                        j -= 1
-                                    victim = (
-                                        expert_out[j] if j >= low else last_pinned(slot_of, state)
-                                    )
-                            if wait == launch:
-                                launch += 1
-                                members = 0
-                            slot = slot_of[victim]
-                            slot_of[victim] = -1
-                            if not own:
-                                idle[victim] = False
-                            if prefetched:
-                                state[PINNED, victim] = state[ARRIVING, victim] = 0
-                        slot_of[e] = slot
-                        if own:
-                            expert_at[slot], ranks[slot] = e, CLOSED
-                        if counts_load:
-                            state[INSERTED, e] = now
-                count(state, e, now, this_pass)
-                if len(next_use) > 0:
-                    state[NEXT_USE, e] = next_use[at]
-                if loads_all or in_slot[form]:
-                    after_activation(e, hit, victim, now, state)
-                now += 1
-                if not protects and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
-                    if own:
-                        ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
-                    else:
-                        idle[e] = True
-                if loads_all or on_gpu[form]:
-                    members += 1
-                elif on_host[form]:
-                    hosted += host_ns
-                hit_out[i], wait_out[i] = hit, wait
-                launch_out[i] = launch if loads_all or on_gpu[form] else -1
-                if not loads_all:
-                    form_out[i] = form
-                if len(victim_out) > 0:
-                    victim_out[i] = victim
-            for i in range(low, high):
-                e = expert_out[i]
-                slot = slot_of[e]
-                if slot >= 0 and (not prefetched or state[PINNED, e] == 0):
-                    if own:
-                        ranks[slot] = min(whole_number(key(e, state, 0.0, 0, 0)), CLOSED - 1)
-                    else:
-                        idle[e] = True
-        of_cells[0] = used
+                e, slot = order[i], slot_of[order[i]]
+                if slot >= 0 and (not rules.prefetched or state[PINNED, e] == 0):
+                    offer(e, slot, ranks, idle, state)
         return now
 
     return decide_steps
