@@ -106,9 +106,15 @@ AT_ONCE = st.none() | st.sampled_from(QUICK)
 
 
 def of_any(case: Case, policy: str | None) -> EngineCase:
-    """The engine's ``case``, changed as ``AT_ONCE`` says."""
+    """The engine's ``case``, changed as ``AT_ONCE`` says; a policy that keeps lists or has buffers
+    goes with no prefetches.
+    """
     theirs = engine_case(case)
-    return theirs if policy is None else decided_at_once(theirs, policy)
+    if policy is None:
+        return theirs
+    chosen = policies.get(policy)()
+    lists = chosen.lists or chosen.shared_buffers() is not None
+    return theirs if lists and theirs.prefetches else decided_at_once(theirs, policy)
 
 
 def exchanging(theirs: EngineCase, case: ServingCase) -> tuple[EngineCase, ServingCase]:
