@@ -171,13 +171,15 @@ class Predictions:
 @dataclass(frozen=True, eq=False)
 class Undecided:
     """The passes of a chunk before their activations are known; ``active`` experts by MoE layer and
-    GPU. ``served`` int8[passes, MoE layers, gpus, local experts] is filled in: the form of each
-    active expert, -1 of others, where they have variants; without passes elsewhere.
+    GPU; before which passes the policy ``restarts``, bool[passes]. ``served`` int8[passes, MoE
+    layers, gpus, local experts] is filled in: the form of each active expert, -1 of others, where
+    they have variants; without passes elsewhere.
     """
 
     asked: dict[Key, Asked]
     active: dict[Key, Active]
     predictions: Predictions
+    restarts: NDArray[np.bool_]
     served: NDArray[np.int8]
     _offsets: dict[Key, list[int]] = field(default_factory=dict)
 

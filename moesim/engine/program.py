@@ -168,8 +168,8 @@ class Program:
         if self.views is not None:
             asked = self.residencies.asked(coming)
             predictions = self.views.predictions(first, last, self._needed)
-            served = self._served(first, last)
-            chunk.undecided = Undecided(asked, works, predictions, served)
+            restarts, served = self.residencies.restarts(first, last), self._served(first, last)
+            chunk.undecided = Undecided(asked, works, predictions, restarts, served)
             self._count_predictions(first, last)
             return chunk
         marks = self._marks(first, works) if is_marked(self.case) else None

@@ -94,6 +94,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         before = charged(clock)
         clock.moving, clock.beside = decisions.moving[one.step]
         starts = clock.begin_pass(one)
+        decisions.begin(one.step)
         for of_gpu in decisions.ahead:
             of_gpu.load_before(one.step)
         _, end, rows = clock.run_pass(one, layers, decisions.activations)
@@ -251,7 +252,6 @@ class Decisions:
         weights = dict(self.each_replica(m, of_experts))
         misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
         ids, rows = routed.needed[g], routed.rows
-        self.start_requests(step, m, g)
         cache.marks = self.marks(step, m, ids)
         if self.passes[step].given:
             cache.give(self.passes[step].given[g], step, m)
@@ -302,16 +302,16 @@ class Decisions:
         mine = {e: choose.get(held[e], set()) for e in ids}
         return {e: "both" if len(who) > 1 else "".join(who) for e, who in mine.items()}
 
-    def start_requests(self, step: int, m: int, g: int) -> None:
-        """Tell policies of a pass without a request of the one before, once."""
-        names = [{part.request.request_id for part in one.parts} for one in self.passes]
-        while step and names[step] & names[step - 1]:  # the pass may not have run the layer
-            step -= 1
-        caches = self.variants[g][m].caches if self.variants else [self.caches[g][m]]
-        for cache in caches:
-            if cache.started != step:
-                cache.started = step
-                cache.policy.started(self.number[step])
+    def begin(self, step: int) -> None:
+        """Tell policies of a pass without a request of the one before."""
+        near = self.passes[max(step - 1, 0) : step + 1]
+        before, now = ({part.request.request_id for part in near[at].parts} for at in (0, -1))
+        if step and before & now:
+            return
+        for g, of_gpu in enumerate(self.caches):
+            for m, cache in of_gpu.items():
+                for one in self.variants[g][m].caches if self.variants else [cache]:
+                    one.policy.started(self.number[step])
 
     def prefetches(self, step: int, m: int, g: int) -> dict[str, int]:
         """What was meant for one layer, and the misses there that prefetches caused."""

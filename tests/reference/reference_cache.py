@@ -117,7 +117,7 @@ class Cache:
             uniform=Drawn(stream),
             layers=layers,
         )
-        self.now, self.started = 0, -1
+        self.now = 0
         self.copies: dict[Expert, Copy] = {}  # the prefetch that filled an expert's slot
         self.pinned: set[Expert] = set()
         self.until: dict[Expert, tuple[int, int]] = {}  # the (pass, layer) that pins are for

@@ -181,7 +181,7 @@ class Hobbit(WithMemory):
         self.high[activation.expert] += activation.wanted == 0
 
     def value(self, expert: Expert, activation: Arrival) -> Any:
-        layers, passes = self.given["layers"], activation.step - self.first + 1
+        layers, passes = self.given["layers"], max(1, activation.step - self.first + 1)
         ahead = (layers.index(expert[0]) - activation.layer) % len(layers)
         names = ("recency", "frequency", "high_use", "distance")
         weights = [Fraction(str(self.choices.get(name, 0.25))) for name in names]

@@ -12,9 +12,7 @@ from .reference_words import NO_EXPERT, Config, Model, Prefetch, Software, Trace
 from .strategies import PARAMETERS, POLICIES, Case, configs, few_are_drawn, runnable, ways
 from .strategies_parts import models, toy_prices, traces
 
-WITHOUT_LISTS = tuple(
-    name for name in POLICIES if name not in {"arc", "s3fifo", "stream", "hobbit"}
-)
+WITHOUT_LISTS = tuple(name for name in POLICIES if name not in {"arc", "s3fifo", "stream"})
 
 
 PREDICTIONS = ("oracle", "recorded", "next_layer", "history")
@@ -43,7 +41,7 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     elif shape == "room" or config.slots is None:
         config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
     prefetch = draw(prefetches(model))
-    known = [*WITHOUT_LISTS, "lru", "random", "random", "gate_score"]
+    known = [*WITHOUT_LISTS, "lru", "random", "random", "gate_score", "hobbit"]
     policy = draw(st.sampled_from(known))
     name, values = PARAMETERS.get(policy, ("", []))
     parameters = {name: draw(st.sampled_from(values))} if values else {}

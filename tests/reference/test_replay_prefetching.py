@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
 import numpy as np
@@ -18,6 +18,8 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.run import run_replay
 from moesim.memory.activations import ActiveExperts
+from moesim.memory.misses.load import Load
+from moesim.memory.policy import ROWS, CachePolicy
 from moesim.memory.prefetch.base import Prefetcher, View
 
 from .agreement import assert_same
@@ -72,6 +74,37 @@ def test_what_a_prefetcher_remembers_is_there_wherever_the_run_is_cut(
     with patch.object(routing, "CELLS", cells):
         assert_same(run_replay(theirs), whole)
         assert_same(run_des(theirs), whole)
+
+
+class OfRequest(CachePolicy):
+    """Evicts what was used least often since a request began, by a key of the expert alone."""
+
+    kind: Literal["of_request"] = "of_request"
+    memory: ClassVar[int] = 1
+    restarts: ClassVar[bool] = True
+
+    def start_request(self, state: Any, this_pass: int) -> None:
+        """See ``CachePolicy``."""
+        state[ROWS] = 0
+
+    @staticmethod
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+        """Count it."""
+        state[ROWS, expert] += 1
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        """The count."""
+        return state[ROWS, expert]
+
+
+@few
+@given(prefetching_cases())
+def test_slots_are_ranked_anew_where_a_policy_begins_anew(case: Case) -> None:
+    theirs = prefetching(case)
+    assume(theirs.miss.loads and not theirs.variants)
+    theirs = replace(theirs, policy=OfRequest(scope=theirs.policy.scope), miss=Load())
+    assert_same(run_replay(theirs), run_des(theirs))
 
 
 def test_what_a_callback_raises_is_raised_afterwards() -> None:

@@ -28,6 +28,10 @@ class PrefetchingGpu(Gpu):
         """Let ``decider`` decide; ``chunks`` gives a chunk by number, and where it is counted."""
         self.decider, self.chunks, self.copies_issued = decider, chunks, 0
 
+    def _begin(self, not_before: int, begins: int) -> Events:
+        yield from super()._begin(not_before, begins)
+        self.decider.begin(self.chunks(self.chunk)[0], self.step)
+
     def _disturbed(self, layer: MoeLayer, index: int) -> bool:
         return True
 

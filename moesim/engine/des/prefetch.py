@@ -122,6 +122,16 @@ class OnTheClock:
         given = (program.routing, host, read_times(self.case), self.copy_in.look)
         return Stored(self.env, self.case, self.gpu, *given)
 
+    def begin(self, chunk: Chunk, step: int) -> None:
+        """Pass ``step`` begins, of ``chunk``: the policy does so anew where none of its requests
+        was in the pass before.
+        """
+        assert chunk.undecided is not None, "see decide"
+        if chunk.undecided.restarts[step - chunk.first]:
+            for (_, gpu), cache in self.residencies.caches.items():
+                if gpu == self.gpu:
+                    self.case.policy.start_request(cache.state, step)
+
     def decide(
         self, chunk: Chunk, table: Ints, layer: MoeLayer, index: int
     ) -> tuple[Groups, Ends, int]:

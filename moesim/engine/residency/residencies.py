@@ -252,12 +252,16 @@ class Residencies:
                 return LayerSlots(self.caches[variant * layers + pool[0], gpu], *place)
         return None
 
+    def restarts(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Before which of passes first:last the policy begins anew."""
+        if self.case.policy.restarts:
+            return request_starts(self.case.schedule, first, last)
+        return np.zeros(last - first, np.bool_)
+
     def runs(self, first: int, last: int) -> list[Run]:
         """Passes first:last in runs that are decided at once, numbered from 0."""
-        starts = np.zeros(last - first, np.bool_)
-        if self.case.policy.restarts:
-            starts = request_starts(self.case.schedule, first, last)
-        return list(runs_of(self.case.ways(first, last), starts, self._resized(first, last)))
+        cuts = self.restarts(first, last), self._resized(first, last)
+        return list(runs_of(self.case.ways(first, last), *cuts))
 
     def _resized(self, first: int, last: int) -> NDArray[np.bool_]:
         """Before which of passes first:last slots change."""

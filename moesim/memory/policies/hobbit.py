@@ -64,13 +64,13 @@ class Hobbit(CachePolicy):
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The sum, times T and n."""
         first, layers = state[FIRST, 0], state[LAYERS, 0]
+        passes = max(state[THIS_PASS, 0] - first + 1, 1)  # 0 before the first one
         ahead = state[LAYER, expert] - state[THIS_LAYER, 0]
         ahead += layers if ahead < 0 else 0
         used = state[OF_RECENCY, 0] * (state[LAST, expert] - first + 1)
         used += state[OF_FREQUENCY, 0] * state[USES, expert]
         used += state[OF_HIGH_USE, 0] * state[HIGH_USES, expert]
-        near = state[OF_DISTANCE, 0] * (layers - ahead)
-        return layers * used + near * (state[THIS_PASS, 0] - first + 1)
+        return layers * used + state[OF_DISTANCE, 0] * (layers - ahead) * passes
 
     @staticmethod
     def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:

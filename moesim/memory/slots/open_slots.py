@@ -326,6 +326,20 @@ def serve_open_with(
     return serve_open
 
 
+def start_request(
+    policy: CachePolicy, slots: Slots, caches: Sequence[LayerCache], this_pass: int
+) -> None:
+    """Tell ``policy`` that pass ``this_pass`` begins anew in the ``slots`` of ``caches``."""
+    own = is_own(reads_of(type(policy)))
+    for pool, cache in enumerate(caches):
+        state, pinned = slots.state[pool, :, : len(cache.resident)], slots.state[pool, PINNED]
+        policy.start_request(state, this_pass)
+        for slot in range(slots.used[pool] if own else 0):
+            e = slots.expert_at[pool, slot]
+            if pinned[e] == 0:
+                slots.ranks[pool, slot] = min(policy.key(e, state, 0.0, 0, 0), CLOSED - 1)
+
+
 @lru_cache
 def decide_open_of(policy: type[CachePolicy], miss: type[MissHandling], *, variants: bool) -> Any:
     """What decides steps of ``policy`` and ``miss`` in open slots, compiled; kept on disk."""

@@ -79,7 +79,7 @@ REFUSED: dict[str, set[str]] = {
         *("parts", "order", "pipeline"),
     },
     "parts": {"speculative", "sliced", "on the CPU"},
-    "hobbit": {"recall", "before a pass", "pipeline"},
+    "hobbit": {"pipeline"},
     "order": {"recall", "before a pass"},
     "one memory": {
         *("storage", "nothing in host memory", "cxl", "sliced", "pipeline", "on the CPU"),

@@ -291,13 +291,14 @@ def test_gate_weights_have_to_be_there(tmp_path: Any) -> None:
     assert by_use.summary["lowered_share"] == by_use.summary["choice_shares"]["low"] > 0
 
 
-def test_hobbit_plays_with_variants_in_one_pool() -> None:
-    policy = {"kind": "hobbit", "scope": "global"}
-    summary = result(policy=policy, choose={**CHOOSE, "beyond": "low"}).summary
-    assert 0 < summary["misses_low"] < summary["misses"]
-    given = {"capacity": "8 slots/layer", "policy": policy, "prefetch": {"kind": "history"}}
-    with pytest.raises(InputError, match="begins anew with requests, which prefetches run ahead"):
-        run({**BASE, "experts": given})
+def test_hobbit_plays_with_variants_in_one_pool_and_prefetches() -> None:
+    given = {"policy": {"kind": "hobbit", "scope": "global"}, "choose": {**CHOOSE, "beyond": "low"}}
+    alone = result(**given).summary
+    assert 0 < alone["misses_low"] < alone["misses"]
+    ahead = {"kind": "oracle", "layers": 3, "recall": "90 %", "stop": "first_missing"}
+    summary = result(**given, prefetch=ahead).summary
+    assert 0 < summary["prefetches_used"] <= summary["prefetches"]
+    assert summary["duration_ms"] < alone["duration_ms"]
 
 
 NESTED = {

@@ -198,14 +198,17 @@ class Variants(NamedTuple):
 
 class Undecided(NamedTuple):
     """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
-    draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
-    layers (or 1), gpus, COUNTED and forms], and of these by layer what copies ``rest`` on int64[MoE
+    draws, and to ``restart`` the policy before those passes that ``restarts`` bool[passes] names;
+    the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE layers
+    (or 1), gpus, COUNTED and forms], and of these by layer what copies ``rest`` on int64[MoE
     layers, gpus, COUNTED and forms], to which is added. The first pass is this ``step`` of a
     ``pace``, by which passes begin, whose host sees ends so much ``lag``; -1: of none.
     """
 
     ask: Any
     draw_of: Any
+    restart: Any
+    restarts: Any
     choices: Any
     deciding: Any
     pools: Any

@@ -114,10 +114,14 @@ def _end_work(
 def _begin(
     fixed: Any, gpus: Any, filled: Any, undecided: Any, decide: Any, first_of: Any, p: int
 ) -> None:
-    """Pass ``p`` begins by the pace, if there is one, and what is loaded before it comes."""
+    """Pass ``p`` begins by the pace, if there is one, the policy anew where it does, and what is
+    loaded before the pass comes.
+    """
     one = undecided
     if one.step >= 0:
         begin_at(gpus, filled, one.pace, one.step, one.lag, p)
+    if one.restarts[p]:
+        one.restart(one.first + p)
     load_before(fixed, gpus, filled, undecided, decide, first_of, p)
 
 

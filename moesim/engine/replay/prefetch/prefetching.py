@@ -10,7 +10,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import STORAGE_READS, Counts
 from moesim.engine.pricing.passes import Pricing
-from moesim.engine.replay.callback import DRAW, Callback
+from moesim.engine.replay.callback import ASK, DRAW, Callback
 from moesim.engine.replay.clock.paced import NO_PACE, Pace
 from moesim.engine.replay.clock.records import (
     Filled,
@@ -40,7 +40,7 @@ from moesim.engine.replay.prefetch.tables import (
 )
 from moesim.engine.replay.prefetch.types import UNDECIDED
 from moesim.engine.tally import Keep, Tally
-from moesim.memory.slots.open_slots import decide_open_of
+from moesim.memory.slots.open_slots import decide_open_of, start_request
 from moesim.memory.slots.residency import first_of
 from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of
@@ -88,7 +88,11 @@ class Prefetching:
             assert generator is not None, "the policy draws"
             return float(generator.random())
 
-        self.draw = Callback(draw, DRAW)
+        def restart(step: int) -> int:
+            start_request(case.policy, self.deciding.slots, self.caches, step)
+            return 0
+
+        self.draw, self.restart = Callback(draw, DRAW), Callback(restart, ASK)
         self.loads = np.zeros(len(case.model.moe_layers), np.int64)
 
     def passes(self, chunk: Chunk) -> tuple[Passes, Ints]:
@@ -140,15 +144,16 @@ class Prefetching:
         predicted = predicted_of(case, chunk.undecided.predictions)
         self.stored = with_host_draws(self.stored, self.hosts, case, asked, predicted)
         undecided = Undecided(
-            self.launches.ask, self.draw, self.choices, deciding, self.pools, self.queue, asked,
-            predicted, patterns, beside, *self.scratch, self.stored,
-            self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
-            rest, *paced,
+            self.launches.ask, self.draw, self.restart, chunk.undecided.restarts, self.choices,
+            deciding, self.pools, self.queue, asked, predicted, patterns, beside, *self.scratch,
+            self.stored, self.variants._replace(served=chunk.undecided.served), self.local,
+            chunk.first, table, rest, *paced,
         )  # fmt: skip
         given = fixed, passes, self.works, gpus, filled, placed(undecided, UNDECIDED)
         self.decide(*given, *self.functions)
         self.launches.ask.check()
         self.draw.check()
+        self.restart.check()
         self.launches.settle(patterns)
         self.beside.settle(beside)
         self._count_copies(rest)

@@ -52,7 +52,7 @@ PACED = ByAddress(Pace, *[_FLAT] * len(Pace._fields))
 AT = record(At, *[_INT] * len(At._fields))
 UNDECIDED = ByAddress(
     Undecided,
-    types.FunctionType(ASK), types.FunctionType(DRAW),
+    types.FunctionType(ASK), types.FunctionType(DRAW), types.FunctionType(ASK), _MARKS,
     _FLAT, DECIDING, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
     STORED, VARIANTS, _FLAT,
     _INT, types.int64[:, :, :, ::1], _CUBE, PACED, _INT, _INT,

@@ -33,9 +33,6 @@ def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None)
         what = f"'{name}' puts experts into slots past '{kind_of(type(policy))}', which keeps lists"
         what += " of what is in them; write none, or another policy such as lru"
         return Conflict((*keys, "experts.policy"), what)
-    if policy.restarts:
-        what = f"'{kind_of(type(policy))}' begins anew with requests, which prefetches run ahead of"
-        return Conflict((*keys, "experts.policy"), f"{what}; write none, or another policy")
     if prompts_go(experiment) != "cache":
         what = f"'{name}' goes through the caches, and these prompts around them; write none, or"
         return Conflict((*keys, "workload.prefill.experts"), f"{what} prefill: {{experts: cache}}")
