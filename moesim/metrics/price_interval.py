@@ -85,24 +85,29 @@ def _rows(shares: Mapping[Spread, float], whole: float) -> list[dict[str, Any]]:
     return [{**one._asdict(), "share": ns * whole} for one, ns in ordered]
 
 
-def stand_in_row(
+def within_row(
+    moved: Spread,
     spent: PricedTime,
     kinds: Iterable[str],
     fixed: float,
-    missed: float,
     spread: Callable[[str, Source], Spread],
 ) -> dict[str, Any]:
-    """A row more of a run whose trace is a stand-in: how far the time of its misses, priced as
-    ``kinds``, moves with the misses that the trace itself would have, which are at most all
-    activations. ``within``: the rows, as of ``factors``, that move the time of one miss, and their
-    shares. ``missed``: the share of these in the run; ``fixed``, ``spread``: as in ``factors``.
+    """A row more, of what moves the time that is priced as ``kinds`` whatever the prices are, as
+    ``moved`` says. ``within``: the rows, as of ``factors``, that move the same time, and their
+    shares; ``fixed``, ``spread``: as there.
     """
     own = {kind: spent.priced[kind] for kind in kinds if kind in spent.priced}
     within = _rows(_shares(own, spread), (1 - fixed) / max(spent.total, 1.0))
-    low, high = STAND_IN_MISSES
-    row = Spread(STAND_IN, low, min(high, 1 / missed))._asdict()
     parts = [{key: one[key] for key in ("of", "rests_on", "share")} for one in within]
-    return {**row, "share": sum(one["share"] for one in within), "within": parts}
+    return {**moved._asdict(), "share": sum(one["share"] for one in within), "within": parts}
+
+
+def stand_in_spread(missed: float) -> Spread:
+    """How many times the misses of a stand-in trace those of the trace itself may be, which are at
+    most all activations; ``missed``: the share of these in the run.
+    """
+    low, high = STAND_IN_MISSES
+    return Spread(STAND_IN, low, min(high, 1 / missed))
 
 
 def from_drive_row(spent: PricedTime, fixed: float, times: float) -> dict[str, Any]:

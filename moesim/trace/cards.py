@@ -39,6 +39,14 @@ def is_drawn(trace: Path | str) -> bool:
     return Path(trace).suffix in (".yaml", ".yml")
 
 
+def is_ones_own(name: str) -> bool:
+    """Whether the trace ``name`` is a recording that is not shipped: of its user's own text."""
+    if scaled_from(name) is not None or is_drawn(name):
+        return False
+    found = look_up_trace(name)
+    return found is None or found.resolve().parent != (shipped_folder() / "traces").resolve()
+
+
 def look_up_trace(name: str, folders: Sequence[Path] = ()) -> Path | None:
     """The shipped trace ``name``, or that which a stand-in is scaled from, else the file of that
     path in ``folders``, or None.

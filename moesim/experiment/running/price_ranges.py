@@ -28,21 +28,27 @@ from moesim.hardware.price_errors import (
 )
 from moesim.hardware.prices.provenance import Source
 from moesim.memory.host.on_cpu import OnCpu
+from moesim.metrics.other_texts import OTHER_TEXTS, distinct_of_other_texts
 from moesim.metrics.price_interval import (
     TIMES,
     Limits,
     factors,
     from_drive_row,
     price_interval,
-    stand_in_row,
+    stand_in_spread,
     time_limits,
+    within_row,
 )
 from moesim.metrics.priced_time import PricedTime, calls_of_copies, priced_time, with_calls
 from moesim.metrics.served import ServedRun
 from moesim.metrics.served_interval import keys_of, times_of_parts, times_played
-from moesim.trace.cards import scaled_from
+from moesim.trace.cards import is_ones_own, scaled_from
+from moesim.trace.statistics.load import expert_counts
 from moesim.workload.serving.state import NEVER
 
+KINDS_OF_EXPERTS = ("experts", "unpacking")
+COUNTED_TOKENS = 4096
+"""Of a trace, from which experts' shares are taken."""
 MOST_TOKENS = 500_000
 """Of a run that is played again without being asked to."""
 Play = Callable[[Case], Outcome]
@@ -114,10 +120,16 @@ class _Rows:
         self._called = calls_of_copies(priced_time(played.outcome), calls)
         cached = kind_of(type(experiment.experts.policy)) != "stream"
         stands_in = cached and scaled_from(experiment.trace) is not None and misses
-        self._missed = 1 - numbers["hit_ratio_per_expert"] if stands_in else None
         there = experiment.host_layers or experiment.experts.on_cpu != OnCpu()
         on_cpu = () if there else ("cpu_expert",)  # whatever the trace, such layers' are all there
-        self._loads = ("copy", "storage_read", *on_cpu)
+        loads = {"copy", "storage_read", *on_cpu}
+        self._routing: list[tuple[Spread, frozenset[str]]] = []
+        if stands_in:
+            missed = stand_in_spread(1 - numbers["hit_ratio_per_expert"])
+            self._routing.append((missed, frozenset(loads)))
+        if (limits := _other_texts(experiment.trace, built.case, played.outcome)) is not None:
+            kinds = {*KINDS_OF_EXPERTS, "cpu_expert", *loads} - (loads if stands_in else set())
+            self._routing.append((Spread(OTHER_TEXTS, *limits), frozenset(kinds)))
         self._from_drive = from_drive(built)
 
     def of(self, time: PricedTime, fixed: float = 0.0) -> list[dict[str, Any]]:
@@ -127,14 +139,26 @@ class _Rows:
             {**row, "fits": self._fits.get(row["of"], [])}
             for row in factors(spent, self._spread, fixed, self._software)
         ]
-        if self._missed is not None:
-            rows.append(stand_in_row(time, self._loads, fixed, self._missed, self._spread))
+        for moved, kinds in self._routing:
+            rows.append(within_row(moved, time, kinds, fixed, self._spread))
         if self._from_drive is not None:
             rows.append(from_drive_row(spent, fixed, self._from_drive))
         return rows
 
     def _spread(self, kind: str, source: Source) -> Spread:
         return spread_of(self._operations[kind], source, self._machine)
+
+
+def _other_texts(trace: str, case: Case, outcome: Outcome) -> Limits | None:
+    """How many times as many distinct experts as those of ``trace`` another text may choose; None
+    where all are computed, a pass has one row, or the trace is a recording of the user's own.
+    """
+    rows = np.diff(outcome.schedule.offsets)
+    if is_ones_own(trace) or case.gating.invokes_all or not (rows > 1).any():
+        return None
+    every = max(case.trace.tokens // COUNTED_TOKENS, 1)
+    counts = expert_counts(case.trace, every)
+    return distinct_of_other_texts(counts, len(range(0, case.trace.tokens, every)), rows[rows > 0])
 
 
 def _front(played: Played) -> Spread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -205,14 +206,23 @@ def test_an_interval_that_ends_at_its_value_says_why(low, high, told):
     assert f"over link of a {told}" in line
 
 
+OWN = {"model": "small-moe"}
+
+
+@pytest.fixture(autouse=True)
+def recorded_by_the_user(tmp_path, monkeypatch):
+    """No text but that of the trace: prices alone move what is served."""
+    own = copy(shipped_folder() / "traces" / "small-moe.parquet", tmp_path / "own.parquet")
+    monkeypatch.setitem(OWN, "trace", str(own))
+
+
 def served(arrivals, software="ideal", **more):
     lengths = {"kind": "fixed", "input_len": 40, "output_len": 12}
     batching = {"kind": "continuous"}
     workload = {"requests": 12, "arrivals": arrivals, "lengths": lengths, "batching": batching}
     workload["routing"] = {"kind": "draw"}
     machine = {"hardware": "rtx-4090", "software": software}
-    models = {"model": "small-moe", "trace": "small-moe"}
-    return moesim.run({**models, **machine, "workload": {**workload, **more.pop("of", {})}, **more})
+    return moesim.run({**OWN, **machine, "workload": {**workload, **more.pop("of", {})}, **more})
 
 
 NEVER = {"price_interval": "never"}
