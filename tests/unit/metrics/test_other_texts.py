@@ -48,6 +48,16 @@ def test_a_more_uneven_text_chooses_fewer_and_a_flatter_one_more():
     assert (low, high) == pytest.approx((found[2] / found[0], found[1] / found[0]), rel=0.01)
 
 
+def test_prompts_that_compute_are_as_long_whatever_they_choose():
+    """1,024 tokens have 128 rows an expert and count as they are; they dilute eight of one row."""
+    counts = np.array([[90, 60, 40, 10, *[0] * 12]]) * 10
+    prompt, answers = np.array([1024]), np.full(8, 4)
+    assert distinct_of_other_texts(counts, 1000, prompt) == (1, 1)
+    low, high = distinct_of_other_texts(counts, 1000, np.append(answers, prompt))
+    alone = distinct_of_other_texts(counts, 1000, answers)
+    assert alone[0] < low < 1 < high < alone[1]
+
+
 def test_the_exponents_are_those_between_domains():
     path = Path(__file__).parents[4] / "shared/data/routing/expert_counts_olmoe_mixtral.json"
     if not path.exists():
