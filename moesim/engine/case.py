@@ -64,7 +64,9 @@ class Prices(Protocol):
     """
 
     def price(self, kind: str, /, *shape: Any) -> Ints: ...  # noqa: D102
-    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...  # noqa: D102
+    def experts_ns(  # noqa: D102
+        self, layer: LayerSpec, rows: Ints, starts: Ints, /, *tokens: Ints
+    ) -> Ints: ...
     def copy_ns(  # noqa: D102
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
@@ -396,6 +398,16 @@ class Case:
     def prefetches(self) -> bool:
         """Whether decisions depend on the clock."""
         return self.prefetch.fetches and self.offloaded
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether the tokens of launches do not follow from their rows: where their choices vary in
+        number, but for passes of one token; a capacity has room for ``top_k`` of each.
+        """
+        varies = any(layer.moe.varies for layer in self.model.moe_layers if layer.moe)
+        if not varies or self.gating.invokes_all:
+            return False
+        return self.schedule.grows or bool((np.diff(self.schedule.offsets) != 1).any())
 
     @property
     def prediction_ns(self) -> int:

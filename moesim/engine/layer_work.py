@@ -18,7 +18,7 @@ from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, OneP
 from moesim.engine.pricing.prices import PriceCache, PricedOperation
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.ragged_launches import LaunchPrices, RaggedLaunches
-from moesim.engine.routing import Key, Routing
+from moesim.engine.routing import Key, Routing, tokens_of
 from moesim.memory.activations import Activations
 from moesim.memory.slots.split import COPY, OFFERED, ROWS
 from moesim.model.spec import FfnSpec, LayerSpec
@@ -66,7 +66,12 @@ class LayerWork:
 
     def offers(self, key: Key, active: Active) -> Ints:
         """What misses compare of each active expert, int64[OFFERED, active experts]."""
+        offers = np.empty((OFFERED, len(active.rows)), np.int64)
+        offers[COPY], offers[ROWS] = self.copy_ns_of(key[0])[0], active.rows
         kind, most = self.kinds[key[0]], int(active.rows.max(initial=-1))
+        if len(active.share):
+            offers[COPY + 1 : ROWS] = self._prices_of(kind, active.rows, active.share)
+            return offers
         known, prices = self._offered.get(kind, NOTHING_OFFERED)
         if most >= len(known):
             more = 2 * most + 1 - len(known)
@@ -76,17 +81,17 @@ class LayerWork:
         if not known[active.rows].all():
             new = np.flatnonzero(np.bincount(active.rows, minlength=len(known)) * ~known)
             prices[:, new], known[new] = self._prices_of(kind, new), True
-        offers = np.empty((OFFERED, len(active.rows)), np.int64)
-        offers[COPY], offers[ROWS] = self.copy_ns_of(key[0])[0], active.rows
         np.take(prices, active.rows, axis=1, out=offers[COPY + 1 : ROWS])
         return offers
 
-    def _prices_of(self, kind: int, rows: Ints) -> Ints:
+    def _prices_of(self, kind: int, rows: Ints, share: Ints = NONE) -> Ints:
         """Of an expert with so many ``rows`` its kernel, and the host with the copies of its rows,
-        int64[2, n].
+        int64[2, n]; ``share`` of its pass, where it tells tokens.
         """
         padded = -(-rows // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else rows
-        kernel = self.case.prices.experts_ns(self.launches[kind].spec, padded, np.arange(len(rows)))
+        shape = self.launches[kind].spec, padded, np.arange(len(rows))
+        told = [tokens_of(share, padded)] if len(share) else []
+        kernel = self.case.prices.experts_ns(*shape, *told)
         return np.stack((kernel, self._beside(kind, rows, 0) + self._moved(rows).sum(axis=0)))
 
     def moved(self, rows: int) -> Ints:
@@ -107,7 +112,8 @@ class LayerWork:
         for (kind, times), every in kinds.items():
             forms = [decided[keys[0]].activations.form for keys in every]
             parts = [laid[keys[0]] for keys in every]
-            prices = _split(self._priced(kind, parts, forms, times), parts)
+            actives = [decided[keys[0]].active for keys in every]
+            prices = _split(self._priced(kind, parts, actives, forms, times), parts)
             for keys, of_keys in zip(every, prices, strict=True):
                 work = self._work(keys[0], decided[keys[0]], laid[keys[0]], of_keys)
                 works |= dict.fromkeys(keys, work)
@@ -127,11 +133,11 @@ class LayerWork:
         if len(kinds) == 1:
             self._copies_of(layer).number[0] += len(laid.copied)
             if not self.reads and not len(laid.hosted):
-                given = self.provenance, laid.gpu_rows, laid.starts
+                given = self.provenance, laid.gpu_rows, laid.starts, _share_of(active, laid)
                 return laid, self.launches[kinds[0]].of_pass(*given)
         elif self.case.variants is not None:
             self._copies_ns(layer, made.form[laid.loaded])
-        prices = self._priced(kinds, [laid], [made.form], 1)
+        prices = self._priced(kinds, [laid], [active], [made.form], 1)
         return laid, LaunchPrices(*(ns.tolist() for ns in prices))
 
     def _work(self, key: Key, one: Decided, laid: Layout, prices: LaunchPrices) -> Work:
@@ -205,19 +211,21 @@ class LayerWork:
         return lay_out(*given, len(self.routing.local[key[1]]), counts, at)
 
     def _priced(
-        self, kinds: tuple[int, ...], parts: list[Layout], forms: list[Ints], times: int
-    ) -> LaunchPrices:
+        self, kinds: tuple[int, ...], parts: list[Layout], actives: list[Active],
+        forms: list[Ints], times: int,
+    ) -> LaunchPrices:  # fmt: skip
         """The prices of ``parts``, layers that are alike, one behind another, so many ``times``
-        over, whose variants are of ``kinds``; ``forms`` of their activations.
+        over, whose variants are of ``kinds``; their active experts, and ``forms`` of activations.
         """
         spec, varied = self.launches[kinds[0]].spec, len(kinds) > 1
         gpu_rows, starts = _joined([one.gpu_rows for one in parts]), _starts_of(parts)
+        share = _joined(list(map(_share_of, actives, parts)))
         if not varied:
             launches = self.launches[kinds[0]]
-            kernel_ns = launches.prices(self.provenance, gpu_rows, starts, times)
+            kernel_ns = launches.prices(self.provenance, gpu_rows, starts, times, share)
         else:
             own = self._variants_of(forms, [one.on_gpu[one.starts] for one in parts])
-            kernel_ns = self._of_variants(kinds, gpu_rows, starts, own)
+            kernel_ns = self._of_variants(kinds, gpu_rows, starts, own, share)
         read_ns = self._reading(spec, parts, kernel_ns, times)
         hosted_rows = _joined([one.hosted_rows for one in parts])
         moved = np.zeros((2, len(hosted_rows)), np.int64)
@@ -243,13 +251,14 @@ class LayerWork:
         return of_forms
 
     def _of_variants(
-        self, kinds: tuple[int, ...], rows: Ints, starts: Ints, variants: Ints
+        self, kinds: tuple[int, ...], rows: Ints, starts: Ints, variants: Ints, share: Ints
     ) -> Ints:
         """The prices of launches, each of experts in one of ``variants``."""
         kernel_ns = np.empty_like(starts)
         for variant, kind in enumerate(kinds):
-            own = _launches_of(rows, starts, variants, variant)
-            kernel_ns[variants == variant] = self.launches[kind].prices(self.provenance, *own)
+            here, own = variants == variant, _launches_of(rows, starts, variants, variant)
+            of_own = share[here] if len(share) else share
+            kernel_ns[here] = self.launches[kind].prices(self.provenance, *own, share=of_own)
         return kernel_ns
 
     def settle(self) -> None:
@@ -359,6 +368,12 @@ def _launches_of(rows: Any, starts: Any, variants: Any, variant: int) -> tuple[A
 def _expert(spec: LayerSpec) -> FfnSpec:
     assert spec.moe is not None, "a dense layer has no routed experts"
     return spec.moe.expert
+
+
+def _share_of(active: Active, laid: Layout) -> Ints:
+    """The share of the pass of each launch, where it tells tokens."""
+    share: Ints = active.share[laid.on_gpu[laid.starts]] if len(active.share) else NONE
+    return share
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:

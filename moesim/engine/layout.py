@@ -33,6 +33,7 @@ from moesim.runtime.compiled import code_of, inlined, njit, record, types
 BLOCK_ROWS = 128
 """Rows to a multiple of which block-sparse kernels pad each expert (MegaBlocks, arXiv
 2211.15841)."""
+NOTHING = np.empty(0, np.int64)
 NOT_LATE = np.empty(0, np.bool_)
 NOT_STREAMED = np.zeros(1, np.bool_)
 
@@ -41,7 +42,7 @@ class Active(NamedTuple):
     """The active experts of a MoE layer on a GPU, by pass from ``offsets`` int64[passes + 1] on, as
     they come: ascending, or by falling rows; aligned with ``experts``, numbered within the GPU:
     their ``rows``, with padding, those ``kept`` without, and the gate ``weight`` of these, where it
-    is counted, else nothing.
+    is counted, and the ``share`` of their pass, where it tells tokens; else nothing.
     """
 
     offsets: Any
@@ -49,6 +50,7 @@ class Active(NamedTuple):
     rows: Any
     kept: Any
     weight: Any
+    share: Any = NOTHING
 
     def by_falling_rows(self) -> Active:
         """In each pass those with most rows first, of equals the lowest: the least makespan where
@@ -59,8 +61,7 @@ class Active(NamedTuple):
 
     def at(self, here: slice) -> Active:
         """Those of a single pass, which are ``here``."""
-        columns = self.experts[here], self.rows[here], self.kept[here], self.weight[here]
-        return Active(offsets_of(here.stop - here.start), *columns)
+        return Active(offsets_of(here.stop - here.start), *(one[here] for one in self[1:]))
 
     @property
     def needed(self) -> ActiveExperts:
@@ -232,7 +233,7 @@ _TUPLE: Any = types.UniTuple
 @njit(
     _TUPLE(_INT, 4)(
         record(How, types.boolean[:, ::1], _BOOL, _BOOL, _MASK),
-        record(Active, *[_FLAT] * 5),
+        record(Active, *[_FLAT] * 6),
         decisions.ACTIVATIONS, _MASK, _MASK, types.int64[:, ::1], types.int64[:, :, :, ::1],
         _INT, _INT,
         record(Layout, _FLAT, _MASK, *[_FLAT] * 13),
@@ -247,7 +248,7 @@ def _lay_out(
     host and copies there are. ``room`` int64[2, experts]. It makes no array, so that no references
     are counted.
     """
-    offsets, needed, rows_of, kept_of, weights = active
+    offsets, needed, rows_of, kept_of, weights, _ = active
     expert, hits_of, launch_of, wait_of, _, form_of = made
     on_gpu, on_host, in_slot = how.forms[ON_GPU], how.forms[ON_HOST], how.forms[IN_SLOT]
     over_link, moves, pads, overlaps = how.forms[OVER_LINK], how.moves.any(), how.pads, how.overlaps

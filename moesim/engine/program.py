@@ -29,7 +29,7 @@ from moesim.engine.routing import Key, Routing, of_all
 from moesim.engine.views import Views
 from moesim.gating.base import routed_by
 from moesim.hardware.charge import PREDICTION
-from moesim.memory.activations import ActiveExperts
+from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.placement.base import bytes_between_gpus
 
 
@@ -59,7 +59,7 @@ class Program:
     def __init__(self, case: Case, *, by_layer: bool = True) -> None:
         """``by_layer``: counts are kept by MoE layer."""
         self.case, self.by_layer = case, by_layer
-        self.routing = Routing(case)
+        self.routing, self._tells_tokens = Routing(case), case.tells_tokens
         self.provenance = Provenance(case.prices)
         self.rebalancing: Rebalancing | None = None
         if (rules := case.rebalance) is not None:
@@ -144,7 +144,7 @@ class Program:
 
     def _chunk(self, first: int, last: int) -> Chunk:
         routed = self._routed(first, last)
-        works, active = routed.works, self.routing.active(first, last)
+        works, active = self._sharing(routed.works, first, last), self.routing.active(first, last)
         if self.case.order == "least_makespan":
             works = {key: one.by_falling_rows() for key, one in works.items()}
         chunk = Chunk(
@@ -221,6 +221,16 @@ class Program:
     def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
         """The active experts of passes first:last, before gating drops any."""
         return self.routing.needed(first, last, self.keys())
+
+    def _sharing(self, works: dict[Key, Active], first: int, last: int) -> dict[Key, Active]:
+        """The ``works`` of passes first:last with their shares, where these tell tokens."""
+        if not self._tells_tokens:
+            return works
+        shares = self.routing.shares(first, last)
+        return {
+            key: one._replace(share=shares[steps_of(one.offsets), key[0]])
+            for key, one in works.items()
+        }
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
         """Whose tokens need the active experts of ``works``, from pass ``first`` on."""

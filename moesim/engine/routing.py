@@ -26,6 +26,17 @@ BLOCK = 1 << 15
 """Passes whose prices without routing are found at once."""
 
 
+TOKENS = 1 << 32
+"""Of a share the tokens are in whole ones of these, and the choices are the rest."""
+
+
+def tokens_of(share: Ints, rows: Ints) -> Ints:
+    """The tokens int64[n], rounded up, whose choices make ``rows`` int64[n] of a layer of passes,
+    each of which has this ``share`` (``Routing.shares``).
+    """
+    return -(-rows * (share // TOKENS) // (share % TOKENS))
+
+
 def end_of_block(first: int) -> int:
     """One past the last pass of the block that pass ``first`` is in."""
     return (first // BLOCK + 1) * BLOCK
@@ -112,6 +123,22 @@ class Routing:
     def counts(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, senders, experts], by physical expert."""
         return self.placement.spread(self.choices(first, last))
+
+    def shares(self, first: int, last: int) -> Ints:
+        """By pass and MoE layer its tokens and their choices, in one number, int64[passes, MoE
+        layers].
+        """
+        offsets = self.case.schedule.offsets[first : last + 1]
+        rows = self.case.schedule.routing_rows[offsets[0] : offsets[-1]]
+        shares = np.repeat(TOKENS * np.diff(offsets)[:, None], len(self.moe_layers), axis=1)
+        _add_up(self._used, rows, steps_of(offsets), shares)
+        return shares
+
+    @cached_property
+    def _used(self) -> NDArray[np.uint16]:
+        """How many choices each row of the trace has in each MoE layer."""
+        used: NDArray[np.uint16] = (self.case.trace.expert_ids != NO_EXPERT).sum(2, dtype=np.uint16)
+        return used
 
     def choices(self, first: int, last: int, *, decoded: bool = False) -> Ints:
         """Choices int64[passes, MoE layers, senders, experts], by logical expert; ``decoded``: of
@@ -280,6 +307,19 @@ def _count(ids: Any, of_pass: Any, sender: Any, counts: Any) -> None:
                 expert = ids[token, layer, rank]
                 if expert != NO_EXPERT:
                     of_layer[expert] += 1
+
+
+@njit(
+    types.void(types.uint16[:, ::1], types.int64[::1], types.int64[::1], types.int64[:, ::1]),
+    cache=True,
+)
+def _add_up(used: Any, rows: Any, of_pass: Any, sums: Any) -> None:
+    """Add what is ``used`` [rows of the trace, MoE layers] by ``rows`` to ``sums`` [passes, MoE
+    layers].
+    """
+    for token in range(len(rows)):
+        for layer in range(used.shape[1]):
+            sums[of_pass[token], layer] += used[rows[token], layer]
 
 
 @built_in

@@ -139,14 +139,18 @@ class CostModel:
         """The shared expert, 0 where the layer has none."""
         return self.price("shared", layer, tokens)
 
-    def experts_ns(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Ints:
+    def experts_ns(
+        self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike, *tokens: Ints
+    ) -> Ints:
         """Launches of routed experts, one kernel launch each.
 
         ``rows`` int[m] of each expert; launch i holds ``rows[starts[i]:starts[i + 1]]``, the last
         one the rest; ``starts`` int[n] ascends. An expert without rows is invoked but reads
         nothing; a launch without experts costs nothing. An expert alone is a launch of one.
+        ``tokens`` int64[n] whose choices make the rows of each launch, which a kernel's tile
+        follows; where they are not told, each takes ``top_k``.
         """
-        return self.price("experts", layer, rows, starts)
+        return self.price("experts", layer, rows, starts, *tokens)
 
     def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """The tiles of launches by their rows, or average rows, ``number`` int64[n]; None where
@@ -157,14 +161,6 @@ class CostModel:
         """
         tiles = getattr(self.operations["experts"], "tiles", None)
         found: TileTable | None = tiles(layer, number) if tiles is not None else None
-        return found
-
-    def expert_tokens(self, layer: LayerSpec, rows: Ints) -> Ints | None:
-        """The tokens whose choices make so many ``rows`` int64[n] of a launch; None where they do
-        not say all that ``mean_choices`` tells its price.
-        """
-        tokens = getattr(self.operations["experts"], "tokens", None)
-        found: Ints | None = tokens(layer, rows) if tokens is not None else None
         return found
 
     def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:

@@ -11,9 +11,9 @@ from moesim.model.spec import ModelSpec, MoeSpec
 def routed(
     model: ModelSpec, experts: Sequence[int], top_k: int, mean_choices: Sequence[float]
 ) -> ModelSpec:
-    """``model`` with so many ``experts`` and ``mean_choices`` in each MoE layer, a token taking
-    ``top_k`` at most. A router shrinks with its experts. Of a layer that no token runs, or in which
-    none has a choice left (0), the number stays ``top_k``.
+    """``model`` with so many ``experts`` in each MoE layer, of which tokens take ``top_k`` at most,
+    and ``mean_choices`` on average. A router shrinks with its experts. A layer that no token runs,
+    or in which none has a choice left (0), is as if each took ``top_k``.
     """
     numbers = iter(zip(experts, mean_choices, strict=True))
     layers = [
@@ -30,5 +30,5 @@ def _mixture(moe: MoeSpec, top_k: int, experts: int, mean_choices: float) -> Moe
         top_k=min(top_k, experts),
         router_parameters=moe.router_parameters * experts // moe.experts,
         router_bytes=moe.router_bytes * experts // moe.experts,
-        mean_choices=None if mean_choices in (0, min(top_k, experts)) else mean_choices,
+        varies=mean_choices not in (0, min(top_k, experts)),
     )

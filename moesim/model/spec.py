@@ -109,8 +109,7 @@ class MoeSpec:
 
     ``shared`` serves every token (several shared experts are one network of their joint width, and
     its gate is counted in it). The router's parameters include its bias or score correction.
-    ``mean_choices`` is how many experts a token takes on average, where that is not ``top_k``: no
-    price but that of experts reads it.
+    ``varies``: some tokens take fewer.
     """
 
     experts: int
@@ -119,14 +118,14 @@ class MoeSpec:
     shared: FfnSpec | None
     router_parameters: int
     router_bytes: int
-    mean_choices: float | None = None
+    varies: bool = False
 
     @property
     def chooses(self) -> bool:
         """Whether there is a choice to make: one expert that every token takes is a dense network,
         without gate, and without rows that are reordered.
         """
-        return self.experts > 1 or self.mean_choices is not None
+        return self.experts > 1 or self.varies
 
     @property
     def parameters(self) -> int:
@@ -280,10 +279,8 @@ class ModelSpec:
 
     @cached_property
     def kinds(self) -> tuple[list[LayerSpec], list[int]]:
-        """The layers that differ for all but their routed experts in more than their place, and
-        which of them each layer is: how many experts tokens take on average tells those alone.
-        """
-        return kinds_of(map(_beside_experts, self.layers))
+        """The layers that differ in more than their place, and which of them each layer is."""
+        return kinds_of(self.layers)
 
     @cached_property
     def moe_layers(self) -> tuple[LayerSpec, ...]:
@@ -315,13 +312,6 @@ class ModelSpec:
     def has_encoder(self) -> bool:
         """Whether there is an encoder stack."""
         return bool(self.encoder_layers)
-
-
-def _beside_experts(layer: LayerSpec) -> LayerSpec:
-    """``layer`` with any ``mean_choices``, if it has one."""
-    if layer.moe is None or layer.moe.mean_choices is None:
-        return layer
-    return replace(layer, moe=replace(layer.moe, mean_choices=float(layer.moe.top_k)))
 
 
 def kinds_of(layers: Iterable[LayerSpec]) -> tuple[list[LayerSpec], list[int]]:

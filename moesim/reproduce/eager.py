@@ -101,14 +101,14 @@ class EagerPrices:
         each = (self.values["position_traffic_bytes"] - POSITION_TRAFFIC) * layer.moe.top_k
         return tokens.astype(np.float64) * experts * each
 
-    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints) -> Ints:
+    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, *tokens: Ints) -> Ints:
         """As ``CostModel.experts_ns``."""
         assert layer.moe is not None, "a dense layer has no routed experts"
         model, network = self._prices.model, layer.moe.expert
         elements = self.values["expert_passes"] * network.hidden_size - activation_elements(network)
         running = np.concatenate(([0], np.cumsum(rows)))
         of_launch = running[np.append(starts, len(rows))[1:]] - running[starts]
-        price = self._prices.experts_ns(layer, rows, starts)
+        price = self._prices.experts_ns(layer, rows, starts, *tokens)
         return self._more(price, of_launch * (elements * model.activation_bytes))
 
     def _more(self, price: Ints, moved: Any) -> Ints:

@@ -24,7 +24,7 @@ class FlatPrices:
     ) -> int:
         return 10
 
-    def experts_ns(self, layer: Any, rows: list[int]) -> int:
+    def experts_ns(self, layer: Any, rows: list[int], *tokens: int) -> int:
         return 100
 
     def copy_ns(self, size: int, direction: str, pinned: bool = True, copies: int = 1) -> int:

@@ -68,7 +68,8 @@ class ToyPrices:
             return 0
         return 3 * self.base + self.expert * tokens
 
-    def experts_ns(self, layer: Any, rows: list[int]) -> int:
+    def experts_ns(self, layer: Any, rows: list[int], *tokens: int) -> int:
+        """``tokens``: where they are told; one alone need not be."""
         tiles = sum(-(-n // 3) for n in rows)
         by_place = sum(place * (n % 4) for place, n in enumerate(rows))
         uneven = isqrt(sum(rows) * self.expert) + max(rows, default=0)
@@ -80,7 +81,8 @@ class ToyPrices:
             + uneven
             + by_place
         )
-        return price + self.unpacking_ns(layer, len(rows))
+        many = sum(isqrt(97 * (number - 1)) for number in tokens)
+        return price + many + self.unpacking_ns(layer, len(rows))
 
     def unpacking_ns(self, layer: Any, experts: int) -> int:
         """Every fourth kind is in a format that needs none."""
@@ -207,13 +209,12 @@ class ToyCostModel:
     def shared_ns(self, layer: Any, tokens: Any) -> Ints:
         return self._each(lambda n: self.prices.shared_ns(self._kind(layer), n), tokens)
 
-    def experts_ns(self, layer: Any, rows: Any, starts: Any) -> Ints:
+    def experts_ns(self, layer: Any, rows: Any, starts: Any, *tokens: Ints) -> Ints:
         rows, starts = np.asarray(rows).tolist(), np.asarray(starts).tolist()
         ends = [*starts[1:], len(rows)][: len(starts)]  # without a launch none
-        launches = zip(starts, ends, strict=True)
-        return np.array(
-            [self.prices.experts_ns(self._kind(layer), rows[a:b]) for a, b in launches], np.int64
-        )
+        launches = zip(starts, ends, *(one.tolist() for one in tokens), strict=True)
+        price, kind = self.prices.experts_ns, self._kind(layer)
+        return np.array([price(kind, rows[a:b], *told) for a, b, *told in launches], np.int64)
 
     def unpacking_ns(self, layer: Any, experts: Any) -> Ints:
         return self._each(lambda n: self.prices.unpacking_ns(self._kind(layer), n), experts)
@@ -305,9 +306,10 @@ class ScalarPrices:
     def shared_ns(self, layer: Any, tokens: int) -> int:
         return self._layered("shared", layer, tokens)
 
-    def experts_ns(self, layer: Any, rows: list[int]) -> int:
+    def experts_ns(self, layer: Any, rows: list[int], *tokens: int) -> int:
         launch, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
-        (price,) = self.costs.experts_ns(self.layers[layer.index], launch, start)
+        told = [np.array([one], dtype=np.int64) for one in tokens]
+        (price,) = self.costs.experts_ns(self.layers[layer.index], launch, start, *told)
         return int(price)
 
     def unpacking_ns(self, layer: Any, experts: int) -> int:

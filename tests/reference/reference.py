@@ -250,7 +250,8 @@ class Decisions:
         cache, routed = self.caches[g][m], self.routed[step][m]
         of_experts = weights_of(self.passes[step], m, self.trace)
         weights = dict(self.each_replica(m, of_experts))
-        misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
+        told = self.model.moe_layers[m], self.clock.prices, self.clock.share
+        misses = Misses(self.config, self.model, *told)
         ids, rows = routed.needed[g], routed.rows
         cache.marks = self.marks(step, m, ids)
         if self.passes[step].given:
@@ -274,7 +275,7 @@ class Decisions:
             mine = [e for e in ids if cache.marks[e] in ("decode", "both")]
             others = [e for e in ids if e not in mine]
             activations = cache.step(step, self.number[step], m, mine, rows, weights, misses, now)
-            misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
+            misses = Misses(self.config, self.model, *told)
             behind = cache.pass_by(step, m, others, rows, misses, whole=False)
             for activation in behind:
                 activation.part = 1

@@ -19,7 +19,9 @@ from .reference_misses import (
     LOAD,
     SKIP,
     SUBSTITUTE,
+    Share,
     host_ns,
+    launch_ns,
     link_ns,
     of_variant,
 )
@@ -77,6 +79,7 @@ class Clock(Dense):
         self.moving = 0  # for so long GPUs wait for experts before the pass
         self.beside = 0  # for so long experts move beside the pass
         self.links_free = 0  # no collective begins before
+        self.share: Share = None  # of the pass in the layer at hand
         self.unneeded = 0  # bytes of experts that came with a layer, and no token of the pass chose
 
     def copy_ns(self, size: int) -> int:
@@ -142,6 +145,9 @@ class Clock(Dense):
             if not layer.moe:
                 continue
             index = moe_index[layer.index]
+            self.share = None
+            if self.model.varies and self.config.gating == "dynamic":
+                self.share = sum(tokens), sum(routed[index].kept)
             theirs = self.moe(layer, index, routed[index], partial(decide, one.step, index))
             for g, gpu in enumerate(self.gpus):
                 t, charged = before[g]
@@ -460,7 +466,8 @@ class Clock(Dense):
         gpu.charge(STORAGE, max((activation.read or 0 for activation in launch), default=0))
         gpu.charge("waiting_for_weights", start)
         served = of_variant(layer, self.config, launch[0].variant)
-        kernel = self.prices.experts_ns(served, [activation.rows for activation in launch])
+        rows = [activation.rows for activation in launch]
+        kernel = launch_ns(served, rows, self.prices, self.share)
         if self.config.unpacks:  # a part of the kernel's price
             gpu.charge(UNPACKING, start + self.prices.unpacking_ns(served, len(launch)))
         gpu.charge("experts", start + kernel)

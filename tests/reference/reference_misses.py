@@ -14,6 +14,7 @@ LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read 
 SKIP = "skip"  # not computed at all
 SUBSTITUTE = "substitute"  # another expert computes its rows
 BEHIND = "behind"  # computed by the host, and copied for later
+Share = tuple[int, int] | None  # tokens of a pass and their choices in a layer, where these vary
 
 
 def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
@@ -23,11 +24,21 @@ def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
     return replace(layer, kind=layer.kind + config.variants[variant].kind)
 
 
+def launch_ns(layer: Layer, rows: list[int], prices: Prices, share: Share) -> int:
+    """A kernel of experts with ``rows``: as many tokens choose them as make a like ``share``."""
+    if share is None:
+        return prices.experts_ns(layer, rows)
+    tokens, choices = share
+    return prices.experts_ns(layer, rows, ceil(Fraction(sum(rows) * tokens, choices)))
+
+
 class Misses:
     """One step of one layer on one GPU: asked at every miss, in execution order."""
 
-    def __init__(self, config: Config, model: Model, layer: Layer, prices: Prices) -> None:
-        self.config, self.layer, self.prices = config, layer, prices
+    def __init__(
+        self, config: Config, model: Model, layer: Layer, prices: Prices, share: Share = None
+    ) -> None:
+        self.config, self.layer, self.prices, self.share = config, layer, prices, share
         self.row_bytes = model.hidden * model.activation_bytes
         size = model.bytes_in(model.moe_layers.index(layer))
         self.copy = config.copy_ns(replace(model, expert_bytes=size), prices)
@@ -82,7 +93,8 @@ class Misses:
         host = beside_ns(self.config, self.layer, self.prices, rows)
         host += self.config.host_start_ns
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-        kernel = self.prices.experts_ns(self.layer, [self.config.rows_on_gpu(rows)])
+        own = [self.config.rows_on_gpu(rows)]
+        kernel = launch_ns(self.layer, own, self.prices, self.share)
         loaded = self.copies + self.copy + kernel
         uploads = self.config.uploads
         if loaded <= self.host + host and (uploads is None or self.loaded < uploads):

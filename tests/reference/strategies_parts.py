@@ -47,6 +47,7 @@ def models(draw: st.DrawFn, encoder: bool) -> Model:
         hidden=draw(st.integers(1, 8)),
         activation_bytes=draw(st.sampled_from([1, 2, 4])),
         expert_bytes=draw(st.integers(1, 2000)),
+        varies=draw(st.integers(0, 3)) == 0,
     )
 
 

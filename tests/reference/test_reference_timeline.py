@@ -41,7 +41,7 @@ class HandPrices:
     def shared_ns(self, layer: Any, tokens: int) -> int:
         return 5
 
-    def experts_ns(self, layer: Any, rows: list[int]) -> int:
+    def experts_ns(self, layer: Any, rows: list[int], *tokens: int) -> int:
         return 20 + 30 * len(rows) + 2 * sum(rows)
 
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:

@@ -48,7 +48,9 @@ class TiledPrices(ToyCostModel):
         """Tiles grow with rows; every other number has larger groups."""
         return TileTable(1 + number // 4, 1 + (number + self.kind_of(layer)) % 2, self.by_average)
 
-    def experts_ns(self, layer: Any, rows: Any, starts: Any) -> Ints:
+    def experts_ns(self, layer: Any, rows: Any, starts: Any, *tokens: Ints) -> Ints:
+        if tokens:
+            return super().experts_ns(layer, rows, starts, *tokens)
         rows, ends = np.asarray(rows), [*np.asarray(starts).tolist()[1:], len(rows)]
         launches = zip(np.asarray(starts).tolist(), ends, strict=False)
         own = [self._one(layer, rows[a:b]) for a, b in launches]

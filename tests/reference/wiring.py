@@ -239,6 +239,7 @@ def engine_model(model: Model, config: Config) -> ModelSpec:
 
     encodes = any(layer.stack == "encoder" for layer in model.layers)
     cross = AttentionSpec(1, 1, 1, 1, None, 1, 1, 1)
+    moe = MoeSpec(model.experts, model.top_k, of_layers[0], None, 0, 0, varies=model.varies)
 
     def layer_spec(layer: Layer) -> LayerSpec:
         expert = of_layers[model.moe_layers.index(layer) if layer.moe else 0]
@@ -248,7 +249,7 @@ def engine_model(model: Model, config: Config) -> ModelSpec:
             attention=AttentionSpec(1, 1, 1, 1, layer.window, 1, 1, 1),
             cross_attention=cross if encodes and layer.stack == "decoder" else None,
             dense=None if layer.moe else expert,
-            moe=MoeSpec(model.experts, model.top_k, expert, None, 0, 0) if layer.moe else None,
+            moe=replace(moe, expert=expert) if layer.moe else None,
             norm_parameters=0,
             norm_bytes=layer.kind,  # what the toy prices go by
             copied=layer.index < copied_layers and not zero_copy,

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import NONE
 from moesim.engine.pricing.prices import KEPT, Kept, PriceCache, number_by
 from moesim.engine.pricing.provenance import Provenance
+from moesim.engine.routing import tokens_of
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import built_in, code_of, njit, types
 from moesim.workload.growing import Growing
@@ -158,20 +160,30 @@ class RaggedLaunches:
         """``_tell_apart`` and ``_find``, for single launches too."""
         return code_of(_tell_apart), code_of(_find)
 
-    def prices(self, provenance: Provenance, rows: Ints, starts: Ints, times: int = 1) -> Ints:
+    def prices(
+        self, provenance: Provenance, rows: Ints, starts: Ints, times: int = 1, share: Ints = NONE
+    ) -> Ints:
         """As ``experts_ns`` has them of experts with rows, counted ``times`` over, now or when they
-        settle.
+        settle; ``share`` int64[launches] of the pass of each, where it tells tokens.
         """
         if not len(starts):
             return starts
+        if len(share):
+            shape = self.spec, rows, starts, tokens_of(share, sums_of(rows, starts))
+            price = self.case.prices.experts_ns(*shape)
+            return provenance.add("experts", price, *shape, times=times)
         if (shapes := self._shapes(rows, starts)) is None:
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts, times=times)
         self.settle_many(provenance)
         return self.known.of(self._numbers(shapes, rows, starts, times))
 
-    def of_pass(self, provenance: Provenance, rows: Ints, starts: Ints) -> LaunchPrices:
+    def of_pass(
+        self, provenance: Provenance, rows: Ints, starts: Ints, share: Ints
+    ) -> LaunchPrices:
         """As ``prices``, of a single pass; those that are alike are looked up once."""
+        if len(share):
+            return LaunchPrices.in_slots(self.prices(provenance, rows, starts, 1, share).tolist())
         alike = rows.tobytes(), starts.tobytes()
         if (known := self._passes.get(alike)) is None:
             self.settle_many(provenance)
@@ -183,9 +195,14 @@ class RaggedLaunches:
         known.times += 1
         return known.ns
 
-    def price(self, rows: Ints) -> int:
-        """The price of one launch of experts with ``rows``, not counted."""
+    def price(self, rows: Ints, share: int = 0) -> int:
+        """The price of one launch of experts with ``rows``, not counted; ``share`` of its pass, 0
+        where it tells no tokens.
+        """
         start = np.zeros(1, np.int64)
+        if share:
+            tokens = tokens_of(np.array([share]), rows.sum())
+            return int(self.case.prices.experts_ns(self.spec, rows, start, tokens)[0])
         if (shapes := self._shapes(rows, start)) is None:
             return int(self.case.prices.experts_ns(self.spec, rows, start)[0])
         return int(self.known.of(self._numbers(shapes, rows, start, 0))[0])
@@ -241,8 +258,7 @@ class RaggedLaunches:
         shapes = np.empty((len(starts), COLUMNS), np.int64)
         if self.tiles is None or self._codes[0](rows, starts, *self.tiles, shapes):
             return None if self.tiles is None else shapes
-        before = np.append(0, np.cumsum(rows))
-        most = np.diff(before[np.append(starts, len(rows))]).max()
+        most = sums_of(rows, starts).max()
         if not len(self.tiles[0]) <= most < MANY_ROWS:
             return None
         self.tiles = self.tiles_of(MANY_ROWS)
@@ -261,6 +277,13 @@ class RaggedLaunches:
 
         self.add(find, len(shapes), members)
         return numbers
+
+
+def sums_of(rows: Ints, starts: Ints) -> Ints:
+    """The rows of each launch, which begin at ``starts``."""
+    before = np.append(0, np.cumsum(rows))
+    sums: Ints = np.diff(before[np.append(starts, len(rows))])
+    return sums
 
 
 def _some(rows: Ints, starts: Ints, which: Ints) -> tuple[Ints, Ints]:

@@ -159,7 +159,7 @@ def test_active_are_local_experts_with_rows_in_passes_that_run_the_layer() -> No
     tables, runs = Tables(rows, rows - 1, rows * 10), np.array([True, True, False])
     active = find_active(tables, 0, runs, np.array([1, 3]), every=False)
     assert [part.tolist() for part in active] == [
-        [0, 2, 3, 3], [0, 1, 0], [3, 2, 1], [2, 1, 0], [30, 20, 10],
+        [0, 2, 3, 3], [0, 1, 0], [3, 2, 1], [2, 1, 0], [30, 20, 10], [],
     ]  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def test_gatings_that_pad_need_every_local_expert() -> None:
     rows = np.array([[[0, 3, 1, 0]]])
     tables = Tables(rows, rows, np.zeros((0, 1, 4), np.int64))
     active = find_active(tables, 0, np.array([True]), np.array([1, 3]), every=True)
-    assert [part.tolist() for part in active] == [[0, 2], [0, 1], [3, 0], [3, 0], []]
+    assert [part.tolist() for part in active] == [[0, 2], [0, 1], [3, 0], [3, 0], [], []]
 
 
 def test_rows_move_to_the_one_with_most_gate_weight_that_is_computed() -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.engine.routing import TOKENS, tokens_of
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.results import Result
+from moesim.trace import NO_EXPERT, Phase, read_trace, write_trace
 
 
 def run(*routing: dict[str, Any], **experts: Any) -> Result:
@@ -86,3 +94,51 @@ def test_a_rule_that_cannot_be_is_told() -> None:
         run({"kind": "predicted"})
     with pytest.raises(InputError, match=r"routing\.0"):
         run({"kind": "prune"})
+
+
+RULES = [
+    {"kind": "top_p", "p": "70 %"},
+    {"kind": "gate_ratio", "least": 1, "ratio": "40 %"},
+    {"kind": "prune", "keep": "50 %", "then": "drop"},
+]
+
+
+@pytest.mark.parametrize("engine", ["replay", "des"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["kind"])
+def test_a_kernel_goes_by_the_tokens_of_its_pass(
+    rule: dict[str, Any], engine: str, tmp_path: Path
+) -> None:
+    """By hand, launch by launch, of prompts of 57 to 511 tokens whose experts are all in memory: a
+    kernel does not go as if each token took ``top_k``.
+    """
+    recorded, file = read_trace("traces/quickstart.parquet"), tmp_path / "prompts.parquet"
+    write_trace(replace(recorded, phase=np.full_like(recorded.phase, Phase.PREFILL)), file)
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4090",
+        "trace": str(file),
+        "workload": {"phase": "prefill"},
+        "experts": {"capacity": "all"},
+        "routing": [rule],
+        "engine": engine,
+    }
+    case = build(load_experiment(source).experiment).case
+    expected, otherwise = [], []
+    for low, high in pairwise(case.schedule.offsets.tolist()):
+        ids, prices = case.trace.expert_ids[case.schedule.routing_rows[low:high]], []
+        for place, layer in enumerate(case.model.moe_layers):
+            chosen = ids[:, place][ids[:, place] != NO_EXPERT]
+            shape = layer, np.unique(chosen, return_counts=True)[1], np.zeros(1, int)
+            told = np.array([high - low])
+            prices.append([int(case.prices.experts_ns(*shape, *of)[0]) for of in ([told], [])])
+        expected.append(sum(price for price, _ in prices))
+        otherwise.append(sum(price for _, price in prices))
+    found = moesim.run(source).steps["experts_ns"].tolist()
+    assert found == expected
+    assert found != otherwise
+
+
+def test_shares_of_passes_by_hand() -> None:
+    """189 choices of 64 tokens: half of them are as of 32, and all are of 64."""
+    share, rows = np.full(3, 64 * TOKENS + 189), np.array([189, 94, 1])
+    assert tokens_of(share, rows).tolist() == [64, 32, 1]

@@ -108,3 +108,19 @@ def test_metal_reads_an_expert_for_each_of_few_tokens() -> None:
     assert read["q8_0", 31] == pytest.approx(248)
     assert 8 <= read["q8_0", 32] < 12  # of which the products are the longer
     assert read["bf16", 31] < 10
+
+
+def test_tokens_that_choose_fewer_are_told() -> None:
+    """By hand: 32 tokens that choose the same 6 of 8 experts read 6; by rows they would be 24."""
+    model = load_model("qwen3-30b-a3b@q8_0")
+    card = with_engine(load_hardware("m2-ultra-192gb"), load_software("llama.cpp"))
+    layer, costs = model.moe_layers[-1], CostModel(card, model)
+    assert layer.moe is not None
+    one = costs.gpu.weights_ns(layer.moe.expert.bytes)
+    read = []
+    for told in (None, 24, 32):
+        tokens = None if told is None else np.array([told])
+        (launch, *_) = costs.operations["experts"].parts(layer, np.full(6, 32), [0], tokens)
+        read.append(float(launch.time_ns[0] / one))
+    assert read[0] == read[1] == pytest.approx(6 * 32)
+    assert 6 <= read[2] < 9

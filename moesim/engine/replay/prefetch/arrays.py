@@ -8,6 +8,8 @@ NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
 NOBODY = -2
 """The pool that is at hand where no layer was just decided."""
+KIND, SHARE, HEAD = range(3)
+"""Where the kind and the share stand in a pattern, and how many places are before its rows."""
 WAITING = 1 << 62
 """The arrival of a prefetch that has not begun."""
 (SERIAL, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, BY_SOURCE, FIRST_MISSING, EVERY, COST,
@@ -65,8 +67,9 @@ class Queue(NamedTuple):
 class Asked(NamedTuple):
     """A chunk's active experts int16, a row of ``offsets`` int32[works, passes + 1] for each work,
     from ``base`` on, and aligned with them rows int32 with padding and without (none where there is
-    no padding), and the gate weight of the latter, where it is counted (or none). As small as they
-    can be: each is read once, from as many places as there are works.
+    no padding), the gate weight of the latter, where it is counted (or none), and the ``share`` of
+    their pass, where it tells tokens (or none). As small as they can be: each is read once, from as
+    many places as there are works.
     """
 
     base: Any
@@ -75,6 +78,7 @@ class Asked(NamedTuple):
     rows: Any
     kept: Any
     kept_weight: Any
+    share: Any
 
 
 class Predicted(NamedTuple):
@@ -91,7 +95,8 @@ class Predicted(NamedTuple):
 
 
 class Patterns(NamedTuple):
-    """Prices of launches by pattern (the kind of layer, then rows): ``table`` int64[places] the
+    """Prices of launches by pattern (the kind of layer, the share of the pass where it tells
+    tokens, else 0, then rows): ``table`` int64[places] the
     number of each pattern plus 1, or 0; ``single_row`` int64[kinds, lengths] likewise of those
     whose experts have a row each; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
     ``filled`` int64[1] patterns so far; ``asked`` int64 the one that is looked for.

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from moesim.engine.case import Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.pricing.prices import LOW, MULTIPLIER
+from moesim.engine.pricing.ragged_launches import sums_of
 from moesim.engine.replay.callback import ASK, Callback
-from moesim.engine.replay.prefetch.arrays import Asked, Patterns
+from moesim.engine.replay.prefetch.arrays import HEAD, KIND, SHARE, Asked, Patterns
 from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place, part
-from moesim.model.spec import LayerSpec
+from moesim.engine.routing import tokens_of
 from moesim.runtime.by_address import placed
 from moesim.runtime.compiled import code_of, types
 
@@ -73,7 +73,7 @@ def _number_of(ask: Any, known: Any, length: int) -> int:
 def price_of(ask: Any, known: Any, length: int, single_row: bool) -> int:
     """The price of the pattern in ``asked``, which is counted; ``single_row``: all are 1."""
     if single_row:
-        kind = known.asked[0]
+        kind = known.asked[KIND]
         if known.single_row[kind, length] == 0:
             known.single_row[kind, length] = 1 + _number_of(ask, known, length)
         number = known.single_row[kind, length] - 1
@@ -91,18 +91,20 @@ def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> N
     works = len(asked.base)
     gpus = works // len(kinds)
     for work in range(works):
-        known.asked[0] = kinds[work // gpus]
+        known.asked[KIND], known.asked[SHARE] = kinds[work // gpus], 0
         for step in range(asked.offsets.shape[1] - 1):
             low = asked.base[work] + asked.offsets[work, step]
             high = asked.base[work] + asked.offsets[work, step + 1]
+            if len(asked.share) > 0 and low < high:
+                known.asked[SHARE] = asked.share[low]
             while low < high:
                 number = min(high - low, slots[work])
                 for i in range(number):
                     rows = asked.rows[low + i]
-                    known.asked[1 + i] = -(-rows // BLOCK_ROWS) * BLOCK_ROWS if pads else rows
-                found = _look_up(known, 1 + number)
+                    known.asked[HEAD + i] = -(-rows // BLOCK_ROWS) * BLOCK_ROWS if pads else rows
+                found = _look_up(known, HEAD + number)
                 if found < 0:
-                    _keep(known, 1 + number, -1 - found)
+                    _keep(known, HEAD + number, -1 - found)
                 low += number
 
 
@@ -116,14 +118,14 @@ class LaunchPrices:
         """By shelf."""
         self.specs = [one.spec for one in work.launches]
         most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
-        self.asked = np.zeros(1 + most, np.int64)
+        self.asked = np.zeros(HEAD + most, np.int64)
         one_pool = case.policy.scope == "global"
         self.slots = np.where(one_pool, most, case.slots.T).ravel()
         self.ask = Callback(self._priced, ASK)
 
     def _priced(self, length: int) -> int:
-        kind = int(self.asked[0])
-        return self.launches[kind].price(self.asked[1:length].copy())
+        launches, share = self.launches[int(self.asked[KIND])], int(self.asked[SHARE])
+        return launches.price(self.asked[HEAD:length].copy(), share)
 
     def expect(self, asked: Asked) -> Patterns:
         """Room for all patterns of a chunk, and prices of those that are likely, which are asked
@@ -132,36 +134,40 @@ class LaunchPrices:
         steps, active = asked.offsets.shape[0] * (asked.offsets.shape[1] - 1), len(asked.rows)
         of_single_rows = len(self.specs), len(self.asked) + 1
         few = asked.rows.max(initial=0) <= 1 and self.case.kernels != "block_sparse"
+        few &= len(asked.share) == 0
         if few:  # a pattern is a kind and a length
             steps, active = 0, of_single_rows[0] * of_single_rows[1] ** 2
         most = steps + 2 * active + 1
         price, uses = np.zeros((2, most), np.int64)
         known = Patterns(
             np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(of_single_rows, np.int64),
-            np.zeros(most + 1, np.int64), np.zeros(steps + 4 * active, np.int64), price, uses,
+            np.zeros(most + 1, np.int64), np.zeros(HEAD * most + 2 * active, np.int64), price, uses,
             np.zeros(1, np.int64), self.asked,
         )  # fmt: skip
         if not few and self.case.kernels != "serial" and self.case.flags.on_gpu.all():
             first, pads = self.kinds[: len(self.case.model.moe_layers)], self.case.kernels
             placed_in = placed(known, PATTERNS), placed(asked, ASKED)
             code_of(_keep_steps)(*placed_in, first, self.slots, pads == "block_sparse")
-            for spec, own, rows, starts in self._by_kind(known):
-                known.price[own] = self.case.prices.experts_ns(spec, rows, starts)
+            for own, *shape in self._by_kind(known):
+                known.price[own] = self.case.prices.experts_ns(*shape)
         return known
 
-    def _by_kind(self, known: Patterns) -> Iterator[tuple[LayerSpec, Ints, Ints, Ints]]:
-        """Of each kind of layer, its patterns, their rows, and where those of each start."""
+    def _by_kind(self, known: Patterns) -> Iterator[tuple[Any, ...]]:
+        """Of each kind of layer, its patterns, and what their prices take."""
         starts = known.starts[: known.filled[0] + 1]
-        lengths, kind = np.diff(starts) - 1, known.rows[starts[:-1]]
+        heads, lengths = starts[:-1], np.diff(starts) - HEAD
+        kind, share = known.rows[heads + KIND], known.rows[heads + SHARE]
         is_rows = np.ones(starts[-1], np.bool_)
-        is_rows[starts[:-1]] = False
+        is_rows[heads + KIND] = is_rows[heads + SHARE] = False
         rows, kind_of_row = known.rows[: starts[-1]][is_rows], np.repeat(kind, lengths)
         for number in np.unique(kind).tolist():
             own = np.flatnonzero(kind == number)
             begins = np.cumsum(lengths[own]) - lengths[own]
-            yield self.specs[number], own, rows[kind_of_row == number], begins
+            shape = rows[kind_of_row == number], begins
+            told = [tokens_of(share[own], sums_of(*shape))] if share.any() else []
+            yield own, self.specs[number], *shape, *told
 
     def settle(self, known: Patterns) -> None:
         """Count what the prices of a chunk rest on."""
-        for spec, own, rows, starts in self._by_kind(known):
-            self.provenance.add("experts", known.price[own] * known.uses[own], spec, rows, starts)
+        for own, *shape in self._by_kind(known):
+            self.provenance.add("experts", known.price[own] * known.uses[own], *shape)

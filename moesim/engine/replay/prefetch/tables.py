@@ -175,6 +175,7 @@ def asked_of(case: Case, chunk: Chunk, deciding: Deciding, moved: Ints) -> tuple
         rows=_together([one.rows for one in needed], np.int32),
         kept=_together([one.kept for one in needed if pads], np.int32),
         kept_weight=np.concatenate([one.weight for one in needed]),
+        share=np.concatenate([one.share for one in needed]),
     )
     return asked, deciding._replace(
         next_use=_aligned([one.next_use for one in parts], numbers),

@@ -37,7 +37,7 @@ QUEUE = ByAddress(
 )  # fmt: skip
 _SHORTS, _HALVES = types.int16[::1], types.int32[::1]
 _OFFSETS = types.int32[:, ::1]
-ASKED = ByAddress(Asked, _FLAT, _OFFSETS, _SHORTS, _HALVES, _HALVES, _FLAT)
+ASKED = ByAddress(Asked, _FLAT, _OFFSETS, _SHORTS, _HALVES, _HALVES, _FLAT, _FLAT)
 PREDICTED = ByAddress(Predicted, _CUBE, _FLAT, _OFFSETS, _SHORTS, _MASK)
 PATTERNS = ByAddress(Patterns, _FLAT, _TABLE, *[_FLAT] * 6)
 BESIDE = ByAddress(Beside, _FLAT, *[_TABLE] * 7, _FLAT)

@@ -30,7 +30,9 @@ from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     COPIES,
     EVERY,
+    HEAD,
     HOSTED_NS,
+    KIND,
     LAUNCHES,
     LOADS,
     MEANT,
@@ -39,6 +41,7 @@ from moesim.engine.replay.prefetch.arrays import (
     PADS,
     PROMOTED,
     PROMOTED_BYTES,
+    SHARE,
     UP_NS,
     WAITING,
 )
@@ -190,7 +193,7 @@ def _price_launch(
     """The price of ``launch``, whose pattern is asked for, if it has experts; so many of them are
     ``linked``: read over the link. ``single_row``: each has one row.
     """
-    if length == 1:
+    if length == HEAD:
         return
     decided, beside = undecided.decided, undecided.beside
     price = price_of(undecided.ask, undecided.patterns, length, single_row)
@@ -205,7 +208,7 @@ def _ask_for(undecided: Any, layer: int, form: int, length: int, own: int) -> in
     """An expert's ``own`` rows become the last of a pattern of so many; returns them, padded."""
     known, kinds = undecided.patterns, undecided.beside.kinds
     layers = undecided.predicted.active.shape[1]
-    known.asked[0] = kinds[undecided.variants.of_form[form] * layers + layer]
+    known.asked[KIND] = kinds[undecided.variants.of_form[form] * layers + layer]
     if undecided.choices[PADS] != 0:
         own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
     known.asked[length] = own
@@ -251,12 +254,14 @@ def price_work(undecided: Any, at: Any, counts: Any) -> None:
     if variants.number > 1:
         _move_rows(undecided)
     hosted_ns = up_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
-    length, launch, forms, single_row = 1, 0, activating.forms, True
+    share = undecided.asked.share[at.low] if len(undecided.asked.share) > 0 and number > 0 else 0
+    length, launch, forms, single_row = HEAD, 0, activating.forms, share == 0
+    undecided.patterns.asked[SHARE] = share
     skipped = skipped_weight = 0
     for i in range(number + 1):
         if i == number or deciding.launch[i] > launch:
             _price_launch(undecided, kind, launch, length, linked, single_row)
-            length, linked, single_row = 1, 0, True
+            length, linked, single_row = HEAD, 0, share == 0
         if i == number:
             break
         e, form = deciding.expert[i], deciding.form[i]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.ragged_launches import RaggedLaunches
 from moesim.engine.replay.quick.activations import ResidencyPlan
-from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import njit, types
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
@@ -33,7 +31,7 @@ class LaunchPrices:
 
     def __init__(self, case: Case, most: int | None = None) -> None:
         self.case = case
-        self.specs, self.of_variants = case.moe_kinds if most is None else _alike(case, most)
+        self.specs, self.of_variants = case.moe_kinds
         self.kinds = self.of_variants[:, 0]
         order = np.argsort(self.kinds, kind="stable")
         self.works = (order[:, None] * case.gpus + np.arange(case.gpus)).ravel()
@@ -96,23 +94,3 @@ class LaunchPrices:
             ragged.settle(provenance)
         for spec, price, number in zip(self.specs, self.single_row_ns, self.uses, strict=True):
             provenance.add("experts", (price * number)[1:], spec, self.rows, self.starts)
-
-
-def _alike(case: Case, most: int) -> tuple[list[LayerSpec], Ints]:
-    """As ``Case.moe_kinds``, of launches of at most so many rows: these cost the same in layers
-    whose tokens choose more on average, or fewer, where they are of as many tokens.
-    """
-    specs, kinds = case.moe_kinds
-    tokens_of = getattr(case.prices, "expert_tokens", lambda *_: None)
-    places: dict[tuple[LayerSpec, bytes], int] = {}
-    numbers = list[int]()
-    for spec in specs:
-        moe = spec.moe
-        assert moe is not None, "it is a MoE layer"
-        tokens = None if moe.mean_choices is None else tokens_of(spec, np.arange(1, most + 1))
-        if tokens is None:
-            one, told = spec, b""
-        else:
-            one, told = replace(spec, moe=replace(moe, mean_choices=1.0)), tokens.tobytes()
-        numbers.append(places.setdefault((one, told), len(places)))
-    return [specs[numbers.index(place)] for place in range(len(places))], np.array(numbers)[kinds]

@@ -66,6 +66,7 @@ def decides_alone(case: Case) -> bool:
     """
     return (
         not case.exchanges
+        and not case.tells_tokens
         and not (case.policy.restarts and case.serving is not None)
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"

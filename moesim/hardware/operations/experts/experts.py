@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.operation import Operation, TileTable, known_fits
-from moesim.hardware.operations.experts.launches import FittedLaunches
-from moesim.hardware.operations.experts.tokens import tokens_of
+from moesim.hardware.operations.experts.launches import FittedLaunches, tokens_of
 from moesim.hardware.operations.experts.unpacking import Unpacking
 from moesim.hardware.operations.products.calibrated import ffn_parts
 from moesim.hardware.prices.arrays import Floats, Ints, group_sums
@@ -39,12 +38,12 @@ REORDERINGS = 2
 class Experts(Operation):
     """start-ups + max(bytes of the distinct experts, padded rows of all) + activation traffic.
 
-    The tile follows the launch's tokens, as in Triton's fused kernel: rows / top-k (the mean of
-    what a token chooses where that varies); that of a batched product, whose experts have equal
-    rows, those. Left out are weights read again by
-    further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has a fit for
-    the weights' format, its formula prices all that (``kernel.py``). One expert that every token
-    takes costs what a dense network costs. What software unpacks before a product is ``unpacking``.
+    The tile follows the launch's tokens, as in Triton's fused kernel: rows / top-k, if they are not
+    told; that of a batched product, whose experts have equal rows, those. Left out are weights read
+    again by further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has
+    a fit for the weights' format, its formula prices all that (``kernel.py``). One expert that
+    every token takes costs what a dense network costs. What software unpacks before a product is
+    ``unpacking``.
     Parts of an expert run one after the other, each priced as an expert of its own; adding their
     outputs is left out. Matrices of low rank are two products each, by the datasheet.
     """
@@ -66,12 +65,14 @@ class Experts(Operation):
         )
         return known_fits(self._fitted(moe).chosen[0] for moe in parts if self._fits(moe))
 
-    def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
+    def parts(
+        self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike, tokens: Ints | None = None
+    ) -> list[Part]:
         """See ``CostModel.experts_ns``."""
         moe = _moe(layer)
         if moe.expert.parts:
-            return [one for of in _by_part(layer) for one in self.parts(of, rows, starts)]
-        parts = self.launch(layer, rows, starts)
+            return [one for of in _by_part(layer) for one in self.parts(of, rows, starts, tokens)]
+        parts = self.launch(layer, rows, starts, tokens)
         if not self.serial and moe.chooses and self._fits(moe):
             (time,) = (part.time_ns for part in parts)
             inside = np.minimum(self._reorderings_ns, time)
@@ -82,12 +83,12 @@ class Experts(Operation):
 
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``: parts of a dense network differ; unpacking rests on the datasheet."""
-        layer, rows, starts = shape
+        layer, rows, starts, *tokens = shape
         if _moe(layer).expert.parts:
-            own = [self.price(of, rows, starts) for of in _by_part(layer)]
+            own = [self.price(of, rows, starts, *tokens) for of in _by_part(layer)]
             whole = price_ns / np.maximum(np.sum(own, axis=0), 1.0)
             every = zip(_by_part(layer), own, strict=True)
-            shares = [self.provenance(ns * whole, of, rows, starts) for of, ns in every]
+            shares = [self.provenance(ns * whole, of, *shape[1:]) for of, ns in every]
             return np.asarray(np.sum(shares, axis=0), np.float64)
         if not _moe(layer).chooses:
             return provenance_of(price_ns, self.parts(*shape))
@@ -100,7 +101,9 @@ class Experts(Operation):
         found[Source.DATASHEET] += of_price.sum()
         return found
 
-    def launch(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
+    def launch(
+        self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike, tokens: Ints | None = None
+    ) -> list[Part]:
         """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
         counts, members = _launches(rows, starts)
         moe, gpu = _moe(layer), self.gpu
@@ -112,15 +115,17 @@ class Experts(Operation):
             network = gpu.network if moe.expert.rank else partial(ffn_parts, gpu)
             return network(moe.expert, total, size, number)
         if self._fits(moe):
-            return where(members > 0, [self._fitted(moe).part(counts, members)])
+            return where(members > 0, [self._fitted(moe).part(counts, members, tokens)])
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
-        tile = np.repeat(self._row_tile(moe, total), members)
+        if tokens is None:
+            tokens = tokens_of(moe, total)
+        tile = np.repeat(self._row_tile(moe, total, tokens), members)
         if self.batched:
             tile = gpu.row_tile(counts, moe.expert.dtype)
         efficient = group_sums(padded(counts, tile), members)
         efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
         work = efficient * (2.0 * moe.expert.matrix_elements)
-        apart = gpu.apart(tokens_of(moe, total), moe.expert.dtype)
+        apart = gpu.apart(tokens, moe.expert.dtype)
         read = np.where(apart, total, distinct) * float(moe.expert.bytes)
         moved = float(activation_elements(moe.expert) * self.model.activation_bytes)
         return [
@@ -129,17 +134,15 @@ class Experts(Operation):
             gpu.starts(number, members > 0),
         ]
 
-    def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
+    def sources(
+        self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike, tokens: Ints | None = None
+    ) -> Source | Ints:
         """See ``Operation``."""
         if not (moe := _moe(layer)).chooses:
             return self.launch(layer, rows, starts)[0].source
         if not self._fits(moe):
             return Source.DATASHEET
-        return self._fitted(moe).sources(*_launches(rows, starts))
-
-    def tokens(self, layer: LayerSpec, rows: Ints) -> Ints:
-        """See ``CostModel.expert_tokens``."""
-        return tokens_of(_moe(layer), rows)
+        return self._fitted(moe).sources(*_launches(rows, starts), tokens)
 
     def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
@@ -147,11 +150,12 @@ class Experts(Operation):
             return None
         if self._fits(moe):
             return self._fitted(moe).tiles(number)
-        return TileTable(self._row_tile(moe, number), np.ones_like(number), False)
+        tile = self._row_tile(moe, number, tokens_of(moe, number))
+        return TileTable(tile, np.ones_like(number), False)
 
-    def _row_tile(self, moe: MoeSpec, rows: Ints) -> Ints:
+    def _row_tile(self, moe: MoeSpec, rows: Ints, tokens: Ints) -> Ints:
         """Rows of a tile of launches without a fit, of so many ``rows`` of all experts."""
-        return self.gpu.row_tile(tokens_of(moe, rows), moe.expert.dtype, -(-rows // moe.experts))
+        return self.gpu.row_tile(tokens, moe.expert.dtype, -(-rows // moe.experts))
 
     def _fits(self, moe: MoeSpec) -> bool:
         """Whether a fit prices the kernels; none is of matrices of low rank."""

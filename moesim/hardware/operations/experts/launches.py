@@ -22,7 +22,6 @@ from moesim.hardware.operations.experts.calibrated import (
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, ragged_work, terms
 from moesim.hardware.operations.experts.tiles import BY_AVERAGE, tiles_of
-from moesim.hardware.operations.experts.tokens import tokens_of
 from moesim.hardware.prices.arrays import NS, Floats, Ints, group_sums
 from moesim.hardware.prices.calibrated import ExpertFit, Ratios
 from moesim.hardware.prices.parts import MEASURED, Amount, Detail, Part
@@ -48,11 +47,12 @@ NAMES = {
 class FittedLaunches:
     """Launches of one layer's experts.
 
-    Tiles follow the launch's tokens, rows / top-k, over all experts of the layer, or the average
-    rows of the launch's experts (``tiles``); a measured shape's ratio (measured over formula)
-    follows its tokens. ``serial`` launches hold one expert, a launch of its own shape; without a
-    fit of such launches the grouped kernel's terms stand in, with ``start_ns`` in place of its
-    start. ``measured``: with the ratios; ``apart_ns`` of a launch have a price of their own.
+    Tiles follow the launch's tokens (``tokens_of`` its rows, if they are not told) over all experts
+    of the layer, or the average rows of the launch's experts (``tiles``); a measured shape's ratio
+    (measured over formula) follows its tokens. ``serial`` launches hold one expert, a launch of its
+    own shape; without a fit of such launches the grouped kernel's terms stand in, with ``start_ns``
+    in place of its start. ``measured``: with the ratios; ``apart_ns`` of a launch have a price of
+    their own.
     """
 
     def __init__(
@@ -92,21 +92,21 @@ class FittedLaunches:
             start = start_for(self.profile, fit, self._shapes(np.ones(1, np.int64)))
         return numbers if start is None else replace(numbers, start_ns=start)
 
-    def price(self, counts: Ints, members: Ints) -> Floats:
+    def price(self, counts: Ints, members: Ints, tokens: Ints | None = None) -> Floats:
         """Nanoseconds of launches with ``members[i]`` of the rows ``counts`` each."""
-        shapes = self._shapes(group_sums(counts, members))
+        shapes = self._shapes(group_sums(counts, members), tokens)
         price = terms(self.numbers, self._work(counts, members, shapes), self.card).total
         if self._corrected:
             ratio = self._ratio(shapes.tokens)
             price = price * np.where(np.isnan(ratio), 1.0, ratio)
         return np.asarray(np.maximum(price, self._least(counts, members)), np.float64)
 
-    def part(self, counts: Ints, members: Ints) -> Part:
+    def part(self, counts: Ints, members: Ints, tokens: Ints | None = None) -> Part:
         """The price of each launch, with the terms of its formula."""
-        price = self.price(counts, members)
+        price = self.price(counts, members, tokens)
 
         def detail() -> Detail:
-            shapes = self._shapes(group_sums(counts, members))
+            shapes = self._shapes(group_sums(counts, members), tokens)
             work = self._work(counts, members, shapes)
             found = terms(self.numbers, work, self.card)
             named = {text: getattr(found, name) for name, text in NAMES.items()}
@@ -132,10 +132,10 @@ class FittedLaunches:
         least = touched * (NS / self.card.bandwidth) + self.apart_ns
         return np.asarray(np.where(touched > 0, least, 0.0), np.float64)
 
-    def sources(self, counts: Ints, members: Ints) -> Ints:
+    def sources(self, counts: Ints, members: Ints, tokens: Ints | None = None) -> Ints:
         """The ``Source`` of each launch's price."""
         total = group_sums(counts, members)
-        shapes = self._shapes(total)
+        shapes = self._shapes(total, tokens)
         (fit, ratios), ratio = self.chosen, self._ratio(shapes.tokens)
         beyond, exact = (
             outside(fit, shapes),
@@ -158,9 +158,12 @@ class FittedLaunches:
         ratios = self.chosen[1]
         return np.full(len(tokens), np.nan) if ratios is None else interpolated(ratios, tokens)
 
-    def _shapes(self, total: Ints) -> ShapeArrays:
-        tokens = np.maximum(total if self.alone else tokens_of(self.moe, total), 1)
-        return shapes_of(self.moe, tokens, alone=self.alone)
+    def _shapes(self, total: Ints, tokens: Ints | None = None) -> ShapeArrays:
+        if self.alone:
+            tokens = total
+        elif tokens is None:
+            tokens = tokens_of(self.moe, total)
+        return shapes_of(self.moe, np.maximum(tokens, 1), alone=self.alone)
 
     def _work(self, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
         fit, total, number = self.chosen[0], group_sums(counts, members), len(members)
@@ -184,3 +187,8 @@ class FittedLaunches:
             activation_bytes=np.full(number, float(self.activation_bytes)),
             peak=np.full(number, self.profile.peak(expert.dtype)),
         )
+
+
+def tokens_of(moe: MoeSpec, rows: Ints) -> Ints:
+    """The tokens whose choices make ``rows`` of a launch, rounded up, where each has ``top_k``."""
+    return -(-rows // moe.top_k)
