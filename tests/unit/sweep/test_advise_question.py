@@ -378,7 +378,7 @@ def test_the_best_is_what_the_software_has() -> None:
     assert chosen(runs[:2]) == [runs[0], runs[1]]
 
 
-OPTIONS = ["--gpu", "rtx-3090", "--context", "256", "--requests", "2", "-j", "1"]
+OPTIONS = ["--gpu", "rtx-3090", "--context", "256", "--requests", "1", "-j", "1"]
 OF_TINY = [*OPTIONS, *(word for text in SETS for word in ("--set", text))]
 
 
@@ -420,11 +420,11 @@ def test_the_answer_and_the_experiment_that_repeats_it(
     assert (folder / "experiment.yaml").read_text().startswith("# The best of 'moesim advise'")
     assert main(["plot", str(folder)]) == 0
     capsys.readouterr()
-    assert main(["advise", "small-moe", *OF_TINY, "--json"]) == 0
+    assert main(["advise", "small-moe", *OF_TINY, "--json", "--no-report"]) == 0
     both = capsys.readouterr()
     assert json.loads(both.out) == advice
     assert both.err.startswith("Does not fit: ")
-    assert main(["advise", "small-moe", *OF_TINY, "--overwrite", "--json"]) == 0
+    assert main(["advise", "small-moe", *OF_TINY, "--overwrite", "--json", "--no-report"]) == 0
 
 
 def test_the_host_s_share_brackets_the_answer(here: Path) -> None:
@@ -561,21 +561,25 @@ def test_a_change_in_no_release_is_never_the_best() -> None:
     assert chosen(runs) == [runs[1]]
 
 
+OF_LLAMA = ["llama-server", "-ngl "]
+OF_KT = ["sglang.launch_server", "--kt-num-gpu-experts "]
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
         (["--gpus", "2"], ["llama-server -m small-moe.gguf", "-sm layer -ts "]),
-        (["--software", "ik_llama.cpp"], ["llama-server", "-ngl "]),
-        (["--software", "llama.cpp-no-mmap"], ["llama-server", "-ngl ", "-lm none"]),
-        (["--software", "ktransformers@0.2"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
-        (["--software", "ktransformers"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
+        pytest.param(["--software", "ik_llama.cpp"], OF_LLAMA, marks=pytest.mark.long),
+        (["--software", "llama.cpp-no-mmap"], [*OF_LLAMA, "-lm none"]),
+        pytest.param(["--software", "ktransformers@0.2"], OF_KT, marks=pytest.mark.long),
+        (["--software", "ktransformers"], OF_KT),
     ],
 )
 def test_the_line_is_that_of_the_engine(
     here: Path, options: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*OF_TINY, *options, *(["--software", "llama.cpp"] * ("--gpus" in options))]
-    assert main(["advise", "small-moe", *arguments, "--out", "out"]) == 0
+    assert main(["advise", "small-moe", *arguments, "--no-report", "--out", "out"]) == 0
     told = capsys.readouterr().out.splitlines()
     line = next(line for line in told if line.startswith("engine: "))
     assert all(part in line for part in parts)
