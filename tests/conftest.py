@@ -7,12 +7,15 @@ not the luck of a draw.
 """
 
 import gc
+import math
 
 from hypothesis import HealthCheck, settings
 
 from moesim.runtime.garbage import collect_seldom
+from moesim.sweep import where_pays
 
 collect_seldom()  # as moesim's own processes do: a worker's objects are many, and most of them stay
+where_pays.PAYS_S = math.inf  # workers of the tests have all cores: a sweep starts others if asked
 
 
 def pytest_collection_finish() -> None:
