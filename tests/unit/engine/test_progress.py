@@ -69,13 +69,13 @@ def test_engines_that_share_requests_tell_of_all(
 ) -> None:
     """A run of replicas had shown nothing until its end."""
     told: list[tuple[int, int]] = []
-    served = SERVED | {"batching": CONTINUOUS, "arrivals": TIMED, "requests": 40, "phase": phase}
+    served = SERVED | {"batching": CONTINUOUS, "arrivals": TIMED, "requests": 12, "phase": phase}
     served |= {"routing": {"kind": "draw", "prompts_from": "decode"}}
     choices = {"workload": served, "serving": serving, "engine": engine, "software": "vllm"}
     with patch.object(replicas, "TURNS_TOLD", 1):
         moesim.run(SOURCE | choices, progress=lambda *one: told.append(one))
     finished = [one for one, _ in told]
-    assert {of for _, of in told} == {40}
+    assert {of for _, of in told} == {12}
     assert finished == sorted(finished)
-    assert finished[-1] == 40
+    assert finished[-1] == 12
     assert len(set(finished)) > 2
