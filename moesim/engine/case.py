@@ -402,12 +402,14 @@ class Case:
     @property
     def tells_tokens(self) -> bool:
         """Whether the tokens of launches do not follow from their rows: where their choices vary in
-        number, but for passes of one token; a capacity has room for ``top_k`` of each.
+        number, but for passes of one token whose rows are not padded; a capacity has room for
+        ``top_k`` of each.
         """
         varies = any(layer.moe.varies for layer in self.model.moe_layers if layer.moe)
         if not varies or self.gating.invokes_all:
             return False
-        return self.schedule.grows or bool((np.diff(self.schedule.offsets) != 1).any())
+        several = self.schedule.grows or (np.diff(self.schedule.offsets) != 1).any()
+        return bool(several) or self.kernels == "block_sparse"
 
     @property
     def prediction_ns(self) -> int:

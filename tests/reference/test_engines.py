@@ -49,6 +49,14 @@ def test_a_tie_is_loaded_and_a_nanosecond_more_is_not() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [Prefetch(), Prefetch(kind="oracle")])
+def test_padded_rows_of_one_token_tell_their_tokens(prefetch: Prefetch) -> None:
+    """A row that is padded to 128 has the tokens of 128 choices, of a pass of one token, too."""
+    trace, model = scene([[0], [1], [2], [0]], 3)
+    config = Config(slots=2, kernels="block_sparse", prefetch=prefetch)
+    agree(Case(trace, replace(model, varies=True), config, ToyPrices()))
+
+
+@pytest.mark.parametrize("prefetch", [Prefetch(), Prefetch(kind="oracle")])
 def test_a_host_begins_once_a_layer_and_pass(prefetch: Prefetch) -> None:
     """Two experts of the host in each of two steps: two starts."""
     trace, model = scene([[0, 1], [1, 2]], 4)
