@@ -119,7 +119,11 @@ def _moving(
 
 
 def _scaled(rows: Iterable[Mapping[str, Any]], by: float) -> Rows:
-    return [{**row, "share": by * row["share"]} for row in rows]
+    return [
+        {**row, "share": by * row["share"]}
+        | ({"within": _scaled(row["within"], by)} if "within" in row else {})
+        for row in rows
+    ]
 
 
 def times_played(

@@ -44,7 +44,7 @@ from moesim.metrics.price_interval import (
     time_limits,
 )
 from moesim.metrics.priced_time import PricedTime, calls_of_copies, with_calls
-from moesim.metrics.served_interval import _limits_of_places
+from moesim.metrics.served_interval import _limits_of_places, _scaled
 from moesim.report.amounts import number
 from moesim.report.comparison.intervals import BY_PRICES, sentence, verdict
 from moesim.report.comparison.sides import compare
@@ -541,6 +541,16 @@ def test_misses_and_what_one_takes_multiply():
     assert also == pytest.approx(alone * time_drawn([{**missed, "within": None}]))
     unknown = drive | {"low": None, "high": None}
     assert time_drawn([unknown, missed]) == pytest.approx(time_drawn([missed | {"within": None}]))
+
+
+def test_two_halves_of_a_time_move_as_the_whole_with_what_is_within():
+    """A time of a request is made of parts, each of which has the factors of its own."""
+    drive = row("page faults", share=0.6, low=0.5, high=2.0) | {"rests_on": None}
+    within = [{"of": "page faults", "rests_on": None, "share": 0.6}]
+    rows = [drive, row(STAND_IN, share=0.6, low=0.65, high=1.7) | {"within": within}]
+    halves = [*_scaled(rows, 0.25), *_scaled(rows, 0.75)]
+    assert time_drawn(halves) == pytest.approx(time_drawn(rows))
+    assert time_drawn(halves[:2]) - 1 == pytest.approx((time_drawn(rows) - 1) / 4)
 
 
 def test_a_stand_in_may_miss_more_or_less_than_the_trace_would():
