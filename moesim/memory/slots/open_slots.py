@@ -24,9 +24,9 @@ from moesim.memory.slots.decisions import (
     lowest,
     new_cells,
     open_with,
-    steps_with,
 )
 from moesim.memory.slots.residency import LayerCache, specialised_by
+from moesim.memory.slots.steps import steps_with
 from moesim.memory.slots.variant_cache import Room, Serving, Wanted, serve_steps_with
 from moesim.runtime.bare import whole
 from moesim.runtime.by_address import ByAddress
@@ -222,7 +222,7 @@ def decide_open_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     splits: bool, reads: Reads,
 ) -> Callable[..., None]:  # fmt: skip
-    """The decisions of a policy with these functions, as ``decisions.steps_with`` has them, in
+    """The decisions of a policy with these functions, as ``steps.steps_with`` has them, in
     slots that stay open.
     """
     lift = built_in(lift_with(key, is_own(reads)))

@@ -37,7 +37,6 @@ from moesim.memory.slots.decisions import (
     Cells,
     Demand,
     Rules,
-    decide_in_with,
     first_with,
     is_own,
     new_cells,
@@ -46,6 +45,7 @@ from moesim.memory.slots.decisions import (
 from moesim.memory.slots.room import Room
 from moesim.memory.slots.split import OFFERED
 from moesim.memory.slots.staging import STAGE, stage_with
+from moesim.memory.slots.steps import decide_in_with
 from moesim.runtime.compiled import code_of, njit, specialised
 
 NONE, NO_PRICES = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)

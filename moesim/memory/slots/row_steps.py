@@ -1,5 +1,5 @@
 """Slots and victims of steps whose experts all find room and have a row each, every miss of which
-is loaded: as ``decisions`` has them, with nothing told of each activation; compiled for each
+is loaded: as ``steps`` has them, with nothing told of each activation; compiled for each
 policy. Who is there and who is needed are bits of words, so that only those are looked at that may
 go.
 """

@@ -37,7 +37,7 @@ def _plan(low: int, high: int, demand: Any, order: Any, hit: Any, planned: Any) 
 
 def stage_with(place: Any, forms: Sequence[Form], splits: bool) -> Callable[..., None]:
     """The activations around the slots where ``place`` says which of ``forms`` a miss has;
-    ``splits`` as for ``decisions.decide_in_with``.
+    ``splits`` as for ``steps.decide_in_with``.
     """
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
     alone = without_room(tuple(forms))
@@ -46,7 +46,7 @@ def stage_with(place: Any, forms: Sequence[Form], splits: bool) -> Callable[...,
         """Form and launch of every activation; ``order`` int64[activations] its active expert;
         experts and hits are in ``out``.
 
-        ``prices`` and ``moved`` as for ``decisions.decide_in_with``.
+        ``prices`` and ``moved`` as for ``steps.decide_in_with``.
         """
         launch_of = np.empty(STAGING_BUFFERS, np.int64)
         planned = np.ones(len(order) if splits else 0, np.int64)

@@ -23,10 +23,10 @@ from moesim.memory.slots.decisions import (
     is_own,
     open_with,
     places_of,
-    steps_with,
 )
 from moesim.memory.slots.residency import LayerCache, specialised_by
 from moesim.memory.slots.split import OFFERED
+from moesim.memory.slots.steps import steps_with
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import built_in, record, types
 
