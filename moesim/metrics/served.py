@@ -230,7 +230,7 @@ class ServedRun:
         """
         done, sent = self.done, self.sent_ns[self.sent_ns >= 0]
         counted = self._counted()
-        tokens = self.done[self.owner]
+        given = np.bincount(self.of_pass[done[self.owner]], minlength=len(self.prompts))
         input_tokens = int(self.state.requests[INPUT][done].sum())
         output_tokens = int(self.outputs[done].sum())
         begin = int(sent.min()) if len(sent) else 0
@@ -252,7 +252,7 @@ class ServedRun:
             output_tokens, rate(int(done.sum())),
             None if (kept := self.good()) is None else rate(int(kept.sum())), rate(output_tokens),
             rate(input_tokens + output_tokens), self._most_at_once(),
-            _most_in_a_second(self.visible_ns[tokens] - begin),
+            _most_in_a_second(self._instants() - begin, given),
             *(int(self.state.numbers[n]) for n in (PREEMPTIONS, RECOMPUTED, QUERIES, HITS)),
             *self._blocks(),
         )  # fmt: skip
@@ -261,6 +261,12 @@ class ServedRun:
             statistics |= statistics_of(name, times[name])
         found = dict(zip(COUNTS, counts, strict=True)) | self._steady(every, counted) | statistics
         return {**found, "requests": len(done)}  # also those that no pass has a token of
+
+    def _instants(self) -> Ints:
+        """When the tokens that each pass gives are seen, 0 where none are, int64[passes + 1]."""
+        found = np.zeros(len(self.prompts), np.int64)
+        found[self.of_pass] = self.visible_ns
+        return found
 
     def good(self) -> NDArray[np.bool_] | None:
         """Which requests keep all that the service promises; None where it promises nothing."""
@@ -489,9 +495,8 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     which = ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))
     if not len(known):
         return {f"{one}_{name}_ms": None for one in which}
-    ordered = np.sort(known)  # once: each percentile would look for its place anew
-    percentiles = np.percentile(ordered, PERCENTILES).tolist()
-    found = (float(known.mean()), float(np.median(ordered)), float(known.std()), *percentiles)
+    median, *others = np.percentile(known, PERCENTILES).tolist()  # at once: no whole sort
+    found = (float(known.mean()), median, float(known.std()), median, *others)
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
 
 
@@ -515,6 +520,9 @@ def _filled(values: Ints, count: int, there: NDArray[np.bool_]) -> Ints:
     return found
 
 
-def _most_in_a_second(instants: Ints) -> float:
-    """The most tokens that come in one second, counted from the start."""
-    return float(np.unique(instants // SECOND, return_counts=True)[1].max(initial=0))
+def _most_in_a_second(instants: Ints, number: Ints) -> float:
+    """The most tokens that come in one second, counted from the start, of which so many come at
+    each of the ``instants``.
+    """
+    seconds, which = np.unique(instants // SECOND, return_inverse=True)
+    return float(np.bincount(which, number, len(seconds)).max(initial=0))

@@ -157,11 +157,17 @@ def running_of(ids: Any, home: Ints, homes: int) -> Running:
     return Running(counts, every)
 
 
-@njit(types.void(IDS, _FLAT, _INT, _INT, _INT, _INT, _FLAT), cache=True, _nrt=False)
+@built_in
 def _add_rows(
-    ids: Any, own: Any, layer: int, first: int, last: int, times: int, count: Any
+    ids: Any, running: Any, own: Any, layer: int, first: int, last: int, times: int, count: Any
 ) -> None:
     """Add the choices of rows first:last, so many ``times`` each."""
+    if len(running.places) > 0:
+        places = running.places[layer]
+        for row in range(first, last):
+            for k in range(places.shape[1]):
+                count[places[row, k]] += times
+        return
     for row in range(first, last):
         for k in range(ids.shape[2]):
             expert = ids[row, layer, k]
@@ -199,19 +205,19 @@ def add_choices(
         _add_places(running.places[layer], spans.single, first, last, count)
     else:
         for i in range(first, last):
-            _add_rows(ids, own, layer, spans.single[i], spans.single[i] + 1, 1, count)
+            _add_rows(ids, running, own, layer, spans.single[i], spans.single[i] + 1, 1, count)
     every, blocks = running.every, running.counts.shape[1]
     for i in range(spans.spans_at[part], spans.spans_at[part + 1]):
-        first, last, times = spans.first[i], spans.last[i], spans.times[i]
+        first, last, times = spans.first[i], spans.last[i], np.int32(spans.times[i])
         low = min((first + every // 2) // every, blocks - 1)
         high = min((last + every // 2) // every, blocks - 1)
         if high <= low:
-            _add_rows(ids, own, layer, first, last, times, count)
+            _add_rows(ids, running, own, layer, first, last, times, count)
             continue
         before, after = running.counts[layer, low], running.counts[layer, high]
         for at in range(len(count)):
-            count[at] += times * (after[at] - before[at])
-        _add_rows(ids, own, layer, first, low * every, times, count)
-        _add_rows(ids, own, layer, low * every, first, -times, count)
-        _add_rows(ids, own, layer, high * every, last, times, count)
-        _add_rows(ids, own, layer, last, high * every, -times, count)
+            count[at] += times * np.int32(after[at] - before[at])  # 32 bits: multiplied together
+        _add_rows(ids, running, own, layer, first, low * every, times, count)
+        _add_rows(ids, running, own, layer, low * every, first, -times, count)
+        _add_rows(ids, running, own, layer, high * every, last, times, count)
+        _add_rows(ids, running, own, layer, last, high * every, -times, count)
