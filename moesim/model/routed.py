@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from moesim.model.spec import ModelSpec, MoeSpec
@@ -32,3 +32,17 @@ def _mixture(moe: MoeSpec, top_k: int, experts: int, mean_choices: float) -> Moe
         router_bytes=moe.router_bytes * experts // moe.experts,
         varies=mean_choices not in (0, min(top_k, experts)),
     )
+
+
+def varying(model: ModelSpec, varies: Iterable[bool]) -> ModelSpec:
+    """``model``, of whose MoE layers some tokens take fewer experts also where one ``varies``."""
+    if not any(of_layers := list(map(bool, varies))):
+        return model
+    of_moe = iter(of_layers)
+    layers = [
+        replace(layer, moe=replace(layer.moe, varies=next(of_moe) or layer.moe.varies))
+        if layer.moe
+        else layer
+        for layer in model.layers
+    ]
+    return replace(model, layers=tuple(layers))

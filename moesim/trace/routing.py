@@ -159,6 +159,19 @@ class RoutingTrace:
             np.maximum(largest, shifted.max(axis=(0, 2)).astype(np.int64) - 1, out=largest)
         return largest
 
+    @cached_property
+    def varies(self) -> NDArray[np.bool_]:
+        """bool[L]: in which layers some of the tokens that run them take fewer experts than
+        ``top_k``.
+        """
+        found = np.zeros(self.moe_layers, np.bool_)
+        for start in range(0, self.tokens, 1 << 16):
+            ids = self.expert_ids[start : start + (1 << 16)]
+            if (ids == NO_EXPERT).any():
+                chosen = (ids != NO_EXPERT).sum(axis=2)
+                found |= ((chosen > 0) & (chosen < self.top_k)).any(axis=0)
+        return found
+
     def check_fits(self, model: ModelSpec) -> None:
         """Raise an InputError if ``model`` cannot have produced this trace.
 

@@ -41,6 +41,7 @@ from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.host.host_cache import HostCache
 from moesim.model import ModelSpec
 from moesim.model.drafting import with_drafter
+from moesim.model.routed import varying
 from moesim.model.slicing import (
     sliced,
     with_host_layers,
@@ -231,6 +232,7 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
     """A GPU's share of the model; an InputError where the trace is not of it."""
     model = with_pieces(experiment, model_of(experiment))
     trace.check_fits(model)
+    model = varying(model, trace.varies)
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:
         raise InputError(f"parallelism.dense: {what}; write data")

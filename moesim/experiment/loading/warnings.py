@@ -125,14 +125,20 @@ def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
 
 
 def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
-    """A line for every trace whose tokens use fewer experts than the model's do."""
+    """A line for every trace whose tokens use fewer experts than the model's do, and for one of
+    whose layers some experts are gone.
+    """
     lines = []
     for one in experiments:
         trace, model = recorded_trace_of(one), loaded("model", one.model, one.folders)
-        if model.top_k > trace.top_k:
-            what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token"
-            what += f", the model {model.top_k}"
-            lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
+        said = f"warning: trace: '{one.trace}' has"
+        if model.top_k > (own := trace.top_k):
+            what = f"{said} {counted(own, 'expert')} a token, the model {model.top_k}"
+            lines.append(f"{what}: loads, reads and times are those of fewer")
+        held = max((layer.moe.experts for layer in model.moe_layers if layer.moe), default=0)
+        if held > (own := trace.experts):
+            what = f"{said} {counted(own, 'expert')} a layer, the model {held}"
+            lines.append(f"{what}: it holds all of them, of which the others are never chosen")
     return list(dict.fromkeys(lines))
 
 

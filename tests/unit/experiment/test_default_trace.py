@@ -13,8 +13,10 @@ from moesim.experiment.loading.traces import shared_traces, trace_of, write_shar
 from moesim.experiment.loading.warnings import of_inputs
 from moesim.model import load_model
 from moesim.trace import Phase, read_trace, write_trace
+from moesim.trace.rules import read_rules
 from moesim.trace.statistics.overlap import overlap_previous
 from moesim.trace.synthesis.stand_in import RECORDED, nearest_trace, stand_in
+from moesim.trace.transforming import transform
 from moesim.trace.validate import findings
 
 EMPTY = {"hardware": "h200-sxm"}
@@ -46,6 +48,13 @@ def test_a_recording_of_fewer_choices_is_scaled_to_the_models(model, own, model_
     assert f"has {own} experts a token, the model {model_top_k}" in warning
     (named,) = of_inputs([loaded(model, trace=f"stand-in:{model}").experiment])
     assert "the recording of" not in named
+
+
+def test_a_trace_without_some_experts_is_told(tmp_path):
+    file, own = tmp_path / "pruned.parquet", read_trace("traces/quickstart.parquet")
+    write_trace(transform(own, read_rules("{kind: prune, keep: 50 %}")).trace, file)
+    (told,) = of_inputs([loaded("gpt-oss-20b", trace=str(file)).experiment])
+    assert "has 16 experts a layer, the model 32: it holds all of them" in told
 
 
 def test_a_recording_of_another_model_is_told(tmp_path):

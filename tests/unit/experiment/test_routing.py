@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,8 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.results import Result
 from moesim.trace import NO_EXPERT, Phase, read_trace, write_trace
+from moesim.trace.rules import read_rules
+from moesim.trace.transforming import transform
 
 
 def run(*routing: dict[str, Any], **experts: Any) -> Result:
@@ -142,3 +145,25 @@ def test_shares_of_passes_by_hand() -> None:
     """189 choices of 64 tokens: half of them are as of 32, and all are of 64."""
     share, rows = np.full(3, 64 * TOKENS + 189), np.array([189, 94, 1])
     assert tokens_of(share, rows).tolist() == [64, 32, 1]
+
+
+@pytest.mark.parametrize("engine", ["replay", "des"])
+def test_a_trace_that_was_transformed_before_runs_as_one_that_the_experiment_transforms(
+    engine: str, tmp_path: Path
+) -> None:
+    """Prompts, so that a launch's rows do not tell its tokens."""
+    rule, file = {"kind": "gate_ratio", "least": 1, "ratio": "40 %"}, tmp_path / "fewer.parquet"
+    recorded, prompts = read_trace("traces/quickstart.parquet"), tmp_path / "prompts.parquet"
+    recorded = replace(recorded, phase=np.full_like(recorded.phase, Phase.PREFILL))
+    write_trace(recorded, prompts)
+    write_trace(transform(recorded, read_rules(json.dumps(rule))).trace, file)
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4090",
+        "workload": {"phase": "prefill"},
+        "experts": {"capacity": "all"},
+        "engine": engine,
+    }
+    before = moesim.run({**source, "trace": str(file)})
+    inside = moesim.run({**source, "trace": str(prompts), "routing": [rule]})
+    assert before.steps["experts_ns"].equals(inside.steps["experts_ns"])
