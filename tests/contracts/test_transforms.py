@@ -25,6 +25,7 @@ ALLOWED: dict[str, list[dict[str, Any]]] = {
     "threshold_top_k": [{"epsilon": 0.5}],
     "top_p": [{"p": 0.9}, {"p": 1.0}],
     "gate_ratio": [{"least": 1, "ratio": 0.4}],
+    "xshare": [{"experts": 1}, {"experts": 3, "least": 0}],
     "predicted": [{}],
     "prune": [
         {"keep": 0.5},
@@ -93,7 +94,9 @@ def test_contract(trace: RoutingTrace) -> None:
         chooses_what_there_was(one, choices)
 
 
-@pytest.mark.parametrize("kind", ["threshold", "threshold_top_k", "top_p", "gate_ratio", "prune"])
+@pytest.mark.parametrize(
+    "kind", ["threshold", "threshold_top_k", "top_p", "gate_ratio", "xshare", "prune"]
+)
 def test_one_that_reads_weights_says_so_where_there_are_none(kind: str) -> None:
     ids = np.zeros((2, 1, 1), np.uint16)
     choices = Choices(ids, None, None, np.ones((1, 4), np.bool_))

@@ -98,6 +98,21 @@ def test_threshold_top_k_takes_the_mean_of_each_pass() -> None:
     assert "no forward passes are known" in by("threshold_top_k", epsilon=1.0).notes[0]
 
 
+def test_xshare_keeps_what_a_pass_weighs_most() -> None:
+    """Tokens 0 and 3 share a pass, in which experts weigh .5, .25, 1.125 and .125; the first of its
+    own choices a token keeps anyway.
+    """
+    passes = np.array([1, 0, -1, 1])
+    found = transform(FULL, [made("xshare", experts=2, least=0)], passes=passes)
+    assert ids(found) == [[0, 2], [1, 0], [1, 0], [2, 0]]
+    assert found.notes == ()
+    one = transform(FULL, [made("xshare", experts=1)], passes=passes)
+    assert ids(one) == [[0, 2], [1, NONE], [1, 0], [2, NONE]]
+    whole = by("xshare", experts=1, least=0)  # .875, 1.25, 1.4375 and .4375
+    assert ids(whole) == [[2]] * 4
+    assert "no forward passes are known" in whole.notes[0]
+
+
 def test_top_p_and_gate_ratio() -> None:
     assert [len(set(one) - {NONE}) for one in ids(by("top_p", p=0.75))] == [2, 1, 3, 1]
     assert [len(set(one) - {NONE}) for one in ids(by("gate_ratio", ratio=0.25))] == [4, 1, 4, 1]
