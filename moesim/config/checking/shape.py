@@ -68,6 +68,14 @@ class Shape:
         }
 
     @property
+    def default_kind(self) -> str | None:
+        """The kind of a component that is there where none is named."""
+        extra = self.field.json_schema_extra if self.field else None
+        default = extra.get("default") if isinstance(extra, dict) else None
+        kind = default.get("kind") if isinstance(default, dict) else None
+        return kind if isinstance(kind, str) and kind in self.kinds else None
+
+    @property
     def description(self) -> str:
         """What the field says about itself."""
         return (self.field.description or "") if self.field else ""

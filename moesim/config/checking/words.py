@@ -1,4 +1,6 @@
-"""A component by its kind alone: ``policy: lru`` for ``policy: {kind: lru}``."""
+"""A component by its kind alone, ``policy: lru`` for ``policy: {kind: lru}``, or by its keys alone,
+where these are of the field's default kind: ``batching: {batch_size: 4}``.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,34 @@ from moesim.config.document import Document, Steps
 
 
 def spelled_out(document: Document, model: type[BaseModel]) -> Document:
-    """``document`` with ``kind`` wherever a word stands for the component of that kind."""
+    """``document`` with ``kind`` wherever a word stands for the component of that kind, or keys do
+    for that of the default kind.
+    """
     for path, value in list(_values(Shape(model), document.data, ())):
         document = document.with_value(path, value, document.value_mark(path))
     return document
 
 
 def component(shape: Shape | None, value: Any) -> Any:
-    """``value`` with ``kind``, where it is a word and ``shape`` is one of components."""
-    return {"kind": value} if isinstance(value, str) and shape and shape.kinds else value
+    """``value`` with ``kind``, where ``shape`` is one of components and it is a word, or has keys
+    of the default kind alone.
+    """
+    if shape is None or not shape.kinds:
+        return value
+    if isinstance(value, str):
+        return {"kind": value}
+    usual = shape.default_kind
+    if usual is None or not isinstance(value, Mapping) or not value or "kind" in value:
+        return value
+    own = Shape(shape.kinds[usual]).fields
+    return {"kind": usual, **value} if all(key in own for key in value) else value
 
 
 def _values(shape: Shape, data: Any, path: Steps) -> Iterator[tuple[Steps, Any]]:
-    """The places of such words, and what to write there."""
+    """The places of such words and keys, and what to write there."""
     if (value := component(shape, data)) is not data:
         yield path, value
+        data = value
     own = shape.child(str(data.get("kind"))) if shape.kinds and isinstance(data, Mapping) else shape
     for key, entry in _entries(data):
         if own is not None and (child := own.child(key)) is not None:

@@ -120,6 +120,7 @@ class Experts(Params):
     choose: Annotated[VariantChoice, OneOf(choices)] | None = Field(
         default=None,
         description="Which variant of an expert a forward pass wants; by default gate_cumulative.",
+        json_schema_extra={"default": {"kind": "gate_cumulative"}},
     )
     kernels: Literal["grouped", "serial", "batched", "block_sparse"] = Field(
         default="grouped",

@@ -31,6 +31,16 @@ def test_a_word_is_a_component_without_parameters() -> None:
     assert short.origins["experts.policy.kind"] == "experiment"
 
 
+def test_keys_alone_are_of_the_default_kind() -> None:
+    short = _load(workload={"batching": {"batch_size": 4}})
+    long = _load(workload={"batching": {"kind": "static", "batch_size": 4}})
+    assert short.experiment == long.experiment
+    over = _load(("workload.batching.batch_size=4",))
+    assert over.experiment == long.experiment
+    with pytest.raises(InputError, match=r"workload\.batching\.kind.*is missing"):
+        _load(workload={"batching": {"scheduler": "vllm"}})
+
+
 def test_what_is_set_over_a_word_or_by_one() -> None:
     over = _load(("experts.policy.half_life=3",), experts={"policy": "lfu_decay"})
     assert over.experiment.experts.policy.half_life == 3  # type: ignore[attr-defined]
