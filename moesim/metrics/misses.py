@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+
+from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.memory.forms import LOADED, NAMED, ON_HOST, Form, flags_of
 
@@ -50,3 +53,23 @@ def skipped_numbers(counts: Counts, span: slice) -> dict[str, Any]:
     parts = ((skipped, kept + dropped), (weight, whole))
     shares = (part / of if of else None for part, of in parts)
     return dict(zip(SKIPPED_KEYS, (skipped, *shares), strict=True))
+
+
+def left_out_columns(case: Case, counts: Counts, where: tuple[Ints, Ints, Ints]) -> dict[str, Any]:
+    """Of a run that may skip experts or drop choices, by (step, MoE layer, GPU) ``where``: the
+    choices that nothing computed on this GPU, or that all GPUs dropped, and their shares of the
+    layer's gate weight in the step; NaN without weights.
+    """
+    step, layer, _ = where
+    lost, whole = counts.lost_weight[step, layer].T
+    found = {}
+    if counts.flags.nowhere.any():
+        found["skipped"] = counts.skipped_rows[where], counts.skipped_weight[where]
+    if case.gating.drops is not None:
+        found["dropped"] = counts.dropped_choices[step, layer], lost
+    columns = {}
+    for name, (choices, weight) in found.items():
+        columns[f"{name}_choices"] = choices
+        share = np.where(whole > 0, weight / np.maximum(whole, 1), np.nan)
+        columns[f"{name}_gate_weight_share"] = share
+    return columns

@@ -12,6 +12,7 @@ from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint.footprint import Footprint
 from moesim.metrics.fates import fate_columns
 from moesim.metrics.marks import mark_columns
+from moesim.metrics.misses import left_out_columns
 from moesim.metrics.served import ServedRun
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
@@ -63,7 +64,7 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
     )
 
 
-def layers_table(outcome: Outcome) -> pd.DataFrame:
+def layers_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     """A row for each (step, MoE layer, GPU)."""
     step, layer, gpu, start, end, stall, barrier = outcome.layers.T
     counts, where = outcome.counts, (step, layer, gpu)
@@ -82,6 +83,7 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
             "end_ns": end,
             "stall_ns": stall,
             "barrier_ns": barrier,
+            **left_out_columns(case, counts, where),
         }
     )
 

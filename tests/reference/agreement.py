@@ -117,7 +117,7 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
         time_ns=charges,
         summary=summary(theirs, outcome, 0.1),
         steps=rows_of(steps_table(theirs, outcome)),
-        layers=rows_of(layers_table(outcome)),
+        layers=rows_of(layers_table(theirs, outcome).loc[:, :"barrier_ns"]),  # the rest: totals
         tpot_ns={
             name: Fraction(last - first, tokens - at_once) if tokens > at_once else None
             for at_once, name, tokens, first, last in zip(*requests.values(), strict=True)

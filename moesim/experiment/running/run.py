@@ -227,7 +227,7 @@ def _records(
     if records != "summary":
         tables["steps"] = of.steps_table(case, outcome, run)
     if records in ("layer", "expert"):
-        tables["layers"] = of.layers_table(outcome)
+        tables["layers"] = of.layers_table(case, outcome)
         tables |= {} if run is None else {"itl": of.itl_table(run)}
     if records == "expert":
         tables |= {"spans": of.spans_table(outcome), "slots": of.slots_table(outcome)}
