@@ -18,6 +18,8 @@ class TopK(Transform):
 
     def apply(self, choices: Choices) -> Choices:
         """See ``Transform``."""
+        if self.k > (most := choices.ids.shape[2]):
+            choices = choices.noted(f"top_k: tokens have {most} choices, so that {self.k} cut none")
         kept = choices.keep(choices.ranks() < self.k)
         if choices.weights is None:
             return kept.noted("top_k: the trace has no weights, its first choices are kept")

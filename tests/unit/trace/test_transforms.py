@@ -77,6 +77,12 @@ def test_top_k_goes_by_weight_and_not_by_place() -> None:
     assert "its first choices are kept" in without.notes[0]
 
 
+def test_top_k_of_more_than_there_are_says_so() -> None:
+    found = by("top_k", k=9)
+    assert not found.changed
+    assert found.notes == ("top_k: tokens have 4 choices, so that 9 cut none",)
+
+
 def test_threshold_is_of_an_even_share() -> None:
     found = by("threshold", epsilon=1.0)  # 0.25 of four experts
     assert ids(found) == [[0, 1, NONE, NONE], [1, *[NONE] * 3], [1, 2, 0, 3], [2, *[NONE] * 3]]
