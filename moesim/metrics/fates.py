@@ -18,7 +18,7 @@ FATE_KEYS = (
 def fate_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
     """Of a run with variants: the shares of choices and of gate weight by fate, of all layers and
     of each (None without weights in the trace), what worse variants than the first served, and the
-    slots of each.
+    slots of each, of a layer or of the pool of all.
     """
     fates, variants = outcome.fates, case.variants
     if fates is None or variants is None:
@@ -26,13 +26,14 @@ def fate_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
     choices, weight = fates.by_layer.sum(axis=1)
     of = weight if weight.any() else choices
     lowered = int(of[1 : len(variants.names)].sum())
-    most = variants.slots.max(axis=(1, 2)).tolist()
+    slots = variants.slots
+    slots = slots.sum(axis=2) if case.policy.scope == "global" else slots.max(axis=2)
     numbers = (
         _shares(fates.names, choices),
         _shares(fates.names, weight),
         [_shares(fates.names, of_layer) for of_layer in fates.by_layer[1]],
         lowered / max(int(of.sum()), 1),
-        dict(zip(variants.names, most, strict=True)),
+        dict(zip(variants.names, slots.max(axis=1).tolist(), strict=True)),
     )
     return dict(zip(FATE_KEYS, numbers, strict=True))
 

@@ -20,8 +20,9 @@ from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.misses import way_beside_layers_on_cpu, way_of
 from moesim.experiment.building.of_card import of_card
 from moesim.experiment.building.planning import neighbours, placement_of, rules_of
+from moesim.experiment.building.pools import pool_bytes_of
 from moesim.experiment.building.serving import Engine, kv_pool_of, passes_of_run, with_blocks
-from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
+from moesim.experiment.building.slots import check_loads, slots_of_run
 from moesim.experiment.building.speculation import drafter_of
 from moesim.experiment.building.split import exchange_of
 from moesim.experiment.building.stages import stages_of_run
@@ -344,8 +345,8 @@ def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Ca
     if case.serving is not None and memory.kv.kind != "auto":
         case = replace(case, kv_pool=kv_pool_of(case, memory, hardware))
     if room.variants is None:
-        slots, pool = slots_of_run(case, room, limit_bytes), pool_bytes_of(case, room.capacity)
-        case = replace(case, slots=slots, pool_bytes=pool)
+        slots = slots_of_run(case, room, limit_bytes)
+        case = replace(case, slots=slots, pool_bytes=pool_bytes_of(case, room, limit_bytes))
         check_loads(case, room)
     else:
         case = with_variants(case, experiment, limit_bytes)

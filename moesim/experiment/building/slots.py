@@ -10,16 +10,20 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
-from moesim.experiment.building.footprints import footprint_of, staging_of
+from moesim.experiment.building.pools import (
+    bytes_of_run,
+    sizes_in,
+    slots_of_pools,
+    without_experts,
+)
 from moesim.experiment.building.reserved import block_bytes
 from moesim.experiment.schema.experts import Experts
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.footprint.footprint import Footprint, Residence, expert_bytes, slots_of
+from moesim.memory.footprint.footprint import Footprint, expert_bytes, slots_of
 from moesim.memory.footprint.shares import Share
 from moesim.memory.slots.slots import EqualSlots
 
@@ -35,6 +39,9 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     local = [len(case.local_experts(share.gpu)) for share in shares]
     if on_cpu.any():
         check_on_cpu(case, room)
+    if case.policy.scope == "global":
+        every = bytes_of_run(case, room, limit_bytes)
+        return slots_of_pools(case, every, sizes_in(case, room.capacity, case.model))
     copied = np.array([layer.copied for layer in case.model.moe_layers])
     nothing = on_cpu | np.array([layer.zero_copy for layer in case.model.moe_layers])
     sizes = [_sizes(share, nothing | copied) for share in shares]
@@ -43,29 +50,17 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
         slots = _beside_all_else(case, in_blocks, local, limit_bytes)
     else:
         buffers = case.policy.shared_buffers() is not None
-        every = zip(sizes, local, strict=True)
-        slots = [slots_of(room.capacity, *one, buffers=buffers) for one in every]
+        each = zip(sizes, local, strict=True)
+        slots = [slots_of(room.capacity, *one, buffers=buffers) for one in each]
     equal = np.zeros((case.gpus, len(on_cpu)), np.int64)
     for share, count in zip(shares, slots, strict=True):
         equal[share.gpu, share.moe] = count
-    if case.policy.scope == "global" and room.capacity.kind == "bytes":
-        pools = [_of_pool(room.capacity, *one) for one in zip(sizes, local, strict=True)]
-        equal[:, ~on_cpu] = pools
     equal[:, nothing] = 0
     for share, count in zip(shares, local, strict=True):
         equal[share.gpu, copied] = count
     if isinstance(room.slots, EqualSlots):
         return equal
     return _by_layer(case, equal, room.slots.first_part)
-
-
-def pool_bytes_of(case: Case, capacity: ExpertCapacity) -> Ints | None:
-    """Bytes int64[gpus] of each GPU's pool, where it goes by bytes and ``capacity`` says how many:
-    room for an expert of every layer at least. None where slots say it.
-    """
-    if capacity.kind != "bytes" or case.room(0) is None:
-        return None
-    return np.full(case.gpus, max(int(capacity.amount), sum(expert_bytes(case.model))))
 
 
 def _sizes(share: Share, apart: NDArray[np.bool_]) -> list[int]:
@@ -84,27 +79,8 @@ def _beside_all_else(
     case: Case, sizes: Sequence[Sequence[int]], local: Sequence[int], limit_bytes: int
 ) -> list[int]:
     """By GPU, the slots a layer that fit beside everything but experts, at least 1."""
-    without = _without_experts(case)
+    without = without_experts(case)
     return [max(1, count) for count in slots_beside(without, sizes, local, limit_bytes)]
-
-
-def _without_experts(case: Case) -> Footprint:
-    """What GPUs hold but for experts in slots."""
-    residences = (
-        Residence(
-            len(case.local_experts(share.gpu)),
-            (0,) * len(share.model.moe_layers),
-            staging=staging_of(case, share.gpu),
-        )
-        for share in case.shares
-    )
-    return footprint_of(case, tuple(residences))
-
-
-def bytes_beside(case: Case, limit_bytes: int) -> Ints:
-    """By GPU, the bytes beside everything but experts; 0 where there are none."""
-    left: Ints = limit_bytes - _without_experts(case).total.max(axis=0)
-    return np.maximum(left, 0)
 
 
 def check_on_cpu(case: Case, room: Experts) -> None:
@@ -148,20 +124,6 @@ def slots_beside(
     of_all = np.array([max(1, sum(of_layers)) for of_layers in sizes])
     fits = (limit_bytes - others.total.max(axis=0)) // of_all
     return np.clip(fits, 0, local).tolist()  # type: ignore[no-any-return]
-
-
-def _of_pool(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> Ints:
-    """Slots int64[MoE layers] whose sum is all that the bytes hold, as equal as can be.
-
-    A layer with slots for all ``local`` experts would count as resident: none has them but all.
-    """
-    whole, more = divmod(int(capacity.amount) // max(sizes), len(sizes))
-    if len(set(sizes)) > 1:  # a pool by bytes: whole experts of every layer
-        whole, more = int(capacity.amount) // sum(sizes), 0
-    slots = whole + (np.arange(len(sizes)) < more)
-    if whole >= local:
-        return np.full(len(sizes), local, np.int64)
-    return np.clip(slots, 1, max(1, local - 1))  # type: ignore[no-any-return]
 
 
 def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:

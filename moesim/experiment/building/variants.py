@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
-from moesim.experiment.building.slots import bytes_beside, check_on_cpu
+from moesim.experiment.building.pools import bytes_of_run, local_of, sizes_in, slots_of_pools
+from moesim.experiment.building.slots import check_on_cpu
 from moesim.experiment.loading.pieces import in_piece
 from moesim.experiment.schema.experiment import Experiment
-from moesim.experiment.schema.experts import Experts
 from moesim.memory.choices.base import check_rule
 from moesim.memory.choices.gate_cumulative import GateCumulative
-from moesim.memory.footprint.footprint import expert_bytes
 from moesim.memory.variants import Variants
 from moesim.model.slicing import with_sliced_experts
-from moesim.model.spec import LayerSpec, ModelSpec
+from moesim.model.spec import ModelSpec
 from moesim.model.unpacked import with_unpacked_experts
 
 
@@ -32,14 +31,12 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
     models = [
         _on_gpu(case, in_piece(experiment, case.model, one)) for _, one in room.variants.named
     ]
-    every, on_cpu = _bytes_of_run(case, room, limit_bytes), np.array(room.on_cpu.of(case.model))
+    every, on_cpu = bytes_of_run(case, room, limit_bytes), np.array(room.on_cpu.of(case.model))
     if on_cpu.any():
         check_on_cpu(case, room)
+    each = zip(room.variants.capacities, models, strict=True)
     slots = np.stack(
-        [
-            _slots(case, capacity, model.moe_layers, every, on_cpu)
-            for capacity, model in zip(room.variants.capacities, models, strict=True)
-        ]
+        [_slots(case, room.capacity, *one, every, on_cpu, best=not n) for n, one in enumerate(each)]
     )
     names, choice = tuple(name for name, _ in room.variants.named), room.choose or GateCumulative()
     check_rule(choice, names)
@@ -60,40 +57,25 @@ def _on_gpu(case: Case, model: ModelSpec) -> ModelSpec:
     return with_unpacked_experts(parts, case.software.unpacking_bytes)
 
 
-def _bytes_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
-    """The bytes of each GPU that ``room`` has for experts, int64[gpus]."""
-    apart = room.on_cpu.of(case.model)
-    whole = sum(
-        size for size, host in zip(expert_bytes(case.model), apart, strict=True) if not host
-    )
-    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
-    match room.capacity.kind:
-        case "auto":
-            return bytes_beside(case, limit_bytes)
-        case "bytes":
-            return np.full(case.gpus, int(room.capacity.amount))
-        case "slots":
-            return np.full(case.gpus, int(room.capacity.amount) * whole)
-    return np.array([int(Fraction(str(room.capacity.amount)) * n * whole) for n in local.tolist()])
-
-
 def _slots(
-    case: Case, capacity: ExpertCapacity, layers: tuple[LayerSpec, ...], every: Ints,
-    on_cpu: NDArray[np.bool_],
+    case: Case, whole: ExpertCapacity, own: ExpertCapacity, model: ModelSpec, every: Ints,
+    on_cpu: NDArray[np.bool_], *, best: bool,
 ) -> Ints:  # fmt: skip
-    """Slots int64[gpus, MoE layers] of a variant with such ``layers`` and ``capacity``, of
-    ``every`` bytes; at least 1, at most the local experts, and none in those ``on_cpu``.
+    """Slots int64[gpus, MoE layers] of the variant ``model`` with its ``own`` capacity, or that
+    part of the ``whole`` one's ``every`` bytes: as many in each layer, at least 1, at most the
+    local experts, and none in those ``on_cpu``; or as a pool over all layers has them, with one of
+    each layer at least where this is the ``best`` variant.
     """
-    sizes = np.array([layer.moe.expert.bytes for layer in layers if layer.moe is not None])
-    size = max(1, int(sizes[~on_cpu].sum()))
-    amount = capacity.amount
-    match capacity.kind:
+    part = own.kind == "fraction"
+    sizes = np.array(sizes_in(case, whole if part else own, model))
+    size, local = max(1, int(sizes[~on_cpu].sum())), np.array(local_of(case))
+    match own.kind:
         case "slots":
-            slots = np.full(case.gpus, int(amount))
+            room = np.minimum(int(own.amount), local) * size
         case "bytes":
-            slots = np.full(case.gpus, int(amount) // size)
+            room = np.full(case.gpus, int(own.amount))
         case _:
-            parts = [int(Fraction(str(amount)) * of_gpu) // size for of_gpu in every.tolist()]
-            slots = np.array(parts)
-    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
-    return np.where(on_cpu, 0, np.clip(slots, 1, local)[:, None])
+            room = np.array([int(Fraction(str(own.amount)) * one) for one in every.tolist()])
+    if case.policy.scope == "global":
+        return slots_of_pools(case, room, sizes.tolist(), int(best))
+    return np.where(on_cpu, 0, np.clip(room // size, 1, local)[:, None])

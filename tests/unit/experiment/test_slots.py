@@ -213,15 +213,109 @@ def test_a_pool_of_all_bytes_holds_all_experts():
     assert found.footprint.parts["expert_slots"].max() == 0
 
 
-def test_auto_and_fit_count_whole_experts_of_every_layer():
+def test_auto_gives_a_pool_by_bytes_all_that_is_left_and_fit_counts_whole_experts_of_every_layer():
     policy = {"kind": "lru", "scope": "global"}
     choices = PHONE | {"experts": {"capacity": "auto", "policy": policy}}
     found = built(**choices)
     (slots,) = set(found.case.slots.ravel().tolist())
     room = found.case.room(0)
     assert room is not None
-    assert room.limit == slots * OF_EVERY_LAYER
+    assert slots == room.limit // OF_EVERY_LAYER
+    assert found.footprint.total.max() == found.limit_bytes
     fits = moesim.fit({**BASE, **choices})
     assert (fits["largest_slots"], fits["capacity_bytes"]) == (slots, slots * OF_EVERY_LAYER)
     by_bytes = choices | {"experts": {"capacity": "2 GiB", "policy": policy}}
     assert moesim.fit({**BASE, **by_bytes})["largest_slots"] == slots
+
+
+def test_auto_of_a_pool_by_bytes_leaves_room_for_blocks_of_the_allocator():
+    policy = {"kind": "lru", "scope": "global"}
+    experts = {"capacity": "auto", "policy": policy}
+    found = built(**PHONE, software="fairseq", experts=experts)
+    assert found.out_of_memory is None
+    assert found.footprint.at_peak()["allocator_blocks"] > 0
+
+
+POOL = {"kind": "lru", "scope": "global"}
+MACHINE = {"gpu": "rtx-4090", "host": "ddr4-3200-8ch-256gb", "link": "pcie4-x16"}
+MIXTRAL = {
+    "model": "mixtral-8x7b",
+    "hardware": MACHINE,
+    "trace": "experiments/systems/hobbit/trace.yaml",
+}
+ALONE = {"workload": {"requests": 1, "batching": {"kind": "static", "batch_size": 1}}}
+
+
+def pooled(capacity, scope="global", **more):
+    """Mixtral on a card that holds 62 of its 256 experts in fp16, in one pool by default."""
+    experts = {"capacity": capacity, "policy": POOL | {"scope": scope}, **more}
+    return build(load_experiment({**MIXTRAL, **ALONE, "experts": experts}).experiment, 2)
+
+
+def pools(found):
+    return (
+        found.case.slots.sum()
+        if found.case.variants is None
+        else (found.case.variants.slots.sum(axis=(1, 2)).tolist())
+    )
+
+
+def test_auto_of_one_pool_is_as_many_whole_experts_as_fit():
+    """One more does not; layers of their own have as many each."""
+    found, each = pooled("auto"), 336 << 20
+    left = found.limit_bytes - found.footprint.total.max()
+    assert pools(found) == 62
+    assert 0 <= left < each
+    assert found.case.slots.tolist() == pooled("20.5 GiB").case.slots.tolist()
+    assert pools(pooled("auto", scope="layer")) == 32
+
+
+@pytest.mark.parametrize(
+    ("capacity", "slots"),
+    [("22.5 %", 57), ("25 %", 64), ("1 %", 32), ("99.9 %", 224), ("100 %", 256), ("all", 256),
+     ("18.7 GiB", 56), ("2 slots/layer", 64)],
+)  # fmt: skip
+def test_a_part_of_one_pool_is_whole_experts_of_it(capacity, slots):
+    """57.6 and 64 of 256; one of each layer at least, and one a layer less than all but for all."""
+    assert pools(pooled(capacity)) == slots
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "slots"),
+    [
+        ("70 %", "30 %", [39, 64]),
+        ("90 %", "10 %", [51, 21]),
+        ("11.3 GiB", "1 GiB", [34, 11]),
+        ("13 GiB", "1 MiB", [39, 1]),
+        ("2 slots/layer", "1 slots/layer", [64, 32]),
+        ("1 %", "99 %", [32, 212]),
+        ("100 GiB", "1 GiB", [256, 11]),
+    ],
+)
+def test_the_pool_of_a_variant_is_whole_experts_of_it(high, low, slots):
+    """Of 18.7 GiB; fp16 has 336 MiB, int4 with a scale for 64 weights 89.25 of them. What is not
+    best may have less than one of each layer.
+    """
+    formats = {"high": {"capacity": high}, "low": {"format": "int4", "group": 64, "capacity": low}}
+    assert pools(pooled("18.7 GiB", variants=formats)) == slots
+
+
+def test_auto_of_two_pools_fills_what_is_left_but_for_less_than_an_expert_of_each():
+    formats = {"high": {"capacity": "90 %"}, "low": {"format": "int4", "group": 64}}
+    found = pooled("auto", variants=formats)
+    left = found.limit_bytes - found.footprint.total.max()
+    assert pools(found) == [56, 23]
+    assert found.out_of_memory is None
+    assert 0 <= left < (336 + 89.25) * 2**20
+    assert found.footprint.at_peak()["expert_slots"] == (56 * 336 + 23 * 89.25) * 2**20
+    by_layer = pooled("auto", scope="layer", variants=formats)
+    assert pools(by_layer) == [32, 32]
+
+
+def test_a_result_tells_the_slots_of_pools():
+    formats = {"high": {"capacity": "70 %"}, "low": {"format": "int4", "group": 64}}
+    experts = {"capacity": "18.7 GiB", "policy": POOL, "variants": formats}
+    summary = moesim.run({**MIXTRAL, **ALONE, "experts": experts}, limit_steps=2).summary
+    assert summary["slots_by_variant"] == {"high": 39, "low": 64}
+    assert summary["slots_per_layer"] == 1
+    assert summary["slots_by_layer"] == [[2] * 7 + [1] * 25]
