@@ -258,6 +258,39 @@ def test_one_that_does_not_fit_has_the_same_keys() -> None:
             },
             "of a slice, and 12856320 bytes are none of the 12856320",
         ),
+        (
+            {
+                "variants": {
+                    "high": {**HIGH, "format": "int4"},
+                    "low": {**LOW, "format": "int8"},
+                }
+            },
+            r"low has 25\d+ bytes an expert, more than the 12856320 of high, .* write the best",
+        ),
+        (
+            {
+                "variants": {
+                    "high": {**HIGH, "format": "int8"},
+                    "middle": {**LOW, "format": "int2"},
+                    "low": {**LOW, "format": "int4"},
+                },
+                "choose": {**CHOOSE, "middle": "80 %"},
+            },
+            r"low has 12856320 bytes an expert, more than the \d+ of middle",
+        ),
+        (
+            {"variants": {"high": HIGH, "low": {**LOW, "format": None, "rank": 8, "nested": True}}},
+            "of a slice of bits, which products of low rank have none of",
+        ),
+        (
+            {
+                "variants": {
+                    "high": {**HIGH, "rank": 512},
+                    "low": {**LOW, "format": "int4", "rank": 8, "nested": True},
+                }
+            },
+            "of a slice of bits, which products of low rank have none of",
+        ),
         ({"variants": {"high": HIGH}}, "low"),
         ({"variants": {"high": {"capacity": "auto"}, "low": LOW}}, "no part of experts.capacity"),
         ({"variants": {"high": {}, "low": {"format": "q2_k"}}}, "only one variant has the rest"),
@@ -438,8 +471,8 @@ def test_gpus_that_slice_experts_hold_a_part_of_every_variant() -> None:
     """All high is the sliced run of one format; low ones copy their parts, on each GPU."""
     both = {"parallelism": {"expert": 2, "experts": "tensor"}}
     one = run({**BASE, **both, "experts": {"capacity": "6 slots/layer"}}, limit_steps=20).summary
-    int4 = {**LOW, "format": "int4", "group": 32}
-    given = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": int4}}
+    int2 = {**LOW, "format": "int2", "group": 32}
+    given = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": int2}}
     all_high = {**CHOOSE, "high": "100 %", "low": "100 %"}
     many = run({**BASE, **both, "experts": {**given, "choose": all_high}}, limit_steps=20).summary
     assert {key: many[key] for key in SAME} == {key: one[key] for key in SAME}
@@ -447,7 +480,7 @@ def test_gpus_that_slice_experts_hold_a_part_of_every_variant() -> None:
     built = build(load_experiment({**BASE, **both, "experts": given}).experiment, 1).case
     assert built.variants is not None
     own, low = (experts[0].bytes for experts in built.variants.experts)
-    (whole,), (whole_low,) = SIZES[0], set(expert_bytes(load_model("gpt-oss-20b@experts=int4_g32")))
+    (whole,), (whole_low,) = SIZES[0], set(expert_bytes(load_model("gpt-oss-20b@experts=int2_g32")))
     assert 2 * own >= whole > own
     assert 2 * low >= whole_low > low
     high = mixed["misses"] - mixed["misses_low"] - mixed["misses_skipped"]

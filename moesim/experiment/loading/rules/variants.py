@@ -77,22 +77,27 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
     }
 
 
-def slices_are_smaller(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """A slice of a variant has fewer bytes than that."""
+def worse_ones_are_smaller(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A variant has no more bytes than a better one, and a slice of it fewer, of the same bits."""
     room = experiment.experts.variants
     if model is None or room is None:
         return None
-    for (_, better), (name, one) in pairwise(room.named):
-        if not one.nested or any(wrong_piece(experiment, "", each) for each in (better, one)):
+    for (better_name, better), (name, one) in pairwise(room.named):
+        if any(wrong_piece(experiment, "", each) for each in (better, one)):
             continue
         sizes = [experts_in(experiment, each)[0].bytes for each in (better, one)]
-        if sizes[1] >= sizes[0]:
-            what = (
-                f"is true of a slice, and {sizes[1]} bytes are none of the {sizes[0]} of the next"
-            )
-            key = f"experts.variants.{name}"
+        key, own, other = f"experts.variants.{name}", sizes[1], sizes[0]
+        if one.nested and (one.rank or better.rank):
+            what = "is true of a slice of bits, which products of low rank have none of"
+            return Conflict((f"{key}.nested", f"{key}.rank", key), f"{what}; leave it out")
+        if one.nested and own >= other:
+            what = f"is true of a slice, and {own} bytes are none of the {other} of the next"
             return Conflict((f"{key}.nested", key), f"{what} better variant; leave it out")
+        if own > other:
+            what = f"{name} has {own} bytes an expert, more than the {other} of {better_name}"
+            keys = (f"{key}.format", key, f"experts.variants.{better_name}")
+            return Conflict(keys, f"{what}, which is to be the better one; write the best first")
     return None
 
 
-RULES: tuple[Rule, ...] = (variants_of_experts, slices_are_smaller)
+RULES: tuple[Rule, ...] = (variants_of_experts, worse_ones_are_smaller)
