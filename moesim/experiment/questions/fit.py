@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.building.fitted_layers import at_context, fewest_layers, with_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.formats import format_notes
+from moesim.experiment.building.pools import bytes_of_run, sizes_in, slots_of_pools
 from moesim.experiment.building.serving import most_bytes
 from moesim.experiment.building.slots import slots_beside
 from moesim.experiment.questions.fit_passes import (
@@ -69,7 +71,7 @@ def largest_fit(
         lambda n: fullest_passes(built, n, lengths), _most_at_once(built, lengths), built
     )
     return {
-        "notes": [*share_notes(experiment), *format_notes(whole.case)],
+        "notes": [*share_notes(experiment), *format_notes(whole.case), *_pool_notes(built, slots)],
         "fits": whole.out_of_memory is None,
         "reason": whole.out_of_memory,
         "peak_memory_bytes": int(whole.footprint.total.max()),
@@ -88,6 +90,21 @@ def largest_fit(
         "cpu_layers": fewest_on_cpu(experiment, max(contexts) if contexts else None),
         "slots_by_context": rows,
     }
+
+
+def _pool_notes(built: Built, slots: int | None) -> list[str]:
+    """How many experts one pool of all layers holds at most, where ``slots`` a layer fit and it may
+    hold more.
+    """
+    case = built.case
+    if case.policy.scope != "global" or case.serving is not None or slots is None:
+        return []
+    auto = Experts(capacity=ExpertCapacity("auto", 1))
+    every = bytes_of_run(case, auto, built.limit_bytes)
+    held = slots_of_pools(case, every, sizes_in(case, auto.capacity, case.model)).sum(axis=1)
+    whole = len(case.model.moe_layers) * max(one.local for one in built.residences)
+    what = f"one pool of all layers holds {held.min()} of {whole} experts at most"
+    return [f"{what} (experts.policy.scope: global); slots are told a layer, rounded down"]
 
 
 def _within_share(experiment: Experiment, built: Built) -> Built:

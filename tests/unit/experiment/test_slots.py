@@ -319,3 +319,12 @@ def test_a_result_tells_the_slots_of_pools():
     assert summary["slots_by_variant"] == {"high": 39, "low": 64}
     assert summary["slots_per_layer"] == 1
     assert summary["slots_by_layer"] == [[2] * 7 + [1] * 25]
+
+
+def test_fit_tells_what_one_pool_holds_beside_slots_a_layer():
+    choices = {**MIXTRAL, **ALONE, "experts": {"capacity": "auto", "policy": POOL}}
+    found = moesim.fit(choices)
+    assert (found["largest_slots"], found["slots_per_layer"]) == (1, 1)
+    assert any("holds 62 of 256 experts at most" in note for note in found["notes"])
+    by_layer = moesim.fit({**choices, "experts": {"capacity": "auto"}})
+    assert not any("one pool" in note for note in by_layer["notes"])
