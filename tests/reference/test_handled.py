@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
+from moesim.engine.pricing.passes import Pricing
 from moesim.engine.replay import run
-from moesim.engine.replay.quick.handled import FewerRows, HandledRows
+from moesim.engine.replay.quick.handled import FewerLoaded, FewerRows, HandledRows
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.run import run_replay
 from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, OVER_LINK, Form
@@ -90,7 +91,7 @@ def handled(case: Case, draw: Any) -> EngineCase:
     initial = draw(st.sampled_from(["empty", *FILLED]))
     theirs = replace(theirs, miss=miss, slots=slots, bandwidths=bandwidths, initial=initial)
     theirs = replace(theirs, policy=Lru(scope=draw(st.sampled_from(SCOPES))))
-    assume(maker_of(theirs, None) in (HandledRows, FewerRows))
+    assume(maker_of(theirs, None) in (HandledRows, FewerRows, FewerLoaded))
     return theirs
 
 
@@ -100,6 +101,22 @@ def _fewer(trace: RoutingTrace, draw: Any) -> RoutingTrace:
     left = draw(st.lists(st.booleans(), min_size=ids.size, max_size=ids.size))
     ids.reshape(-1)[np.array(left, np.bool_)] = NO_EXPERT
     return replace(trace, expert_ids=ids)
+
+
+@given(cases(), st.data())
+def test_fewer_experts_whose_misses_are_loaded_are_des(case: Case, data: st.DataObject) -> None:
+    """Be what their rows take known by how many they are or not."""
+    theirs, by_rows = one_row(case, data.draw), data.draw(st.booleans())
+    theirs = replace(
+        theirs,
+        trace=_fewer(theirs.trace, data.draw),
+        initial=data.draw(st.sampled_from(["empty", *FILLED])),
+        policy=Lru(scope=data.draw(st.sampled_from(SCOPES))),
+    )
+    assume(maker_of(theirs, None) is FewerLoaded)
+    prices = Pricing.by_rows if by_rows else lambda *_: None
+    with patch.object(run, "CommonProgram", None), patch.object(Pricing, "by_rows", prices):
+        assert_same(run_replay(theirs), run_des(theirs))
 
 
 @given(cases(), st.data(), st.sampled_from([1, 40, routing.CELLS]))

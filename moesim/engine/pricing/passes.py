@@ -11,6 +11,7 @@ import numpy as np
 from moesim.config.registry import answering
 from moesim.engine.case import Case, Ints
 from moesim.engine.instants import NEVER
+from moesim.engine.pricing.by_rows import PricesByRows
 from moesim.engine.pricing.prices import MOST, PricedOperation, told
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.pricing.terms import (
@@ -130,27 +131,50 @@ class Pricing:
         self._reach(first, last)
         return self.sums[None].tokens[first - self.first : last - self.first]
 
-    def terms(self, first: int, last: int, rows: Ints, capacity: Ints) -> Terms:
+    def by_rows(self, most: int) -> PricesByRows | None:
+        """What of one GPU goes by how many rows it permutes, at ``most`` so many; None where what
+        knows of the routing goes by more than that.
+        """
+        found, rows = PricesByRows(len(self.case.model.moe_layers), most), np.arange(1 + most)
+        a, b, c, d, e, f = (np.ones_like(rows) for _ in range(6))
+        shapes = Shapes(self.setting, 1, self.experts, a, b, c, d, e, f, rows=rows, capacity=a)
+        for kind, charges in enumerate(self.routed):
+            layer, own = self.kinds[kind], self.moe_place[self.places[kind]]
+            for name, charge in charges:
+                shape = charge.of(layer, shapes)
+                if not all(one is layer or one is rows for one in shape):
+                    return None
+                operation = self._operation(name, charge.category, shape)
+                numbers = operation.numbers(self.case.prices, shape, len(rows), 0)
+                term = self._placed(charge, operation.cache.of(numbers))
+                if not found.add(term, own, operation.cache, numbers):
+                    return None
+        return found
+
+    def terms(self, first: int, last: int, rows: Ints | None, capacity: Ints) -> Terms:
         """The terms of passes first:last; ``rows`` int64[passes, MoE layers, gpus] that were routed
-        from each GPU, ``capacity`` int64[passes, MoE layers]. Equal layers are priced once.
+        from each GPU, ``capacity`` int64[passes, MoE layers]. Equal layers are priced once. Without
+        ``rows``, none of what knows them.
         """
         self._reach(first, last)
-        rows, capacity, gpus = _by_layer(rows), _by_layer(capacity), self.case.gpus
+        told = None if rows is None else (_by_layer(rows), _by_layer(capacity))
+        gpus = self.case.gpus
         span, layers = slice(first - self.first, last - self.first), self.case.model.layers
         alike: list[tuple[Term, ...]] = []
         of_layer = np.empty(len(layers), np.int64)
         for kind, layer in enumerate(self.kinds):
             places = self.places[kind]
             known = self._of_passes(kind, span, len(places))
-            if layer.moe is None:
+            if layer.moe is None or told is None:
                 of_layer[places] = len(alike)
                 alike.append(joined(known))
                 continue
             shapes = self._shapes(layer, span)
-            for group in _equal_layers(self.moe_place[places], rows, capacity):
+            for group in _equal_layers(self.moe_place[places], *told):
                 own = self.moe_place[places[group[0]]]
-                room = capacity[own] if gpus == 1 else np.repeat(capacity[own], gpus)
-                routed = replace(shapes, rows=rows[own].ravel(), capacity=room)
+                of_rows, room = (one[own] for one in told)
+                room = room if gpus == 1 else np.repeat(room, gpus)
+                routed = replace(shapes, rows=of_rows.ravel(), capacity=room)
                 found = self._shaped(self.routed[kind], layer, routed, len(group))
                 priced = [
                     self._placed(one.charge, one.operation.cache.of(one.numbers)) for one in found

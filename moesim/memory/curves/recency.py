@@ -51,17 +51,20 @@ def rank_in(lines: Any, experts: Any, at: int, end: int) -> Any:
 
 
 @built_in
-def move_up(lines: Any, needed: Any, ranks: Any, moved: Any, number: int, room: int) -> None:
+def move_up(
+    lines: Any, needed: Any, ranks: Any, moved: Any, number: int, room: int, first: int
+) -> None:
     """Let a ``number`` of ``needed`` experts uint16[room] be those used last, in ascending order.
     ``lines`` uint16[experts / LANES, LANES]: of each how many were used after it, those needed
     ``ranks`` uint16[room]. ``room`` is a multiple of TOGETHER; behind the ``number`` all is 0, and
-    in ``moved`` uint16[room], where ranks are noted that change on the way.
+    in ``moved`` uint16[room], where ranks are noted that change on the way. Lines before the
+    ``first`` have other ranks than experts.
     """
     for i in range(0, room, TOGETHER):
         for j in range(i, number if i > 0 else 0):  # those before have moved
             moved[j] = lines[needed[j] // LANES, needed[j] % LANES]
         now = moved if i > 0 else ranks
-        for at in range(len(lines)):
+        for at in range(first, len(lines)):
             _make_way(lines[at], LANES, now[i], now[i + 1], now[i + 2], now[i + 3])
     for i in range(room):
         if i < number:

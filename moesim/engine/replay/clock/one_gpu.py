@@ -40,7 +40,7 @@ from moesim.engine.replay.clock.steps import (
     unpermuted,
     wait_for_counts,
 )
-from moesim.runtime.compiled import BUILT_IN, record, types
+from moesim.runtime.compiled import BUILT_IN, built_in, record, types
 from moesim.runtime.words import ones_of
 
 
@@ -49,8 +49,9 @@ class OneLaunch(NamedTuple):
     ``loaded`` and which of these, in ascending order, ``read`` from storage, a bit each,
     uint16[passes, MoE layers]; and by how many miss (or in one column, where that is alike) how
     many ``launches`` it has, 0 or 1, the ``kernel_ns`` of that, what it reads over the link beyond
-    that, ``read_ns``, and how long the host computes, ``hosted_ns``, and the copy of its rows up
-    takes, ``up_ns``, int64[MoE layers, columns]. What a clock does not ask for has no elements.
+    that, ``read_ns``, how long the host computes, ``hosted_ns``, and the copy of its rows up
+    takes, ``up_ns``; and what its rows take ``before`` and ``behind`` all that, int64[MoE layers,
+    columns]. What a clock does not ask for has no elements.
     """
 
     misses: Any
@@ -61,6 +62,8 @@ class OneLaunch(NamedTuple):
     read_ns: Any
     hosted_ns: Any
     up_ns: Any
+    before_ns: Any
+    behind_ns: Any
 
 
 class Launched(NamedTuple):
@@ -73,7 +76,7 @@ class Launched(NamedTuple):
 
 _INT = types.int64
 MISSES = types.uint16[:, ::1]
-ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 5)
+ONE_LAUNCH = record(OneLaunch, *[MISSES] * 3, *[TABLE] * 7)
 _TUPLE: Any = types.UniTuple
 BROUGHT = _TUPLE(_INT, 5)
 """The time and cursor of a GPU, when its copy engine is free, and when a launch's copies are there,
@@ -106,6 +109,27 @@ def _handled_work(works: Any, p: int, moe: int) -> Any:
         works.hosted_ns[moe, misses],
         works.up_ns[moe, misses],
     )
+
+
+@inlined(WORK(ONE_LAUNCH, _INT, _INT))
+def _fewer_work(works: Any, p: int, moe: int) -> Any:
+    """The same, where all misses are loaded."""
+    misses = np.int64(works.misses[p, moe])
+    launches, kernel_ns = works.launches[moe, misses], works.kernel_ns[moe, misses]
+    return np.int64(works.loaded[p, moe]), launches, kernel_ns, 0, 0, 0
+
+
+@built_in
+def _no_rows(_works: Any, _p: int, _moe: int) -> tuple[int, int]:
+    """What rows take is in the terms of passes."""
+    return 0, 0
+
+
+@inlined(_TUPLE(_INT, 2)(ONE_LAUNCH, _INT, _INT))
+def _rows_apart(works: Any, p: int, moe: int) -> Any:
+    """What a layer's rows take before its counts are known and behind its experts."""
+    misses = np.int64(works.misses[p, moe])
+    return works.before_ns[moe, misses], works.behind_ns[moe, misses]
 
 
 @inlined(_BRING)
@@ -146,8 +170,10 @@ def _from_storage(
     return time, cursor, copied, arrived, copies
 
 
-def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
-    """The clock of works that ``work_of`` gives, whose copies come as ``bring`` says."""
+def one_gpu_with(work_of: Any, bring: Any, rows_of: Any = _no_rows) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives, whose copies come as ``bring`` says, and whose
+    rows take what ``rows_of`` says beside the terms of passes.
+    """
 
     def play_one_gpu(fixed: Any, passes: Any, works: Any, gpus: Any, filled: Any) -> None:
         """Play the passes of a chunk."""
@@ -163,7 +189,8 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
                     time, host = dense(fixed, passes, p, m, ONE, time, host)
                     continue
                 begin_record(filled, charged, p, moe, ONE, time)
-                ready, free, host, known = gate(fixed, passes, p, m, ONE, time, host)
+                before_ns, behind_ns = rows_of(works, p, moe)
+                ready, free, host, known = gate(fixed, passes, p, m, ONE, time + before_ns, host)
                 ready, free, host, known, cursor = wait_for_counts(
                     fixed, passes, charged, p, m, ONE, ready, free, host, known, free
                 )
@@ -181,13 +208,13 @@ def one_gpu_with(work_of: Any, bring: Any) -> Callable[..., None]:
                     there, copied = rows_up(copied, ready + hosted_ns, up_ns)
                     time = max(time, there)
                     charge(charged, ONE, CPU, cursor, time)
-                time = unpermuted(passes, p, m, ONE, time)
+                time = unpermuted(passes, p, m, ONE, time + behind_ns)
                 end_record(filled, charged, p, moe, ONE, time)
             time = host = filled.ends[p, ONE] = head(fixed, passes, charged, p, ONE, time, host)
         gpus.time[ONE] = gpus.cursor[ONE] = time
         gpus.host[ONE], gpus.copied[ONE] = host, copied
 
-    names = f"{work_of.__name__}{bring.__name__}"
+    names = f"{work_of.__name__}{bring.__name__}{rows_of.__name__}"
     play_one_gpu.__qualname__ = f"play_one_gpu{BUILT_IN}{names}"
     return play_one_gpu
 
@@ -197,5 +224,7 @@ play_loaded = compiled_clock(_CLOCK)(one_gpu_with(_loaded_work, _from_host))
 """The clock of layers whose misses are loaded."""
 play_handled = compiled_clock(_CLOCK)(one_gpu_with(_handled_work, _from_host))
 """Of layers that have to do what follows from how many they miss."""
+play_fewer = compiled_clock(_CLOCK)(one_gpu_with(_fewer_work, _from_host, _rows_apart))
+"""Of layers whose misses are loaded, and that need different numbers of experts."""
 play_stored = compiled_clock(_CLOCK)(one_gpu_with(_loaded_work, _from_storage))
 """Of layers whose misses are loaded, some from storage."""

@@ -13,18 +13,33 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import Active
+from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_handled
-from moesim.engine.replay.flat import NONE
+from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_fewer, play_handled
+from moesim.engine.replay.flat import NO_TABLE, NONE
 from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE
 from moesim.engine.replay.quick.launch_prices import LaunchPrices
-from moesim.engine.replay.quick.one_row import OneRow, rule_of
+from moesim.engine.replay.quick.made import Made
+from moesim.engine.replay.quick.one_row import OneRow, is_listed, room_for, rule_of
 from moesim.engine.replay.quick.reuse import Reuse
-from moesim.engine.replay.quick.sweeps import HANDLE, LEAVE, LOADED, OTHERWISE, WEIGHT, Rule, Swept
+from moesim.engine.replay.quick.sweeps import (
+    HANDLE,
+    LEAVE,
+    LOADED,
+    OTHERWISE,
+    WEIGHT,
+    Rule,
+    Stacks,
+    Swept,
+    sweep_fewer_of,
+)
 from moesim.engine.routing import units
+from moesim.memory.curves.recency import LANES
 from moesim.memory.misses.base import Missing
+from moesim.memory.misses.load import Load
 from moesim.memory.slots.residency import loads_of
 from moesim.memory.slots.split import COPY, DOWN, HOST, UP, divide
+from moesim.runtime.compiled import njit, types
 
 SKIPPED_ROWS = WEIGHT + 1
 """Where rows are counted that nothing computes."""
@@ -157,7 +172,7 @@ class HandledRows(OneRow):
         """See ``OneRow``."""
         works = OneLaunch(
             swept.misses, swept.loaded, swept.loaded[:0], np.minimum(self._on_gpu, 1),
-            self._kernel_ns, self._read_ns, self._hosted_ns, self._up_ns,
+            self._kernel_ns, self._read_ns, self._hosted_ns, self._up_ns, NO_TABLE, NO_TABLE,
         )  # fmt: skip
         loaded = (self.times * self.rule.loads).sum(axis=1)
         copies, self.copies = int((loaded - self.copies).sum()), loaded
@@ -180,3 +195,78 @@ class FewerRows(HandledRows):
     """Makes the runs of a case that ``is_handled``, of whose rows some choose fewer experts."""
 
     fewer: ClassVar[bool] = True
+
+
+@njit(types.void(types.uint16[:, ::1], types.int64[:, ::1], types.int64[::1]), cache=True)
+def _sum_by_number(numbers: Any, ns: Any, sums: Any) -> None:
+    """Fill in the ``sums`` int64[passes] of what layers take by their ``numbers`` [passes, MoE
+    layers], ``ns`` int64[MoE layers, numbers].
+    """
+    for step in range(len(numbers)):
+        total = 0
+        for layer in range(len(ns)):
+            total += ns[layer, numbers[step, layer]]
+        sums[step] = total
+
+
+class FewerLoaded(FewerRows):
+    """The same, where all misses are loaded, and what operations take goes by rows alone."""
+
+    clock: ClassVar[Any] = staticmethod(play_fewer)
+
+    @staticmethod
+    def loads_all(case: Case) -> bool:
+        """Whether it makes those of ``case``, if ``FewerRows`` does."""
+        return type(case.miss) is Load and len(case.forms) == 1 and not is_listed(case)
+
+    @classmethod
+    def sweep_of(cls, case: Case) -> Any:
+        """See ``OneRow``."""
+        return sweep_fewer_of(case.trace.top_k, room_for(case.trace.top_k))
+
+    def _as_they_are(self) -> Stacks:
+        """See ``OneRow``: with the expert behind all, in a line of its own."""
+        held = super()._as_they_are()
+        home, lines = held.home + np.uint16(LANES), held.lines
+        before = np.zeros((len(lines), 1, LANES), np.uint16)
+        found: Stacks = held._replace(
+            home=np.concatenate((home, np.zeros_like(home[:, :1])), axis=1),
+            lines=np.concatenate((before, lines), axis=1),
+        )
+        return found
+
+    def prices_rows(self, pricing: Pricing) -> bool:
+        """As ``Maker`` says: where that goes by rows alone."""
+        self._by_rows, most = pricing.by_rows(self.top_k), self.top_k
+        self._before_ns, self._behind_ns = np.zeros((2, *self.times.shape), np.int64)
+        self._used, self._charged = np.zeros_like(self.times), list[tuple[int, Ints]]()
+        if self._by_rows is None:
+            return False
+        rows = np.arange(most, -1, -1).repeat(1 + most)
+        self._before_ns, self._behind_ns = (
+            np.ascontiguousarray(ns[:, rows])
+            for ns in (self._by_rows.before_ns, self._by_rows.behind_ns)
+        )
+        self._charged = [
+            (pricing.categories.index(category), np.ascontiguousarray(ns[:, rows]))
+            for category, ns in self._by_rows.charged.items()
+        ]
+        return True
+
+    def _launched(self, swept: Swept) -> Launched:
+        """See ``OneRow``."""
+        self._numbers, made = swept.misses, super()._launched(swept)
+        works = made.works._replace(before_ns=self._before_ns, behind_ns=self._behind_ns)
+        return made._replace(works=works)
+
+    def made(self, first: int, last: int) -> Made:
+        """As ``Maker`` says."""
+        made, charged = super().made(first, last), list[tuple[int, Ints]]()
+        for category, ns in self._charged:
+            charged.append((category, np.empty(last - first, np.int64)))
+            _sum_by_number(self._numbers, ns, charged[-1][1])
+        if self._by_rows is not None:
+            times = (self.times - self._used).reshape(len(self.times), 1 + self.top_k, -1)
+            self._by_rows.use(times.sum(axis=2)[:, ::-1])
+            self._used[:] = self.times
+        return made._replace(charged=charged)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import LayerWork
+from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.activation_index import Needed
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_loaded
@@ -26,7 +27,8 @@ class Made(NamedTuple):
     ``ResidencyPlan`` has them, the ``works`` and the most launches of one of them in a pass; the
     most rows that a GPU sends to others, or gets from them, int64[MoE layers, passes], where that
     is known.
-    Where the clock decides what is counted, it is ``told`` when it has played.
+    Where the clock decides what is counted, it is ``told`` when it has played. ``charged``: what
+    passes take of categories beside their terms, int64[passes].
     """
 
     executed: Ints
@@ -35,6 +37,7 @@ class Made(NamedTuple):
     most_launches: int
     busiest: Ints | None = None
     told: Callable[[], None] | None = None
+    charged: Sequence[tuple[int, Ints]] = ()
 
 
 class Maker(Protocol):
@@ -53,6 +56,11 @@ class Maker(Protocol):
 
     def made(self, first: int, last: int) -> Made:
         """The run of passes first:last."""
+
+    def prices_rows(self, pricing: Pricing) -> bool:
+        """Whether it makes the times of what knows how many rows are permuted, by its prices, so
+        that the terms of passes are without.
+        """
 
     def mark(self) -> Any:
         """What ``back`` goes back to."""
@@ -78,7 +86,7 @@ def launched(kernel_ns: Ints, misses: NDArray[np.uint16], copies: int) -> Launch
     """Works of a launch in each layer that takes ``kernel_ns`` int64[MoE layers], behind copies of
     what it ``misses`` uint16[passes, MoE layers], all ``copies``.
     """
-    none, tables = misses[:0], [NO_TABLE] * 4
+    none, tables = misses[:0], [NO_TABLE] * 6
     works = OneLaunch(misses, none, none, tables[0], kernel_ns[:, None], *tables[1:])
     return Launched(play_loaded, works, copies)
 
@@ -105,6 +113,11 @@ class Loading(Maker):
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says."""
         return self.reuse.runs_of(first, last)
+
+    def prices_rows(self, pricing: Pricing) -> bool:
+        """As ``Maker`` says: it does not."""
+        del pricing
+        return False
 
     def laid(self, executed: Ints, plan: ResidencyPlan) -> Made:
         """What is ``decided``, priced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moesim.engine.case import Case
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.any_rows import AnyRows
-from moesim.engine.replay.quick.handled import FewerRows, HandledRows, is_handled
+from moesim.engine.replay.quick.handled import FewerLoaded, FewerRows, HandledRows, is_handled
 from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_launch import ALL, FEWER
 from moesim.engine.replay.quick.one_row import OneRow
@@ -28,7 +28,7 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | type[Deciding] | No
     if chosen == ALL:
         return next((make for takes, make in OF_ONE_ROW if takes(case)), None)
     if chosen == FEWER and is_handled(case):
-        return FewerRows
+        return FewerLoaded if FewerLoaded.loads_all(case) else FewerRows
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
     alone: tuple[Makes, ...] = (SomeRows, Resident) if log is None else ()

@@ -100,6 +100,7 @@ class QuickProgram:
         self.finder = self.reuse.finder
         self.collectives = Collectives(self.case, self.finder, self.provenance)
         self.maker = self._maker(log)
+        self.rows_apart = self.maker.prices_rows(self.pricing)
         self.counted = [Folded(keep.cuts) for _ in ("executed", *self.maker.counted)]
         self.apart = OfPasses() if keep.cuts is not None else None
 
@@ -137,8 +138,8 @@ class QuickProgram:
 
     def between(self, first: int, last: int) -> Iterator[tuple[int, Played]]:
         """Those of passes first:last, the next ones, a piece."""
-        choices = self.finder.choices(first, last)
-        none = np.broadcast_to(np.int64(0), choices.shape[:2])
+        choices = None if self.rows_apart else self.finder.choices(first, last)
+        none = np.broadcast_to(np.int64(0), (last - first, self.finder.layers))
         terms = self.pricing.terms(first, last, choices, none)
         priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
         for low, high in self.maker.runs_of(first, last):
@@ -174,6 +175,8 @@ class QuickProgram:
     def _played(self, first: int, made: Made, priced: Priced) -> Played:
         """The passes of ``priced``, from ``first`` on, that are ``made``."""
         last = first + len(priced.head)
+        for category, ns in made.charged:
+            priced.charges[:, 0, category] += ns
         passed = priced.passes(
             self.case.schedule.phase[first:last],
             *self.collectives.prices(first, last, made.busiest),

@@ -204,6 +204,44 @@ def _choose(
 
 
 @built_in
+def _choose_some(ids: Any, row: int, stacks: Any, layer: int, top_k: int) -> Any:
+    """As ``_choose``, of a row that may choose fewer than ``top_k``: the expert behind all is in
+    the place of others. It has rank 0, so that it is no miss and moves nothing, and a line before
+    all others, as it comes before all experts. How many are not chosen, and how many miss.
+    """
+    chooses, home, own = stacks.chooses, stacks.home[layer], stacks.slots[layer, 0]
+    lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
+    fewer = missed = 0
+    for i in range(top_k):
+        expert = chooses[0, i] = home[min(np.int64(ids[row, layer, i]), len(home) - 1)]
+        rank = chooses[1, i] = lines[expert // LANES, expert % LANES]
+        fewer += expert < LANES
+        missed += rank >= own
+    return fewer, missed
+
+
+@built_in
+def _number_loaded(out: Any, step: int, top_k: int) -> None:
+    """Number what layers of a step miss, which is all loaded, by how many fewer experts they
+    choose, which is noted in that place; and count.
+    """
+    apart, fewer, missed = out.counts.shape[2] > 1, np.int64(0), np.int64(0)
+    for layer in range(len(out.times)):
+        less, misses = np.int64(out.misses[step, layer]), np.int64(out.loaded[step, layer])
+        number = out.misses[step, layer] = less * (1 + top_k) + misses
+        out.times[layer, number] += 1
+        fewer, missed = fewer + less, missed + misses
+        if apart:
+            out.counts[ACTIVATED, step, layer, 0] -= less
+            out.counts[HITS, step, layer, 0] -= less + misses
+            out.counts[LOADED, step, layer, 0] += misses
+    if not apart:
+        out.counts[ACTIVATED, step, 0, 0] -= fewer
+        out.counts[HITS, step, 0, 0] -= fewer + missed
+        out.counts[LOADED, step, 0, 0] += missed
+
+
+@built_in
 def _leave(ids: Any, row: int, stacks: Any, rule: Any, out: Any, at: Any) -> Any:
     """Count the gate weight of what a row chooses in a layer of a step, ``at`` these, and of what
     of it misses; how many experts it chooses, and how many of them miss.
@@ -270,11 +308,37 @@ def sweep_with(room: int, becomes: int, listed: bool, fewer: bool) -> Callable[.
                 if listed:
                     use(stacks.pool, chosen, top_k)
                 else:
-                    move_up(lines, chosen, stacks.chooses[1], stacks.stays[1], top_k, room)
+                    move_up(lines, chosen, stacks.chooses[1], stacks.stays[1], top_k, room, 0)
                 if becomes in (WANT, READ):
                     _ask(stacks, room, out, at, missed, becomes)
 
     return sweep
+
+
+def sweep_fewer_with(top_k: int, room: int) -> Callable[..., None]:
+    """As ``sweep_with``, of rows that choose ``top_k`` experts or fewer, whose misses are loaded,
+    and numbered as by a ``Rule``. Stacks have the expert behind all: see ``_choose_some``.
+    """
+
+    def sweep_fewer(ids: Any, rows: Any, stacks: Any, _rule: Any, out: Any) -> None:
+        """What is ``Swept`` by passes that have one of the ``rows`` of ``ids`` each."""
+        chosen, ranks, moved = stacks.chooses[0], stacks.chooses[1], stacks.stays[1]
+        for step in range(len(rows)):
+            for layer in range(ids.shape[1]):
+                lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
+                fewer, missed = _choose_some(ids, rows[step], stacks, layer, top_k)
+                move_up(lines, chosen, ranks, moved, top_k, room, 1)
+                lines[0, 0] = 0
+                out.misses[step, layer], out.loaded[step, layer] = fewer, missed
+            _number_loaded(out, step, top_k)
+
+    return sweep_fewer
+
+
+@lru_cache
+def sweep_fewer_of(top_k: int, room: int) -> Any:
+    """``sweep_fewer`` of such rows, compiled; kept on disk."""
+    return specialised(sweep_fewer_with, _SWEEP, constants=(top_k, room), allocates=False)
 
 
 @lru_cache

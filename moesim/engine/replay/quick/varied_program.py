@@ -12,6 +12,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import LayerWork
+from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.kept import rules_of
@@ -160,6 +161,11 @@ class Varied:
             (laid.copy_base, laid.step_copies, laid.copy_launch, laid.copy_wait),
         )._replace(copy_ns=laid.copy_ns)
         return Made(laid.rows, laid.counts, works, int(laid.filled[MOST_LAUNCHES]))
+
+    def prices_rows(self, pricing: Pricing) -> bool:
+        """As ``Maker`` says: it does not."""
+        del pricing
+        return False
 
     def mark(self) -> Any:
         """Nothing is played before it is known."""
