@@ -27,7 +27,8 @@ class Chosen(NamedTuple):
 
 class Prices(NamedTuple):
     """The ``forms`` that are copies; what unpacking an expert takes, ``unpacking_ns``
-    int64[variants, MoE layers]; and as what nothing serves, ``out``, -1: all is served.
+    int64[variants, MoE layers], without rows where that is nothing; and as what nothing serves,
+    ``out``, -1: all is served.
     """
 
     forms: Any
@@ -136,7 +137,7 @@ def _count_copies(chosen: Any, prices: Any, step: int, sums: Any) -> None:
             counts[MISSED + form, step, layer, 0] += misses[layer]
             counts[HITS, step, layer, 0] -= misses[layer]
     unpacking = 0
-    for variant in range(chosen.active.shape[1]):
+    for variant in range(len(prices.unpacking_ns)):
         active, each_ns = chosen.active[step, variant], prices.unpacking_ns[variant]
         for layer in range(layers):
             unpacking += active[layer] * each_ns[layer]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.fates import Ledger
@@ -16,6 +17,7 @@ from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched
 from moesim.engine.replay.clock.varied import VariedLaunches, play_varied_of
+from moesim.engine.replay.flat import NO_TABLE
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import (
     MORE_THAN_ANY,
@@ -31,7 +33,7 @@ from moesim.engine.routing import take_choices
 from moesim.memory.curves.recency import LANES, TOGETHER, make_way
 from moesim.memory.slots.variant_cache import form_of, serving, serving_of
 from moesim.memory.variants import Variants
-from moesim.runtime.compiled import built_in, record, specialised, types
+from moesim.runtime.compiled import built_in, code_of, njit, record, specialised, types
 
 TOGETHER_PASSES = 512
 """Passes whose weights are held at once: they stay in a core's cache."""
@@ -51,74 +53,61 @@ class Rows(NamedTuple):
     served: Any
 
 
-class Served(NamedTuple):
+NEEDED, LOADED, MOVED, SERVES, COLUMNS = range(5)
+"""Columns of what a choice comes to."""
+RANK = 16
+"""Bits of a rank, and of an expert's number."""
+ANY_RANK = (1 << RANK) - 1
+
+
+def serving_table(variants: Variants) -> NDArray[np.uint64]:
     """What follows from the variant that a choice wants and those that are there, a bit each, by
-    both numbers, the wanted one above the bits: the ``variant`` that serves, uint8[n]; which ranks
-    that moves, ``masks`` uint16[variants, n]; and 1 in the field of what is ``needed`` then, by
-    variant, and of what is ``loaded``, by copied form, uint64[n]. Nothing serves as the variant
-    behind all.
+    both numbers, the wanted one above the bits, uint64[n, COLUMNS]: 1 in the field of what is
+    needed then, by variant, and of what is loaded, by copied form; ANY_RANK at the place of the
+    variant that moves, RANK bits each; and the variant that serves, the one behind all where
+    nothing does.
     """
-
-    variant: Any
-    masks: Any
-    needed: Any
-    loaded: Any
-
-    @classmethod
-    def of(cls, variants: Variants) -> Served:
-        """How ``variants`` serve."""
-        how, number = serving(variants), len(variants.names)
-        wanted, there = np.divmod(np.arange((number + 1) << number), 1 << number)
-        slots = (there >> np.arange(number)[:, None] & 1) - 1
-        found, loaded = np.zeros((2, len(there)), np.int64)
-        copies = copied_forms(variants).tolist()
-        for at, wants in enumerate(wanted.tolist()):
-            found[at] = best = serving_of(how, slots, 0, at, wants)
-            if best < number and slots[best, at] < 0:
+    how, number = serving(variants), len(variants.names)
+    wanted, there = np.divmod(np.arange((number + 1) << number), 1 << number)
+    slots = (there >> np.arange(number)[:, None] & 1) - 1
+    found, copies = np.zeros((len(there), COLUMNS), np.uint64), copied_forms(variants).tolist()
+    for at, wants in enumerate(wanted.tolist()):
+        best = serving_of(how, slots, 0, at, wants)
+        found[at, [NEEDED, SERVES]] = 1 << FIELD * best, best
+        if best < number:
+            found[at, MOVED] = ANY_RANK << RANK * best
+            if slots[best, at] < 0:
                 form = form_of(how.upgraded, slots, at, best)
-                loaded[at] = 1 << FIELD * copies.index(form)
-        masks = np.where(found == np.arange(number)[:, None], np.iinfo(np.uint16).max, 0)
-        needed = np.left_shift(1, FIELD * found).astype(np.uint64)
-        return cls(
-            found.astype(np.uint8), masks.astype(np.uint16), needed, loaded.astype(np.uint64)
-        )
+                found[at, LOADED] = 1 << FIELD * copies.index(form)
+    return found
 
 
 class Stacks(NamedTuple):
     """Of each MoE layer and variant the ``slots`` uint16[MoE layers, variants], and as ``move_up``
     has them ``lines`` uint16[MoE layers, variants, experts], a multiple of LANES; behind the
-    variants there is one more, of what nothing serves. Room for a row: its ``pairs`` uint8[k], of
-    what is wanted and there, ``keys`` uint32[k], by which choices come in the order of variants,
-    then of experts, and the ranks that move, ``tops`` uint16[variants, room].
+    variants there is one more, of what nothing serves. Room for a row: ``keys`` uint32[k], what
+    serves a choice above its expert, by which choices come in the order of variants, then of
+    experts, and the ranks that move, ``tops`` uint16[variants, room].
     """
 
     slots: Any
     lines: Any
-    pairs: Any
     keys: Any
     tops: Any
 
 
 class Filled(NamedTuple):
-    """What is filled in, ``active`` and ``misses`` as of ``VariedLaunches``, and what is added to:
-    how many launches ``used`` so many experts, int64[MoE layers, variants, 1 + k].
-    """
+    """What is filled in, ``active`` and ``misses`` as of ``VariedLaunches``."""
 
     active: Any
     misses: Any
-    used: Any
 
 
-_CUBE = types.int64[:, :, ::1]
 _NUMBERS, _BYTES = types.uint16[:, :, ::1], types.uint8[:, :, ::1]
-_LINE, _WORDS = types.uint8[::1], types.uint64[::1]
 ROWS = record(Rows, _NUMBERS, _BYTES, _BYTES)
-SERVED = record(Served, _LINE, types.uint16[:, ::1], _WORDS, _WORDS)
-STACKS = record(
-    Stacks, types.uint16[:, ::1], _NUMBERS, _LINE, types.uint32[::1], types.uint16[:, ::1]
-)
-FILLED = record(Filled, _BYTES, _BYTES, _CUBE)
-VARY_ROWS = types.void(ROWS, SERVED, STACKS, types.int64, FILLED)
+STACKS = record(Stacks, types.uint16[:, ::1], _NUMBERS, types.uint32[::1], types.uint16[:, ::1])
+FILLED = record(Filled, _BYTES, _BYTES)
+VARY_ROWS = types.void(ROWS, types.uint64[:, ::1], STACKS, types.int64, FILLED)
 """The signature of what ``vary_rows_with`` makes."""
 
 
@@ -141,53 +130,61 @@ def _field(word: Any, number: int) -> Any:
 
 
 @built_in
-def _serve(sizes: Any, rows: Any, how: Any, stacks: Any, at: Any) -> Any:
+def _serve(sizes: Any, rows: Any, table: Any, stacks: Any, at: Any) -> Any:
     """Fill in which variant serves each choice of a row, and what moves; returns what is needed,
-    and what is loaded. It follows from tables: what is branched on would be guessed wrong.
+    and what is loaded. It follows from a ``serving_table``: what is branched on would be guessed
+    wrong.
     """
     (step, layer), needed, loaded = at, np.uint64(0), np.uint64(0)
+    lines, slots = stacks.lines[layer], stacks.slots[layer]
     for i in range(sizes[0]):
-        expert, there = rows.ids[step, layer, i], 0
+        expert = rows.ids[step, layer, i]
+        pair = np.uint64(rows.wants[step, layer, i]) << np.uint64(sizes[1])
         for variant in range(sizes[1]):
-            resident = stacks.lines[layer, variant, expert] < stacks.slots[layer, variant]
-            there |= resident << variant
-        pair = (rows.wants[step, layer, i] << sizes[1]) | there
+            pair |= np.uint64(lines[variant, expert] < slots[variant]) << np.uint64(variant)
+        moved, serves = table[pair, MOVED], table[pair, SERVES]
         for variant in range(sizes[1]):
-            rank = stacks.lines[layer, variant, expert]
-            stacks.tops[variant, i] = rank & how.masks[variant, pair]
-        needed += how.needed[pair]
-        loaded += how.loaded[pair]
-        served = rows.served[step, layer, i] = how.variant[pair]
-        stacks.pairs[i], stacks.keys[i] = pair, (np.int64(served) << 16) | expert
+            mask = np.uint16(moved >> np.uint64(RANK * variant))
+            stacks.tops[variant, i] = lines[variant, expert] & mask
+        needed += table[pair, NEEDED]
+        loaded += table[pair, LOADED]
+        rows.served[step, layer, i] = serves
+        stacks.keys[i] = (serves << np.uint64(RANK)) | expert
     return needed, loaded
 
 
 @built_in
-def _make_way(sizes: Any, ids: Any, how: Any, stacks: Any, layer: int, variant: int) -> None:
-    """Let what a row, which chooses ``ids``, needs of a ``variant`` leave its place."""
+def _told(key: Any) -> Any:
+    """What serves a choice, and its expert."""
+    return np.uint64(key >> np.uint32(RANK)), np.uint64(key & np.uint32(ANY_RANK))
+
+
+@built_in
+def _make_way(sizes: Any, stacks: Any, layer: int, variant: int) -> None:
+    """Let what a row needs of a ``variant`` leave its place."""
     ranks, tops = stacks.lines[layer, variant], stacks.tops[variant]
     for first in range(0, sizes[4], TOGETHER):
         for i in range(first, min(first + TOGETHER, sizes[0]) if first > 0 else 0):
-            tops[i] = ranks[ids[i]] & how.masks[variant, stacks.pairs[i]]  # those before have moved
+            serves, expert = _told(stacks.keys[i])
+            tops[i] = ranks[expert] * (serves == variant)  # those before have moved
         for block in range(sizes[3]):
             make_way(ranks[block * LANES : (block + 1) * LANES], tops[first : first + TOGETHER])
 
 
 @built_in
-def _use(sizes: Any, rows: Any, stacks: Any, at: Any, needed: Any) -> None:
+def _use(sizes: Any, stacks: Any, layer: int, needed: Any) -> None:
     """Let what a row needs be what was used last of its variant, in ascending order: before an
     expert in that order are those of its variant that have higher numbers.
     """
-    (step, layer), keys = at, stacks.keys
-    up_to = needed  # of each variant and of all better ones
+    keys, up_to = stacks.keys, needed  # of each variant and of all better ones
     for _ in range(sizes[1]):
         up_to = (up_to << np.uint64(FIELD)) + needed
     for i in range(sizes[0]):
-        served, key = rows.served[step, layer, i], keys[i]
-        newer = np.int64(_field(up_to, served)) - sizes[0]
+        serves, expert = _told(keys[i])
+        newer = np.int64(_field(up_to, serves)) - sizes[0]
         for j in range(sizes[0]):
-            newer += keys[j] > key
-        stacks.lines[layer, served, rows.ids[step, layer, i]] = newer
+            newer += keys[j] > keys[i]
+        stacks.lines[layer, serves, expert] = newer
 
 
 def vary_rows_with(top_k: int, variants: int, forms: int, blocks: int) -> Callable[..., None]:
@@ -196,22 +193,39 @@ def vary_rows_with(top_k: int, variants: int, forms: int, blocks: int) -> Callab
     """
     sizes = top_k, variants, forms, blocks, room_for(top_k)
 
-    def vary_rows(rows: Any, how: Any, stacks: Any, first: int, out: Any) -> None:
+    def vary_rows(rows: Any, table: Any, stacks: Any, first: int, out: Any) -> None:
         """Every layer of passes that are ``first`` and the next ones of those that are filled."""
         passes, layers, _ = rows.ids.shape
         for step in range(passes):
             for layer in range(layers):
-                needed, loaded = _serve(sizes, rows, how, stacks, (step, layer))
+                needed, loaded = _serve(sizes, rows, table, stacks, (step, layer))
                 for variant in range(variants):
-                    number = _field(needed, variant)
-                    out.active[first + step, variant, layer] = number
-                    out.used[layer, variant, number] += 1
-                    _make_way(sizes, rows.ids[step, layer], how, stacks, layer, variant)
+                    out.active[first + step, variant, layer] = _field(needed, variant)
+                    _make_way(sizes, stacks, layer, variant)
                 for form in range(forms):
                     out.misses[first + step, form, layer] = _field(loaded, form)
-                _use(sizes, rows, stacks, (step, layer), needed)
+                _use(sizes, stacks, layer, needed)
 
     return vary_rows
+
+
+@njit(types.void(types.uint8[:, :, ::1], types.int64[:, :, ::1]), cache=True)
+def _count_launches(active: Any, used: Any) -> None:
+    """Add how many launches have so many experts to ``used`` int64[1 + k, variants, MoE layers], of
+    ``active`` uint8[passes, variants, MoE layers]; but for those that have none.
+    """
+    passes, width = len(active), active.shape[1] * active.shape[2]
+    lines, sums = active.reshape(passes, width), used.reshape(len(used), width)
+    times = np.zeros(width, np.uint8)
+    for first in range(0, passes, MOST):
+        for number in range(1, len(used)):
+            times[:] = 0
+            for step in range(first, min(first + MOST, passes)):
+                own = lines[step]
+                for at in range(width):
+                    times[at] += own[at] == number
+            for at in range(width):
+                sums[number, at] += times[at]
 
 
 @lru_cache
@@ -246,15 +260,15 @@ class VariedRows(Varied):
         self, reuse: Reuse, variants: Variants, provenance: Provenance, ledger: Ledger
     ) -> None:
         super().__init__(reuse, variants, provenance, ledger)
-        self._stacks, self._served = self._as_they_are(), Served.of(variants)
-        self._clock, self._vary_rows = clock_of(self.case), vary_rows_of(self.case)
+        self._stacks, self._table = self._as_they_are(), serving_table(variants)
+        self._clock, self._vary_rows = clock_of(self.case), code_of(vary_rows_of(self.case))
         (layers, count), top_k = self.shelves.slots.shape, self.case.trace.top_k
-        self._used = np.zeros((layers, count, 1 + top_k), np.int64)
+        self._used = np.zeros((1 + top_k, count, layers), np.int64)
         self._kernel_ns = self.launches.single_row_ns[self.launches.of_variants, : 1 + top_k]
         forms, table = copied_forms(variants), self.how.table
         self._copy_ns = np.ascontiguousarray(table.copy_ns[:, forms])
         unpacking_ns = np.ascontiguousarray(table.unpacking_ns[:, :count].T)
-        self._prices = Prices(forms, unpacking_ns, table.out)
+        self._prices = Prices(forms, unpacking_ns if unpacking_ns.any() else NO_TABLE, table.out)
         self._copies = np.zeros((len(forms), layers), np.int64)
         of_fates = len(ledger.names), layers * top_k
         self._kept = np.zeros(of_fates, np.uint16), np.zeros(of_fates, np.int64)
@@ -272,7 +286,7 @@ class VariedRows(Varied):
             there = np.flatnonzero(self.shelves.resident[work, variant])
             lines[work, variant, there] = np.arange(len(there))[::-1]
         return Stacks(
-            slots.astype(np.uint16), lines, np.zeros(room, np.uint8), np.zeros(room, np.uint32),
+            slots.astype(np.uint16), lines, np.zeros(room, np.uint32),
             np.zeros((count, room), np.uint16),
         )  # fmt: skip
 
@@ -290,9 +304,10 @@ class VariedRows(Varied):
             ids, weights = (one[: high - low] for one in self._chosen)
             take_choices(self.case.trace, self.case.schedule.routing_rows[low:high], ids, weights)
             rows = Rows(ids, self.residencies.wants_of(ids, weights), self._serves)
-            self._vary_rows(rows, self._served, self._stacks, low - first, out)
+            self._vary_rows(rows, self._table, self._stacks, low - first, out)
             own = Chosen(weights, rows.served, out.active, out.misses, request)
-            count_rows(own, self._prices, low - first, sums)
+            code_of(count_rows)(own, self._prices, low - first, sums)
+        _count_launches(out.active, self._used)
         sums.counts[ACCESS_HITS] = sums.counts[HITS]
         works = VariedLaunches(out.active, out.misses, self._copy_ns, self._kernel_ns)
         copied = int(self._copies.sum()) - copied
@@ -300,10 +315,10 @@ class VariedRows(Varied):
 
     def _filled(self, passes: int) -> Filled:
         """What is filled in of so many ``passes``."""
-        layers, count, _ = self._used.shape
+        _, count, layers = self._used.shape
         active = np.empty((passes, count, layers), np.uint8)
         misses = np.empty((passes, len(self._copies), layers), np.uint8)
-        return Filled(active, misses, self._used)
+        return Filled(active, misses)
 
     def _sums(self, first: int, last: int) -> Sums:
         """What passes first:last are counted in."""
@@ -321,9 +336,9 @@ class VariedRows(Varied):
     def settle(self, work: LayerWork) -> None:
         """See ``Varied``."""
         np.add.at(
-            self.launches.uses[:, : self._used.shape[2]],
+            self.launches.uses[:, : len(self._used)],
             self.launches.of_variants,
-            self._used,
+            self._used.transpose(2, 1, 0),
         )
         self.copied[:, self._prices.forms] += self._copies.T
         super().settle(work)
