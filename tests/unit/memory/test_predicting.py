@@ -51,6 +51,7 @@ def test_experts_that_are_predicted_are_looked_at(experts: int) -> None:
     offsets = np.array([0, 2, 2, 4])
     for predicted, fault in (
         ([0, last, last, 0], ""),
+        ([0, last, 0, last], ""),
         ([0, last, last, last], "predicts an expert twice in a pass"),
         ([0, last, 1, experts], f"predicts an expert outside 0..{last}"),
         ([-1, last, 1, 0], f"predicts an expert outside 0..{last}"),
