@@ -133,6 +133,10 @@ def class_of(module: str) -> str:
     return "dense" if any(word in module for word in networks) else "attention"
 
 
+AS_EXPERTS = "ffn-experts:"
+"""Before the name of a dense model whose networks are one expert a layer."""
+
+
 def split_format(name: str) -> tuple[str, str | None]:
     """A model's name without its format, and the format: ``base@format``."""
     base, separator, chosen = name.rpartition(SEPARATOR)
@@ -171,14 +175,19 @@ def with_cache_in(name: str, dtype: str) -> str:
 
 
 def text_of(value: Mapping[str, Any]) -> str:
-    """``{base: ..., format: ...}`` as one name. ValueError where it is something else."""
-    others = sorted(str(key) for key in value if key not in ("base", "format"))
-    base, chosen = value.get("base"), value.get("format")
-    if others or not isinstance(base, str) or not base or not chosen:
+    """``{base: ..., format: ..., ffn: experts}`` as one name. ValueError where it is something
+    else.
+    """
+    others = sorted(str(key) for key in value if key not in ("base", "format", "ffn"))
+    base, chosen, ffn = (value.get(key) for key in ("base", "format", "ffn"))
+    if others or not isinstance(base, str) or not base or not (chosen or ffn):
         raise ValueError("a model with another format has the keys base and format, and no other")
+    if ffn not in (None, "experts"):
+        raise ValueError(f"ffn: {ffn} is not known; write ffn: experts, or leave it out")
     if isinstance(chosen, Mapping):
         chosen = ",".join(f"{key}={entry}" for key, entry in chosen.items())
-    return f"{base}{SEPARATOR}{chosen}"
+    name = f"{AS_EXPERTS}{base}" if ffn else base
+    return f"{name}{SEPARATOR}{chosen}" if chosen else name
 
 
 def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:

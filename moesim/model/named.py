@@ -12,11 +12,12 @@ from moesim.config.errors import InputError
 from moesim.config.files.paths import look_up
 from moesim.config.names import known_name
 from moesim.model import loader
-from moesim.model.chosen import FORMATS, SEPARATOR, split_cache, split_format
+from moesim.model.chosen import AS_EXPERTS, FORMATS, SEPARATOR, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.gguf.usual import NATIVE as OF_NATIVE
 from moesim.model.gguf.usual import USUAL, usual_recipe
 from moesim.model.loader import model_names
+from moesim.model.networks import in_dense_words, networks_as_experts
 from moesim.model.repositories import GGUF, REPOSITORY, card_of, format_in, is_card
 from moesim.model.spec import ModelSpec
 
@@ -66,7 +67,8 @@ class Named(NamedTuple):
 def load_model(name: str, folders: Sequence[Path] = ()) -> ModelSpec:
     """The model of a card, of a Hugging Face ``config.json``, or of a GGUF file (any part of a
     split one); a folder stands for the one that it holds. ``NAME@FORMAT`` is the same model in
-    other formats (``moesim.model.chosen``).
+    other formats (``moesim.model.chosen``), ``ffn-experts:NAME`` a dense one with its networks as
+    experts (``moesim.model.networks``).
 
     A card's name is read as ``config.names`` says; a repository of Hugging Face or a name of
     Ollama's is its card, in the format that it names (``named``), which the model's notes say. A
@@ -74,12 +76,15 @@ def load_model(name: str, folders: Sequence[Path] = ()) -> ModelSpec:
     is wrong with the name or the file.
     """
     found = named(name, folders)
+    as_experts = found.model.startswith(AS_EXPERTS)
+    own = in_dense_words(found.model.removeprefix(AS_EXPERTS)) if as_experts else found.model
     try:
-        model = loader.load_model(found.model, folders)
+        model = loader.load_model(own, folders)
     except InputError as error:
         if not (instead := _without_file(name)):
             raise
         raise InputError(f"{error}{instead}") from None
+    model = networks_as_experts(model) if as_experts else model
     return replace(model, notes=(*model.notes, *found.assumed)) if found.assumed else model
 
 
@@ -88,6 +93,9 @@ def named(name: str, folders: Sequence[Path] = ()) -> Named:
     or Ollama's library has is its card in the format that the name says. What nobody knows is
     itself too.
     """
+    if name.startswith(AS_EXPERTS):
+        found = named(name.removeprefix(AS_EXPERTS), folders)
+        return found._replace(model=f"{AS_EXPERTS}{found.model}")
     if _is_own(name, folders):
         return Named(name)
     base, chosen = split_format(name)

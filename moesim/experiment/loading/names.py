@@ -26,7 +26,7 @@ from moesim.experiment.schema.experiment import NO_TRACE
 from moesim.hardware import machine_named, near_machine
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import text_of as machine_text
-from moesim.model.chosen import split_format, text_of
+from moesim.model.chosen import AS_EXPERTS, split_format, text_of
 from moesim.model.named import named
 from moesim.trace.cards import card_names, look_up_trace, no_card, scaled_from
 
@@ -163,7 +163,7 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
     if catalogue.key == "hardware" and (is_choice(name) or machine_named(name)):
         return _read(catalogue.key, name, folders).problems
     if catalogue.key == "model" and look_up(name, folders) is None:
-        name = split_format(named(name, folders).model)[0]
+        name = split_format(named(name, folders).model)[0].removeprefix(AS_EXPERTS)
     if known_name(name, known) is None and look_up(name, folders) is None:
         if (told := planned(name)) is not None and "/" in name:
             return told

@@ -148,8 +148,10 @@ def _rows(trace: RoutingTrace, first: int, end: int) -> RoutingTrace:
 
 def _spreads(shares: Floats, experts: int, top_k: int) -> Floats:
     """The spreads of a request's own factors that leave its loads ``shares`` of the largest
-    entropy, from 0 to ``_MOST_SPREAD``.
+    entropy, from 0 to ``_MOST_SPREAD``; none where there is one expert.
     """
+    if experts == 1:
+        return np.zeros_like(shares)
     random = np.random.default_rng(0)
     popular = np.log(random.standard_gamma(CONCENTRATION, (_SAMPLES, experts)))
     own = random.standard_normal((_SAMPLES, experts))

@@ -56,8 +56,10 @@ def experts_to_route_to(experiment: Experiment, model: ModelSpec | None) -> Conf
     del experiment
     if model is None or model.moe_layers:
         return None
-    remedy = "name a model with experts, or a config.json that has its network as one expert"
-    return Conflict(("model",), f"{model.name} has no MoE layer; {remedy} (docs/parts.md)")
+    remedy = f"its networks are one each with {{base: {model.name}, ffn: experts}}"
+    return Conflict(
+        ("model",), f"{model.name} has no MoE layer; name a model with experts; {remedy}"
+    )
 
 
 def drafts_of_decode_steps(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
