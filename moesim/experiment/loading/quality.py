@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -34,21 +35,43 @@ class QualityTable:
         return float(np.interp(share, self.shares, self.values))
 
 
+LEFT_OUT = {"skipped": "skips", "substituted": "substitutes"}
+
+
+def lost_beside(summary: Mapping[str, Any]) -> list[str]:
+    """What a run with this ``summary`` loses that no table of ``lowered_share`` is of, as ``cuts
+    38.5 %``.
+    """
+    fates = summary.get("gate_weight_shares") or {}
+    if fates.get("full") is None:  # the trace has no weights
+        fates = summary.get("choice_shares") or {}
+    shares = {verb: fates.get(fate) for fate, verb in LEFT_OUT.items()}
+    shares["skips"] = summary.get("skipped_share") or shares["skips"]
+    shares |= {"drops": summary.get("dropped_share"), "cuts": summary.get("cut_share")}
+    found = [f"{verb} {_percent(share)}" for verb, share in shares.items() if share]
+    if not shares["cuts"] and summary.get("gate_weight_lost", 0.0) is None:
+        found.append("may lose gate weight by its routing, of which the trace says nothing")
+    return found
+
+
+def _percent(share: float) -> str:
+    return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"  # noqa: PLR2004
+
+
 def quality_of(table: QualityTable | None, summary: dict[str, Any]) -> dict[str, Any]:
     """What ``table``, if there is one, says of a run with this ``summary``: the value at its
-    ``lowered_share``, and what is not in it.
+    ``lowered_share``; None with a note why where the table ends before, or something else is lost.
     """
     if table is None:
         return {}
     share = summary.get(SHARE) or 0.0
-    value = table.at(share)
-    notes = []
+    value, notes = table.at(share), []
     if value is None:
-        notes.append(f"the table ends before the run's {share:.1%} in a worse format")
-    left_out = {"skips": "skipped_share", "drops": "dropped_share", "cuts": "cut_share"}
-    for verb, key in left_out.items():
-        if summary.get(key):
-            notes.append(f"the run also {verb} {summary[key]:.1%}, which is not in the table")
+        notes.append(f"the table ends before the run's {_percent(share)} in a worse format")
+    if beside := lost_beside(summary):
+        value = None
+        what = f"the run {' and '.join(beside)}, and the table is of worse formats alone"
+        notes.append(f"{table.name} is not known: {what}")
     return {"quality": {table.name: value}, **({"quality_notes": notes} if notes else {})}
 
 

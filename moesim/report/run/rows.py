@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any
 
 from moesim.config.counted import counted
+from moesim.experiment.loading.quality import lost_beside
 from moesim.report.amounts import gib, number, percent
 from moesim.sweep.speeds import GOOD_COST, SKIPPED, SKIPPED_WEIGHT, share_in_words
 
@@ -182,8 +183,9 @@ def fates(summary: Mapping[str, Any]) -> list[Row]:
 def quality(summary: Mapping[str, Any]) -> list[Row]:
     """What the user's table says of the answers, of a run that names one."""
     said = (summary.get("quality") or {}).items()
-    beyond = "not known: beyond its table"
-    return [(name, beyond if x is None else f"{number(x)}, by its table") for name, x in said]
+    why = "something else is lost" if lost_beside(summary) else "beyond its table"
+    none = f"not known: {why}"
+    return [(name, none if x is None else f"{number(x)}, by its table") for name, x in said]
 
 
 def routing(summary: Mapping[str, Any]) -> list[Row]:

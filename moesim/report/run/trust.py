@@ -150,6 +150,9 @@ def _off(row: Mapping[str, Any]) -> str:
     return f"{low:+z.0f} to {high:+z.0f} %{at}"
 
 
+SWEPT_NOTES = ("model_notes", "host_notes", "routing_notes", "placement_notes", "quality_notes")
+
+
 def sweep_trust(points: pd.DataFrame) -> list[str]:
     """The same for all points of a sweep, each line once, and of many that differ in numbers alone
     the first.
@@ -161,7 +164,7 @@ def sweep_trust(points: pd.DataFrame) -> list[str]:
             part, _, key = str(name).partition(".")
             if part in parts:
                 parts[part][key] = row[name]
-        for key in ("model_notes", "host_notes", "routing_notes", "placement_notes"):
+        for key in SWEPT_NOTES:
             parts[key] = json.loads(row[key]) if row.notna().get(key) else []
         lines += trust_lines({"status": row["status"], **parts})
     return list(_first_of_many(dict.fromkeys(lines)))

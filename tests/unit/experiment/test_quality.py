@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.experiment.loading.quality import QualityTable, quality_of
 from moesim.experiment.running.run import run
+from moesim.report.run.rows import quality as quality_row
+from moesim.report.run.trust import trust_lines
 
 BASE: dict[str, Any] = {
     "model": "gpt-oss-20b",
@@ -41,6 +44,54 @@ def test_beyond_its_rows_it_says_nothing(tmp_path: Path) -> None:
     summary = played(tmp_path, "lowered_share,accuracy\n0,0.7\n0.01,0.6\n")
     assert summary["quality"] == {"accuracy": None}
     assert "ends before the run's" in summary["quality_notes"][0]
+
+
+CUT = {"routing": [{"kind": "top_k", "k": 2}]}
+SKIP = {"experts": {"capacity": "4 slots/layer", "miss": {"kind": "skip"}}}
+FEW = {
+    "gating": {"kind": "static", "capacity_fraction": "10 %"},
+    "workload": {"requests": 8, "batching": {"kind": "static", "batch_size": 8}},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        (CUT, "cuts 38.5 %"),
+        (SKIP, "skips "),
+        (FEW, "drops "),
+        ({**CUT, **SKIP}, " and cuts 38.5 %"),
+    ],
+    ids=["cut", "skip", "drop", "both"],
+)
+def test_where_something_else_is_lost_it_says_nothing(
+    tmp_path: Path, changed: dict[str, Any], what: str
+) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("lowered_share,perplexity\n0,5.31\n1,9\n")
+    plain = {**BASE, "experts": {"capacity": "12 slots/layer"}, "quality": {"table": str(table)}}
+    assert run(plain, limit_steps=50).summary["quality"] == {"perplexity": 5.31}
+    summary = run({**plain, **changed}, limit_steps=50).summary
+    assert summary["quality"] == {"perplexity": None}
+    (note,) = summary["quality_notes"]
+    assert note.startswith("perplexity is not known: the run ")
+    assert what in note
+    ((name, told),) = quality_row(summary)
+    assert (name, told) == ("perplexity", "not known: something else is lost")
+    (line,) = (line for line in trust_lines(summary) if "quality" in line)
+    assert line == f"note: quality: {note}"
+
+
+def test_of_other_experts_than_the_trace_has_weights_of_it_says_nothing() -> None:
+    table = QualityTable("accuracy", (0.0, 1.0), (0.7, 0.5))
+    replaced = {"cut_share": 0.0, "gate_weight_lost": None}
+    assert quality_of(table, {}) == {"quality": {"accuracy": 0.7}}
+    assert quality_of(table, {"cut_share": 0.0, "gate_weight_lost": 0.0})["quality"] == {
+        "accuracy": 0.7
+    }
+    assert "the trace says nothing" in quality_of(table, replaced)["quality_notes"][0]
+    by_others = {"gate_weight_shares": {"full": 0.9, "substituted": 0.1}}
+    assert "substitutes 10.0 %" in quality_of(table, by_others)["quality_notes"][0]
 
 
 @pytest.mark.parametrize(
