@@ -54,7 +54,7 @@ LOSSES = {
 """Shares of all choices that are not computed, and how that is called: a gating drops what it has
 no room for, what is done about misses may skip experts, and transforms of the routing cut choices
 (their share of the gate weight, where it is known); the gate weight that other experts compute."""
-CUT = "cut_share"
+CUT, CUT_WEIGHT, CHOICES = "cut_share", "gate_weight_lost", "mean_choices"
 SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
 GOOD = "slo_attainment.all"
 """The share of requests that keep all that their clients are promised."""
@@ -173,7 +173,7 @@ def share_in_words(share: float) -> str:
 
 def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
     """``drops 38.0 %`` (of choices) of one point, ``drops 0.0 % to 38.0 %`` of several, and
-    ``skips 8.1 % of gate weight``, or ``of choices`` where a trace has no weights; what is served
+    ``skips 8.1 % of gate weight``, or ``of choices`` where the weight is not known; what is served
     in a worse format; "" where there is nothing of it. ``told``: for a sentence, as ``drops 38.0 %
     of its choices``.
     """
@@ -187,7 +187,8 @@ def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
         shares = found[SKIPPED_WEIGHT].where(skipping, 0.0) if weighed else found[SKIPPED]
         words.append(f"skips {_ends(shares)} of {its}{'gate weight' if weighed else 'choices'}")
     if CUT in found:
-        words.append(f"cuts {_ends(found[CUT])} of {its}gate weight")
+        unknown = CHOICES in table and numbers(table, CUT_WEIGHT)[found[CUT] > 0].isna().any()
+        words.append(f"cuts {_ends(found[CUT])} of {its}{'choices' if unknown else 'gate weight'}")
     if SUBSTITUTED in found:
         words.append(f"substitutes {_ends(found[SUBSTITUTED])} of {its}gate weight")
     if LOWERED in found:

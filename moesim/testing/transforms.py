@@ -20,7 +20,8 @@ def makes_a_sound_trace(one: Transform, trace: RoutingTrace) -> None:
     assert not (wrong := findings(found.trace)), f"{name}: {[one.what for one in wrong]}"
     assert found.trace.tokens == trace.tokens, f"{name}: changes the number of tokens"
     assert (found.trace.largest_ids < found.experts).all(), f"{name}: ids beyond the living experts"
-    for lost in (found.lost_whole, found.lost_learnt, found.lost_held_out):
+    losses = found.losses
+    for lost in (losses.gate_weight_lost, losses.learnt, losses.held_out):
         assert lost is None or 0 <= lost <= 1, f"{name}: loses {lost} of the gate weight"
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
+from moesim.trace.losses import encode_losses
 from moesim.trace.metadata import decode_metadata, encode_metadata
 from moesim.trace.routing import RoutingTrace
 
-METADATA = "metadata.json"
+METADATA, LOSSES = "metadata.json", "losses.json"
 NEEDED = ("expert_ids", "request_id", "position", "phase")
 OPTIONAL = ("gate_weights", "predicted_ids")
 
@@ -28,6 +29,8 @@ def write_arrays(trace: RoutingTrace, folder: Path) -> None:
             if (array := getattr(trace, name)) is not None:
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         (temporary / METADATA).write_bytes(encode_metadata(trace.metadata))
+        if (losses := trace.metadata.losses) is not None:
+            (temporary / LOSSES).write_bytes(encode_losses(losses))
         temporary.rename(folder)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
@@ -45,7 +48,9 @@ def map_arrays(folder: Path) -> RoutingTrace:
     arrays: dict[str, Any] = {name: _mapped(folder / f"{name}.npy") for name in NEEDED}
     files = {name: folder / f"{name}.npy" for name in OPTIONAL}
     arrays |= {name: _mapped(path) if path.exists() else None for name, path in files.items()}
-    return RoutingTrace(**arrays, metadata=decode_metadata((folder / METADATA).read_bytes()))
+    losses = folder / LOSSES
+    lost = losses.read_bytes() if losses.exists() else None
+    return RoutingTrace(**arrays, metadata=decode_metadata((folder / METADATA).read_bytes(), lost))
 
 
 def _mapped(path: Path) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import as_object, parse_json
 from moesim.trace.domains import as_json, from_json
+from moesim.trace.losses import decode_losses
 from moesim.trace.routing import TraceMetadata
 
 FORMAT_VERSION = 1
@@ -27,16 +28,20 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def encode_metadata(metadata: TraceMetadata) -> bytes:
-    """JSON with sorted keys, so that equal metadata give equal bytes."""
+    """JSON with sorted keys, so that equal metadata give equal bytes. Losses stand beside it, where
+    older versions, which take no key that they do not know, do not look.
+    """
     values = {"format_version": FORMAT_VERSION, **asdict(metadata)}
-    del values["domains"]
+    del values["domains"], values["losses"]
     if metadata.domains:
         values["domains"] = as_json(metadata.domains)
     return json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
 
 
-def decode_metadata(text: bytes) -> TraceMetadata:
-    """The metadata in ``text``; an InputError names a missing, unknown or mistyped key."""
+def decode_metadata(text: bytes, losses: bytes | None = None) -> TraceMetadata:
+    """The metadata in ``text``, with what was lost as ``losses`` say it, if they do; an InputError
+    names a missing, unknown or mistyped key.
+    """
     try:
         values = as_object(parse_json(text, ""), "")
     except InputError as error:
@@ -51,11 +56,12 @@ def decode_metadata(text: bytes) -> TraceMetadata:
     _check(values)
     domains = from_json(values.pop("domains", {}))
     layers = tuple(values.pop("moe_layer_ids"))
-    return TraceMetadata(**values, moe_layer_ids=layers, domains=domains)
+    lost = None if losses is None else decode_losses(losses)
+    return TraceMetadata(**values, moe_layer_ids=layers, domains=domains, losses=lost)
 
 
 def _check(values: dict[str, Any]) -> None:
-    names = [field.name for field in fields(TraceMetadata)]
+    names = [field.name for field in fields(TraceMetadata) if field.name != "losses"]
     for name in values:
         if name not in names:
             raise InputError(f"unknown key '{name}' in the trace metadata; {nearest(name, names)}")

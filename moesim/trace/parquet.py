@@ -3,7 +3,8 @@
 Columns: request_id int32, position int32, phase uint8, expert_ids fixed_size_binary(L * k * 2)
 (little-endian uint16 [L, k]), and optionally gate_weights (float16 [L, k]) and predicted_ids
 (uint16 [L, k], or [D, L, k] over D distances) likewise. The schema metadata ``moesim`` is JSON
-(``moesim.trace.metadata``). Row groups hold whole requests; a reader takes row groups of any size.
+(``moesim.trace.metadata``), and ``moesim.losses`` what transforms took, if some did. Row groups
+hold whole requests; a reader takes row groups of any size.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from moesim.config.files.inputs import unchanged
 from moesim.config.files.paths import look_up
 from moesim.trace.cards import trace_card
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
+from moesim.trace.losses import encode_losses
 from moesim.trace.metadata import decode_metadata, encode_metadata
 from moesim.trace.routing import RoutingTrace
 
 METADATA_KEY = b"moesim"
+LOSSES_KEY = b"moesim.losses"
 BATCH_TOKENS = 8192
 GROUP_TOKENS = 16384
 FORMATS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".npz", ".npy")
@@ -131,7 +134,7 @@ def _read(file: Any) -> RoutingTrace:
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise InputError(f"a Parquet file without '{METADATA_KEY.decode()}' metadata: {_REMEDY}")
-    metadata = decode_metadata(text)
+    metadata = decode_metadata(text, schema.metadata.get(LOSSES_KEY))
     names = check_columns(schema, metadata)
     if tokens == 0:
         raise InputError("has 0 tokens: a trace must have one at least")
@@ -172,6 +175,8 @@ def _table(trace: RoutingTrace) -> Any:
             )
     fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
     metadata = {METADATA_KEY: encode_metadata(trace.metadata)}
+    if (losses := trace.metadata.losses) is not None:
+        metadata[LOSSES_KEY] = encode_losses(losses)
     return pa.table(columns, schema=pa.schema(fields, metadata=metadata))
 
 

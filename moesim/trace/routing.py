@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.trace.domains import Domain
+from moesim.trace.losses import Losses
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -36,7 +38,8 @@ class TraceMetadata:
 
     ``experts`` are the routed experts of a layer (ids 0 .. experts - 1), ``top_k`` the slots of a
     token and layer, ``moe_layer_ids`` the model's layer index of each MoE layer of the trace.
-    ``domains``: what requests are about, of those that say it.
+    ``domains``: what requests are about, of those that say it. ``losses``: what transforms took
+    from the recording, where some did.
     """
 
     model: str | None
@@ -48,6 +51,7 @@ class TraceMetadata:
     licence: str
     notes: str = ""
     domains: tuple[Domain, ...] = ()
+    losses: Losses | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.experts < NO_EXPERT:
@@ -57,6 +61,15 @@ class TraceMetadata:
         ids = self.moe_layer_ids
         if not ids or ids[0] < 0 or any(b <= a for a, b in pairwise(ids)):
             raise InputError(f"moe_layer_ids = {list(ids)}: must rise from 0 or more, at least one")
+        if self.losses is not None and len(self.losses.layers) != len(ids):
+            told = counted(len(self.losses.layers), "MoE layer")
+            raise InputError(f"losses are of {told}: must be of each of the {len(ids)} here")
+
+    def of_layers(self, layers: Sequence[int]) -> TraceMetadata:
+        """Those of a trace of some of the MoE ``layers``, by their place."""
+        kept = tuple(self.moe_layer_ids[layer] for layer in layers)
+        losses = self.losses and self.losses.of_layers(layers)
+        return replace(self, moe_layer_ids=kept, losses=losses)
 
 
 @dataclass(frozen=True, eq=False)

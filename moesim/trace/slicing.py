@@ -31,7 +31,9 @@ def slice_trace(
             f"the slice is empty: the trace has {counted(trace.requests, 'request')} and"
             f" {counted(trace.moe_layers, 'MoE layer')}; choose some of them"
         )
-    kept = tuple(trace.metadata.moe_layer_ids[column] for column in columns)
+    metadata = trace.metadata.of_layers(columns.tolist())
+    if metadata.losses is not None and len(rows) < trace.tokens:
+        metadata = replace(metadata, losses=replace(metadata.losses, whole=False))
     weights, predicted = trace.gate_weights, trace.predicted_ids
     return RoutingTrace(
         expert_ids=np.ascontiguousarray(trace.expert_ids[rows][:, columns]),
@@ -42,7 +44,7 @@ def slice_trace(
         predicted_ids=None
         if predicted is None
         else np.ascontiguousarray(predicted[rows][..., columns, :]),
-        metadata=replace(trace.metadata, moe_layer_ids=kept),
+        metadata=metadata,
     )
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.registry import answering, kind_of, wrong_answer
+from moesim.trace.losses import LayerLosses, Losses, composed
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
-from moesim.trace.transforms.base import Transform
+from moesim.trace.transforms.base import Transform, as_text
 from moesim.trace.transforms.choices import Choices, Floats
 from moesim.trace.transforms.faults import fault_of_choices
 
@@ -22,45 +23,17 @@ class Transformed:
     """A trace by new rules: the ``trace``, whose ids count the living experts of each layer, and
     what changed.
 
-    ``experts`` int64[L] and ``mean_choices`` float64[L]: a layer's living experts, and the choices
-    of a token there. ``lost`` float64[L], of the recorded gate weight, ``lost_learnt`` and
-    ``lost_held_out`` of all layers in the tokens that a transform learnt from and the others; None
-    where the trace has no weights or nothing was learnt. ``changed``: whether some token has other
+    ``losses``: against the recording; where the trace was transformed before, the first one.
+    ``experts`` int64[L]: a layer's living experts. ``choices_of_all`` float64[L]: the choices of a
+    token there, those that do not run it among them. ``changed``: whether some token has other
     choices than the trace recorded, or some expert is gone.
     """
 
     trace: RoutingTrace
+    losses: Losses
     experts: NDArray[np.int64]
-    mean_choices: Floats
-    mean_before: float
-    lost: Floats | None
-    lost_whole: float | None
-    lost_learnt: float | None
-    lost_held_out: float | None
-    notes: tuple[str, ...]
+    choices_of_all: Floats
     changed: bool
-
-    @property
-    def cut_share(self) -> float:
-        """The share of the gate weight that is lost; without weights that of choices."""
-        fewer = 1 - float(self.mean_choices.mean()) / self.mean_before
-        return max(0.0, fewer) if self.lost_whole is None else self.lost_whole
-
-    def summary(self) -> dict[str, Any]:
-        """What a result says of it: numbers, then rows by MoE layer and notes."""
-        lost = [None] * len(self.experts) if self.lost is None else self.lost.tolist()
-        rows = zip(self.experts.tolist(), self.mean_choices.tolist(), lost, strict=True)
-        names = ("experts", "mean_choices", "gate_weight_lost")
-        return {
-            "mean_choices": float(self.mean_choices.mean()),
-            "recorded_choices": self.mean_before,
-            "cut_share": self.cut_share,
-            "gate_weight_lost": self.lost_whole,
-            "gate_weight_lost_learnt": self.lost_learnt,
-            "gate_weight_lost_held_out": self.lost_held_out,
-            "routing_by_layer": [dict(zip(names, row, strict=True)) for row in rows],
-            **({"routing_notes": list(self.notes)} if self.notes else {}),
-        }
 
 
 def transform(
@@ -75,7 +48,6 @@ def transform(
     """
     of_layers = np.array(experts or [trace.experts] * trace.moe_layers)
     weights = None if trace.gate_weights is None else trace.gate_weights.astype(np.float64)
-    used = trace.expert_ids != NO_EXPERT
     before = Choices(
         ids=trace.expert_ids,
         weights=weights,
@@ -90,20 +62,16 @@ def transform(
     if not after.chosen.any():
         what = "leaves no token a choice; keep more"
         raise InputError([Problem("", "routing", what)])
-    total = None if weights is None else np.where(used, weights, 0.0)
-    kept = None if after.recorded is None else np.where(after.chosen, after.recorded, 0.0)
     same = np.array_equal(after.living, before.living)
     changed = not (same and np.array_equal(after.ids, before.ids))
+    losses = _losses(before, after, [as_text(one) for one in transforms])
+    if trace.metadata.losses is not None:
+        losses = composed(trace.metadata.losses, losses)
     return Transformed(
-        trace=_trace(trace, after, transforms) if changed else trace,
+        trace=_trace(trace, after, transforms, losses) if changed else trace,
+        losses=losses,
         experts=after.living.sum(axis=1),
-        mean_choices=after.chosen.sum(axis=2).mean(axis=0),
-        mean_before=float(used.sum(axis=2).mean()),
-        lost=_lost(total, kept, (0, 2)),
-        lost_whole=_share(total, kept),
-        lost_learnt=_share(total, kept, slice(0, after.learnt)) if after.learnt else None,
-        lost_held_out=_share(total, kept, slice(after.learnt, None)) if after.learnt else None,
-        notes=after.notes,
+        choices_of_all=after.chosen.sum(axis=2).mean(axis=0),
         changed=changed,
     )
 
@@ -130,22 +98,48 @@ def read_only(array: NDArray[Any] | None) -> Any:
     return view
 
 
-def _lost(total: Floats | None, kept: Floats | None, axes: Any) -> Floats | None:
-    """The share of ``total`` that is not in ``kept``; 0 where there is nothing."""
-    if total is None or kept is None:
+def _losses(before: Choices, after: Choices, rules: Sequence[str]) -> Losses:
+    """What the way from ``before`` to ``after`` lost."""
+    total, kept = _weight(before), _weight(after)
+    columns: list[Sequence[Any]] = [
+        after.living.sum(axis=1).tolist(),
+        before.chosen.any(axis=2).sum(axis=0).tolist(),
+        before.chosen.sum(axis=(0, 2)).tolist(),
+        after.chosen.sum(axis=(0, 2)).tolist(),
+        *([None] * len(after.living) if of is None else of.sum(axis=0).tolist()
+          for of in (total, kept)),
+    ]  # fmt: skip
+    learnt = after.learnt
+    return Losses(
+        rules=tuple(rules),
+        layers=tuple(LayerLosses(*row) for row in zip(*columns, strict=True)),
+        learnt=_share(total, kept, slice(0, learnt)) if learnt else None,
+        held_out=_share(total, kept, slice(learnt, None)) if learnt else None,
+        notes=after.notes,
+        as_recorded=after.weights is None
+        or after.recorded is None
+        or np.array_equal(after.weights, after.recorded),
+    )
+
+
+def _weight(choices: Choices) -> Floats | None:
+    """The recorded gate weight of the choices that there are, float64[T, L]."""
+    if choices.recorded is None:
         return None
-    whole = total.sum(axis=axes)
-    return np.asarray((whole - kept.sum(axis=axes)) / np.where(whole > 0, whole, 1.0))
+    return np.asarray(np.where(choices.chosen, choices.recorded, 0.0).sum(axis=2))
 
 
-def _share(total: Floats | None, kept: Floats | None, tokens: slice = slice(None)) -> float | None:
+def _share(total: Floats | None, kept: Floats | None, tokens: slice) -> float | None:
+    """The share of ``total`` that is not in ``kept``, in ``tokens``; 0 where there is nothing."""
     if total is None or kept is None or not len(total[tokens]):
         return None
-    found = _lost(total[tokens], kept[tokens], None)
-    return None if found is None else float(found)
+    whole = float(total[tokens].sum())
+    return max(0.0, whole - float(kept[tokens].sum())) / (whole or 1.0)
 
 
-def _trace(trace: RoutingTrace, after: Choices, transforms: Sequence[Transform]) -> RoutingTrace:
+def _trace(
+    trace: RoutingTrace, after: Choices, transforms: Sequence[Transform], losses: Losses
+) -> RoutingTrace:
     """``trace`` with the choices ``after``, as wide as its fullest token, ids counted anew."""
     width = int(after.chosen.sum(axis=2).max())
     numbers = np.where(after.living, np.cumsum(after.living, axis=1) - 1, NO_EXPERT)
@@ -165,6 +159,7 @@ def _trace(trace: RoutingTrace, after: Choices, transforms: Sequence[Transform])
             experts=max(width, int(after.living.sum(axis=1).max())),
             top_k=width,
             notes=notes,
+            losses=losses,
         ),
     )
 

@@ -55,23 +55,21 @@ def transform_(
 
 
 def _lines(found: Transformed, *, layers: bool) -> list[str]:
-    lines = [f"choices a token: {found.mean_choices.mean():.4g}, recorded {found.mean_before:.4g}"]
-    if found.lost_whole is None or found.lost is None:
-        lines.append("gate weight lost: not known, the trace has no weights")
-    else:
-        lines.append(f"gate weight lost: {_percent(found.lost_whole)}")
-    if found.lost_learnt is not None:
-        lines.append(f"  in the tokens learnt from: {_percent(found.lost_learnt)}")
-    if found.lost_held_out is not None:
-        lines.append(f"  in the tokens held out: {_percent(found.lost_held_out)}")
+    losses = found.losses
+    lines = [f"choices a token: {losses.mean_choices:.4g}, recorded {losses.recorded_choices:.4g}"]
+    lines.append(f"gate weight lost: {_percent(losses.gate_weight_lost)}")
+    if losses.gate_weight_lost is None and found.trace.gate_weights is None:
+        lines[-1] += ", the trace has no weights"
+    if losses.learnt is not None:
+        lines.append(f"  in the tokens learnt from: {_percent(losses.learnt)}")
+    if losses.held_out is not None:
+        lines.append(f"  in the tokens held out: {_percent(losses.held_out)}")
     if layers:
-        lost = ["?"] * len(found.experts) if found.lost is None else map(_percent, found.lost)
-        rows = zip(
-            found.trace.metadata.moe_layer_ids, found.experts, found.mean_choices, lost, strict=True
-        )
+        ids, lost = found.trace.metadata.moe_layer_ids, map(_percent, losses.lost_by_layer)
+        rows = zip(ids, found.experts, losses.mean_by_layer, lost, strict=True)
         lines += [f"  layer {i}: {e} experts, {k:.4g} choices, {w} lost" for i, e, k, w in rows]
-    return [*lines, *(f"note: {note}" for note in found.notes)]
+    return [*lines, *(f"note: {note}" for note in losses.notes)]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+def _percent(share: float | None) -> str:
+    return "not known" if share is None else f"{100 * share:.3g} %"

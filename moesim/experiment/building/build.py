@@ -31,7 +31,7 @@ from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.pieces import with_pieces
 from moesim.experiment.loading.quality import QualityTable, read_quality
-from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
+from moesim.experiment.loading.traces import lost_by_routing, model_of, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.experiment.schema.serving import Memory
@@ -65,8 +65,8 @@ class Built:
     residences: tuple[Residence, ...]
     inputs: Inputs
     routing: dict[str, Any] = field(default_factory=dict)
-    """What the experiment's ``routing`` loses, and what is recorded of that of requests that are
-    served, for the summary."""
+    """What the experiment's ``routing`` loses, or lost when the trace was transformed, and what is
+    recorded of that of requests that are served, for the summary."""
     quality: QualityTable | None = None
     most_bytes: int | None = None
     """What may be taken of a GPU, where that is less than it has for the run."""
@@ -199,7 +199,7 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     case = _linked(case, hardware, layout)
     residences = residences_of(case)
     case = replace(case, host_cache=_host_cache(experiment, case, hardware))
-    lost = transformed_of(experiment).summary() if experiment.routing else {}
+    lost = lost_by_routing(experiment)
     if case.serving is not None:
         from moesim.trace.synthesis.evenness import drawn_notes  # what draws traces is behind it
 

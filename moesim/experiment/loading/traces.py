@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moesim.config.files.inputs import Files, InputFile, file_of, files_read, stamp, tell
 from moesim.experiment.loading.batches import Batches
@@ -16,6 +16,7 @@ from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import needed
 from moesim.model.routed import routed
 from moesim.trace.cards import find_trace, is_drawn, scaled_from
+from moesim.trace.losses import IN_PART
 from moesim.trace.transforming import Transformed, transform
 
 if TYPE_CHECKING:
@@ -77,6 +78,19 @@ def transformed_of(experiment: Experiment) -> Transformed:
     return _transformed(trace, tuple(experiment.routing), _experts(model), batches)
 
 
+def lost_by_routing(experiment: Experiment) -> dict[str, Any]:
+    """What a result says of what ``routing`` loses, and of what the trace had lost before; nothing
+    where its tokens choose as recorded.
+    """
+    before = recorded_trace_of(experiment).metadata.losses
+    found = transformed_of(experiment).losses if experiment.routing else before
+    if found is None:
+        return {}
+    if before is not None:
+        found = found.noted(before.told, *([] if before.whole else [IN_PART]))
+    return found.summary()
+
+
 def default_trace_of(model: ModelSpec, phase: str) -> RoutingTrace:
     """The trace of a run of ``model`` that names none."""
     name = default_trace(model, phase).name
@@ -105,7 +119,7 @@ def model_of(experiment: Experiment) -> ModelSpec:
     found = transformed_of(experiment)
     if not found.changed:
         return _with_room(model, found.trace.top_k)
-    numbers = tuple(found.experts.tolist()), found.trace.top_k, tuple(found.mean_choices.tolist())
+    numbers = tuple(found.experts.tolist()), found.trace.top_k, tuple(found.choices_of_all.tolist())
     return routed(model, *numbers)
 
 

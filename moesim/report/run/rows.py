@@ -196,7 +196,7 @@ def routing(summary: Mapping[str, Any]) -> list[Row]:
     row = ("choices a token", f"{number(get('mean_choices'))} of {number(get('recorded_choices'))}")
     lost = get("gate_weight_lost")
     if lost is None:
-        return [row, ("gate weight lost", "not known: the trace has none")]
+        return [row, ("gate weight lost", "not known from this trace")]
     held_out = get("gate_weight_lost_held_out")
     beside = "" if held_out is None else f", {percent(held_out)} in tokens held out"
     return [row, ("gate weight lost", f"{percent(lost)}{beside}")]

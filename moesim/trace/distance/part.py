@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,7 +46,6 @@ def check_alike(one: RoutingTrace, other: RoutingTrace) -> None:
 
 
 def _rows(trace: RoutingTrace, rows: NDArray[np.bool_], layers: NDArray[np.int64]) -> RoutingTrace:
-    kept = tuple(trace.metadata.moe_layer_ids[layer] for layer in layers)
     return RoutingTrace(
         expert_ids=np.ascontiguousarray(trace.expert_ids[rows][:, layers]),
         request_id=trace.request_id[rows],
@@ -56,5 +53,5 @@ def _rows(trace: RoutingTrace, rows: NDArray[np.bool_], layers: NDArray[np.int64
         phase=trace.phase[rows],
         gate_weights=None,
         predicted_ids=None,
-        metadata=replace(trace.metadata, moe_layer_ids=kept),
+        metadata=trace.metadata.of_layers(layers.tolist()),
     )

@@ -60,8 +60,16 @@ def statistics(trace: RoutingTrace) -> Values:
         "mean": {name: _mean(layer[name] for layer in layers) for name in list(layers[0])[2:]},
         "distinct_experts": [asdict(row) for row in distinct_experts(trace, counts)],
         "layers": layers,
+        **_transformed(trace),
         "definitions": DEFINITIONS,
     }
+
+
+def _transformed(trace: RoutingTrace) -> dict[str, Values]:
+    """By which rules it was transformed, and what they lost, where it was."""
+    if (losses := trace.metadata.losses) is None:
+        return {}
+    return {"transformed": {"rules": list(losses.rules), **losses.summary()}}
 
 
 def _domains(trace: RoutingTrace) -> dict[str, int]:

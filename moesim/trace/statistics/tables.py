@@ -41,9 +41,19 @@ def _trace(result: Values) -> Table:
         ("MoE layers", f"{result['moe_layers']}, top-{result['top_k']} of {result['experts']}"),
     ):
         table.add_row(name, value)
+    if transformed := result.get("transformed"):
+        table.add_row("transformed", _lost(transformed))
     if domains:
         table.add_row("domains", ", ".join(domains))
     return table
+
+
+def _lost(transformed: Values) -> str:
+    """By which rules, and what is left of choices and lost of gate weight."""
+    left, recorded = transformed["mean_choices"], transformed["recorded_choices"]
+    share = transformed["gate_weight_lost"]
+    lost = "gate weight lost not known" if share is None else f"{share:.1%} of gate weight lost"
+    return f"{', '.join(transformed['rules'])}: {left:.4g} of {recorded:.4g} choices, {lost}"
 
 
 def _layers(result: Values, *, every: bool) -> Table:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from moesim.config.params import Params
+from moesim.config.registry import kind_of
 from moesim.trace.transforms.choices import Choices
 
 
@@ -24,3 +25,9 @@ class Transform(Params):
         chooses no expert that is not in ``choices`` or its ``predicted``, and puts unused places
         last. InputError where the trace lacks what the rule reads.
         """
+
+
+def as_text(one: Transform) -> str:
+    """A rule as a file has it: ``{kind: top_k, k: 2}``."""
+    said = {"kind": kind_of(type(one))} | one.model_dump(mode="json", exclude_unset=True)
+    return f"{{{', '.join(f'{name}: {value}' for name, value in said.items())}}}"

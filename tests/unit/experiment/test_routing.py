@@ -18,6 +18,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.results import Result
+from moesim.sweep.speeds import losses_in_words, ranked
 from moesim.trace import NO_EXPERT, Phase, read_trace, write_trace
 from moesim.trace.rules import read_rules
 from moesim.trace.transforming import transform
@@ -167,3 +168,45 @@ def test_a_trace_that_was_transformed_before_runs_as_one_that_the_experiment_tra
     before = moesim.run({**source, "trace": str(file)})
     inside = moesim.run({**source, "trace": str(prompts), "routing": [rule]})
     assert before.steps["experts_ns"].equals(inside.steps["experts_ns"])
+
+
+@pytest.mark.parametrize("rule", [*RULES, {"kind": "top_k", "k": 2}], ids=lambda rule: rule["kind"])
+def test_a_trace_that_was_transformed_before_says_what_it_lost(
+    rule: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "fewer.parquet"
+    write_trace(transform(read_trace("quickstart"), read_rules(json.dumps(rule))).trace, file)
+    source = {"model": "gpt-oss-20b", "hardware": "rtx-4090", "records": "summary",
+              "experts": {"capacity": "12 slots/layer"}}  # fmt: skip
+    inside, before = (
+        moesim.run({**source, "trace": trace, "routing": routing}, limit_steps=20).summary
+        for trace, routing in (("quickstart", [rule]), (str(file), []))
+    )
+    keys = ["mean_choices", "recorded_choices", "cut_share", "routing_by_layer"]
+    keys += [key for key in inside if key.startswith("gate_weight_lost")]
+    assert {key: before[key] for key in keys} == {key: inside[key] for key in keys}
+    assert before["gate_weight_lost"] > 0
+    assert before["routing_notes"][-1].startswith("the trace was transformed before: {kind: ")
+    assert set(before) - {"routing_notes"} == set(inside) - {"routing_notes"}
+
+
+def test_the_star_is_not_for_a_trace_that_was_cut_before(tmp_path: Path) -> None:
+    own = read_trace("quickstart")
+    files: list[str] = []
+    told: list[str] = []
+    for rule in ("{kind: top_k, k: 2}", "{kind: prune, keep: 50 %}"):
+        files.append(str(tmp_path / f"{len(files)}.parquet"))
+        write_trace(transform(own, read_rules(rule)).trace, files[-1])
+    found = moesim.sweep({
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4060-8gb",
+        "workload": {"requests": 1},
+        "experts": {"capacity": "12 slots/layer"},
+        "sweep": {"trace": ["quickstart", *files]},
+    }, out=tmp_path / "sweep", warn=told.append)  # fmt: skip
+    table = found.table
+    assert ranked(table).index.tolist() == [0]
+    assert set(ranked(table, allow_drops=True).index[:2]) == {1, 2}
+    assert losses_in_words(table.iloc[[1]]) == "cuts 38.5 % of gate weight"
+    unknown = table.iloc[[1]].assign(gate_weight_lost=None, cut_share=0.5)
+    assert losses_in_words(unknown) == "cuts 50.0 % of choices"

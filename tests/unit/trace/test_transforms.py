@@ -62,8 +62,8 @@ def ids(found: Transformed) -> list[list[int]]:
 def test_top_k_keeps_the_largest() -> None:
     found = by("top_k", k=2)
     assert ids(found) == [[0, 1], [1, 0], [1, 2], [2, 1]]
-    assert found.lost_whole == (0.25 + 0.125 + 0.5 + 0) / 4
-    assert found.mean_choices.tolist() == [2.0]
+    assert found.losses.gate_weight_lost == (0.25 + 0.125 + 0.5 + 0) / 4
+    assert found.losses.mean_by_layer == [2.0]
     assert found.trace.top_k == 2
 
 
@@ -73,21 +73,21 @@ def test_top_k_goes_by_weight_and_not_by_place() -> None:
     assert ids(by("top_k", trace, k=1)) == [[1]]
     without = by("top_k", replace(trace, gate_weights=None), k=1)
     assert ids(without) == [[0]]
-    assert without.lost_whole is None
-    assert "its first choices are kept" in without.notes[0]
+    assert without.losses.gate_weight_lost is None
+    assert "its first choices are kept" in without.losses.notes[0]
 
 
 def test_top_k_of_more_than_there_are_says_so() -> None:
     found = by("top_k", k=9)
     assert not found.changed
-    assert found.notes == ("top_k: tokens have 4 choices, so that 9 cut none",)
+    assert found.losses.notes == ("top_k: tokens have 4 choices, so that 9 cut none",)
 
 
 def test_threshold_is_of_an_even_share() -> None:
     found = by("threshold", epsilon=1.0)  # 0.25 of four experts
     assert ids(found) == [[0, 1, NONE, NONE], [1, *[NONE] * 3], [1, 2, 0, 3], [2, *[NONE] * 3]]
-    assert found.mean_choices.tolist() == [(2 + 1 + 4 + 1) / 4]
-    assert found.lost_whole == (0.25 + 0.25) / 4
+    assert found.losses.mean_by_layer == [(2 + 1 + 4 + 1) / 4]
+    assert found.losses.gate_weight_lost == (0.25 + 0.25) / 4
 
 
 def test_threshold_top_k_takes_the_mean() -> None:
@@ -100,8 +100,8 @@ def test_threshold_top_k_takes_the_mean_of_each_pass() -> None:
     rule = made("threshold_top_k", epsilon=1.0)
     found = transform(FULL, [rule], passes=np.array([1, 0, -1, 1]))
     assert [len(set(one) - {NONE}) for one in ids(found)] == [2, 1, 4, 2]
-    assert found.notes == ()
-    assert "no forward passes are known" in by("threshold_top_k", epsilon=1.0).notes[0]
+    assert found.losses.notes == ()
+    assert "no forward passes are known" in by("threshold_top_k", epsilon=1.0).losses.notes[0]
 
 
 def test_xshare_keeps_what_a_pass_weighs_most() -> None:
@@ -111,12 +111,12 @@ def test_xshare_keeps_what_a_pass_weighs_most() -> None:
     passes = np.array([1, 0, -1, 1])
     found = transform(FULL, [made("xshare", experts=2, least=0)], passes=passes)
     assert ids(found) == [[0, 2], [1, 0], [1, 0], [2, 0]]
-    assert found.notes == ()
+    assert found.losses.notes == ()
     one = transform(FULL, [made("xshare", experts=1)], passes=passes)
     assert ids(one) == [[0, 2], [1, NONE], [1, 0], [2, NONE]]
     whole = by("xshare", experts=1, least=0)  # .875, 1.25, 1.4375 and .4375
     assert ids(whole) == [[2]] * 4
-    assert "no forward passes are known" in whole.notes[0]
+    assert "no forward passes are known" in whole.losses.notes[0]
 
 
 def test_top_p_and_gate_ratio() -> None:
@@ -133,7 +133,7 @@ def test_predicted_replaces_the_choices() -> None:
     assert ids(found) == [[1, 2], [3, NONE]]
     assert found.trace.gate_weights is not None
     assert found.trace.gate_weights[:, 0].tolist() == [[0.25, 0], [0.5, 0]]
-    assert found.lost_whole == (0.75 + 0.5) / 2
+    assert found.losses.gate_weight_lost == (0.75 + 0.5) / 2
     with pytest.raises(InputError, match="no predicted_ids; record them"):
         by("predicted")
 
@@ -148,19 +148,19 @@ class TestPrune:
         found = by("prune", self.TRACE, keep=0.5, learn=0.5, then="drop")
         assert found.experts.tolist() == [2]
         assert ids(found) == [[0, 1], [0, 1], [1, NONE], [NONE, NONE]]
-        assert found.lost_learnt == 0
-        assert found.lost_held_out == (0.75 + 1) / 2
-        assert found.lost_whole == 1.75 / 3.75
+        assert found.losses.learnt == 0
+        assert found.losses.held_out == (0.75 + 1) / 2
+        assert found.losses.gate_weight_lost == 1.75 / 3.75
         whole = by("prune", self.TRACE, keep=0.5, learn=1.0, then="drop")
         assert ids(whole) == [[0], [0], [1], [1]]  # 0 has 1, 2 has 1.25
-        assert whole.lost_held_out is None
+        assert whole.losses.held_out is None
 
     def test_renormalise_gives_a_token_its_weight_back(self) -> None:
         found = by("prune", self.TRACE, keep=0.5, learn=0.5)
         assert found.trace.gate_weights is not None
         sums = found.trace.gate_weights.sum(axis=2)[:, 0].tolist()
         assert sums == [1.0, 0.75, 1.0, 0.0]
-        assert found.lost_whole == 1.75 / 3.75  # what is recorded is lost all the same
+        assert found.losses.gate_weight_lost == 1.75 / 3.75  # what is recorded is lost all the same
 
     def test_next_takes_choices_beyond_those_made(self) -> None:
         # learnt from the first token: experts 0 and 1 live
@@ -169,13 +169,13 @@ class TestPrune:
         drop = by("prune", FULL, keep=0.5, learn=0.25, then="drop", k=1)
         assert ids(drop) == [[0], [1], [1], [NONE]]
         none = by("prune", FULL, keep=0.5, then="next")
-        assert "records no choices beyond the 4" in none.notes[0]
+        assert "records no choices beyond the 4" in none.losses.notes[0]
 
     def test_tokens_are_counted(self) -> None:
         trace = a_trace([[0], [0], [1]], [[0.125], [0.125], [0.5]])
-        assert by("prune", trace, keep=0.25, learn=1.0).mean_choices.tolist() == [1 / 3]
+        assert by("prune", trace, keep=0.25, learn=1.0).losses.mean_by_layer == [1 / 3]
         by_tokens = by("prune", trace, keep=0.25, learn=1.0, score="tokens")
-        assert by_tokens.mean_choices.tolist() == [2 / 3]
+        assert by_tokens.losses.mean_by_layer == [2 / 3]
 
     def test_windows_drop_step_by_step_and_leave_a_minimum(self) -> None:
         # window 1: only 0 and 1; window 2: only 2 and 1, of which 2 is gone by then
@@ -211,9 +211,8 @@ class TestLaws:
         found = by(str(one["kind"]), self.TRACE, **{k: v for k, v in one.items() if k != "kind"})
         assert not found.changed
         assert found.trace is self.TRACE
-        assert found.lost_whole == 0
-        assert found.lost is not None
-        assert not found.lost.any()
+        assert found.losses.gate_weight_lost == 0
+        assert not any(found.losses.lost_by_layer)
 
     @pytest.mark.parametrize(
         ("kind", "key", "values"),
@@ -229,8 +228,8 @@ class TestLaws:
         self, kind: str, key: str, values: list[float]
     ) -> None:
         found = [by(kind, self.TRACE, **{key: value}) for value in values]
-        choices = [one.mean_choices.mean() for one in found]
-        lost = [one.lost_whole for one in found if one.lost_whole is not None]
+        choices = [one.losses.mean_choices for one in found]
+        lost = [one.losses.gate_weight_lost or 0.0 for one in found]
         assert choices == sorted(choices, reverse=True)
         assert lost == sorted(lost)
         assert choices[-1] < choices[0]
@@ -241,18 +240,18 @@ class TestLaws:
         for keep in (1.0, 0.75, 0.5, 0.25):
             found = by("prune", self.TRACE, keep=keep, then="drop")
             assert set(found.experts.tolist()) == {32 * keep}
-            assert found.lost_whole is not None
-            assert found.lost_learnt is not None
-            assert found.lost_held_out is not None
-            assert found.lost_held_out >= found.lost_learnt
-            lost.append(found.lost_whole)
+            assert found.losses.gate_weight_lost is not None
+            assert found.losses.learnt is not None
+            assert found.losses.held_out is not None
+            assert found.losses.held_out >= found.losses.learnt
+            lost.append(found.losses.gate_weight_lost)
         assert lost == sorted(lost)
 
     def test_an_order_of_rules(self) -> None:
         rules: list[Transform] = read_rules("[{kind: top_k, k: 2}, {kind: threshold, epsilon: 4}]")
         both = transform(self.TRACE, rules)
-        assert both.mean_choices.mean() <= min(
-            transform(self.TRACE, [one]).mean_choices.mean() for one in rules
+        assert both.losses.mean_choices <= min(
+            transform(self.TRACE, [one]).losses.mean_choices for one in rules
         )
 
 
