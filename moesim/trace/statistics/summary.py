@@ -19,6 +19,7 @@ from moesim.trace.statistics.load import (
     max_over_mean,
 )
 from moesim.trace.statistics.overlap import overlap_previous, overlap_shuffled
+from moesim.trace.statistics.predictions import Predictions, predictions
 from moesim.trace.statistics.reuse import reuse_distances
 
 Values = dict[str, Any]
@@ -36,12 +37,16 @@ DEFINITIONS = {
     "requests; uniform = E (1 - (1 - k / E)^B); independent = the same with measured popularity",
     "next_layer": "pairs of an expert in a layer and one in the next MoE layer, over all tokens "
     "and their k x k pairs: mutual information in bits, and Cramer's V (0 .. 1)",
+    "predictions": "of predicted_ids, over so many MoE layers ahead: recall, the share of what "
+    "tokens choose that was predicted for them, and precision, the share of what was predicted "
+    "that they choose, in the layers that are predicted",
 }
 """What each statistic means."""
 
 
 def statistics(trace: RoutingTrace) -> Values:
-    """Statistics as JSON-ready data: the trace's size, ``mean`` over layers, ``layers``, batches.
+    """Statistics as JSON-ready data: the trace's size, ``mean`` over layers, ``layers``, batches,
+    ``predictions`` by distance.
 
     Values that do not exist (overlap of requests of one token, next layer of the last) are None.
     """
@@ -59,8 +64,9 @@ def statistics(trace: RoutingTrace) -> Values:
         "top_k": trace.top_k,
         "mean": {name: _mean(layer[name] for layer in layers) for name in list(layers[0])[2:]},
         "distinct_experts": [asdict(row) for row in distinct_experts(trace, counts)],
-        "layers": layers,
         **_transformed(trace),
+        "predictions": [_prediction(one) for one in predictions(trace)],
+        "layers": layers,
         "definitions": DEFINITIONS,
     }
 
@@ -70,6 +76,17 @@ def _transformed(trace: RoutingTrace) -> dict[str, Values]:
     if (losses := trace.metadata.losses) is None:
         return {}
     return {"transformed": {"rules": list(losses.rules), **losses.summary()}}
+
+
+def _prediction(one: Predictions) -> Values:
+    """A distance, and each MoE layer that is predicted over it."""
+    layers = [(int(layer), one.recall(layer), one.precision(layer)) for layer in one.layers]
+    return {
+        "distance": one.distance,
+        "recall": one.recall(),
+        "precision": one.precision(),
+        "layers": [dict(zip(("layer", "recall", "precision"), row, strict=True)) for row in layers],
+    }
 
 
 def _domains(trace: RoutingTrace) -> dict[str, int]:

@@ -24,9 +24,13 @@ _COLUMNS = {
 
 
 def tables(result: Values, *, layers: bool) -> list[Table]:
-    """Tables of ``statistics``: the trace, the layers (mean, first, last, or all), batches."""
+    """Tables of ``statistics``: the trace, the layers (mean, first, last, or all), batches, and
+    what a recorded look-ahead predicts.
+    """
     shown = [_trace(result), _layers(result, every=layers)]
-    return [*shown, _batches(result)] if result["distinct_experts"] else shown
+    if result["distinct_experts"]:
+        shown.append(_batches(result))
+    return [*shown, _predictions(result, every=layers)] if result["predictions"] else shown
 
 
 def _trace(result: Values) -> Table:
@@ -91,3 +95,20 @@ def _batches(result: Values) -> Table:
         numbers = (row["mean"], row["independent"], row["uniform"])
         table.add_row(str(row["batch_size"]), str(row["steps"]), *(f"{n:.2f}" for n in numbers))
     return table
+
+
+def _predictions(result: Values, *, every: bool) -> Table:
+    caption = "recall: of what tokens choose; precision: of what was predicted for them"
+    table = Table(title="Recorded predictions", caption=caption, box=box.HORIZONTALS)
+    for name in ("MoE layers ahead", "layer", "recall", "precision"):
+        table.add_column(name, justify="right")
+    for one in result["predictions"]:
+        rows = one["layers"]
+        for row in rows if every or len(rows) <= 2 else (rows[0], rows[-1]):  # noqa: PLR2004
+            table.add_row(str(one["distance"]), str(row["layer"]), *_right(row))
+        table.add_row(str(one["distance"]), "all", *_right(one), end_section=True)
+    return table
+
+
+def _right(row: Values) -> list[str]:
+    return ["-" if row[name] is None else f"{row[name]:.3f}" for name in ("recall", "precision")]

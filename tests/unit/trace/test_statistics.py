@@ -170,7 +170,7 @@ class TestSummary:
         assert json.loads(json.dumps(result, allow_nan=False)) == result
         assert result["tokens_by_phase"] == {"prefill": 0, "decode": 61, "encode": 0}
         assert [row["layer"] for row in result["layers"]] == [0, 1, 2]
-        assert len(tables(result, layers=True)) == 3
+        assert len(tables(result, layers=True)) == 4
         explained = " ".join(DEFINITIONS)
         for name in result["mean"]:
             assert any(word in explained for word in (name, name.rsplit("_", 1)[0], name[:10]))
