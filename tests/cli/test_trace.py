@@ -170,6 +170,11 @@ def test_the_trace_that_a_run_takes_is_looked_at_by_its_experiment_or_model(tmp_
         assert told.err.startswith("warning: trace: 'stand-in:gemma-4-26b-a4b' is no recording")
 
 
+def test_formats_of_an_experiment_are_no_part_of_its_trace(capsys):
+    assert main(["trace", "stats", str(ROOT / "experiments" / "low_bit_copies.yaml")]) == 0
+    assert "note: experts.variants: a trace has no formats; slots are" in capsys.readouterr().err
+
+
 def test_a_model_with_a_recording_that_its_run_does_not_take_says_so(capsys):
     assert main(["trace", "stats", "qwen3-30b-a3b"]) == 0
     told = capsys.readouterr()

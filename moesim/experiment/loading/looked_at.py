@@ -38,7 +38,12 @@ def look_at(name: str) -> LookedAt:
 
     if is_drawn(name):
         one = load_experiment(Path(name), alone=True).experiment
-        return LookedAt(trace_of(one), tuple(unnamed_traces([one])))
+        lines = unnamed_traces([one])
+        if one.experts.variants is not None:
+            lines.append(
+                "note: experts.variants: a trace has no formats; slots are of whole experts"
+            )
+        return LookedAt(trace_of(one), tuple(lines))
     if trace_card(name) is not None:
         return LookedAt(read_trace(name), tuple(_other_taken(name)))
     if _is_model(name):
