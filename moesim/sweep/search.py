@@ -52,7 +52,8 @@ def search(
     """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
     bisect its logarithm to 2 %, small whole numbers to the next one. Where the experiment's own
     breaks one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to
-    find, but above, where what it breaks is broken by less. Of what is no load and of which more
+    find, but above, where what it breaks is broken by less, or between, where only more keeps that
+    (a goodput). Of what is no load and of which more
     helps each limit or leaves it as it is (``Found.more_helps``), the least that keeps them is
     found alone: nothing above a value that does is asked, but for the double of the experiment's
     own where nothing less has numbers.
@@ -174,7 +175,10 @@ def _bracket(
             last = probe(own, whole_run=True)
         elif first.passed:
             alike = False  # runs above it may be, and one below them keeps all
-        elif (kept := _kept_above(first, own, probe, whole=whole)) is not None:
+        elif kept := (
+            _kept_above(first, own, probe, whole=whole)
+            or _kept_about(first, own, probe, whole=whole)
+        ):
             last = kept
         else:
             return None
@@ -211,6 +215,56 @@ def _kept_above(
             return None
         last, value = now, 2 * value
     return None
+
+
+def _kept_about(
+    first: Probe, own: float, probe: Callable[..., Probe], *, whole: bool
+) -> Probe | None:
+    """One that breaks no limit above the ``first``, whose limits only more may keep: a goodput
+    rises with the load, and falls beyond what keeps its promises. By doubles and halves of ``own``
+    to the one that breaks them by least, then to both sides of that; None: there is none.
+    """
+    if any(one.sign == "<=" for one in first.broke):
+        return None
+    below, best = first, probe(own, whole_run=True)
+    above = best
+    while best.nearer(first) and not best.is_long:
+        above = probe(2 * best.value, whole_run=True)
+        if not above.nearer(best):
+            break
+        below, best = best, above
+    value = best.value / 2
+    while below is first and (math.floor(value) if whole else value) > first.value:
+        now = probe(math.floor(value) if whole else value, whole_run=True)
+        if now.passed:
+            return now
+        if best.nearer(now):
+            below = now
+            break
+        above, best, value = best if now.nearer(best) else now, now, value / 2
+    return _kept_beside(below, best, above, probe, whole=whole)
+
+
+def _kept_beside(
+    below: Probe, best: Probe, above: Probe, probe: Callable[..., Probe], *, whole: bool
+) -> Probe | None:
+    """One that breaks no limit between two others, of which the ``best`` breaks them by less."""
+    while True:
+        sides = [(best.value, above.value), (below.value, best.value)]
+        middles = [_middle(*side, whole=whole) if side[0] < side[1] else None for side in sides]
+        if middles == [None, None]:
+            return None
+        for side, middle in enumerate(middles):
+            now = None if middle is None else probe(middle, whole_run=True)
+            if now is None:
+                continue
+            if now.passed:
+                return now
+            if now.nearer(best):
+                below, above = (below, best) if side else (best, above)
+                best = now
+                break
+            below, above = (now, above) if side else (below, now)
 
 
 def _kept_between(

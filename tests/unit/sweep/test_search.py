@@ -395,6 +395,34 @@ def test_goodput_is_a_limit_where_something_is_promised(tmp_path: Path) -> None:
     assert found.probes[0].numbers["request_goodput"] is not None
 
 
+@pytest.mark.parametrize("own", [5, 25, 45, 47, 50, 60, 100, 1000])
+@pytest.mark.parametrize("bound", [20.0, 40.0, 44.5, 50.0])
+def test_a_goodput_that_rises_and_falls_is_found_from_wherever_it_begins(
+    own: int, bound: float
+) -> None:
+    """Requests are good up to 45 a second; of more than that fewer, and none from 60 on."""
+
+    def probed(_: Any, path: str, limits: Any, value: float, write: Any, *, cut: bool) -> Probe:
+        del path, cut
+        good = {"request_goodput": min(value, max(0.0, 45 - 3 * (value - 45)))}
+        broke = tuple(one for one in limits if not one.holds(good[one.metric]))
+        return Probe(value, write(value), "ok", good, broke, {"good": good["request_goodput"]})
+
+    rate, limit = "workload.arrivals.request_rate", Limit("request_goodput", ">=", bound)
+    source = deepcopy(SERVED)
+    source["workload"]["arrivals"]["request_rate"] = f"{own} requests/s"
+    one = load_experiment({**source, "serving": {"slo": {"ttft": "1 s"}}}).experiment
+    with patch("moesim.sweep.search._probe", probed):
+        found = search_of(one, rate, [limit])
+    assert len(found.probes) < 30
+    if bound > 45:
+        assert found.best is None
+        return
+    assert found.best is not None
+    largest = 45 + (45 - bound) / 3
+    assert largest / NEAR <= found.best.value <= largest
+
+
 def test_a_wrong_metric_is_told_the_nearest_few(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the nearest are .*'p99_tpot_ms'") as told:
         moesim.search(TINY, BATCH, ["p99_tpots_ms<=1"], out=tmp_path / "out")
