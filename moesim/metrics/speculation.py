@@ -18,7 +18,8 @@ SPECULATION_KEYS = (
 def speculation_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     """Of passes ``span``: tokens that a request keeps of a step in which it decodes, the share of
     drafts that are accepted, and the mean number of distinct experts in a MoE layer of a decode
-    step, over all GPUs. Nothing without speculation.
+    step, over all GPUs, those that hold parts of the same counted once. Nothing without
+    speculation.
     """
     schedule = case.schedule
     if schedule.kept is None:
@@ -34,7 +35,7 @@ def speculation_numbers(case: Case, counts: Counts, span: slice) -> dict[str, An
     width = int(schedule.request.max()) + 1
     steps = len(np.unique((schedule.pass_of_token() * width + schedule.request)[rows]))
     drafts = int(rows.sum()) - steps
-    layers = int(used.sum()) * len(case.model.moe_layers)
+    layers = int(used.sum()) * len(case.model.moe_layers) * case.slices
     return {
         "mean_acceptance_length": kept / steps if steps else None,
         "draft_acceptance_rate": (kept - steps) / drafts if drafts else None,

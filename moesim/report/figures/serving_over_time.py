@@ -38,6 +38,7 @@ class ServingOverTime(Figure):
         import pandas as pd
 
         steps, summary = served_steps(self, folder)
+        steps = steps.sort_values("start_ns", kind="stable")  # of several instances they overlap
         blocks, usage = summary.get("kv_blocks"), np.full(len(steps), np.nan)
         if blocks and "free_blocks" in steps:
             most = float(steps["free_blocks"].max())

@@ -166,3 +166,17 @@ def test_nobody_runs_where_nobody_is_there(
     busy = float((table["running_requests"][:-1].gt(0) * spans).sum())
     assert busy < 0.1 * float(spans.sum())
     assert (table["kv_usage_share"] >= 0).all()
+
+
+def test_time_goes_on_where_steps_of_replicas_overlap(tmp_path: Path) -> None:
+    """Steps stand in order of their ends."""
+    arrivals = {"kind": "poisson", "request_rate": "400 requests/s"}
+    given = {
+        **SERVED,
+        "serving": {"replicas": 2},
+        "workload": {**SERVED["workload"], "arrivals": arrivals},
+    }
+    steps = moesim.run(given, out=tmp_path / "run").steps
+    assert (np.diff(steps["start_ns"]) < 0).any()
+    table = table_of("serving_over_time", tmp_path / "run")
+    assert (np.diff(table["time_s"]) >= 0).all()

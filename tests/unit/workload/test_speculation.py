@@ -109,6 +109,14 @@ def test_drafts_that_are_never_right_only_cost(capacity: str) -> None:
     assert wrong["distinct_experts_per_pass"] <= 4 * 4
 
 
+def test_slices_of_an_expert_are_one_expert() -> None:
+    """On each of two GPUs half of every expert runs."""
+    whole = ngram(3, "80 %")
+    sliced = whole | {"hardware": "h100-sxm", "parallelism": {"expert": 2, "experts": "tensor"}}
+    one, two = (run(each).summary for each in (whole | {"hardware": "h100-sxm"}, sliced))
+    assert one["distinct_experts_per_pass"] == pytest.approx(two["distinct_experts_per_pass"])
+
+
 def test_tokens_that_share_their_experts_are_as_many_times_as_fast(tmp_path: Path) -> None:
     """All resident, all right and no expert more: a step reads what one token reads."""
     same = np.broadcast_to(TRACE.expert_ids[:1], TRACE.expert_ids.shape).copy()
