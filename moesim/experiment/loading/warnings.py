@@ -47,6 +47,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
+    lines += dispatched_by_vllm(experiments)
     return list(dict.fromkeys(lines))
 
 
@@ -252,6 +253,23 @@ def others_schedulers(experiments: Iterable[Experiment]) -> list[str]:
         f" scheduler: {{kind: {own}}} for its own (in a sweep, both in one axis)"
         for name, own, kind in sorted(found)
     ]
+
+
+def dispatched_by_vllm(experiments: Iterable[Experiment]) -> list[str]:
+    """A line where requests are served by vLLM's kernels, whose GPUs dispatch rows as its servers
+    do not unless they are told, and the host waits for their counts.
+    """
+    for one in experiments:
+        asked, software = one.parallelism, loaded("software", one.software, one.folders)
+        dispatches = asked.expert > 1 and asked.exchange is None and asked.dense == "data"
+        served = isinstance(one.workload.batching, Continuous) and one.decide == "host"
+        if not (dispatches and asked.experts == "expert" and served and one.gating.uneven):
+            continue
+        if software is not None and software.framework == "vllm":
+            what = "rows are dispatched, whose counts the host waits for, so that no step is"
+            what += " captured; vLLM's servers gather all tokens unless they are told"
+            return [f"note: parallelism.exchange: {what}; write exchange: all_gather for that"]
+    return []
 
 
 def _routed(experiment: Experiment) -> Iterable[tuple[str, Serving | Disaggregation, int]]:

@@ -15,7 +15,12 @@ from moesim.engine.replay.run import run_replay
 from moesim.engine.replicas import play_replicas
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import blind_routers, lone_routers, others_schedulers
+from moesim.experiment.loading.warnings import (
+    blind_routers,
+    dispatched_by_vllm,
+    lone_routers,
+    others_schedulers,
+)
 from moesim.experiment.running.run import simulate
 from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.results.result import Result
@@ -281,3 +286,28 @@ def test_another_engines_scheduler_is_said(software, scheduler, own):
     found = others_schedulers([one.model_copy(update={"workload": workload})])
     told = f"'{scheduler}' schedules for the software '{software}'; write scheduler: "
     assert [told + f"{{kind: {own}}}" in line for line in found] == [True] * bool(own)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, True),
+        ({"parallelism": {"expert": 8, "exchange": "all_gather"}}, False),
+        ({"parallelism": {"expert": 8, "dense": "tensor"}}, False),
+        ({"parallelism": {"expert": 8, "experts": "tensor"}}, False),
+        ({"parallelism": {"expert": 1}}, False),
+        ({"software": "sglang"}, False),
+        ({"decide": "device"}, False),
+    ],
+)
+def test_vllm_does_not_dispatch_unless_it_is_told(changed, told):
+    source = {
+        "model": "gpt-oss-120b",
+        "hardware": "h200-sxm",
+        "software": "vllm",
+        "parallelism": {"expert": 8},
+        "workload": {"requests": 8, "batching": {"kind": "continuous"}},
+    }
+    lines = dispatched_by_vllm([load_experiment({**source, **changed}).experiment])
+    assert bool(lines) == told
+    assert all("write exchange: all_gather" in line for line in lines)
