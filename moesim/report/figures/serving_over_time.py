@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+LITTLE = 10.0
+"""Percent below which an axis ends above the most, as little of a whole cannot be seen."""
 MOST = 1000
 """Rows of the table; neighbours are averaged where there are more steps."""
 
@@ -73,7 +75,8 @@ class ServingOverTime(Figure):
         for area, name in ((blocks, "kv_usage_share"), (hits, "hit_share")):
             area.plot(time, 100 * table[name].to_numpy(float), color=line_style(0).color,
                       drawstyle="steps-post", linewidth=0.8)  # fmt: skip
-            area.set_ylim(0, 102)
+            most = 100 * float(table[name].max())
+            area.set_ylim(0, 1.2 * most if 0 < most < LITTLE else 102)
         axes.set_xlabel("Simulated time (s)")
         axes.set_title("A service over time")
 
