@@ -15,7 +15,7 @@ from moesim.config.errors import writing
 from moesim.config.files.files import write_whole
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.price_errors import CONFIDENCE
-from moesim.report.amounts import number
+from moesim.report.amounts import number, percent
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.report.page.parts import experiment_text
 from moesim.report.page.told import Told, ToldTable, write_told
@@ -106,6 +106,8 @@ def so_far(found: Found) -> str:
     return f"Largest {name}: {best.text}; at {broken.text} {_binds(broken)}."
 
 
+ALL_PROMISES = ("slo_attainment.all", "request_goodput", GOOD_COST)
+"""Numbers of requests that keep all that is promised."""
 ELSE = {
     "output_throughput": "tokens/s",
     "request_goodput": "good requests/s",
@@ -202,7 +204,22 @@ def _binds(broken: Probe) -> str:
         return f"{broken.broke[0].metric} is certain to be broken"
     if broken.status != "ok":
         return f"it is {broken.status.replace('_', ' ')}"
-    return ", and ".join(_breaks(one, broken.numbers[one.metric]) for one in broken.broke)
+    told = ", and ".join(_breaks(one, broken.numbers[one.metric]) for one in broken.broke)
+    return told + _promise(broken)
+
+
+def _promise(broken: Probe) -> str:
+    """Which of several promises the fewest requests keep, where a limit is on all together."""
+    kept = {
+        name: share
+        for name in ("ttft", "tpot", "e2el")
+        if (share := broken.every.get(f"slo_attainment.{name}")) is not None
+    }
+    together = any(one.metric in ALL_PROMISES for one in broken.broke)
+    if not together or len(kept) < 2:  # noqa: PLR2004
+        return ""
+    least = min(kept, key=lambda name: kept[name])
+    return f" ({least} is kept by the fewest, {percent(kept[least])} of requests)"
 
 
 def _breaks(limit: Limit, value: float | None) -> str:

@@ -395,6 +395,14 @@ def test_goodput_is_a_limit_where_something_is_promised(tmp_path: Path) -> None:
     assert found.probes[0].numbers["request_goodput"] is not None
 
 
+def test_of_several_promises_the_one_that_the_fewest_keep_is_named(tmp_path: Path) -> None:
+    rate, limit = "workload.arrivals.request_rate", "slo_attainment.all>=0.9"
+    promised = {**SERVED, "serving": {"slo": {"ttft": "1000 s", "tpot": "1 ns"}}}
+    found, _ = moesim.search(promised, rate, [limit], out=tmp_path / "out")
+    told = "slo_attainment.all is 0, below 0.9 (tpot is kept by the fewest, 0.0 % of requests)"
+    assert told in sentence(found)
+
+
 @pytest.mark.parametrize("own", [5, 25, 45, 47, 50, 60, 100, 1000])
 @pytest.mark.parametrize("bound", [20.0, 40.0, 44.5, 50.0])
 def test_a_goodput_that_rises_and_falls_is_found_from_wherever_it_begins(
