@@ -28,7 +28,14 @@ from moesim.report.page.parts import (
 from moesim.report.page.upgrades import helped
 from moesim.report.run.trust import price_range, sweep_trust
 from moesim.report.sweep.best import best_lines
-from moesim.report.sweep.table import COLUMNS, PACED, reasons, whatever_promised, with_shown
+from moesim.report.sweep.table import (
+    COLUMNS,
+    PACED,
+    grows,
+    reasons,
+    whatever_promised,
+    with_shown,
+)
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
 from moesim.sweep.found import Sweep, read_finished, read_sweep
@@ -164,7 +171,7 @@ def board_of(sweep: Sweep) -> Board:
     columns = [*axes, *figures, *spans, Column("status", told)]
     notes = [GUESS.format(one.heading, one.picked) for one in axes if one.picked is not None]
     ahead = [row for row, known in enumerate(future) if known and not future.all()]
-    return Board(columns, place, [*notes, *reasons(sweep.table)], ahead=ahead)
+    return Board(columns, place, [*notes, *reasons(sweep.table), *grows(sweep.table)], ahead=ahead)
 
 
 def _fastest_first(points: pd.DataFrame) -> pd.DataFrame:

@@ -73,6 +73,8 @@ GIVEN_UP = (
 """Columns that a narrow terminal loses, the first first: the files have them."""
 
 
+SATURATED = "saturated"
+"""Of a service whose waiting line grows: the number, and the word for its status."""
 LATENCIES = ("mean_ttft_ms", "mean_tpot_ms")
 
 
@@ -117,8 +119,7 @@ def sweep_table(
     for heading, characters in zip(headings, least, strict=True):
         table.add_column(heading, overflow="fold", min_width=characters)
     states = [
-        str(status).replace("_", " ") + (" *" if place == best else "")
-        for place, status in enumerate(points["status"])
+        state + (" *" if place == best else "") for place, state in enumerate(_states(points))
     ]
     columns = {
         title: [form(value) for value in points[name]]
@@ -131,7 +132,29 @@ def sweep_table(
         cells = [in_words(_value(row[axis])).removesuffix(units[axis]).strip() for axis in axes]
         numbers = [texts[place] for texts in columns.values()]
         table.add_row(*cells, *numbers, states[place], style="bold" if place == best else None)
-    return Group(table, *(Text(line) for line in (*reasons(every), *sweep_trust(every))))
+    lines = (*reasons(every), *grows(every), *sweep_trust(every))
+    return Group(table, *(Text(line) for line in lines))
+
+
+def _states(points: pd.DataFrame) -> list[str]:
+    """The status of each point; of a service that does not keep up that."""
+    states = [str(status).replace("_", " ") for status in points["status"]]
+    return [
+        SATURATED if state == "ok" and grew else state
+        for state, grew in zip(states, _saturated(points), strict=True)
+    ]
+
+
+def _saturated(points: pd.DataFrame) -> list[bool]:
+    if SATURATED not in points:
+        return [False] * len(points)
+    return [pd.notna(one) and bool(one) for one in points[SATURATED]]
+
+
+def grows(points: pd.DataFrame) -> list[str]:
+    """What it says of a point's times that the service does not keep up."""
+    what = "the waiting line grows to the end, and times are those of so many requests"
+    return [f"{SATURATED}: {what}"] if any(_saturated(points)) else []
 
 
 def _fitting(

@@ -81,6 +81,16 @@ def test_a_sweep_of_requests_has_their_first_tokens(sweep: Path) -> None:
     assert all(f"{1000 + n:,}" in text for n in range(len(points)))
 
 
+def test_a_sweep_says_of_which_points_the_waiting_line_grows(sweep: Path) -> None:
+    points = read_points(sweep)
+    assert "saturated" not in text_of(sweep_table(points, ("experts.capacity",)))
+    grew = points["status"].eq("ok") & points["experts.capacity"].eq("4 slots/layer")
+    points["saturated"] = grew.where(points["status"] == "ok", None)
+    text = text_of(sweep_table(points, ("experts.capacity",)))
+    assert text.count("saturated") == grew.sum() + 1
+    assert "saturated: the waiting line grows to the end" in text
+
+
 def test_numbers_keep_four_digits_and_no_more() -> None:
     assert [number(v) for v in (None, float("nan"), 3, 1234567, 0.012345, 1234.56, 98765.4)] == [
         "-", "-", "3", "1,234,567", "0.01235", "1235", "98,765",
