@@ -304,17 +304,18 @@ def _formats(name: str, model: ModelSpec) -> tuple[str, str]:
 
 
 def _without_server(question: Question, model: ModelSpec, machine: Any) -> str:
-    """Why there is no server: for GPUs of Apple, or as cards without NVLink cannot hold the model;
-    nothing where there is one.
+    """Why there is no server: for GPUs of Apple, or as one card, or cards without NVLink, cannot
+    hold the model; nothing where there is one.
     """
     found = _profile(machine)
     if found.datasheet.maker in BACKENDS:
         return "for a GPU of Apple"
     linked = found.datasheet.peers.kind == "nvlink"
-    if question.batch > FEW or linked or _holds(question, model, found):
+    served = question.gpus > 1 and (question.batch > FEW or linked)
+    if served or _holds(question, model, found):
         return ""
-    size = f"{model.bytes / 1e9:.1f} GB of weights"
-    return f"as {size} are more than {question.gpus} such GPUs have"
+    have = "one such GPU has" if question.gpus == 1 else f"{question.gpus} such GPUs have"
+    return f"as {model.bytes / 1e9:.1f} GB of weights are more than {have}"
 
 
 def _profile(machine: Any) -> HardwareProfile:

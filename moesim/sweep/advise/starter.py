@@ -158,7 +158,7 @@ def _by_layers(data: Mapping[str, Any], layers: int) -> tuple[dict[str, Any], st
     return {"on_cpu": {"layers": fewest}}, words
 
 
-RATES = {True: (0.5, 1, 2), False: (0.05, 0.1, 0.2)}
+RATES = {True: (0.5, 1, 2), False: (0.01, 0.02, 0.05)}
 """Requests a second to begin with, by whether GPUs hold all experts; the middle one is written."""
 
 

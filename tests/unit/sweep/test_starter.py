@@ -10,6 +10,7 @@ from moesim.cli.main import main
 from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
 from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.starter import WORKLOADS, starter
 
@@ -164,3 +165,18 @@ def test_a_service_that_only_one_request_fits_beside_has_layers_on_the_cpu(tmp_p
         assert said in file.read_text()
         read = load_experiment(file).experiment.model_copy(update={"records": "summary"})
         assert build(read, 2).out_of_memory is None
+
+
+def test_a_card_that_cannot_hold_the_model_serves_as_an_engine_does_that_has_a_way(
+    tmp_path: Path,
+) -> None:
+    """As written, and with a promise that the search it names finds a rate for."""
+    text = starter(Question("gpt-oss-20b", gpu="rtx-4060-8gb"), "serve")
+    assert "software: llama.cpp, as 13.8 GB of weights are more than one such GPU has" in text
+    assert "scheduler: {kind: llama.cpp}" in text
+    assert "has no such way" not in text
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    slow = load_experiment(file, ("workload.arrivals.request_rate=0.01 requests/s",)).experiment
+    assert (command_of(slow).text or "").startswith("llama-server")
+    assert simulate(slow).summary["slo_attainment"]["all"] >= 0.9
