@@ -64,7 +64,7 @@ def text_of(part: Any, width: int = 140) -> str:
 
 
 def starred(text: str) -> list[str]:
-    return [line.split()[0] for line in text.splitlines() if "ok *" in line]
+    return [line.split()[0] for line in text.splitlines() if line.rstrip().endswith(" *")]
 
 
 def test_the_star_goes_to_what_drops_nothing(sweep: Sweep) -> None:
