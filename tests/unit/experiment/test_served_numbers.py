@@ -97,6 +97,20 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     assert (table.max_itl_ms > 0).all()
 
 
+def test_most_tokens_of_a_second_are_those_of_requests_token_by_token() -> None:
+    slow = {"kind": "poisson", "request_rate": "2 requests/s"}
+    found = simulate(experiment_of(slow, records="layer"))
+    seen = [
+        row.first_token_ns + gaps.cumsum()
+        for row in found.requests.itertuples()
+        for gaps in [np.append(0, found.itl.itl_ns[found.itl.request_id == row.request_id])]
+    ]
+    seconds = (np.concatenate(seen) - found.requests.arrival_ns.min()) // 10**9
+    assert len(set(seconds.tolist())) > 2
+    most = np.unique(seconds, return_counts=True)[1].max()
+    assert found.summary["max_output_tokens_per_s"] == most < len(seconds)
+
+
 def test_misses_by_whose_tokens_need_the_expert() -> None:
     """They add up, and so do their bytes; what prompts push out, answers miss."""
     result = simulate(experiment_of(POISSON, experts={"capacity": "8 slots/layer"}))
