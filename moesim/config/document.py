@@ -11,6 +11,8 @@ from moesim.config.errors import InputError, Problem
 
 Steps = tuple[str | int, ...]
 """The keys and indices that lead to a value."""
+DEFAULT = "default"
+"""Where a value is from that nobody wrote."""
 
 
 @dataclass(frozen=True, order=True)

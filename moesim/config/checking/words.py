@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from moesim.config.checking.shape import Shape
-from moesim.config.document import Document, Steps
+from moesim.config.document import DEFAULT, Document, Mark, Steps
 
 
 def spelled_out(document: Document, model: type[BaseModel]) -> Document:
@@ -18,8 +18,16 @@ def spelled_out(document: Document, model: type[BaseModel]) -> Document:
     for that of the default kind.
     """
     for path, value in list(_values(Shape(model), document.data, ())):
-        document = document.with_value(path, value, document.value_mark(path))
+        if isinstance(document.get(path), Mapping):
+            document = with_default_kind(document, path, value["kind"])
+        else:
+            document = document.with_value(path, value, document.value_mark(path))
     return document
+
+
+def with_default_kind(document: Document, path: Steps, kind: str) -> Document:
+    """``document`` with the ``kind`` of the component at ``path`` that nobody wrote."""
+    return document.with_value((*path, "kind"), kind, Mark(DEFAULT))
 
 
 def component(shape: Shape | None, value: Any) -> Any:

@@ -13,6 +13,7 @@ from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem
 from moesim.config.strict_yaml.overrides import parse_path
 from moesim.experiment.loading.assess import Finding, assess
+from moesim.experiment.loading.of_software import with_scheduler
 from moesim.experiment.schema.axes import SWEEP, Axis
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
@@ -71,7 +72,8 @@ def assess_points(
     old = {(finding.problem.path, finding.problem.what) for finding in known}
     points, problems = [], []
     for point in combinations(axes):
-        experiment, findings = assess(point_document(base, point), folders)
+        document = with_scheduler(point_document(base, point), folders)
+        experiment, findings = assess(document, folders)
         problems += [
             _at_value(base, axes, point, finding)
             for finding in findings

@@ -10,7 +10,7 @@ from typing import Any
 
 from moesim.config.arguments import check_list
 from moesim.config.checking.words import spelled_out
-from moesim.config.document import Document, Mark
+from moesim.config.document import DEFAULT, Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
 from moesim.config.files.file_kinds import EXPERIMENT, check_kind
 from moesim.config.files.paths import look_up, lookup_folders
@@ -19,6 +19,7 @@ from moesim.config.strict_yaml.overrides import parse_override
 from moesim.config.strict_yaml.yaml import compose_file
 from moesim.experiment.loading.assess import assess
 from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.of_software import with_scheduler
 from moesim.experiment.loading.points import SweepPoints, assess_points
 from moesim.experiment.schema.axes import read_axes
 from moesim.experiment.schema.experiment import Experiment
@@ -68,9 +69,10 @@ def load_experiment(
     document, folders = _opened(source)
     document = spelled_out(document, Experiment)
     document, problems = _overridden(document, overrides)
+    base, document = document, with_scheduler(document, folders)
     experiment, findings = assess(document, folders)
     axes, axis_problems = read_axes(document)
-    points, point_problems = assess_points(document, [] if alone else axes, folders, findings)
+    points, point_problems = assess_points(base, [] if alone else axes, folders, findings)
     problems += [finding.problem for finding in findings] + axis_problems + point_problems
     if experiment is None or problems:
         raise InputError(in_order(problems))
@@ -116,7 +118,7 @@ def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:
         raise InputError([document.problem((), what)])
     check_kind(document.data, EXPERIMENT, document.start.source)
     if "name" not in document.data:
-        document = document.with_value(("name",), path.stem, Mark("default"))
+        document = document.with_value(("name",), path.stem, Mark(DEFAULT))
     return document, tuple(dict.fromkeys([*_folders_then(path), *lookup_folders(path)]))
 
 

@@ -10,6 +10,7 @@ from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
+from moesim.experiment.loading.of_software import LLAMA, engine_of
 from moesim.experiment.loading.requests import requests_in_all, requests_of_trace
 from moesim.experiment.loading.rules.asked import expert_bytes, most_local
 from moesim.experiment.loading.traces import recorded_trace_of
@@ -31,8 +32,6 @@ REQUESTS_A_CLIENT = 2
 """Of a closed loop; with fewer most of its requests come at the start, all at once."""
 FEW_BATCHES = 20
 """With as many, a last one of fewer requests hardly changes what all are on average."""
-LLAMA = "llama.cpp"
-"""An engine with a scheduler, whose profiles say nothing of a framework."""
 LEAST_RECORDED = 0.5
 """Share of the tokens with experts as recorded, below which a run says so."""
 
@@ -243,10 +242,8 @@ def others_schedulers(experiments: Iterable[Experiment]) -> list[str]:
         batching = one.workload.batching
         if not isinstance(batching, Continuous):
             continue
-        software = loaded("software", one.software, one.folders)
-        kind, own = str(kind_of(type(batching.scheduler))), software and software.framework
-        own = LLAMA if one.software.startswith(LLAMA) else own
-        if own != kind and {own, kind} <= {*FRAMEWORKS, LLAMA}:
+        kind, own = str(kind_of(type(batching.scheduler))), engine_of(one.software, one.folders)
+        if own not in (None, kind) and kind in {*FRAMEWORKS, LLAMA}:
             found.add((one.software, own, kind))
     return [
         f"warning: workload.batching.scheduler: '{kind}' schedules for the software '{name}'; write"

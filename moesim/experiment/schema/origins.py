@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from moesim.config.document import Document, Steps, dotted
+from moesim.config.document import DEFAULT, Document, Steps, dotted
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.schema.experiment import Experiment
-
-DEFAULT = "default"
 
 
 def leaves(value: Any, path: Steps = ()) -> Iterator[tuple[Steps, Any]]:

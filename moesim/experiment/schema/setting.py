@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moesim.config.checking.shape import Shape, WrittenAs, shape_at
-from moesim.config.checking.words import component
+from moesim.config.checking.words import component, with_default_kind
 from moesim.config.document import Document, Mark, Steps
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import choice_in, is_choice
@@ -19,10 +19,12 @@ def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Doc
     component stands is its kind, without any.
     """
     document = _with_default_kinds(_with_base(document, path), path, mark)
-    value = component(shape_at(Experiment, path), value)
+    spelled = component(shape_at(Experiment, path), value)
     if path[-1] == "kind":
-        document = _without_old_parameters(document, path[:-1], value)
-    return document.with_value(path, value, mark)
+        document = _without_old_parameters(document, path[:-1], spelled)
+    document = document.with_value(path, spelled, mark)
+    keys_alone = spelled is not value and not isinstance(value, str)
+    return with_default_kind(document, path, spelled["kind"]) if keys_alone else document
 
 
 def _with_base(document: Document, path: Steps) -> Document:
@@ -49,7 +51,8 @@ def _with_default_kinds(document: Document, path: Steps, mark: Mark) -> Document
             return document
         shape, here = found, path[:length]
         if shape.kinds and document.get(here) is None and path[length] != "kind":
-            document = document.with_value((*here, "kind"), _default_kind(shape), mark)
+            document = document.with_value(here, {}, mark)
+            document = with_default_kind(document, here, _default_kind(shape))
     return document
 
 

@@ -23,7 +23,8 @@ class Continuous(AnyBatching):
     serves: ClassVar[bool] = True
     scheduler: Annotated[RequestScheduler, OneOf(schedulers)] = Field(
         default_factory=Vllm,
-        description="What decides which tokens the next step has.",
+        description="What decides which tokens the next step has: the software's own (vllm, sglang,"
+        " trtllm, llama.cpp), if left out, else vllm.",
         json_schema_extra={"default": {"kind": "vllm"}},
     )
 

@@ -288,6 +288,42 @@ def test_another_engines_scheduler_is_said(software, scheduler, own):
     assert [told + f"{{kind: {own}}}" in line for line in found] == [True] * bool(own)
 
 
+SERVED = {"model": "gpt-oss-120b", "hardware": "h200-sxm"}
+
+
+@pytest.mark.parametrize(
+    ("software", "written", "kind"),
+    [
+        ("sglang", None, "sglang"),
+        ("sglang", {"max_num_seqs": 8}, "sglang"),
+        ("sglang", {"max_num_batched_tokens": 2048}, "vllm"),  # which is no key of SGLang's
+        ("sglang", "vllm", "vllm"),
+        ("sglang", {"kind": "vllm"}, "vllm"),
+        ("trtllm", None, "trtllm"),
+        ("ik_llama.cpp", None, "llama.cpp"),
+        ("ideal", None, "vllm"),
+    ],
+)
+def test_software_has_its_own_scheduler(software, written, kind):
+    batching = {"kind": "continuous"} | ({} if written is None else {"scheduler": written})
+    workload = {"requests": 8, "batching": batching}
+    found = load_experiment({**SERVED, "software": software, "workload": workload})
+    assert found.experiment.workload.batching.scheduler.kind == kind
+    said = found.origins["workload.batching.scheduler.kind"]
+    assert (said == "default") == (not isinstance(written, str) and "kind" not in (written or ()))
+
+
+def test_each_software_of_a_sweep_has_its_own_scheduler():
+    key = "workload.batching.scheduler.max_num_seqs"
+    sweep = {"software": ["vllm", "sglang"], key: [8, 16]}
+    workload = {"requests": 8, "batching": "continuous"}
+    points = load_experiment({**SERVED, "workload": workload, "sweep": sweep}).points
+    found = [one.workload.batching.scheduler for _, one in points]
+    assert [(one.kind, one.max_num_seqs) for one in found] == [
+        (kind, seats) for kind in ("vllm", "sglang") for seats in (8, 16)
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
