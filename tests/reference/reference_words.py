@@ -174,7 +174,7 @@ class Config:
     stream_from: int = 0  # prompt tokens from which on passes of served requests stream
     gpus: int = 1
     group: int = 1  # neighbouring GPUs that split attention, dense FFNs and shared experts
-    sliced: bool = False  # every GPU has a part of each expert, and all rows
+    slices: int = 1  # neighbours that each have a part of their experts, and all rows of these
     reduces: bool = False  # every GPU has all tokens, and whole experts of its own
     gating: str = "dynamic"  # dynamic | static | gshard | no_drop | tutel
     capacity_fraction: float | Fraction = 0.25  # static, tutel
@@ -267,13 +267,17 @@ class Config:
 
     @property
     def holders(self) -> int:
-        """Of whole experts: GPUs, or all of them together."""
-        return 1 if self.sliced else self.gpus
+        """Of whole experts: GPUs, or groups of them."""
+        return self.gpus // self.slices
+
+    @property
+    def sliced(self) -> bool:
+        return self.slices > 1
 
     @property
     def parts(self) -> int:
         """Of every expert."""
-        return self.gpus // self.holders
+        return self.slices
 
     @property
     def gathers(self) -> bool:

@@ -150,8 +150,9 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     gpus = draw(st.integers(1, min(4, model.experts)))
     padded = st.sampled_from(PADDED)
     gating = draw(padded if draw(st.integers(0, 3)) < 1 + pressed else st.just("dynamic"))
-    sliced = gpus > 1 and draw(st.integers(0, 3)) == 0
-    local = model.experts if sliced else -(-model.experts // gpus)
+    parts = [n for n in range(2, gpus + 1) if gpus % n == 0 and (n == gpus or gating == "dynamic")]
+    slices = draw(st.sampled_from(parts)) if parts and draw(st.integers(0, 3)) == 0 else 1
+    local = -(-model.experts // (gpus // slices))
     if pressed:
         slots: int | list[int] | None = draw(st.integers(1, max(1, min(local - 1, 4))))
         batch_size = draw(st.integers(min(2, requests), requests + 1))
@@ -178,8 +179,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     initials += ["lowest_ids", "random"]
     uploads = {one: st.none() | st.integers(least, 3) for one, least in UPLOADS.items()}
     groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
-    group = draw(st.sampled_from([1, gpus] if sliced else groups))
-    alike = gpus > 1 and group in (1, gpus) and not sliced and gating == "dynamic"
+    group = draw(st.sampled_from([1, gpus] if slices > 1 else groups))
+    alike = gpus > 1 and group in (1, gpus) and slices < gpus and gating == "dynamic"
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,
@@ -190,8 +191,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         ),
         gpus=gpus,
         group=group,
-        sliced=sliced,
-        reduces=alike and draw(st.booleans()),
+        slices=slices,
+        reduces=alike and (slices > 1 or draw(st.booleans())),
         gating=gating,
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
         no_drop=draw(st.booleans()),

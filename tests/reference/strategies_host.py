@@ -95,7 +95,7 @@ def with_window(draw: st.DrawFn, case: Case) -> Case:
 def on_nodes_of_one(config: Config, *, behind: bool = False) -> Config:
     """``config`` with one GPU a node, and nothing that comes ``behind``, if it may not."""
     if config.sliced:
-        config = replace(config, sliced=False, gpus=1)
+        config = replace(config, slices=1, gpus=1)
     if config.miss == "background" and not behind:
         config = replace(config, miss="cpu", uploads=None)
     return replace(config, group=1, reduces=False, nodes=config.gpus)

@@ -137,11 +137,23 @@ def staged(activations: list[Any]) -> list[Any]:
 
 def alike(case: Case, verdict: Verdict) -> bool:
     """Every GPU has the hits and misses of the others, and there are some."""
-    of_gpus = [
+    of_gpus = accesses(case, verdict)
+    return evicts(case, verdict) and all(mine == of_gpus[0] for mine in of_gpus)
+
+
+def in_pairs(case: Case, verdict: Verdict) -> bool:
+    """Two neighbours have the same hits and misses, the others have none of their experts."""
+    first, second, third, fourth = accesses(case, verdict)
+    apart = {one[2] for one in first}.isdisjoint(one[2] for one in third)
+    return evicts(case, verdict) and first == second and third == fourth and apart
+
+
+def accesses(case: Case, verdict: Verdict) -> list[list[tuple[int, int, int, bool]]]:
+    """By GPU: step, layer, physical expert, and whether it was a hit."""
+    return [
         [(one.step, one.layer, one.expert, one.hit) for one in verdict.activations if one.gpu == g]
         for g in range(case.config.gpus)
     ]
-    return evicts(case, verdict) and all(mine == of_gpus[0] for mine in of_gpus)
 
 
 def plan(*more: int) -> dict[str, Any]:
@@ -211,13 +223,13 @@ SCENES: dict[str, Scene] = {
     "groups": ({"gpus": 4, "group": 2}, crosses),
     **{
         f"sliced over {gpus}, attention over {group}": (
-            {"gpus": gpus, "group": group, "sliced": True},
+            {"gpus": gpus, "group": group, "slices": gpus},
             alike,
         )
         for gpus, group in ((2, 1), (3, 1), (4, 1), (2, 2), (4, 4))
     },
     **{
-        f"sliced under {gating}": ({"gpus": 2, "sliced": True, "gating": gating}, alike)
+        f"sliced under {gating}": ({"gpus": 2, "slices": 2, "gating": gating}, alike)
         for gating in PADDED
     },
     **{
@@ -227,16 +239,27 @@ SCENES: dict[str, Scene] = {
         )
         for gpus, group in ((2, 2), (4, 4), (2, 1), (4, 1))
     },
+    **{
+        f"sliced over 2 of 4, attention over {group}": (
+            {"gpus": 4, "group": group, "slices": 2, "reduces": True},
+            in_pairs,
+        )
+        for group in (1, 4)
+    },
+    "sliced over 2 of 4, replicas": (
+        {"gpus": 4, "slices": 2, "reduces": True} | plan(0, 1),
+        replicated,
+    ),
     "all-reduced, replicas": (
         {"gpus": 2, "group": 2, "reduces": True} | plan(0, 1),
         replicated,
     ),
     "gathered, replicas": ({"gpus": 2, "reduces": True} | plan(0, 1), replicated),
     "sliced, skipped": (
-        {"gpus": 2, "sliced": True, "miss": "skip", "initial": "most_used"},
+        {"gpus": 2, "slices": 2, "miss": "skip", "initial": "most_used"},
         activation(place="skip"),
     ),
-    "sliced, at random": ({"gpus": 2, "sliced": True, "policy": "random"}, alike),
+    "sliced, at random": ({"gpus": 2, "slices": 2, "policy": "random"}, alike),
     "round robin": ({"gpus": 2, "placement": "round_robin"}, crosses),
     "a plan": ({"gpus": 2} | plan(), crosses),
     "replicas": ({"gpus": 2} | plan(0, 1), replicated),

@@ -37,6 +37,7 @@ from moesim.experiment.engine_commands.sglang import (
 from moesim.experiment.engine_commands.sglang_options import KTRANSFORMERS
 from moesim.experiment.engine_commands.words import Option
 from moesim.experiment.loading.names import needed
+from moesim.experiment.schema.parallelism import Parallelism
 from moesim.hardware import HardwareProfile
 from moesim.model import ModelSpec
 from moesim.model.named import from_checkpoint, from_gguf, opened
@@ -233,9 +234,8 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         return
     if most and count >= most:
         return
-    asked = reading.experiment.get("parallelism", {})
-    holders = 1 if asked.get("experts") == "tensor" else int(asked.get("expert", 1))
-    slots = f"{max(1, int(count) // holders)} slots/layer"
+    asked = Parallelism.model_validate(reading.experiment.get("parallelism", {}))
+    slots = f"{max(1, int(count) * asked.slices // asked.expert)} slots/layer"
     initial = _INITIAL.get(strategy, "most_used")
     reading.put("experts", {"capacity": slots, "miss": {"kind": "cpu"}, "initial": initial})
     if strategy not in _INITIAL:

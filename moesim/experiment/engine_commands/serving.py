@@ -34,13 +34,13 @@ MICRO_BATCHES = "GPUs that hold layers each work one after the other here; serve
 class Ranks:
     """How a line spreads the work over ``gpus``.
 
-    ``group``: GPUs that share the attention of the same requests; ``whole``: whether each expert is
-    whole on one of them; ``nodes``: None where the line does not say.
+    ``group``: GPUs that share the attention of the same requests; ``slices``: GPUs that each have a
+    part of the same experts, 1 where these are whole; ``nodes``: None where the line does not say.
     """
 
     gpus: int
     group: int
-    whole: bool
+    slices: int
     nodes: int | None = None
 
 
@@ -96,13 +96,40 @@ def put_ranks(reading: Reading, ranks: Ranks, words: str, eager: str = "") -> No
     if ranks.group < ranks.gpus and not reading.line.has(eager):
         reading.put("decide", "device")
     of_node = ranks.gpus // (ranks.nodes or 1)
-    if not ranks.whole and of_node == ranks.gpus <= GPUS_OF_A_NODE:
-        reading.put("parallelism.experts", "tensor")
-    elif not ranks.whole:
-        what = f"each expert is sliced over {ranks.gpus} GPUs, of several nodes; read as whole ones"
+    if ranks.slices > 1 and of_node == ranks.gpus <= GPUS_OF_A_NODE:
+        put_slices(reading, ranks)
+    elif ranks.slices > 1:
+        what = f"each expert is sliced over {ranks.slices} GPUs, of several nodes; read as whole"
+        what += " ones"
         reading.warn("experts", f"not modelled: {what}")
     if ranks.group not in (1, of_node):
         reading.line.problems.append(Problem(words, "", _groups(ranks, of_node)))
+
+
+def put_slices(reading: Reading, ranks: Ranks) -> None:
+    """Put that experts are sliced, over all GPUs of a node or over some."""
+    if ranks.slices == ranks.gpus:
+        reading.put("parallelism.experts", "tensor")
+        return
+    reading.put("parallelism.slice", ranks.slices)
+    if ranks.group == 1:  # each GPU's attention gathers all tokens
+        reading.put("parallelism.exchange", "all_gather")
+
+
+def expert_ranks(reading: Reading, option: str, gpus: int) -> int:
+    """GPUs that slice the same experts, where ``option`` says how many hold whole ones."""
+    ranks = reading.line.whole(option, 1) or 1
+    if gpus % ranks:
+        what = f"{gpus} GPUs are no {ranks} groups; read as each expert sliced over all"
+        reading.warn(f"{option} {ranks}", what)
+        return gpus
+    return gpus // ranks
+
+
+def expert_words(option: str, layout: Layout) -> list[str]:
+    """``option`` with how many hold whole experts, GPUs or groups of them; one is the default."""
+    holders = layout.gpus // layout.slices
+    return [] if holders == 1 else [option, str(holders)]
 
 
 def _groups(ranks: Ranks, of_node: int) -> str:

@@ -37,6 +37,8 @@ from moesim.experiment.engine_commands.serving import (
     cache_words,
     decided_note,
     eplb_of,
+    expert_ranks,
+    expert_words,
     layout_of,
     put_batch,
     put_eplb,
@@ -115,10 +117,13 @@ def read_server(reading: Reading) -> None:
     line = reading.line
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
     attention = _attention_ranks(reading)
-    whole = (line.whole("--ep-size", 1) or 1) == gpus
+    slices = expert_ranks(reading, "--ep-size", gpus)
     words = f"--tp {gpus} --dp {attention} with DP attention"
     put_ranks(
-        reading, Ranks(gpus, max(1, gpus // attention), whole, nodes), words, "--disable-cuda-graph"
+        reading,
+        Ranks(gpus, max(1, gpus // attention), slices, nodes),
+        words,
+        "--disable-cuda-graph",
     )
     put_stages(reading, "--pp-size", gpus)
     _read_batch(reading, gpus, attention)
@@ -160,7 +165,7 @@ def _ranks(asked: Configuration) -> list[str]:
     if layout.gpus == 1:
         return []
     words = ["--tp-size", str(layout.gpus)]
-    words += ["--ep-size", str(layout.gpus)] if layout.slices == 1 else []
+    words += expert_words("--ep-size", layout)
     if (data := layout.gpus // layout.group) > 1:
         words += ["--dp-size", str(data), "--enable-dp-attention"]
     if layout.nodes > 1:

@@ -30,6 +30,8 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
+    expert_ranks,
+    expert_words,
     layout_of,
     put_batch,
     put_model,
@@ -106,13 +108,11 @@ class Trtllm(Engine):
         reading.put("software", "trtllm")
         name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
         put_model(reading, name, None, folders)
-        gpus, experts = (line.whole(word, 1) or 1 for word in ("--tp-size", "--ep-size"))
-        if experts not in (1, gpus):
-            what = f"experts whole over {experts} GPUs and sliced over {gpus // experts}"
-            reading.warn(f"--ep_size {experts}", f"not modelled: {what}; read as sliced over all")
+        gpus = line.whole("--tp-size", 1) or 1
+        slices = expert_ranks(reading, "--ep-size", gpus)
         node = line.whole("--gpus-per-node", 1)
         nodes = gpus // node if node and node < gpus else None
-        put_ranks(reading, Ranks(gpus, gpus, experts == gpus, nodes), f"--tp_size {gpus}")
+        put_ranks(reading, Ranks(gpus, gpus, slices, nodes), f"--tp_size {gpus}")
         put_stages(reading, "--pp-size", gpus)
         _read_batch(reading, gpus)
         reading.context_tokens = line.whole("--max-seq-len", 1)
@@ -140,7 +140,7 @@ def _ranks(asked: Configuration) -> list[str]:
     if layout.gpus == 1:
         return []
     words = ["--tp_size", str(layout.gpus)]
-    words += ["--ep_size", str(layout.gpus)] if layout.slices == 1 else []
+    words += expert_words("--ep_size", layout)
     nodes = ["--gpus_per_node", str(layout.gpus // layout.nodes)]
     return [*words, *(nodes if layout.nodes > 1 else [])]
 

@@ -184,6 +184,8 @@ class Vllm(Engine):
         reasons += why_not_scheduled(asked, VLLM, "vllm")
         if kind not in {*_PLACEMENTS, "eplb"} and asked.experiment.parallelism.expert > 1:
             reasons.append(f"placement: {kind}: vLLM has linear, round_robin and EPLB")
+        if 1 < (layout := layout_of(asked)).slices < layout.gpus:
+            reasons.append(f"parallelism.slice: {layout.slices}: vLLM slices over all GPUs or none")
         if reasons:
             return EngineCommand(self.kind, None, tuple(reasons))
         name, quantization, notes = server_model(asked)
@@ -208,9 +210,9 @@ class Vllm(Engine):
         data = line.whole("--data-parallel-size", 1) or 1
         local = line.whole("--data-parallel-size-local", 1)
         nodes = data // local if local and local < data else None
-        whole = line.has("--enable-expert-parallel")
+        slices = 1 if line.has("--enable-expert-parallel") else tensor * data
         words = f"-tp {tensor} -dp {data}"
-        put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes), words, "--enforce-eager")
+        put_ranks(reading, Ranks(tensor * data, tensor, slices, nodes), words, "--enforce-eager")
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         _read_batch(reading, tensor, data)
         reading.context_tokens = _context(line)

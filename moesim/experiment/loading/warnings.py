@@ -260,7 +260,7 @@ def dispatched_by_vllm(experiments: Iterable[Experiment]) -> list[str]:
         asked, software = one.parallelism, loaded("software", one.software, one.folders)
         dispatches = asked.expert > 1 and asked.exchange is None and asked.dense == "data"
         served = isinstance(one.workload.batching, Continuous) and one.decide == "host"
-        if not (dispatches and asked.experts == "expert" and served and one.gating.uneven):
+        if not (dispatches and asked.slices == 1 and served and one.gating.uneven):
             continue
         if software is not None and software.framework == "vllm":
             what = "rows are dispatched, whose counts the host waits for, so that no step is"

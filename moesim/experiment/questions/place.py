@@ -86,7 +86,7 @@ def judge_planners(
     """The experiment's own planner; with ``compare`` every registered one after it, each with its
     defaults, from the same passes. ``progress`` is told how many have planned, and of how many.
     """
-    if experiment.parallelism.experts == "tensor":
+    if 1 < experiment.parallelism.slices == experiment.parallelism.expert:
         what = "tensor leaves nothing to place: every GPU holds a part of each expert; write expert"
         raise InputError(f"parallelism.experts: {what}")
     built = build(experiment)

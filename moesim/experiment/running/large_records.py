@@ -97,7 +97,7 @@ def _bytes_of(one: Experiment, begun: Begun | None = None) -> int:
     ``begun``: how the run begins; None: as fast as the hardware allows, with room for all.
     """
     trace, gpus = trace_of(one), one.parallelism.expert
-    experts = trace.experts * (1 if one.parallelism.experts == "expert" else gpus)
+    experts = trace.experts * one.parallelism.slices
     grouped, room = one.experts.kernels == "grouped", one.experts
     there = room.capacity.kind == "all" and room.on_cpu == OnCpu() and not one.host_layers
 

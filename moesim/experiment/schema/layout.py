@@ -44,15 +44,20 @@ class Layout:
         if (wrong := _wrong(asked, nodes, hardware)) is not None:
             raise InputError(f"{wrong[0]}: {wrong[1]}")
         group = asked.expert // nodes if asked.dense == "tensor" else 1
-        slices = asked.expert if asked.experts == "tensor" else 1
         reduced = reduces(experiment, nodes)
         if asked.exchange in WITH_DENSE and not reduced and asked.expert > 1:
             raise InputError(f"parallelism.exchange: {not_reduced(asked.exchange)}")
-        return cls(asked.expert, nodes, group, asked.pipeline, slices, reduced)
+        if 1 < asked.slices < asked.expert and not reduced:
+            raise InputError(f"parallelism.slice: {APART}")
+        return cls(asked.expert, nodes, group, asked.pipeline, asked.slices, reduced)
 
 
 WITH_DENSE = {"all_reduce": "tensor", "all_gather": "data"}
 """Exchanges of all tokens, by what attention leaves where they are wanted."""
+APART = (
+    "groups of GPUs that slice experts have all tokens, as no rows are dispatched between groups"
+    " yet; write dense: tensor, or exchange: all_gather, with gating: dynamic"
+)
 
 
 def not_reduced(exchange: str) -> str:
@@ -64,12 +69,14 @@ def not_reduced(exchange: str) -> str:
 
 
 def reduces(experiment: Experiment, nodes: int) -> bool:
-    """Whether every GPU has all tokens in front of whole experts, so that no row is dispatched."""
+    """Whether every GPU has all tokens in front of experts of its own, or of its group's, so that
+    no row is dispatched.
+    """
     asked, gating = experiment.parallelism, experiment.gating
     wanted = asked.exchange or ("all_reduce" if asked.dense == "tensor" else "all_to_all")
     alike = WITH_DENSE.get(wanted) == asked.dense and nodes == 1 and asked.expert > 1
-    whole = asked.experts == "expert" and gating.uneven and not gating.agrees
-    return alike and whole
+    apart = asked.slices < asked.expert and gating.uneven and not gating.agrees
+    return alike and apart
 
 
 def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:
@@ -94,10 +101,17 @@ def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[s
 
 
 def _wrong_slices(asked: Parallelism, nodes: int, most: int) -> tuple[str, str] | None:
-    if nodes == 1 or asked.experts == "expert":
+    gpus, slices = asked.expert, asked.slices
+    if asked.experts == "tensor" and slices != gpus:
+        what = f"{slices} beside experts: tensor, which is a slice of all {gpus} GPUs"
+        return "parallelism.slice", f"{what}; leave one of them out"
+    if gpus % slices:
+        most = max(n for n in range(1, slices) if gpus % n == 0)
+        return "parallelism.slice", f"{gpus} GPUs are no groups of {slices}; write {most}"
+    if nodes == 1 or slices == 1:
         return None
-    what = f"tensor slices experts over one node, and these {asked.expert} GPUs are on {nodes}"
-    return "parallelism.experts", f"{what}; write expert, or {most} GPUs or less"
+    what = f"experts are sliced over GPUs of one node, and these {gpus} are on {nodes}"
+    return "parallelism.experts", f"{what}; write expert and no slice, or {most} GPUs or less"
 
 
 def _wrong_pipeline(asked: Parallelism, hardware: HardwareProfile) -> str | None:
@@ -107,7 +121,11 @@ def _wrong_pipeline(asked: Parallelism, hardware: HardwareProfile) -> str | None
             f"stages need a GPU each on one node, and {has} at most; write {hardware.gpus} or less"
         )
     others = [("expert", asked.expert, 1), ("nodes", asked.nodes or 1, 1)]
-    split = (("dense", asked.dense, "data"), ("experts", asked.experts, "expert"))
+    split = (
+        ("dense", asked.dense, "data"),
+        ("experts", asked.experts, "expert"),
+        ("slice", asked.slice or 1, 1),
+    )
     for key, value, alone in (*others, *split):
         if value != alone:
             return f"stages do not go together with {key}: {value} yet; write {key}: {alone}"

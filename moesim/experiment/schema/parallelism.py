@@ -35,6 +35,13 @@ class Parallelism(Params):
         description="Experts: whole, each on one of the GPUs (expert), or sliced, a part of each on"
         " every GPU of one node (tensor).",
     )
+    slice: int | None = Field(
+        default=None,
+        ge=1,
+        description="Neighbouring GPUs that each have a part of the same experts, as where an"
+        " engine's expert parallelism is over fewer GPUs than its tensor parallelism: between one"
+        " (experts: expert) and all (experts: tensor).",
+    )
     exchange: Literal["all_to_all", "all_reduce", "all_gather"] | None = Field(
         default=None,
         description="How tokens and whole experts of several GPUs meet: rows are dispatched and "
@@ -43,3 +50,9 @@ class Parallelism(Params):
         "the default there, with dynamic gating. Under dense: data every GPU may gather all "
         "tokens, and a reduce-scatter adds up (all_gather).",
     )
+
+    @property
+    def slices(self) -> int:
+        """GPUs that share the same experts, each with a part of them; 1: experts are whole."""
+        sliced = self.expert if self.experts == "tensor" else 1
+        return sliced if self.slice is None else self.slice

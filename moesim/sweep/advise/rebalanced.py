@@ -102,7 +102,7 @@ def can_move(base: Experiment, best: Choice) -> bool:
     """Whether several GPUs hold whole experts, all of them, so that the question is one."""
     parallel = base.parallelism
     held = best.capacity == RESIDENT.capacity and not best.layers
-    return held and parallel.expert > 1 and parallel.experts == "expert" and parallel.pipeline == 1
+    return held and parallel.expert > 1 and parallel.slices == 1 and parallel.pipeline == 1
 
 
 def moving_points(

@@ -338,7 +338,7 @@ class _Asked(NamedTuple):
         asked = self.base.parallelism
         if asked.expert == asked.pipeline == 1:
             return ()
-        keys = ("expert", "pipeline", "dense", "experts")
+        keys = ("expert", "pipeline", "dense", "experts", *(["slice"] if asked.slice else []))
         return tuple((f"parallelism.{key}", str(getattr(asked, key))) for key in keys)
 
 

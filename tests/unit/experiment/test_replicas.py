@@ -308,7 +308,7 @@ def test_software_has_its_own_scheduler(software, written, kind):
     batching = {"kind": "continuous"} | ({} if written is None else {"scheduler": written})
     workload = {"requests": 8, "batching": batching}
     found = load_experiment({**SERVED, "software": software, "workload": workload})
-    assert found.experiment.workload.batching.scheduler.kind == kind
+    assert found.experiment.workload.batching.model_dump()["scheduler"]["kind"] == kind
     said = found.origins["workload.batching.scheduler.kind"]
     assert (said == "default") == (not isinstance(written, str) and "kind" not in (written or ()))
 
@@ -318,8 +318,8 @@ def test_each_software_of_a_sweep_has_its_own_scheduler():
     sweep = {"software": ["vllm", "sglang"], key: [8, 16]}
     workload = {"requests": 8, "batching": "continuous"}
     points = load_experiment({**SERVED, "workload": workload, "sweep": sweep}).points
-    found = [one.workload.batching.scheduler for _, one in points]
-    assert [(one.kind, one.max_num_seqs) for one in found] == [
+    found = [one.workload.batching.model_dump()["scheduler"] for _, one in points]
+    assert [(one["kind"], one["max_num_seqs"]) for one in found] == [
         (kind, seats) for kind in ("vllm", "sglang") for seats in (8, 16)
     ]
 

@@ -66,11 +66,43 @@ def test_a_part_in_mxfp4_is_whole_blocks() -> None:
             {"parallelism": {"pipeline": 2, "experts": "tensor"}},
             "do not go together with experts: tensor",
         ),
+        ({"parallelism": {"expert": 8, "slice": 3, "dense": "tensor"}}, "no groups of 3; write 2"),
+        ({"parallelism": {"expert": 8, "slice": 2}}, "write dense: tensor, or exchange: all_gath"),
+        ({"parallelism": {"expert": 8, "slice": 2, "experts": "tensor"}}, "leave one of them out"),
+        ({"parallelism": {"pipeline": 2, "slice": 2}}, "do not go together with slice: 2"),
     ],
 )
 def test_what_cannot_be(more: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         sliced(8, **more) if "parallelism" not in more else load_experiment({**BASE, **more})
+
+
+@pytest.mark.parametrize("experts", ["expert", "tensor"])
+def test_the_ends_of_slice(experts: str) -> None:
+    """A slice of one is a whole expert, one of all GPUs is ``experts: tensor``."""
+    base = BASE | {"experts": {"capacity": "6 slots/layer"}}
+    ends = {"expert": 1, "tensor": 4}
+    named, counted = (
+        run({**base, "parallelism": {"expert": 4, "dense": "tensor", **more}}).summary
+        for more in ({"experts": experts}, {"slice": ends[experts]})
+    )
+    named.pop("engine_wall_s"), counted.pop("engine_wall_s")
+    assert named == counted
+
+
+@pytest.mark.parametrize(
+    "exchange", [{"dense": "tensor"}, {"dense": "data", "exchange": "all_gather"}]
+)
+def test_groups_that_slice_miss_what_whole_gpus_would(exchange: dict[str, Any]) -> None:
+    """Two groups of two have the experts, tokens and misses of two GPUs, each part half a copy."""
+    base = BASE | {"experts": {"capacity": "4 slots/layer"}}
+    of_two, of_four = (
+        run({**base, "parallelism": exchange | more}, limit_steps=20).summary
+        for more in ({"expert": 2}, {"expert": 4, "slice": 2})
+    )
+    assert of_four["misses"] == 2 * of_two["misses"] > 0
+    assert of_four["bytes_h2d"] == of_two["bytes_h2d"]
+    assert of_four["hit_ratio_per_access"] == of_two["hit_ratio_per_access"]
 
 
 def test_there_is_nothing_to_place() -> None:

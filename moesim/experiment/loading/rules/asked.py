@@ -49,7 +49,7 @@ def hardware_of(experiment: Experiment) -> Any:
 def holders(experiment: Experiment) -> int:
     """GPUs that hold experts of their own."""
     asked = experiment.parallelism
-    return asked.expert if asked.experts == "expert" else 1
+    return asked.expert // asked.slices
 
 
 def prompts_go(experiment: Experiment) -> str:

@@ -52,11 +52,11 @@ def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict |
 def slices_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """GPUs that slice experts have equal parts of them."""
     asked = experiment.parallelism
-    if model is None or asked.experts == "expert":
+    if model is None or asked.slices == 1:
         return None
-    if (what := unsliced_experts(model, asked.expert)) is None:
+    if (what := unsliced_experts(model, asked.slices)) is None:
         return None
-    keys = ("parallelism.experts", "parallelism.expert", "model")
+    keys = ("parallelism.experts", "parallelism.slice", "parallelism.expert", "model")
     return Conflict(keys, f"{what}; or write experts: expert")
 
 

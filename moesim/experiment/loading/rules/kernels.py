@@ -32,7 +32,7 @@ def _splits_tokens(experiment: Experiment) -> bool:
     asked = experiment.parallelism
     hardware = loaded("hardware", experiment.hardware, experiment.folders)
     nodes = asked.nodes or (1 if hardware is None else -(-asked.expert // hardware.gpus))
-    return asked.expert > 1 and asked.experts == "expert" and not reduces(experiment, nodes)
+    return asked.expert > 1 and asked.slices == 1 and not reduces(experiment, nodes)
 
 
 def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:

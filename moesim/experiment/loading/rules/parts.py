@@ -30,7 +30,7 @@ def parts_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conflic
         "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
         "software": load_software(experiment.software, experiment.folders).unpacking_bytes > 0
         and "without software that unpacks experts yet; write another software",
-        "parallelism.experts": experiment.parallelism.experts == "tensor"
+        "parallelism.experts": experiment.parallelism.slices > 1
         and "with whole experts yet; write parallelism.experts: expert",
         "workload.speculative": experiment.workload.speculative is not None
         and "without drafts yet; leave speculative out",

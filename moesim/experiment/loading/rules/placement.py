@@ -22,7 +22,8 @@ def nothing_to_place(experiment: Experiment, model: ModelSpec | None) -> Conflic
     """Sliced experts are on every GPU."""
     del model
     kind = kind_of(type(experiment.placement))
-    if experiment.parallelism.experts == "expert" or kind == "contiguous":
+    asked = experiment.parallelism
+    if not 1 < asked.slices == asked.expert or kind == "contiguous":
         return None
     what = f"'{kind}' has nothing to place: every GPU holds a part of each expert"
     return Conflict(
@@ -71,7 +72,7 @@ def rebalanced_alone(experiment: Experiment, model: ModelSpec | None) -> Conflic
     wrong = {
         "experts.capacity": not held and "experts that are not all on GPUs yet; write all",
         "parallelism.expert": parallel.expert == 1 and "one GPU, which has them all",
-        "parallelism.experts": parallel.experts != "expert" and "a part of each on every GPU",
+        "parallelism.experts": parallel.slices > 1 and "a part of each on every GPU",
         "parallelism.pipeline": parallel.pipeline > 1 and "layers on GPUs of their own yet",
         "gating": (gating.invokes_all or not gating.uneven)
         and f"'{kind_of(type(gating))}' gating, which pads; write dynamic",

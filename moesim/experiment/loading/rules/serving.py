@@ -99,7 +99,7 @@ def split_goes_with(experiment: Experiment, model: ModelSpec | None) -> Conflict
     policy, batching = experts.policy, experiment.workload.batching
     promises = isinstance(batching, Continuous) and batching.scheduler.promises_blocks
     listed = policy.lists or policy.shared_buffers() is not None
-    apart = parallel.experts == "tensor" and parallel.dense != "tensor"
+    apart = parallel.slices > 1 and parallel.dense != "tensor"
     host = experts.host.capacity.kind != "all"
     wrong = {
         "workload.batching.scheduler": promises

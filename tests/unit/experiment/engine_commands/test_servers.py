@@ -102,9 +102,36 @@ def test_tensorrt_llm_slices_experts_unless_it_is_told() -> None:
     whole = read_command(f"{line} --ep_size 4").experiment["parallelism"]
     assert whole == {"expert": 4, "dense": "tensor"}
     both = read_command(f"{line} --ep_size 2 --extra_llm_api_options more.yaml")
-    assert both.experiment["parallelism"]["experts"] == "tensor"
-    assert "experts whole over 2 GPUs and sliced over 2" in warnings(both)
+    assert both.experiment["parallelism"] == {"expert": 4, "dense": "tensor", "slice": 2}
     assert "attention DP, CUDA graphs, EPLB and drafts" in warnings(both)
+
+
+@pytest.mark.parametrize(
+    ("words", "parallelism"),
+    [
+        ("--ep-size 4", {"dense": "tensor", "slice": 2}),
+        ("--ep-size 4 --dp-size 8 --enable-dp-attention",
+         {"dense": "data", "slice": 2, "exchange": "all_gather"}),
+        ("", {"dense": "tensor", "experts": "tensor"}),
+    ],
+)  # fmt: skip
+def test_sglang_slices_experts_over_some(words, parallelism):
+    """Expert parallelism of fewer ranks than tensor parallelism, which was read as none."""
+    line = f"python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp-size 8 {words}"
+    found = read_command(f"{line} --max-running-requests 8")
+    assert found.experiment["parallelism"] == {"expert": 8, **parallelism}
+    assert not warnings(found)
+    one = load_experiment({**found.experiment, "hardware": "h100-sxm"}).experiment
+    assert words in str(command_of(one, "sglang").text)
+    told = command_of(one, "vllm").notes
+    assert any("parallelism.slice: 2" in one for one in told) == ("slice" in parallelism)
+
+
+def test_ranks_that_divide_nothing_are_told() -> None:
+    line = "python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp-size 8 --ep-size 3"
+    found = read_command(f"{line} --max-running-requests 8")
+    assert found.experiment["parallelism"]["experts"] == "tensor"
+    assert "8 GPUs are no 3 groups" in warnings(found)
 
 
 @pytest.mark.parametrize(
