@@ -202,9 +202,9 @@ def _link(hardware: HardwareProfile, *, pinned: bool) -> tuple[float, float] | t
     texts = [hardware.sources.get(one.source, "") for one in (sheet.pcie, kinds.bandwidth)]
     if not texts[0].startswith(PCIE) or texts[1].startswith(GIVEN):
         return ()
-    share = kinds.bandwidth.value / sheet.pcie.value
-    least, most = copies_reach(pinned=pinned)
-    return min(share / most, 1.0), max(share / least, 1.0)
+    rate = kinds.bandwidth.value / 1e9
+    least, most = copies_reach(sheet.pcie.value / 1e9, pinned=pinned)
+    return min(rate / most, 1.0), max(rate / least, 1.0)
 
 
 def _faults(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:

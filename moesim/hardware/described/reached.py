@@ -33,11 +33,17 @@ the Quadro is that of the line through its two largest sizes, as in the profiles
 """
 
 
-def copies_reach(*, pinned: bool) -> tuple[float, float]:
-    """The least and the largest share of its slot that a machine's copies reached."""
-    every = ((one.pinned if pinned else one.pageable, one.slot) for one in COPIES)
-    shares = [rate / slot for rate, slot in every if rate is not None]
-    return min(shares), max(shares)
+def copies_reach(slot: float, *, pinned: bool) -> tuple[float, float]:
+    """The least and the most that a machine's copies reach over a PCIe ``slot``, both in GB/s:
+    pinned ones the shares of their slots that others' had, pageable ones the rates, as a thread
+    stages them whatever the slot, but no more than pinned ones.
+    """
+    shares = [one.pinned / one.slot for one in COPIES if one.pinned is not None]
+    least, most = slot * min(shares), slot * max(shares)
+    if pinned:
+        return least, most
+    staged = [one.pageable for one in COPIES if one.pageable is not None]
+    return min(least, *staged), min(most, max(staged))
 
 
 VERSIONS = (0.81, 1.27)
