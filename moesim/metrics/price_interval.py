@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from moesim.hardware.price_errors import CONFIDENCE, DATASHEET_OF, SOFTWARE, Spread
-from moesim.hardware.prices.provenance import Source
+from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.priced_time import PricedTime
 
 Floats = NDArray[np.float64]
@@ -28,6 +28,7 @@ Limits = tuple[float, float]
 Rows = Iterable[Mapping[str, Any]]
 NOTHING: Mapping[str, str] = {}
 UNKNOWN = Spread(SOFTWARE)
+DATASHEET = SOURCES[Source.DATASHEET]
 TIMED = "with timed arrivals throughput follows what arrives, as long as the service keeps up"
 """Why neither faster nor slower prices need to change a throughput."""
 GUESSED = "no kernel of such a GPU was measured"
@@ -100,6 +101,29 @@ def within_row(
     within = _rows(_shares(own, spread), (1 - fixed) / max(spent.total, 1.0))
     parts = [{key: one[key] for key in ("of", "rests_on", "share")} for one in within]
     return {**moved._asdict(), "share": sum(one["share"] for one in within), "within": parts}
+
+
+def kind_of_row(row: Mapping[str, Any]) -> str:
+    """What a row of ``factors`` is of, whatever the machine: 'experts on the CPU', 'link'."""
+    kind = str(row["of"]).split(" of ")[0]
+    return SOFTWARE if kind.startswith(SOFTWARE) else kind
+
+
+def told_shares(summary: Mapping[str, Any]) -> dict[str, float]:
+    """``price_share`` whose datasheet's part is told by what it is of, the largest first, where the
+    run's interval tells it: a host's share of its DRAM, a link and page faults are on no datasheet.
+    """
+    shares = dict(summary.get("price_share") or {})
+    parts: defaultdict[str, float] = defaultdict(float)
+    for row in (summary.get("price_interval") or {}).get("factors") or ():
+        kind, beside = kind_of_row(row), "within" in row or row["of"] == FROM_DRIVE
+        if row["rests_on"] is None and kind != SOFTWARE and not beside:
+            parts[kind] += row["share"]
+    if whole := sum(parts.values()):
+        sheet = shares.pop(DATASHEET, 0.0)
+        ordered = sorted(parts.items(), key=lambda part: -part[1])
+        shares = {kind: sheet * share / whole for kind, share in ordered} | shares
+    return shares
 
 
 def stand_in_spread(missed: float) -> Spread:

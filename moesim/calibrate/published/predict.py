@@ -21,8 +21,8 @@ from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.described.reached import EXPERTS, experts_reach
-from moesim.hardware.price_errors import ON_CPU, SOFTWARE
-from moesim.metrics.price_interval import price_interval
+from moesim.hardware.price_errors import ON_CPU
+from moesim.metrics.price_interval import kind_of_row, price_interval, told_shares
 from moesim.results import Result
 from moesim.sweep.run import Progress
 
@@ -80,7 +80,7 @@ def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
         "run": run.run, "of": run.of, "family": run.family, "engine": run.engine,
         "model": run.model, "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
         "status": found["status"], "reason": _why_not(found, run.of),
-        "rests_on": _rests_on(found.get("price_share") or {}), "most_rests_on": _largest(found),
+        "rests_on": _rests_on(told_shares(found)), "most_rests_on": _largest(found),
         "waiting_for_cpu_percent": 100 * waits,
         "implies": implies,
         "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
@@ -224,9 +224,7 @@ def _largest(summary: Mapping[str, Any]) -> str:
     if not factors:
         return ""
     most = max(factors, key=lambda row: row["share"])
-    kind = most["of"].split(" of ")[0]
-    kind = SOFTWARE if kind.startswith(SOFTWARE) else kind
-    return ", ".join(filter(None, (kind, most["rests_on"])))
+    return ", ".join(filter(None, (kind_of_row(most), most["rests_on"])))
 
 
 def _rests_on(shares: Mapping[str, float]) -> str:

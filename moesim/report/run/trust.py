@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.hardware.operations.experts.error import PriceError
-from moesim.metrics.price_interval import TIMED, TIMES
+from moesim.metrics.price_interval import TIMED, TIMES, told_shares
 from moesim.report.amounts import number, percent
 
 SPEEDS = ("output_throughput", "total_token_throughput")
@@ -18,7 +18,7 @@ LEAST = 0.005
 """Share of the time below which nothing is said of a part."""
 MOST_TOLD = 3
 PRICED_BY = {"datasheet": "datasheets and priors"}
-"""What is written for a key of ``price_share``: what page faults reach is on no datasheet."""
+"""What is written for a key of ``price_share``: a GPU's fractions are on no datasheet."""
 NUMBER = re.compile(r"(?<![\w.-])\d[\d.,]*")
 """Alone, and no part of a name."""
 MOST_OUTSIDE = 0.1
@@ -27,7 +27,7 @@ MOST_OUTSIDE = 0.1
 
 def provenance_line(summary: Mapping[str, Any]) -> list[str]:
     """What the priced time of one run rests on."""
-    known = {name: share for name, share in (summary.get("price_share") or {}).items() if share}
+    known = {name: share for name, share in told_shares(summary).items() if share}
     texts = (f"{percent(share)} {PRICED_BY.get(name, name)}" for name, share in known.items())
     return ["time rests on prices: " + ", ".join(texts)] if known else []
 

@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 
 import moesim
+from moesim.calibrate.published.predict import _rests_on
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.prices.provenance import SOURCES, Source, by_source
+from moesim.metrics.price_interval import told_shares
 from moesim.model import load_model
+from moesim.report.amounts import percent
 from moesim.report.run.trust import provenance_line, sweep_trust, trust_lines
 
 
-def run(hardware):
+def run(hardware, **more):
     experiment = {
         "model": "gpt-oss-20b",
         "hardware": hardware,
@@ -23,6 +26,7 @@ def run(hardware):
         "workload": {"batching": {"kind": "static", "batch_size": 1}, "requests": 2},
         "experts": {"capacity": "8 slots/layer"},
     }
+    experiment |= more
     return moesim.run(experiment).summary
 
 
@@ -66,6 +70,21 @@ def test_sources_of_launches():
         price = costs.experts_ns(*shape)
         provenance = costs.provenance("experts", price, *shape)
         assert provenance[source] == provenance.sum() == price[0], source
+
+
+def test_what_the_hosts_prior_prices_is_no_datasheets():
+    """A run that waits for its CPU had rested on datasheets, with 97 % of its time."""
+    summary = run("rtx-3090", software="llama.cpp", experts={"on_cpu": {"layers": 24}})
+    told, shares = told_shares(summary), summary["price_share"]
+    assert sum(told.values()) == pytest.approx(1)
+    cpu, sheet = told["experts on the CPU"], told["datasheet"]
+    assert cpu + sheet + told.get("link", 0.0) == pytest.approx(shares["datasheet"])
+    assert cpu > 0.9 * summary["time_share"]["waiting_for_cpu"] > 0.4
+    (line,) = provenance_line(summary)
+    assert line.startswith(f"time rests on prices: {percent(cpu)} experts on the CPU, ")
+    assert f"{percent(sheet)} datasheets and priors" in line
+    assert _rests_on(told).startswith(f"experts on the CPU {cpu:.0%}, ")
+    assert told_shares({"price_share": shares}) == shares
 
 
 def test_more_than_a_tenth_outside_is_warned_of_once():
