@@ -15,6 +15,7 @@ from moesim.hardware.described.reached import (
     faults_reach,
 )
 from moesim.hardware.described.software import SoftwareProfile
+from moesim.hardware.load import software_names
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
@@ -64,7 +65,8 @@ class Spread(NamedTuple):
 
 class Machine(NamedTuple):
     """The names of the ``gpu`` and the ``host``, whether copies are from ``pinned`` memory, experts
-    are ``shared`` out over GPUs, and storage is read by page faults of a ``mapped`` file.
+    are ``shared`` out over GPUs, and storage is read by page faults of a ``mapped`` file; the
+    ``kind`` of host, all of which are off together where nobody measured them.
     """
 
     gpu: str
@@ -72,6 +74,7 @@ class Machine(NamedTuple):
     pinned: bool = True
     shared: bool = False
     mapped: bool = False
+    kind: str = ""
 
 
 def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
@@ -119,12 +122,22 @@ def software_spread(software: SoftwareProfile, *, serves: bool) -> Spread:
     """Of the software's own times, by the ranges that its sources give; ``serves``: of those that
     a host takes between steps of requests, else of launches, copies and waits.
     """
-    return Spread(f"{SOFTWARE} {software.name}", *(software.range_of(serves=serves) or ()))
+    return Spread(
+        f"{SOFTWARE} {engine_of(software.name)}", *(software.range_of(serves=serves) or ())
+    )
 
 
 def frontend_spread(software: SoftwareProfile, times: Mapping[str, float]) -> Spread:
     """Of what requests and tokens are on their way: so many of each of its ``times``, by name."""
-    return Spread(f"front end of {software.name}", *(software.ends_of(times) or ()))
+    return Spread(f"front end of {engine_of(software.name)}", *(software.ends_of(times) or ()))
+
+
+def engine_of(name: str) -> str:
+    """The software of which the one of that ``name`` is a variant, of the same version: what its
+    own times are off by is the same. Itself, where it is none.
+    """
+    of = name.partition("-")[0]
+    return of if of in software_names() else name
 
 
 def _together(ends: list[tuple[float, float]]) -> tuple[float | None, float | None]:
@@ -171,13 +184,15 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
         own = _both_ways(_of_cards()) if hardware.datasheet.like_measured else ()
         return Spread(f"{DATASHEET_OF}{machine.gpu}", *own)
     if part == LINK:
-        of = f"link of {' and '.join(dict.fromkeys((machine.gpu, machine.host)))}"
+        host = machine.kind if machine.kind and machine.host != machine.gpu else machine.host
+        of = f"link of {' and '.join(dict.fromkeys((machine.gpu, host)))}"
         return Spread(of, *_link(hardware, pinned=machine.pinned))
     if part == STORAGE and machine.mapped:
         return Spread("page faults on storage", *_faults(hardware))
     if part != HOST:
         return Spread(part or "stated times")
-    return Spread(f"{ON_CPU}{machine.host}", *_host(hardware))
+    own = not (machine.kind and share_is_prior(hardware))
+    return Spread(f"{ON_CPU}{machine.host if own else machine.kind}", *_host(hardware))
 
 
 def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:

@@ -13,6 +13,7 @@ from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built
 from moesim.experiment.running.full_host import from_drive
+from moesim.experiment.running.host_kind import host_kind
 from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
@@ -111,8 +112,10 @@ class _Rows:
         )
         cache = built.case.host_cache
         mapped = cache is not None and cache.mapped
-        self._machine = Machine(gpu, host or gpu, software.pinned, shared, mapped)
-        self._operations = cast("CostModel", built.case.prices).operations
+        prices, name = cast("CostModel", built.case.prices), host or gpu
+        kind = host_kind(prices.hardware, experiment.hardware, experiment.folders, name)
+        self._machine = Machine(gpu, name, software.pinned, shared, mapped, kind)
+        self._operations = prices.operations
         self._fits = fits_of(self._operations.values(), self._machine, software.framework)
         self._software = software_spread(software, serves=played.run is not None)
         misses = numbers.get("misses") or 0

@@ -25,7 +25,7 @@ from moesim.hardware.described.reached import (
 from moesim.hardware.described.sourced import Ranged
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.operations.kernels.cpu_expert import FITTED_OFF
-from moesim.hardware.price_errors import Spread, _together
+from moesim.hardware.price_errors import Spread, _together, engine_of
 from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
 from moesim.metrics.price_interval import (
@@ -364,7 +364,7 @@ def test_a_hosts_prior_is_its_range():
     machine = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
     summary = run(hardware=machine, software="llama.cpp", experts={"on_cpu": {"layers": 24}})
     rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
-    host = rows["experts on the CPU of ddr4-3200-2ch-64gb"]
+    host = rows["experts on the CPU of hosts with 2 channels of DDR4"]
     least, most = experts_reach()
     assert (least, most) == pytest.approx((0.2597, 1.0), abs=0.001), "ten hosts, 29 to 82 %"
     assert (host["low"], host["high"]) == pytest.approx((0.5 / most, 0.5 / least))
@@ -424,6 +424,53 @@ def test_hosts_are_those_that_were_fitted():
     assert fitted == pytest.approx({one.host: one.share for one in EXPERTS})
 
 
+DDR5 = "ddr5-5600-2ch-96gb"
+
+
+@pytest.mark.parametrize(
+    ("host", "together"),
+    [
+        ("ddr5-6400-2ch-96gb", True),
+        ({"base": DDR5, "memory_bandwidth": "102.4 GB/s"}, True),
+        ({"base": DDR5, "cores": 16}, True),
+        ({"base": DDR5, "cores": 8}, False),
+        ({"base": DDR5, "memory_bandwidth": "460 GB/s"}, False),
+        ("epyc-9004-1s", False),
+    ],
+)
+def test_hosts_of_one_kind_are_off_together_however_they_are_written(host, together):
+    """One question had two answers: ddr5-6400 by its name was not distinguishable from ddr5-5600,
+    and by its bandwidth it was, as was a bandwidth of 460 GB/s, which no such memory has.
+    """
+
+    def made_on(of):
+        machine = {"gpu": "rtx-4090", "host": of}
+        layers = {"experts": {"on_cpu": {"layers": 24}}}
+        return run(hardware=machine, software="llama.cpp", **layers)["price_interval"]
+
+    low, high = speed_apart(10.0, made_on(host), made_on(DDR5)) or (0.0, 0.0)
+    assert (low > 0) is together
+    assert (high - low < 20) is together
+
+
+def test_a_whole_machines_host_is_of_the_kind_that_stands_in_its_place():
+    layers = {"software": "llama.cpp", "experts": {"on_cpu": {"layers": 24}}}
+    for hardware, kind in (
+        ("rtx-4090", "2 channels of DDR5"),
+        ({"base": "rtx-4090", "host": "epyc-7003-1s"}, "8 channels of DDR4"),
+        ({"base": "rtx-4090", "host": {"memory_bandwidth": "96 GB/s"}}, "2 channels of DDR5"),
+    ):
+        rows = run(hardware=hardware, **layers)["price_interval"]["factors"]
+        (found,) = (one["of"] for one in rows if one["of"].startswith("experts on the CPU"))
+        assert found == f"experts on the CPU of hosts with {kind}"
+
+
+def test_variants_of_one_software_are_off_together_and_versions_apart():
+    """llama.cpp and llama.cpp-no-mmap had been as unlike as two engines."""
+    names = ("llama.cpp-no-mmap", "llama.cpp", "llama.cpp@b8xxx", "hf-eager", "my-own")
+    assert [engine_of(name) for name in names] == ["llama.cpp", *names[1:]]
+
+
 def test_a_nearly_full_host_may_read_from_its_drive():
     """9.5 GiB of experts in 12, of which a system may take 4: 15 % of them by page faults."""
     host = {"base": "ddr4-3200-2ch-64gb", "memory": "12 GiB"}
@@ -431,7 +478,7 @@ def test_a_nearly_full_host_may_read_from_its_drive():
     layers = {"software": "llama.cpp", "experts": {"on_cpu": {"layers": 24}}}
     summary = run(hardware=machine, **layers)
     rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
-    found, cpu = rows[FROM_DRIVE], rows["experts on the CPU of ddr4-3200-2ch-64gb"]
+    found, cpu = rows[FROM_DRIVE], rows["experts on the CPU of hosts with 2 channels of DDR4"]
     needed = summary["host_memory_bytes"]
     assert needed == pytest.approx(24 * 32 * 3 * 2880 * 2880 * 17 / 32, rel=0.01)
     times = 1 + (1 - 8 * 2**30 / needed) * 0.5 * 51.2e9 / FAULTS_BYTES_PER_S
@@ -484,7 +531,7 @@ MACHINE = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
 
 def link_of(summary):
     rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
-    return rows["link of rtx-3090 and ddr4-3200-2ch-64gb"]
+    return rows["link of rtx-3090 and hosts with 2 channels of DDR4"]
 
 
 def test_a_link_is_off_as_other_machines_were():
@@ -596,7 +643,7 @@ def test_a_miss_has_its_calls_too():
     rows = {one["of"]: one for one in summary["price_interval"]["factors"]}
     waited = summary["time_share"]["waiting_for_weights"]
     assert rows[STAND_IN]["share"] == pytest.approx(waited, rel=0.01)
-    assert rows["link of rtx-3090 and ddr4-3200-2ch-64gb"]["share"] < waited
+    assert rows["link of rtx-3090 and hosts with 2 channels of DDR4"]["share"] < waited
 
 
 def test_the_softwares_own_range_is_that_of_what_it_does():
