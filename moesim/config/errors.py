@@ -83,7 +83,8 @@ def meant(name: str, allowed: Iterable[str]) -> str | None:
     """What of ``allowed`` a wrong ``name`` may stand for; None where nothing is like it."""
     word, by_lower = name.lower(), {known.lower(): known for known in sorted(allowed)}
     close = [known for known in by_lower if word and known.startswith(word)]
-    close = close or [known for known in by_lower if len(word) >= LEAST_PART and word in known]
+    within = [known for known in by_lower if len(word) >= LEAST_PART and word in known]
+    close = close or sorted(within, key=len)
     close = close or get_close_matches(word, by_lower, n=1)
     return by_lower[close[0]] if close else None
 

@@ -16,7 +16,7 @@ from moesim.config.errors import InputError, Problem, in_order, nearest
 from moesim.config.files.file_kinds import HARDWARE, SOFTWARE, check_kind
 from moesim.config.files.paths import look_up, shipped_folder
 from moesim.config.files.shipped import made_once, stems
-from moesim.config.names import known_name, plain_name
+from moesim.config.names import known_name
 from moesim.config.params import Params
 from moesim.config.strict_yaml.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
@@ -27,6 +27,7 @@ from moesim.hardware.described.names import known_part, near_gpus
 from moesim.hardware.described.network import Network
 from moesim.hardware.described.software import EndMark, SoftwareFile, SoftwareProfile
 from moesim.hardware.described.sourced import sources_used
+from moesim.hardware.described.versions import near_software, software_named
 from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.layers import merged, part_file, part_names
 from moesim.hardware.machine import compose, fits_left, lacks_host
@@ -178,12 +179,8 @@ def _once(of: type[Profile], path: Path, make: Callable[[], Profile]) -> Profile
 
 def _software_file(name: str, folders: Sequence[Path]) -> Path:
     names, shipped = software_names(), shipped_folder() / PROFILES / "software"
-    base, _, version = plain_name(name).partition("@")
-    if version and known_name(name, names) is None and look_up(name, folders) is None:
-        versions = [one for one in names if one.partition("@")[0] == base]
-        if versions:
-            what = f"software '{name}': no version '{version}' of {base} is shipped"
-            raise InputError(f"{what}; {nearest(plain_name(name), versions)}")
+    if known_name(name, names) is None and look_up(name, folders) is None:
+        name = software_named(name, names) or name
     return _path("software", name, shipped, names, folders)
 
 
@@ -213,6 +210,7 @@ def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         for key in ("kernels", "backends", "sources")
         if isinstance(below.get(key), Mapping) and isinstance(own.get(key), Mapping)
     }
+    below = {key: value for key, value in below.items() if key != "since"}
     return {**below, **own, **joined}
 
 
@@ -353,7 +351,7 @@ def _path(
         return shipped / f"{meant}.yaml"
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
-    near = near_machine(name) if what == "hardware" else nearest(plain_name(name), names)
+    near = near_machine(name) if what == "hardware" else near_software(name, list(names))
     raise InputError(
         f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; {near}"
     )

@@ -129,7 +129,7 @@ def facts(part: Params, profile: HardwareProfile) -> object:
 def test_every_number_has_a_source(path: Path) -> None:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     # fits have one source each, by their model
-    apart = ("end_mark", "title", "sources", "base", "calibrated")
+    apart = ("end_mark", "title", "since", "sources", "base", "calibrated")
     rest = {key: part for key, part in content.items() if key not in apart}
     assert unsourced(rest) == []
     text = path.read_text(encoding="utf-8").split("sources:", 1)[1]

@@ -26,6 +26,7 @@ from moesim.experiment.schema.experiment import NO_TRACE
 from moesim.hardware import machine_named, near_machine
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import text_of as machine_text
+from moesim.hardware.described.versions import near_software, software_named
 from moesim.model.chosen import AS_EXPERTS, split_format, text_of
 from moesim.model.named import named
 from moesim.trace.cards import card_names, look_up_trace, no_card, scaled_from
@@ -164,16 +165,23 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
         return _read(catalogue.key, name, folders).problems
     if catalogue.key == "model" and look_up(name, folders) is None:
         name = split_format(named(name, folders).model)[0].removeprefix(AS_EXPERTS)
+    if catalogue.key == "software" and look_up(name, folders) is None:
+        name = software_named(name, known) or name
     if known_name(name, known) is None and look_up(name, folders) is None:
         if (told := planned(name)) is not None and "/" in name:
             return told
         if "/" in name or name.endswith((".json", ".yaml", ".yml")):
             return not_found(name, folders)
         what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
-        of_machine = catalogue.key == "hardware"
-        near = near_machine(name) if of_machine else nearest(plain_name(name), known)
-        return f"{what}; {near}"
+        return f"{what}; {_near(catalogue.key, name, known)}"
     return _read(catalogue.key, whole, folders).problems
+
+
+def _near(key: str, name: str, known: list[str]) -> str:
+    """What to write for a ``name`` that is none of ``known``, for the end of a sentence."""
+    if key == "hardware":
+        return near_machine(name)
+    return near_software(name, known) if key == "software" else nearest(plain_name(name), known)
 
 
 def _missing_trace(trace: str, folders: Folders) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
+from moesim.config.files.paths import look_up
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
@@ -17,6 +18,8 @@ from moesim.experiment.loading.traces import recorded_trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Serving
+from moesim.hardware import software_names
+from moesim.hardware.described.versions import priced_as
 from moesim.hardware.price_errors import FRAMEWORKS
 from moesim.model import ModelSpec, load_model
 from moesim.model.chosen import SEPARATOR
@@ -46,7 +49,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
-    lines += dispatched_by_vllm(experiments)
+    lines += [*dispatched_by_vllm(experiments), *other_versions(experiments)]
     return list(dict.fromkeys(lines))
 
 
@@ -267,6 +270,14 @@ def dispatched_by_vllm(experiments: Iterable[Experiment]) -> list[str]:
             what += " captured; vLLM's servers gather all tokens unless they are told"
             return [f"note: parallelism.exchange: {what}; write exchange: all_gather for that"]
     return []
+
+
+def other_versions(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every software that the profile of another version prices."""
+    asked = {(one.software, one.folders) for one in experiments}
+    named = sorted({name for name, folders in asked if look_up(name, folders) is None})
+    told = (priced_as(name, software_names()) for name in named)
+    return [f"note: software: {line}" for line in told if line is not None]
 
 
 def _routed(experiment: Experiment) -> Iterable[tuple[str, Serving | Disaggregation, int]]:

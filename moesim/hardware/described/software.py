@@ -254,6 +254,9 @@ class SoftwareFile(Params):
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
     base: str | None = Field(None, description="The profile that has what is left out here.")
+    since: str | None = Field(
+        None, description="The first version that this is of: others go by the latest before them."
+    )
     launch: Ranged[Launch] = Field(description="Host time of one kernel launch.")
     kernels: SourcedKernelCounts
     host_per_layer: Ranged[HostTime]

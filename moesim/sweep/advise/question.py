@@ -35,6 +35,7 @@ from moesim.hardware.choice import choice_in, is_choice
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.choice import words as machine_words
 from moesim.hardware.described.software_backend import BACKENDS
+from moesim.hardware.described.versions import software_named
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names, named
@@ -269,7 +270,8 @@ def _host_for(model: ModelSpec, alone: HardwareProfile) -> str | None:
 def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, str]:
     """The software, or an engine, and why it was taken where none is named."""
     if (asked := question.software) is not None:
-        if known_name(asked, (*ENGINES, *software_names())) is None and look_up(asked) is None:
+        known = known_name(asked, ENGINES) or software_named(asked, software_names())
+        if known is None and look_up(asked) is None:
             what = f"'{asked}' is neither an engine ({', '.join(ENGINES)}; Ollama and LM Studio run"
             what += f" {LLAMA_CPP}) nor a software profile ('moesim list software') nor its path"
             raise InputError([Problem("--software", "", what)])
