@@ -191,8 +191,8 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
         return Spread("page faults on storage", *_faults(hardware))
     if part != HOST:
         return Spread(part or "stated times")
-    own = not (machine.kind and share_is_prior(hardware))
-    return Spread(f"{ON_CPU}{machine.host if own else machine.kind}", *_host(hardware))
+    name = machine.kind if machine.kind and share_is_prior(hardware) else machine.host
+    return Spread(f"{ON_CPU}{name}", *_host(hardware))
 
 
 def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
