@@ -15,9 +15,9 @@ import pandas as pd
 from moesim.calibrate.published.predict import median_error, right_pairs, within
 from moesim.hardware import hardware_names, load_hardware
 
-BY_ANOTHER_RUN = "12 % with one (184 pairs of `offload_sweeps`)"
+BY_ANOTHER_RUN = "13 % with one (172 pairs of `offload_sweeps`)"
 """Each run with its host fitted to another of the same machine (``fitted_hosts`` and ``judged`` of
-``moesim.calibrate.published.predict``), as of 1 December 2026.
+``moesim.calibrate.published.predict``), as of 2 December 2026.
 """
 ALL_RESIDENT = "3090|5090"
 """How runs of ``offload_sweeps`` begin whose experts are all on the GPU."""

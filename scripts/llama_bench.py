@@ -34,10 +34,15 @@ PAIR = 2
 COLD = 512
 """Tokens of prompts of which the first kernels wait to be loaded."""
 FITTED = tuple(
-    ("mac-m2-ultra", "gpt-oss-20b-GGUF", 1, depth + TOKENS // 2) for depth in (0, 32_768)
+    (page, section, 1, depth + TOKENS // 2)
+    for page, section, depth in (
+        ("mac-m2-ultra", "gpt-oss-20b-GGUF", 0),
+        ("mac-m2-ultra", "gpt-oss-20b-GGUF", 32_768),
+        ("dgx-spark", "Qwen3-Coder-30B-A3B-Instruct-Q8_0-GGUF", 32_768),
+    )
 )
-"""Page, section, requests and context of the runs that Apple's ``bandwidth_fraction`` and Metal's
-``head_reads`` meet."""
+"""Page, section, requests and context of the runs that Apple's ``bandwidth_fraction``, Metal's
+``head_reads`` and CUDA's ``cache_bandwidth`` meet."""
 ALONE = re.compile(r"(pp|tg)(\d+)(?: @ d(\d+))?$")
 
 

@@ -144,7 +144,7 @@ def is_time(row: Mapping[Any, Any]) -> bool:
 def runs_table(table: pd.DataFrame) -> list[str]:
     """Markdown: a line a run, with its ``amounts``."""
     ranged = "low_tokens_per_s" in table.columns
-    heads = ["run", "engine", "model", "GPU", "measured", "blind", *["range"] * ranged,
+    heads = ["run", "engine", "model", "GPU", "measured", "predicted", *["range"] * ranged,
              "error of ms", "rests on", "assumed"]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in table.to_dict("records"):
