@@ -112,24 +112,28 @@ def add(
 ) -> None:
     """Put a run of your own into a folder of runs: its experiment, and what it measured."""
     from moesim.calibrate.host.measured import measured_run
-    from moesim.calibrate.host.same import check_same, run_warnings
+    from moesim.calibrate.host.same import check_not_fitted, check_same, run_warnings
     from moesim.calibrate.published.pack import add_run, paths_told
     from moesim.experiment.building.build import with_layers_fitted
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.traces import model_of
     from moesim.experiment.schema.origins import placed
+    from moesim.hardware.choice import gpu_and_host
 
     found = measured_run(measured)
     resolved = load_experiment(file, alone=True)
     experiment = resolved.experiment
     with placed(resolved.origins, resolved.file):
+        check_not_fitted(experiment, found.tokens_per_s)
         check_same(with_layers_fitted(experiment), model_of(experiment), found)
     paths = paths_told(pack, file, inputs_of([experiment]))
+    gpu, host = gpu_and_host(experiment.hardware)
     about = {
         "engine": engine or experiment.software,
         "model": experiment.model,
-        "gpu": experiment.hardware,
+        "gpu": gpu,
+        "cpu": host or "",
         "source": source or found.source,
         "assumed": assumed,
     }

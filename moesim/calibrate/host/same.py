@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from math import isclose
+
 from moesim.calibrate.host.bench_serve import check_served, served_warnings
 from moesim.calibrate.host.measured import Measured
 from moesim.config.errors import InputError
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import load_hardware
+from moesim.hardware.operations.kernels.cpu_expert import fitted_speed
 from moesim.model.spec import ModelSpec
 
+FIRST = "mean_ttft_ms"
+ROUNDED = 1e-3
+"""As far as two notes of one speed may differ."""
 PARAMETERS_APART = 0.05
 """Of one model at most: layers that predict further tokens count in some files (GLM-4.5-Air: 3 %).
 """
+
+
+def check_not_fitted(experiment: Experiment, tokens_per_s: float) -> None:
+    """An InputError where the experiment's host was fitted to a run of just this speed."""
+    fitted = fitted_speed(load_hardware(experiment.hardware, experiment.folders))
+    if fitted is not None and isclose(fitted, tokens_per_s, rel_tol=ROUNDED):
+        what = f"its host was fitted to a run of {fitted:g} tokens/s, which is this one; what it"
+        what += " predicts of it is no evidence: take the host that it was fitted from, or a run"
+        raise InputError(f"hardware: {what} that it was not fitted to")
 
 
 def check_same(experiment: Experiment, model: ModelSpec, measured: Measured) -> None:
@@ -18,6 +34,9 @@ def check_same(experiment: Experiment, model: ModelSpec, measured: Measured) -> 
     _check_model(model, measured)
     if measured.served is not None:
         check_served(experiment, measured.served)
+    if FIRST in measured.times and experiment.workload.phase == "decode":
+        what = "has no first tokens, as its prompts are computed elsewhere (decode); write all"
+        raise InputError(f"workload.phase: {what}")
     if (first := measured.layers_on_cpu) is None:
         return
     wanted = [layer.index < first for layer in model.moe_layers]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit, fit_host, with_share
 from moesim.calibrate.host.measured import OPTION, Measured
+from moesim.calibrate.host.same import check_not_fitted
 from moesim.calibrate.published.implied import implied
 from moesim.calibrate.published.pack import PublishedRun
 from moesim.config.errors import InputError
@@ -66,6 +67,7 @@ def blind(
 def _row(run: PublishedRun, ranges: bool, cache: Path | None) -> dict[str, Any]:
     experiment, result = _experiment(run), None
     try:
+        check_not_fitted(experiment, run.measured_tokens_per_s)
         result = _result(experiment, cache)
         found: Mapping[str, Any] = result.summary
     except InputError as error:

@@ -24,8 +24,8 @@ Drawing = Callable[[pd.DataFrame, "Axes"], None]
 MARKERS = "osD^v<>P"
 MARGIN, BAND = 1.3, 1.25
 LARGE = 1000
-WIDE = (9, 5)
-"""Inches of a figure whose legend lies beside it."""
+WIDE, LONGEST = (9, 5), 30
+"""Inches of a figure whose legend lies beside it, and signs of its longest label."""
 MOST_NAMED, FURTHEST, MOST_INSIDE = 40, 8, 8
 """Runs of a figure that are all named, and how many are of one that has more; lines of a legend
 that lies inside.
@@ -43,7 +43,7 @@ def draw(table: pd.DataFrame, axes: Axes, by: str | None = None) -> None:
     styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     for (of, mine), (colour, marker) in zip(table.groupby(by), styles, strict=False):
         measured, predicted = (1e3 / mine[name].astype(float) for name in _SPEEDS)
-        axes.scatter(measured, predicted, color=colour, marker=marker, label=str(of), s=26)
+        axes.scatter(measured, predicted, color=colour, marker=marker, label=_short(str(of)), s=26)
         rows = mine.index.intersection(told)
         named += [(str(mine.loc[row, "run"]), measured[row], predicted[row]) for row in rows]
     times = 1e3 / table[list(_SPEEDS)].to_numpy(float)
@@ -61,6 +61,10 @@ def draw(table: pd.DataFrame, axes: Axes, by: str | None = None) -> None:
     else:
         axes.legend(fontsize="small")
     name_points(axes, named)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
 
 
 def save(table: pd.DataFrame, path: Path) -> Path:

@@ -159,10 +159,12 @@ def test_a_time_that_an_experiment_has_not_has_no_prediction(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, pack = tmp_path / "run.yaml", str(tmp_path / "pack")
-    run.write_text(json.dumps({"model": "gpt-oss-20b", "hardware": "l40s",
-                               "workload": {"requests": 1, "phase": "decode"}}))  # fmt: skip
+    described: dict[str, Any] = {"model": "gpt-oss-20b", "hardware": "l40s"}
+    run.write_text(json.dumps({**described, "workload": {"requests": 1, "phase": "all"}}))
     assert main(["evidence", "add", str(run), "--measured", "80 ms TTFT", "--pack", pack]) == 0
     assert "mean_ttft_ms 80" in capsys.readouterr().out
+    decodes = {**described, "workload": {"requests": 1, "phase": "decode"}}
+    (tmp_path / "pack" / "run.yaml").write_text(json.dumps(decodes))
     assert main(["evidence", "--pack", pack, "--out", str(tmp_path / "out")]) == 0
     assert "no prediction of run-ttft: it has no mean_ttft_ms" in capsys.readouterr().out
     with pytest.raises(InputError, match="not to times of requests"):

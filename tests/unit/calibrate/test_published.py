@@ -326,7 +326,7 @@ def test_errors_are_of_the_time_a_token(tmp_path: Path) -> None:
     assert table.error_percent["fast"] == pytest.approx(100)
     assert median_error(table) == pytest.approx(60)
     assert table.waiting_for_cpu_percent["slow"] > 50
-    assert table.rests_on["slow"].startswith("datasheet")
+    assert table.rests_on["slow"].startswith("experts on the CPU")
     assert table.most_rests_on["slow"] == "experts on the CPU"
 
 
@@ -415,6 +415,47 @@ def test_own_runs_are_put_in_and_predicted(
     assert shown.board.rows[0][4] == "12.50"
     assert main(["evidence", "--pack", str(pack), "--run", "no", "--out", str(out)]) == 2
     assert "mine" in capsys.readouterr().err
+
+
+def test_a_machine_of_parts_is_its_gpu_and_its_host(tmp_path: Path) -> None:
+    """Its whole text was the label of a figure that had no room for its axes."""
+    machine = {"gpu": "rtx-4090", "host": {"base": "ddr5-5600-2ch-96gb", "cores": 8}}
+    file, pack = tmp_path / "parts.yaml", tmp_path / "runs"
+    file.write_text(json.dumps(described(24) | {"hardware": machine}))
+    assert main(["evidence", "add", str(file), "--measured", "9 t/s", "--pack", str(pack)]) == 0
+    (run,) = read_pack(pack)
+    assert (run.gpu, run.cpu) == ("rtx-4090", "ddr5-5600-2ch-96gb")
+
+
+def test_a_run_that_its_host_was_fitted_to_is_no_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was off by 0 %, and inside its range."""
+    file, host, pack = tmp_path / "mine.yaml", tmp_path / "host.yaml", tmp_path / "runs"
+    file.write_text(json.dumps(described(24)))
+    measured = ["--measured", "12.5 tokens/s"]
+    assert main(["calibrate", "host", str(file), *measured, "-o", str(host)]) == 0
+    parts = {"gpu": "rtx-4090", "host": str(host)}
+    file.write_text(json.dumps(described(24) | {"hardware": parts}))
+    assert main(["evidence", "add", str(file), *measured, "--pack", str(pack)]) == 2
+    assert "fitted to a run of 12.5 tokens/s, which is this one" in capsys.readouterr().err
+    add = ["evidence", "add", str(file), "--measured", "11 tokens/s", "--pack", str(pack)]
+    assert main(add) == 0
+    table = pack / "measured.csv"
+    table.write_text(table.read_text().replace(",11,", ",12.5,"))
+    (found,) = blind(read_pack(pack)).to_dict("records")
+    assert (found["status"], np.isnan(found["error_percent"])) == ("refused", True)
+    assert "is no evidence" in found["reason"]
+
+
+def test_first_tokens_of_decodes_alone_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps(described(24)))
+    pack = ["--pack", str(tmp_path / "runs")]
+    assert main(["evidence", "add", str(file), "--measured", "800 ms TTFT", *pack]) == 2
+    assert "workload.phase: has no first tokens" in capsys.readouterr().err
 
 
 def test_a_sweep_of_a_run_is_told_to_be_left_out(

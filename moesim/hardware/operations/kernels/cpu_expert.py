@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import FfnSpec, LayerSpec
 
 FITTED = "fitted to one run"
+FITTED_TO = re.compile(rf"{FITTED}: ([\d.e+-]+) tokens/s")
 """What the source of a share begins with that 'moesim calibrate host' found."""
 REACHED = experts_reach()
 """Shares of the DRAM peak that real runs reach which compute experts on the CPU: 90 % of them."""
@@ -101,6 +103,12 @@ def share_is_prior(profile: HardwareProfile) -> bool:
 def share_is_fitted(profile: HardwareProfile) -> bool:
     """Whether what experts on the CPU of this host reach was found from one run of it."""
     return _source_of_share(profile).startswith(FITTED)
+
+
+def fitted_speed(profile: HardwareProfile) -> float | None:
+    """Tokens/s of the run that it was found from; None where it was not, or nobody says."""
+    found = FITTED_TO.match(_source_of_share(profile))
+    return None if found is None else float(found[1])
 
 
 def share_is_measured(profile: HardwareProfile) -> bool:
