@@ -20,7 +20,8 @@ from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.hardware.described.software import OFFLOADING, SERVING
-from moesim.hardware.price_errors import DATASHEET_OF
+from moesim.hardware.operations.kernels.cpu_expert import share_is_prior
+from moesim.hardware.price_errors import DATASHEET_OF, ON_CPU
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, NODES, TRACE, variations
@@ -47,6 +48,11 @@ GUESSED = {
 ASKED = {CONTEXT: "context: the one asked for, or the trace's own"}
 """The same of what the experiment says, which is no guess."""
 Change = Callable[[HardwareProfile, float], HardwareProfile]
+Ends = tuple[float, float]
+LINK_OF, SOFTWARE_OF = "link of ", "software "
+"""How the names of their prices begin in a run's interval."""
+SAME = 1e-6
+"""Of a number that is scaled by nothing."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,8 @@ LEFT_OUT = "the sweep is left out; --set PATH=VALUE sets what one of its points 
 @dataclass(frozen=True)
 class Moved:
     """One run: ``of`` which input, what it is set to in ``words``; whether it is a guess, and its
-    tokens a second, None where it did not run, and ``why``.
+    tokens a second, None where it did not run, and ``why``; whether it is ``ranged``: set to an end
+    of what is known of it, and not so many times as large as all are.
     """
 
     of: str
@@ -128,6 +135,7 @@ class Moved:
     guess: bool = False
     throughput: float | None = None
     why: str = ""
+    ranged: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,16 @@ class Input:
     def guess(self) -> bool:
         """Whether nobody measured it."""
         return any(one.guess for one in self.runs)
+
+    @property
+    def ranged(self) -> bool:
+        """Whether it lies between the ends of its range, and is not scaled as all are."""
+        return any(one.ranged for one in self.runs)
+
+    @property
+    def mark(self) -> str:
+        """What stands behind its title: that it has a range, or is a guess without one."""
+        return " (its range)" if self.ranged else " (a guess)" if self.guess else ""
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -178,8 +196,8 @@ class Sensitivity:
 
 @read_once()
 def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivity:
-    """The speed of ``experiment`` with each input ``factor`` times as large and as small, with what
-    nobody measured at the ends of its range, and without a context that it asks for.
+    """The speed of ``experiment`` with each input at the ends of its range, where that is known,
+    else ``factor`` times as large and as small, and without a context that it asks for.
 
     Raises InputError where the experiment itself does not run.
     """
@@ -223,38 +241,58 @@ def _points(
     """Each run, what it sets, its experiment."""
     out = out / "profiles"
     out.mkdir(parents=True, exist_ok=True)
+    yield from _machines(base, out, factor, summary)
+    yield from _software(base, out, factor, summary)
     for by in (1 / factor, factor):
-        yield from _machines(base, out, by, summary)
-        yield from _software(base, out, by, guess=_is_unsure(summary, "software "))
         yield from _settings(base, summary, by)
     for one in variations(base, summary, {}, out):
         of, guess = one.varied.of, one.varied.of in GUESSED
-        moved = Moved((GUESSED if guess else ASKED)[of], one.varied.words, guess)
+        moved = Moved((GUESSED if guess else ASKED)[of], one.varied.words, guess, ranged=guess)
         yield moved, dict(one.settings), one.experiment
 
 
 def _machines(
-    base: Experiment, out: Path, by: float, summary: Mapping[str, Any]
+    base: Experiment, out: Path, factor: float, summary: Mapping[str, Any]
 ) -> Iterator[Point]:
     hardware = load_hardware(base.hardware, base.folders)
     alone = base.parallelism.expert == base.parallelism.pipeline == 1
     for key, number in MACHINE.items():
         if (key == "drive" and "storage_path" not in summary) or (key == PEERS and alone):
             continue
-        name = f"{key}_x{by:.3g}"
-        made = Upgrade(name, name, partial(_scaled, number.change, by))
-        update = {"hardware": write_upgrade(out, base, hardware, made)}
-        guess = _is_guess(key, hardware, summary)
-        yield Moved(number.title, _times(by), guess), update, base.model_copy(update=update)
+        guess, times = _is_guess(key, hardware, summary), _range_of(key, hardware, summary)
+        ranged = times is not None
+        faster = times and (1 / times[1], 1 / times[0])
+        for by in _ends(faster, factor):
+            name = f"{key}_x{by:.3g}"
+            made = Upgrade(name, name, partial(_scaled, number.change, by))
+            update = {"hardware": write_upgrade(out, base, hardware, made)}
+            moved = Moved(number.title, _times(by), guess or ranged, ranged=ranged)
+            yield moved, update, base.model_copy(update=update)
+
+
+def _ends(found: Ends | None, factor: float) -> list[float]:
+    """By how many times a number is scaled: as far as its range goes, where one is ``found``, else
+    by ``factor``; not to what it is.
+    """
+    return [one for one in found or (1 / factor, factor) if abs(one - 1) > SAME]
+
+
+def _range_of(key: str, hardware: HardwareProfile, summary: Mapping[str, Any]) -> Ends | None:
+    """Between which multiples of their time the run's prices by the number ``key`` lie, where its
+    interval says so. That of a host's prior is an input of its own, as are page faults.
+    """
+    if key == "gpu_bandwidth":
+        return _range(summary, DATASHEET_OF) if _is_guess(key, hardware, summary) else None
+    if key == "dram":
+        return None if share_is_prior(hardware) else _range(summary, ON_CPU)
+    return _range(summary, LINK_OF) if key == "link" else None
 
 
 def _is_guess(key: str, hardware: HardwareProfile, summary: Mapping[str, Any]) -> bool:
     """Whether nobody measured the number ``key`` of this machine, as far as it prices the run: of a
     GPU whose kernels' fits price more of it than its datasheet somebody did, and of what fits of
-    collectives price; a link by another machine's measurement has a range.
+    collectives price.
     """
-    if key == "link" and _is_unsure(summary, "link of "):
-        return True
     shares = [(row["of"], row["rests_on"], row["share"]) for row in _factors(summary)]
     by_sheet = sum(share for of, _, share in shares if of.startswith(DATASHEET_OF))
     if key == PEERS and any(fits and of.startswith(PEERS_OF) for of, fits, _ in shares):
@@ -266,9 +304,11 @@ def _is_guess(key: str, hardware: HardwareProfile, summary: Mapping[str, Any]) -
     return any(text.startswith(PRIOR) for text in texts)
 
 
-def _is_unsure(summary: Mapping[str, Any], start: str) -> bool:
-    """Whether prices whose name begins with ``start`` have a range in the run's interval."""
-    return any(r["of"].startswith(start) and r["low"] is not None for r in _factors(summary))
+def _range(summary: Mapping[str, Any], start: str) -> Ends | None:
+    """The range of prices whose name begins with ``start``, in the run's interval."""
+    known = (one for one in _factors(summary) if one["low"] is not None)
+    found = ((one["low"], one["high"]) for one in known if one["of"].startswith(start))
+    return next(found, None)
 
 
 def _factors(summary: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -279,27 +319,32 @@ def _scaled(change: Change, by: float, hardware: HardwareProfile) -> HardwarePro
     return change(hardware, by)
 
 
-def _software(base: Experiment, out: Path, by: float, *, guess: bool) -> Iterator[Point]:
-    """The software's own times, all by the factor, where it has any."""
+def _software(
+    base: Experiment, out: Path, factor: float, summary: Mapping[str, Any]
+) -> Iterator[Point]:
+    """The software's own times, all by the same, where it has any."""
     known = load_software(base.software, base.folders)
     every = {key.removesuffix("_ns"): getattr(known, key) for key in OWN_TIMES}
     times = {key: ns for key, ns in every.items() if ns}
-    if not times:
-        return
+    found = _range(summary, SOFTWARE_OF)
+    for by in _ends(found, factor) if times else ():
+        update = {"software": _slower(base, out, times, by)}
+        moved = Moved(SOFTWARE, _times(by), found is not None, ranged=found is not None)
+        yield moved, update, base.model_copy(update=update)
+
+
+def _slower(base: Experiment, out: Path, times: Mapping[str, float], by: float) -> str:
+    """The path of the software's profile with its own ``times`` so many times as long."""
+    title = f"{load_software(base.software, base.folders).title}, its own times x {by:.3g}"
     path = out / f"software_x{by:.3g}.yaml"
     content: dict[str, Any] = {
-        "title": f"{known.title}, its own times x {by:.3g}",
+        "title": title,
         "base": base.software,
-        "sources": {"scaled": f"{known.title}, times {by:.3g}"},
+        "sources": {"scaled": title},
     }
     content |= {key: {"value": f"{ns * by:g} ns", "source": "scaled"} for key, ns in times.items()}
     write_whole(path, with_end_mark(yaml.safe_dump(content, sort_keys=False, width=120)))
-    update = {"software": str(path)}
-    yield (
-        Moved(SOFTWARE, _times(by), guess),
-        update,
-        base.model_copy(update=update),
-    )
+    return str(path)
 
 
 def _settings(base: Experiment, summary: Mapping[str, Any], by: float) -> Iterator[Point]:
@@ -353,12 +398,18 @@ def in_words(found: Sensitivity) -> Sequence[str]:
     if cores and (cores[-1] or found.as_is) < found.as_is:
         lines.append(SLOWER_CORES)
     if found.inputs:
-        first = found.inputs[0]
-        low, high = (100 * (end / found.as_is - 1) for end in first.ends)
-        lines.append(f"Moves it most: {first.title}, {low:+z.1f} to {high:+z.1f} %.")
+        lines.append(f"Moves it most: {_moves(found, found.inputs[0], ', ')}.")
     guess = found.measure_first
     if guess is None:
         return [*lines, "Measure first: nothing here is a guess that moves the speed."]
-    low, high = (100 * (end / found.as_is - 1) for end in guess.ends)
     what = MEASURED_BY[guess.title]
-    return [*lines, f"Measure first: {what} ({guess.title}: {low:+z.1f} to {high:+z.1f} %)."]
+    return [*lines, f"Measure first: {what} ({_moves(found, guess, ': ')})."]
+
+
+def _moves(found: Sensitivity, one: Input, mark: str) -> str:
+    """How far an input moves the speed, and how far it was moved."""
+    low, high = (100 * (end / found.as_is - 1) for end in one.ends)
+    words = one.runs[0].words, one.runs[-1].words
+    scaled = f" {' to '.join(words)}, no range being known" if one.guess else ""
+    told = " by its range" if one.ranged else scaled
+    return f"{one.title}{told}{mark}{low:+z.1f} to {high:+z.1f} %"

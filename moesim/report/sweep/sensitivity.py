@@ -30,7 +30,7 @@ WIDEST = 60
 
 def frame(found: Sensitivity) -> pd.DataFrame:
     """A row a run: ``input``, ``set_to``, ``guess``, ``tokens_per_s`` (``tokens_per_s_a_request``
-    where arrivals set that of all), ``change_percent``.
+    where arrivals set that of all), ``change_percent``; ``ranged``: set to an end of its range.
     """
     speed = found.unit.replace("/", "_per_").replace(" ", "_")
     rows = [
@@ -40,6 +40,7 @@ def frame(found: Sensitivity) -> pd.DataFrame:
             "guess": run.guess,
             speed: run.throughput,
             "change_percent": 100 * (run.throughput / found.as_is - 1) if run.throughput else None,
+            "ranged": run.ranged,
         }
         for one in found.inputs
         for run in one.runs
@@ -60,9 +61,8 @@ def table(found: Sensitivity) -> Table:
         low, high = one.ends
         words = [run.words for run in one.runs]
         told = f"{words[0]} ... {words[-1]}" if len(words) > 1 else words[0]
-        mark = " (a guess)" if one.guess else ""
         change = f"{100 * (low / found.as_is - 1):+z.1f} to {100 * (high / found.as_is - 1):+z.1f}"
-        shown.add_row(one.title + mark, told, f"{number(low)}-{number(high)}", change)
+        shown.add_row(one.title + one.mark, told, f"{number(low)}-{number(high)}", change)
     return shown
 
 
@@ -99,13 +99,14 @@ def draw(found: Sensitivity, axes: Axes) -> None:
             place, high - low, left=low, color=COLOURS[1 if one.guess else 0],
             hatch="//" if one.guess else None, edgecolor="#ffffff",
         )  # fmt: skip
+    axes.use_sticky_edges = False  # room beside the longest bar
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(
         range(len(ordered)),
-        [f"{one.title}{' (a guess)' if one.guess else ''}" for one in ordered],
+        [f"{one.title}{one.mark}" for one in ordered],
     )
     axes.set_xlabel(f"change of {number(found.as_is)} {found.unit} (%)")
-    ends = f"x {1 / found.factor:.3g} to x {found.factor:.3g}, or as in {CSV}"
+    ends = f"x {1 / found.factor:.3g} to x {found.factor:.3g}, or by their ranges ({CSV})"
     title = "\n".join(wrap(f"{found.name}: inputs {ends}", WIDEST, break_on_hyphens=False))
     sheet = axes.get_figure()
     assert sheet is not None, "it is drawn on one"

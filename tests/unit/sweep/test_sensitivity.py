@@ -8,14 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.page import page_of
-from moesim.report.sweep.sensitivity import frame
-from moesim.sweep.sensitivity import SLOWER_CORES, Input, Moved, Sensitivity, in_words
+from moesim.report.sweep.sensitivity import draw, frame
+from moesim.sweep.sensitivity import SLOWER_CORES, SOFTWARE, Input, Moved, Sensitivity, in_words
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -109,8 +110,40 @@ def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:
     told = in_words(Sensitivity("a", Path(), 10.0, 1.25, inputs))
     assert told[0] == f"Moves it most: {SLOTS}, +0.0 to +50.0 %."
     assert told[1].startswith("Measure first: copies to your GPU")
+    assert told[1].endswith(f"({LINK} x 2 to x 2, no range being known: +0.0 to +20.0 %).")
     none = in_words(Sensitivity("a", Path(), 10.0, 1.25, (one(LINK, 10.01, guess=True),)))
     assert none[1] == "Measure first: nothing here is a guess that moves the speed."
+
+
+def test_what_has_a_range_lies_between_its_ends_and_is_measured_first(tmp_path: Path) -> None:
+    """A link that may be 2.3 times as slow, and launches that may take 3.3 times as long, had moved
+    by a tenth, as all did.
+    """
+    asked = {**TINY, "hardware": "h100-sxm", "software": "vllm", "name": "ranged"}
+    loading = {**asked, "experts": {"capacity": "4 slots/layer"}}
+    found = moesim.sensitivity(loading, by="10 %", out=tmp_path / "out")
+    by = {one.title: one for one in found.inputs}
+    rows = moesim.run(loading).summary["price_interval"]["factors"]
+    ends = {one["of"].split(" ")[0]: (one["low"], one["high"]) for one in rows}
+    low, high = ends["link"]
+    assert low == pytest.approx(1), "the fastest known"
+    assert [run.words for run in by[LINK].runs] == [f"x {1 / high:.3g}"]
+    low, high = ends["software"]
+    assert [run.words for run in by[SOFTWARE].runs] == [f"x {high:.3g}"]
+    assert by[SLOTS].mark == ""
+    assert not by[SLOTS].ranged
+    assert found.measure_first is found.inputs[0] is by[SOFTWARE]
+    assert by[LINK].mark == " (its range)"
+    what = "your engine: 'moesim calibrate software'"
+    assert in_words(found)[-1].startswith(f"Measure first: {what} ({SOFTWARE} by its range: -")
+    assert frame(found).groupby("input")["ranged"].all()[[LINK, SLOTS]].tolist() == [True, False]
+
+
+def test_the_longest_bar_does_not_touch_the_frame() -> None:
+    inputs = (Input(LINK, (Moved(LINK, "x 2", throughput=6.0),), 10.0),)
+    axes = Figure().subplots()
+    draw(Sensitivity("a", Path(), 10.0, 1.25, inputs), axes)
+    assert axes.get_xlim()[0] < -40.5
 
 
 def test_more_cores_that_are_slower_are_explained() -> None:
