@@ -40,7 +40,8 @@ def _wrong(table: pd.DataFrame) -> Iterator[tuple[Mapping[Any, Any], Mapping[Any
     for _, mine in table.groupby("family"):
         for pair in combinations(mine.to_dict("records"), 2):
             faster, slower = sorted(pair, key=lambda row: -row["measured_tokens_per_s"])
-            if faster["predicted_tokens_per_s"] <= slower["predicted_tokens_per_s"]:
+            same = faster["measured_tokens_per_s"] == slower["measured_tokens_per_s"]
+            if not same and faster["predicted_tokens_per_s"] <= slower["predicted_tokens_per_s"]:
                 yield faster, slower
 
 

@@ -48,6 +48,7 @@ DRAWN = ("llama_bench", "offload_sweeps")
 """Packs that have a figure."""
 TOLD = (
     "throughputs", "offload_sweeps", "offload_reports", "closed_loops", "llama_bench", "phone",
+    "two_cores",
 )  # fmt: skip
 """Those of which it says what the runs that are far off would imply."""
 GROUPS = {
@@ -124,6 +125,11 @@ def keep(name: str, table: pd.DataFrame) -> None:
     short.to_csv(ERRORS / f"{name}.csv", index=False, lineterminator="\n")
 
 
+def read(path: Path) -> pd.DataFrame:
+    """What was kept; ``of`` is NaN of speeds."""
+    return pd.read_csv(path, dtype={"of": str})
+
+
 def groups(table: pd.DataFrame) -> list[str]:
     """What the median and the order would be without each group, and without all."""
     every = tuple(run for runs in GROUPS.values() for run in runs)
@@ -151,14 +157,14 @@ def write_more_hosts() -> None:
     write_pages({"more hosts": hosts_table({run.host: fit for run, fit in fits.items()}, off)})
 
 
-def write_overview() -> None:
-    """Of all packs, as they are kept."""
-    kept = {path.stem: pd.read_csv(path) for path in sorted(ERRORS.glob("*.csv"))}
+def kept_tables() -> Mapping[str, Sequence[str]]:
+    """What stands on the pages of all packs, as they are kept, by the tables' names."""
+    kept = {path.stem: read(path) for path in sorted(ERRORS.glob("*.csv"))}
     table = pd.concat([overview(kept), others()], ignore_index=True)
     rows = {"packs": markdown(table), "targets": targets(kept)}
     rows["llama_bench"] = llama_bench.summary_table(kept["llama_bench"])
     rows["two_cores"] = two_cores.summary_table(kept["two_cores"])
-    write_pages(rows | {name: short_table(kept[name]) for name in SHOWN if name in kept})
+    return rows | {name: short_table(kept[name]) for name in SHOWN if name in kept}
 
 
 def write_published() -> None:
@@ -201,7 +207,7 @@ def main() -> None:
                 write_pages({f"wrong {name}": wrong_lines(table)})
     if set(OF_HOSTS) & set(sys.argv[1:] or OF_HOSTS):
         write_more_hosts()
-    write_overview()
+    write_pages(kept_tables())
 
 
 if __name__ == "__main__":

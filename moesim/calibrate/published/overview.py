@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from moesim.calibrate.published.others import KERNELS, LOOP, STUDY, closed_loop, kernels, study
-from moesim.calibrate.published.predict import median_error, right_pairs, within
+from moesim.calibrate.published.predict import equal_pairs, median_error, right_pairs, within
 
 COLUMNS = (
     "what", "runs", "median_percent", "p90_percent", "inside", "ranged", "right", "pairs",
-    "no_prediction",
+    "equal_pairs", "no_prediction",
 )  # fmt: skip
 KEPT = (
     "run", "of", "family", "measured_tokens_per_s", "predicted_tokens_per_s", "low_tokens_per_s",
@@ -29,7 +29,8 @@ def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Of each pack's table (``blind``'s, or of ``KEPT`` alone) a row for each number that its runs
     are of: how many runs have a prediction, the median and the 90th percentile of the errors' sizes
     in percent of the measured time, how many of those with a range lie in it, and how many pairs of
-    one engine are in the measured order; ``no_prediction`` names the others, with the reason.
+    one engine are in the measured order, beside those measured to be equal; ``no_prediction`` names
+    the others, with the reason.
     """
     rows = [
         _row(pack, str(of), mine)
@@ -43,7 +44,7 @@ def others() -> pd.DataFrame:
     """The rows of an overview that need no run; of the kernels the middle fit's errors."""
     fits = kernels()
     middle = (fits["median_percent"].median(), fits["p90_percent"].median())
-    row = (f"{KERNELS} (fits)", len(fits), *middle, 0, 0, 0, 0, "")
+    row = (f"{KERNELS} (fits)", len(fits), *middle, 0, 0, 0, 0, 0, "")
     rows = pd.DataFrame([row], columns=list(COLUMNS))
     return pd.concat([rows, overview({STUDY: study(), LOOP: closed_loop()})], ignore_index=True)
 
@@ -54,4 +55,5 @@ def _row(pack: str, of: str, table: pd.DataFrame) -> tuple[object, ...]:
     p90 = float(known["error_percent"].abs().quantile(0.9))
     without = table[table["error_percent"].isna()].reindex(columns=["run", "reason"])
     why = "; ".join(f"{run}: {reason}" for run, reason in without.to_numpy())
-    return what, len(known), median_error(known), p90, *within(known), *right_pairs(known), why
+    pairs = (*right_pairs(known), equal_pairs(known))
+    return what, len(known), median_error(known), p90, *within(known), *pairs, why

@@ -185,16 +185,24 @@ def median_error(table: pd.DataFrame) -> float:
 
 
 def right_pairs(table: pd.DataFrame) -> tuple[int, int]:
-    """Of the pairs of runs of one engine, whose numbers are of the same kind: how many moesim puts
-    in the measured order, and all.
+    """Of the pairs of runs of one engine, whose numbers are of the same kind and measured to
+    differ: how many moesim puts in the measured order, and all.
     """
+    right = [(first - second) * (one - other) > 0 for first, second, one, other in _pairs(table)]
+    return sum(right), len(right) - equal_pairs(table)
+
+
+def equal_pairs(table: pd.DataFrame) -> int:
+    """How many such pairs were measured to be equal: they have no order."""
+    return sum(first == second for first, second, *_ in _pairs(table))
+
+
+def _pairs(table: pd.DataFrame) -> Iterator[tuple[float, float, float, float]]:
+    """Both measured speeds of each pair, then both predicted ones."""
     by = ["family", *({"of"} & {*table.columns})]
-    right = [
-        (first - second) * (one - other) > 0
-        for _, mine in table.dropna(subset="error_percent").groupby(by, dropna=False)
-        for (first, one), (second, other) in combinations(_speeds(mine), 2)
-    ]
-    return sum(right), len(right)
+    for _, mine in table.dropna(subset="error_percent").groupby(by, dropna=False):
+        for (first, one), (second, other) in combinations(_speeds(mine), 2):
+            yield first, second, one, other
 
 
 def _speeds(table: pd.DataFrame) -> Iterator[tuple[float, float]]:

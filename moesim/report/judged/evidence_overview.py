@@ -24,7 +24,7 @@ def cells(overview: pd.DataFrame) -> list[tuple[str, ...]]:
         (
             str(row["what"]), str(row["runs"]), _percent(row["median_percent"]),
             _percent(row["p90_percent"]), _part(row["inside"], row["ranged"]),
-            _part(row["right"], row["pairs"]),
+            _part(row["right"], row["pairs"]) + _equal(row["equal_pairs"]),
         )
         for row in overview.to_dict("records")
     ]  # fmt: skip
@@ -100,6 +100,11 @@ def _digits(value: float) -> str:
 
 def _percent(value: float) -> str:
     return NONE if pd.isna(value) else f"{value:.0f} %"
+
+
+def _equal(pairs: int) -> str:
+    """Those that were measured to be equal are in no order."""
+    return f", {pairs} equal" if pairs else ""
 
 
 def _part(right: int, every: int) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.published.overview import WORDS
-from moesim.calibrate.published.predict import median_error, right_pairs
+from moesim.calibrate.published.predict import equal_pairs, median_error, right_pairs
 from moesim.config.counted import counted
 from moesim.report.drawing.point_names import name_points
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
@@ -109,7 +109,9 @@ def told(table: pd.DataFrame) -> list[str]:
     kinds = known["of"].fillna("") if "of" in known.columns else pd.Series("", known.index)
     lines = [line for of, mine in known.groupby(kinds, sort=False) for line in _errors(of, mine)]
     if pairs:
-        lines.append(f"pairs of one engine in the measured order: {right} of {pairs}")
+        equal = equal_pairs(table)
+        left = f" ({equal} more were measured to be equal)" if equal else ""
+        lines.append(f"pairs of one engine in the measured order: {right} of {pairs}{left}")
     return lines
 
 

@@ -25,6 +25,7 @@ from moesim.calibrate.published.pack import (
 )
 from moesim.calibrate.published.predict import (
     blind,
+    equal_pairs,
     fitted_hosts,
     judged,
     median_error,
@@ -519,6 +520,23 @@ def test_pairs_are_of_one_engine_and_in_order() -> None:
         "error_percent": [0.0, 0.0, 0.0, 0.0, float("nan")],
     })  # fmt: skip
     assert right_pairs(table) == (2, 3)
+    assert equal_pairs(table) == 0
+
+
+def test_runs_that_were_measured_to_be_equal_are_in_no_order() -> None:
+    """They counted as pairs in the wrong order. Those that are told to be equal are wrong."""
+    table = pd.DataFrame({
+        "run": ["one", "two", "other"], "family": "a", "of": "",
+        "measured_tokens_per_s": [2.0, 2.0, 3.0], "predicted_tokens_per_s": [4.0, 5.0, 5.0],
+        "low_tokens_per_s": 1.0, "high_tokens_per_s": 9.0, "error_percent": 0.0,
+        "waiting_for_cpu_percent": 0.0,
+    })  # fmt: skip
+    assert (right_pairs(table), equal_pairs(table)) == ((1, 2), 1)
+    assert summary(table.assign(host=""), pd.DataFrame())[-2].endswith(
+        "in the measured order: 1 of 2 (1 more were measured to be equal)"
+    )
+    assert cells(overview({"p": table}))[0][-1] == "1 of 2 (50 %), 1 equal"
+    assert cells(overview({"p": table[:2]}))[0][-1] == "-, 1 equal"
 
 
 def test_the_figure_and_the_table(tmp_path: Path) -> None:
