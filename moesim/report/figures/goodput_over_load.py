@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+OPEN: dict[str, Any] = {"markerfacecolor": "white", "zorder": 3}
+SATURATED = "open: saturated, grows with the run"
 LOADS = ("workload.arrivals.request_rate", "workload.arrivals.max_concurrency")
 
 
@@ -34,11 +36,12 @@ class GoodputOverLoad(Figure):
     def prepare(self, folder: Path) -> pd.DataFrame:
         """A row a point: series, load and what it is; median and p99 of TTFT, between which the
         latter lies by prices where that is known, and the limit of TTFT in ms (missing without
-        one), requests and good requests a second (missing without promises).
+        one), requests and good requests a second (missing without promises); whether requests
+        came faster than they were served.
         """
         import pandas as pd
 
-        from moesim.report.sweep.metrics import limits_by_prices
+        from moesim.report.sweep.metrics import limits_by_prices, promised_ms
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.speeds import numbers
@@ -56,9 +59,10 @@ class GoodputOverLoad(Figure):
             "load": [str(value) for value in sweep.table[load]],
             **{name: numbers(sweep.table, name) for name in ("p50_ttft_ms", "p99_ttft_ms")},
             **limits_by_prices(sweep, "p99_ttft_ms"),
-            "ttft_limit_ms": _limit_ms(sweep.experiment),
+            "ttft_limit_ms": promised_ms(sweep, "p99_ttft_ms"),
             "requests_per_s": numbers(sweep.table, "request_throughput"),
             "good_requests_per_s": numbers(sweep.table, "request_goodput"),
+            "saturated": sweep.table.get("saturated", False),
         })  # fmt: skip
         ran = (sweep.table["status"] == "ok") & table["p50_ttft_ms"].notna()
         if not ran.any():
@@ -71,7 +75,7 @@ class GoodputOverLoad(Figure):
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """TTFT above, on a logarithmic scale; requests below."""
         from moesim.report.sweep.capacity import error_bars
-        from moesim.report.sweep.metrics import BARS
+        from moesim.report.sweep.metrics import BARS, draw_promise
 
         ttft, rate = panels(axes, ["TTFT (ms)", "Requests/s"])
         names = list(dict.fromkeys(table["series"]))
@@ -85,15 +89,20 @@ class GoodputOverLoad(Figure):
             ttft.plot(load, own["p50_ttft_ms"], label=name if several else None, **look)
             ttft.plot(load, own["p99_ttft_ms"], linestyle=":", **look)
             error_bars(own, "p99_ttft_ms", load, ttft, str(style.color))
+            grew = own["saturated"].fillna(value=False).astype(bool)
+            for column in ("p50_ttft_ms", "p99_ttft_ms"):
+                ttft.plot(load[grew], own.loc[grew, column], linestyle="", **look, **OPEN)
             rate.plot(load, own["requests_per_s"], **look)
             rate.plot(load, own["good_requests_per_s"], linestyle=":", **look)
         color = "#222222" if several else str(line_style(0).color)
         _name_lines(ttft, ["median", f"p99{bars}"], color)
+        if table["saturated"].fillna(value=False).astype(bool).any():
+            ttft.plot([], [], "o", color=color, markersize=4, label=SATURATED, **OPEN)
         promised = table["good_requests_per_s"].notna().any()
         _name_lines(rate, ["all", *["good"] * bool(promised)], color)
         limit = float(table["ttft_limit_ms"].iloc[0])
         if not math.isnan(limit):
-            ttft.axhline(limit, color="black", linestyle=(0, (4, 2)), linewidth=1, label="promised")
+            draw_promise(ttft, limit)
         ttft.set_yscale("log")
         plain_numbers(ttft.yaxis)
         rate.set_ylim(bottom=0)
@@ -118,12 +127,3 @@ def _name_lines(area: Axes, names: Sequence[str], color: str) -> None:
 def _number(value: Any) -> float:
     """Of ``8`` or ``4 requests/s``."""
     return float(str(value).split()[0])
-
-
-def _limit_ms(experiment: dict[str, Any]) -> float:
-    """What ``serving.slo.ttft`` promises; NaN where it promises nothing."""
-    from moesim.metrics.service_level import Service
-
-    said = (experiment.get("serving") or {}).get("slo")
-    limits = Service.model_validate({"slo": said}).limits_ms if said else {}
-    return limits.get("ttft", float("nan"))

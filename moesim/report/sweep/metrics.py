@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from moesim.config.amounts.capacity import parse_capacity
 from moesim.config.amounts.quantity import QuantityError
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.price_errors import CONFIDENCE
+from moesim.metrics.service_level import DIMENSIONS, Service
 from moesim.report.drawing.labels import label_ends, legend, name_places
 from moesim.report.drawing.style import HEADROOM, numeric_ticks, series_styles, sizes
 from moesim.report.figures.base import CAPACITY, axis_of
@@ -28,7 +30,7 @@ from moesim.sweep.words import in_words, last_word, word
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-AXIS = "axis"
+AXIS, PROMISED = "axis", "promised"
 Floats = NDArray[np.float64]
 BARS, BY_PRICES = "bars", f"bars: {CONFIDENCE:.0%} by prices"
 """The column that says what bars are, where it is not sampling alone."""
@@ -98,6 +100,7 @@ def metric_table(sweep: Sweep, figure: MetricAsked) -> pd.DataFrame:
         "baseline": _at(sweep, figure.relative_to),
         **_layers_on_cpu(sweep, figure),
         AXIS: words,
+        **_promised(sweep, figure),
         **_limits(sweep, figure),
         name: values,
     }
@@ -142,6 +145,23 @@ def _limits(sweep: Sweep, figure: MetricAsked) -> dict[str, Any]:
     if figure.relative_to is not None:
         return {}
     return limits_by_prices(sweep, figure.metric) or _interval(sweep, "intervals", figure.metric)
+
+
+def _promised(sweep: Sweep, figure: MetricAsked) -> dict[str, float]:
+    """What clients are promised of the number itself, {}: nothing."""
+    limit = promised_ms(sweep, figure.metric) if figure.relative_to is None else math.nan
+    return {} if math.isnan(limit) else {PROMISED: limit}
+
+
+def promised_ms(sweep: Sweep, metric: str) -> float:
+    """The limit that ``serving.slo`` sets of a time of requests, as in p90_ttft_ms; NaN: of what it
+    says nothing, or not the same in all points.
+    """
+    found = re.search(rf"({'|'.join(DIMENSIONS)})_ms$", metric)
+    said = (sweep.experiment.get("serving") or {}).get("slo")
+    if found is None or not said or any(".slo" in axis for axis in sweep.axes):
+        return math.nan
+    return Service.model_validate({"slo": said}).limits_ms.get(found[1], math.nan)
 
 
 def limits_by_prices(sweep: Sweep, metric: str) -> dict[str, Any]:
@@ -275,12 +295,22 @@ def draw_metric(figure: MetricAsked, table: pd.DataFrame, axes: Axes) -> None:
         mark_gaps(own.assign(place=own[AXIS].map(places).astype(float)), "place", column, axes)
     for height in (0.0, 100.0) if figure.gap_to else (1.0,) if figure.relative_to else ():
         axes.axhline(height, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
+    if PROMISED in table:
+        limit = float(table[PROMISED].iloc[0])
+        draw_promise(axes, limit)
+        axes.annotate(PROMISED, (1, limit), (-4, 3), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", fontsize=9, ha="right")  # fmt: skip
     axes.set_ylim(axes.get_ylim())  # the lines' ends are looked up in the final limits
     label_ends(axes, [end for end in ends if end.text])
     if in_kinds and len(groups) > 1:
         legend(axes)
     elif in_kinds:
         _say_losses(table, axes)
+
+
+def draw_promise(axes: Axes, limit_ms: float) -> None:
+    """A line at what is promised, for a legend."""
+    axes.axhline(limit_ms, color="black", linestyle=(0, (4, 2)), linewidth=1, label=PROMISED)
 
 
 def _layers_said(table: pd.DataFrame) -> list[str]:

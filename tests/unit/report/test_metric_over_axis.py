@@ -373,6 +373,7 @@ workload:
     {kind: continuous, scheduler: {kind: vllm, max_num_seqs: 8, max_num_batched_tokens: 512}}
 memory: {gpu_memory_utilization: 95 %, kv: 100 blocks}
 experts: {capacity: auto}
+serving: {slo: {ttft: 1 s, tpot: 120 ms}}
 sweep: {workload.arrivals.request_rate: [0.2 requests/s, 2 requests/s]}
 figures: [{kind: metric_over_axis, metric: p99_ttft_ms, over: request_rate}, goodput_over_load]
 """
@@ -403,6 +404,29 @@ def test_times_of_requests_have_bars_by_prices_that_say_so(over_rates: Path) -> 
         said = [area.get_ylabel() for area in areas]
         said += [text.get_text() for one in legends if one for text in one.get_texts()]
         assert any("bars: 90% by prices" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit"), [("p90_tpot_ms", [120.0]), ("p99_ttft_ms", [1000.0]), ("p50_e2el_ms", [])]
+)
+def test_what_is_promised_is_a_line(over_rates: Path, metric: str, limit: list[float]) -> None:
+    figure = figure_of({"kind": "metric_over_axis", "metric": metric, "over": "request_rate"})
+    axes = Figure().add_subplot()
+    figure.draw(figure.prepare(over_rates), axes)
+    lines = [np.asarray(one.get_ydata()) for one in axes.lines if one.get_label() == "promised"]
+    assert [float(one[0]) for one in lines] == limit
+
+
+def test_points_that_grow_with_the_run_are_open(over_rates: Path) -> None:
+    figure = figure_of("goodput_over_load")
+    table = figure.prepare(over_rates)
+    assert not table["saturated"].astype(bool).any()
+    for grew, said in ((table, 0), (table.assign(saturated=True), 1)):
+        axes = Figure().add_subplot()
+        figure.draw(grew, axes)
+        told = [text.get_text() for area in axes.child_axes if (one := area.get_legend())
+                for text in one.get_texts()]  # fmt: skip
+        assert sum(text.startswith("open: saturated") for text in told) == said
 
 
 def test_no_point_is_the_best_where_requests_set_the_throughput(over_rates: Path) -> None:
