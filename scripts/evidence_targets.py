@@ -149,10 +149,10 @@ def _kernels() -> Iterator[Row]:
         ]
         table = pd.DataFrame(found, columns=["median", "p90", "card"])
         sizes = table[["median", "p90"]]
-        middle, every = sizes.median(), (sizes <= kind.asked).all(axis=1)
+        middle, every = sizes.median(), (sizes <= [*kind.asked]).all(axis=1)
         meet = f"{every.sum()} of {len(every)} fits meet both"
         told = f"{_both(*middle)} ({meet}; worst {_worst(table)})"
-        met = "yes" if every.all() else _met(*(middle <= kind.asked))
+        met = "yes" if every.all() else _met(*(middle <= [*kind.asked]))
         why = "" if met == "yes" else kind.why
         yield Row(
             f"{kind.of}, {len(table)} fits",
