@@ -26,7 +26,7 @@ SWEEP = (
     f"{TEMPORARY}*", REPORT, ".lock", ".lock-workers", *FIGURES,
     *(f"points/*/{name}" for name in RESULT),
 )  # fmt: skip
-SWEEPS = ("layouts", "choices", "best", "rebalancing", "upgrades", "ranges")
+SWEEPS = ("layouts", "choices", "best", "rebalancing", "upgrades", "ranges", "ends")
 """The folders of an advice with runs in them."""
 ADVICE = (
     "advice.json", "advice.png", "experiment.yaml", REPORT, "hardware/*.yaml", *FIGURES,

@@ -16,6 +16,7 @@ from moesim.experiment.questions.shares import MEMORY_SHARES, own_buffers, share
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
+from moesim.report.advice.ends import choice_depends, ended
 from moesim.report.advice.tables import (
     choices_table,
     drive,
@@ -122,6 +123,7 @@ def _speed(advice: Advice) -> Iterator[str]:
     shorter = f", {number(other.throughput)} with the trace's own" if other else ""
     yield f"Speed: {number(best.throughput)} {advice.unit}{_each(best)}{at}{shorter}."
     yield from ranges(advice)
+    yield from choice_depends(advice)
 
 
 def _each(best: Scored) -> str:
@@ -153,7 +155,9 @@ def _placement(advice: Advice) -> Iterator[str]:
     if (beyond := advice.beyond) is not None and best.throughput:
         what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} {advice.unit}"
         ratio = (beyond.throughput or 0.0) / best.throughput
-        yield f"With a cache of experts, which {fit.program} does not have: {what}, x {ratio:.2f}."
+        ends = ended(advice.over_ends(beyond))
+        has = f"With a cache of experts, which {fit.program} does not have"
+        yield f"{has}: {what}, x {ratio:.2f}{ends}."
     elif not native:
         yield f"{fit.program} itself has no cache of experts: this is what one in it would bring."
     yield from _change(advice)
@@ -170,7 +174,8 @@ def _change(advice: Advice) -> Iterator[str]:
     ratio = one.throughput / best
     yield (
         f"With pull request 27861 of llama.cpp, in no release: {one.slots} slots a layer, misses on"
-        f" the CPU and copied behind it, {number(one.throughput)} {advice.unit}, x {ratio:.2f}."
+        f" the CPU and copied behind it, {number(one.throughput)} {advice.unit}, x {ratio:.2f}"
+        f"{ended(advice.over_ends(one))}."
     )
 
 

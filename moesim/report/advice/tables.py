@@ -13,6 +13,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.hardware.described.reached import faults_reach
 from moesim.hardware.operations.kernels.cpu_expert import REACHED
+from moesim.report.advice.ends import choice_depends, ended, upgrade_depends
 from moesim.report.amounts import number, percent
 from moesim.report.comparison.intervals import sentence
 from moesim.report.run.trust import price_interval_line, provenance_line, trust_lines
@@ -124,12 +125,12 @@ def upgrades_table(advice: Advice) -> Table:
     table.add_column("upgrade")
     for one in ones:
         table.add_column(f"{one.choice.words}\n{advice.unit}", justify="right")
-        table.add_column("\ngain", justify="right")
+        table.add_column("\ngain", justify="right", no_wrap=True)
     now = [(number(one.throughput), "") for one in ones]
     table.add_row("as it is", *(cell for pair in now for cell in pair))
     for title, gains in by_upgrade(advice).items():
         found = {gain.scored.choice: gain for gain in gains}
-        cells = [_cells(found[one.choice]) for one in ones]
+        cells = [_cells(found[one.choice], advice) for one in ones]
         table.add_row(title, *(cell for pair in cells for cell in pair))
     return table
 
@@ -142,10 +143,11 @@ def by_upgrade(advice: Advice) -> dict[str, list[Gain]]:
     return found
 
 
-def _cells(gain: Gain) -> tuple[str, str]:
+def _cells(gain: Gain, advice: Advice) -> tuple[str, str]:
     if gain.ratio is None:
         return str(gain.scored.summary["status"]).replace("_", " "), ""
-    return number(gain.scored.throughput), f"x {gain.ratio:.2f}"
+    ends = ended(advice.gain_ends(gain))
+    return number(gain.scored.throughput), f"x {gain.ratio:.2f}{ends}"
 
 
 def sentences(advice: Advice) -> Iterator[str]:
@@ -161,6 +163,7 @@ def sentences(advice: Advice) -> Iterator[str]:
         yield from _beyond_engine(advice)
         yield from drive(advice)
         yield from ranges(advice)
+        yield from choice_depends(advice)
         yield from _setting(advice)
         yield from _apart(advice)
     yield limited(advice)
@@ -261,7 +264,9 @@ def _best(advice: Advice) -> str:
     text = f"Best: {best.choice.words}, {number(best.throughput)} {advice.unit}"
     if plain is not None and plain.throughput and best.throughput and plain != best:
         ratio = best.throughput / plain.throughput
-        text += f", x {ratio:.2f} of the plain LRU cache that loads what is missing"
+        ends = advice.over_ends(plain)
+        text += f", x {ratio:.2f}{ended(ends and (1 / ends[1], 1 / ends[0]))}"
+        text += " of the plain LRU cache that loads what is missing"
     if offline is not None:
         text += f" (with the future known, {offline.choice.words} would reach"
         text += f" {number(offline.throughput)})"
@@ -293,9 +298,13 @@ def upgrade(advice: Advice) -> Iterator[str]:
     ratio = None if first is None else advice.over_best(first)
     if first is None or ratio is None:
         return
+    if (depends := upgrade_depends(advice)) is not None:
+        yield f"Most useful upgrade: {depends}."
+        return
     choice = first.scored.choice  # a larger GPU leaves fewer layers on the CPU than it has now
     of = "now" if choice == advice.best.choice else "with"
-    what = f"{first.upgrade.title}, x {ratio:.2f} ({of}: {choice.words})"
+    ends = ended(advice.gain_ends(first))
+    what = f"{first.upgrade.title}, x {ratio:.2f}{ends} ({of}: {choice.words})"
     if ratio < 1 + NOTABLE:
         yield f"No single upgrade helps by more than a tenth; most: {what}."
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.strict_yaml.yaml import read_document
+from moesim.report.advice.ends import ended
 from moesim.report.advice.figure import read_advice, setting_of
 from moesim.report.amounts import in_unit, number, percent
 from moesim.report.page.content import Board, Column, Page
@@ -108,6 +109,10 @@ def _memory(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, f"{parts[key] / 1e9:,.4g} GB") for key, name in names.items() if parts.get(key)]
 
 
+def _ratio(one: Mapping[str, Any]) -> str:
+    return f"x {one['ratio']:.2f}{ended(one.get('ratio_ends'))}"
+
+
 def _upgrades(advice: Mapping[str, Any]) -> Board | None:
     """What one changed thing makes of the best choice, the one that helps most first."""
     ran = [one for one in advice.get("upgrades", ()) if one.get("ratio")]
@@ -120,6 +125,6 @@ def _upgrades(advice: Mapping[str, Any]) -> Board | None:
         Column("changed", [one["upgrade"] for one in ran]),
         Column("choice", ways),
         Column(_unit(advice), [number(speed) for speed in speeds], speeds),
-        Column("times as fast", [f"x {ratio:.2f}" for ratio in ratios], ratios),
+        Column("times as fast", [_ratio(one) for one in ran], ratios),
     ]
     return Board(columns) if ran else None

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moesim.sweep.advise.choices import COMMON, ON_CPU, PLAIN, Settings
+from moesim.sweep.advise.choices import COMMON, ON_CPU, PLAIN, Choice, Settings
 from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.ranges import Varied
 from moesim.sweep.advise.rebalanced import Rebalanced
@@ -17,6 +17,7 @@ from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import Upgrade
 from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER
 
+Limits = tuple[float, float]
 MOST_CHOSEN = 2
 """Choices that are run with upgrades, at most."""
 
@@ -34,6 +35,17 @@ class Gain:
         """After over before; None where it did not run."""
         after = self.scored.throughput
         return after / self.before if after else None
+
+
+@dataclass(frozen=True)
+class End:
+    """Where experts on the CPU reach the ``share`` of the DRAM peak, an end of its range: tokens a
+    second of choices that could be the best (``speeds``), and ``gains`` of the best one's upgrades.
+    """
+
+    share: float
+    speeds: Mapping[Choice, float | None]
+    gains: tuple[Gain, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Advice:
     it the software has, where only that is to be the best; ``notes`` on the trace. Of a question
     without a file, what was ``assumed``, and the ``file`` that has the best choice; ``layouts``:
     the ways to spread the work over GPUs that were run, and the ``layout`` of all choices, over
-    GPUs and below the host.
+    GPUs and below the host; ``ends``: of the host's range, where it has one that counts.
     """
 
     name: str
@@ -100,6 +112,7 @@ class Advice:
     layouts: tuple[LaidOut, ...] = ()
     layout: Settings = ()
     rebalanced: Rebalanced | None = None
+    ends: tuple[End, ...] = ()
 
     @property
     def room(self) -> Room:
@@ -179,6 +192,24 @@ class Advice:
         before, after = self.best.throughput, gain.scored.throughput
         return after / before if before and after else None
 
+    def over_ends(self, one: Scored) -> Limits | None:
+        """The least and the most that ``one`` is over the best choice, over the host's range."""
+        best = self.best.choice
+        pairs = [(end.speeds.get(one.choice), end.speeds.get(best)) for end in self.ends]
+        pairs.append((one.throughput, self.best.throughput))
+        known = [after / before for after, before in pairs if after and before]
+        return (min(known), max(known)) if self.ends and len(known) == len(pairs) else None
+
+    def gain_ends(self, gain: Gain) -> Limits | None:
+        """The least and the most that ``gain`` is, over the host's range; None where it has none,
+        or another choice than the best.
+        """
+        if gain.scored.choice != self.best.choice:
+            return None
+        others = (o for end in self.ends for o in end.gains if o.upgrade == gain.upgrade)
+        known = [one.ratio for one in (gain, *others) if one.ratio]
+        return (min(known), max(known)) if len(known) == len(self.ends) + 1 > 1 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data: units in the keys."""
         return {
@@ -222,11 +253,13 @@ class Advice:
                     "upgrade": gain.upgrade.title,
                     "ratio": gain.ratio,
                     "over_best": self.over_best(gain),
+                    "ratio_ends": self.gain_ends(gain),
                     **_plain(gain.scored),
                 }
                 for gain in self.gains
             ],
             "rebalancing": self.rebalanced.to_dict() if self.rebalanced else None,
+            "host_ends": [_end(one) for one in self.ends],
             "price_error": self.best.summary.get("price_error"),
             "price_share": self.best.summary.get("price_share"),
         }
@@ -251,6 +284,17 @@ def chosen(scored: tuple[Scored, ...], native: Collection[str] = ()) -> list[Sco
     loading = fastest(tuple(one for one in scored if one.choice.miss == "load"))
     others = [one for one in (fastest(scored), layers, loading) if one not in (None, best)]
     return [one for one in (best, *others[:1]) if one is not None]
+
+
+def _end(end: End) -> dict[str, Any]:
+    return {
+        "host_share": end.share,
+        "choices": [
+            {"choice": one.words, "throughput_tokens_per_s": speed}
+            for one, speed in end.speeds.items()
+        ],
+        "upgrades": [{"upgrade": one.upgrade.title, "ratio": one.ratio} for one in end.gains],
+    }
 
 
 def _apart(one: Scored, other: Scored | None) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ def variations(
     same = {"hardware": best.hardware, "trace": best.trace, "workload.context": context}
     guessed = summary.get("host_notes") and share_is_prior(_machine(best))
     for share in REACHED if guessed else ():
-        profile = write_upgrade(out, best, _machine(best), _reaching(share))
+        profile = write_upgrade(out, best, _machine(best), reaching(share))
         made = best.model_copy(update={"hardware": profile})
         varied = Varied(HOST, f"{share:.0%} of the DRAM peak")
         yield Variation(varied, {**settings, **same, "hardware": profile}, made)
@@ -93,7 +93,7 @@ def _machine(experiment: Experiment) -> HardwareProfile:
     return load_hardware(experiment.hardware, experiment.folders)
 
 
-def _reaching(share: float) -> Upgrade:
+def reaching(share: float) -> Upgrade:
     """No upgrade, but a machine whose experts on the CPU reach this share of the DRAM peak."""
 
     def change(hardware: HardwareProfile) -> HardwareProfile:

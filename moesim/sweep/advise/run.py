@@ -54,8 +54,8 @@ from moesim.sweep.advise.choices import (
     offered,
     with_settings,
 )
+from moesim.sweep.advise.ends import at_ends, most_runs
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
-from moesim.sweep.advise.profiles import write_software, write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
 from moesim.sweep.advise.rebalanced import Moves, Rebalanced, can_move, moving_points
 from moesim.sweep.advise.room import (
@@ -69,6 +69,7 @@ from moesim.sweep.advise.room import (
     with_drive,
 )
 from moesim.sweep.advise.scored import Scored
+from moesim.sweep.advise.upgraded import upgraded_point
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
@@ -188,19 +189,18 @@ def advise(
     made, left_out = allowed(base, _choices(asked, most, of))
     wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
     most_chosen = 1 if room.fits else MOST_CHOSEN
-    later = len(wanted_upgrades) * most_chosen
-    points = [(choice.settings, one) for choice, one in made]
-    summaries = runs.summaries(base, points, "choices", after=later)
-    scored = _scored(made, summaries, runs, timed=is_timed(experiment))
     own = _native(asked, of)
-    best = fastest(scored, own)
-    if best is None:
-        what = f"no choice could run; {scored[0].summary.get('reason')}"
-        raise InputError([Problem(experiment.name, "experts", what)])
+    later, last = len(wanted_upgrades) * most_chosen, most_runs(base, room, wanted_upgrades)
+    points = [(choice.settings, one) for choice, one in made]
+    summaries = runs.summaries(base, points, "choices", after=later + last)
+    scored = _scored(made, summaries, runs, timed=is_timed(experiment))
+    best = _fastest(experiment, scored, own)
     told = _with_times(base, best, runs, experiment)
     scored = tuple(told if one is best else one for one in scored)
     best, ones = told, chosen(scored, own)[:most_chosen]
     moved, not_moved = rebalanced(base, best, runs)
+    gained = gains(base, ones, wanted_upgrades, runs, before=len(made), after=last)
+    ranged, done = varied(dict(made)[best.choice], best, runs), len(made) + len(gained)
     return Advice(
         name=experiment.name,
         folder=runs.out,
@@ -210,14 +210,22 @@ def advise(
         scored=scored,
         left_out={**not_spread, **asked.without, **left_out, **not_moved},
         limits=limits_of(base, best),
-        gains=gains(base, ones, wanted_upgrades, runs, before=len(made)),
+        gains=gained,
         native=own,
-        varied=varied(dict(made)[best.choice], best, runs),
+        varied=ranged,
         notes=(*paced(experiment), *of_inputs([_with_requests(experiment, asked.replayed)])),
         layouts=spread if len(spread) > 1 else (),
         layout=(*asked.layout, *_below(base, experiment)),
         rebalanced=moved,
+        ends=at_ends(base, scored, own, wanted_upgrades, ranged, runs, before=done),
     )
+
+
+def _fastest(experiment: Experiment, scored: tuple[Scored, ...], own: tuple[str, ...]) -> Scored:
+    if (best := fastest(scored, own)) is None:
+        what = f"no choice could run; {scored[0].summary.get('reason')}"
+        raise InputError([Problem(experiment.name, "experts", what)])
+    return best
 
 
 def _scored(
@@ -457,43 +465,17 @@ def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:
 
 
 def gains(
-    base: Experiment, ones: Sequence[Scored], wanted: Sequence[Upgrade], runs: Runs, *, before: int
-) -> tuple[Gain, ...]:
+    base: Experiment, ones: Sequence[Scored], wanted: Sequence[Upgrade], runs: Runs, *,
+    before: int, after: int = 0,
+) -> tuple[Gain, ...]:  # fmt: skip
     """Every upgrade ``wanted`` of every one of ``ones``, by the throughput that it reaches, after
-    ``before`` other runs.
+    ``before`` other runs and before others.
     """
     pairs = [(one, upgrade) for one in ones for upgrade in wanted]
     points = [upgraded_point(base, one.choice, upgrade, runs.out) for one, upgrade in pairs]
-    summaries = runs.summaries(base, points, "upgrades", before=before)
+    summaries = runs.summaries(base, points, "upgrades", before=before, after=after)
     found = [
         Gain(upgrade, Scored(one.choice, summary, timed=one.timed), one.throughput or 0.0)
         for (one, upgrade), summary in zip(pairs, summaries, strict=True)
     ]
     return tuple(sorted(found, key=lambda gain: -(gain.scored.throughput or 0.0)))
-
-
-def upgraded_point(
-    base: Experiment, choice: Choice, upgrade: Upgrade, out: Path
-) -> tuple[dict[str, str], Experiment]:
-    """What is set, and the experiment, of ``choice`` with ``upgrade``."""
-    resized = upgrade.resized and not choice.layers
-    settings = choice.settings | ({"experts.capacity": "auto"} if resized else {})
-    experiment = with_settings(base, settings)
-    if upgrade.software is not None:
-        update = {"software": write_software(out / "hardware", base, upgrade)}
-    else:
-        hardware = load_hardware(base.hardware, base.folders)
-        update = {"hardware": write_upgrade(out / "hardware", base, hardware, upgrade)}
-    same = {"hardware": base.hardware, "software": experiment.software}
-    upgraded = experiment.model_copy(update=update)
-    if upgrade.resized and choice.layers:
-        fewer = _fewer_on_cpu(upgraded, choice)
-        settings, upgraded = settings | fewer, with_settings(upgraded, fewer)
-    return settings | same | update, upgraded
-
-
-def _fewer_on_cpu(experiment: Experiment, choice: Choice) -> dict[str, str]:
-    """What is set where a larger GPU leaves fewer layers on the CPU than ``choice`` has."""
-    room = room_of(experiment, "auto")
-    layers = room.on_host if choice.miss == ON_HOST else room.fewest_on_cpu
-    return replace(choice, layers=layers or 0, miss=choice.miss if layers else "load").settings

@@ -30,7 +30,7 @@ from moesim.report.advice.tables import choices_table, sentences
 from moesim.results.overwrite import BEFORE, check_replaceable
 from moesim.results.result import BLOCKS
 from moesim.sweep.advise import Runs, begin_anew
-from moesim.sweep.advise.advice import Advice, Fit, Gain
+from moesim.sweep.advise.advice import Advice, End, Fit, Gain
 from moesim.sweep.advise.choices import (
     EVICTING,
     OFFLINE,
@@ -321,6 +321,41 @@ def test_what_knows_the_future_is_never_the_best_and_gains_are_over_the_best() -
     assert advice.chosen == [runs[2], runs[0]]
     assert (gain.ratio, advice.over_best(gain)) == (3.0, 1.5)
     assert advice.to_dict()["over_plain_lru"] == 2.0
+
+
+CPU, CHEAP = (Choice(miss, "lru", "auto") for miss in ("cpu", "cheapest"))
+
+
+def at_end(share: float, cpu: float, cheap: float, gains: dict[str, float]) -> End:
+    """With upgrades of the CPU's, by key, and their tokens a second."""
+    found = [Gain(UPGRADES[key], scored("cpu", "lru", one), cpu) for key, one in gains.items()]
+    return End(share, {CPU: cpu, CHEAP: cheap}, tuple(found))
+
+
+def test_nothing_is_ranked_inside_the_hosts_range() -> None:
+    """'2 x GPU memory, x 1.41' had been told flatly, of a host at whose upper end another upgrade
+    helps more, and at whose lower end another choice is better.
+    """
+    runs = (scored("cpu", "lru", 40.0), scored("cheapest", "lru", 39.0))
+    memory, bandwidth = "memory_x2", "twice_gpu_bandwidth"
+    gains = at_end(0.5, 40.0, 39.0, {memory: 56.0, bandwidth: 52.0}).gains
+    least = at_end(0.26, 30.0, 33.0, {memory: 60.0, bandwidth: 36.0})
+    most = at_end(1.0, 50.0, 48.0, {memory: 56.0, bandwidth: 70.0})
+    room = fit(Room(4, 8))
+    plain = Advice("n", Path("f"), room, 1, 1, runs, {}, {"CPU": 1.0}, gains)
+    made = replace(plain, ends=(least, most))
+    choice, _, upgrade = list(sentences(made))[2:]
+    of, first = "depends on the host's share of its DRAM peak:", "measure it first: moesim"
+    assert choice == f"The best choice {of} cheapest with lru at 26 %; {first} calibrate host."
+    here = "here 2 x GPU memory, x 1.40 (1.12 to 2.00)"
+    other = "2 x GPU memory bandwidth, x 1.40, at 100 %"
+    assert upgrade == f"Most useful upgrade: {of} {here}; {other}; {first} calibrate host."
+    assert made.to_dict()["upgrades"][0]["ratio_ends"] == pytest.approx((1.12, 2.0))
+    certain = replace(made, ends=(least, replace(most, gains=least.gains)))
+    *_, told = sentences(certain)
+    assert told == "Most useful upgrade: 2 x GPU memory, x 1.40 (1.40 to 2.00) (now: cpu)."
+    *_, told = sentences(plain)
+    assert told == "Most useful upgrade: 2 x GPU memory, x 1.40 (now: cpu)."
 
 
 def test_the_table_has_a_column_of_prefetches_only_where_one_is_compared() -> None:

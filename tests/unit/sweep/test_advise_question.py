@@ -434,6 +434,11 @@ def test_the_host_s_share_brackets_the_answer(here: Path) -> None:
     low, high = (one.throughput for one in advice.varied if one.of == "host")
     assert None not in (low, own, high)
     assert (low or 0.0) < (own or 0.0) < (high or 0.0)
+    best = advice.best.choice
+    assert [end.speeds[best] for end in advice.ends] == [low, high], "played again at both ends"
+    dram = next(one for one in advice.gains if one.upgrade.key == "twice_dram")
+    least, most = advice.gain_ends(dram) or (0.0, 0.0)
+    assert 1 < least < (dram.ratio or 0.0) < most, "the less the host reaches, the more it brings"
     shorter = next(one.throughput for one in advice.varied if one.of == "context")
     assert (shorter or 0.0) > (own or 0.0)
 
