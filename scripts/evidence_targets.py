@@ -221,7 +221,7 @@ def _offloading(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
 def _unseen(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
     """Of packs that were predicted before any of their runs was looked at."""
     sweeps, bench = kept["offload_sweeps"], kept["llama_bench"]
-    runs = sweeps[sweeps["of"].isna() & ~sweeps["run"].str.match(ALL_RESIDENT)]
+    runs = sweeps[~sweeps["of"].astype(bool) & ~sweeps["run"].str.match(ALL_RESIDENT)]
     error, (right, pairs), (inside, of) = median_error(runs), right_pairs(runs), within(runs)
     what, pack = f"{len(runs)} offload runs that nobody here had predicted", "offload_sweeps"
     told, why = f"{error:.1f} % without (20.4 % blind)", "the [host](evidence_offloading.md) again"
@@ -232,7 +232,7 @@ def _unseen(kept: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
     share = _share(inside, of)
     yield _row("the same: inside the stated range", "85 %", share, inside >= INSIDE * of, pack=pack)
     reports = kept["offload_reports"]
-    runs = reports[reports["of"].isna() & ~reports["run"].str.endswith(FROM_A_DRIVE)]
+    runs = reports[~reports["of"].astype(bool) & ~reports["run"].str.endswith(FROM_A_DRIVE)]
     error, (inside, of) = median_error(runs), within(runs)
     what, pack = f"{len(runs)} more, of servers most: median", "offload_reports"
     told = f"{error:.0f} % without (33 % blind)"

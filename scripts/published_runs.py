@@ -1,15 +1,17 @@
 """Predict published runs anew: the tables and the figure of docs/evidence*.md, what
 ``verification/published_runs.py`` compares with, and the hosts that are fitted to one run each.
 
-``python scripts/published_runs.py [PACK ...]``, of those packs [all]; to be run again where a price
-has changed. The other packs' tables stay as they were kept. Results go to ``MOESIM_CACHE``.
+``python scripts/published_runs.py [PACK ...] [--because WHY]``, of those packs [all]; to be run
+again where a price has changed. The other packs' tables stay as they were kept. A number that has
+grown by more than it may is kept with a reason alone. Results go to ``MOESIM_CACHE``.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import llama_bench
@@ -36,11 +38,11 @@ from moesim.hardware.described.host import Host
 from moesim.report.judged.evidence import inside_line, wrong_lines
 from moesim.report.judged.evidence_overview import markdown, short_table
 from moesim.report.judged.published import hosts_table, runs_table, save, summary
+from verification import kept
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("evidence*.md"))
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
-ERRORS = ROOT / "verification" / "evidence"
 PUBLISHED = "published"
 SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps", "offload_reports")
 """Packs whose runs stand on the page too."""
@@ -66,7 +68,6 @@ first of each host whose speed and machine are certain, but for a second Ryzen 9
 """
 OF_HOSTS = ("offload_sweeps", "offload_reports")
 """The packs that have them."""
-DIGITS = 4
 HOSTS = ROOT / "hardware_profiles" / "hosts"
 LEAST_SHARE = 0.2
 """Of a host that is shipped: below it, something else than the memory was measured."""
@@ -116,18 +117,9 @@ def write_pages(tables: Mapping[str, Sequence[str]]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def keep(name: str, table: pd.DataFrame) -> None:
+def keep(name: str, table: pd.DataFrame, reason: str) -> None:
     """What later runs are compared with, and an overview reads."""
-    ERRORS.mkdir(exist_ok=True)
-    short = table[list(KEPT)].map(
-        lambda one: f"{one:.{DIGITS}g}" if isinstance(one, float) else one
-    )
-    short.to_csv(ERRORS / f"{name}.csv", index=False, lineterminator="\n")
-
-
-def read(path: Path) -> pd.DataFrame:
-    """What was kept; ``of`` is NaN of speeds."""
-    return pd.read_csv(path, dtype={"of": str})
+    kept.keep(name, table[list(KEPT)], f"{datetime.now(UTC):%Y-%m-%d}", reason)
 
 
 def groups(table: pd.DataFrame) -> list[str]:
@@ -159,23 +151,23 @@ def write_more_hosts() -> None:
 
 def kept_tables() -> Mapping[str, Sequence[str]]:
     """What stands on the pages of all packs, as they are kept, by the tables' names."""
-    kept = {path.stem: read(path) for path in sorted(ERRORS.glob("*.csv"))}
-    table = pd.concat([overview(kept), others()], ignore_index=True)
-    rows = {"packs": markdown(table), "targets": targets(kept)}
-    rows["llama_bench"] = llama_bench.summary_table(kept["llama_bench"])
-    rows["two_cores"] = two_cores.summary_table(kept["two_cores"])
-    return rows | {name: short_table(kept[name]) for name in SHOWN if name in kept}
+    found = {path.stem: kept.read(path.stem) for path in sorted(kept.FOLDER.glob("*.csv"))}
+    table = pd.concat([overview(found), others()], ignore_index=True)
+    rows = {"packs": markdown(table), "targets": targets(found), "growths": kept.lines()}
+    rows["llama_bench"] = llama_bench.summary_table(found["llama_bench"])
+    rows["two_cores"] = two_cores.summary_table(found["two_cores"])
+    return rows | {name: short_table(found[name]) for name in SHOWN if name in found}
 
 
-def write_published() -> None:
+def write_published(reason: str) -> None:
     """The first pack, its figure and the fitted hosts, and print what is told of it."""
     runs = read_pack(pack_folder(PUBLISHED))
     table = blind(runs, ranges=True, cache=cache_folder(None))
     hosts = fitted_hosts(runs)
     by_others, fits = judged(runs, hosts), chosen(runs, hosts)
+    keep(PUBLISHED, table, reason)
     write_hosts(fits)
     told = [*summary(table, by_others), *inside_line(table)]
-    keep(PUBLISHED, table)
     write_pages({
         "summary": [f"- {line.strip()}" for line in told],
         "runs": runs_table(table),
@@ -194,18 +186,22 @@ def write_published() -> None:
 
 def main() -> None:
     """Write everything of the packs that are named."""
-    for name in sys.argv[1:] or shipped_packs():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packs", nargs="*", metavar="PACK", default=shipped_packs())
+    parser.add_argument("--because", metavar="WHY", default="", help="why a number may have grown")
+    asked = parser.parse_args()
+    for name in asked.packs:
         if name == PUBLISHED:
-            write_published()
+            write_published(asked.because)
         else:
             runs = read_pack(pack_folder(name))
             table = blind(runs, ranges=True, cache=cache_folder(None))
-            keep(name, table)
+            keep(name, table, asked.because)
             if name in DRAWN:
                 save(table, FIGURE.with_stem(name))
             if name in TOLD:
                 write_pages({f"wrong {name}": wrong_lines(table)})
-    if set(OF_HOSTS) & set(sys.argv[1:] or OF_HOSTS):
+    if set(OF_HOSTS) & set(asked.packs):
         write_more_hosts()
     write_pages(kept_tables())
 
