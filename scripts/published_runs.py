@@ -44,13 +44,15 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("evidence*.md"))
 FIGURE = ROOT / "docs" / "figures" / "published_runs.png"
 PUBLISHED = "published"
-SHOWN = ("throughputs", "vllm_runs", "phone", "offload_sweeps", "offload_reports")
+SHOWN = (
+    "throughputs", "vllm_runs", "phone", "offload_sweeps", "offload_reports", "offload_late",
+)  # fmt: skip
 """Packs whose runs stand on the page too."""
 DRAWN = ("llama_bench", "offload_sweeps")
 """Packs that have a figure."""
 TOLD = (
     "throughputs", "offload_sweeps", "offload_reports", "closed_loops", "llama_bench", "phone",
-    "two_cores",
+    "two_cores", "offload_late",
 )  # fmt: skip
 """Those of which it says what the runs that are far off would imply."""
 GROUPS = {

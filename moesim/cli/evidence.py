@@ -34,7 +34,8 @@ Pack = Annotated[
     typer.Option(
         metavar="DIR",
         help="A folder of runs, or a shipped one: published, throughputs, closed_loops,"
-        " vllm_runs, phone, offload_sweeps, offload_reports, llama_bench, two_cores, or all,"
+        " vllm_runs, phone, offload_sweeps, offload_reports, offload_late, llama_bench,"
+        " two_cores, or all,"
         " with a row for each [published].",
     ),
 ]

@@ -149,7 +149,8 @@ def test_rows_may_share_a_file_with_settings_of_their_own(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "pack", ["closed_loops", "offload_reports", "offload_sweeps", "phone", "vllm_runs"]
+    "pack",
+    ["closed_loops", "offload_late", "offload_reports", "offload_sweeps", "phone", "vllm_runs"],
 )
 def test_runs_of_other_packs_load(pack: str) -> None:
     runs = read_pack(pack_folder(pack))
