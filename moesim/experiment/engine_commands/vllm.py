@@ -37,6 +37,7 @@ from moesim.experiment.engine_commands.served import (
     why_not_scheduled,
 )
 from moesim.experiment.engine_commands.serving import (
+    GPUS_OF_A_NODE,
     Ranks,
     batch_note,
     cache_words,
@@ -53,6 +54,7 @@ from moesim.experiment.engine_commands.serving import (
     why_not_served,
 )
 from moesim.experiment.engine_commands.words import DRAFTS, IF_SERVED, Effect, Line, Option, Takes
+from moesim.experiment.schema.layout import Layout
 from moesim.model.named import opened
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
@@ -105,7 +107,7 @@ OPTIONS = (
     Option("--decode-context-parallel-size", NOT_MODELLED, why="a KV cache over several GPUs",
            harmless=("1",)),
     Option("--gpu-memory-utilization", NOT_MODELLED, why=_MEMORY),
-    Option("--all2all-backend", NOT_MODELLED, why=_KERNELS),
+    Option("--all2all-backend", READ),
     Option("--moe-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
     Option("--attention-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
     Option("--disable-custom-all-reduce", NOT_MODELLED, NOTHING, _KERNELS),
@@ -144,6 +146,24 @@ ENVIRONMENT: Mapping[str, str] = {
     "vllm-mxfp8": "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8=1",
 }
 """What makes vLLM run the expert kernels of a software profile, in mxfp4."""
+
+
+_GATHERS = ("allgather_reducescatter", "naive")
+"""Values of ``--all2all-backend``, the first its default (vllm/config/parallel.py of 0.33.0): all
+tokens are gathered by all. With others rows are dispatched."""
+_DISPATCHES = "deepep_low_latency"
+
+
+def _may_gather(ranks: Ranks | Layout) -> bool:
+    """Whether GPUs of one node have requests of their own each."""
+    return ranks.group == 1 < ranks.gpus <= GPUS_OF_A_NODE and ranks.nodes in (None, 1)
+
+
+def _read_exchange(reading: Reading, ranks: Ranks) -> None:
+    """How tokens of ranks with requests of their own meet whole experts."""
+    backend = reading.line.text("--all2all-backend") or _GATHERS[0]
+    if _may_gather(ranks) and ranks.slices == 1 and backend in _GATHERS:
+        reading.put("parallelism.exchange", "all_gather")
 
 
 def _software(front: Sequence[str]) -> str:
@@ -212,7 +232,9 @@ class Vllm(Engine):
         nodes = data // local if local and local < data else None
         slices = 1 if line.has("--enable-expert-parallel") else tensor * data
         words = f"-tp {tensor} -dp {data}"
-        put_ranks(reading, Ranks(tensor * data, tensor, slices, nodes), words, "--enforce-eager")
+        ranks = Ranks(tensor * data, tensor, slices, nodes)
+        put_ranks(reading, ranks, words, "--enforce-eager")
+        _read_exchange(reading, ranks)
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         _read_batch(reading, tensor, data)
         reading.context_tokens = _context(line)
@@ -237,6 +259,8 @@ def _ranks(asked: Configuration) -> list[str]:
     if layout.slices > 1:  # what it does unless it is told
         return words
     words.append("--enable-expert-parallel")
+    if _may_gather(layout) and not layout.reduces:
+        words += ["--all2all-backend", _DISPATCHES]
     placement = kind_of(type(asked.experiment.placement))
     if (eplb := eplb_of(asked)) is not None:
         config = json.dumps({"num_redundant_experts": eplb.redundant})

@@ -127,6 +127,24 @@ def test_sglang_slices_experts_over_some(words, parallelism):
     assert any("parallelism.slice: 2" in one for one in told) == ("slice" in parallelism)
 
 
+@pytest.mark.parametrize(
+    ("backend", "exchange"),
+    [
+        ("", "all_gather"),
+        ("--all2all-backend allgather_reducescatter", "all_gather"),
+        ("--all2all-backend deepep_low_latency", None),
+    ],
+)
+def test_vllm_gathers_unless_it_is_told_to_dispatch(backend: str, exchange: str | None) -> None:
+    line = f"vllm serve openai/gpt-oss-120b -dp 8 -ep --max-num-seqs 8 {backend}"
+    found = read_command(line)
+    assert found.experiment["parallelism"].get("exchange") == exchange
+    one = load_experiment({**found.experiment, "hardware": "h100-sxm"}).experiment
+    written = str(command_of(one, "vllm").text)
+    assert ("--all2all-backend" in written) == (exchange is None)
+    assert read_command(written).experiment["parallelism"] == found.experiment["parallelism"]
+
+
 def test_ranks_that_divide_nothing_are_told() -> None:
     line = "python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp-size 8 --ep-size 3"
     found = read_command(f"{line} --max-running-requests 8")
@@ -206,7 +224,8 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-30B-A3B-FP8 -dp 4 -ep "
      "--max_num_seqs 16 --enforce-eager --kv-cache-dtype fp8"),
      {"software": "vllm", "model": "qwen3-30b-a3b@fp8_block,kv_cache=fp8", "execution": "eager",
-      "parallelism": {"expert": 4, "dense": "data"}, "workload": {"batching": refill(64)}}, []),
+      "parallelism": {"expert": 4, "dense": "data", "exchange": "all_gather"},
+      "workload": {"batching": refill(64)}}, []),
     (("docker run --gpus all vllm/vllm-openai:v0.20.2 --model deepseek-ai/DeepSeek-V3 -tp 8 -dp 2 "
      "--data-parallel-size-local 1 -ep --max-num-seqs 8 --enable-eplb "
      """--eplb-config '{"num_redundant_experts": 32}'"""),
