@@ -19,9 +19,13 @@ idle.
 WAITING_FOR_STORAGE = "waiting_for_storage"
 """What follows ``CHARGES`` where experts are read from storage."""
 PREDICTION = "prediction"
+"""What predicting experts is charged to, where it takes time."""
 REBALANCING = "rebalancing"
 """Waiting for experts that get other places."""
-"""What predicting experts is charged to, where it takes time."""
+RESERVED = frozenset({
+    "barrier", "cpu_wait", "duration", "end", "idle", "itl", "stall", "start", "time", "tpot",
+})  # fmt: skip
+"""Names of other times in the tables of results, which no category can have."""
 
 
 class Stage(IntEnum):
@@ -118,3 +122,12 @@ class Charge:
     on_host: bool = False
     first: bool = False
     reduced: bool = False
+
+    def __post_init__(self) -> None:
+        """ValueError for a category whose column would have no name, or another's."""
+        if not self.category.isidentifier():
+            what = "is no name of a column of results; write letters, digits and _"
+            raise ValueError(f"category: '{self.category}' {what}")
+        if self.category in RESERVED:
+            what = f"is another time in results; the others taken are {', '.join(sorted(RESERVED))}"
+            raise ValueError(f"category: '{self.category}' {what}")

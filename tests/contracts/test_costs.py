@@ -9,12 +9,13 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.charge import Charge, Setting, Stage
+from moesim.hardware.charge import CHARGES, RESERVED, Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
 from moesim.hardware.operation import Operation
 from moesim.hardware.prices.parts import Part
 from moesim.model import load_model
 from moesim.model.drafting import Drafter
+from moesim.results.result import TABLES
 from moesim.testing.costs import (
     PLAIN,
     adds_up,
@@ -136,3 +137,12 @@ def test_an_operation_that_breaks_the_rules_is_named() -> None:
 def test_a_method_by_its_earlier_name_is_told_the_new_one() -> None:
     with pytest.raises(InputError, match="rests_on: is called 'provenance' now"):
         type("Old", (Operation,), {"rests_on": lambda *_: None})
+
+
+def test_no_category_takes_the_place_of_another_time() -> None:
+    """Its column would overwrite that of all waits, or have no name."""
+    columns = {name for table in TABLES.values() for name in table if name.endswith("_ns")}
+    assert {f"{name}_ns" for name in RESERVED - {"idle"}} == columns - {f"{c}_ns" for c in CHARGES}
+    for category in (*RESERVED, "my cat", ""):
+        with pytest.raises(ValueError, match=f"category: '{category}' is "):
+            Charge(Stage.HEAD, category, lambda *_: ())
