@@ -15,6 +15,7 @@ from moesim.engine.des.links import FairLinks
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.prices.calibrated import Calibrated, CollectiveFit, CopyFit, SizeRatios
 from moesim.hardware.prices.provenance import SOURCES, Source
+from moesim.model import load_model
 from tests.unit.hardware.small import layer, small_model
 
 MODEL, CARD = small_model(layer()), load_hardware("h100-sxm")
@@ -194,3 +195,12 @@ def test_more_to_send_never_takes_less(
     greater = less.copy()
     greater.flat[place] += more
     assert costs.all_to_all_ns(less)[0] <= costs.all_to_all_ns(greater)[0]
+
+
+def test_logits_of_each_token_are_copied() -> None:
+    """Two tokens more are two vocabularies more over the link."""
+    profile, model = load_hardware("rtx-4090"), load_model("qwen3-30b-a3b")
+    read = CostModel(profile, model).operations["read_logits"]
+    one, three = read.price(np.array([1, 3]), 0)
+    rate = profile.datasheet.copy_of("d2h").bandwidth.value
+    assert three - one == pytest.approx(2 * 4 * model.vocab_size / rate * 1e9, rel=0.2)

@@ -18,6 +18,12 @@ def test_means_over_time_by_hand() -> None:
     assert means.tolist() == [0.0] * (PIECES // 4) + [4.0] * (3 * PIECES // 4)
 
 
+def test_means_begin_with_the_first_arrival() -> None:
+    """Of 5 from 100 on, whatever was before: over 40 ns that begin at 100."""
+    means = Line(np.array([0, 100]), np.array([9, 5])).means(100, 140)
+    assert means.tolist() == [5.0] * PIECES
+
+
 def test_a_line_that_grows_and_ones_that_do_not() -> None:
     steps = np.arange(400)
     noise = np.random.default_rng(3).integers(0, 6, 400)
