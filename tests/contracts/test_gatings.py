@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from moesim.gating.base import Gating, padded_to
+from moesim.gating.dynamic import Dynamic
 from moesim.testing.gatings import (
     conserves_choices,
     leaves_its_inputs,
@@ -81,3 +84,47 @@ def test_static_capacity_is_exact(gatings, share, tokens, capacity):
     gating = type(gatings["static"])(capacity_fraction=share)
     result = gating.route(np.zeros((1, 1, 1, 2), np.int64), np.array([[tokens]]), 1)
     assert result.capacity.tolist() == [[capacity]]
+
+
+class Silent(Gating):
+    """Has room for one choice, and says neither that it drops others nor that it pads."""
+
+    uneven: ClassVar[bool] = True
+    invokes_all: ClassVar[bool] = False
+
+    def room(self, tokens, experts, top_k):
+        return np.ones(len(tokens), np.int64)
+
+
+class Follows(Gating):
+    """Has the room of the fullest of all passes, and does not say that it reads the counts."""
+
+    uneven: ClassVar[bool] = False
+    invokes_all: ClassVar[bool] = True
+
+    def route(self, counts, tokens, top_k):
+        return padded_to(np.full(counts.shape[:2], counts.max()), counts)
+
+
+class Forgets(Dynamic):
+    """Routes nothing, and forgets what was asked."""
+
+    def route(self, counts, tokens, top_k):
+        counts[:] = 0
+        return super().route(counts, tokens, top_k)
+
+
+@pytest.mark.parametrize(
+    ("contract", "gating", "said"),
+    [
+        (conserves_choices, Silent, "Silent drops choices and does not say so"),
+        (leaves_its_inputs, Forgets, "Forgets changes the counts"),
+        (routes_each_pass_alone, Follows, "Follows: 'rows' of pass 0 depends on others"),
+        (says_what_it_does, Follows, "Follows: the capacity depends on the counts"),
+        (says_what_it_does, Silent, "Silent computes experts that nobody chose"),
+    ],
+)
+def test_one_that_breaks_the_rules_is_named(contract, gating, said):
+    counts = np.array([[[[2, 0]]], [[[3, 1]]]])
+    with pytest.raises(AssertionError, match=said):
+        contract(gating(), counts, np.array([[2], [3]]), 2)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.placement import registry
-from moesim.placement.base import bytes_between_gpus
+from moesim.placement.base import Plan, bytes_between_gpus
+from moesim.placement.contiguous import Contiguous
 from moesim.placement.mapping import Placement
 from moesim.placement.objective import score
 from moesim.placement.plan import PlanFile, plan_maps
@@ -120,3 +121,37 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
     assert planner.place(task).tolist() == plan.tolist()
     assert maps["logical_to_physical_map"][0] == [[2, -1], [1, 4], [3, -1], [0, -1]]
     assert maps["expert_count"] == [[1, 2, 1, 1], [1, 1, 1, 2]]
+
+
+class Sure(Contiguous):
+    """Is sure that no GPU does less than twice of all."""
+
+    def plan(self, task):
+        return Plan(self.place(task), 2.0)
+
+
+class Shy(Contiguous):
+    """Says nothing of what it reaches."""
+
+    def plan(self, task):
+        return Plan(self.place(task), None)
+
+
+class Stacks(Contiguous):
+    """Places the first expert alone."""
+
+    def place(self, task):
+        return np.zeros((task.layers, task.experts), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("contract", "planner", "said"),
+    [
+        (bounds_what_it_reaches, Sure, "Sure: 0.75 is below 2.0"),
+        (bounds_what_it_reaches, Shy, "Shy: no bound, but batches to plan from"),
+        (places_every_expert, Stacks, "Stacks does not place each of 2 experts"),
+    ],
+)
+def test_one_that_breaks_the_rules_is_named(contract, planner, said):
+    with pytest.raises(AssertionError, match=said):
+        contract(planner(), Task(2, np.array([[[3, 1]]])))

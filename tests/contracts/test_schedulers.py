@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.testing.schedulers import TIMES, keeps_the_laws
 from moesim.workload.serving import registry
+from moesim.workload.serving.lists import add
 from moesim.workload.serving.plenty import is_plenty, with_blocks
 from moesim.workload.serving.state import (
     BEGIN,
+    CHUNKS,
     COUNT,
     ENTRIES,
     FOUND,
     FREE,
     KEPT,
     MEMORY,
+    RUN,
     SPARE,
     STATE,
     STEPS,
@@ -31,6 +35,7 @@ from moesim.workload.serving.state import (
     State,
 )
 from moesim.workload.serving.stepping.clock import played, steps_of
+from moesim.workload.serving.vllm import Vllm, schedule
 from tests.contracts.kinds import own
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 from tests.reference.step_times import with_step_times
@@ -130,3 +135,48 @@ def _must_be(found: State, same: State, steps: int) -> None:
     assert found.steps[BEGIN, steps] == same.steps[BEGIN, steps]
     of_ranks = [FREE, MEMORY, KEPT]
     assert found.ranks[of_ranks].tolist() == same.ranks[of_ranks].tolist()
+
+
+def again(state: Any, knobs: Any, rank: int) -> None:
+    """Adds the first that runs a second time."""
+    schedule(state, knobs, rank)
+    add(state, state.running[rank, 0], 1)
+
+
+def crowd(state: Any, knobs: Any, rank: int) -> None:
+    """Counts more that run than may."""
+    schedule(state, knobs, rank)
+    state.ranks[RUN, rank] = 9
+
+
+def leak(state: Any, knobs: Any, rank: int) -> None:
+    """Loses a free block."""
+    schedule(state, knobs, rank)
+    state.ranks[FREE, rank] -= 1
+
+
+def miscount(state: Any, knobs: Any, rank: int) -> None:
+    """Counts a part more."""
+    schedule(state, knobs, rank)
+    state.requests[CHUNKS, 0] += 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (again, "a request twice in a step"),
+        (crowd, "too many run"),
+        (leak, "free blocks of"),
+        (miscount, "parts of"),
+    ],
+)
+def test_one_that_breaks_the_rules_is_named(rule, said):
+    class Broken(Vllm):
+        def rule(self):
+            return rule
+
+    one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
+    asked = Asked(4 * one, 2 * one, none, none, -one, none)
+    broken = Broken(max_num_seqs=2, max_num_batched_tokens=1)
+    with pytest.raises(AssertionError, match=f"Broken: .*{said}"):
+        keeps_the_laws(broken, asked, Room(blocks=9, block_size=2))

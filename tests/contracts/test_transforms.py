@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -102,3 +103,32 @@ def test_one_that_reads_weights_says_so_where_there_are_none(kind: str) -> None:
     choices = Choices(ids, None, None, np.ones((1, 4), np.bool_))
     with pytest.raises(InputError, match="reads gate weights, and the trace has none"):
         made(kind, ALLOWED[kind][0]).apply(choices)
+
+
+class Writes(Transform):
+    """Writes into what it is given."""
+
+    kind: Literal["writes"] = "writes"
+
+    def apply(self, choices: Choices) -> Choices:
+        choices.living[:] = False
+        return choices
+
+
+class Turns(Transform):
+    """Chooses the neighbour of each."""
+
+    kind: Literal["turns"] = "turns"
+
+    def apply(self, choices: Choices) -> Choices:
+        return replace(choices, ids=(choices.ids + 1).astype(np.uint16) % 4)
+
+
+def test_one_that_breaks_the_rules_is_named() -> None:
+    with pytest.raises(InputError, match="'turns' chooses an expert that was no choice"):
+        makes_a_sound_trace(Turns(), drawn(1, 2, 1, 1, 4))
+    ids = np.zeros((2, 1, 1), np.uint16)
+    for one, said in ((Writes(), "changes its input"), (Turns(), "an expert that was no choice")):
+        choices = Choices(ids, None, None, np.ones((1, 4), np.bool_))
+        with pytest.raises(AssertionError, match=f"{type(one).__name__}.* {said}"):
+            chooses_what_there_was(one, choices)
