@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -202,3 +203,17 @@ def test_gaps_that_are_all_zero_have_no_rate():
     kind = kind_of("gamma", "4 requests/s", burstiness=1e-300)
     with pytest.raises(InputError, match="all 9 gaps are 0; write a larger burstiness"):
         kind.arrive(9, np.random.default_rng(0), ())
+
+
+class Restless(Arrivals):
+    """Comes later each time that it is asked."""
+
+    calls: ClassVar[Any] = count()
+
+    def arrive(self, count, stream, folders):
+        return Arrived(np.full(count, next(self.calls)))
+
+
+def test_one_that_is_not_the_same_again_is_named():
+    with pytest.raises(AssertionError, match="Restless: arrival_ns drawn from another stream"):
+        are_the_same_again(Restless(), 2)

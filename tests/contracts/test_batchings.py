@@ -16,8 +16,9 @@ from moesim.testing.batchings import (
 )
 from moesim.testing.traces import toy_trace
 from moesim.trace.routing import Phase
+from moesim.workload.batching.base import Batching
 from moesim.workload.requests import Requests
-from moesim.workload.schedule import Schedule
+from moesim.workload.schedule import Schedule, Seats
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "batching"
 CHOSEN: dict[str, set[int]] = {"decode": {Phase.DECODE}, "prefill": {Phase.PREFILL}, "all": {0, 1}}
@@ -135,3 +136,17 @@ def test_static_by_hand(batchings):
     lengths = [(1, 2), (1, 1), (2, 1)]
     assert schedule_of(static, lengths, "all") == [[0, 1], [0, 1], [0], [2, 2], [2]]
     assert schedule_of(static, lengths, "prefill") == [[0, 1], [2, 2]]
+
+
+class Backwards(Batching):
+    """Seats the last request first, in one slot."""
+
+    def seats(self, requests):
+        steps = np.cumsum(requests.decode_tokens[::-1])[::-1] - requests.decode_tokens
+        return Seats(slot=np.zeros(requests.count, np.int64), step=steps, admission=steps)
+
+
+def test_one_that_begins_with_the_last_is_named():
+    trace = toy_trace([(0, 1), (0, 2)])
+    with pytest.raises(AssertionError, match=r"Backwards: starts \[2, 0\]"):
+        starts_in_file_order(Backwards(), Requests.of(trace, "decode"), trace)

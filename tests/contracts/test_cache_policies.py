@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from inspect import getsourcelines
+from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -192,3 +193,24 @@ def test_what_reaches_beyond_the_state_is_found(policy, function, index):
     said = rf"reaches beyond 'state', index {index} is out of bounds .*\.py:{line}\)"
     with pytest.raises(AssertionError, match=f"{policy.__name__} {said}"):
         keeps_the_rules(policy(), steps, setting)
+
+
+class Moody(CachePolicy):
+    """The highest id goes in one run and the lowest in the next."""
+
+    kind: Literal["moody"] = "moody"
+    memory: ClassVar[int] = 1
+    moods: ClassVar[Any] = cycle([-1, 1])
+
+    def start(self, state: Any, slots: Any, resident: Any, layers: Any) -> None:
+        state[ROWS] = next(self.moods)
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[ROWS, 0] * expert
+
+
+def test_one_whose_runs_differ_is_named():
+    said = "Moody: 'victim' of the activations differs between equal runs"
+    with pytest.raises(AssertionError, match=said):
+        carries_its_state(Moody(), [[0], [1], [2]], Setting(experts=3, slots=2), 1)
