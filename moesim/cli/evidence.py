@@ -126,7 +126,8 @@ def add(
     resolved = load_experiment(file, alone=True)
     experiment = resolved.experiment
     with placed(resolved.origins, resolved.file):
-        check_not_fitted(experiment, found.tokens_per_s)
+        if not found.times:
+            check_not_fitted(experiment, found.tokens_per_s)
         check_same(with_layers_fitted(experiment), model_of(experiment), found)
     paths = paths_told(pack, file, inputs_of([experiment]))
     gpu, host = gpu_and_host(experiment.hardware)

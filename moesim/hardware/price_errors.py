@@ -123,16 +123,18 @@ def software_spread(software: SoftwareProfile, *, serves: bool) -> Spread:
     a host takes between steps of requests, else of launches, copies and waits.
     """
     return Spread(
-        f"{SOFTWARE} {engine_of(software.name)}", *(software.range_of(serves=serves) or ())
+        f"{SOFTWARE} {without_variant(software.name)}", *(software.range_of(serves=serves) or ())
     )
 
 
 def frontend_spread(software: SoftwareProfile, times: Mapping[str, float]) -> Spread:
     """Of what requests and tokens are on their way: so many of each of its ``times``, by name."""
-    return Spread(f"front end of {engine_of(software.name)}", *(software.ends_of(times) or ()))
+    return Spread(
+        f"front end of {without_variant(software.name)}", *(software.ends_of(times) or ())
+    )
 
 
-def engine_of(name: str) -> str:
+def without_variant(name: str) -> str:
     """The software of which the one of that ``name`` is a variant, of the same version: what its
     own times are off by is the same. Itself, where it is none.
     """

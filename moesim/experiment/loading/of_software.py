@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from moesim.config.checking.shape import Shape
@@ -15,7 +16,7 @@ SERVED, LLAMA = "continuous", "llama.cpp"
 """A kind of batching, and an engine whose profiles say nothing of a framework."""
 
 
-def engine_of(software: str, folders: tuple[Path, ...]) -> str | None:
+def scheduler_of(software: str, folders: tuple[Path, ...]) -> str | None:
     """The scheduler that is of ``software``; None where none is, or there is no such software."""
     found = loaded("software", software, folders)
     engine = LLAMA if LLAMA in software else found and found.framework
@@ -29,9 +30,11 @@ def with_scheduler(document: Document, folders: tuple[Path, ...]) -> Document:
     if document.get((*SCHEDULER[:2], "kind")) != SERVED or not _is_open(document):
         return document
     software = document.get(("software",), Experiment.model_fields["software"].default)
-    engine = engine_of(software, folders) if isinstance(software, str) else None
-    written = document.get(SCHEDULER) or {}
-    if engine is None or not {*written} <= {*Shape(schedulers.components[engine]).fields}:
+    engine = scheduler_of(software, folders) if isinstance(software, str) else None
+    written = document.get(SCHEDULER)
+    if engine is None or not isinstance(written, Mapping | None):
+        return document
+    if not {*(written or ())} <= {*Shape(schedulers.components[engine]).fields}:
         return document
     return document.with_value((*SCHEDULER, "kind"), engine, Mark(f"{DEFAULT} of {software}"))
 

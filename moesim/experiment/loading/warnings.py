@@ -11,7 +11,7 @@ from moesim.config.files.paths import look_up
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
-from moesim.experiment.loading.of_software import LLAMA, engine_of
+from moesim.experiment.loading.of_software import LLAMA, scheduler_of
 from moesim.experiment.loading.requests import requests_in_all, requests_of_trace
 from moesim.experiment.loading.rules.asked import expert_bytes, most_local
 from moesim.experiment.loading.traces import recorded_trace_of
@@ -245,7 +245,7 @@ def others_schedulers(experiments: Iterable[Experiment]) -> list[str]:
         batching = one.workload.batching
         if not isinstance(batching, Continuous):
             continue
-        kind, own = str(kind_of(type(batching.scheduler))), engine_of(one.software, one.folders)
+        kind, own = str(kind_of(type(batching.scheduler))), scheduler_of(one.software, one.folders)
         if own not in (None, kind) and kind in {*FRAMEWORKS, LLAMA}:
             found.add((one.software, own, kind))
     return [

@@ -107,7 +107,10 @@ def _wrong_slices(asked: Parallelism, nodes: int, most: int) -> tuple[str, str] 
         return "parallelism.slice", f"{what}; leave one of them out"
     if gpus % slices:
         most = max(n for n in range(1, slices) if gpus % n == 0)
-        return "parallelism.slice", f"{gpus} GPUs are no groups of {slices}; write {most}"
+        return (
+            "parallelism.slice",
+            f"{counted(gpus, 'GPU')} in groups of {slices} leave a rest; write {most}",
+        )
     if nodes == 1 or slices == 1:
         return None
     what = f"experts are sliced over GPUs of one node, and these {gpus} are on {nodes}"

@@ -313,6 +313,14 @@ def test_software_has_its_own_scheduler(software, written, kind):
     assert (said == "default") == (not isinstance(written, str) and "kind" not in (written or ()))
 
 
+@pytest.mark.parametrize("written", [3, [{"a": 1}], "sglan", {"kind": 3}, {"no": 1}])
+def test_a_scheduler_that_is_none_is_told_whatever_the_software(written):
+    """A number had been a traceback, where the software has a scheduler of its own."""
+    workload = {"requests": 8, "batching": {"kind": "continuous", "scheduler": written}}
+    with pytest.raises(InputError, match=r"workload\.batching\.scheduler"):
+        load_experiment({**SERVED, "software": "sglang", "workload": workload})
+
+
 def test_each_software_of_a_sweep_has_its_own_scheduler():
     key = "workload.batching.scheduler.max_num_seqs"
     sweep = {"software": ["vllm", "sglang"], key: [8, 16]}

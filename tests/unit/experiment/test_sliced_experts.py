@@ -66,7 +66,10 @@ def test_a_part_in_mxfp4_is_whole_blocks() -> None:
             {"parallelism": {"pipeline": 2, "experts": "tensor"}},
             "do not go together with experts: tensor",
         ),
-        ({"parallelism": {"expert": 8, "slice": 3, "dense": "tensor"}}, "no groups of 3; write 2"),
+        (
+            {"parallelism": {"expert": 8, "slice": 3, "dense": "tensor"}},
+            "groups of 3 leave a rest; write 2",
+        ),
         ({"parallelism": {"expert": 8, "slice": 2}}, "write dense: tensor, or exchange: all_gath"),
         ({"parallelism": {"expert": 8, "slice": 2, "experts": "tensor"}}, "leave one of them out"),
         ({"parallelism": {"pipeline": 2, "slice": 2}}, "do not go together with slice: 2"),

@@ -25,7 +25,7 @@ from moesim.hardware.described.reached import (
 from moesim.hardware.described.sourced import Ranged
 from moesim.hardware.operations.experts.error import LEFT_OUT
 from moesim.hardware.operations.kernels.cpu_expert import FITTED_OFF
-from moesim.hardware.price_errors import Spread, _together, engine_of
+from moesim.hardware.price_errors import Spread, _together, without_variant
 from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
 from moesim.metrics.price_interval import (
@@ -468,7 +468,7 @@ def test_a_whole_machines_host_is_of_the_kind_that_stands_in_its_place():
 def test_variants_of_one_software_are_off_together_and_versions_apart():
     """llama.cpp and llama.cpp-no-mmap had been as unlike as two engines."""
     names = ("llama.cpp-no-mmap", "llama.cpp", "llama.cpp@b8xxx", "hf-eager", "my-own")
-    assert [engine_of(name) for name in names] == ["llama.cpp", *names[1:]]
+    assert [without_variant(name) for name in names] == ["llama.cpp", *names[1:]]
 
 
 def test_a_nearly_full_host_may_read_from_its_drive():
