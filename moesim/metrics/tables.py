@@ -13,6 +13,7 @@ from moesim.memory.footprint.footprint import Footprint
 from moesim.metrics.fates import fate_columns
 from moesim.metrics.marks import mark_columns
 from moesim.metrics.misses import left_out_columns
+from moesim.metrics.priced_time import operations
 from moesim.metrics.served import ServedRun
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
@@ -97,6 +98,12 @@ def requests_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -
     requests = per_request(case, outcome)
     times = {"tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)}
     return pd.DataFrame({**requests, **times, **fate_columns(outcome)})
+
+
+def operations_table(outcome: Outcome) -> pd.DataFrame:
+    """A row for each charge and kind of operation that took time, the longest first."""
+    rows = [row for row in operations(outcome) if row["time_ns"]]
+    return pd.DataFrame(rows).sort_values("time_ns", ascending=False, ignore_index=True)
 
 
 def itl_table(run: ServedRun) -> pd.DataFrame:

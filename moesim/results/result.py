@@ -41,6 +41,10 @@ BLOCKS = (
     "first_step", "steps", "duration_ns", "tokens", "decode_tokens", "activations", "hits",
     "accesses", "access_hits", "timed_requests", "tpot_ns",
 )  # fmt: skip
+OPERATIONS = (
+    "charge", "operation", "time_ns",
+    "measured_ns", "interpolated_ns", "fitted_ns", "datasheet_ns", "outside_ns",
+)  # fmt: skip
 SPANS = (
     "gpu", "engine", "name", "category", "start_ns", "end_ns", "step", "layer", "experts", "bytes",
 )  # fmt: skip
@@ -53,6 +57,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "layers": LAYERS,
     "requests": REQUESTS,
     "memory": MEMORY,
+    "operations": OPERATIONS,
     "blocks": BLOCKS,
     "spans": SPANS,
     "slots": SLOTS,
@@ -63,11 +68,12 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 
 TEXTS: Mapping[str, tuple[str, ...]] = {
     "steps": ("phase",),
+    "operations": ("charge", "operation"),
     "spans": ("engine", "name", "category", "experts"),
 }
 """The columns of these tables that hold text; all others hold numbers."""
 
-OPTIONAL = ("blocks", "spans", "slots", "itl", "entries")
+OPTIONAL = ("operations", "blocks", "spans", "slots", "itl", "entries")
 """The tables that have a file only where they have rows."""
 
 TIME_SHARES = (
@@ -99,9 +105,9 @@ class Result(Shown):
     """What a run found out.
 
     ``summary`` holds the numbers (``status`` is ``ok``, ``out_of_memory`` or ``failed``);
-    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks``, ``spans``, ``slots``, ``itl``
-    and ``entries`` are tables with the columns of ``TABLES``; ``experiment`` is the resolved
-    experiment (after ``read_result``: plain values).
+    ``steps``, ``layers``, ``requests``, ``memory``, ``operations``, ``blocks``, ``spans``,
+    ``slots``, ``itl`` and ``entries`` are tables with the columns of ``TABLES``; ``experiment`` is
+    the resolved experiment (after ``read_result``: plain values).
     """
 
     summary: dict[str, Any]
@@ -111,6 +117,7 @@ class Result(Shown):
     layers: pd.DataFrame = field(default_factory=lambda: empty_table("layers"))
     requests: pd.DataFrame = field(default_factory=lambda: empty_table("requests"))
     memory: pd.DataFrame = field(default_factory=lambda: empty_table("memory"))
+    operations: pd.DataFrame = field(default_factory=lambda: empty_table("operations"))
     blocks: pd.DataFrame = field(default_factory=lambda: empty_table("blocks"))
     spans: pd.DataFrame = field(default_factory=lambda: empty_table("spans"))
     slots: pd.DataFrame = field(default_factory=lambda: empty_table("slots"))

@@ -42,7 +42,7 @@ SERVED: dict[str, Any] = {
 }
 OF_REQUESTS = (
     "latency_cdf", "requests_over_time", "serving_over_time", "step_time_by_tokens",
-    "time_over_run", "timeline", "ttft_waterfall",
+    "time_by_operation", "time_over_run", "timeline", "ttft_waterfall",
 )  # fmt: skip
 """Figures of a run that serves requests, with all records."""
 OF_LOADS = ("goodput_over_load", "misses_by_mark")

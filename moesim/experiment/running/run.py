@@ -226,6 +226,7 @@ def _records(
     tables = {}
     if records != "summary":
         tables["steps"] = of.steps_table(case, outcome, run)
+        tables["operations"] = of.operations_table(outcome)
     if records in ("layer", "expert"):
         tables["layers"] = of.layers_table(case, outcome)
         tables |= {} if run is None else {"itl": of.itl_table(run)}

@@ -268,9 +268,11 @@ FACES: Mapping[str, Fill] = MappingProxyType({
     "weights": WEIGHTS, "kv_cache": ATTENTION, "activations": WORK, "masks": GATE,
     "all_to_all_buffers": EXCHANGE, "expert_slots": EXPERTS, "copies_in_flight": COPIES,
     "position_tables": BLANK, "allocator_blocks": HOST, "communication_buffers": GPUS,
+    "measured": ATTENTION, "interpolated": WEIGHTS, "fitted": EXCHANGE, "datasheet": GATE,
+    "outside": COPIES, "software": HOST, "no_price": IDLE,
 })  # fmt: skip
 """The face of each category of time and of memory, in every figure; what a category of memory is
-for has the face of its time.
+for has the face of its time. And of what a price rests on.
 """
 
 
