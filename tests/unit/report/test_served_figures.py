@@ -12,7 +12,6 @@ import pytest
 from matplotlib.figure import Figure
 
 import moesim
-from moesim.report.drawing.point_names import FONT
 from moesim.report.figures import (
     registry,
     serving_over_time,
@@ -137,8 +136,8 @@ def test_loads_stand_beside_one_another_and_their_unit_once() -> None:
     registry.components[VERSUS]().draw(table, area)
     assert [text.get_text() for text in area.texts] == ["0.2", "0.5", "1"]
     assert area.get_title().endswith("by request rate (requests/s)")
-    (_, one, other) = (text.get_position() for text in area.texts)
-    assert abs(one[1] - other[1]) > FONT
+    (_, one, other) = (text.get_verticalalignment() for text in area.texts)
+    assert {one, other} == {"bottom", "top"}, "above and below"
 
 
 @pytest.mark.parametrize(("series", "slant"), [("", 0), ("0.5 requests/s", 30)])
