@@ -13,6 +13,7 @@ from moesim.hardware.described.reached import (
     VERSIONS,
     copies_reach,
     faults_reach,
+    kernels_reach,
 )
 from moesim.hardware.described.software import SoftwareProfile
 from moesim.hardware.load import software_names
@@ -183,8 +184,7 @@ def _of_cards() -> float:
 def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread:
     """Of prices from the numbers of a ``part`` of the machine."""
     if part == GPU:
-        own = _both_ways(_of_cards()) if hardware.datasheet.like_measured else ()
-        return Spread(f"{DATASHEET_OF}{machine.gpu}", *own)
+        return Spread(f"{DATASHEET_OF}{machine.gpu}", *_kernels(hardware, machine.gpu))
     if part == LINK:
         host = machine.kind if machine.kind and machine.host != machine.gpu else machine.host
         of = f"link of {' and '.join(dict.fromkeys((machine.gpu, host)))}"
@@ -197,6 +197,15 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
     return Spread(f"{ON_CPU}{name}", *_host(hardware))
 
 
+def _kernels(hardware: HardwareProfile, gpu: str) -> tuple[float, float] | tuple[()]:
+    """Of kernels of a card without measurements: llama.cpp's by its runs on other cards, others by
+    engines' tables of cards that are like it.
+    """
+    if hardware.runs_ggml:
+        return kernels_reach(gpu)
+    return _both_ways(_of_cards()) if hardware.datasheet.like_measured else ()
+
+
 def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
     """Of experts on the CPU whose share of memory is a prior, was fitted to a run, or whose reads
     were measured.
@@ -204,7 +213,7 @@ def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:
     if share_is_fitted(hardware):
         return FITTED_OFF
     if share_is_measured(hardware):
-        low, high = _both_ways(PRODUCTS_OFF)
+        low, high = PRODUCTS_OFF
         return low, high if hardware.host.cores.value <= FEW_CORES else 1 / OF_READS
     if not share_is_prior(hardware):
         return ()

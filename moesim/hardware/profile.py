@@ -74,6 +74,11 @@ class HardwareProfile(Params):
     """The same of those on the CPU, after which its threads wait for one another."""
 
     @property
+    def runs_ggml(self) -> bool:
+        """Whether its kernels are llama.cpp's."""
+        return self.row_tiles != "triton"
+
+    @property
     def gpus(self) -> int:
         """The most GPUs of a node."""
         if self.unified:

@@ -401,8 +401,9 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     """
     serial = built.case.kernels == "serial"
     error = price_error(
-        built.hardware, built.case.model, serial=serial, framework=built.case.software.framework
-    )
+        built.hardware, built.case.model, serial=serial,
+        framework=built.case.software.framework, gpu=gpu_and_host(experiment.hardware)[0],
+    )  # fmt: skip
     notes = [*built.case.model.notes, *format_notes(built.case)]
     hosts = built.case.miss.uses_host and built.case.offloaded
     top_k, cache = built.case.trace.top_k, built.case.host_cache

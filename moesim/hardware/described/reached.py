@@ -83,7 +83,7 @@ EXPERTS = (
 """The shipped hosts that were fitted to one run each (hardware_profiles/hosts), but for those whose
 runs are in packs that judge what follows from this.
 """
-STUDENT = {8: 1.8595, 9: 1.8331}
+STUDENT = {3: 2.3534, 4: 2.1318, 8: 1.8595, 9: 1.8331}
 """95 % points of Student's t, by degrees of freedom."""
 
 
@@ -94,6 +94,43 @@ def experts_reach(without: str = "") -> tuple[float, float]:
     logs = [log(one.share) for one in EXPERTS if one.host != without]
     width = STUDENT[len(logs) - 1] * stdev(logs) * sqrt(1 + 1 / len(logs))
     return exp(mean(logs) - width), min(exp(mean(logs) + width), 1.0)
+
+
+class KernelsReached(NamedTuple):
+    """What ``runs`` of llama.cpp or ik_llama.cpp on one ``gpu`` took over their price by its
+    datasheet: ``middle``, the mean of the logarithms, and ``width``, their standard deviation.
+    """
+
+    gpu: str
+    runs: int
+    middle: float
+    width: float
+
+
+KERNELS = (
+    KernelsReached("gb10", 31, 0.047, 0.101),
+    KernelsReached("m2-ultra-192gb", 30, 0.157, 0.106),
+    KernelsReached("rtx-3090", 2, 0.231, 0.069),
+    KernelsReached("rtx-3090-ti", 2, 0.327, 0.096),
+    KernelsReached("rtx-5090", 2, -0.022, 0.005),
+)
+"""Runs of packs of evidence whose experts are all on the GPU: of one request, of which no text
+decides the number of experts, and of prompts (a test takes them from what is kept). The software's
+``cache_bandwidth`` is fitted to another run of GB10, two numbers of Apple's to two of the M2 Ultra,
+so that these cards are nearer to 0 than one of which no run is known.
+"""
+
+
+def kernels_reach(gpu: str) -> tuple[float, float]:
+    """Between which multiples of its price a run on ``gpu`` lies in 90 % of all cases, by those on
+    other cards alone: lognormal, what cards and what runs of one card differ by, with the error of
+    so few. Most took longer than their price, so that the upper end is further away.
+    """
+    others = [one for one in KERNELS if one.gpu != gpu]
+    middles = [one.middle for one in others]
+    between = stdev(middles) ** 2 * (1 + 1 / len(others))
+    width = sqrt(between + mean(one.width**2 for one in others)) * STUDENT[len(others) - 1]
+    return min(exp(mean(middles) - width), 1.0), max(exp(mean(middles) + width), 1.0)
 
 
 SYSTEM_BYTES = 4 << 30

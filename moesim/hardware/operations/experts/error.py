@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import expm1
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 
 from moesim.config.counted import counted
+from moesim.hardware.described.reached import KERNELS, kernels_reach
 from moesim.hardware.operations.experts.calibrated import choose, distance, fits_for, shapes_of
 from moesim.hardware.prices.calibrated import ExpertFit, Fit
 from moesim.hardware.profile import HardwareProfile
@@ -60,14 +62,19 @@ class PriceError(NamedTuple):
 
 
 def price_error(
-    profile: HardwareProfile, model: ModelSpec, *, serial: bool, framework: str | None = None
+    profile: HardwareProfile,
+    model: ModelSpec,
+    *,
+    serial: bool,
+    framework: str | None = None,
+    gpu: str = "",
 ) -> PriceError:
     """The error behind a run's expert prices.
 
-    ``framework``: the software's, None where any fit serves it.
+    ``framework``: the software's, None where any fit serves it; ``gpu``: the card's name.
 
     A calibrated profile: of the fit's kernels on shapes that it had not seen. A datasheet: of cards
-    that no fit had seen, the median over cards.
+    that no fit had seen, the median over cards; under llama.cpp of its runs on other cards.
     """
     moe = next(layer.moe for layer in model.moe_layers if layer.moe)
     expert = moe.expert
@@ -76,6 +83,8 @@ def price_error(
         medians, tails = zip(*LEFT_OUT.values(), strict=True)
         others = sorted({str(fit.dtype) for fit in _experts(profile)})
         why = f" for {expert.dtype} (fits are of {', '.join(others)})" if others else ""
+        if profile.runs_ggml:
+            return _of_ggml(f"datasheet prices{why}", gpu)
         if not profile.datasheet.like_measured:
             whose = f"{profile.datasheet.maker}'s GPUs" if profile.datasheet.maker else OLD
             return PriceError(f"warning: datasheet prices{why}; kernels of {whose}")
@@ -90,6 +99,14 @@ def price_error(
         return PriceError(of, error.median_percent, error.p90_percent)
     whose = "" if distance(fit, shapes) == 0 else NOT_OF_MODEL
     return PriceError(f"fitted to {label}, {counted(fit.shapes, 'shape')}{whose}")
+
+
+def _of_ggml(what: str, gpu: str) -> PriceError:
+    """Of llama.cpp's kernels, by cards other than ``gpu``: the middle one, nine of ten cases."""
+    medians = [100 * abs(expm1(one.middle)) for one in KERNELS if one.gpu != gpu]
+    tail = 100 * (kernels_reach(gpu)[1] - 1)
+    of = f"{what}; runs of llama.cpp on {counted(len(medians), 'other card')}"
+    return PriceError(of, median(medians), tail, max(medians))
 
 
 def stands_in(fit: Fit, framework: str | None) -> str:
