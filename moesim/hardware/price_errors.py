@@ -8,6 +8,7 @@ from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
 
+from moesim.config.params import Params
 from moesim.hardware.described.reached import (
     EXPERT_PARALLEL,
     VERSIONS,
@@ -16,12 +17,14 @@ from moesim.hardware.described.reached import (
     kernels_reach,
 )
 from moesim.hardware.described.software import SoftwareProfile
+from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.load import software_names
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.copies.storage_read import faults_are_prior
 from moesim.hardware.operations.experts.error import LEFT_OUT, stands_in
 from moesim.hardware.operations.kernels.cpu_expert import (
     FEW_CORES,
+    FITTED,
     FITTED_OFF,
     OF_READS,
     PRODUCTS_OFF,
@@ -191,6 +194,8 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
         return Spread(of, *_link(hardware, pinned=machine.pinned))
     if part == STORAGE and machine.mapped:
         return Spread("page faults on storage", *_faults(hardware))
+    if part == STORAGE:
+        return Spread(part, *_of_one_run(hardware, hardware.host.storage))
     if part != HOST:
         return Spread(part or "stated times")
     name = machine.kind if machine.kind and share_is_prior(hardware) else machine.host
@@ -199,11 +204,21 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
 
 def _kernels(hardware: HardwareProfile, gpu: str) -> tuple[float, float] | tuple[()]:
     """Of kernels of a card without measurements: llama.cpp's by its runs on other cards, others by
-    engines' tables of cards that are like it.
+    engines' tables of cards that are like it, but for one that was fitted to a run.
     """
     if hardware.runs_ggml:
         return kernels_reach(gpu)
-    return _both_ways(_of_cards()) if hardware.datasheet.like_measured else ()
+    if not hardware.datasheet.like_measured:
+        return ()
+    return _of_one_run(hardware, hardware.datasheet) or _both_ways(_of_cards())
+
+
+def _of_one_run(hardware: HardwareProfile, part: Params | None) -> tuple[float, float] | tuple[()]:
+    """Of a ``part`` with a number that was fitted to one run: as a host's (assumed, after results
+    of a phone had been seen); none of others.
+    """
+    texts = [hardware.sources.get(source, "") for _, source in sources_used(part)]
+    return FITTED_OFF if any(text.startswith(FITTED) for text in texts) else ()
 
 
 def _host(hardware: HardwareProfile) -> tuple[float, float] | tuple[()]:

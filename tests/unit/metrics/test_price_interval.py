@@ -693,6 +693,26 @@ def test_a_host_fitted_to_a_run_is_off_by_what_its_other_runs_are() -> None:
     assert speed["high"] > speed["value"] * (1 + 0.4 * row["share"])
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_drive_and_a_gpu_fitted_to_a_run_are_off_as_hosts_are(fitted: bool) -> None:
+    """A phone's reads had counted as right, and its kernels as those of NVIDIA's cards."""
+    source = "fitted to one run: 2 tokens/s" if fitted else "measured"
+    machine = {
+        "gpu": {"base": "phone-12gb", "bandwidth_fraction": {"value": "15 %", "source": source}},
+        "storage": {"base": "ufs-4", "latency": {"value": "850 us", "source": source}},
+    }
+    run = moesim.run({
+        "model": "qwen3-30b-a3b@q4_k_m", "hardware": machine, "trace": "qwen3-30b-a3b",
+        "software": "ideal", "workload": {"requests": 1, "phase": "decode"},
+        "experts": {"capacity": "4 GB", "policy": {"kind": "lru", "scope": "global"}},
+    }, records="summary")  # fmt: skip
+    rows = {
+        row["of"]: (row["low"], row["high"]) for row in run.summary["price_interval"]["factors"]
+    }
+    assert rows["storage"] == (FITTED_OFF if fitted else (None, None))
+    assert (rows["datasheet of phone-12gb"] == FITTED_OFF) is fitted
+
+
 def test_a_machine_of_one_name_is_named_once() -> None:
     """It was the link of rtx-4060-8gb and rtx-4060-8gb."""
     given = {"model": "small-moe", "trace": "small-moe", "hardware": "rtx-4060-8gb"}
