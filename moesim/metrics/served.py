@@ -92,7 +92,7 @@ class ServedRun:
     ``gpu``, ``given_ns``: the one with whose end its first token is there ends there; ``first_ns``
     and ``last_ns``: the client has its first and its last token; ``outputs``: how many it has. -1
     of what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by
-    request, then in order, its ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] with
+    request, then in order, its ``owner`` int32[tokens], and the pass ``of_pass`` int32[tokens] with
     whose end it is there. ``prompts`` bool[passes + 1]: those of which batch has tokens of
     prompts. ``done`` bool[n]: it has its whole
     answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``way_ns``:
@@ -112,8 +112,8 @@ class ServedRun:
     last_ns: Ints
     outputs: Ints
     visible_ns: Ints
-    owner: Ints
-    of_pass: Ints
+    owner: NDArray[np.int32]
+    of_pass: NDArray[np.int32]
     prompts: NDArray[np.bool_]
     done: NDArray[np.bool_]
     passes: Ints
@@ -144,9 +144,10 @@ class ServedRun:
         given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
         owner = schedule.request[given].astype(np.min_scalar_type(count))  # few bits sort fast
         given = given[np.argsort(owner, kind="stable")]  # a request's in order of passes
-        owner = schedule.request[given]
+        owner = schedule.request[given].astype(np.int32)
         of_pass, prompts = shown[given], np.zeros(schedule.passes + 1, np.bool_)
         prompts[shown[~schedule.served.decodes]] = True
+        del shown, logits
         visible = (ends + after + serving.times.frontend_ns)[of_pass]
         outputs = np.bincount(owner, minlength=count)
         there, last = outputs > 0, np.cumsum(outputs) - 1
@@ -216,13 +217,13 @@ class ServedRun:
         }
 
     @cached_property
-    def _gaps(self) -> tuple[Ints, Ints, Ints]:
+    def _gaps(self) -> tuple[Ints, NDArray[np.int32], NDArray[np.int32]]:
         """Between tokens of one request in ns, whose they are, and the pass of the later one; those
         that drafts give at once come together.
         """
         owner, of_pass, visible = self.owner, self.of_pass, self.visible_ns
-        later = 1 + np.flatnonzero((owner[1:] == owner[:-1]) & (of_pass[1:] > of_pass[:-1]))
-        return visible[later] - visible[later - 1], owner[later], of_pass[later]
+        later = (owner[1:] == owner[:-1]) & (of_pass[1:] > of_pass[:-1])
+        return np.diff(visible)[later], owner[1:][later], of_pass[1:][later]
 
     def numbers(self) -> dict[str, Any]:
         """Those of the summary; times over requests that have their whole answer, without those of
@@ -240,9 +241,11 @@ class ServedRun:
         every = self.times_ms
         times = {name.removesuffix("_ms"): of[done & counted] for name, of in every.items()}
         whole, with_prompts = (done & counted)[owner], self.prompts[of_pass]
-        times["itl"] = between[whole] / MS
-        times["itl_with_prompts"] = between[whole & with_prompts] / MS
-        times["itl_without_prompts"] = between[whole & ~with_prompts] / MS
+        of_gaps = {
+            "itl": whole,
+            "itl_with_prompts": whole & with_prompts,
+            "itl_without_prompts": whole & ~with_prompts,
+        }
 
         def rate(amount: int) -> float | None:
             return amount / seconds if seconds else None
@@ -258,7 +261,8 @@ class ServedRun:
         )  # fmt: skip
         statistics: dict[str, Any] = {}
         for name in TIMES:
-            statistics |= statistics_of(name, times[name])
+            values = between[of_gaps[name]] / MS if name in of_gaps else times[name]
+            statistics |= statistics_of(name, values)
         found = dict(zip(COUNTS, counts, strict=True)) | self._steady(every, counted) | statistics
         return {**found, "requests": len(done)}  # also those that no pass has a token of
 
@@ -374,8 +378,8 @@ class ServedRun:
         """Columns of the table of times between tokens: the later one's."""
         between, owner, of_pass = self._gaps
         return {
-            "request_id": owner,
-            "step": of_pass,
+            "request_id": owner.astype(np.int64),
+            "step": of_pass.astype(np.int64),
             "itl_ns": between,
             "with_prompts": self.prompts[of_pass],
         }
@@ -398,7 +402,8 @@ class ServedRun:
         how many, drafts among them, and whether they are decoded.
         """
         begins = self.state.steps[BEGIN, : passes + 1]
-        who, first, count, gives, drafts = self.state.log[:DROPS, : begins[-1]]
+        log = self.state.log[:DROPS, : begins[-1]].astype(np.int64)
+        who, first, count, gives, drafts = log
         answers = first >= self.state.requests[INPUT, who]
         return {
             "step": np.repeat(np.arange(passes), np.diff(begins)),
@@ -418,7 +423,7 @@ class ServedRun:
             begin, end = self.state.steps[BEGIN, [first, last]]
             if not self.clockless:
                 found.update(np.ascontiguousarray(self.state.steps[DECIDED, first:last]).tobytes())
-            found.update(np.ascontiguousarray(self.state.log[:3, begin:end]).tobytes())
+            found.update(self.state.log[:3, begin:end].astype(np.int64).tobytes())
             told.append(found.hexdigest()[:12])
         return told
 
@@ -495,21 +500,24 @@ def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
     which = ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))
     if not len(known):
         return {f"{one}_{name}_ms": None for one in which}
-    median, *others = np.percentile(known, PERCENTILES).tolist()  # at once: no whole sort
-    found = (float(known.mean()), median, float(known.std()), median, *others)
+    mean, spread = float(known.mean()), float(known.std())
+    ranks = np.percentile(known, PERCENTILES, overwrite_input=True)  # at once: no whole sort
+    median, *others = ranks.tolist()
+    found = (mean, median, spread, median, *others)
     return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
 
 
-def _shown(schedule: Schedule, state: State) -> tuple[NDArray[np.bool_], Ints]:
+def _shown(schedule: Schedule, state: State) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Of each token of ``schedule`` whether one follows from it that was not lost, bool[n], and
-    with the end of which pass what follows is there, int64[n], the number of passes: of none.
+    with the end of which pass what follows is there, int32[n], the number of passes: of none.
     """
     assert schedule.served is not None, "its scheduler says where tokens stand"
-    rows = state.log[[COUNT, DROPS, SHOWN], : state.steps[BEGIN, schedule.passes]]
-    count, drops, shown = rows[0], rows[1], np.minimum(rows[2], schedule.passes)
-    shown = np.repeat(shown, count)
-    logits: NDArray[np.bool_] = schedule.served.outputs & (shown < schedule.passes)
-    logits[np.cumsum(count)[drops > 0] - 1] = False
+    log = state.log[:, : state.steps[BEGIN, schedule.passes]]
+    shown = np.repeat(np.minimum(log[SHOWN], np.int32(schedule.passes)), log[COUNT])
+    logits: NDArray[np.bool_] = shown < schedule.passes
+    logits &= schedule.served.outputs
+    if (log[DROPS] > 0).any():
+        logits[np.cumsum(log[COUNT])[log[DROPS] > 0] - 1] = False
     return logits, shown
 
 

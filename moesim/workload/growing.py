@@ -9,10 +9,15 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Growing:
-    """Values [n, *shape] in memory that doubles when it is full, so that none is moved often."""
+    """Values [n, *shape] in memory that doubles when it is full, so that none is moved often;
+    ``zeros``: those that were never written are 0.
+    """
 
-    def __init__(self, dtype: DTypeLike = np.int64, shape: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, dtype: DTypeLike = np.int64, shape: tuple[int, ...] = (), *, zeros: bool = False
+    ) -> None:
         self._room, self._length = np.empty((0, *shape), dtype), 0
+        self._zeros = zeros
 
     @property
     def values(self) -> NDArray[Any]:
@@ -33,8 +38,10 @@ class Growing:
         """Have room for so many values more, and for as many as there are."""
         if self._length + number > len(self._room):
             length = self._length + max(number, self._length)
-            room = np.empty((length, *self._room.shape[1:]), self._room.dtype)
-            room[: self._length] = self.values
+            make = np.zeros if self._zeros else np.empty
+            room = make((length, *self._room.shape[1:]), self._room.dtype)
+            if not self._zeros or self._room.any():
+                room[: self._length] = self.values
             self._room = room
 
     def cut(self, number: int) -> None:

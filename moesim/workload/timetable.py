@@ -42,7 +42,8 @@ class GrowingSchedule(Schedule):
     grows = True
 
     def __init__(self) -> None:
-        self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
+        self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing(zeros=True)
+        self._several = False
         self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
         self._host, self._kept, self._given = Growing(), Growing(np.bool_), Growing()
         self._served = (Growing(), Growing(np.bool_), Growing(np.bool_))
@@ -107,12 +108,19 @@ class GrowingSchedule(Schedule):
             self._given.extend(one.given)
         self._offsets.extend(one.offsets[1:] + len(self.rows))
         self._rows.extend(one.rows)
-        self._gpu.extend(one.gpu)
+        self._add_gpu(one.gpu)
         self._request.extend(one.request)
         self._phase.extend(one.phase)
         earliest = one.earliest_starts(0, one.passes)
         self._not_before.extend(earliest)
         self._host.extend(earliest - one.begins(0, one.passes))
+
+    def _add_gpu(self, gpu: Ints) -> None:
+        """On one GPU, 0, nothing is written: memory that never is costs nothing."""
+        self._several = self._several or bool(gpu.any())
+        more = self._gpu.more(len(gpu))
+        if self._several:
+            more[:] = gpu
 
     def _reserve(self, tokens: int) -> None:
         """Have room for so many tokens, which are most that will come."""

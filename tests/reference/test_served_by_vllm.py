@@ -5,6 +5,7 @@ reference, to the nanosecond.
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from moesim.config.errors import InputError
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
+from moesim.workload.serving.stepping import foreseen
 
 from .judge_serving import Settings
 from .served_by_vllm import agree_on_served, never_ends, served_by_vllm, serving_of
@@ -25,6 +27,13 @@ from .wiring import engine_case
 @given(served_by_vllm())
 def test_both_engines_and_the_reference_serve_alike(both):
     agree_on_served(*both)
+
+
+@settings(max_examples=10)
+@given(served_by_vllm())
+def test_what_is_foreseen_needs_no_entries_of_steps_that_are_over(both):
+    with patch.object(foreseen, "BEHIND", 0):
+        agree_on_served(*both)
 
 
 @settings(max_examples=3)

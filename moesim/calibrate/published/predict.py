@@ -211,7 +211,9 @@ def _speeds(table: pd.DataFrame) -> Iterator[tuple[float, float]]:
 
 
 def _experiment(run: PublishedRun) -> Experiment:
-    return load_experiment(run.file, run.settings, alone=True).experiment
+    """That of ``run``, of which no table by step or layer is read: these are most of the memory."""
+    experiment = load_experiment(run.file, run.settings, alone=True).experiment
+    return experiment.model_copy(update={"records": "summary"})
 
 
 def _with_share(experiment: Experiment, share: float) -> Experiment:

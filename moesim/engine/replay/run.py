@@ -31,6 +31,7 @@ from moesim.engine.tally import Keep
 from moesim.memory.policies.least_stale import LeastStale
 from moesim.memory.policies.lru import Lru
 from moesim.runtime.compiled import working_s
+from moesim.workload.remade import forget
 from moesim.workload.serving.stepping.foreseen import Foreseen
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def run_replay(
     foreseen = is_foreseen(case)
     if foreseen:
         assert case.serving is not None, "requests are served"
+        forget(case.schedule)
         case = replace(case, schedule=case.serving.foreseen())
     else:
         case = case.opened(lambda: clock.ended)

@@ -233,6 +233,7 @@ def with_blocks(case: Case, blocks: int, exchange: Exchange | None = None) -> Ca
     limit = None if blocks == NO_LIMIT else blocks
     room = replace(case.serving.room, blocks=limit, exchange=exchange)
     serving = replace(case.serving, room=room, state=None)
+    case.serving.planned = None  # the plan without a limit is only what this one is compared with
     planned = _planned(serving)
     serving.planned = None  # nothing else is planned
     return replace(case, **planned._asdict())

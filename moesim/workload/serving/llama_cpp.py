@@ -30,6 +30,7 @@ from moesim.workload.serving.state import (
     INPUT,
     NEVER,
     NONE,
+    NOT_YET,
     OWN,
     RANK,
     RUN,
@@ -309,7 +310,7 @@ def _show(state: State, rank: int) -> None:
     """The server samples once all passes of a batch have run: its tokens come with the last one."""
     step, first = state.numbers[STEPS], state.ranks[BEGAN, rank]
     state.steps[SINCE, step] = min(state.steps[SINCE, step], first)
-    shown = step if state.ranks[OWN, rank] == 0 else NEVER
+    shown = step if state.ranks[OWN, rank] == 0 else NOT_YET
     for entry in range(first, state.numbers[ENTRIES]):
         if state.requests[RANK, state.log[WHO, entry]] == rank:
             state.log[SHOWN, entry] = shown

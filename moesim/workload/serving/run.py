@@ -9,6 +9,7 @@ import numpy as np
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
+from moesim.workload.remade import Remade, forget
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.blocks import most_held
@@ -95,11 +96,20 @@ class Serving:
         state = played(asked, room, self.scheduler)
         must_end(state)
         if self.planned is not None and same_passes(self.planned[0], state):
-            schedule = self.planned[1]
-        else:
-            schedule = self._passes(state, 0, int(state.numbers[STEPS]))
-        self.planned = (state, schedule)
+            self.planned = (state, self.planned[1])
+            return self.planned
+        if self.planned is not None:
+            forget(self.planned[1])
+            self.planned = None
+
+        def again() -> Schedule:
+            return self._every_pass(played(asked, room, self.scheduler))
+
+        self.planned = (state, Remade(self._every_pass(state), again))
         return self.planned
+
+    def _every_pass(self, state: State) -> Schedule:
+        return self._passes(state, 0, int(state.numbers[STEPS]))
 
     def passes(self) -> Passes:
         """One pass after the other, each decided when the host comes to it."""

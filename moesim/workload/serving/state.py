@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 NONE = -1
 NEVER = np.iinfo(np.int64).max
+LOG = np.int32
+"""What a log is of: a run of many tokens is mostly that."""
+NOT_YET = np.iinfo(LOG).max
 
 # of requests and of blocks: who stands before them in a line, and after
 BEFORE, AFTER = range(2)
@@ -65,7 +68,7 @@ UNSOUND = 2
 
 AHEAD = 1024
 """Steps that are decided ahead."""
-MOST_ROOM = 1 << 22
+MOST_ENTRIES, MOST_STEPS = 1 << 24, 1 << 22
 """Entries that a log has room for at first, where so many may come, beside those of steps that are
 decided ahead; and steps, times ranks.
 """
@@ -99,10 +102,10 @@ class State(NamedTuple):
     ``Group``. ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks],
     of which ``OWN``, ``FULL``, ``CUT`` and those from ``IDLE`` on are a rule's own and ``KEPT`` are
     free blocks that can be found; ``UNITS`` that experts have given, and what splits go by.
-    ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS, room]: of each entry the request, its
+    ``running`` int64[ranks, most]. ``log`` int32[LOG_ROWS, room]: of each entry the request, its
     first token, how many, how many follow (0: it ends before the last known one), how many of them
     are drafts, how many that follow were lost, and with the end of which step those that follow are
-    there (``NEVER``: of one that is not decided yet). ``steps`` int64[STEP_ROWS, room + 1]: the
+    there (``NOT_YET``: of one that is not decided yet). ``steps`` int64[STEP_ROWS, room + 1]: the
     first entry of each step, when it was decided and when it ended, of all ranks, once it was
     decided, the blocks that were free, those of them that can be found, who ran, who waited, and
     how often one was preempted for it, and the first entry of which tokens may be there with its
@@ -121,7 +124,7 @@ class State(NamedTuple):
     blocks: Ints
     ranks: Ints
     running: Ints
-    log: Ints
+    log: NDArray[Any]
     steps: Ints
     coming: Ints
     accepts: Ints
@@ -265,8 +268,8 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     contents, kept = _contents(asked, room, table), total if room.caches_prefixes else 1
     # memory that is never written costs nothing, if the machine has as much
     likely = int(asked.output_tokens.sum()) + 4 * asked.count
-    entries = max(1024, min(likely, MOST_ROOM) + AHEAD * room.ranks * most)
-    steps = max(1024, min(likely, MOST_ROOM // room.ranks) + AHEAD)
+    entries = max(1024, min(likely, MOST_ENTRIES) + AHEAD * room.ranks * most)
+    steps = max(1024, min(likely, MOST_STEPS // room.ranks) + AHEAD)
     return State(
         requests=_requests(asked, room, table),
         table=np.full((groups, total), NONE, np.int64),
@@ -275,7 +278,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         blocks=_blocks(room.ranks, blocks, room.reserve),
         ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),
-        log=np.zeros((LOG_ROWS, entries), np.int64),
+        log=np.zeros((LOG_ROWS, entries), LOG),
         steps=np.zeros((STEP_ROWS, steps), np.int64),
         coming=coming,
         accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
@@ -287,13 +290,20 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
 
 def with_room(state: State) -> State:
     """``state`` with a log that has room for twice as much."""
-    log, steps = np.zeros((LOG_ROWS, 2 * state.log.shape[1]), np.int64), state.steps
-    entries = int(state.numbers[ENTRIES])
-    log[:, :entries] = state.log[:, :entries]
-    longer = np.zeros((STEP_ROWS, 2 * steps.shape[1]), np.int64)
-    longer[:, : steps.shape[1]] = steps
-    units = np.concatenate((state.units, np.zeros_like(state.units)), axis=1)
-    return state._replace(log=log, steps=longer, units=units)
+    entries, steps = int(state.numbers[ENTRIES]), int(state.numbers[STEPS]) + 2
+    return state._replace(
+        log=_longer(state.log, entries),
+        steps=_longer(state.steps, steps),
+        units=_longer(state.units, steps),
+    )
+
+
+def _longer(values: NDArray[Any], used: int) -> NDArray[Any]:
+    """Twice as many columns, of which only those that are ``used`` are written."""
+    longer = np.zeros((len(values), 2 * values.shape[1]), values.dtype)
+    used = min(used, values.shape[1])
+    longer[:, :used] = values[:, :used]
+    return longer
 
 
 def _requests(asked: Asked, room: Room, table: Ints) -> Ints:

@@ -55,7 +55,8 @@ class RecentExperts:
     def _see(self, replica: int, state: State, first: int, last: int) -> None:
         """Steps first:last: of each expert the last one that chooses it."""
         begins = state.steps[BEGIN, first : last + 1]
-        who, start, count = state.log[[WHO, START, COUNT], begins[0] : begins[-1]]
+        log = state.log[[WHO, START, COUNT], begins[0] : begins[-1]]
+        who, start, count = log.astype(np.int64)
         token = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         step = np.repeat(np.repeat(np.arange(last - first), np.diff(begins)), count)
         uses = self._uses(np.repeat(who, count), np.repeat(start, count) + token, step)

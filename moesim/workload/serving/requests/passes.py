@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.served import Served
-from moesim.workload.serving.requests.requests import ServedRequests
+from moesim.workload.serving.requests.requests import ServedRequests, no_tokens
 from moesim.workload.serving.state import (
     BEGIN,
+    COUNT,
     DRAFTS,
     DROPS,
     ENTRIES,
@@ -22,6 +25,9 @@ from moesim.workload.serving.state import (
     State,
 )
 
+PIECE = 1 << 18
+"""Entries that are spelled out at once."""
+
 
 def passes_of(
     served: ServedRequests, state: State, steps: tuple[int, int], gpus: int,
@@ -32,13 +38,15 @@ def passes_of(
     """
     first, last = steps
     bounds = state.steps[BEGIN, first : last + 1]
-    who, start, count, gives, drafts = state.log[:DROPS, bounds[0] : bounds[-1]]
-    ends = np.cumsum(count)
-    each, gpu = gpus // state.ranks.shape[1], np.zeros_like(who)
-    if gpus > 1:
-        gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
-    tokens = served.tokens((who, start, count, gives, drafts, gpu, state.requests[INPUT, who]))
-    offsets = np.concatenate(([0], ends))[bounds - bounds[0]]
+    sizes = np.add.reduceat(state.log[COUNT, : bounds[-1]], bounds[:-1], dtype=np.int64)
+    offsets: Ints = np.concatenate(([0], np.cumsum(sizes)))
+    tokens: Any = no_tokens(int(offsets[-1]))
+    each, done = gpus // state.ranks.shape[1], 0
+    for begin in range(int(bounds[0]), int(bounds[-1]), PIECE):
+        entries = _entries(state, slice(begin, min(begin + PIECE, int(bounds[-1]))), gpus)
+        number = int(entries[2].sum())
+        served.fill(entries, tokens._make(of[done : done + number] for of in tokens))
+        done += number
     given = np.repeat(state.units[:, first:last].T, each, axis=1)
     return Schedule.serving(
         offsets,
@@ -49,6 +57,15 @@ def passes_of(
         tokens.kept if state.numbers[DRAFTS] else None,
         given if state.numbers[UNIT] else None,
     )
+
+
+def _entries(state: State, which: slice, gpus: int) -> tuple[Ints, ...]:
+    """As ``tokens.Entry`` has them, those ``which`` of the log."""
+    who, start, count, gives, drafts = state.log[:DROPS, which].astype(np.int64)
+    each, gpu = gpus // state.ranks.shape[1], np.zeros_like(who)
+    if gpus > 1:
+        gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
+    return who, start, count, gives, drafts, gpu, state.requests[INPUT, who]
 
 
 def shown_with(state: State, first: int, last: int) -> Ints:

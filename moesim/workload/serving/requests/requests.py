@@ -119,17 +119,27 @@ class ServedRequests:
 
     def tokens(self, entries: tuple[Ints, ...]) -> Tokens:
         """The tokens of ``entries`` of steps, one by one: ``Entry`` says what these are."""
-        from moesim.workload.serving.requests.tokens import Entry, Tokens, spell_out  # loads numba
+        tokens = no_tokens(int(entries[2].sum()))
+        self.fill(entries, tokens)
+        return tokens
 
-        number = int(entries[2].sum())
-        ints, masks = np.empty((3, number), np.int64), np.empty((3, number), np.bool_)
-        tokens = Tokens(ints[0], np.zeros(number, np.int64), ints[1], ints[2], *masks)
+    def fill(self, entries: tuple[Ints, ...], tokens: Tokens) -> None:
+        """Fill in the ``tokens`` of ``entries``, as many as these have."""
+        from moesim.workload.serving.requests.tokens import Entry, spell_out  # loads numba
+
         spell_out(self.sources, Entry(*map(np.ascontiguousarray, entries)), self.near, tokens)
         if self.astray is not None and len(gone := np.flatnonzero(~tokens.kept)):
             request = tokens.request[gone]
             place = self.astray[self.begin[request] + tokens.position[gone]]
             tokens.row[gone] = self.rows(request, place)
-        return tokens
+
+
+def no_tokens(number: int) -> Tokens:
+    """So many, which are to be filled in."""
+    from moesim.workload.serving.requests.tokens import Tokens  # loads numba
+
+    ints, masks = np.empty((3, number), np.int64), np.empty((3, number), np.bool_)
+    return Tokens(ints[0], np.zeros(number, np.int64), ints[1], ints[2], *masks)
 
 
 def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedRequests:

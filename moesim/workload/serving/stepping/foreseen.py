@@ -19,10 +19,12 @@ from moesim.workload.serving.state import (
     ENDED,
     ENTRIES,
     INPUT,
+    LOG,
     LOOP,
     NEVER,
     NEXT,
     OUTPUT,
+    SEEN,
     SINCE,
     START,
     STATUS,
@@ -50,6 +52,8 @@ from moesim.workload.serving.stepping.host import LAG, TAKES, is_over
 from moesim.workload.serving.stepping.host import START as BEGINS
 from moesim.workload.timetable import GrowingSchedule
 
+BEHIND = 1 << 20
+"""Entries before those of steps that are open: further back no rule looks."""
 Watch = Callable[[State, int, int], None]
 """Sees the state, a step, and when it ended on every GPU; may raise what ends the run."""
 
@@ -74,6 +78,7 @@ class Foresight:
         while not int(self.state.numbers[STEPS]) and not is_over(self._host):
             server.decide()
         self.ahead, self._host_ahead = copied(self.state), self._host.copy()
+        self._known = first_kept(self.state)
         self._open = self._since = 0
         self.watch: Watch | None = None
 
@@ -167,8 +172,8 @@ class Foresight:
     def _sums(self, first: int, last: int) -> Ints:
         """Tokens and keys int64[2, steps] of steps first:last that are decided ahead."""
         begins = self.ahead.steps[BEGIN, first : last + 1]
-        log = self.ahead.log[:, begins[0] : begins[-1]]
-        read = np.stack((log[COUNT], log[START] + log[COUNT]))
+        log = self.ahead.log[[COUNT, START], begins[0] : begins[-1]].astype(np.int64)
+        read = np.stack((log[0], log.sum(axis=0)))
         return np.add.reduceat(read, begins[:-1] - begins[0], axis=1)
 
     def _follow(self) -> None:
@@ -176,12 +181,23 @@ class Foresight:
         state, step = self.state, int(self.state.numbers[STEPS])
         np.copyto(self._host_ahead, self._host)
         if self.ahead.log.shape != state.log.shape or self.ahead.steps.shape != state.steps.shape:
-            self.ahead = copied(state)
+            self.ahead, self._known = copied(state), first_kept(state)
         else:
+            self._forget()
             copy_since(state, self.ahead, (self._open, self._last()), self._since)
         there = np.flatnonzero(state.requests[STATUS, self._open :] < ENDED)
         self._open += int(there[0]) if len(there) else 0
         self._since = step - 1
+
+    def _forget(self) -> None:
+        """Memory of entries that ``ahead`` has no use for is given back: it has a new log, as what
+        is never written takes none.
+        """
+        begin = min(first_kept(self.state), int(self.state.steps[SINCE, self._since]))
+        if begin - self._known > BEHIND:
+            log, entries = np.zeros(self.state.log.shape, LOG), int(self.state.numbers[ENTRIES])
+            log[:, begin:entries] = self.state.log[:, begin:entries]
+            self.ahead, self._known = self.ahead._replace(log=log), begin
 
     def _last(self) -> int:
         """One past the last request of which something has become."""
@@ -189,23 +205,32 @@ class Foresight:
         return 1 + max(int(one.coming[: one.numbers[NEXT]].max()) for one in both)
 
 
+def first_kept(state: State) -> int:
+    """The first entry of ``state`` that a copy has, which decides what comes next: ``BEHIND`` those
+    of steps whose end has not been seen.
+    """
+    step = min(int(state.numbers[SEEN]), max(0, int(state.numbers[STEPS]) - 1))
+    return max(0, int(state.steps[SINCE, step]) - BEHIND)
+
+
 def copied(state: State) -> State:
-    """Another one that is the same."""
+    """Another one that is the same, but for entries before ``first_kept``."""
     own = ("contents", "accepts", "groups")  # which never change
-    used = {"log": int(state.numbers[ENTRIES])}
-    used["steps"] = used["units"] = int(state.numbers[STEPS]) + 1
+    steps = slice(int(state.numbers[STEPS]) + 1)
+    used = {"log": slice(first_kept(state), int(state.numbers[ENTRIES]))}
+    used |= {"steps": steps, "units": steps}
     return State(
         *(
-            one if name in own else _copied(one, used.get(name, one.shape[-1]))
+            one if name in own else _copied(one, used.get(name, slice(None)))
             for name, one in state._asdict().items()
         )
     )
 
 
-def _copied(values: Ints, used: int) -> Ints:
-    """Another one that is the same, where only so many columns are not 0."""
-    other: Ints = np.zeros(values.shape, np.int64)
-    other[..., :used] = values[..., :used]
+def _copied(values: Ints, used: slice) -> Ints:
+    """Another one that has the same in the columns that are ``used``, and 0 in others."""
+    other: Ints = np.zeros(values.shape, values.dtype)  # zeros_like would write them all
+    other[..., used] = values[..., used]
     return other
 
 

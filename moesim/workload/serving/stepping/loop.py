@@ -49,7 +49,9 @@ def _of(numbers: NamedTuple) -> Any:
 def _of_member(one: Any) -> Any:
     if isinstance(one, tuple):
         return _of(one)  # type: ignore[arg-type]
-    return types.Array(types.int64, one.ndim, "C") if isinstance(one, np.ndarray) else types.int64
+    if isinstance(one, np.ndarray):
+        return types.Array(types.int32 if one.dtype == np.int32 else types.int64, one.ndim, "C")
+    return types.int64
 
 
 def _numbers_in(knobs: Any) -> list[int]:
