@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.config.errors import InputError
+from moesim.config.errors import InputError, Problem
 from moesim.engine.case import Case
 from moesim.experiment.schema.serving import Memory
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.workload.serving.blocks import most_held
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import Exchange
-from moesim.workload.splits.base import Shared
+from moesim.workload.splits.base import KeepsSlots, Shared
 
 MANY = 4096
 """Tokens of a pass that spend as little time each as they ever do."""
@@ -23,7 +23,21 @@ def exchange_of(case: Case, memory: Memory, pool: KvPool) -> Exchange | None:
     """
     if not memory.split.moves:
         return None
-    return memory.split.exchange(shared_of(case, pool))
+    shared = shared_of(case, pool)
+    if isinstance(memory.split, KeepsSlots):
+        _refuse_too_many(memory.split.min_slots or 0, shared)
+    return memory.split.exchange(shared)
+
+
+def _refuse_too_many(min_slots: int, shared: Shared) -> None:
+    """InputError where experts are to keep more slots than they have at the start."""
+    if min_slots <= shared.slots:
+        return
+    what = f"{min_slots:,} are more than the {shared.slots:,} that experts have at the start"
+    of_all = f" (all experts of a GPU are {shared.most:,})"
+    what += f"{of_all if min_slots > shared.most else ''}, so that they never give one; write fewer"
+    what += "" if min_slots > shared.most else ", or more experts.capacity"
+    raise InputError([Problem("", "memory.split.min_slots", what)])
 
 
 def shared_of(case: Case, pool: KvPool) -> Shared:

@@ -10,9 +10,10 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 
 from moesim.config.amounts.sizes import GIB
+from moesim.config.errors import InputError, Problem
 from moesim.config.tokens import Tokens
 from moesim.config.units import Percent
-from moesim.workload.serving.base import FEWEST_SEQS, RequestScheduler, Rule
+from moesim.workload.serving.base import FEWEST_SEQS, KEY, RequestScheduler, Rule
 from moesim.workload.serving.blocks import (
     begin_of,
     hits_of,
@@ -116,7 +117,9 @@ class Vllm(RequestScheduler):
     )
 
     def on_card(self, memory_bytes: int, name: str) -> Self:
-        """See ``RequestScheduler``."""
+        """See ``RequestScheduler``. InputError where vLLM would not start: a step that cannot hold
+        a token of each request that is asked for at once.
+        """
         small = any(one in name.lower() for one in AS_SMALL)
         counted = 0 if small else memory_bytes
         _, seqs, tokens = max(one for one in OF_CARDS if one[0] <= counted)
@@ -124,6 +127,11 @@ class Vllm(RequestScheduler):
             "max_num_seqs": self.max_num_seqs or seqs,
             "max_num_batched_tokens": self.max_num_batched_tokens or tokens,
         }
+        if self.max_num_seqs and own["max_num_batched_tokens"] < self.max_num_seqs:
+            what = f"{own['max_num_batched_tokens']:,} is less than max_num_seqs, "
+            what += f"{self.max_num_seqs:,}, with which vLLM does not start; write as many tokens,"
+            what += " or fewer requests"
+            raise InputError([Problem("", f"{KEY}.max_num_batched_tokens", what)])
         return self.model_copy(update=own)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from moesim.config.amounts.sizes import GIB
+from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.building.derived import derived
 from moesim.experiment.loading.resolve import load_experiment
@@ -55,6 +56,21 @@ def test_what_is_written_stays() -> None:
     case = case_of(LARGE, {"kind": "vllm", "max_num_seqs": 3})
     assert case.serving.scheduler.max_num_seqs == 3
     assert case.serving.scheduler.max_num_batched_tokens == 8192
+
+
+@pytest.mark.parametrize(
+    ("card", "asked", "tokens"),
+    [
+        (SMALL, {"max_num_seqs": 64, "max_num_batched_tokens": 63}, "63"),
+        (SMALL, {"max_num_seqs": 2049}, "2,048"),
+    ],
+)
+def test_a_step_with_fewer_tokens_than_requests_is_refused_as_vllm_does(card, asked, tokens):
+    told = f"{tokens} is less than max_num_seqs, {asked['max_num_seqs']:,}, with which vLLM does"
+    with pytest.raises(InputError, match=told):
+        case_of(card, {"kind": "vllm", **asked})
+    case_of(card, {"kind": "vllm", "max_num_batched_tokens": 63})  # requests are left open
+    case_of(card, {"kind": "vllm", "max_num_seqs": 64, "max_num_batched_tokens": 64})
 
 
 @pytest.mark.parametrize(("kind", "tokens"), [("sglang", 1), ("vllm", 16), ("trtllm", 16)])

@@ -114,3 +114,12 @@ def test_all_experts_may_be_there_at_first() -> None:
 def test_what_does_not_go_together_is_one_line(choices: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         experiment_of({"kind": "kv_first"}, **choices)
+
+
+@pytest.mark.parametrize("kind", ["kv_first", "marginal"])
+@pytest.mark.parametrize(
+    ("slots", "told"), [(9, "fewer, or more experts.capacity"), (10_000, "all experts of a GPU")]
+)
+def test_experts_that_keep_more_slots_than_they_have_are_refused(kind, slots, told) -> None:
+    with pytest.raises(InputError, match=rf"memory.split.min_slots: .*{told}"):
+        build(experiment_of({"kind": kind, "min_slots": slots}))
