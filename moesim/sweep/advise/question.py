@@ -35,7 +35,7 @@ from moesim.hardware.choice import choice_in, is_choice
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.choice import words as machine_words
 from moesim.hardware.described.software_backend import BACKENDS
-from moesim.hardware.described.versions import software_named
+from moesim.hardware.described.versions import near_software, software_named
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names, named
@@ -272,8 +272,9 @@ def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, 
     if (asked := question.software) is not None:
         known = known_name(asked, ENGINES) or software_named(asked, software_names())
         if known is None and look_up(asked) is None:
-            what = f"'{asked}' is neither an engine ({', '.join(ENGINES)}; Ollama and LM Studio run"
-            what += f" {LLAMA_CPP}) nor a software profile ('moesim list software') nor its path"
+            what = f"'{asked}' is neither an engine ({', '.join(ENGINES)}) nor a software profile"
+            what += " ('moesim list software') nor its path; "
+            what += near_software(asked, list(software_names()))
             raise InputError([Problem("--software", "", what)])
         return asked, ""
     if _is_gguf(question.model):
