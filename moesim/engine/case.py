@@ -267,10 +267,6 @@ class Case:
         """The physical experts of ``gpu`` in every MoE layer, ascending."""
         return np.flatnonzero(self.placement.gpu_of_expert == gpu // self.slices)
 
-    def names(self, moe_layer: int, gpu: int) -> list[str]:
-        """What records call the experts of ``gpu``."""
-        return self.placement.names(moe_layer, gpu // self.slices)
-
     @property
     def holders(self) -> int:
         """GPUs, or groups of them that slice experts, that hold experts of their own."""

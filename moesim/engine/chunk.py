@@ -14,6 +14,7 @@ from moesim.engine.prefetch import Undecided
 from moesim.engine.pricing.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.host.host_cache import Reads
+from moesim.placement.mapping import Placement
 
 NONE = np.empty(0, np.int64)
 
@@ -64,7 +65,8 @@ class Chunk:
     MoE layers, 2] as ``drops`` gives it; ``marked`` as in ``Counts``. ``undecided``: where the
     clock has to decide; then ``work`` is empty. ``counts`` int64[passes, MoE layers (or 1, of all
     together), gpus, COUNTED, forms and ``ahead_of``] of what is decided. ``beside``: what
-    moves beside the pass, of which there is one then.
+    moves beside the pass, of which there is one then. ``placement``: where experts are in these
+    passes; None: where the case has them.
     """
 
     first: int
@@ -79,3 +81,4 @@ class Chunk:
     undecided: Undecided | None = None
     marked: Ints | None = None
     beside: Beside | None = None
+    placement: Placement | None = None

@@ -157,6 +157,7 @@ class Program:
             dropped=routed.dropped,
             lost_weight=routed.lost_weight,
             counts=new_counts(self.case, last - first, by_layer=self.by_layer),
+            placement=self.routing.placement,
         )
         if self.rebalancing is not None:
             self.rebalancing.charge(chunk, self.pricing)

@@ -22,6 +22,7 @@ from moesim.hardware.charge import Stage
 from moesim.hardware.described.unit_groups import UnitGroups
 from moesim.memory.activations import Activations
 from moesim.memory.host.host_cache import Reads
+from moesim.placement.mapping import Placement
 
 
 class TermOnGpu(NamedTuple):
@@ -243,7 +244,7 @@ def layers_on(
             amount=expert.bytes,
             sync_ns=of_host.waits * sync_ns,
             exchange_ns=case.exchange_ns,
-            names=names_of(case, moe_index, gpu),
+            names=names_of(case, moe_index, gpu, chunk.placement),
             unit_groups=case.unit_groups,
             sizes=NONE if case.variants is None else case.variants.sizes[moe],
             stored=_in_lists(chunk.work.get((moe, gpu)), *(ns[moe : moe + 1] for ns in times)),
@@ -265,11 +266,13 @@ def _in_lists(work: Work | None, *times: Ints) -> Reads:
     return Reads(*(one.tolist() for one in timed))
 
 
-def names_of(case: Case, moe_index: int, gpu: int) -> NDArray[np.object_]:
+def names_of(
+    case: Case, moe_index: int, gpu: int, placement: Placement | None = None
+) -> NDArray[np.object_]:
     """What records call the experts of ``gpu`` [variants, experts]: with ``:`` and the variant
-    behind the number, but for the first one.
+    behind the number, but for the first one; ``placement``: where they are, None: as in ``case``.
     """
-    names, variants = case.names(moe_index, gpu), [""]
+    names, variants = (placement or case.placement).names(moe_index, gpu // case.slices), [""]
     if (of := case.variants) is not None:
         every = ["", *(f":{name}" for name in of.names[1:]), ""]
         variants = [every[variant] for variant in of.variant_of.tolist()]

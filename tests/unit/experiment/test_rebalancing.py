@@ -81,13 +81,35 @@ def test_what_is_even_enough_stays():
     assert summary_of({**EPLB, "min_utilization": "10 %"})["rebalancings"] == 0
 
 
+def run_by_step(placement: dict[str, Any]) -> tuple[Any, Any]:
+    """Kernels of experts, and the experts of each step and layer, on all GPUs."""
+    given = {**RUN, "placement": placement, "records": "expert"}
+    spans = simulate(load_experiment(given).experiment).spans
+    spans = spans[(spans["engine"] == "compute") & (spans["experts"] != "")]
+    spans = spans.assign(experts=spans["experts"].str.split(",")).explode("experts")
+    found = spans.groupby(["step", "layer"])["experts"].agg(set)
+    return spans, found.to_dict()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_records_of_single_experts_go_by_the_places_that_they_have(mode: str) -> None:
+    interval = 30 if mode == "async" else 10
+    stays, chosen = run_by_step({"kind": "contiguous"})
+    moves, same = run_by_step({**EPLB, "interval": interval, "mode": mode})
+    assert same == chosen
+    keys = ["layer", "experts"]
+    assert (stays.groupby(keys)["gpu"].nunique() == 1).all()
+    assert (moves[moves["step"] < interval].groupby(keys)["gpu"].nunique() == 1).all()
+    assert (moves.groupby(["step", *keys])["gpu"].nunique() == 1).all()
+    assert (moves.groupby(keys)["gpu"].nunique() > 1).any()
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         ({"experts": {"capacity": "8 slots/layer"}}, "not all on GPUs yet; write all"),
         ({"parallelism": {"expert": 1}}, "one GPU, which has them all"),
         ({"gating": {"kind": "static"}}, "which pads; write dynamic"),
-        ({"records": "expert"}, "records of single experts yet"),
         ({"placement": {**EPLB, "mode": "async"}, "model": "small-moe"}, "a layer a pass"),
     ],
 )

@@ -76,7 +76,6 @@ def rebalanced_alone(experiment: Experiment, model: ModelSpec | None) -> Conflic
         "parallelism.pipeline": parallel.pipeline > 1 and "layers on GPUs of their own yet",
         "gating": (gating.invokes_all or not gating.uneven)
         and f"'{kind_of(type(gating))}' gating, which pads; write dynamic",
-        "records": experiment.records == "expert" and "records of single experts yet; write layer",
         "placement.mode": rules.one_by_one
         and rules.interval <= layers
         and f"async, a layer a pass: {layers} take longer; write a longer interval",
