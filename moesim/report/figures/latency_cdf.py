@@ -24,8 +24,32 @@ LATENCIES = {
 }
 
 
+POINTS = 1000
+"""Shares of the gaps between tokens that are shown at most."""
+
+
+def _gaps(folder: Path, requests: pd.DataFrame) -> pd.DataFrame:
+    """Of all gaps between tokens of the ``requests``, one as often as it comes: the least time
+    within which each share of them is.
+    """
+    import pandas as pd
+
+    from moesim.results import read_result
+
+    itl = read_result(folder).itl
+    itl = itl[itl["request_id"].isin(requests["request_id"])]
+    values, counts = np.unique(itl["itl_ns"].to_numpy(np.int64), return_counts=True)
+    share = np.cumsum(counts) / max(int(counts.sum()), 1)
+    if len(share) > POINTS:
+        some = np.searchsorted(share, np.arange(1, POINTS + 1) / POINTS - 1e-12)
+        values, share = values[some], share[some]
+    return pd.DataFrame({"latency": "ITL", "latency_ms": values / 1e6, "requests_share": share})
+
+
 class LatencyCdf(Figure):
-    """Shares of the requests over TTFT, TPOT, largest gap between tokens, and end-to-end time."""
+    """Shares of the requests over TTFT, TPOT, largest gap between tokens, and end-to-end time, and
+    of all gaps between tokens.
+    """
 
     kind = "latency_cdf"
     needs = NEEDS
@@ -33,7 +57,8 @@ class LatencyCdf(Figure):
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """A row a request and latency: ``latency``, ``latency_ms``, ``requests_share`` of those
-        that take no longer.
+        that take no longer; of all gaps between tokens, where the run kept them (``records: layer``
+        and finer), a row each of up to ``POINTS`` shares.
         """
         import pandas as pd
 
@@ -44,7 +69,9 @@ class LatencyCdf(Figure):
             share = np.arange(1, len(values) + 1) / max(len(values), 1)
             row = {"latency": words, "latency_ms": values, "requests_share": share}
             parts.append(pd.DataFrame(row))
-        return pd.concat(parts, ignore_index=True)
+            if name == "tpot_ms":
+                parts.append(_gaps(folder, requests))
+        return pd.concat([one for one in parts if len(one)], ignore_index=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """A staircase a latency, over a logarithmic time."""
@@ -60,6 +87,6 @@ class LatencyCdf(Figure):
         plain_numbers(axes.xaxis)
         axes.set_ylim(0, 100)
         axes.set_xlabel("Latency (ms)")
-        axes.set_ylabel("Requests within it (%)")
+        axes.set_ylabel("Requests (ITL: gaps) within it (%)")
         axes.set_title("Latency of requests")
         legend(axes)
