@@ -74,7 +74,7 @@ class TimeByOperation(Figure):
                 linewidth=0.5,
             )  # fmt: skip
             left = left + width
-        for place, share in zip(places, left, strict=True):
+        for place, share in enumerate(left.tolist()):
             axes.text(share, place, f" {share:.1f} %", va="center", fontsize=9)
         axes.set_yticks(places, table["work"].astype(str).tolist())
         axes.set_ylim(len(table) - 0.4, -0.6)
