@@ -1,4 +1,4 @@
-"""What became of the gate weight that tokens gave their experts: by variant, or skipped."""
+"""What became of the gate weight that tokens gave their experts: by variant, skipped or dropped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
 from moesim.engine.routing import Key, Routing
-from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
-FULL = "full"
-"""The fate of what the first variant serves."""
+FULL, DROPPED = "full", "dropped"
+"""The fates of what the first variant serves, or the only one, and of what a capacity drops."""
+Dropped = NDArray[np.bool_]
+NONE_DROPPED: Dropped = np.zeros((0, 0, 0), np.bool_)
 _SUMS = types.int64[:, :, ::1]
 
 
@@ -37,17 +38,20 @@ class Fates:
 
 @njit(
     types.void(
-        types.uint16[:, :, ::1], _SUMS, types.int8[:, :, ::1], types.int64[::1],
-        types.int64[::1], _SUMS, _SUMS,
+        types.uint16[:, :, ::1], _SUMS, types.int8[:, :, ::1], types.boolean[:, :, ::1],
+        types.int64[::1], types.int64[::1], _SUMS, _SUMS,
     ),
     cache=True,
 )  # fmt: skip
 def add_choices(
-    ids: Any, weights: Any, fate: Any, of_pass: Any, request: Any, by_layer: Any, by_request: Any
-) -> None:
+    ids: Any, weights: Any, fate: Any, dropped: Any, of_pass: Any, request: Any, by_layer: Any,
+    by_request: Any,
+) -> None:  # fmt: skip
     """Add choices ``ids`` [tokens, MoE layers, k] and their ``weights`` to the sums, by the
-    ``fate`` [passes, MoE layers, experts] of their expert.
+    ``fate`` [passes, MoE layers, experts] of their expert; the last one has those that are
+    ``dropped``, if some are, like ``ids``.
     """
+    last, drops = by_layer.shape[2] - 1, len(dropped) > 0
     for token in range(ids.shape[0]):
         for layer in range(ids.shape[1]):
             for rank in range(ids.shape[2]):
@@ -55,6 +59,8 @@ def add_choices(
                 if expert == NO_EXPERT:
                     continue
                 found, weight = fate[of_pass[token], layer, expert], weights[token, layer, rank]
+                if drops and dropped[token, layer, rank]:
+                    found = last
                 by_layer[0, layer, found] += 1
                 by_layer[1, layer, found] += weight
                 by_request[0, request[token], found] += 1
@@ -70,17 +76,17 @@ def _note(fate: Any, layer: int, offsets: Any, experts: Any, fates: Any) -> None
 
 
 class Ledger:
-    """Adds up the fates of a case with ``variants``, chunk by chunk."""
+    """Adds up the fates of a case that ``tells_fates``, chunk by chunk."""
 
-    def __init__(self, case: Case, routing: Routing, variants: Variants) -> None:
+    def __init__(self, case: Case, routing: Routing) -> None:
         self.case, self.routing = case, routing
-        count = len(variants.names)
-        out = [form.counted for form in variants.forms[count : count + variants.leaves_out]]
-        self.names, self.fate_of = (FULL, *variants.names[1:], *out), variants.variant_of
+        self.names, self.fate_of = fates_of(case)
+        self._differ = bool(self.fate_of.any())
+        """Whether activations have different fates."""
         layers, fates = len(routing.moe_layers), len(self.names)
         self.by_layer = np.zeros((2, layers, fates), np.int64)
         self.by_request = np.zeros((2, 0, fates), np.int64)
-        self.each_ns = unpacking_of_forms(case, variants)
+        self.each_ns = unpacking_of_forms(case)
         self._unpacking = [np.zeros((0, case.gpus), np.int64)]
 
     def mark(self) -> tuple[Ints, Ints, int]:
@@ -92,15 +98,19 @@ class Ledger:
         self.by_layer, self.by_request, parts = mark
         del self._unpacking[parts:]
 
-    def add(self, first: int, last: int, works: Mapping[Key, Work]) -> None:
-        """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
+    def add(
+        self, first: int, last: int, works: Mapping[Key, Work], dropped: Dropped = NONE_DROPPED
+    ) -> None:
+        """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs; ``dropped``
+        as ``drops.dropped_choices`` gives it.
+        """
         made = {
             key: (work.active_experts.offsets, work.activations.expert, work.activations.form)
             for key, work in works.items()
         }
-        self._add(first, last - first, made)
+        self._add((first, last), made, dropped)
 
-    def add_served(self, first: int, served: NDArray[np.int8]) -> None:
+    def add_served(self, first: int, served: NDArray[np.int8], dropped: Dropped) -> None:
         """Those of passes from ``first`` on, whose activations were ``served`` in such forms (see
         ``Undecided``).
         """
@@ -109,30 +119,45 @@ class Ledger:
             step, expert = np.nonzero(served[:, layer, gpu] >= 0)
             forms = served[step, layer, gpu, expert]
             made[layer, gpu] = np.searchsorted(step, steps), expert, forms
-        self._add(first, len(served), made)
+        self._add((first, first + len(served)), made, dropped)
 
-    def _add(self, first: int, passes: int, made: Mapping[Key, tuple[Ints, Ints, Any]]) -> None:
-        """Those of passes from ``first`` on; ``made`` by MoE layer and GPU: offsets of activations
+    def _add(
+        self, span: tuple[int, int], made: Mapping[Key, tuple[Ints, Ints, Any]], dropped: Dropped
+    ) -> None:
+        """Those of the passes of ``span``; ``made`` by MoE layer and GPU: offsets of activations
         int64[passes + 1], their experts and forms.
         """
-        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.numbers), np.int8)
+        passes = span[1] - span[0]
+        rows = passes if self._differ else 1
+        fate = np.zeros((rows, len(self.routing.moe_layers), self.routing.numbers), np.int8)
         spent = np.zeros((passes, self.case.gpus), np.int64)
-        for (layer, gpu), (offsets, expert, form) in made.items():
+        for (layer, gpu), (offsets, expert, form) in made.items() if self._differ else ():
             numbers = self.routing.numbers_of(layer, gpu)
             _note(fate, layer, offsets, numbers[expert], self.fate_of[form])
             if self.each_ns.any():
                 so_far = np.append(0, np.cumsum(self.each_ns[layer, form]))
                 spent[:, gpu] += np.diff(so_far[offsets])
-        self.add_fate(first, fate, spent)
+        self.unpacked(spent)
+        self.add_fate(*span, fate, dropped)
 
-    def add_fate(self, first: int, fate: NDArray[np.int8], unpacking_ns: Ints) -> None:
-        """Those of passes from ``first`` on, by the ``fate`` int8[passes, MoE layers,
-        ``Routing.numbers``] of each expert, and what unpacking took, int64[passes, gpus].
+    def add_fate(
+        self, first: int, last: int, fate: NDArray[np.int8], dropped: Dropped = NONE_DROPPED
+    ) -> None:
+        """Those of passes first:last, by the ``fate`` int8[passes, MoE layers,
+        ``Routing.numbers``] of each expert, or of one pass where it is that of all.
         """
-        last, _ = first + len(fate), self.unpacked(unpacking_ns)
         _, weights, of_pass = self.routing.chosen_weights(first, last)
-        ids, request = self.routing.numbered(first, last), self.requests(first, last)
-        add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
+        ids, request = self._ran(first, last, of_pass), self.requests(first, last)
+        of_pass = of_pass if len(fate) > 1 else np.zeros_like(of_pass)
+        sums = self.by_layer, self.by_request
+        add_choices(ids, weights, fate, dropped, of_pass, request, *sums)
+
+    def _ran(self, first: int, last: int, of_pass: Ints) -> NDArray[np.uint16]:
+        """Which expert each choice goes to, NO_EXPERT in layers that its pass does not run."""
+        ids, active = self.routing.numbered(first, last), self.routing.active(first, last)
+        if active.all():
+            return ids
+        return np.where(active[of_pass][:, :, None], ids, np.uint16(NO_EXPERT))
 
     def unpacked(self, unpacking_ns: Ints) -> Ints:
         """Take what unpacking takes in the next passes, int64[passes, gpus]."""
@@ -156,8 +181,46 @@ class Ledger:
         return Fates(self.names, self.by_layer, self.by_request, unpacking)
 
 
-def unpacking_of_forms(case: Case, variants: Variants) -> Ints:
-    """What unpacking one expert takes, int64[MoE layers, forms]; nothing where it is left out."""
+def tells_fates(case: Case) -> bool:
+    """Whether choices of ``case`` may have different fates, as far as a run tells them: variants
+    are choices without weights, too.
+    """
+    loses = case.skips or case.gating.drops is not None
+    return case.variants is not None or (loses and case.trace.gate_weights is not None)
+
+
+def fixed_fates(case: Case, routing: Routing, there: NDArray[np.bool_]) -> Fates | None:
+    """What became of all choices of ``case``, on one GPU, where the experts that are ``there``
+    bool[MoE layers, experts] stay, and others are never loaded; None where that is not told.
+    """
+    if not tells_fates(case):
+        return None
+    ledger = Ledger(case, routing)
+    fate = (~there).astype(np.int8)  # full, or the one way out
+    for first, last in routing.pieces():
+        ledger.add_fate(first, last, fate[None])
+    return ledger.total
+
+
+def fates_of(case: Case) -> tuple[tuple[str, ...], Ints]:
+    """The names of the fates in ``case``, and by form the place of its one among them."""
+    forms, variants = case.forms, case.variants
+    dropped = () if case.gating.drops is None else (DROPPED,)
+    if variants is None:
+        out = list(dict.fromkeys(form.counted for form in forms if form.runs_on == "nowhere"))
+        fate = [1 + out.index(form.counted) if form.counted in out else 0 for form in forms]
+        return (FULL, *out, *dropped), np.array(fate)
+    count = len(variants.names)
+    left_out = [form.counted for form in variants.forms[count : count + variants.leaves_out]]
+    return (FULL, *variants.names[1:], *left_out, *dropped), variants.variant_of
+
+
+def unpacking_of_forms(case: Case) -> Ints:
+    """What unpacking one expert takes by its variant, int64[MoE layers, forms]; nothing where it is
+    left out, or where there are no variants.
+    """
+    if (variants := case.variants) is None:
+        return np.zeros((len(case.model.moe_layers), len(case.forms)), np.int64)
     (specs, kinds), one = case.moe_kinds, np.ones(1, np.int64)
     prices = np.array([case.prices.price("unpacking", spec, one)[0] for spec in specs])
     each = np.zeros((len(kinds), len(variants.forms)), np.int64)

@@ -54,7 +54,7 @@ class Outcome:
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
     ``provenance``: by charge and kind of operation, priced nanoseconds by source
     (``hardware.provenance.Source``).
-    ``schedule``: the passes that were played; ``fates`` where experts have variants;
+    ``schedule``: the passes that were played; ``fates`` where a case ``tells_fates``;
     ``rebalanced``: how often experts got other places, the bytes that moved, and how long that took
     beside passes, ns summed over GPUs. ``cuts`` int64[n],
     ascending from 0: ``charges`` and ``counts`` have a row for what is from one of these passes to

@@ -13,7 +13,7 @@ from moesim.engine.case import WHOLE, Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import new_counts
 from moesim.engine.drops import gate_weights
-from moesim.engine.fates import Fates, Ledger
+from moesim.engine.fates import Dropped, Fates, Ledger, tells_fates
 from moesim.engine.layer_work import Decided, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.marks import is_marked
@@ -37,7 +37,8 @@ from moesim.placement.base import bytes_between_gpus
 class RoutedPasses:
     """Passes after gating: choices ``kept`` int64[passes, MoE layers, gpus], ``capacity`` and
     ``dropped`` as in ``Routed``, ``lost_weight`` as in ``Chunk``, the active experts of ``works``,
-    and by MoE layer the prices int64[passes] of dispatch and of combine, none on one GPU.
+    by MoE layer the prices int64[passes] of dispatch and of combine, none on one GPU, and the
+    ``lost_choices`` as ``drops.dropped_choices`` gives them.
     """
 
     kept: Ints
@@ -46,6 +47,7 @@ class RoutedPasses:
     lost_weight: Ints
     works: dict[Key, Active]
     exchanges: tuple[Sequence[Ints], Sequence[Ints]]
+    lost_choices: Dropped
 
 
 class Program:
@@ -70,11 +72,10 @@ class Program:
         self.work = LayerWork(case, self.routing, self.provenance)
         cache = case.host_cache
         self.storage = Storage(case, self.routing, cache) if cache is not None else None
-        variants = case.variants
-        self.ledger = Ledger(case, self.routing, variants) if variants is not None else None
+        self.ledger = Ledger(case, self.routing) if tells_fates(case) else None
         fetched = self.residencies.fetched
         self.views = Views(case, self.routing, fetched) if case.prefetches else None
-        self._played: list[tuple[int, NDArray[np.int8]]] = []
+        self._played: list[tuple[int, NDArray[np.int8], Dropped]] = []
 
     def chunks(self) -> Iterator[Chunk]:
         """Decide and price chunk by chunk."""
@@ -123,7 +124,7 @@ class Program:
 
     @property
     def fates(self) -> Fates | None:
-        """What became of choices so far, where experts have variants."""
+        """What became of choices so far, where that is told."""
         self._settle(0)
         return None if self.ledger is None else self.ledger.total
 
@@ -132,13 +133,13 @@ class Program:
         while self.ledger is not None and len(self._played) > open_chunks:
             self.ledger.add_served(*self._played.pop(0))
 
-    def _served(self, first: int, last: int) -> NDArray[np.int8]:
-        """Room for what the clock decides: see ``Undecided``."""
+    def _served(self, first: int, last: int, dropped: Dropped) -> NDArray[np.int8]:
+        """Room for what the clock decides of passes first:last: see ``Undecided``."""
         layers, local = len(self.routing.moe_layers), max(map(len, self.routing.local))
         passes = 0 if self.ledger is None else last - first
         served = np.full((passes, layers, self.case.gpus, local), -1, np.int8)
         if passes:
-            self._played.append((first, served))
+            self._played.append((first, served, dropped))
             self._settle(2)
         return served
 
@@ -169,7 +170,8 @@ class Program:
         if self.views is not None:
             asked = self.residencies.asked(coming)
             predictions = self.views.predictions(first, last, self._needed)
-            restarts, served = self.residencies.restarts(first, last), self._served(first, last)
+            restarts = self.residencies.restarts(first, last)
+            served = self._served(first, last, routed.lost_choices)
             chunk.undecided = Undecided(asked, works, predictions, restarts, served)
             self._count_predictions(first, last)
             return chunk
@@ -187,7 +189,7 @@ class Program:
         if self.storage is not None:
             self.storage.fill(chunk)
         if self.ledger is not None:
-            self.ledger.add(first, last, chunk.work)
+            self.ledger.add(first, last, chunk.work, routed.lost_choices)
         return chunk
 
     def _count_predictions(self, first: int, last: int) -> None:
@@ -206,8 +208,8 @@ class Program:
         senders = self.case.of_senders(tokens)
         gating = self.case.gating
         routed = routed_by(gating, counts, senders, self.case.trace.top_k)
-        lost, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
-        tables = Tables(routed.rows, of_all(routed.kept), kept_weight)
+        lost = gate_weights(self.case, self.routing, (first, last), routed)
+        tables = Tables(routed.rows, of_all(routed.kept), lost.kept)
         works = {key: self._active(key, tables, active) for key in self.keys()}
         kept, slices = routed.kept.sum(axis=3), self.case.slices
         if self.case.gathers:
@@ -216,7 +218,7 @@ class Program:
             sent = self._dispatched(_where_active(routed.sent, active))
         return RoutedPasses(
             np.repeat(kept, self.case.sharing, axis=2), routed.capacity, slices * routed.dropped,
-            slices * lost, works, self._exchanges(sent),
+            slices * lost.sums, works, self._exchanges(sent), lost.dropped,
         )  # fmt: skip
 
     def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.outcome import Outcome
+from moesim.trace.transforming import LostByToken
+from moesim.workload.schedule import Schedule
 
 FATE_KEYS = (
     "choice_shares", "gate_weight_shares", "gate_weight_shares_by_layer", "lowered_share",
@@ -43,11 +47,29 @@ def fate_columns(outcome: Outcome) -> dict[str, Any]:
     if (fates := outcome.fates) is None:
         return {}
     weight = fates.by_request[1]
-    whole = weight.sum(axis=1)
-    parts = zip(fates.names, weight.T, strict=True)
+    return _columns(weight.sum(axis=1), dict(zip(fates.names, weight.T, strict=True)))
+
+
+def lost_columns(schedule: Schedule, by_token: LostByToken | None) -> dict[str, Any]:
+    """The shares of the gate weight that was recorded of each request of ``schedule`` that
+    transforms of the routing took, as they name it; NaN where there was none.
+    """
+    if by_token is None:
+        return {}
+
+    def of_requests(tokens: Floats) -> Floats:
+        return np.asarray(np.bincount(schedule.request, tokens[schedule.routing_rows]), float)
+
+    lost = {name: of_requests(tokens) for name, tokens in by_token.lost.items()}
+    return _columns(of_requests(by_token.recorded), lost)
+
+
+def _columns(whole: NDArray[Any], parts: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """The share that each of ``parts`` has of the ``whole`` gate weight, by request."""
+    some = np.where(whole > 0, whole, 1)
     return {
-        f"gate_weight_{name}": np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-        for name, part in parts
+        f"gate_weight_{name}": np.where(whole > 0, part / some, np.nan)
+        for name, part in parts.items()
     }
 
 

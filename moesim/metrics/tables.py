@@ -10,13 +10,14 @@ from moesim.engine.counts import layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint.footprint import Footprint
-from moesim.metrics.fates import fate_columns
+from moesim.metrics.fates import fate_columns, lost_columns
 from moesim.metrics.marks import mark_columns
 from moesim.metrics.misses import left_out_columns
 from moesim.metrics.priced_time import operations
 from moesim.metrics.served import ServedRun
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
+from moesim.trace.transforming import LostByToken
 from moesim.workload.served import PassPhase
 
 PHASES = {phase.value: phase.name.lower() for phase in PassPhase}
@@ -89,15 +90,21 @@ def layers_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     )
 
 
-def requests_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> pd.DataFrame:
-    """A row a request; ``run``: of those that are served."""
+def requests_table(
+    case: Case,
+    outcome: Outcome,
+    run: ServedRun | None = None,
+    by_token: LostByToken | None = None,
+) -> pd.DataFrame:
+    """A row a request; ``run``: of those that are served; ``by_token``: what transforms took."""
+    fates = {**fate_columns(outcome), **lost_columns(case.schedule, by_token)}
     if run is not None:
         parts = {**run.parts_ms(outcome), **run.decode_parts_ms(outcome)}
         served = pd.DataFrame({**run.table(), **parts})
-        return served.join(pd.DataFrame(fate_columns(outcome)))
+        return served.join(pd.DataFrame(fates))
     requests = per_request(case, outcome)
     times = {"tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)}
-    return pd.DataFrame({**requests, **times, **fate_columns(outcome)})
+    return pd.DataFrame({**requests, **times, **fates})
 
 
 def operations_table(outcome: Outcome) -> pd.DataFrame:

@@ -19,6 +19,16 @@ from moesim.trace.transforms.faults import fault_of_choices
 
 
 @dataclass(frozen=True, eq=False)
+class LostByToken:
+    """Gate weight of each token in all MoE layers, float64[T]: what was ``recorded``, and what
+    became of that which transforms took, by ``Transform.loses``.
+    """
+
+    recorded: Floats
+    lost: dict[str, Floats]
+
+
+@dataclass(frozen=True, eq=False)
 class Transformed:
     """A trace by new rules: the ``trace``, whose ids count the living experts of each layer, and
     what changed.
@@ -26,7 +36,8 @@ class Transformed:
     ``losses``: against the recording; where the trace was transformed before, the first one.
     ``experts`` int64[L]: a layer's living experts. ``choices_of_all`` float64[L]: the choices of a
     token there, those that do not run it among them. ``changed``: whether some token has other
-    choices than the trace recorded, or some expert is gone.
+    choices than the trace recorded, or some expert is gone. ``by_token``: None without gate
+    weights, and where the trace was transformed before.
     """
 
     trace: RoutingTrace
@@ -34,6 +45,7 @@ class Transformed:
     experts: NDArray[np.int64]
     choices_of_all: Floats
     changed: bool
+    by_token: LostByToken | None = None
 
 
 def transform(
@@ -56,15 +68,16 @@ def transform(
         predicted=trace.predicted_ids,
         passes=read_only(passes),
     )
-    after = before
+    after, kept = before, [_weight(before)]
     for one in transforms:
         after = _applied(one, after)
+        kept.append(_weight(after))
     if not after.chosen.any():
         what = "leaves no token a choice; keep more"
         raise InputError([Problem("", "routing", what)])
     same = np.array_equal(after.living, before.living)
     changed = not (same and np.array_equal(after.ids, before.ids))
-    losses = _losses(before, after, [as_text(one) for one in transforms])
+    losses = _losses((before, after), (kept[0], kept[-1]), [as_text(one) for one in transforms])
     if trace.metadata.losses is not None:
         losses = composed(trace.metadata.losses, losses)
     return Transformed(
@@ -73,7 +86,21 @@ def transform(
         experts=after.living.sum(axis=1),
         choices_of_all=after.chosen.sum(axis=2).mean(axis=0),
         changed=changed,
+        by_token=None if trace.metadata.losses else _by_token(kept, transforms),
     )
+
+
+def _by_token(kept: Sequence[Floats | None], transforms: Sequence[Transform]) -> LostByToken | None:
+    """What each of ``transforms`` lost, from the weights ``kept`` before and behind them,
+    float64[T, L].
+    """
+    sums = [of.sum(axis=1) for of in kept if of is not None]
+    if len(sums) < len(kept):
+        return None
+    lost = {one.loses: np.zeros_like(sums[0]) for one in transforms}
+    for one, before, after in zip(transforms, sums, sums[1:], strict=False):
+        lost[one.loses] += before - after
+    return LostByToken(sums[0], lost)
 
 
 def _applied(one: Transform, choices: Choices) -> Choices:
@@ -98,9 +125,13 @@ def read_only(array: NDArray[Any] | None) -> Any:
     return view
 
 
-def _losses(before: Choices, after: Choices, rules: Sequence[str]) -> Losses:
-    """What the way from ``before`` to ``after`` lost."""
-    total, kept = _weight(before), _weight(after)
+def _losses(
+    ends: tuple[Choices, Choices],
+    weights: tuple[Floats | None, Floats | None],
+    rules: Sequence[str],
+) -> Losses:
+    """What the way from the first to the last of ``ends`` lost, of such ``weights``."""
+    (before, after), (total, kept) = ends, weights
     columns: list[Sequence[Any]] = [
         after.living.sum(axis=1).tolist(),
         before.chosen.any(axis=2).sum(axis=0).tolist(),

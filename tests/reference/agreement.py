@@ -77,7 +77,8 @@ def agree(case: Case) -> Verdict:
     compare(verdict, observed(theirs, outcome))
     replayed = run_replay(theirs)
     assert_same(replayed, outcome)
-    if case.config.variants:
+    assert (outcome.fates is None) == (replayed.fates is None)
+    if outcome.fates is not None:
         fates = plain_fates(case, verdict)
         assert fates_of(theirs, outcome) == fates_of(theirs, replayed) == fates
     return verdict

@@ -106,6 +106,29 @@ def weights_lost(
     """Gate weight of dropped choices, of all, and what each expert keeps, in units of 2**-24."""
     if (config.drops is None and not config.may_skip) or "gate_weights" not in trace:
         return 0, 0, {}
+    whole = 0
+    left: dict[int, int] = {}
+    for (_, expert), choices in wanted_choices(one, moe_layer, trace, config).items():
+        kept = choices if config.drops is None else choices[:capacity]
+        left[expert] = left.get(expert, 0) + sum(choice.weight for choice in kept)
+        whole += sum(choice.weight for choice in choices)
+    return whole - sum(left.values()), whole, left
+
+
+def beyond(
+    one: Pass, moe_layer: int, trace: Trace, config: Config, capacity: int
+) -> set[tuple[int, int]]:
+    """The place among a pass's tokens and the rank of each choice that is dropped."""
+    if config.drops is None:
+        return set()
+    every = wanted_choices(one, moe_layer, trace, config).values()
+    return {(choice.place, choice.rank) for choices in every for choice in choices[capacity:]}
+
+
+def wanted_choices(
+    one: Pass, moe_layer: int, trace: Trace, config: Config
+) -> dict[tuple[int, int], list[Choice]]:
+    """The choices of each expert by a sender, those first that are kept first."""
     rows = [(part.gpu, row) for part in one.parts for row in part.rows]
     ids = [trace["expert_ids"][row] for _, row in rows]
     shape = (len(rows), len(ids[0]), len(ids[0][0]))
@@ -127,11 +150,6 @@ def weights_lost(
         "highest_gate_first": lambda c: (-c.weight, c.rank, c.place),
         "batch_prioritised": lambda c: (c.rank, -c.token_weight, c.place),
     }[config.drops or "first_come"]
-    whole = 0
-    left: dict[int, int] = {}
-    for (_, expert), choices in wanted.items():
+    for choices in wanted.values():
         choices.sort(key=order)
-        kept = choices if config.drops is None else choices[:capacity]
-        left[expert] = left.get(expert, 0) + sum(choice.weight for choice in kept)
-        whole += sum(choice.weight for choice in choices)
-    return whole - sum(left.values()), whole, left
+    return wanted

@@ -12,7 +12,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.metrics.summary import summary
 
-from .agreement import assert_same, compare, observed
+from .agreement import agree, compare, observed
 from .prices import ToyPrices
 from .reference import reference
 from .reference_words import Config, Software
@@ -28,13 +28,6 @@ def skipping(case: Case) -> Case:
     few = case.config.slots or max(1, case.model.experts // (2 * case.config.gpus))
     config = replace(case.config, miss="skip", uploads=None, slots=few)
     return replace(case, config=config)
-
-
-def agree(case: Case) -> None:
-    theirs = engine_case(case)
-    outcome = run_des(theirs, check=True)
-    assert_same(run_replay(theirs), outcome)
-    compare(reference(case.trace, case.model, case.config, case.prices), observed(theirs, outcome))
 
 
 @few

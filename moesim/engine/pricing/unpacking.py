@@ -35,7 +35,7 @@ def with_unpacking(case: Case, outcome: Outcome) -> Outcome:
 
 def _spent(case: Case, outcome: Outcome) -> Ints:
     """What unpacking takes, int64[rows of charges, gpus]."""
-    if (fates := outcome.fates) is not None:
+    if case.variants is not None and (fates := outcome.fates) is not None:
         of_passes, cuts = fates.unpacking_ns, outcome.cuts
         return of_passes if cuts is None else np.asarray(np.add.reduceat(of_passes, cuts))
     counts, one = outcome.counts, np.ones(1, np.int64)

@@ -38,7 +38,7 @@ class CommonProgram:
 
     @property
     def fates(self) -> Fates | None:
-        """What became of choices, where experts have variants."""
+        """What became of choices, where that is told."""
         return self.program.fates
 
     def stays(self, first: int, last: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.fates import NONE_DROPPED
 from moesim.engine.layout import Active
 from moesim.engine.program import Program, RoutedPasses
 from moesim.engine.replay.activation_index import Finder, Needed, counts_choices
@@ -75,7 +76,7 @@ class IndexedProgram(Program):
         none = np.zeros((last - first, len(self.routing.moe_layers)), np.int64)
         both = self.collectives.prices(first, last) if gpus > 1 else ()
         dispatch, combine = map(list, both or ((), ()))
-        return RoutedPasses(kept, none, none, lost, works, (dispatch, combine))
+        return RoutedPasses(kept, none, none, lost, works, (dispatch, combine), NONE_DROPPED)
 
     def _needed(self, first: int, last: int) -> dict[Key, ActiveExperts]:
         """As in ``Program``."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import ACCESS_HITS, KEPT_ROWS
-from moesim.engine.drops import lost_weights
+from moesim.engine.drops import dropped_choices, lost_weights
+from moesim.engine.fates import NONE_DROPPED
 from moesim.engine.layout import Active
 from moesim.engine.pricing.prices import PriceCache
 from moesim.engine.pricing.provenance import Provenance
@@ -59,15 +60,18 @@ class PaddedProgram(IndexedProgram):
         assert room is not None, "tokens decide it"
         capacity = np.repeat(room[:, None], active.shape[1], axis=1)
         kept = self._keep(first, last, active, room)
-        lost, drops = kept.weight, case.gating.drops
-        if drops not in (None, "first_come") and self._weighs and kept.dropped.any():
-            of_experts = lost_weights(case, self.routing, (first, last), kept.dropped, capacity)
+        lost, dropped = kept.weight, NONE_DROPPED
+        if case.gating.drops == "first_come" and kept.dropped.any():
+            dropped = ~kept.choices
+        elif self._weighs and kept.dropped.any():
+            dropped = dropped_choices(case, (first, last), kept.dropped, capacity)
+            of_experts = lost_weights(case, self.routing, (first, last), dropped)
             of_experts.sum(axis=2, out=lost[:, :, 0])
         both = self.collectives.padded(first, last, np.where(active, capacity, 0))
         return RoutedPasses(
             on_each(kept.of_senders, case.sharing, axis=2), capacity, case.slices * kept.dropped,
             case.slices * lost, self._works(room * case.senders, active),
-            (list(both[0]), list(both[1])),
+            (list(both[0]), list(both[1])), dropped,
         )  # fmt: skip
 
     def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:

@@ -31,7 +31,7 @@ from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.pieces import with_pieces
 from moesim.experiment.loading.quality import QualityTable, read_quality
-from moesim.experiment.loading.traces import lost_by_routing, model_of, trace_of
+from moesim.experiment.loading.traces import lost_by_routing, model_of, trace_of, transformed_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.experiment.schema.serving import Memory
@@ -51,6 +51,7 @@ from moesim.model.slicing import (
 )
 from moesim.model.unpacked import with_unpacked_experts
 from moesim.trace import RoutingTrace
+from moesim.trace.transforming import LostByToken
 from moesim.workload.context import at_context
 from moesim.workload.timetable import first_passes
 
@@ -68,6 +69,8 @@ class Built:
     """What the experiment's ``routing`` loses, or lost when the trace was transformed, and what is
     recorded of that of requests that are served, for the summary."""
     quality: QualityTable | None = None
+    lost_by_token: LostByToken | None = None
+    """Of the trace's tokens, what the experiment's ``routing`` loses."""
     most_bytes: int | None = None
     """What may be taken of a GPU, where that is less than it has for the run."""
 
@@ -206,8 +209,9 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         lost = {**lost, "routing_share": case.serving.served.routing_share}
         if drawn := drawn_notes(case.trace):
             lost["routing_notes"] = [*lost.get("routing_notes", ()), *drawn]
-    quality = read_quality(experiment)
-    return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost, quality)
+    of_tokens = transformed_of(experiment).by_token if experiment.routing else None
+    footprint, quality = footprint_of(case, residences), read_quality(experiment)
+    return Built(case, hardware, footprint, residences, inputs, lost, quality, of_tokens)
 
 
 def _machine(experiment: Experiment) -> HardwareProfile:

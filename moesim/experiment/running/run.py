@@ -202,7 +202,7 @@ def _played(
     numbers["price_interval"] = price_ranges(experiment, played)
     tables: dict[str, Any] = {
         "blocks": blocks.sums,
-        "requests": requests_table(case, outcome, run),
+        "requests": requests_table(case, outcome, run, built.lost_by_token),
         "memory": memory_table(built.footprint, fullest, built.limit_bytes),
         **_records(experiment.records, case, outcome, run),
     }

@@ -18,6 +18,8 @@ class Transform(Params):
     """
 
     by_pass: ClassVar[bool] = False
+    loses: ClassVar[str] = "cut"
+    """What became of the gate weight that it loses, as results name it."""
 
     @abstractmethod
     def apply(self, choices: Choices) -> Choices:

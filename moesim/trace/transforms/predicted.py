@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Predicted(Transform):
     """
 
     kind: Literal["predicted"] = "predicted"
+    loses: ClassVar[str] = "mispredicted"
 
     def apply(self, choices: Choices) -> Choices:
         """See ``Transform``."""

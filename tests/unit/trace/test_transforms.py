@@ -130,6 +130,10 @@ def test_predicted_replaces_the_choices() -> None:
     trace = a_trace([[0, 1], [2, 3]], [[0.75, 0.25], [0.5, 0.5]])
     trace = replace(trace, predicted_ids=np.array([[[1, 2]], [[3, 3]]], np.uint16))
     found = by("predicted", trace)
+    assert found.by_token is not None
+    assert set(found.by_token.lost) == {"mispredicted"}
+    share = found.by_token.lost["mispredicted"].sum() / found.by_token.recorded.sum()
+    assert share == found.losses.gate_weight_lost
     assert ids(found) == [[1, 2], [3, NONE]]
     assert found.trace.gate_weights is not None
     assert found.trace.gate_weights[:, 0].tolist() == [[0.25, 0], [0.5, 0]]

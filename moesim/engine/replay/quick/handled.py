@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.fates import Fates, fixed_fates
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import Active
 from moesim.engine.pricing.passes import Pricing
@@ -20,7 +21,13 @@ from moesim.engine.replay.flat import NO_TABLE, NONE
 from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE
 from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Made
-from moesim.engine.replay.quick.one_row import OneRow, is_listed, room_for, rule_of
+from moesim.engine.replay.quick.one_row import (
+    OneRow,
+    in_slots_at_first,
+    is_listed,
+    room_for,
+    rule_of,
+)
 from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.sweeps import (
     HANDLE,
@@ -177,6 +184,15 @@ class HandledRows(OneRow):
         loaded = (self.times * self.rule.loads).sum(axis=1)
         copies, self.copies = int((loaded - self.copies).sum()), loaded
         return Launched(self.clock, works, copies)
+
+    def fates(self) -> Fates | None:
+        """As ``Maker`` says: what is skipped is never loaded."""
+        reuse = self.reuse
+        if not reuse.case.skips:
+            return None
+        there = in_slots_at_first(reuse) | reuse.case.resident(0)[:, None]
+        there = np.take_along_axis(there, reuse.finder.home, axis=1)
+        return fixed_fates(reuse.case, reuse.routing, there)
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.fates import Fates
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
@@ -74,6 +75,9 @@ class Maker(Protocol):
     def settle(self, work: LayerWork) -> None:
         """Count what all prices rest on."""
 
+    def fates(self) -> Fates | None:
+        """What became of all choices, where that is told."""
+
 
 def works_of(launches: tuple[Ints, Ints, Ints], copies: tuple[Ints, Ints, Ints, Ints]) -> Works:
     """Works of launches and copies alone, from the base to the prices, or what copies wait for."""
@@ -129,6 +133,10 @@ class Loading(Maker):
             (plan.copy_base, step_copies, plan.copy_launch, plan.copy_wait),
         )
         return Made(executed, plan.counts, works, int(plan.most_launches[0]))
+
+    def fates(self) -> Fates | None:
+        """As ``Maker`` says: nothing is lost."""
+        return None
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""

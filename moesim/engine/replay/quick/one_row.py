@@ -148,10 +148,8 @@ def stacks_of(reuse: Reuse) -> Stacks:
         stacks, experts = 1, experts * stacks
         slots = np.full(finder.layers, case.slots.sum())
     lines = np.full((stacks, -(-experts // LANES), LANES), experts, np.uint16)
-    (chooses, stays), there = room_of(case), np.zeros((stacks, experts), np.bool_)
-    if case.initial != "empty" and case.offloaded:
-        for (layer, _), cache in Residencies(case, reuse.routing).caches.items():
-            there[layer] = cache.resident
+    chooses, stays = room_of(case)
+    there = in_slots_at_first(reuse).reshape(stacks, experts)
     found = Stacks(home, lines, slots.astype(np.uint16)[:, None], chooses, stays, chooses[0].copy())
     if is_listed(case):
         pool = lru_list_of(lines.reshape(-1), int(slots[0]), there[0])
@@ -159,6 +157,19 @@ def stacks_of(reuse: Reuse) -> Stacks:
     for stack, of_stack in zip(lines.reshape(stacks, -1), there, strict=True):
         stack[:experts][of_stack] = np.arange(of_stack.sum())[::-1]
     return found
+
+
+def in_slots_at_first(reuse: Reuse) -> NDArray[np.bool_]:
+    """Which experts, as they lie, are in slots at the start, bool[MoE layers, experts]; none of
+    layers that are resident.
+    """
+    case, finder = reuse.case, reuse.finder
+    there = np.zeros((finder.layers, finder.width), np.bool_)
+    if case.initial != "empty" and case.offloaded:
+        for (layer, _), cache in Residencies(case, reuse.routing).caches.items():
+            pool = slice(None) if case.policy.scope == "global" else slice(layer, layer + 1)
+            there[pool] = cache.resident.reshape(-1, finder.width)
+    return there
 
 
 def has_stacks(case: Case) -> bool:

@@ -118,8 +118,8 @@ class QuickProgram:
 
     @property
     def fates(self) -> Fates | None:
-        """What became of choices, where experts have variants."""
-        return None
+        """What became of choices, where that is told."""
+        return self.maker.fates()
 
     @property
     def _forms(self) -> tuple[str, ...]:

@@ -147,6 +147,10 @@ class Varied:
             draws[layer * self.case.gpus + gpu, :, : cache.draws.shape[1]] = cache.draws
         return shelves._replace(draws=draws)
 
+    def fates(self) -> Fates | None:
+        """As ``Maker`` says."""
+        return self.ledger.total
+
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """As ``Maker`` says."""
         return self.reuse.runs_of(first, last)
@@ -154,7 +158,8 @@ class Varied:
     def made(self, first: int, last: int) -> Made:
         """As ``Maker`` says."""
         laid = _cut(self._laid(first, last))
-        self.ledger.add_fate(first, laid.fate, laid.unpacking)
+        self.ledger.unpacked(laid.unpacking)
+        self.ledger.add_fate(first, first + len(laid.fate), laid.fate)
         kernel_ns = self.launches.price_laid(self.provenance, laid)
         works = works_of(
             (laid.launch_base, laid.step_launches, kernel_ns),
@@ -253,10 +258,5 @@ class VariedProgram(QuickProgram):
         del log
         variants = self.case.variants
         assert variants is not None, "the case is varied"
-        self.ledger = Ledger(self.case, self.routing, variants)
-        return self.decided_by(self.reuse, variants, self.provenance, self.ledger)
-
-    @property
-    def fates(self) -> Fates | None:
-        """See ``QuickProgram``."""
-        return self.ledger.total
+        ledger = Ledger(self.case, self.routing)
+        return self.decided_by(self.reuse, variants, self.provenance, ledger)

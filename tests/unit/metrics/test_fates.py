@@ -1,0 +1,122 @@
+"""What became of gate weight, by request: the shares add up to those of the whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moesim.experiment.running.run import run
+from moesim.metrics.fates import lost_columns
+from moesim.results import Result
+from moesim.trace import read_trace, write_trace
+from moesim.trace.rules import read_rules
+from moesim.trace.transforming import LostByToken, transform
+
+BASE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4090",
+    "trace": "gpt-oss-20b",
+    "workload": {"requests": 6, "batching": {"kind": "refill", "batch_size": 3}},
+    "records": "summary",
+}
+SKIP = {
+    "experts": {
+        "capacity": "8 slots/layer", "miss": {"kind": "skip"}, "initial": "most_used",
+        "policy": {"kind": "lru"},
+    }
+}  # fmt: skip
+DROPS = {"gating": {"kind": "gshard", "factor": 1, "min_capacity": 1, "drop": "random"}}
+
+
+def shares(result: Result) -> pd.DataFrame:
+    """The columns of gate weight, a row a request."""
+    columns = [name for name in result.requests.columns if name.startswith("gate_weight_")]
+    return result.requests[columns].rename(columns=lambda name: name.removeprefix("gate_weight_"))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("prefetch", ["none", "next_layer"])
+def test_what_is_skipped_and_dropped_of_each_request(batch: int, prefetch: str) -> None:
+    workload = {**BASE["workload"], "batching": {"kind": "refill", "batch_size": batch}}
+    experts = {**SKIP["experts"], "prefetch": {"kind": prefetch}}
+    for gating in ({}, DROPS):
+        played = run({**BASE, **gating, "experts": experts, "workload": workload})
+        found, told = shares(played), played.summary
+        assert list(found) == ["full", "skipped", "dropped"][: 3 if gating else 2]
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+        weights = played.requests["tokens"] / played.requests["tokens"].sum()
+        for name in list(found)[1:]:
+            whole = told[f"{name}_gate_weight_share"]
+            # each token weighs as much, but for the rounding of its weights
+            assert (found[name] * weights).sum() == pytest.approx(whole, rel=1e-3)
+            assert (found[name] > 0).any() == (whole > 0)
+        assert told["skipped_gate_weight_share"] > 0
+        assert (told["dropped_gate_weight_share"] > 0) == (bool(gating) and batch > 1)
+
+
+@pytest.mark.parametrize("drop", ["first_come", "highest_gate_first", "batch_prioritised"])
+def test_drops_alone_are_told_by_request(drop: str) -> None:
+    """The rule decides whose choices go: both programs of ``replay``, and ``des``."""
+    gating = {"gating": {**DROPS["gating"], "drop": drop}}
+    one, other = (shares(run({**BASE, **gating, "engine": name})) for name in ("des", "replay"))
+    pd.testing.assert_frame_equal(one, other)
+    assert list(one) == ["full", "dropped"]
+    assert (one["dropped"] > 0).all()
+
+
+def test_drops_are_told_where_the_clock_decides() -> None:
+    """With prefetches, and nothing that is left out."""
+    experts = {"capacity": "8 slots/layer", "prefetch": {"kind": "next_layer"}}
+    cases = [{**BASE, **DROPS, "experts": experts, "engine": name} for name in ("des", "replay")]
+    one, other = (shares(run(case)) for case in cases)
+    pd.testing.assert_frame_equal(one, other)
+    alone = shares(run({**BASE, **DROPS}))
+    pd.testing.assert_frame_equal(one, alone)
+
+
+def test_what_loses_nothing_has_no_columns() -> None:
+    assert shares(run(BASE)).empty
+
+
+def test_what_rules_cut_of_each_request() -> None:
+    """By the weights of their own rows; the whole is what the summary says."""
+    rules = [{"kind": "top_k", "k": 3}, {"kind": "gate_ratio", "least": 1, "ratio": "40 %"}]
+    played = run({**BASE, "routing": rules})
+    (column,) = shares(played).items()
+    trace = read_trace("traces/quickstart.parquet")
+    cut = transform(trace, read_rules(str(rules).replace("'", '"')))
+    assert cut.by_token is not None
+    for row, share in zip(played.requests.itertuples(), column[1], strict=True):
+        mine = trace.request_id == row.request_id
+        lost, recorded = cut.by_token.lost["cut"][mine], cut.by_token.recorded[mine]
+        assert share == pytest.approx(lost.sum() / recorded.sum())
+    weights = played.requests["tokens"] / played.requests["tokens"].sum()
+    whole = run({**BASE, "workload": {}, "routing": rules}).summary["gate_weight_lost"]
+    assert (column[1] * weights).sum() == pytest.approx(whole, abs=0.02)
+    assert column[0] == "cut"
+
+
+def test_mispredicted_weight_is_told_apart_from_what_is_cut() -> None:
+    """Two requests of two choices each: one is predicted right and cut, one is predicted wrong."""
+    recorded = np.array([1.0, 1.0, 0.0])
+    lost = {"cut": np.array([0.25, 0.0, 0.0]), "mispredicted": np.array([0.0, 0.5, 0.0])}
+
+    class Schedule:
+        request = np.array([0, 1, 1, 2])
+        routing_rows = np.array([0, 1, 0, 2])
+
+    found = lost_columns(Schedule(), LostByToken(recorded, lost))  # type: ignore[arg-type]
+    assert found["gate_weight_cut"][:2].tolist() == [0.25, 0.125]
+    assert found["gate_weight_mispredicted"][:2].tolist() == [0, 0.25]
+    assert np.isnan(found["gate_weight_cut"][2])
+
+
+def test_of_a_trace_that_was_transformed_before_nothing_is_told(tmp_path: Path) -> None:
+    once = transform(read_trace("traces/quickstart.parquet"), read_rules("{kind: top_k, k: 3}"))
+    write_trace(once.trace, tmp_path / "once.parquet")
+    again = {"trace": str(tmp_path / "once.parquet"), "routing": [{"kind": "top_k", "k": 2}]}
+    assert shares(run({**BASE, **again})).empty
