@@ -130,6 +130,31 @@ def test_a_prefetch_of_what_is_resident_is_said(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("prefetch", "axis", "told"),
+    [
+        ("{kind: none, layers: 3, budget: 100 MB}", "[lru, fifo]", ["layers", "budget"]),
+        ("{kind: none, layers: 1}", "[lru]", []),
+        ("{kind: next_layer, layers: 3}", "[lru]", []),
+        ("{kind: none, layers: 3}", None, []),
+    ],
+)
+def test_how_to_prefetch_is_said_to_be_without_effect_where_nothing_is(
+    capsys, prefetch, axis, told
+):
+    """At no point: a sweep of kinds may have it for those that prefetch."""
+    sweep = (
+        f"sweep.experts.policy.kind={axis}"
+        if axis
+        else "sweep.experts.prefetch.kind=[none, oracle]"
+    )
+    changes = [f"experts.prefetch={prefetch}", sweep, "workload.requests=1"]
+    options = [word for change in changes for word in ("--set", change)]
+    assert main(["check", "experiments/quickstart.yaml", *options]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "without effect" in line]
+    assert [line.split(": ")[1] for line in lines] == [f"experts.prefetch.{key}" for key in told]
+
+
+@pytest.mark.parametrize(
     ("prefetch", "told"),
     [
         ("{kind: history}", "'history' started no prefetch: what a layer needed in the last pass"),

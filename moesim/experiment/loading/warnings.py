@@ -21,6 +21,7 @@ from moesim.experiment.schema.serving import Serving
 from moesim.hardware import software_names
 from moesim.hardware.described.versions import priced_as
 from moesim.hardware.price_errors import FRAMEWORKS
+from moesim.memory.prefetch.base import Prefetcher
 from moesim.model import ModelSpec, load_model
 from moesim.model.chosen import SEPARATOR
 from moesim.trace.cards import is_drawn, scaled_from
@@ -41,8 +42,8 @@ LEAST_RECORDED = 0.5
 
 def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     """A line for every trace that no file names, or that is another model's, for everything that
-    traces do not have, for a choice of which there is none, for clients that hardly ask again, and
-    for fewer requests than are asked for.
+    traces do not have, for a choice of which there is none, for clients that hardly ask again, for
+    fewer requests than are asked for, and for what says how to prefetch where nothing is.
     """
     lines = [*unnamed_traces(experiments), *others_traces(experiments)]
     lines += [*fewer_choices(experiments), *cut_batches(experiments)]
@@ -50,6 +51,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
     lines += [*dispatched_by_vllm(experiments), *other_versions(experiments)]
+    lines += unused_prefetch(experiments)
     return list(dict.fromkeys(lines))
 
 
@@ -316,6 +318,23 @@ def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]
             what = f"'{figure.kind}' will not be drawn: {why}; it needs {figure.needs}"
             lines.append(f"warning: figures.{index}: {what}")
     return lines
+
+
+def unused_prefetch(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every key that says how experts are prefetched, where no point prefetches any."""
+    prefetches = [one.experts.prefetch for one in experiments]
+    if any(one.fetches for one in prefetches):
+        return []
+    said = [key for one in prefetches for key, value in one if value != _by_default(one, key)]
+    return [
+        f"warning: experts.prefetch.{key}: without effect, as nothing is prefetched;"
+        " write a kind that does, or leave it out"
+        for key in dict.fromkeys(said)
+    ]
+
+
+def _by_default(prefetch: Prefetcher, key: str) -> Any:
+    return type(prefetch).model_fields[key].default
 
 
 def idle_prefetch(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
