@@ -34,16 +34,16 @@ class Transformed:
     what changed.
 
     ``losses``: against the recording; where the trace was transformed before, the first one.
-    ``experts`` int64[L]: a layer's living experts. ``choices_of_all`` float64[L]: the choices of a
-    token there, those that do not run it among them. ``changed``: whether some token has other
-    choices than the trace recorded, or some expert is gone. ``by_token``: None without gate
+    ``experts`` int64[L]: a layer's living experts. ``varies`` bool[L]: in which layers some tokens
+    take fewer of them than others, or none. ``changed``: whether some token has other choices than
+    the trace recorded, or some expert is gone. ``by_token``: None without gate
     weights, and where the trace was transformed before.
     """
 
     trace: RoutingTrace
     losses: Losses
     experts: NDArray[np.int64]
-    choices_of_all: Floats
+    varies: NDArray[np.bool_]
     changed: bool
     by_token: LostByToken | None = None
 
@@ -80,14 +80,24 @@ def transform(
     losses = _losses((before, after), (kept[0], kept[-1]), [as_text(one) for one in transforms])
     if trace.metadata.losses is not None:
         losses = composed(trace.metadata.losses, losses)
+    left = _trace(trace, after, transforms, losses) if changed else trace
     return Transformed(
-        trace=_trace(trace, after, transforms, losses) if changed else trace,
+        trace=left,
         losses=losses,
         experts=after.living.sum(axis=1),
-        choices_of_all=after.chosen.sum(axis=2).mean(axis=0),
+        varies=left.varies | _some_lack(after) if changed else left.varies,
         changed=changed,
         by_token=None if trace.metadata.losses else _by_token(kept, transforms),
     )
+
+
+def _some_lack(choices: Choices) -> NDArray[np.bool_]:
+    """In which layers, of those where any token has a choice, some have less than the most that one
+    may have, bool[L].
+    """
+    number = choices.chosen.sum(axis=2)
+    most = np.minimum(number.max(), choices.living.sum(axis=1))
+    return np.asarray(number.any(axis=0) & (number < most).any(axis=0))
 
 
 def _by_token(kept: Sequence[Floats | None], transforms: Sequence[Transform]) -> LostByToken | None:

@@ -31,7 +31,13 @@ from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.pieces import with_pieces
 from moesim.experiment.loading.quality import QualityTable, read_quality
-from moesim.experiment.loading.traces import lost_by_routing, model_of, trace_of, transformed_of
+from moesim.experiment.loading.traces import (
+    lost_by_routing,
+    model_of,
+    trace_of,
+    transformed_of,
+    varies_of,
+)
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.experiment.schema.serving import Memory
@@ -237,7 +243,7 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
     """A GPU's share of the model; an InputError where the trace is not of it."""
     model = with_pieces(experiment, model_of(experiment))
     trace.check_fits(model)
-    model = varying(model, trace.varies)
+    model = varying(model, varies_of(experiment))
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:
         raise InputError(f"parallelism.dense: {what}; write data")

@@ -119,8 +119,13 @@ def model_of(experiment: Experiment) -> ModelSpec:
     found = transformed_of(experiment)
     if not found.changed:
         return _with_room(model, found.trace.top_k)
-    numbers = tuple(found.experts.tolist()), found.trace.top_k, tuple(found.choices_of_all.tolist())
-    return routed(model, *numbers)
+    return routed(model, found.experts.tolist(), found.trace.top_k)
+
+
+def varies_of(experiment: Experiment) -> list[bool]:
+    """In which MoE layers some tokens take fewer experts than others."""
+    found = transformed_of if experiment.routing else recorded_trace_of
+    return [bool(one) for one in found(experiment).varies]
 
 
 def _experts(model: ModelSpec) -> tuple[int, ...]:
@@ -133,8 +138,7 @@ def _with_room(model: ModelSpec, top_k: int) -> ModelSpec:
     """
     if all(layer.moe.top_k >= top_k for layer in model.moe_layers if layer.moe):
         return model
-    experts = _experts(model)
-    return routed(model, experts, top_k, [min(top_k, number) for number in experts])
+    return routed(model, _experts(model), top_k)
 
 
 @lru_cache(maxsize=4)

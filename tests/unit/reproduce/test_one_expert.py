@@ -12,7 +12,7 @@ import moesim
 from moesim.hardware import CostModel
 from moesim.hardware.load import load_hardware, load_software
 from moesim.model import load_model
-from moesim.model.routed import routed
+from moesim.model.routed import routed, varying
 from moesim.reproduce.dense import dense_counterpart
 
 ROWS = [1, 7, 64, 65, 1000, 4096]
@@ -24,7 +24,7 @@ ROWS = [1, 7, 64, 65, 1000, 4096]
 def test_its_price_is_the_dense_networks_to_the_nanosecond(profile, name, serial):
     model = load_model(name)
     layers = len(model.moe_layers)
-    one = routed(model, [1] * layers, 1, [1.0] * layers)
+    one = routed(model, [1] * layers, 1)
     place = next(index for index, layer in enumerate(one.layers) if layer.moe)
     dense = dense_counterpart(one).layers[place]
     costs = CostModel(load_hardware(profile), one, serial=serial)
@@ -79,15 +79,8 @@ def test_a_run_has_no_gate_and_waits_for_nothing(tmp_path, engine, kernels):
 def test_one_that_some_tokens_leave_out_is_chosen():
     model = load_model("olmoe-1b-7b")
     layers = len(model.moe_layers)
-    few = routed(model, [1] * layers, 1, [0.5] * layers)
-    whole = routed(model, [1] * layers, 1, [1.0] * layers)
+    whole = routed(model, [1] * layers, 1)
+    few = varying(whole, [True] * layers)
     assert all(layer.moe.chooses for layer in few.moe_layers if layer.moe)
     assert not any(layer.moe.chooses for layer in whole.moe_layers if layer.moe)
     assert replace(few.moe_layers[0], moe=None).feed_forward is None
-
-
-def test_a_layer_that_no_token_runs_is_priced_as_it_was():
-    model = load_model("switch-base-128")
-    layers = len(model.moe_layers)
-    half = routed(model, [128] * layers, 1, [1.0, 0.0] * (layers // 2))
-    assert half.moe_layers == model.moe_layers

@@ -126,6 +126,19 @@ def test_top_p_and_gate_ratio() -> None:
     assert [len(set(one) - {NONE}) for one in ids(at_least)] == [4, 2, 4, 2]
 
 
+def test_where_tokens_take_different_numbers_of_experts() -> None:
+    """By layer: those that all take, none takes, and one token lacks. A token that lost its last
+    choice takes fewer; in a trace as recorded one without any does not run the layer.
+    """
+    rows = np.array([[[0, 1], [NONE, NONE], [0, 1]], [[0, 2], [NONE, NONE], [NONE, NONE]]])
+    layers = TraceMetadata(None, 4, 2, (0, 1, 2), "by hand", "-", "none")
+    trace = a_trace([[0, 1]] * 2, [[0.5, 0.25]] * 2)
+    weights = np.full(rows.shape, 0.5, np.float16)
+    trace = replace(trace, expert_ids=rows.astype(np.uint16), gate_weights=weights, metadata=layers)
+    assert by("top_k", trace, k=2).varies.tolist() == [False, False, False]
+    assert by("top_k", trace, k=1).varies.tolist() == [False, False, True]
+
+
 def test_predicted_replaces_the_choices() -> None:
     trace = a_trace([[0, 1], [2, 3]], [[0.75, 0.25], [0.5, 0.5]])
     trace = replace(trace, predicted_ids=np.array([[[1, 2]], [[3, 3]]], np.uint16))
