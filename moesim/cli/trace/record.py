@@ -45,6 +45,14 @@ DataType = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     typer.Option(help="Of the weights; auto: as in the checkpoint."),
 ]
+LookAhead = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Also record predictions, over up to so many MoE layers: each layer's router on what"
+        " the router so many layers before was given.",
+    ),
+]
 Tokenizer = Annotated[
     str | None,
     typer.Option(help="Another folder or hub name, or 'bytes': a token id is a byte of UTF-8."),
@@ -72,6 +80,7 @@ def record(
         str | None, typer.Option(help="Where the prompts come from (default: the file's name).")
     ] = None,
     licence: Annotated[str, typer.Option(help="The trace's licence.")] = "unknown",
+    look_ahead: LookAhead = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run a Mixture-of-Experts model over prompts, greedily, and write its routing as a trace.
@@ -91,7 +100,9 @@ def record(
     tokens = {number: encode(text) for number, text in texts.items()}
     prompts = recording.check_prompts(tokens, max_new_tokens, loaded, file)
     routers = recording.find_routers(loaded)
-    requests = _complete(recording.record(loaded, routers, prompts, max_new_tokens), len(prompts))
+    routers.check_look_ahead(look_ahead)
+    coming = recording.record(loaded, routers, prompts, max_new_tokens, look_ahead)
+    requests = _complete(coming, len(prompts))
     stopped = f"stopped after {len(requests)} of {len(prompts)} prompts"
     complete = len(requests) == len(prompts)
     if not requests:

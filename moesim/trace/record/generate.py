@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.trace.record.loading import libraries
-from moesim.trace.record.routers import Choice, Routers
+from moesim.trace.record.routers import Choice, Heard, Routers
+from moesim.trace.routing import NO_EXPERT
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,28 +20,36 @@ class RecordedRequest:
 
     ``ids`` int64[T, L, k] and ``weights`` float32[T, L, k], the largest weight first. The first
     ``prompt_tokens`` of the T were processed in one prefill pass, each other in a decode pass.
+    ``predicted`` uint16[T, D, L, k]: what the routers predicted over d + 1 MoE layers, NO_EXPERT
+    in the first d + 1; None where nothing is.
     """
 
     ids: NDArray[np.int64]
     weights: NDArray[np.float32]
     prompt_tokens: int
+    predicted: NDArray[np.uint16] | None = None
 
 
 def record(
-    model: Any, routers: Routers, prompts: Iterable[Sequence[int]], new_tokens: int
+    model: Any,
+    routers: Routers,
+    prompts: Iterable[Sequence[int]],
+    new_tokens: int,
+    look_ahead: int = 0,
 ) -> Iterator[RecordedRequest]:
     """Run ``model`` over ``prompts`` (token ids) and yield each request when it is complete.
 
     Decoding is greedy, with the model's cache. A request generates at most ``new_tokens`` tokens:
     the first comes from the prefill pass, and the last is not processed, so there are at most
-    ``new_tokens`` - 1 decode passes; an end-of-sequence token ends it earlier.
+    ``new_tokens`` - 1 decode passes; an end-of-sequence token ends it earlier. ``look_ahead``: over
+    how many MoE layers the routers predict, which changes nothing of what is generated.
     """
     model.eval()
     settings = _greedy(model, new_tokens)
     for prompt in prompts:
-        with routers.listening() as heard:
+        with routers.listening(look_ahead) as heard:
             _generate(model, prompt, settings)
-        yield _request(heard, len(prompt))
+        yield request_of(heard, len(prompt))
 
 
 def _greedy(model: Any, new_tokens: int) -> Any:
@@ -64,14 +73,34 @@ def _generate(model: Any, prompt: Sequence[int], settings: Any) -> None:
         model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=settings)
 
 
-def _request(heard: list[list[Choice]], prompt_tokens: int) -> RecordedRequest:
-    torch = libraries().torch
-    passes = [[len(choice.ids) for choice in layer] for layer in heard]
+def request_of(heard: Heard, prompt_tokens: int) -> RecordedRequest:
+    """What was ``heard`` of a request, of whose tokens the first pass has ``prompt_tokens``."""
+    passes = [[len(choice.ids) for choice in layer] for layer in heard.made]
     assert all(rows == [prompt_tokens] + [1] * (len(passes[0]) - 1) for rows in passes)
+    ids, weights = _joined(heard.made)
+    return RecordedRequest(ids, weights, prompt_tokens, _look_ahead(heard, ids))
+
+
+def _look_ahead(heard: Heard, ids: NDArray[np.int64]) -> NDArray[np.uint16] | None:
+    """The predictions of the tokens that chose ``ids`` [T, L, k], as a trace has them."""
+    if not heard.ahead:
+        return None
+    tokens, *chosen = ids.shape
+    found = np.full((tokens, len(heard.ahead), *chosen), NO_EXPERT, np.uint16)
+    for distance, layers in enumerate(heard.ahead, 1):
+        found[:, distance - 1, distance:] = _joined(layers)[0]
+    return found
+
+
+def _joined(layers: list[list[Choice]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids and weights [T, L, k] of choices by layer and pass, the largest weight first."""
     ids, weights = (
-        torch.stack([torch.cat([choice[part] for choice in layer]) for layer in heard], dim=1)
+        np.stack(
+            [np.concatenate([choice[part].cpu().numpy() for choice in layer]) for layer in layers],
+            axis=1,
+        )
         for part in (0, 1)
     )
-    weights, order = weights.sort(dim=2, descending=True, stable=True)
-    ids = ids.gather(2, order)
-    return RecordedRequest(ids.long().cpu().numpy(), weights.cpu().numpy(), prompt_tokens)
+    order = np.argsort(-weights, axis=2, kind="stable")
+    ids, weights = (np.take_along_axis(of, order, axis=2) for of in (ids, weights))
+    return ids.astype(np.int64), weights

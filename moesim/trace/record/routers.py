@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from moesim.config.errors import InputError, Problem
+
 _SCALES = ("routed_scaling_factor", "router_scaling_factor", "route_scale")
 
 
@@ -21,6 +23,16 @@ class Choice(NamedTuple):
 
     ids: Any
     weights: Any
+
+
+class Heard(NamedTuple):
+    """By MoE layer a choice a forward pass: those that routers ``made``, and by distance, from 1
+    on, those of the routers so many layers ahead on the input of the layer's own: a prediction
+    ``ahead``, which the last layers have none of.
+    """
+
+    made: list[list[Choice]]
+    ahead: list[list[list[Choice]]]
 
 
 @dataclass(frozen=True)
@@ -33,22 +45,44 @@ class Routers:
     top_k: int
 
     @contextmanager
-    def listening(self) -> Iterator[list[list[Choice]]]:
-        """A list for each layer, to which every forward pass inside adds its choice.
+    def listening(self, look_ahead: int = 0) -> Iterator[Heard]:
+        """What every forward pass inside adds its choices to; predictions are over up to
+        ``look_ahead`` MoE layers.
 
         Weights are those of before the model's constant scale (DeepSeek's
         ``routed_scaling_factor``).
         """
-        heard: list[list[Choice]] = [[] for _ in self.modules]
+        layers = range(len(self.modules))
+        distances = range(1, look_ahead + 1)
+        heard = Heard(
+            [[] for _ in layers], [[[] for _ in layers[distance:]] for distance in distances]
+        )
         hooks = [
-            module.register_forward_hook(_adding_to(choices, _scale(module)))
-            for module, choices in zip(self.modules, heard, strict=True)
+            module.register_forward_hook(self._adding_to(heard, layer), with_kwargs=True)
+            for layer, module in enumerate(self.modules)
         ]
         try:
             yield heard
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _adding_to(self, heard: Heard, layer: int) -> Callable[..., None]:
+        """The hook of a layer's router; routers ahead are called without theirs."""
+
+        def add(module: Any, inputs: Any, named: Any, output: Any) -> None:
+            heard.made[layer].append(_told(module, output))
+            for gate, predicted in zip(self.modules[layer + 1 :], heard.ahead, strict=False):
+                predicted[layer].append(_told(gate, gate.forward(*inputs, **named)))
+
+        return add
+
+    def check_look_ahead(self, layers: int) -> None:
+        """An InputError where there are not so many MoE ``layers`` behind the first."""
+        if layers < (most := len(self.modules)):
+            return
+        what = f"{layers} is more than the {most - 1} MoE layers behind the first; write fewer"
+        raise InputError([Problem("--look-ahead", "", what)])
 
 
 def choice(output: Any) -> Choice | None:
@@ -67,13 +101,11 @@ def _is_matrix(value: Any) -> bool:
     return hasattr(value, "is_floating_point") and value.dim() == 2  # noqa: PLR2004
 
 
-def _adding_to(choices: list[Choice], scale: float) -> Callable[[Any, Any, Any], None]:
-    def add(_module: Any, _inputs: Any, output: Any) -> None:
-        made = choice(output)
-        assert made is not None
-        choices.append(Choice(made.ids.detach(), made.weights.detach().float() / scale))
-
-    return add
+def _told(router: Any, output: Any) -> Choice:
+    """The choice in what a router returned."""
+    made = choice(output)
+    assert made is not None
+    return Choice(made.ids.detach(), made.weights.detach().float() / _scale(router))
 
 
 def _scale(router: Any) -> float:

@@ -131,6 +131,29 @@ def test_groups_and_biases_of_deepseek_are_in_the_ids():
     assert request.weights == pytest.approx(weights / weights.sum(axis=2, keepdims=True), abs=1e-5)
 
 
+def test_routers_predict_from_what_those_before_were_given(family):
+    """As its own gate says of the hidden states that came to one 1 or 2 MoE layers before."""
+    model, *_ = family
+    routers, given = find_routers(model), []
+    (request,) = record(model, routers, PROMPTS[:1], 1, look_ahead=len(routers.layer_ids) - 1)
+    assert request.predicted is not None
+    hooks = [
+        gate.register_forward_hook(lambda _gate, inputs, _out: given.append(inputs[0]))
+        for gate in routers.modules
+    ]
+    with torch.no_grad():
+        model(input_ids=torch.tensor(PROMPTS[:1]), use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        for distance in range(1, len(given)):
+            for layer in range(distance, len(given)):
+                made = choice(routers.modules[layer](given[layer - distance]))
+                assert made is not None
+                expected = made.ids.gather(1, made.weights.argsort(dim=1, descending=True))
+                assert (request.predicted[:, distance - 1, layer] == expected.numpy()).all()
+    assert (request.ids == next(record(model, routers, PROMPTS, 1)).ids).all()
+
+
 def test_phases_positions_and_metadata(family, tmp_path):
     model, top_k, _ = family
     model.save_pretrained(tmp_path / "tiny")

@@ -66,6 +66,30 @@ def command(model, prompts, tmp_path):
     return run
 
 
+def test_what_routers_predict_is_prefetched_by(command, model, tmp_path, capsys):
+    code, out = command("--max-new-tokens", "5", "--look-ahead", "1")
+    assert code == 0
+    assert "note: predicted_ids: each MoE layer's router on the input of" in capsys.readouterr().out
+    trace = read_trace(out)
+    assert trace.look_ahead.shape == (trace.tokens, 1, 2, 2)
+    assert main(["trace", "validate", str(out)]) == 0
+    assert main(["trace", "stats", str(out)]) == 0
+    assert "recall" in capsys.readouterr().out
+    experiment = {
+        "model": str(model / "config.json"),
+        "hardware": "rtx-4090",
+        "trace": str(out),
+        "experts": {"capacity": "3 slots/layer", "prefetch": {"kind": "recorded"}},
+    }
+    file = tmp_path / "ahead.yaml"
+    file.write_text(yaml.safe_dump(experiment))
+    assert main(["run", str(file), "--out", str(tmp_path / "ahead")]) == 0
+    assert read_result(tmp_path / "ahead").summary["prefetches"] > 0
+    code, _ = command("--look-ahead", "2")
+    assert code == 2
+    assert "2 is more than the 1 MoE layers behind the first" in capsys.readouterr().err
+
+
 def test_the_trace_is_one_that_moesim_reads_and_runs(command, model, tmp_path, capsys):
     code, out = command("--max-new-tokens", "5", "--licence", "CC0-1.0")
     shown = capsys.readouterr()
