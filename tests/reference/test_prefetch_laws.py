@@ -73,12 +73,19 @@ none: it tells apart loads of one layer, and prefetches of one layer are loaded 
 
 
 @few
-@given(prefetching_cases(), st.sampled_from(BY_OWN_ACTIVATIONS), st.integers(1, 4))
-def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, layers: int) -> None:
+@given(
+    prefetching_cases(),
+    st.sampled_from(BY_OWN_ACTIVATIONS),
+    st.integers(1, 4),
+    st.sampled_from([(), (), (0.75,), (1.0, 0.5)]),
+)
+def test_an_oracle_copies_what_is_copied_without_it(
+    case: Case, policy: str, layers: int, chances: tuple[float, ...]
+) -> None:
     """Foresight moves copies in time. It neither spares any, nor makes any more: with the slots of
-    each layer, misses that are loaded and activations in order, whatever the budget and the GPUs.
-    Others than lru may want to evict what the layer just decided needs, for itself in the next
-    pass.
+    each layer, misses that are loaded and activations in order, whatever the budget and the GPUs,
+    and whatever drafts are verified, of which the rejected ones need experts, too. Others than lru
+    may want to evict what the layer just decided needs, for itself in the next pass.
     """
     stacks = {layer.stack for layer in case.model.layers}
     assume(policy == "lru" or (len(case.model.moe_layers) > layers and stacks == {"decoder"}))
@@ -91,6 +98,7 @@ def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, lay
         "parameters": {},
     }
     config = replace(beside(case.config), policy=policy, **choices)
+    config = replace(config, chances=chances, drafts=len(chances))
     oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
     ahead = play(replace(case, config=replace(config, prefetch=oracle))).counts
     plain = play(replace(case, config=replace(config, prefetch=Prefetch()))).counts
