@@ -20,7 +20,9 @@ from moesim.memory.variants import SUBSTITUTED
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
+from .agreement_energy import same_energy
 from .agreement_fates import fates_of, plain_fates
+from .agreement_routing import same_routing
 from .reference import AHEAD, reference
 from .reference_words import CATEGORIES, Verdict
 from .strategies import Case
@@ -69,6 +71,8 @@ def agree(case: Case) -> Verdict:
     """
     if case.config.policy != "static":  # draws may leave its part of the trace to another policy
         case = replace(case, config=replace(case.config, first_part=0.25))
+    if case.recorded is not None:
+        same_routing(case, case.recorded)
     verdict = verdict_of(case)
     keep_the_books(case, verdict)
     theirs = engine_case(case)
@@ -81,6 +85,8 @@ def agree(case: Case) -> Verdict:
     if outcome.fates is not None:
         fates = plain_fates(case, verdict)
         assert fates_of(theirs, outcome) == fates_of(theirs, replayed) == fates
+    if case.watts:
+        same_energy(case, verdict, theirs, outcome)
     return verdict
 
 

@@ -176,7 +176,8 @@ class ToyCostModel:
     def _each(self, price: Any, *columns: Any) -> Ints:
         arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(c)) for c in columns])
         rows = zip(*[a.ravel().tolist() for a in arrays], strict=True)
-        return np.array([price(*row) for row in rows], dtype=np.int64)
+        prices = np.array([price(*row) for row in rows], dtype=np.int64)
+        return prices.reshape(arrays[0].shape)
 
     def provenance(self, kind: str, price_ns: Any, *shape: Any) -> npt.NDArray[np.float64]:
         """All of it on measurements, so that a share which was forgotten is noticed."""

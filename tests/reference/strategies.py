@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from .prices import ToyPrices
 from .reference_batches import requests_of
 from .reference_placement import local_experts
+from .reference_routing import Rule
 from .reference_words import ENCODE, Config, Model, Software, Trace, Verdict
 from .strategies_parts import PADDED, models, plans, softwares, toy_prices, traces
 
@@ -74,6 +75,10 @@ class Case:
     model: Model
     config: Config
     prices: ToyPrices
+    recorded: tuple[Trace, Model, list[Rule]] | None = None
+    """What the trace and the model were before rules of routing, and these."""
+    watts: tuple[int, ...] = ()
+    """What the machine draws: see ``agreement_energy``."""
 
     def arrays(self) -> dict[str, Any]:
         """The trace's columns with the dtypes of a RoutingTrace."""

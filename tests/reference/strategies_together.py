@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from .agreement_energy import PARTS
 from .reference_placement import physical
 from .reference_words import PREFILL
 from .strategies import NEAR, Case, cases, runnable
@@ -19,13 +20,14 @@ from .strategies_host import (
     with_window,
 )
 from .strategies_prefetch import prefetching_cases
+from .strategies_routing import rerouted
 from .strategies_variants import goes_below, prefetching_variants, variant_cases
 
 CONCEPTS = (
     "storage", "one memory", "host by bytes", "layers ahead", "prompts that stream", "buffers",
     "copied layers", "prefetch", "before a pass", "read ahead", "pool by bytes", "variants",
     "parts", "drafts", "unpacking", "split", "background", "near memory", "unit groups", "skip",
-    "substitute", "sliced", "all-reduced", "replicas", "on the CPU",
+    "substitute", "sliced", "all-reduced", "replicas", "on the CPU", "routing", "pruned", "energy",
 )  # fmt: skip
 """What ``concepts_of`` may find in a case."""
 
@@ -63,6 +65,9 @@ def concepts_of(case: Case) -> frozenset[str]:
         "all-reduced": config.reduces,
         "replicas": physical(model, config) > model.experts,
         "on the CPU": config.miss == "cpu",
+        "routing": case.recorded is not None,
+        "pruned": case.recorded is not None and case.recorded[1].experts > model.experts,
+        "energy": bool(case.watts),
     }
     assert set(has) == set(CONCEPTS)
     return frozenset(name for name, there in has.items() if there)
@@ -84,7 +89,12 @@ def concept_cases(draw: st.DrawFn) -> Case:
     )
     if goes_below(case) and not case.config.copied_layers and draw(st.integers(0, 2)):
         case = below(draw, case)
-    return beside(draw, case)
+    case = beside(draw, case)
+    if draw(st.integers(0, 3)) == 0:
+        case = rerouted(draw, case)
+    if draw(st.integers(0, 3)) == 0:
+        case = replace(case, watts=tuple(draw(st.integers(0, 400)) for _ in PARTS))
+    return case
 
 
 def below(draw: st.DrawFn, case: Case) -> Case:
