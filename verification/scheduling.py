@@ -72,9 +72,12 @@ def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = No
     """The state when all of ``asked`` have been served."""
     state, knobs = opened(asked, room or Room(block_size=1024), scheduler)
     most = int((asked.input_tokens + asked.output_tokens).sum()) + state.running.size
-    log, steps = (np.zeros((len(old), most), np.int64) for old in (state.log, state.steps))
-    units = np.zeros((len(state.units), most), np.int64)
-    state = state._replace(log=log, steps=steps, units=units)
+    roomy = {
+        name: np.zeros((len(old), most), old.dtype)
+        for name, old in state._asdict().items()
+        if name in ("log", "steps", "units")
+    }
+    state = state._replace(**roomy)
     by = compiled((scheduler.rule(),), state, knobs)
     play(state, by, time.fixed_ns, time.token_ns)
     return state

@@ -84,7 +84,8 @@ WHOLE = st.integers(1, 40_000)
 FLAG = st.booleans()
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "vllm": {
-        "max_num_seqs": WHOLE, "max_num_batched_tokens": WHOLE, "async_scheduling": FLAG,
+        "max_num_seqs": st.integers(1, 256), "async_scheduling": FLAG,
+        "max_num_batched_tokens": st.integers(256, 4096),
         "enable_chunked_prefill": FLAG, "long_prefill_token_threshold": WHOLE,
         "policy": st.sampled_from(["fcfs", "priority"]),
     },

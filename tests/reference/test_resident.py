@@ -114,7 +114,7 @@ def known(self: Resident) -> NDArray[np.uint64] | None:
 def needed(theirs: EngineCase, state: State, step: int) -> int:
     """The experts of all layers that a ``step`` of single tokens needs; 0 of others."""
     assert theirs.serving is not None, "requests are served"
-    log = state.log[:, state.steps[BEGIN, step] : state.steps[BEGIN, step + 1]]
+    log = state.log[:, state.steps[BEGIN, step] : state.steps[BEGIN, step + 1]].astype(np.int64)
     ids = theirs.trace.expert_ids[theirs.serving.served.rows(log[WHO], log[START])]
     chosen = [set(ids[:, layer].ravel().tolist()) - {NO_EXPERT} for layer in range(ids.shape[1])]
     return 0 if (log[COUNT] != 1).any() else sum(map(len, chosen))

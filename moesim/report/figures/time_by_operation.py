@@ -11,8 +11,7 @@ from moesim.report.advice.chosen_run import run_of
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import faces
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.run.components import cause_in_words
-from moesim.report.run.trust import PRICED_BY
+from moesim.report.run.components import PRICED_BY, cause_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,9 @@
-"""Causes in words."""
+"""Causes, and what prices rest on, in words."""
 
 from __future__ import annotations
+
+PRICED_BY = {"datasheet": "datasheets and priors"}
+"""What is written for a key of ``price_share``: a GPU's fractions are on no datasheet."""
 
 
 def cause_in_words(cause: str) -> str:

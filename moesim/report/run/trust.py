@@ -12,13 +12,12 @@ import pandas as pd
 from moesim.hardware.operations.experts.error import PriceError
 from moesim.metrics.price_interval import TIMED, TIMES, told_shares
 from moesim.report.amounts import number, percent
+from moesim.report.run.components import PRICED_BY
 
 SPEEDS = ("output_throughput", "total_token_throughput")
 LEAST = 0.005
 """Share of the time below which nothing is said of a part."""
 MOST_TOLD = 3
-PRICED_BY = {"datasheet": "datasheets and priors"}
-"""What is written for a key of ``price_share``: a GPU's fractions are on no datasheet."""
 NUMBER = re.compile(r"(?<![\w.-])\d[\d.,]*")
 """Alone, and no part of a name."""
 MOST_OUTSIDE = 0.1
