@@ -70,6 +70,15 @@ def test_a_part_in_mxfp4_is_whole_blocks() -> None:
             {"parallelism": {"expert": 8, "slice": 3, "dense": "tensor"}},
             "groups of 3 leave a rest; write 2",
         ),
+        (
+            {
+                "hardware": "m4-max-128gb",
+                "software": "ideal",
+                "parallelism": {"slice": 8},
+                "experts": {"capacity": "8 slots/layer"},
+            },
+            "1 GPU in groups of 8 leave a rest",
+        ),
         ({"parallelism": {"expert": 8, "slice": 2}}, "write dense: tensor, or exchange: all_gath"),
         ({"parallelism": {"expert": 8, "slice": 2, "experts": "tensor"}}, "leave one of them out"),
         ({"parallelism": {"pipeline": 2, "slice": 2}}, "do not go together with slice: 2"),

@@ -47,9 +47,11 @@ def hardware_of(experiment: Experiment) -> Any:
 
 
 def holders(experiment: Experiment) -> int:
-    """GPUs that hold experts of their own."""
+    """GPUs that hold experts of their own; one where there are more slices than GPUs, which is
+    refused elsewhere.
+    """
     asked = experiment.parallelism
-    return asked.expert // asked.slices
+    return max(1, asked.expert // asked.slices)
 
 
 def prompts_go(experiment: Experiment) -> str:
