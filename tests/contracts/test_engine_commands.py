@@ -85,7 +85,7 @@ FLAG = st.booleans()
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "vllm": {
         "max_num_seqs": st.integers(1, 256), "async_scheduling": FLAG,
-        "max_num_batched_tokens": st.integers(256, 4096),
+        "max_num_batched_tokens": st.integers(1024, 40_000),
         "enable_chunked_prefill": FLAG, "long_prefill_token_threshold": WHOLE,
         "policy": st.sampled_from(["fcfs", "priority"]),
     },
