@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
-import numpy as np
-from numpy.typing import NDArray
-
-from moesim.workload.schedule import Ints, Schedule
-from moesim.workload.served import Served
+from moesim.workload.schedule import Schedule
 
 
 class Remade(Schedule):
@@ -30,49 +27,14 @@ class Remade(Schedule):
         """Take no memory until something is asked for."""
         self._made = None
 
-    @property
-    def offsets(self) -> Ints:  # noqa: D102
-        return self._whole.offsets
 
-    @property
-    def rows(self) -> Ints:  # noqa: D102
-        return self._whole.rows
+def _of_whole(name: str) -> property:
+    """The member ``name`` of what is made again where it is asked for."""
+    return property(lambda self: getattr(self._whole, name))
 
-    @property
-    def gpu(self) -> Ints:  # noqa: D102
-        return self._whole.gpu
 
-    @property
-    def request(self) -> Ints:  # noqa: D102
-        return self._whole.request
-
-    @property
-    def phase(self) -> NDArray[np.uint8]:  # noqa: D102
-        return self._whole.phase
-
-    @property
-    def not_before_ns(self) -> Ints | None:  # noqa: D102
-        return self._whole.not_before_ns
-
-    @property
-    def host_ns(self) -> Ints | None:  # noqa: D102
-        return self._whole.host_ns
-
-    @property
-    def kept(self) -> NDArray[np.bool_] | None:  # noqa: D102
-        return self._whole.kept
-
-    @property
-    def served(self) -> Served | None:  # noqa: D102
-        return self._whole.served
-
-    @property
-    def routed(self) -> Ints | None:  # noqa: D102
-        return self._whole.routed
-
-    @property
-    def given(self) -> Ints | None:  # noqa: D102
-        return self._whole.given
+for _member in fields(Schedule):  # whatever a schedule comes to have
+    setattr(Remade, _member.name, _of_whole(_member.name))
 
 
 def forget(schedule: Schedule) -> None:

@@ -60,9 +60,9 @@ class Schedule:
     routed: Ints | None = None
     given: Ints | None = None
     grows: ClassVar[bool] = False
+    """Whether more passes may come to be known."""
     foreseen: ClassVar[bool] = False
     """Whether what comes next is known to nobody in the run, though it is here already."""
-    """Whether more passes may come to be known."""
 
     @property
     def passes(self) -> int:

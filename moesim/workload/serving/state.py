@@ -105,11 +105,12 @@ class State(NamedTuple):
     ``running`` int64[ranks, most]. ``log`` int32[LOG_ROWS, room]: of each entry the request, its
     first token, how many, how many follow (0: it ends before the last known one), how many of them
     are drafts, how many that follow were lost, and with the end of which step those that follow are
-    there (``NOT_YET``: of one that is not decided yet). ``steps`` int64[STEP_ROWS, room + 1]: the
-    first entry of each step, when it was decided and when it ended, of all ranks, once it was
-    decided, the blocks that were free, those of them that can be found, who ran, who waited, and
-    how often one was preempted for it, and the first entry of which tokens may be there with its
-    end. ``coming`` int64: requests by arrival. ``accepts`` int64: of
+    there (``NOT_YET``: of one that is not decided yet); a copy that decides ahead may have 0 in
+    entries a million and more behind those of steps whose end is open. ``steps``
+    int64[STEP_ROWS, room + 1]: the first entry of each step, when it was decided and when it ended,
+    of all ranks, once it was decided, the blocks that were free, those of them that can be found,
+    who ran, who waited, and how often one was preempted for it, and the first entry of which tokens
+    may be there with its end. ``coming`` int64: requests by arrival. ``accepts`` int64: of
     the tokens of all requests in passes, one behind the other, how many drafts behind each are
     right in a row. ``numbers`` int64[NUMBERS]: of these ``TURN`` counts how often a rank was asked
     for a step, ``ALIGN`` blocks of which a prefix is found whole, and ``STATES`` tells whether

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from typing import Any
+
 import numpy as np
 
 from moesim.workload.growing import Growing
@@ -27,6 +30,16 @@ def test_a_forgotten_schedule_is_made_again_when_it_is_asked_for():
     assert (one.rows.tolist(), one.offsets.tolist(), times) == ([0, 1, 2], [0, 1, 3], [1])
     assert one.first(1).rows.tolist() == [0]
     forget(_schedule())  # of others nothing is forgotten
+
+
+def test_it_has_all_that_a_schedule_has():
+    one = _schedule()
+    every: dict[str, Any] = {field.name: np.full(2, n) for n, field in enumerate(fields(Schedule))}
+    made = Remade(one, lambda: replace(one, **every))
+    forget(made)
+    assert {name: getattr(made, name)[0] for name in every} == {
+        name: value[0] for name, value in every.items()
+    }
 
 
 def test_what_is_never_written_is_0_and_stays_what_it_was():

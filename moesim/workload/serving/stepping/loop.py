@@ -50,7 +50,7 @@ def _of_member(one: Any) -> Any:
     if isinstance(one, tuple):
         return _of(one)  # type: ignore[arg-type]
     if isinstance(one, np.ndarray):
-        return types.Array(types.int32 if one.dtype == np.int32 else types.int64, one.ndim, "C")
+        return types.Array(getattr(types, one.dtype.name), one.ndim, "C")
     return types.int64
 
 
