@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.served import Served
@@ -38,8 +39,7 @@ def passes_of(
     """
     first, last = steps
     bounds = state.steps[BEGIN, first : last + 1]
-    sizes = np.add.reduceat(state.log[COUNT, : bounds[-1]], bounds[:-1], dtype=np.int64)
-    offsets: Ints = np.concatenate(([0], np.cumsum(sizes)))
+    offsets = np.append(0, np.cumsum(sums_between(state.log[COUNT], bounds)))
     tokens: Any = no_tokens(int(offsets[-1]))
     each, done = gpus // state.ranks.shape[1], 0
     for begin in range(int(bounds[0]), int(bounds[-1]), PIECE):
@@ -57,6 +57,14 @@ def passes_of(
         tokens.kept if state.numbers[DRAFTS] else None,
         given if state.numbers[UNIT] else None,
     )
+
+
+def sums_between(values: NDArray[np.int32], bounds: Ints) -> Ints:
+    """The sums int64[n] of ``values`` from each of ``bounds`` int64[n + 1] to the next one."""
+    begins, some = bounds[:-1], np.diff(bounds) > 0
+    sums = np.zeros(len(begins), np.int64)
+    sums[some] = np.add.reduceat(values[: bounds[-1]], begins[some], dtype=np.int64)
+    return sums
 
 
 def _entries(state: State, which: slice, gpus: int) -> tuple[Ints, ...]:
