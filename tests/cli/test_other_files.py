@@ -111,6 +111,10 @@ def test_a_result_for_an_experiment_and_back(capsys, tmp_path):
 def test_every_shipped_part_is_what_it_is():
     for kind, name in PARTS.items():
         for part in part_names(kind):
-            found = kind_of_file(read_document(PROFILES / plural(kind) / f"{part}.yaml").data)
-            assert found is not None
-            assert found.name == name
+            data = read_document(PROFILES / plural(kind) / f"{part}.yaml").data
+            found = kind_of_file(data)
+            if "base" in data:  # another size: its keys do not tell
+                assert found is None or found.name == name
+            else:
+                assert found is not None
+                assert found.name == name

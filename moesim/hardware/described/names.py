@@ -25,6 +25,7 @@ FEW = 4
 ALIKE = 0.6
 """How much of two names has to be the same for one to be near the other."""
 _TITLE = re.compile(r'^title:\s*"?(.*?)"?\s*$', re.MULTILINE)
+_BASE = re.compile(r"^base:\s*(\S+)\s*$", re.MULTILINE)
 _HEAD_BYTES = 4096
 _ASIDE = re.compile(r"\(([^()]*)\)")
 _MARKS = re.compile(r"\((?:r|tm|c)\)|[®™©]")
@@ -61,6 +62,23 @@ RENTED: Mapping[str, str] = {
 """Machines that clouds rent, and what has their GPUs (from memory)."""
 
 
+PLATFORMS: Mapping[str, str] = {
+    r"epyc 7[\da-z]\d2": "epyc-7002", r"epyc 7[\da-z]\d3": "epyc-7003",
+    r"epyc 9[\da-z]\d4": "epyc-9004", r"epyc 9[\da-z]\d5": "epyc-9005",
+    r"e5-\d{4}[a-z]? v4": "xeon-v4", r"(?:gold|silver|platinum) \d2\d\d": "xeon-2nd",
+    r"(?:gold|silver|platinum) \d3\d\d": "xeon-3rd",
+    r"(?:gold|silver|platinum) \d4\d\d": "xeon-4th",
+    r"(?:gold|silver|platinum) \d5\d\d": "xeon-5th", r"xeon.* 6\d\d\d[pe]": "xeon-6",
+    r"threadripper pro [35]\d\d\dwx": "ddr4-3200-8ch",
+    r"threadripper [23]\d\d\dw?x": "ddr4-3200-4ch",
+    r"threadripper pro [79]\d\d\dwx": "ddr5-5200-8ch", r"threadripper [79]\d\d\dx": "ddr5-5200-4ch",
+    r"ryzen \d [1-5]\d\d\d": "ddr4-3200-2ch", r"ryzen \d 7\d\d\d": "ddr5-5600-2ch",
+    r"ryzen \d 9\d\d\d": "ddr5-6000-2ch", r"i[3579]-(?:[6-9]|1[01])\d\d\d": "ddr4-3200-2ch",
+    r"i[3579]-1[2-4]\d\d\d": "ddr5-5600-2ch", r"ultra \d 2\d\d": "ddr5-6400-2ch",
+}  # fmt: skip
+"""CPUs by their numbers, and how the hosts begin that they usually stand in (from memory)."""
+
+
 class Meant(NamedTuple):
     """What a name says: the ``words`` that are left, as one, and what else it ``states``."""
 
@@ -83,6 +101,8 @@ def near_parts(name: str, known: Collection[str]) -> str:
     if len(found := _meant(name, known)) > 1:
         more = ", ..." if len(found) > FEW else ""
         return f"it may be any of {', '.join(found[:FEW])}{more}; write which"
+    if usual := _of_platform(name, known):
+        return f"its usual hosts: {', '.join(usual[:FEW])}; which memory it has is yours to say"
     word, words = plain_name(name), _read(name).words
     close = [one for one in sorted(known) if words and words in _words_of(one)]
     close = close or [one for one in sorted(known) if word and one.startswith(word)]
@@ -94,6 +114,13 @@ def near_parts(name: str, known: Collection[str]) -> str:
     if len(close) == 1:
         return f"did you mean '{close[0]}'?"
     return f"near it: {', '.join(close[:FEW])}" if close else f"for example {min(known)}"
+
+
+def _of_platform(name: str, known: Collection[str]) -> list[str]:
+    """Those of ``known`` in which a CPU of this ``name`` usually stands."""
+    text = _MARKS.sub("", name.lower())
+    found = [begin for pattern, begin in PLATFORMS.items() if re.search(pattern, text)]
+    return [one for begin in found for one in sorted(known) if one.startswith(f"{begin}-")]
 
 
 def near_gpus(name: str, known: Collection[str]) -> str:
@@ -108,7 +135,7 @@ def near_gpus(name: str, known: Collection[str]) -> str:
 
 def fitted_names(known: Collection[str]) -> list[str]:
     """Those of ``known`` whose title says that they were fitted to a run."""
-    return [one for one in known if _titles().get(one, "").endswith(FITTED)]
+    return [one for one in known if _head(one).title.endswith(FITTED)]
 
 
 def _meant(name: str, known: Collection[str]) -> list[str]:
@@ -117,6 +144,8 @@ def _meant(name: str, known: Collection[str]) -> list[str]:
     if not asked.words and not asked.states:
         return []
     found = [one for one in known if asked.words in _words_of(one) and _agree(asked, one)]
+    if "memory" not in asked.states:
+        found = [one for one in found if _head(one).base not in found]
     return sorted(found if "form" in asked.states else _without_slots(found))
 
 
@@ -161,7 +190,7 @@ def _read(name: str) -> Meant:
 @cache
 def _words_of(one: str) -> tuple[str, ...]:
     """The words of a shipped file's name and title, and of what its title has in brackets."""
-    title = _titles().get(one, "")
+    title = _head(one).title
     told = [_ASIDE.sub(" ", title), *_ASIDE.findall(title)] if title else []
     return (_read(one).words, *(words for text in told if (words := _read(text).words)))
 
@@ -169,20 +198,35 @@ def _words_of(one: str) -> tuple[str, ...]:
 @cache
 def _states_of(one: str) -> Mapping[str, str]:
     """What the name and the title say beside."""
-    return {**_read(_ASIDE.sub(" ", _titles().get(one, ""))).states, **_read(one).states}
+    return {**_read(_ASIDE.sub(" ", _head(one).title)).states, **_read(one).states}
+
+
+class _Head(NamedTuple):
+    """What a shipped file begins with; ``base``: whose other size it is."""
+
+    title: str
+    base: str | None
+
+
+_UNTITLED = _Head("", None)
+
+
+def _head(one: str) -> _Head:
+    return _heads().get(one, _UNTITLED)
 
 
 @cache
-def _titles() -> Mapping[str, str]:
-    """The titles of shipped machines and parts."""
-    return dict(_read_titles())
+def _heads() -> Mapping[str, _Head]:
+    """Of all shipped machines and parts that have a title."""
+    return dict(_read_heads())
 
 
-def _read_titles() -> Iterator[tuple[str, str]]:
+def _read_heads() -> Iterator[tuple[str, _Head]]:
     whole = shipped_folder() / FOLDER
     for folder in (whole / "hosts", whole / "gpus", whole):
         for path in folder.glob("*.yaml"):
             with path.open(encoding="utf-8") as file:
-                found = _TITLE.search(file.read(_HEAD_BYTES))
-            if found:
-                yield path.stem, found[1]
+                head = file.read(_HEAD_BYTES)
+            if title := _TITLE.search(head):
+                base = _BASE.search(head)
+                yield path.stem, _Head(title[1], base[1] if base else None)

@@ -8,7 +8,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
-from moesim.hardware.described.names import RENTED, known_part, near_parts
+from moesim.hardware.described.names import PLATFORMS, RENTED, known_part, near_parts
 from moesim.hardware.layers import part_names
 from moesim.sweep.advise.question import Question, assembled
 
@@ -40,6 +40,88 @@ SMI = {
     "strix-halo-128gb": "AMD RYZEN AI MAX+ 395 w/ Radeon 8060S",
     "v100-sxm2-32gb": "Tesla V100-SXM2-32GB", "rtx-4090d": "NVIDIA GeForce RTX 4090 D",
     "rtx-3060-12gb": "NVIDIA GeForce RTX 3060", "rtx-4060-8gb": "NVIDIA GeForce RTX 4060",
+    "titan-rtx": "NVIDIA TITAN RTX",
+    "quadro-rtx-8000": "Quadro RTX 8000",
+    "a2": "NVIDIA A2",
+    "a30": "NVIDIA A30",
+    "l20": "NVIDIA L20",
+    "h200-nvl": "NVIDIA H200 NVL",
+    "p100-16gb": "Tesla P100-PCIE-16GB",
+    "v100-pcie-16gb": "Tesla V100-PCIE-16GB",
+    "v100-pcie-32gb": "Tesla V100-PCIE-32GB",
+    "v100-sxm2-16gb": "Tesla V100-SXM2-16GB",
+    "mi60-32gb": "AMD Instinct MI60",
+    "radeon-vii": "AMD Radeon VII",
+    "mi210": "AMD Instinct MI210",
+    "arc-a770-16gb": "Intel(R) Arc(TM) A770 Graphics",
+    "arc-b570": "Intel(R) Arc(TM) B570 Graphics",
+    "arc-pro-b60": "Intel(R) Arc(TM) Pro B60 Graphics",
+    "gtx-1650-super": "NVIDIA GeForce GTX 1650 SUPER",
+    "gtx-1660-super": "NVIDIA GeForce GTX 1660 SUPER",
+    "gtx-1660-ti": "NVIDIA GeForce GTX 1660 Ti",
+    "gtx-1070": "NVIDIA GeForce GTX 1070",
+    "gtx-1080": "NVIDIA GeForce GTX 1080",
+    "gtx-1080-ti": "NVIDIA GeForce GTX 1080 Ti",
+    "rtx-a2000-12gb": "NVIDIA RTX A2000 12GB",
+    "rtx-a4000": "NVIDIA RTX A4000",
+    "rtx-a4500": "NVIDIA RTX A4500",
+    "rtx-a5500": "NVIDIA RTX A5500",
+    "rtx-2000-ada": "NVIDIA RTX 2000 Ada Generation",
+    "rtx-4000-ada": "NVIDIA RTX 4000 Ada Generation",
+    "rtx-4500-ada": "NVIDIA RTX 4500 Ada Generation",
+    "rtx-pro-4000": "NVIDIA RTX PRO 4000 Blackwell",
+    "rtx-pro-4500": "NVIDIA RTX PRO 4500 Blackwell",
+    "rtx-pro-5000": "NVIDIA RTX PRO 5000 Blackwell",
+    "rtx-pro-6000-max-q": "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition",
+    "rtx-3080-12gb": "NVIDIA GeForce RTX 3080 12GB",
+    "radeon-pro-w7800-32gb": "AMD Radeon PRO W7800",
+    "radeon-pro-w7900": "AMD Radeon PRO W7900",
+    "rx-9060-xt-16gb": "AMD Radeon RX 9060 XT",
+    "m1-16gb": "Apple M1",
+    "m1-pro-32gb": "Apple M1 Pro",
+    "m2-24gb": "Apple M2",
+    "m2-pro-32gb": "Apple M2 Pro",
+    "m3-24gb": "Apple M3",
+    "m3-pro-36gb": "Apple M3 Pro",
+    "m3-max-36gb": "Apple M3 Max 36GB",
+    "m4-max-36gb": "Apple M4 Max 36GB",
+    "m4-32gb": "Apple M4",
+    "rx-6700-xt": "AMD Radeon RX 6700 XT",
+    "rx-6800": "AMD Radeon RX 6800",
+    "rx-6800-xt": "AMD Radeon RX 6800 XT",
+    "rx-6950-xt": "AMD Radeon RX 6950 XT",
+    "rx-7600-xt": "AMD Radeon RX 7600 XT",
+    "rx-7700-xt": "AMD Radeon RX 7700 XT",
+    "rx-7800-xt": "AMD Radeon RX 7800 XT",
+    "rx-7900-gre": "AMD Radeon RX 7900 GRE",
+    "rx-9070": "AMD Radeon RX 9070",
+    "m1-max-32gb": "Apple M1 Max 32GB",
+    "m1-ultra-64gb": "Apple M1 Ultra 64GB",
+    "m1-pro-16gb": "Apple M1 Pro 16GB",
+    "m1-8gb": "Apple M1 8GB",
+    "m2-8gb": "Apple M2 8GB",
+    "m2-16gb": "Apple M2 16GB",
+    "m2-pro-16gb": "Apple M2 Pro 16GB",
+    "m2-max-32gb": "Apple M2 Max 32GB",
+    "m2-max-64gb": "Apple M2 Max 64GB",
+    "m2-ultra-64gb": "Apple M2 Ultra 64GB",
+    "m2-ultra-128gb": "Apple M2 Ultra 128GB",
+    "m3-8gb": "Apple M3 8GB",
+    "m3-16gb": "Apple M3 16GB",
+    "m3-pro-18gb": "Apple M3 Pro 18GB",
+    "m3-max-48gb": "Apple M3 Max 48GB",
+    "m3-max-64gb": "Apple M3 Max 64GB",
+    "m3-ultra-96gb": "Apple M3 Ultra 96GB",
+    "m3-ultra-256gb": "Apple M3 Ultra 256GB",
+    "m4-16gb": "Apple M4 16GB",
+    "m4-24gb": "Apple M4 24GB",
+    "m4-pro-24gb": "Apple M4 Pro 24GB",
+    "m4-pro-48gb": "Apple M4 Pro 48GB",
+    "m4-max-48gb": "Apple M4 Max 48GB",
+    "m4-max-64gb": "Apple M4 Max 64GB",
+    "strix-halo-64gb": "AMD RYZEN AI MAX+ 395 64GB",
+    "strix-halo-96gb": "AMD RYZEN AI MAX+ 395 96GB",
+    "mi50-16gb": "AMD Instinct MI50 16GB",
 }  # fmt: skip
 """What the driver calls each (nvidia-smi, rocm-smi, the system), as far as it is remembered; of a
 GH200 with the gigabytes of its host behind.
@@ -75,10 +157,10 @@ def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
     [
         ("NVIDIA H100 MIG", "h100"),
         ("NVIDIA GeForce RTX 4050 Laptop GPU", "rtx-4070-laptop"),
-        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "rtx-pro-6000"),
-        ("NVIDIA RTX 4000 Ada Generation", ""),
+        ("NVIDIA RTX PRO 2000 Blackwell", "rtx-pro-4000"),
+        ("NVIDIA RTX 4000 SFF Ada Generation", "rtx-4000-ada"),
         ("RTX 3080 16GB", "rtx-3080"),
-        ("Tesla V100-SXM2-16GB", "v100-sxm2-32gb"),
+        ("Tesla V100", "v100-sxm2-16gb"),
         ("Apple M5 Max", "max"),
         ("A100", "a100-sxm-40gb"),
         ("", ""),
@@ -101,6 +183,28 @@ def test_several_hosts_are_not_told_to_be_gpus() -> None:
     with pytest.raises(InputError) as caught:
         load_hardware("{gpu: rtx-3090, host: 2x xeon-4th-1s}")
     assert "parallelism" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "hosts"),
+    [
+        ("AMD EPYC 7302 16-Core Processor", "epyc-7002-1s, epyc-7002-2s"),
+        ("AMD EPYC 7B13 64-Core Processor", "epyc-7003-1s, epyc-7003-2s"),
+        ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "xeon-v4-1s, xeon-v4-2s"),
+        ("Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz", "xeon-2nd-1s, xeon-2nd-2s"),
+        ("AMD Ryzen Threadripper PRO 5975WX 32-Cores", "ddr4-3200-8ch-256gb"),
+        ("AMD Ryzen 7 5800X 8-Core Processor", "ddr4-3200-2ch-128gb, ddr4-3200-2ch-32gb"),
+    ],
+)
+def test_a_cpu_is_told_the_hosts_that_it_usually_has(written: str, hosts: str) -> None:
+    assert known_part(written, part_names("host")) is None
+    with pytest.raises(InputError, match=f"its usual hosts: {hosts}"):
+        load_hardware(f"{{gpu: rtx-3090, host: {written}}}")
+
+
+def test_every_usual_host_is_shipped() -> None:
+    for begin in PLATFORMS.values():
+        assert any(name.startswith(f"{begin}-") for name in part_names("host")), begin
 
 
 @pytest.mark.parametrize("machine", RENTED)
