@@ -301,7 +301,14 @@ def _with_numbers_of(document: Document, part: str, below: Datasheet | Host | No
     return replace(document, data={**document.data, part: whole})
 
 
-def _fits_left(inherited: Mapping[str, Any], file: HardwareFile) -> Calibrated | None:
+def fits_beside(below: HardwareProfile, own: HardwareProfile) -> Calibrated | None:
+    """The fits that a file with the numbers of ``own`` has of ``below``, its base."""
+    return _fits_left({part: getattr(below, part) for part in PARTS}, own)
+
+
+def _fits_left(
+    inherited: Mapping[str, Any], file: HardwareFile | HardwareProfile
+) -> Calibrated | None:
     """The fits of a file's base, less those of what the file replaces."""
     changed = {part: _changed(inherited.get(part), getattr(file, part)) for part in NUMBERS}
     fits: Calibrated | None = inherited.get("calibrated")

@@ -16,7 +16,13 @@ from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import choice_in, is_choice, text_of
 from moesim.hardware.described.software import OF_KERNELS
 from moesim.hardware.described.sourced import sources_used
-from moesim.hardware.load import PARTS, hardware_names, load_hardware, load_software
+from moesim.hardware.load import (
+    PARTS,
+    fits_beside,
+    hardware_names,
+    load_hardware,
+    load_software,
+)
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
 
 KERNELS = (
@@ -97,10 +103,10 @@ def upgrade_text(
     before: HardwareProfile, after: HardwareProfile, title: str, base: str | None
 ) -> str:
     """The file of ``after``: the parts that differ from ``before``, the profile ``base``, and the
-    fits; without one, all.
+    fits, where a file of these parts has not those of its base; without one, all.
     """
     parts = [part for part in PARTS if getattr(before, part) != getattr(after, part)]
-    if base is None or parts:  # the fits of a base are not those of other numbers
+    if base is None or fits_beside(before, after) != after.calibrated:
         whole = PARTS if base is None else ("calibrated",)
         given = {part for part in whole if getattr(after, part) is not None}
         parts = [part for part in PARTS if part in given.union(parts)]
