@@ -20,7 +20,7 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
     from moesim.config.counted import counted
     from moesim.experiment.building.derived import derived
     from moesim.experiment.loading.inputs import check_inputs
-    from moesim.experiment.loading.names import read_once
+    from moesim.experiment.loading.once import read_once
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import left_out_figures, of_inputs
     from moesim.experiment.running.large_records import large_records

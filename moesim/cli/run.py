@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
     from moesim.cli.progress import progress_bar
-    from moesim.experiment.loading.names import read_once
+    from moesim.experiment.loading.once import read_once
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import (
         borrowed_routing,

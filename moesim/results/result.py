@@ -12,7 +12,6 @@ import pandas as pd
 from pydantic import BaseModel
 
 from moesim.config.amounts.sizes import GIB
-from moesim.hardware.choice import is_choice, words
 from moesim.results.shown import Shown
 
 STEPS = (
@@ -151,6 +150,8 @@ def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ())
     """Model, GPUs, trace and batch of a plain ``experiment``, apart from the paths ``without``:
     ``gpt-oss-20b on rtx-4090, quickstart, batch 1``, or ``on 8 GPUs of h100-sxm``.
     """
+    from moesim.hardware.choice import is_choice, words
+
     batching = (experiment.get("workload") or {}).get("batching") or {}
     card, batch = str(experiment.get("hardware") or ""), batching.get("batch_size")
     hidden = set(without)

@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 from moesim.config.errors import InputError
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.runtime.garbage import collect_seldom
 from moesim.sweep.lock import hold_shared
 from moesim.sweep.point import Batch, Point, Work, failure

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moesim.config.errors import ChangedError, InputError
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.results import Result
 from moesim.results.store import POINTS, Entry, Finished, PackFile
 

@@ -15,7 +15,6 @@ from moesim.config.amounts.sizes import GIB
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import TEMPORARY
 from moesim.config.files.inputs import Inputs, paths_of
-from moesim.experiment.loading.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.folder import SUMMARY
 from moesim.results.overwrite import (
@@ -100,7 +99,7 @@ def run_sweep(
     how = options or SweepOptions()
     folder = _open(Path(out), overwrite=how.overwrite)
     if inputs is None:
-        inputs = {} if evaluate else inputs_of(one for _, one in points)
+        inputs = {} if evaluate else _inputs(points)
     with hold_alone(folder):
         if how.overwrite:
             check_no_input(folder, paths_of(inputs))
@@ -121,6 +120,13 @@ def run_sweep(
         if not has_failures(folder):
             drop_before(folder)
     return table
+
+
+def _inputs(points: Points) -> Inputs:
+    """What ``points`` read."""
+    from moesim.experiment.loading.inputs import inputs_of
+
+    return inputs_of(one for _, one in points)
 
 
 def has_failures(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from moesim.config.amounts.capacity import BLOCKS, SLOTS
 from moesim.config.amounts.quantity import split
 from moesim.config.checking.validation import UNKNOWN_KEY
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment

@@ -14,7 +14,7 @@ from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import write_whole
 from moesim.config.strict_yaml.yaml import with_end_mark
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.warnings import is_timed, paced
 from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.schema.experiment import Experiment

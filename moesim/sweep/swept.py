@@ -12,7 +12,7 @@ from moesim.config.files.files import write_whole
 from moesim.config.files.inputs import Inputs, outdated
 from moesim.config.warn import Warn, as_warning
 from moesim.experiment.loading.inputs import check_inputs, inputs_of
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.loading.warnings import empty_slots, left_out_figures, of_inputs
 from moesim.experiment.running.cache import cache_folder

@@ -6,22 +6,22 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from moesim.config.checking.validation import examine
 from moesim.config.document import Document, Mark
 from moesim.config.errors import ChangedError, InputError, Problem, nearest
-from moesim.config.files.inputs import Files, files_read, tell
+from moesim.config.files.inputs import files_read, tell
 from moesim.config.files.paths import look_up, not_found
 from moesim.config.names import known_name, plain_name
 from moesim.config.planned import planned
 from moesim.config.registry import VARIABLE, plugins
 from moesim.config.strict_yaml.overrides import parse_path
+from moesim.experiment.loading.once import Read, kept
 from moesim.experiment.schema.experiment import NO_TRACE
 from moesim.hardware import machine_named, near_machine
 from moesim.hardware.choice import is_choice
@@ -110,39 +110,13 @@ def _told(key: str, name: str, found: Read) -> Any:
     return found.thing
 
 
-class Read(NamedTuple):
-    """What a name stands for and the files that it was read from, or why it cannot be had."""
-
-    thing: Any
-    files: Files
-    problems: tuple[Problem, ...]
-
-
-_kept: ContextVar[dict[tuple[str, str, Folders], Read] | None] = ContextVar("kept", default=None)
-
-
-@contextmanager
-def read_once() -> Iterator[None]:
-    """What experiments name is read once inside, for all points of a sweep; one inside another is
-    part of it.
-    """
-    if _kept.get() is not None:
-        yield
-        return
-    before = _kept.set({})
-    try:
-        yield
-    finally:
-        _kept.reset(before)
-
-
 def _read(key: str, name: str, folders: Folders) -> Read:
-    kept = _kept.get()
-    if kept is None:
+    known = kept.get()
+    if known is None:
         return _read_anew(key, name, folders)
-    if (key, name, folders) not in kept:
-        kept[key, name, folders] = _read_anew(key, name, folders)
-    return kept[key, name, folders]
+    if (key, name, folders) not in known:
+        known[key, name, folders] = _read_anew(key, name, folders)
+    return known[key, name, folders]
 
 
 def _read_anew(key: str, name: str, folders: Folders) -> Read:

@@ -18,8 +18,8 @@ from moesim.config.plain import plain_data
 from moesim.config.strict_yaml.overrides import parse_override
 from moesim.config.strict_yaml.yaml import compose_file
 from moesim.experiment.loading.assess import assess
-from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.of_software import with_scheduler
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.points import SweepPoints, assess_points
 from moesim.experiment.schema.axes import read_axes
 from moesim.experiment.schema.experiment import Experiment

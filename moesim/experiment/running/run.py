@@ -19,7 +19,7 @@ from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built, with_layers_fitted
 from moesim.experiment.building.formats import format_notes
 from moesim.experiment.loading.inputs import inputs_of
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.quality import quality_of
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.running.cache import cache_folder, reused_or

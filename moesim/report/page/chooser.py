@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.amounts.sizes import GIB
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.report.page.parts import command
 from moesim.report.run.components import cause_in_words
 from moesim.results.folder import read_experiment

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
-from moesim.experiment.loading.names import needed, read_once
+from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.loading.warnings import is_timed, of_inputs, paced
 from moesim.experiment.schema.experiment import Experiment

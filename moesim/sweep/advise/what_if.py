@@ -12,7 +12,8 @@ from typing import Any
 from moesim.config.errors import InputError
 from moesim.engine.progress import Progress
 from moesim.experiment.building.build import with_layers_fitted
-from moesim.experiment.loading.names import needed, read_once
+from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.resolve import resolved_from
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment

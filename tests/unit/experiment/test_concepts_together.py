@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.running.run import run
 
 Part = dict[str, Any]
