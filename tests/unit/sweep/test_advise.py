@@ -53,6 +53,8 @@ from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import UPGRADES, changed
 from moesim.sweep.table import summary_of
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SMALL = {
     "name": "small",
     "model": "small-moe",
@@ -476,6 +478,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("rendered")
 def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["advise", str(small), "-j", "1", "--requests", "1", "--capacity", "1 slots/layer"]
     assert main(options) == 0

@@ -18,6 +18,8 @@ from moesim.sweep.advise.advice import Advice
 from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.room import room_of, too_small
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SETS = ["hardware.gpu.memory=520 MiB", "hardware.gpu.context_reserve=500 MiB"]
 """20 MiB, in which small-moe's 27.0 MB do not fit."""
 

@@ -32,6 +32,8 @@ from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
 from moesim.sweep.advise.run import Runs, advise
 from moesim.sweep.advise.scored import Scored
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = {"hardware.gpu.memory": "524 MiB", "hardware.gpu.context_reserve": "500 MiB"}
 """20 MiB, in which small-moe's 27.0 MB do not fit."""
 SETS = [f"{path}={value}" for path, value in TINY.items()]
@@ -382,6 +384,7 @@ OPTIONS = ["--gpu", "rtx-3090", "--context", "256", "--requests", "1", "-j", "1"
 OF_TINY = [*OPTIONS, *(word for text in SETS for word in ("--set", text))]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_answer_and_the_experiment_that_repeats_it(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

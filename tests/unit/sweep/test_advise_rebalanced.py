@@ -19,6 +19,8 @@ from moesim.sweep.advise.choices import PLAIN, RESIDENT
 from moesim.sweep.advise.rebalanced import Moves, Rebalanced, can_move, moving_points
 from moesim.sweep.advise.scored import Scored
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SERVED: dict[str, Any] = {
     "name": "moving",
     "model": "small-moe",
@@ -32,6 +34,7 @@ SERVED: dict[str, Any] = {
         "batching": {"kind": "continuous"},
     },
     "parallelism": {"expert": 4},
+    "memory": {"kv": "64 MiB"},
 }
 
 

@@ -27,6 +27,8 @@ from moesim.sweep.search import DOUBLINGS, NEAR
 from moesim.sweep.search import search as search_of
 from moesim.sweep.verdict import CertainError, Verdict
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY: dict[str, Any] = {
     "name": "tiny",
     "model": "small-moe",
@@ -42,6 +44,7 @@ def speed(batch: int) -> float:
     return float(moesim.run({**TINY, "workload": workload}).summary["mean_tpot_ms"])
 
 
+@pytest.mark.usefixtures("rendered")
 def test_whole_numbers_are_found_to_the_next_one(tmp_path: Path) -> None:
     bound, tried = (speed(5) + speed(6)) / 2, []
 
@@ -61,6 +64,7 @@ def test_whole_numbers_are_found_to_the_next_one(tmp_path: Path) -> None:
     assert list(rows.passed) == [value <= 5 for value in rows[BATCH]]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_number_with_a_unit_is_found_to_two_percent(tmp_path: Path) -> None:
     served: dict[str, Any] = {
         **TINY,
@@ -511,6 +515,7 @@ def test_limits_are_kept_at_their_bound() -> None:
     assert (least.metric, least.holds(15), least.holds(14)) == ("b.c", True, False)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_command_draws_what_was_tried(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

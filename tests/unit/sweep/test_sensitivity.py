@@ -18,6 +18,8 @@ from moesim.report.page import page_of
 from moesim.report.sweep.sensitivity import draw, frame
 from moesim.sweep.sensitivity import SLOWER_CORES, SOFTWARE, Input, Moved, Sensitivity, in_words
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY: dict[str, Any] = {
     "name": "tiny",
     "model": "small-moe",
@@ -154,6 +156,7 @@ def test_more_cores_that_are_slower_are_explained() -> None:
         assert (SLOWER_CORES in in_words(of_cores)) == told
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_command_writes_bars_and_their_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +216,7 @@ def test_what_is_read_moves_with_the_drive_and_its_page_faults(tmp_path: Path) -
     assert "what comes from the drive a second" not in speeds(without)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_long_name_leaves_the_bars_their_place(tmp_path: Path) -> None:
     """Those that 'moesim init' gives were a line of twice the picture's width."""
     long = {**TINY, "name": "qwen3-235b-a22b-q4_k_m-on-rtx-4080-ddr5-6000-2ch-64gb-nvme-pcie4-4096"}

@@ -14,6 +14,8 @@ from moesim.experiment.running.run import simulate
 from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.starter import WORKLOADS, starter
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.mark.parametrize("workload", [name for name, one in WORKLOADS.items() if not one.served])
 @pytest.mark.parametrize(
