@@ -17,6 +17,7 @@ from moesim.calibrate.host.same import check_not_fitted
 from moesim.calibrate.published.implied import implied
 from moesim.calibrate.published.pack import PublishedRun
 from moesim.config.errors import InputError
+from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import reused_or
 from moesim.experiment.running.run import simulate
@@ -38,6 +39,7 @@ class FittedHosts:
     refused: Mapping[str, str]
 
 
+@read_once()
 def blind(
     runs: Sequence[PublishedRun],
     *,

@@ -9,6 +9,7 @@ from typing import Any
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.paths import find, lookup_folders
+from moesim.experiment.loading.once import read_once
 from moesim.reproduce.mapping import Progress, mapping
 from moesim.reproduce.systems.load import load_system, record_of
 from moesim.reproduce.systems.record import System
@@ -56,6 +57,7 @@ class PointWork:
         return numbers_of(run(self.experiment, overrides=self.overrides, **options).summary)
 
 
+@read_once()
 def run_system(
     name: str,
     *,
