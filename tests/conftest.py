@@ -8,7 +8,11 @@ not the luck of a draw.
 
 import gc
 import math
+import os
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from moesim.runtime.garbage import collect_seldom
@@ -16,6 +20,7 @@ from moesim.sweep import where_pays
 
 collect_seldom()  # as moesim's own processes do: a worker's objects are many, and most of them stay
 where_pays.PAYS_S = math.inf  # workers of the tests have all cores: a sweep starts others if asked
+os.fsync = lambda fd: None  # no test cuts the power, and what is killed has written
 
 
 def pytest_collection_finish() -> None:
@@ -35,3 +40,27 @@ settings.register_profile("ci", settings.get_profile("desk"), max_examples=15, d
 settings.register_profile("many", settings.get_profile("desk"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("desk"), max_examples=400)
 settings.load_profile("desk")
+
+
+@pytest.fixture
+def rendered() -> None:
+    """For tests of what pictures hold, where others of their file are ``unrendered``."""
+
+
+@pytest.fixture
+def unrendered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, but the pixels of their files are not made, which takes most of the time:
+    for tests of numbers and words. Pages have their pictures.
+    """
+    from matplotlib.figure import Figure
+
+    whole = Figure.savefig
+
+    def savefig(self: Figure, target: Any, **how: Any) -> None:
+        if not isinstance(target, Path):
+            whole(self, target, **how)
+        else:
+            target.write_bytes(b"a picture")
+
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", savefig)

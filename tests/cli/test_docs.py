@@ -50,11 +50,19 @@ def short_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped ones: three hundred files, once."""
+    return Path(
+        shutil.copytree(ROOT / "experiments", tmp_path_factory.mktemp("of") / "experiments")
+    )
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch, short_trace) -> Path:
+def folder(tmp_path: Path, monkeypatch, short_trace, experiments) -> Path:
     """A working directory with the files that the pages name; sweeps stay in this process."""
     monkeypatch.setattr("moesim.sweep.run._executor", lambda jobs, folder: in_this_process)
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "experiments").symlink_to(experiments)
     (tmp_path / "traces").mkdir()
     shutil.copy(short_trace, tmp_path / "traces")
     monkeypatch.chdir(tmp_path)

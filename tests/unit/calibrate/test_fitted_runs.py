@@ -14,6 +14,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware.load import gpu_names, load_hardware, load_software
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PROFILES = Path(__file__).parents[3] / "hardware_profiles"
 RUNS = {pack: read_pack(pack_folder(pack)) for pack in shipped_packs()}
 EVERY = [run for runs in RUNS.values() for run in runs]
@@ -38,7 +39,8 @@ def shipped_sources() -> Iterator[str]:
     """Of every profile but hosts, which are fitted to runs of packs and may not price them."""
     for path in PROFILES.rglob("*.yaml"):
         if path.parent.name != "hosts":
-            yield from map(str, (yaml.safe_load(path.read_text()).get("sources") or {}).values())
+            content = yaml.load(path.read_text(), Loader=LOADER)
+            yield from map(str, (content.get("sources") or {}).values())
 
 
 def test_no_shipped_software_or_card_is_fitted_to_a_run_of_a_pack() -> None:

@@ -45,6 +45,8 @@ from moesim.report.judged.evidence_overview import cells, markdown, short_table
 from moesim.report.judged.published import FURTHEST, draw, hosts_table, runs_table, save, summary
 from moesim.report.page import page_of
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 ROOT = Path(__file__).parents[3]
 PACK = read_pack(ROOT / "experiments" / "published")
 THROUGHPUTS = read_pack(ROOT / "experiments" / "throughputs")
@@ -389,6 +391,7 @@ def test_a_run_that_is_refused_says_why(tmp_path: Path) -> None:
     assert f"no prediction of large: {found.reason}" in lines(pd.DataFrame([found]))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_own_runs_are_put_in_and_predicted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -540,6 +543,7 @@ def test_runs_that_were_measured_to_be_equal_are_in_no_order() -> None:
     assert cells(overview({"p": table[:2]}))[0][-1] == "-, 1 equal"
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_figure_and_the_table(tmp_path: Path) -> None:
     table = pd.DataFrame({
         "run": ["r1", "r2"], "family": ["a", "b"], "engine": ["a 1", "b"], "model": ["m", "m"],

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 
 @pytest.fixture
@@ -20,25 +19,3 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     return tmp_path
-
-
-@pytest.fixture
-def rendered() -> None:
-    """For tests of what pictures hold, where others of their file are ``unrendered``."""
-
-
-@pytest.fixture
-def unrendered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn, but the pixels of their files are not made, which takes most of the time:
-    for tests of numbers and words. Pages have their pictures.
-    """
-    whole = Figure.savefig
-
-    def savefig(self: Figure, target: object, **how: object) -> None:
-        if not isinstance(target, Path):
-            whole(self, target, **how)  # type: ignore[arg-type]
-        else:
-            target.write_bytes(b"a picture")
-
-    if "rendered" not in request.fixturenames:
-        monkeypatch.setattr(Figure, "savefig", savefig)
