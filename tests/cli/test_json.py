@@ -153,5 +153,14 @@ def test_an_experiment_is_told_with_where_its_values_are_from(
     assert valid == {"file": trace, "findings": []}
     curve = told(capsys, "trace", "curve", trace, "-o", str(tmp_path / "c.parquet"), "--json")
     assert len(curve["curve"]) > 10  # type: ignore[arg-type]
-    again = ["trace", "fit", trace, "-o", str(tmp_path / "p.yaml"), "--domains", "1", "--json"]
+    again = [
+        "trace",
+        "fit",
+        str(tmp_path / "two.parquet"),
+        "-o",
+        str(tmp_path / "p.yaml"),
+        "--domains",
+        "1",
+        "--json",
+    ]
     assert told(capsys, *again)["file"] == str(tmp_path / "p.yaml")
