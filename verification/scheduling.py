@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.runtime.compiled import types
 from moesim.workload.serving.state import (
     ARRIVAL,
     BEGIN,
@@ -28,7 +29,7 @@ from moesim.workload.serving.state import (
     State,
 )
 from moesim.workload.serving.stepping.clock import opened
-from moesim.workload.serving.stepping.loop import compiled
+from moesim.workload.serving.stepping.loop import compiled, taking
 from moesim.workload.serving.stepping.steps import decide
 from moesim.workload.serving.vllm import Vllm
 from verification.check import Measured, check, half_widths
@@ -52,20 +53,22 @@ class StepTime:
     token_ns: int = 0
 
 
-@numba.njit
-def play(state: Any, by: Any, fixed_ns: int, token_ns: int) -> None:
-    """All steps, each decided when the one before has ended."""
-    now = 0
-    while state.numbers[DONE] < state.requests.shape[1]:
-        step = state.numbers[STEPS]
-        if decide(state, by, now, max(state.numbers[SEEN], step)) == 0:
-            if state.numbers[NEXT] == state.numbers[QUEUED]:
-                return
-            now = state.requests[ARRIVAL, state.coming[state.numbers[NEXT]]]
-            continue
-        tokens = state.log[COUNT, state.steps[BEGIN, step] : state.numbers[ENTRIES]].sum()
-        now += fixed_ns + token_ns * tokens
-        state.steps[END, step] = now
+def _plays() -> Callable[..., None]:
+    def play(state: Any, by: Any, fixed_ns: int, token_ns: int) -> None:
+        """All steps, each decided when the one before has ended."""
+        now = 0
+        while state.numbers[DONE] < state.requests.shape[1]:
+            step = state.numbers[STEPS]
+            if decide(state, by, now, max(state.numbers[SEEN], step)) == 0:
+                if state.numbers[NEXT] == state.numbers[QUEUED]:
+                    return
+                now = state.requests[ARRIVAL, state.coming[state.numbers[NEXT]]]
+                continue
+            tokens = state.log[COUNT, state.steps[BEGIN, step] : state.numbers[ENTRIES]].sum()
+            now += fixed_ns + token_ns * tokens
+            state.steps[END, step] = now
+
+    return play
 
 
 def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = None) -> State:
@@ -79,6 +82,7 @@ def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = No
     }
     state = state._replace(**roomy)
     by = compiled((scheduler.rule(),), state, knobs)
+    play = taking(_plays, types.void, state, types.int64, types.int64)
     play(state, by, time.fixed_ns, time.token_ns)
     return state
 

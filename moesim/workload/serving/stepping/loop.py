@@ -107,6 +107,13 @@ def turns(state: State, times: HostTimes) -> Any:
     return _code(_turns, types.int64(_of(state), _by(state), types.int64[::1], _of(times)))
 
 
+def taking(make: Callable[..., Any], gives: Any, state: State, *more: Any) -> Any:
+    """What ``make`` makes, for every scheduler, compiled: it takes a state, what fills a step of it
+    (``compiled``) and ``more``, given by their types.
+    """
+    return _code(make, gives(_of(state), _by(state), *more))
+
+
 def _code(make: Callable[..., Any], signature: Any) -> Any:
     """What ``make`` makes, for every scheduler, compiled."""
     return code_of(_made(make, signature, (), ()))
@@ -198,8 +205,7 @@ def _plays() -> Callable[..., bool]:
 
 def play(rules: Rules, state: State, knobs: Any, lag: int) -> State:
     """``state`` after all steps by ``rules``, where no clock matters."""
-    by, given = compiled(rules, state, knobs), (_of(state), _by(state), types.int64)
-    one = _code(_plays, types.boolean(*given))
+    by, one = compiled(rules, state, knobs), taking(_plays, types.boolean, state, types.int64)
     while not one(state, by, lag) and not never_ends(state):
         state = with_room(state)
     return state
