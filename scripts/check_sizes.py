@@ -43,8 +43,12 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function, bool]]:
-    """Every function below ``node``: its name with what it stands in, and whether in a class."""
+    """Every function below ``node``: its name with what it stands in, and whether in a class.
+    No expression holds one.
+    """
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            continue
         inner = prefix
         if isinstance(child, Function | ast.ClassDef):
             inner = f"{prefix}{child.name}."
