@@ -121,10 +121,23 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
     name, places = str(name_or_path), tuple(folders)
     if (parts := _parts_of(name)) is None:
         return _load_hardware(name, places, ())
-    name = text_of(parts)
-    profile = compose(name, places, partial(load_hardware, folders=places), card_names())
+    make = partial(_composed, text := text_of(parts), places)
+    return make() if _names_files(parts) else made_once((HardwareProfile, text), make)
+
+
+def _composed(text: str, places: tuple[Path, ...]) -> HardwareProfile:
+    """The machine of the parts that ``text`` names."""
+    profile = compose(text, places, partial(load_hardware, folders=places), card_names())
     _raise(Problem("", dotted(steps), what) for steps, what in breaches(profile))
     return profile
+
+
+def _names_files(parts: Mapping[str, Any]) -> bool:
+    """Whether ``parts`` may be the user's files, whatever is shipped."""
+    named = [one.get("base") if isinstance(one, Mapping) else one for one in parts.values()]
+    base = parts.get("base")
+    own = base is not None and known_name(str(base), hardware_names()) is None
+    return own or any(str(one).endswith((".yaml", ".yml")) for one in named)
 
 
 def _parts_of(name: str) -> dict[str, Any] | None:

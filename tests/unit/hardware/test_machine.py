@@ -207,6 +207,17 @@ def test_files_of_ones_own(tmp_path: Path) -> None:
         load_hardware("{gpu: rtx-3090, host: mine.yaml}", [tmp_path])
 
 
+def test_a_machine_of_shipped_parts_is_made_once(tmp_path: Path) -> None:
+    """One whose base is a file of one's own is read anew."""
+    parts = "{base: mine, gpu: {memory: 8 GiB}}"
+    assert load_hardware("{gpu: rtx-3090}") is load_hardware("{gpu: rtx-3090}")
+    for title in ("one", "two"):
+        (tmp_path / "mine").write_text(
+            f"title: {title}\nbase: rtx-4060-8gb\nsources: {{}}\n", encoding="utf-8"
+        )
+        assert load_hardware(parts, [tmp_path]) is not load_hardware(parts, [tmp_path])
+
+
 def test_one_memory() -> None:
     for text in ("gb10", "{gpu: gb10}", "{base: gb10}"):
         mine = load_hardware(text)
