@@ -21,6 +21,8 @@ from moesim.workload.serving.fleets.wire import Roles
 from tests.unit.experiment.test_served_numbers import CLOSED, POISSON, SMALL, experiment_of
 
 APART = {"prefill": 2, "decode": 1, "bandwidth": "1 GB/s", "latency": "5 us"}
+ONCE = {"price_interval": "never"}
+"""Runs are not played again for intervals, of which nothing is asked here."""
 FREE = {"bandwidth": "100 TB/s"}
 WAYS = [(overlap, first) for overlap in ("none", "layer") for first in ("prefill", "decode")]
 
@@ -30,7 +32,7 @@ def run(
 ) -> Result:
     choices = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}, **more}
     return simulate(
-        experiment_of(arrivals, serving={"disaggregation": apart}, **choices), check=check
+        experiment_of(arrivals, serving={"disaggregation": apart, **ONCE}, **choices), check=check
     )
 
 

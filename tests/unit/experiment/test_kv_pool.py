@@ -198,7 +198,9 @@ def test_a_run_holds_what_was_set_aside_before_it(rate: int) -> None:
     lengths = {"kind": "fixed", "input_len": 40, "output_len": 10}
     batching = {"kind": "continuous", "scheduler": SCHEDULER}
     workload: dict[str, Any] = {"requests": 8, "arrivals": arrivals, "lengths": lengths}
-    machine: dict[str, Any] = {"hardware": "dgx-h100", "parallelism": {"expert": 4}}
+    gpu = {"base": "h100-sxm", "memory": "8 GiB"}  # few blocks, and the same rule
+    hardware = {"base": "dgx-h100", "gpu": gpu}
+    machine: dict[str, Any] = {"hardware": hardware, "parallelism": {"expert": 4}}
     workload |= {"batching": batching, "routing": {"kind": "draw"}}
     asked = experiment_of(workload=workload, **machine)
     planned, summary = build(asked), simulate(asked).summary

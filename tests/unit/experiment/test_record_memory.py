@@ -75,7 +75,7 @@ def test_a_run_that_has_no_room_for_its_records_is_refused(monkeypatch: pytest.M
 
 
 def served(arrivals: dict[str, Any], requests: int = 150, **others: Any) -> dict[str, Any]:
-    """More tokens are answered than the trace has."""
+    """More tokens are answered than the trace has; no run is played again for intervals."""
     workload = {
         "requests": requests,
         "arrivals": arrivals,
@@ -83,8 +83,9 @@ def served(arrivals: dict[str, Any], requests: int = 150, **others: Any) -> dict
         "routing": {"kind": "draw"},
         "batching": {"kind": "continuous"},
     }
-    named = {"model": "small-moe", "trace": "small-moe", "hardware": "rtx-4060-8gb"}
-    return {"name": "served", **named, "workload": workload, "records": "layer", **others}
+    named: dict[str, Any] = {"model": "small-moe", "trace": "small-moe", "hardware": "rtx-4060-8gb"}
+    named |= {"name": "served", "records": "layer"}
+    return {**named, "workload": workload, "serving": {"price_interval": "never"}, **others}
 
 
 def told(experiment: dict[str, Any]) -> list[str]:
@@ -140,7 +141,6 @@ def test_spans_of_a_service_are_told_by_what_misses(
     """
     asked = served({"kind": "poisson", "request_rate": f"{rate} requests/s"}, requests=24)
     asked |= {"records": "expert", "experts": {"capacity": capacity}}
-    asked["serving"] = {"price_interval": "never"}
     result = moesim.run(asked)
     kept = len(result.layers) * LAYER_BYTES + len(result.spans) * SPAN_BYTES
     say_from(kept / 2, monkeypatch)

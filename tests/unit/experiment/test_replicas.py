@@ -34,7 +34,7 @@ ADDED = ("tokens", "hits", "misses", "bytes_h2d", "completed", "total_output_tok
 
 
 def run(arrivals: dict[str, Any], count: int = 3, *, check: bool = False, **more: Any) -> Result:
-    serving = {"replicas": count, "router": ROUTER}
+    serving = {"replicas": count, "router": ROUTER, "price_interval": "never"}
     choices = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}, **more}
     return simulate(experiment_of(arrivals, serving=serving, **choices), check=check)
 
@@ -102,10 +102,11 @@ def test_replicas_of_many_steps():
 
 
 def test_one_replica_is_none():
-    alone = simulate(
-        experiment_of(POISSON, software="vllm", experts={"capacity": "8 slots/layer"})
-    ).summary
-    one = run(POISSON, 1).summary
+    """Intervals of times included, for which a run is played again."""
+    given = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}}
+    serving = {"replicas": 1, "router": ROUTER}
+    alone = simulate(experiment_of(POISSON, **given)).summary
+    one = simulate(experiment_of(POISSON, serving=serving, **given)).summary
     assert {k: v for k, v in one.items() if k != "engine_wall_s"} == {
         k: v for k, v in alone.items() if k != "engine_wall_s"
     }

@@ -23,6 +23,7 @@ BASE: dict[str, Any] = {
     "workload": {"requests": 6, "batching": {"kind": "refill", "batch_size": 3}},
     "records": "summary",
 }
+SMALL = {**BASE, "model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
 SKIP = {
     "experts": {
         "capacity": "8 slots/layer", "miss": {"kind": "skip"}, "initial": "most_used",
@@ -62,7 +63,7 @@ def test_what_is_skipped_and_dropped_of_each_request(batch: int, prefetch: str) 
 def test_drops_alone_are_told_by_request(drop: str) -> None:
     """The rule decides whose choices go: both programs of ``replay``, and ``des``."""
     gating = {"gating": {**DROPS["gating"], "drop": drop}}
-    one, other = (shares(run({**BASE, **gating, "engine": name})) for name in ("des", "replay"))
+    one, other = (shares(run({**SMALL, **gating, "engine": name})) for name in ("des", "replay"))
     pd.testing.assert_frame_equal(one, other)
     assert list(one) == ["full", "dropped"]
     assert (one["dropped"] > 0).all()
@@ -71,10 +72,10 @@ def test_drops_alone_are_told_by_request(drop: str) -> None:
 def test_drops_are_told_where_the_clock_decides() -> None:
     """With prefetches, and nothing that is left out."""
     experts = {"capacity": "8 slots/layer", "prefetch": {"kind": "next_layer"}}
-    cases = [{**BASE, **DROPS, "experts": experts, "engine": name} for name in ("des", "replay")]
+    cases = [{**SMALL, **DROPS, "experts": experts, "engine": name} for name in ("des", "replay")]
     one, other = (shares(run(case)) for case in cases)
     pd.testing.assert_frame_equal(one, other)
-    alone = shares(run({**BASE, **DROPS}))
+    alone = shares(run({**SMALL, **DROPS}))
     pd.testing.assert_frame_equal(one, alone)
 
 
