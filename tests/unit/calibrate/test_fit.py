@@ -207,4 +207,4 @@ def test_a_fit_stands_over_any_gpu_that_is_listed(tmp_path, capsys):
     for found in (fitted("NVIDIA L40"), fitted("any", "--base", "l40")):
         assert found.datasheet.memory_bandwidth == load_hardware("l40").datasheet.memory_bandwidth
         assert len(found.calibrated.experts) == 1
-    assert "no GPU of 'moesim list gpus' is 'L20'; name one with --base" in fitted("L20")
+    assert "no GPU of 'moesim list gpus' is 'L2'; name one with --base" in fitted("L2")
