@@ -222,6 +222,17 @@ def _on_another_clock() -> Iterator[None]:
             _compiling["spent"] += perf_counter() - _compiling["since"]
 
 
+asked: set[Any] = set()
+"""The functions that this process has asked for: the first loads much of numba with it."""
+
+
+def in_python(function: Any, *, few: bool) -> Any:
+    """``function`` as it was written where it has ``few`` turns to go and nothing compiled has been
+    asked for yet: to load what that needs takes a third of a second.
+    """
+    return function.py_func if few and not asked and hasattr(function, "py_func") else function
+
+
 def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
     """Compile ``made`` for its ``signature``, and for no other, when it is first asked for.
 
@@ -239,6 +250,7 @@ def _wait(made: Any, signature: tuple[Any, ...], *, vectors: bool) -> None:
                 compile_all()
 
     def compile_all() -> None:
+        asked.add(made)
         before, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, vectorizes
         try:
             with _on_another_clock(), not_collecting():

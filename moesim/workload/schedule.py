@@ -276,7 +276,8 @@ class AttentionSums:
         its request. ``kv_tokens``: cached tokens read, by drafts of a request together;
         ``cached_tokens``: what the KV cache holds, of each request from its first to its last pass.
         """
-        from moesim.workload.token_sums import ANY, SUMS, sum_tokens  # loads numba
+        from moesim.runtime.compiled import in_python  # loads numba
+        from moesim.workload.token_sums import ANY, FEW, SUMS, sum_tokens
 
         mixed = schedule.phase == PassPhase.MIXED
         sums = np.zeros((SUMS, schedule.passes + 1, gpus), np.int64)
@@ -285,7 +286,7 @@ class AttentionSums:
         given = (schedule.offsets, *of_tokens, schedule.positions(trace), mixed)
         arrays: list[Any] = [np.ascontiguousarray(one) for one in given]
         arrays += [ANY if window is None else window, sums, held]
-        sum_tokens(*arrays)
+        in_python(sum_tokens, few=len(schedule.request) <= FEW)(*arrays)
         tokens, context_tokens, kv_tokens, *decoding, longest, cached = sums[:, :-1]
         apart = tuple(decoding) if mixed.any() else ()
         return cls(tokens, context_tokens, kv_tokens, cached, longest, apart)

@@ -9,6 +9,8 @@ from moesim.workload.served import PassPhase
 
 TOKENS, CONTEXT, KV, DECODING, DECODING_CONTEXT, DECODING_KV, LONGEST, CACHED = range(8)
 SUMS = 8
+FEW = 10_000
+"""Tokens that take less time in Python than compiled code to load."""
 DECODE, ENCODE = int(PassPhase.DECODE), int(PassPhase.ENCODE)
 ANY = 1 << 62
 """The window of a token that sees all keys."""
@@ -18,7 +20,7 @@ REQUEST, GPU, HELD = range(3)
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.void(_TABLE, _TABLE, *[types.int64] * 4), cache=True, _nrt=False)
+@njit(types.void(_TABLE, _TABLE, *[types.int64] * 4), inner=True, _nrt=False)
 def _hold(changes: Any, held: Any, request: int, step: int, gpu: int, tokens: int) -> None:
     """From ``step`` on a ``request`` holds so many ``tokens`` on ``gpu``, and no others."""
     if held[REQUEST, request] > 0:
@@ -27,7 +29,7 @@ def _hold(changes: Any, held: Any, request: int, step: int, gpu: int, tokens: in
     held[REQUEST, request], held[GPU, request], held[HELD, request] = step + 1, gpu, tokens
 
 
-@njit(types.void(_TABLE, _TABLE), cache=True, _nrt=False)
+@njit(types.void(_TABLE, _TABLE), inner=True, _nrt=False)
 def _run_up(changes: Any, held: Any) -> None:
     """All requests that hold something end; ``changes`` become what is held in each pass."""
     for of in range(held.shape[1]):

@@ -68,6 +68,7 @@ def test_a_check_reads_no_table_and_loads_no_clock():
     loaded = loaded_by_command("check", EXPERIMENT)
     assert "moesim.experiment.schema.experiment" in loaded
     assert not loaded & (OF_OTHERS | {"pandas", "moesim.engine.replay.run"})
+    assert "scipy.linalg" not in loaded, "what compiled code needs takes a third of a second"
 
 
 @pytest.mark.parametrize(

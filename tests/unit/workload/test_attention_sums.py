@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from moesim.runtime import compiled
 from moesim.testing.traces import toy_trace
 from moesim.trace.routing import Phase
 from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import AttentionSums, Schedule
+
+
+@pytest.fixture(params=["as written", "compiled"], autouse=True)
+def _both_ways(request, monkeypatch):
+    """The first sums of a process are made in Python where they are few."""
+    monkeypatch.setattr(compiled, "asked", set() if request.param == "as written" else {None})
 
 
 def sums(trace, phase, window, size=2, gpus=1, chunk=None):
