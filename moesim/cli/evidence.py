@@ -94,11 +94,11 @@ def add(
     ],
     *,
     measured: Annotated[
-        str,
+        list[str],
         typer.Option(
             metavar="SPEED|TIME|FILE",
             help="'17.8 tokens/s', '56 ms/token', '800 ms TTFT', '5 s E2EL', or what"
-            " llama-bench, vllm bench or SGLang's bench_serving wrote.",
+            " llama-bench, vllm bench or SGLang's bench_serving wrote; repeatable.",
         ),
     ],
     pack: Annotated[
@@ -114,7 +114,7 @@ def add(
     """Put a run of your own into a folder of runs: its experiment, and what it measured."""
     from moesim.calibrate.host.measured import measured_run
     from moesim.calibrate.host.same import check_not_fitted, check_same, run_warnings
-    from moesim.calibrate.published.pack import add_run, paths_told
+    from moesim.calibrate.published.pack import SPEED, add_run, numbers_of, paths_told
     from moesim.experiment.building.build import with_layers_fitted
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.loading.resolve import load_experiment
@@ -122,13 +122,15 @@ def add(
     from moesim.experiment.schema.origins import placed
     from moesim.hardware.choice import gpu_and_host
 
-    found = measured_run(measured)
+    found = [measured_run(text) for text in measured]
+    numbers = numbers_of(found)
     resolved = load_experiment(file, alone=True)
     experiment = resolved.experiment
     with placed(resolved.origins, resolved.file):
-        if not found.times:
-            check_not_fitted(experiment, found.tokens_per_s)
-        check_same(with_layers_fitted(experiment), model_of(experiment), found)
+        if SPEED in numbers:
+            check_not_fitted(experiment, numbers[SPEED])
+        for one in found:
+            check_same(with_layers_fitted(experiment), model_of(experiment), one)
     paths = paths_told(pack, file, inputs_of([experiment]))
     gpu, host = gpu_and_host(experiment.hardware)
     about = {
@@ -136,17 +138,17 @@ def add(
         "model": experiment.model,
         "gpu": gpu,
         "cpu": host or "",
-        "source": source or found.source,
+        "source": source or "; ".join(one.source for one in found if one.source),
         "assumed": assumed,
     }
-    rows = add_run(pack, file, found.times or found.tokens_per_s, about)
+    rows = add_run(pack, file, numbers, about)
     swept = [SWEPT.format(file=rows[0].file)] if experiment.sweep else []
-    warn([*run_warnings(experiment, found), *swept, *paths])
-    numbers = found.times or {"measured_tokens_per_s": found.tokens_per_s}
+    told = [line for one in found for line in run_warnings(experiment, one)]
+    warn([*told, *swept, *paths])
     if as_json:
         print_json({"file": str(rows[0].file), **numbers})
         return
     for name, number in numbers.items():
-        told = f"{name} {number:g}" if found.times else f"{number:g} tokens/s"
-        typer.echo(f"{rows[0].file}: {told}")
+        what = f"{number:g} tokens/s" if name == SPEED else f"{name} {number:g}"
+        typer.echo(f"{rows[0].file}: {what}")
     typer.echo(f"next:   moesim evidence --pack {pack} --out results/{pack.name}")

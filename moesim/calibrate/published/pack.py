@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from moesim.calibrate.host.measured import OPTION, Measured
 from moesim.config.errors import InputError, Problem, nearest, writing
 from moesim.config.files.files import write_whole
 from moesim.config.files.inputs import Inputs
@@ -82,12 +83,26 @@ def pack_folder(pack: Path | str) -> Path:
     return shipped
 
 
+def numbers_of(runs: Iterable[Measured]) -> dict[str, float]:
+    """What all of ``runs``, which are one run told in parts, measured: numbers by ``SPEED`` and
+    ``TIMES``; InputError, at ``OPTION``, where two say the same.
+    """
+    numbers: dict[str, float] = {}
+    for run in runs:
+        for name, number in (run.times or {SPEED: run.tokens_per_s}).items():
+            if name in numbers:
+                what = f"{name} is given twice, {numbers[name]:g} and {number:g}; give it once"
+                raise InputError([Problem(OPTION, "", what)])
+            numbers[name] = number
+    return numbers
+
+
 def add_run(
-    folder: Path, file: Path, measured: float | Mapping[str, float], about: Mapping[str, str]
+    folder: Path, file: Path, measured: Mapping[str, float], about: Mapping[str, str]
 ) -> list[PublishedRun]:
     """Put the experiment in ``file`` into the pack in ``folder``, which may be new, with what it
-    measured, a speed or times by name (``TIMES``; a row each), and what ``about`` says of it by
-    column; the rows.
+    measured by name (``SPEED``, ``TIMES``; a row each), and what ``about`` says of it by column;
+    the rows.
 
     InputError where the pack has a run of its name, would hide a shipped one of its own, or cannot
     be written.
@@ -109,15 +124,15 @@ def add_run(
 
 
 def _rows_of(
-    name: str, measured: float | Mapping[str, float], about: Mapping[str, str]
+    name: str, measured: Mapping[str, float], about: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    if not isinstance(measured, Mapping):
-        return [{**about, "run": name, SPEED: f"{measured:g}"}]
-    return [
-        {**about, "run": f"{name}-{of.split('_')[1]}", "file": name, "of": of,
-         "measured_ms": f"{time:g}"}
-        for of, time in measured.items()
-    ]  # fmt: skip
+    def row(of: str, number: float) -> dict[str, str]:
+        if of == SPEED:
+            return {"run": name, SPEED: f"{number:g}"}
+        run = f"{name}-{of.split('_')[1]}"
+        return {"run": run, "file": name, "of": of, "measured_ms": f"{number:g}"}
+
+    return [{**about, **row(of, number)} for of, number in measured.items()]
 
 
 def _text_of(file: Path) -> str:

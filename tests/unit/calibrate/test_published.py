@@ -453,6 +453,23 @@ def test_a_run_that_its_host_was_fitted_to_is_no_evidence(
     assert "is no evidence" in found["reason"]
 
 
+def test_what_a_run_measured_beside_its_speed_is_a_row_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, pack = tmp_path / "mine.yaml", tmp_path / "runs"
+    file.write_text(json.dumps(described(24) | {"workload": {"requests": 1, "phase": "all"}}))
+    add = ["evidence", "add", str(file), "--pack", str(pack), "--measured", "9 tokens/s"]
+    assert main([*add, "--measured", "11 tokens/s"]) == 2
+    told = "--measured: measured_tokens_per_s is given twice, 9 and 11; give it once"
+    assert told in capsys.readouterr().err
+    assert not pack.exists()
+    assert main([*add, "--measured", "800 ms TTFT"]) == 0
+    speed, first = read_pack(pack)
+    assert (speed.run, speed.of, speed.measured_tokens_per_s) == ("mine", "", 9)
+    assert (first.run, first.of, first.measured_tokens_per_s) == ("mine-ttft", "mean_ttft_ms", 1.25)
+    assert speed.file == first.file == pack / "mine.yaml"
+
+
 def test_first_tokens_of_decodes_alone_are_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
