@@ -11,6 +11,7 @@ import yaml
 from moesim.config.arguments import check_choice
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.fitted_layers import AT_ONCE
+from moesim.experiment.engine_commands.serving import GPUS_OF_A_NODE
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
 from moesim.experiment.schema.layout import undivided_heads
@@ -109,27 +110,35 @@ def starter(question: Question, workload: str) -> str:
     name = str(made.data["name"])
     if kind.served:
         name = name.replace(f"batch-{kind.batch}", "served")
-    written = {**made.data, **served, **_decided(made, whole=whole), "name": name}
+    shared = _shared(made, served=kind.served, whole=whole)
+    written = {**made.data, **served, **shared, "name": name}
     for key, value in written.items():
         lines += _key(key, value, comments.get(key, ""))
     lines += _key("experts", experts, words)
     asked = _search(whole) if kind.served else _next(room)
-    return "\n".join([*lines, *asked, *(_layouts(made, model) if whole else [])]) + "\n"
+    ways = _layouts(made, model, shared.get("parallelism", {})) if whole else []
+    return "\n".join([*lines, *asked, *ways]) + "\n"
 
 
-def _decided(made: Assembled, *, whole: bool) -> dict[str, Any]:
-    """Who decides in a server's steps: over several GPUs that hold the ``whole`` model it captures
-    them, for which no host reads what is chosen.
+def _shared(made: Assembled, *, served: bool, whole: bool) -> dict[str, Any]:
+    """How a server's GPUs share a step. vLLM's gather all tokens where each has requests of its
+    own; others of several that hold the ``whole`` model capture their steps, for which no host
+    reads what is chosen.
     """
-    several = made.data.get("parallelism", {}).get("expert", 1) > 1
-    return {"decide": "device"} if several and whole and made.asks.engine else {}
+    asked, engine = made.data.get("parallelism", {}), made.asks.engine
+    gpus = asked.get("expert", 1)
+    own = "dense" not in asked and gpus <= GPUS_OF_A_NODE
+    if served and own and gpus > 1 and engine == "vllm":
+        return {"parallelism": {**asked, "exchange": "all_gather"}}
+    return {"decide": "device"} if gpus > 1 and whole and engine else {}
 
 
-def _layouts(made: Assembled, model: ModelSpec) -> Sequence[str]:
-    """The ways to spread the work over the GPUs, as an axis in comments."""
+def _layouts(made: Assembled, model: ModelSpec, own: Mapping[str, Any]) -> Sequence[str]:
+    """The ways to spread the work over the GPUs, as an axis in comments; ``own``: the file's."""
     gpus, split = made.asks.gpus, (SLICED, WHOLE)
     can = {REQUESTS, *(() if undivided_heads(model, made.asks.gpus) else split)}
     ways = [_parallelism(one, gpus) for one in made.asks.layouts if one in can]
+    ways = [{**way, **own} if set(way) <= set(own) else way for way in ways]
     text = yaml.safe_dump(ways, sort_keys=False, default_flow_style=True, width=LONG).strip()
     return [f"#   parallelism: {text}"] if len(ways) > 1 else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from moesim.cli.main import main
 from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.warnings import dispatched_by_vllm
 from moesim.experiment.running.run import simulate
 from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.starter import WORKLOADS, starter
@@ -116,18 +118,25 @@ def test_a_service_has_layers_on_the_cpu_where_its_gpus_do_not_hold_them(
 def test_what_several_gpus_do_is_decided_as_servers_do_and_other_ways_can_be_swept(
     tmp_path: Path,
 ) -> None:
-    """Decided by the host, a step of four H100 took a fourth longer than captured, as in vLLM;
-    and 1,000 requests kept 9 GB of rows of layers.
+    """Decided by the host, a step of four H100 took a fourth longer than captured, as in vLLM,
+    which gathers all tokens; and 1,000 requests kept 9 GB of rows of layers.
     """
-    text = starter(Question("gpt-oss-20b", gpu="h100-sxm", gpus=4), "serve")
+    four = Question("gpt-oss-20b", gpu="h100-sxm", gpus=4)
+    (tmp_path / "other.yaml").write_text(starter(replace(four, software="sglang"), "serve"))
+    other = load_experiment(tmp_path / "other.yaml").experiment
+    assert (other.decide, other.parallelism.exchange) == ("device", None)
+    text = starter(four, "serve")
     (tmp_path / "mine.yaml").write_text(text)
     read = load_experiment(tmp_path / "mine.yaml").experiment
-    assert (read.decide, read.records) == ("device", "step")
+    assert (read.decide, read.records) == ("host", "step")
+    assert read.parallelism.exchange == "all_gather"
+    assert not dispatched_by_vllm([read])
     assert build(read, 2).case.execution in ("graph", "piecewise")
     (line,) = (line for line in text.splitlines() if line.startswith("#   parallelism: "))
     (tmp_path / "swept.yaml").write_text(f"{text}sweep:\n{line[1:]}\n")
     ways = [one.parallelism for _, one in load_experiment(tmp_path / "swept.yaml").points]
     assert len({(one.dense, one.experts) for one in ways}) == len(ways) == 3
+    assert read.parallelism in ways
     assert {one.expert for one in ways} == {4}
     few = starter(Question("gpt-oss-20b", gpu="h100-sxm"), "serve")
     assert "decide" not in few
