@@ -1,16 +1,17 @@
-"""Transforms of routing, token by token (docs/routing.md)."""
+"""Transforms of routing, token by token or pass by pass (docs/routing.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .reference_words import NO_EXPERT, Model, Trace
+from .reference_batches import passes_of
+from .reference_words import NO_EXPERT, Config, Model, Trace
 
 Rule = dict[str, Any]
 """As an experiment has it, but for shares, which are numbers."""
@@ -45,15 +46,20 @@ class Rerouted:
     changed: bool
 
 
-def reroute(trace: Trace, model: Model, rules: list[Rule]) -> Rerouted:
-    """``trace`` of ``model`` by ``rules``, one after the other."""
+def reroute(trace: Trace, model: Model, rules: list[Rule], passes: list[int] | None) -> Rerouted:
+    """``trace`` of ``model`` by ``rules``, one after the other; ``passes``: of each token, see
+    ``pass_of_rows``.
+    """
     cells = cells_of(trace)
     living = [list(range(model.experts)) for _ in model.moe_layers]
     recorded = weights_of(cells)
     lost: dict[str, list[float]] = {}
     for rule in rules:
         before = weights_of(cells)
-        cells, living = apply(rule, cells, living, trace, model.experts)
+        if rule["kind"] in BY_PASS:
+            cells = together(rule, cells, passes or [0] * len(cells), model.experts)
+        else:
+            cells, living = apply(rule, cells, living, trace, model.experts)
         name = "mispredicted" if rule["kind"] == "predicted" else "cut"
         so_far = lost.setdefault(name, [0.0] * len(cells))
         of_rule = zip(so_far, before, weights_of(cells), strict=True)
@@ -143,6 +149,57 @@ KEEPS: dict[str, Callable[[Rule, Cell, int], Cell]] = {
     "threshold": threshold,
     "top_p": top_p,
     "gate_ratio": gate_ratio,
+}
+
+
+def pass_of_rows(trace: Trace, config: Config) -> list[int] | None:
+    """The forward pass of each row, -1 without one; None where drafts decide it."""
+    if config.drafts:
+        return None
+    found = [-1] * len(trace["request_id"])
+    for one in passes_of(trace, config):
+        for part in one.parts:
+            for row in part.rows:
+                found[row] = one.step
+    return found
+
+
+def together(
+    rule: Rule, cells: list[list[Cell]], passes: list[int], experts: int
+) -> list[list[Cell]]:
+    """Cells behind a rule that looks at all tokens of a pass, and of none."""
+    found = [list(token) for token in cells]
+    for one in set(passes):
+        rows = [row for row, of in enumerate(passes) if of == one]
+        for m in range(len(cells[0])):
+            kept = BY_PASS[rule["kind"]](rule, [cells[row][m] for row in rows], experts)
+            for row, cell in zip(rows, kept, strict=True):
+                found[row][m] = cell
+    return found
+
+
+def threshold_top_k(rule: Rule, cells: list[Cell], experts: int) -> list[Cell]:
+    left = sum(len(threshold(rule, cell, experts)) for cell in cells)
+    k = max(1, floor(Fraction(left, len(cells)) + Fraction(1, 2)))
+    return [top_k({"k": k}, cell, experts) for cell in cells]
+
+
+def xshare(rule: Rule, cells: list[Cell], experts: int) -> list[Cell]:
+    sums = [0.0] * experts
+    for cell in cells:
+        for one in cell:
+            sums[one.expert] += one.weight
+    shared = sorted(range(experts), key=lambda expert: -sums[expert])[: rule["experts"]]
+    firsts = [set(ranked(cell)[: rule["least"]]) for cell in cells]
+    return [
+        [one for place, one in enumerate(cell) if one.expert in shared or place in first]
+        for cell, first in zip(cells, firsts, strict=True)
+    ]
+
+
+BY_PASS: dict[str, Callable[[Rule, list[Cell], int], list[Cell]]] = {
+    "threshold_top_k": threshold_top_k,
+    "xshare": xshare,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from .reference_routing import NothingLeftError, Rule, reroute
+from .reference_routing import NothingLeftError, Rule, pass_of_rows, reroute
 from .strategies import Case, cases
 from .strategies_prefetch import prefetching_cases
 
@@ -24,6 +24,15 @@ cuts = st.one_of(
         lambda least, ratio: {"kind": "gate_ratio", "least": least, "ratio": ratio},
         st.integers(1, 3),
         SHARES,
+    ),
+    st.builds(
+        lambda epsilon: {"kind": "threshold_top_k", "epsilon": epsilon},
+        st.sampled_from([0.0, 0.5, 1.5, 4.0]),
+    ),
+    st.builds(
+        lambda experts, least: {"kind": "xshare", "experts": experts, "least": least},
+        st.integers(1, 4),
+        st.integers(0, 2),
     ),
 )
 
@@ -47,7 +56,8 @@ def rerouted(draw: st.DrawFn, case: Case) -> Case:
         kinds.append(prunes)
     rules = draw(st.lists(st.one_of(kinds), min_size=1, max_size=2))
     try:
-        found = reroute(case.trace, case.model, rules)
+        passes = pass_of_rows(case.trace, case.config)
+        found = reroute(case.trace, case.model, rules, passes)
     except NothingLeftError:
         return case
     if found.model.experts < max(2, case.config.gpus):
