@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from moesim.experiment.running import price_ranges
 from moesim.runtime.garbage import collect_seldom
 from moesim.sweep import where_pays
 
 collect_seldom()  # as moesim's own processes do: a worker's objects are many, and most of them stay
 where_pays.PAYS_S = math.inf  # workers of the tests have all cores: a sweep starts others if asked
+LONGEST_PLAYED_AGAIN = price_ranges.MOST_TOKENS
+price_ranges.MOST_TOKENS = 0  # two more runs, of numbers that few tests look at
 os.fsync = lambda fd: None  # no test cuts the power, and what is killed has written
 
 
@@ -40,6 +43,12 @@ settings.register_profile("ci", settings.get_profile("desk"), max_examples=15, d
 settings.register_profile("many", settings.get_profile("desk"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("desk"), max_examples=400)
 settings.load_profile("desk")
+
+
+@pytest.fixture
+def played_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the ranges of requests' times, which are played for unasked."""
+    monkeypatch.setattr(price_ranges, "MOST_TOKENS", LONGEST_PLAYED_AGAIN)
 
 
 @pytest.fixture

@@ -228,6 +228,7 @@ def served(arrivals, software="ideal", **more):
 NEVER = {"price_interval": "never"}
 
 
+@pytest.mark.usefixtures("played_again")
 def test_prices_do_not_move_a_throughput_that_is_what_arrives():
     """Neither do they rank it; where ends bring requests, prices move it as ever."""
     timed = served({"kind": "poisson", "request_rate": "2 requests/s"})
@@ -292,6 +293,7 @@ def test_a_percentile_moves_as_the_requests_that_it_is_of():
     assert set(_limits_of_places({"queue": np.zeros(5)}, {"queue": spread}).values()) == {(1, 1)}
 
 
+@pytest.mark.usefixtures("played_again")
 def test_requests_that_come_by_the_clock_are_played_at_both_ends():
     """Alone each moves as its prices do; where they wait for one another by more; a front end that
     is the whole time by its own."""
@@ -315,6 +317,7 @@ def test_requests_that_come_by_the_clock_are_played_at_both_ends():
     assert front["mean_tpot_ms"][1] < 1.3
 
 
+@pytest.mark.usefixtures("played_again")
 def test_who_does_not_want_that_runs_once():
     rare = {"kind": "poisson", "request_rate": "1 requests/s"}
     off = served(rare, serving={"price_interval": "never"}).summary["price_interval"]

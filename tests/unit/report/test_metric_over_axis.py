@@ -373,7 +373,7 @@ workload:
     {kind: continuous, scheduler: {kind: vllm, max_num_seqs: 8, max_num_batched_tokens: 512}}
 memory: {gpu_memory_utilization: 95 %, kv: 100 blocks}
 experts: {capacity: auto}
-serving: {slo: {ttft: 1 s, tpot: 120 ms}}
+serving: {slo: {ttft: 1 s, tpot: 120 ms}, price_interval: always}
 sweep: {workload.arrivals.request_rate: [0.2 requests/s, 2 requests/s]}
 figures: [{kind: metric_over_axis, metric: p99_ttft_ms, over: request_rate}, goodput_over_load]
 """

@@ -558,6 +558,7 @@ def test_of_requests_that_are_served_all_that_are_asked_for_are_counted(
         assert (found["requests"], found["recorded_requests"]) == (replayed, 40)
 
 
+@pytest.mark.usefixtures("played_again")
 def test_where_requests_come_when_they_come_speeds_are_those_of_one(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
