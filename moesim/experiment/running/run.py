@@ -229,10 +229,11 @@ def _records(
         tables["operations"] = of.operations_table(outcome)
     if records in ("layer", "expert"):
         tables["layers"] = of.layers_table(case, outcome)
-        tables |= {} if run is None else {"itl": of.itl_table(run)}
+        if run is not None:
+            tables["itl"] = of.itl_table(run)
+            tables["entries"] = of.entries_table(run, case.schedule.passes)
     if records == "expert":
         tables |= {"spans": of.spans_table(outcome), "slots": of.slots_table(outcome)}
-        tables |= {} if run is None else {"entries": of.entries_table(run, case.schedule.passes)}
     return tables
 
 

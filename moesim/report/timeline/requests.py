@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
+from moesim.report.run.pieces import INSTANCE, pieces_of_requests
+
 Event = dict[str, Any]
 PROCESS = 3000
 """Behind those of GPUs."""
-INSTANCE = "instance"
 
 
 def request_events(tables: dict[str, pd.DataFrame], begin_ns: int, steps: range) -> Iterator[Event]:
@@ -23,14 +23,13 @@ def request_events(tables: dict[str, pd.DataFrame], begin_ns: int, steps: range)
     if here.empty:
         return
     yield {"ph": "M", "pid": PROCESS, "name": "process_name", "args": {"name": "requests"}}
-    times = tables["steps"].set_index("step")
-    times = times[[name for name in ("start_ns", "end_ns", INSTANCE) if name in times]]
     arrival = tables["requests"].set_index("request_id")["arrival_ns"]
-    for request, own in here.groupby("request_id", sort=True):
+    pieces = pieces_of_requests(here, tables["steps"])
+    for request, own in pieces.groupby("request_id", sort=True):
         track = {"pid": PROCESS, "tid": PROCESS + int(str(request)) + 1}
         name = {"name": f"request {request}"}
         yield {"ph": "M", **track, "name": "thread_name", "args": name}
-        spans = own.join(times, on="step").to_dict("records")
+        spans = own.to_dict("records")
         first = entries[entries["request_id"] == request]["step"].min()
         came = max(int(arrival[request]), begin_ns)
         if first == spans[0]["step"] and came < spans[0]["start_ns"]:
@@ -39,18 +38,18 @@ def request_events(tables: dict[str, pd.DataFrame], begin_ns: int, steps: range)
 
 
 def _of_request(track: Event, spans: list[dict[Any, Any]]) -> Iterator[Event]:
+    instance = None
     for one in spans:
         last = one["first_token"] + one["tokens"]
         name = "answer" if one["decodes"] else f"tokens {one['first_token']}:{last}"
         args = {key: one[key] for key in ("step", "tokens", INSTANCE) if key in one}
+        if one["handed"]:
+            way = {"from": instance, "to": one[INSTANCE]}
+            yield _event(track, "handover", one["idle_ns"], one["start_ns"], way)
+        if one["preempted"]:
+            yield _event(track, "preempted", one["idle_ns"], one["start_ns"])
         yield _event(track, name, one["start_ns"], one["end_ns"], args)
-    for one, after in pairwise(spans):
-        if one.get(INSTANCE) != after.get(INSTANCE):
-            way = {"from": one[INSTANCE], "to": after[INSTANCE]}
-            yield _event(track, "handover", one["end_ns"], after["start_ns"], way)
-        again = not after["decodes"] and after["first_token"] <= one["first_token"]
-        if again and one["end_ns"] < after["start_ns"]:
-            yield _event(track, "preempted", one["end_ns"], after["start_ns"])
+        instance = one.get(INSTANCE)
 
 
 def _event(track: Event, name: str, start: int, end: int, args: Event | None = None) -> Event:

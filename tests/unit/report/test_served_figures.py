@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 import moesim
 from moesim.report.figures import (
     registry,
+    requests_over_time,
     serving_over_time,
     step_time_by_tokens,
 )
@@ -68,19 +69,41 @@ def test_times_leave_out_the_warm_up_as_the_summary_does(run: Path) -> None:
     assert falls.sum() == pytest.approx(summary["mean_ttft_ms"])
 
 
-def test_requests_that_were_preempted_are_marked(run: Path) -> None:
-    result = moesim.read_result(run)
-    table = table_of("requests_over_time", run)
-    assert len(table) == REQUESTS
-    assert 0 < table["preempted"].sum() <= result.summary["preemptions"]
+def test_requests_have_bars_of_chunks_answers_and_when_they_were_preempted(run: Path) -> None:
+    result, figure = moesim.read_result(run), registry.components["requests_over_time"]()
+    table, preempted = figure.prepare(run), result.summary["preemptions"]
+    parts = table["part"].value_counts()
+    assert parts["waits"] == REQUESTS
+    assert 0 < parts["preempted"] <= preempted  # some begin again at once
+    assert REQUESTS < parts["answer"] <= REQUESTS + preempted
+    prompts = result.entries[~result.entries["decodes"]]
+    assert parts["prompt"] == len(prompts) > REQUESTS
+    until = table["begin_ms"] + table["lasts_ms"]
+    assert not (table["begin_ms"] < until.groupby(table["request"]).shift() - 1e-6).any()
+    ends = until.groupby(table["request"]).max()
+    requests = result.requests.set_index("request_id")
+    whole = requests["arrival_ns"] * 1e-6 + requests["e2el_ms"]
+    assert ends.to_numpy() == pytest.approx(whole[ends.index.astype(int)].to_numpy())
     axes = Figure().add_subplot()
-    registry.components["requests_over_time"]().draw(table, axes)
-    (marks,) = axes.lines
-    assert np.size(marks.get_xdata()) == table["preempted"].sum()
+    figure.draw(table, axes)
+    assert len(axes.patches) == len(table)
     (row,) = (one for one in blocks(result.summary) if one[0] == "preemptions")
     assert row[1].endswith(f"{result.summary['recomputed_tokens']} tokens computed again")
+
+
+def test_requests_without_a_record_of_steps_say_whether_they_were_preempted(
+    run: Path, tmp_path: Path
+) -> None:
+    whole = moesim.run({**SERVED, "records": "step"}, out=tmp_path / "run")
+    figure = registry.components["requests_over_time"]()
+    table = figure.prepare(tmp_path / "run")
+    assert 0 < sum(table["part"] == requests_over_time.MARK) <= whole.summary["preemptions"]
+    axes = Figure().add_subplot()
+    figure.draw(table, axes)
+    (marks,) = axes.lines
+    assert np.size(marks.get_xdata()) == sum(table["part"] == requests_over_time.MARK)
     few = Figure().add_subplot()
-    registry.components["requests_over_time"]().draw(table.head(4), few)
+    figure.draw(table[table["request"].astype(int) < 4], few)
     assert {tick % 1 for tick in few.get_yticks()} == {0}, "no half a request"
 
 
