@@ -22,7 +22,8 @@ from agreement import must_agree
 
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.loading.resolve import load_experiment
 
 CASES = {

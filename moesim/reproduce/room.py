@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from moesim.engine.case import Case
-from moesim.experiment.building.build import limit_of
+from moesim.experiment.building.built import limit_of
 from moesim.experiment.building.footprints import (
     footprint_of,
     live_of,

@@ -12,7 +12,8 @@ from moesim.calibrate.host.same import check_same
 from moesim.config.amounts.dimensions import format_percent
 from moesim.config.errors import InputError, Problem
 from moesim.engine.replay.log import DecisionLog
-from moesim.experiment.building.build import Built, build, with_layers_fitted
+from moesim.experiment.building.build import build, with_layers_fitted
+from moesim.experiment.building.built import Built
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import choice_in, is_choice, text_of

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from moesim.config.errors import InputError
+from moesim.experiment.building.built import Built
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.host.on_cpu import OnCpu
-
-if TYPE_CHECKING:
-    from moesim.experiment.building.build import Built
 
 DECODES = ("decode", "all")
 """Phases that have decode steps."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from moesim.config.amounts.capacity import ExpertCapacity
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.building.fitted_layers import at_context, fewest_layers, with_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.formats import format_notes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.experiment.building.build import Built
+from moesim.experiment.building.built import Built
 from moesim.experiment.building.footprints import (
     host_cache_bytes,
     live_of,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from moesim.config.errors import InputError
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.schema.experiment import Experiment
 
 if TYPE_CHECKING:

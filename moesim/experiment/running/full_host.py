@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moesim.config.amounts.sizes import GIB
-from moesim.experiment.building.build import Built
+from moesim.experiment.building.built import Built
 from moesim.hardware.described.reached import FAULTS_BYTES_PER_S, SYSTEM_BYTES
 
 PRICED = "hardware: {storage: nvme-pcie4} and experts: {host: {capacity: auto}} price that"

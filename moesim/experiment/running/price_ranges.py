@@ -11,7 +11,7 @@ import numpy as np
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
-from moesim.experiment.building.build import Built
+from moesim.experiment.building.built import Built
 from moesim.experiment.running.full_host import from_drive
 from moesim.experiment.running.host_kind import host_kind
 from moesim.experiment.running.replicas import outcome_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.engine.progress import Progress
-from moesim.experiment.building.build import Built
+from moesim.experiment.building.built import Built
 
 
 def outcome_of(

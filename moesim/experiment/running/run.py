@@ -16,7 +16,8 @@ from moesim.config.files.inputs import Inputs, check_same, paths_of
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome
-from moesim.experiment.building.build import Built, with_layers_fitted
+from moesim.experiment.building.build import with_layers_fitted
+from moesim.experiment.building.built import Built
 from moesim.experiment.building.formats import format_notes
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.once import read_once

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.building.fitted_layers import fewest_layers
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.loading.traces import trace_of

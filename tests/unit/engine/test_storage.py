@@ -14,7 +14,8 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.engine.des.drive import Drive
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.building.derived import derived
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run

@@ -9,7 +9,8 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import longest_context
 from moesim.trace.routing import Phase

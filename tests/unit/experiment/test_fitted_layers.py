@@ -15,7 +15,8 @@ from matplotlib.text import Annotation
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.experiment.building.build import Built, build, with_layers_fitted
+from moesim.experiment.building.build import build, with_layers_fitted
+from moesim.experiment.building.built import Built
 from moesim.experiment.building.fitted_layers import AT_ONCE
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import largest_fit

@@ -14,7 +14,8 @@ from moesim.engine.case import Case
 from moesim.engine.des.run import run_des
 from moesim.engine.pricing.host_times import host_times
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.hardware import load_hardware, load_software
 from moesim.hardware.cost_model import CostModel
 from moesim.hardware.engine_fits import with_engine

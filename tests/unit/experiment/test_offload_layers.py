@@ -12,7 +12,8 @@ from moesim.config.errors import InputError
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.questions.fit import largest_fit, slots_by_context
 from moesim.metrics.summary import summary
 from moesim.metrics.tables import steps_table

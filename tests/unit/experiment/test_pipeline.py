@@ -15,7 +15,8 @@ from moesim.engine.case import Case
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.build import build
+from moesim.experiment.building.built import Built
 from moesim.experiment.questions.fit import largest_fit, slots_by_context
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import undivided_layers
