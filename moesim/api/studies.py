@@ -55,9 +55,10 @@ def advise(
     from moesim.experiment.schema.origins import placed
     from moesim.results.files import check_new_folder
     from moesim.results.overwrite import BEFORE, SWEEPS, check_no_input
-    from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
+    from moesim.sweep.advise import begin_anew
     from moesim.sweep.advise.question import asked
+    from moesim.sweep.runs import Runs
 
     check_whole("--jobs", 1 if jobs is None else jobs)
     if requests is not None:
@@ -72,10 +73,9 @@ def advise(
     elif not any((folder / name).is_dir() for name in (BEFORE, *SWEEPS)):
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
-        runs = Runs(folder, jobs, progress)
         advice = advised(
             resolved.experiment,
-            runs,
+            Runs(folder, jobs, progress),
             most=capacity,
             requests=requests,
             fit=fit,
@@ -110,7 +110,7 @@ def sensitivity(
     from moesim.experiment.schema.origins import placed
     from moesim.report.sweep.sensitivity import write_sensitivity
     from moesim.results.files import check_new_folder
-    from moesim.sweep.advise.run import Runs
+    from moesim.sweep.runs import Runs
     from moesim.sweep.sensitivity import sensitivity as sensitivity_of
 
     check_whole("--jobs", 1 if jobs is None else jobs)

@@ -25,7 +25,6 @@ from moesim.hardware.price_errors import DATASHEET_OF, ON_CPU
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, NODES, TRACE, variations
-from moesim.sweep.advise.run import Runs
 from moesim.sweep.advise.upgrades import (
     Upgrade,
     cores,
@@ -35,6 +34,7 @@ from moesim.sweep.advise.upgrades import (
     link,
     peers,
 )
+from moesim.sweep.runs import Runs
 from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
 
 FOLDER = "inputs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
@@ -17,9 +17,7 @@ from moesim.sweep.advise.room import Room
 from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgraded import upgraded_point
 from moesim.sweep.advise.upgrades import Upgrade
-
-if TYPE_CHECKING:
-    from moesim.sweep.advise.run import Runs
+from moesim.sweep.runs import Runs
 
 RIVALS = 3
 """Ways to handle misses that are compared at both ends, the best included."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,7 @@ from moesim.experiment.loading.warnings import is_timed, of_inputs, paced
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.memory.misses.cpu import Cpu
-from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
-from moesim.results.blocks import read_blocks
 from moesim.results.overwrite import SWEEPS, check_replaceable, set_aside
 from moesim.sweep.advise.abilities import (
     ANY,
@@ -74,9 +72,7 @@ from moesim.sweep.advise.upgraded import upgraded_point
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
-from moesim.sweep.point import point_folder
-from moesim.sweep.run import Points, Progress, SweepOptions, run_sweep
-from moesim.sweep.table import summary_of
+from moesim.sweep.runs import Runs
 from moesim.workload.requests import Requests
 
 SLOW = "GPUs share links here, over which they take long to play; a sweep has them"
@@ -85,50 +81,6 @@ WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
 """The upgrades that can help where every expert is resident."""
 OF_THE_HOST = ("next_pcie", "twice_dram", "twice_cores", "twice_host_memory")
 """Those of what a machine with one memory does not have, or not beside it."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """How the runs of an advice are made: in the folder ``out``, ``jobs`` at the same time, which
-    is as in ``SweepOptions``.
-    """
-
-    out: Path
-    jobs: int | None = 1
-    progress: Progress | None = None
-
-    def summaries(
-        self,
-        base: Experiment,
-        points: Points,
-        name: str,
-        *,
-        before: int = 0,
-        after: int = 0,
-        told: bool = True,
-    ) -> list[dict[str, Any]]:
-        """The summaries of ``points``, a sweep in the folder ``name``; what has run is kept, what
-        failed is tried again. ``before``, ``after``: other runs of the advice, for the progress,
-        which is ``told`` or not.
-        """
-
-        def tell(finished: int, total: int) -> None:
-            if self.progress and told:
-                self.progress(before + finished, before + total + after)
-
-        folder = self.out / name
-        run_sweep(
-            base,
-            points,
-            folder,
-            options=SweepOptions(jobs=self.jobs, retry_failed=True),
-            progress=tell,
-        )
-        return [summary_of(folder, number) for number in range(len(points))]
-
-    def blocks(self, name: str, number: int) -> Blocks | None:
-        """The blocks of point ``number`` of the sweep in the folder ``name``."""
-        return read_blocks(point_folder(self.out / name, number))
 
 
 def begin_anew(folder: Path) -> None:

@@ -29,7 +29,7 @@ from moesim.report.advice.figure import advice_figures, read_advice
 from moesim.report.advice.tables import choices_table, sentences
 from moesim.results.overwrite import BEFORE, check_replaceable
 from moesim.results.result import BLOCKS
-from moesim.sweep.advise import Runs, begin_anew
+from moesim.sweep.advise import begin_anew
 from moesim.sweep.advise.advice import Advice, End, Fit, Gain
 from moesim.sweep.advise.choices import (
     EVICTING,
@@ -51,6 +51,7 @@ from moesim.sweep.advise.room import (
 )
 from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import UPGRADES, changed
+from moesim.sweep.runs import Runs
 from moesim.sweep.table import summary_of
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -517,7 +518,7 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     assert "mine.txt" in capsys.readouterr().err
     (folder / "mine.txt").unlink()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(f"{begin_anew.__module__}.run_sweep", interrupted)
+        patched.setattr(f"{Runs.__module__}.run_sweep", interrupted)
         assert main([*again, "--overwrite"]) == INTERRUPTED
     assert capsys.readouterr().err.endswith(
         f"stopped; the finished runs stay in {folder}: the same command without --overwrite goes "

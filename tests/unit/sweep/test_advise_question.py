@@ -29,8 +29,9 @@ from moesim.sweep.advise.choices import (
 )
 from moesim.sweep.advise.question import Question, asked, assembled
 from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
-from moesim.sweep.advise.run import Runs, advise
+from moesim.sweep.advise.run import advise
 from moesim.sweep.advise.scored import Scored
+from moesim.sweep.runs import Runs
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
