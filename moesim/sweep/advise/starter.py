@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,9 +16,11 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.questions.fit import fewest_on_cpu
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.model import ModelSpec, load_model
+from moesim.model.chosen import SEPARATOR
 from moesim.sweep.advise.abilities import (
     REQUESTS,
     SLICED,
+    STOCK,
     WHOLE,
     Abilities,
     Asks,
@@ -70,6 +72,8 @@ RESIDENT = "every expert fits on the GPU"
 FIRST = "experts of the first {0} of {1} layers on the CPU, as few as fit (auto: on any card)"
 SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
 COMPUTED = "the {0} most used of {1} experts of a layer have a slot; the CPU computes the others"
+SERVED_FORMATS = ("fp8", "int4")
+"""Of the checkpoints that servers are given most, the most bits a weight first."""
 BELOW = "what the host has no memory for is read from its drive"
 LONG = 10_000
 """Characters of a line, which is never broken."""
@@ -84,26 +88,16 @@ def starter(question: Question, workload: str) -> str:
     with at_options("model"):
         model = load_model(question.model)
     context = min(kind.context, model.longest_context or kind.context)
-    made = assembled(replace(question, batch=kind.batch, context=context))
-    data = dict(made.data)
-    if kind.served:  # whose caches take what room there is beside one request's
-        data |= {"workload": data["workload"] | {"batching": {"kind": "static"}}}
-    base = with_drive(load_experiment(data, alone=True).experiment)
-    room = room_of(base, "auto")
-    served: dict[str, Any] = {}
-    if kind.served:
-        few = _served(kind, context, made.asks.engine, whole=False)
-        experts, words = _by_layers({**made.data, **few}, room.layers)
-        served = _served(kind, context, made.asks.engine, whole=experts == WHOLE_MODEL)
-    else:
-        experts, words = _experts(room, made.asks.abilities)
+    begun = _begun(question, kind, context)
+    made, room, experts = begun.made, begun.room, begun.experts
     whole = experts == WHOLE_MODEL
-    if room.drive and base.experts.host.capacity.kind != "all":
-        experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
+    served = _served(kind, context, made.asks.engine, whole=whole) if kind.served else {}
+    smaller = [] if whole else _smaller(question, kind, context, made.asks.engine)
     lines = [
         f"# {workload}: {kind.words}, with a context of {context:,} tokens each.",
         *(f"# assumed: {line}" for line in made.assumed),
         *([] if whole else _beyond(made.asks, experts)),
+        *smaller,
         "# moesim check FILE says where each value comes from; moesim run FILE runs it.",
     ]
     comments = {**COMMENTS, "workload": SERVED} if kind.served else COMMENTS
@@ -114,10 +108,52 @@ def starter(question: Question, workload: str) -> str:
     written = {**made.data, **served, **shared, "name": name}
     for key, value in written.items():
         lines += _key(key, value, comments.get(key, ""))
-    lines += _key("experts", experts, words)
+    lines += _key("experts", experts, begun.words)
     asked = _search(whole) if kind.served else _next(room)
     ways = _layouts(made, model, shared.get("parallelism", {})) if whole else []
     return "\n".join([*lines, *asked, *ways]) + "\n"
+
+
+class _Begun(NamedTuple):
+    """A question with what is assumed, the room that it leaves, and where its experts are."""
+
+    made: Assembled
+    room: Room
+    experts: dict[str, Any]
+    words: str
+
+
+def _begun(question: Question, kind: Workload, context: int) -> _Begun:
+    made = assembled(replace(question, batch=kind.batch, context=context))
+    data = dict(made.data)
+    if kind.served:  # whose caches take what room there is beside one request's
+        data |= {"workload": data["workload"] | {"batching": {"kind": "static"}}}
+    base = with_drive(load_experiment(data, alone=True).experiment)
+    room = room_of(base, "auto")
+    if kind.served:
+        few = _served(kind, context, made.asks.engine, whole=False)
+        experts, words = _by_layers({**made.data, **few}, room.layers)
+    else:
+        experts, words = _experts(room, made.asks.abilities)
+    if room.drive and base.experts.host.capacity.kind != "all":
+        experts, words = experts | {"host": {"capacity": "auto"}}, f"{words}; {BELOW}"
+    return _Begun(made, room, experts, words)
+
+
+def _smaller(question: Question, kind: Workload, context: int, engine: str | None) -> Sequence[str]:
+    """The checkpoint with the most bits a weight of which a server's GPUs hold every expert."""
+    if engine is None or engine in STOCK or SEPARATOR in question.model:
+        return []
+    for form in SERVED_FORMATS:
+        name = f"{question.model}{SEPARATOR}{form}"
+        try:
+            begun = _begun(replace(question, model=name), kind, context)
+        except InputError:
+            continue
+        if begun.experts == WHOLE_MODEL:
+            size = load_model(name).bytes / 1e9
+            return [f"# note: with {name}, {size:.1f} GB, the GPUs have room for all experts"]
+    return []
 
 
 def _shared(made: Assembled, *, served: bool, whole: bool) -> dict[str, Any]:

@@ -191,3 +191,12 @@ def test_a_card_that_cannot_hold_the_model_serves_as_an_engine_does_that_has_a_w
     slow = load_experiment(file, ("workload.arrivals.request_rate=0.01 requests/s",)).experiment
     assert (command_of(slow).text or "").startswith("llama-server")
     assert simulate(slow).summary["slo_attainment"]["all"] >= 0.9
+
+
+def test_a_server_is_told_of_a_checkpoint_that_fits_whole() -> None:
+    """Its file had experts on the CPU, which vLLM does not have, and nothing said what would do."""
+    two = Question("glm-4.5-air", gpu="rtx-pro-6000", gpus=2)
+    note = "# note: with glm-4.5-air@fp8, 108.1 GB, the GPUs have room for all experts\n"
+    assert note in starter(two, "serve")
+    assert note not in starter(replace(two, model="glm-4.5-air@fp8"), "serve")
+    assert "room for all experts\n" not in starter(replace(two, software="llama.cpp"), "chat")
