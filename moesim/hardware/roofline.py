@@ -3,7 +3,8 @@
 A kernel takes start-ups + max(weight bytes / bandwidth, operations / rate) + activation bytes /
 activation bandwidth, each rate a share of the datasheet's peak. Products are made in tiles of
 rows: rows are padded to the tile, and ``half_efficient_rows`` more are paid once a kernel, so that
-the efficiency is rows / (rows + half). Both keep the price monotone in rows.
+the efficiency is rows / (rows + half). Both keep the price monotone in rows. llama.cpp's kernels of
+packed weights have tiles of their own in place of both.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Roofline:
         sheet = hardware.datasheet
         self.hardware = hardware
         self.start_ns, self._counts = _small_kernels(hardware)
-        self.half_rows = sheet.half_efficient_rows.value
+        self._half_rows = sheet.half_efficient_rows.value
         self.compute_fraction = sheet.compute_fraction.value
         self.bandwidth = sheet.memory_bandwidth.value * sheet.bandwidth_fraction.value
         self.activation_bandwidth = (
@@ -80,6 +81,10 @@ class Roofline:
         """
         count, rule = np.asarray(tokens, np.int64), triton if dtype in WHOLE else self._tiling
         return rule(count, count if rows is None else np.asarray(rows, np.int64))
+
+    def half_rows(self, dtype: str) -> int:
+        """Rows that a kernel of weights of ``dtype`` pays once; none in tiles of its own."""
+        return self._half_rows if dtype in WHOLE or self._tiling is triton else 0
 
     def apart(self, tokens: ArrayLike, dtype: str) -> NDArray[np.bool_]:
         """Launches of ``tokens`` that read weights of ``dtype`` again for each of their rows."""
@@ -157,7 +162,7 @@ class Roofline:
         ``rows`` are padded here; no start-up. 0 where there are no rows.
         """
         count = np.asarray(rows, np.int64)
-        work = (padded(count, self.row_tile(count, dtype)) + self.half_rows) * (
+        work = (padded(count, self.row_tile(count, dtype)) + self.half_rows(dtype)) * (
             2.0 * np.asarray(elements)
         )
         (part,) = where(count > 0, [self.longest(size, work, dtype, name)])

@@ -63,6 +63,19 @@ def test_weights_in_16_bits_are_other_kernels(form: str, tile: int) -> None:
     assert found.rows.tolist() == [tile]
 
 
+@pytest.mark.parametrize(("form", "dearer"), [("q4_k_m", False), ("", True)])
+def test_rows_that_whole_weights_pay_once_are_not_those_of_ggmls_tiles(
+    form: str, dearer: bool
+) -> None:
+    """A V100 reaches half of its rate with 128 rows of fp16: by its 32 GB profile, not its part."""
+    model = load_model(f"qwen3-30b-a3b@{form}" if form else "qwen3-30b-a3b")
+    times = []
+    for name in ("v100-sxm2-32gb", "v100-sxm2-16gb"):
+        card = with_engine(load_hardware(name), load_software("llama.cpp"))
+        times.append(int(CostModel(card, model).head_ns(1)))
+    assert (times[0] > 1.3 * times[1]) is dearer
+
+
 def test_tiles_of_ggml_are_the_least_that_cut_as_few_times() -> None:
     """As ``mul_mat_q_switch_J`` finds them, one after the other."""
     tokens = np.arange(1, 1500)

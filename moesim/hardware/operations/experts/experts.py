@@ -123,7 +123,7 @@ class Experts(Operation):
         if self.batched:
             tile = gpu.row_tile(counts, moe.expert.dtype)
         efficient = group_sums(padded(counts, tile), members)
-        efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
+        efficient = efficient + np.where(total > 0, gpu.half_rows(moe.expert.dtype), 0)
         work = efficient * (2.0 * moe.expert.matrix_elements)
         apart = gpu.apart(tokens, moe.expert.dtype)
         read = np.where(apart, total, distinct) * float(moe.expert.bytes)

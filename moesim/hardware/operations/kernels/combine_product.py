@@ -39,7 +39,7 @@ class CombineProduct(Operation):
         slots = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
         size = self.model.activation_bytes
         dtype = activation_dtype(size)
-        efficient = padded(count, self.gpu.row_tile(count, dtype)) + self.gpu.half_rows
+        efficient = padded(count, self.gpu.row_tile(count, dtype)) + self.gpu.half_rows(dtype)
         work = efficient * slots * (2.0 * hidden)
         moved = (count * slots + (count + slots) * hidden) * size
         product = self.gpu.longest(moved, work, dtype)
