@@ -354,6 +354,8 @@ UNIFIED = {"hardware": "m2-ultra-192gb", "experts": {}}
         ({"cpu_idle": "20 W"}, None, {"hardware": "rtx-4060-8gb"}, "write energy.cpu too"),
         ({"storage_idle": "2 W"}, None, {"hardware": "rtx-4060-8gb"}, "write energy.storage too"),
         ({"dram": "0.1 W/GB"}, None, UNIFIED, "not counted on m2-ultra-192gb"),
+        ({}, None, UNIFIED, "no power is known of this GPU"),
+        (None, {"gpu": "1 $/h", "electricity": "1 $/kWh"}, UNIFIED, "no power is known"),
         (None, {"gpu": "1 $/h", "life": "1 year"}, {}, "write cost.card or cost.host"),
         (None, {}, {}, "names no price"),
         (None, {"card": "300 $"}, {}, "cost.life"),
@@ -368,6 +370,16 @@ UNIFIED = {"hardware": "m2-ultra-192gb", "experts": {}}
 def test_mistakes(energy: Any, cost: Any, more: dict[str, Any], what: str) -> None:
     with pytest.raises(InputError, match=what):
         run(of(energy, cost, **more), limit_steps=1)
+
+
+def test_a_gpu_without_a_number_takes_one_of_its_own() -> None:
+    """It drew 0 J a token in a sweep beside others."""
+    chip = {"gpu": {"base": "m2-ultra-192gb", "power": "60 W"}}
+    found = run(of({}, hardware=chip, experts={}), limit_steps=1).summary
+    assert found["energy_j"]["gpu"] > 0
+    rented = {"rents": {"m2-ultra-192gb": "1 $/h"}, "electricity": "1 $/kWh"}
+    bought = {"prices": {"rtx-4090": "1 $"}, "life": "1 year"}
+    assert "rent" in run(of(cost=rented | bought, **UNIFIED), limit_steps=1).summary["cost_usd"]
 
 
 @pytest.mark.parametrize(

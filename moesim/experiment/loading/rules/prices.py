@@ -10,8 +10,8 @@ from moesim.experiment.loading.rules.asked import hardware_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
-from moesim.hardware.described.price_list import priced
-from moesim.hardware.energy import RESTING, powers_of
+from moesim.hardware.described.price_list import PriceList, priced
+from moesim.hardware.energy import RESTING, Energy, powers_of
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -46,6 +46,28 @@ def power_of_what_is_counted(experiment: Experiment, model: ModelSpec | None) ->
             what = f"is not counted on {hardware.name}: {powers.without[part]}; leave it out"
             return Conflict((f"energy.{part}", "hardware"), what)
     return None
+
+
+def power_of_the_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Joules, and what they cost, are nobody's where the GPU, most of them, has no number."""
+    del model
+    if (hardware := hardware_of(experiment)) is None:
+        return None
+    pays = experiment.cost is not None and _pays_for_joules(experiment, experiment.cost)
+    if experiment.energy is None and not pays:
+        return None
+    if powers_of(experiment.energy or Energy(), hardware).gpu is not None:
+        return None
+    what = "no power is known of this GPU, and without it joules are next to none; write"
+    asked = "energy" if experiment.energy is not None else "cost.electricity"
+    one = "energy: {gpu: 60 W}, or one of several in hardware, as gpu: {base: NAME, power: 60 W}"
+    return Conflict((asked, "hardware"), f"{what} {one}")
+
+
+def _pays_for_joules(experiment: Experiment, cost: PriceList) -> bool:
+    """A rent beside what is bought has no part in the electricity."""
+    rented = cost.prices and priced(gpu_and_host(experiment.hardware)[0], cost.rents) is not None
+    return cost.electricity is not None and not rented
 
 
 def prices_that_say_something(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -114,6 +136,7 @@ RULES: tuple[Rule, ...] = (
     quality_is_a_table,
     emissions_of_a_life,
     power_of_what_is_counted,
+    power_of_the_gpu,
     prices_by_name,
     prices_that_say_something,
     energy_of_whole_layers,
