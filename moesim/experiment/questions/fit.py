@@ -27,7 +27,7 @@ from moesim.experiment.questions.fit_passes import (
     fullest_passes,
     layer_cache_bytes,
 )
-from moesim.experiment.questions.shares import share_notes
+from moesim.experiment.questions.shares import one_memory_notes, share_notes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.experts import Experts
 from moesim.experiment.schema.serving import Memory as ServedMemory
@@ -71,11 +71,17 @@ def largest_fit(
     batch = _largest(
         lambda n: fullest_passes(built, n, lengths), _most_at_once(built, lengths), built
     )
+    peak = int(whole.footprint.total.max())
     return {
-        "notes": [*share_notes(experiment), *format_notes(whole.case), *_pool_notes(built, slots)],
+        "notes": [
+            *share_notes(experiment),
+            *one_memory_notes(whole.hardware, peak),
+            *format_notes(whole.case),
+            *_pool_notes(built, slots),
+        ],
         "fits": whole.out_of_memory is None,
         "reason": whole.out_of_memory,
-        "peak_memory_bytes": int(whole.footprint.total.max()),
+        "peak_memory_bytes": peak,
         "limit_bytes": whole.limit_bytes,
         "largest_batch": batch,
         "seats": _seats(built),

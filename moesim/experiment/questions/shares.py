@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.serving import Memory
+from moesim.hardware import HardwareProfile
 from moesim.hardware.load import load_software
 
 MEMORY_SHARES = {"vllm": "--gpu-memory-utilization", "sglang": "--mem-fraction-static"}
 """Servers, and their option for the share that they take."""
+
+GIVEN = {
+    "Apple": (0.75, "macOS gives a GPU about 3/4 of it, sysctl iogpu.wired_limit_mb more"),
+    "AMD": (0.5, "Linux gives a GPU 1/2 of it, ttm.pages_limit or the BIOS more"),
+}
+"""By maker: the share of one memory that a system leaves to a GPU by itself, and where more is set.
+Unverified, from memory of reports of 2024 and 2025.
+"""
+OF_OTHERS = (0.9, "the system and all programs are in it, too")
+
+
+def one_memory_notes(hardware: HardwareProfile, needed: int) -> list[str]:
+    """That a GPU is not given all that it shares with its CPU, where ``needed`` bytes are more."""
+    share, why = GIVEN.get(hardware.datasheet.maker or "", OF_OTHERS)
+    if not hardware.unified or needed <= share * hardware.datasheet.memory.value:
+        return []
+    return [f"{needed / 1e9:.3g} GB of the one memory may not load: {why}"]
 
 
 def own_buffers(program: str, reserved_tokens: int) -> str:

@@ -208,6 +208,8 @@ def _evidence(advice: Advice) -> Iterator[str]:
     if advice.best.choice.layers or is_tight(advice.fit):
         fit = advice.fit
         yield f"note: memory: {own_buffers(fit.program, fit.reserved_tokens)}: {MORE_LAYERS}"
+    for line in advice.fit.shared:
+        yield f"note: memory: {line}"
     yield from trust(advice)
 
 

@@ -54,7 +54,8 @@ class Fit:
     where it is the trace's; ``engine``: whose command line the answer is, None where that is the
     software's own; ``least``: bytes of the fullest GPU in the layout that needs the fewest there,
     None where one was tried; ``laid_out``: in which way, of several;
-    ``reserved_tokens``: of the pass for which its software reserves memory.
+    ``reserved_tokens``: of the pass for which its software reserves memory; ``shared``: what it may
+    not have of one memory.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Fit:
     least: int | None = None
     laid_out: str = ""
     reserved_tokens: int = 0
+    shared: tuple[str, ...] = ()
 
     @property
     def program(self) -> str:

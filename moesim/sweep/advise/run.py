@@ -15,6 +15,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.loading.warnings import is_timed, of_inputs, paced
+from moesim.experiment.questions.shares import one_memory_notes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.memory.misses.cpu import Cpu
@@ -218,8 +219,10 @@ def _fit(asked: _Asked, of: Asks | None, least: int | None, spread: tuple[LaidOu
     base, words = asked.base, spread[0].words if len(spread) > 1 else ""
     context, engine = base.workload.context, of.engine if of else None
     reserves = needed("software", base.software, base.folders).memory.reserved_tokens
-    what = base.model, base.hardware, base.software
-    return Fit(*what, context, asked.room, engine, least, words, reserves)
+    what, memory = (base.model, base.hardware, base.software), asked.room.memory
+    machine = needed("hardware", base.hardware, base.folders)
+    shared = tuple(one_memory_notes(machine, memory.needed)) if memory and asked.room.fits else ()
+    return Fit(*what, context, asked.room, engine, least, words, reserves, shared)
 
 
 def laid_out(

@@ -52,7 +52,7 @@ CONCEPTS: dict[str, Part] = {
     "energy": {"energy": {"cpu": "120 W", "other": "40 W"}},
     "cost": {"cost": {"gpu": "2 $/h", "electricity": "0.3 $/kWh"}},
     "speculative": {"workload": {"speculative": {"kind": "ngram", "num_speculative_tokens": 2}}},
-    "one memory": {"hardware": {"base": "m4-max-128gb"}},
+    "one memory": {"hardware": {"base": "gb10"}},
     "storage": room(),
     "nothing in host memory": room(capacity="none"),
     "cxl": {"hardware": {"storage": "cxl-ddr5-x8"}, **room(chunk="1 MiB")},

@@ -305,3 +305,17 @@ def test_what_a_server_does_not_take_is_told_where_no_scheduler_counts_it() -> N
     served = {"batching": {"kind": "continuous", "scheduler": scheduler}, "routing": routing}
     few = {"capacity": "4 slots/layer"}
     assert notes(software="vllm", workload=served, experts=few) == []
+
+
+@pytest.mark.parametrize(
+    ("hardware", "told"),
+    [("m1-8gb", "iogpu.wired_limit_mb"), ("m4-max-128gb", None), ("rtx-3060-12gb", None)],
+)
+def test_what_a_system_does_not_give_a_gpu_of_one_memory_is_told(
+    hardware: str, told: str | None
+) -> None:
+    """7 GB of an M1's 8 were told to fit, of which macOS gives its GPU three quarters."""
+    one = load_experiment({"model": "olmoe-1b-7b@q8_0", "hardware": hardware}).experiment
+    notes = " ".join(largest_fit(one, [1024], [1])["notes"])
+    assert "one memory may not load" in notes if told else "one memory" not in notes
+    assert (told or "") in notes
