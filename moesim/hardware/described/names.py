@@ -106,6 +106,7 @@ def near_parts(name: str, known: Collection[str]) -> str:
     word, words = plain_name(name), _read(name).words
     close = [one for one in sorted(known) if words and words in _words_of(one)]
     close = close or [one for one in sorted(known) if word and one.startswith(word)]
+    close = close or [one for one in sorted(known) if _any_order(words) in _orders_of(one)]
     close = close or [one for one in sorted(known) if _begins(words, one)]
     close = close or sorted(
         (one for one in known if _likeness(words, one) >= ALIKE),
@@ -117,10 +118,22 @@ def near_parts(name: str, known: Collection[str]) -> str:
 
 
 def _of_platform(name: str, known: Collection[str]) -> list[str]:
-    """Those of ``known`` in which a CPU of this ``name`` usually stands."""
-    text = _MARKS.sub("", name.lower())
+    """Those of ``known`` in which a CPU of this ``name`` usually stands; where it says its memory,
+    and there are such, those that have it.
+    """
+    text, asked = _MARKS.sub("", name.lower()), _read(name)
     found = [begin for pattern, begin in PLATFORMS.items() if re.search(pattern, text)]
-    return [one for begin in found for one in sorted(known) if one.startswith(f"{begin}-")]
+    usual = [one for begin in found for one in sorted(known) if one.startswith(f"{begin}-")]
+    if not usual or not asked.states:
+        return usual
+    alike = [one for one in sorted(known) if _kind_of_memory(one) == _kind_of_memory(usual[0])]
+    return [one for one in dict.fromkeys((*usual, *alike)) if _agree(asked, one)] or usual
+
+
+def _kind_of_memory(one: str) -> tuple[str, str | None, str | None]:
+    """By which a host that names no CPU may stand for another: its generation and channels."""
+    read = _read(one)
+    return read.words, read.states.get("generation"), read.states.get("channels")
 
 
 def near_gpus(name: str, known: Collection[str]) -> str:
@@ -130,7 +143,20 @@ def near_gpus(name: str, known: Collection[str]) -> str:
         return f"write '{one}', and parallelism: {{expert: {number}}} or --gpus {number}"
     if rented := RENTED.get(name.lower().strip()):
         return f"its GPUs are those of '{rented}': write that, and its host where you know it"
-    return near_parts(name, known)
+    return _with_memory(name, known) or near_parts(name, known)
+
+
+def _with_memory(name: str, known: Collection[str]) -> str | None:
+    """What to write for a card of ``known`` with a memory that none ships with."""
+    asked = _read(name)
+    others = {key: value for key, value in asked.states.items() if key != "memory"}
+    card = Meant(asked.words, others)
+    same = [one for one in sorted(known) if card.words in _words_of(one) and _agree(card, one)]
+    if "memory" not in asked.states or not card.words or not same:
+        return None
+    base, memory = same[0], f"{asked.states['memory']} GB"
+    what = f"'{base}' has another memory: write gpu: {{base: {base}, memory: {memory}}} in hardware"
+    return f"{what}, or that name and --set 'hardware.gpu.memory={memory}'"
 
 
 def fitted_names(known: Collection[str]) -> list[str]:
@@ -163,6 +189,15 @@ def _without_slots(found: Collection[str]) -> Iterator[str]:
 def _agree(asked: Meant, one: str) -> bool:
     states = _states_of(one)
     return all(states.get(key) == value for key, value in asked.states.items())
+
+
+def _any_order(words: str) -> tuple[str, ...]:
+    """Runs of letters and of digits, sorted: of '6000pro' those of 'pro6000'."""
+    return tuple(sorted(re.findall(r"[a-z]+|\d+", words)))
+
+
+def _orders_of(one: str) -> set[tuple[str, ...]]:
+    return {_any_order(words) for words in _words_of(one) if words}
 
 
 def _begins(words: str, one: str) -> bool:

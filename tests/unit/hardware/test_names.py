@@ -8,7 +8,7 @@ import pytest
 
 from moesim.config.errors import InputError
 from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
-from moesim.hardware.described.names import PLATFORMS, RENTED, known_part, near_parts
+from moesim.hardware.described.names import PLATFORMS, RENTED, known_part, near_gpus, near_parts
 from moesim.hardware.layers import part_names
 from moesim.sweep.advise.question import Question, assembled
 
@@ -254,3 +254,35 @@ def test_a_card_without_its_form_is_the_module() -> None:
     assert [machine_named(one) for one in written] == [
         "h100-sxm", "h100-sxm", "h100-pcie", "a100-sxm-80gb", "a100-pcie-80gb",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("RTX 4090 48GB", "another memory: write gpu: {base: rtx-4090, memory: 48 GB} in hardware"),
+        ("2080 Ti 22GB", "--set 'hardware.gpu.memory=22 GB'"),
+        ("RTX 6000 Pro", "did you mean 'rtx-pro-6000'?"),
+        ("Mac Studio M3 Ultra 512GB", "near it: m3-ultra-256gb"),
+    ],
+)
+def test_cards_with_another_memory_or_order_of_words_are_told_what_to_write(
+    name: str, told: str
+) -> None:
+    assert told in near_gpus(name, gpu_names())
+
+
+def test_what_is_told_of_another_memory_can_be_written() -> None:
+    machine = load_hardware("{gpu: {base: rtx-4090, memory: 48 GB}}")
+    assert machine.datasheet.memory.value == 48_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts"),
+    [
+        ("i9-14900K DDR5-6400 96GB", "ddr5-6400-2ch-96gb"),
+        ("ryzen 5 5600 32GB", "ddr4-3200-2ch-32gb, ddr4-3600-2ch-32gb"),
+        ("EPYC 9554 768GB", "epyc-9004-1s, epyc-9004-2s"),
+    ],
+)
+def test_a_cpu_that_says_its_memory_is_told_hosts_that_have_it(name: str, hosts: str) -> None:
+    assert f"its usual hosts: {hosts};" in near_parts(name, part_names("host"))
