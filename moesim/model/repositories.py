@@ -42,7 +42,8 @@ _SHAPES: Mapping[str, str] = {
     "deepseek-v3.1": "deepseek-v3", "deepseek-v3.1-terminus": "deepseek-v3",
     "deepseek-v3.1-671b": "deepseek-v3", "glm-4.7": "glm-4.6", "kimi-k2-thinking": "kimi-k2.5",
     "llama4-scout": "llama-4-scout", "minimax-m2": "minimax-m2.5", "minimax-m2.1": "minimax-m2.5",
-    "qwen3-30b-a3b-thinking-2507": "qwen3-30b-a3b-2507",
+    "qwen3-30b-a3b-thinking-2507": "qwen3-30b-a3b-2507", "glm-4.6v": "glm-4.5-air",
+    "qwen3-vl-235b-a22b": "qwen3-235b-a22b-2507",
     "qwen3-235b-a22b-thinking-2507": "qwen3-235b-a22b-2507",
 }  # fmt: skip
 """Names that no card has, and the cards of their shape, context and formats (from memory)."""
