@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -253,9 +254,22 @@ class Engine(ABC):
         return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 
 
+_VISIBLE = re.compile(r"(?:CUDA|HIP|ROCR|GGML_VK)_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
+"""Which GPUs a program sees."""
+
+
+def visible_gpus(front: Sequence[str]) -> int | None:
+    """How many GPUs the words in ``front`` of a program leave it; None where none says."""
+    found = [match for word in front if (match := _VISIBLE.fullmatch(word))]
+    return len(found[-1][1].split(",")) if found else None
+
+
 def _in_front(words: Sequence[str], read: Collection[str]) -> list[str]:
-    """A note on what changes how the program runs: variables that are not ``read``, numactl, ..."""
-    more = [word for word in words if ("=" in word and word not in read) or word in _WRAPPERS]
+    """A note on what changes how the program runs: variables that are not ``read``, numactl, ...;
+    which GPUs it sees is what its options, or llama.cpp's default, spread over.
+    """
+    left = [word for word in words if word not in read and not _VISIBLE.fullmatch(word)]
+    more = [word for word in left if "=" in word or word in _WRAPPERS]
     return [f"{WARNING}{' '.join(words)}: what is set in front is not read"] if more else []
 
 

@@ -10,7 +10,7 @@ from math import inf
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.engine_commands.base import Configuration, Folders, Reading
+from moesim.experiment.engine_commands.base import Configuration, Folders, Reading, visible_gpus
 from moesim.experiment.engine_commands.expert_tensors import (
     Override,
     all_experts,
@@ -139,7 +139,8 @@ def read_gpus(reading: Reading, model: ModelSpec | None) -> None:
     mode, shares, devices = line.last("-sm"), line.last("-ts"), line.last("-dev")
     if no_gpu(line) or (mode is not None and mode.value == "none"):
         return
-    count = len(devices.value.split(",")) if devices is not None else 1
+    seen = visible_gpus(reading.front) or 1
+    count = len(devices.value.split(",")) if devices is not None else seen
     if shares is not None and (found := _shares(line, shares)):
         count = len(found)
         if model is not None and not _as_divided(found, reading, model):
@@ -149,7 +150,7 @@ def read_gpus(reading: Reading, model: ModelSpec | None) -> None:
         return
     if reading.experiment.get("host_layers"):
         what = f"{count} GPUs beside layers on the CPU (-ngl); read as one"
-        reading.warn(shares or devices, f"not modelled: {what}")
+        reading.warn(shares or devices or "CUDA_VISIBLE_DEVICES", f"not modelled: {what}")
         return
     reading.put("parallelism.pipeline", count)
     if mode is not None and mode.value != "layer":

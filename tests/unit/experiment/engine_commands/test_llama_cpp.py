@@ -80,7 +80,7 @@ PUBLISHED = [
     ("llama-server -hf ggml-org/gpt-oss-120b-GGUF -ngl 99 -ncmoe 27",
      "llama.cpp", "gpt-oss-120b@mxfp4_moe", 27, []),
     ("CUDA_VISIBLE_DEVICES=0 llama-server -m DeepSeek-V3-0324-Q4_K_M.gguf -ngl 99 -cmoe",
-     "llama.cpp", "deepseek-v3@q4_k_m", 58, ["CUDA_VISIBLE_DEVICES=0"]),
+     "llama.cpp", "deepseek-v3@q4_k_m", 58, []),
     ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99", "llama.cpp", "qwen3-30b-a3b@q4_k_m", 0,
      []),
 ]  # fmt: skip
@@ -546,3 +546,28 @@ def test_the_line_of_a_profile_has_what_its_times_rest_on() -> None:
         assert not [note for note in written.notes if "its times are those of" in note]
     other = command_of(experiment(software="llama.cpp", **layers), "ik_llama.cpp", 512)
     assert any("of software 'llama.cpp', not of ik_llama.cpp" in note for note in other.notes)
+
+
+@pytest.mark.parametrize(
+    ("front", "options", "stages"),
+    [
+        ("CUDA_VISIBLE_DEVICES=0,1", "", 2),
+        ("HIP_VISIBLE_DEVICES=0,1,2,3", "-ts 1,1", 2),
+        ("CUDA_VISIBLE_DEVICES=0,1", "-sm none", 1),
+        ("CUDA_VISIBLE_DEVICES=3", "", 1),
+        ("CUDA_VISIBLE_DEVICES=0,1", "-ngl 20", 1),
+    ],
+)
+def test_layers_are_split_over_the_gpus_that_a_program_sees(
+    front: str, options: str, stages: int
+) -> None:
+    line = f"{front} ./llama-server -m gpt-oss-120b-mxfp4.gguf {options or '-ngl 99 -ncmoe 20'}"
+    found = read_command(line)
+    assert found.experiment.get("parallelism", {}).get("pipeline", 1) == stages
+    assert "set in front" not in warnings(found)
+    assert ("2 GPUs beside layers on the CPU" in warnings(found)) is ("-ngl 20" in options)
+
+
+def test_what_else_stands_in_front_is_told() -> None:
+    line = "CUDA_VISIBLE_DEVICES=0 GGML_OP_OFFLOAD_MIN_BATCH=1 llama-cli -m gpt-oss-20b-mxfp4.gguf"
+    assert "what is set in front is not read" in warnings(read_command(line))
