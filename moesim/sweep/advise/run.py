@@ -78,7 +78,7 @@ from moesim.workload.requests import Requests
 
 SLOW = "GPUs share links here, over which they take long to play; a sweep has them"
 OFTEN = "the drive decides here; a sweep has them"
-WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
+WITHOUT_MISSES = ("twice_gpu_bandwidth", "twice_gpu_cores", "no_software")
 """The upgrades that can help where every expert is resident."""
 OF_THE_HOST = ("next_pcie", "twice_dram", "twice_cores", "twice_host_memory")
 """Those of what a machine with one memory does not have, or not beside it."""
@@ -416,6 +416,7 @@ def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:
         and (resize or not upgrade.resized)
         and (not room.fits or upgrade.key in WITHOUT_MISSES)
         and (not upgrade.below or room.drive)
+        and (not upgrade.resident or room.fits)
         and (upgrade.key not in OF_THE_HOST or not unified)
     ]
 

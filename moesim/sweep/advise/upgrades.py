@@ -19,7 +19,7 @@ CHANGED = ""
 @dataclass(frozen=True)
 class Upgrade:
     """A changed machine, or other software; ``resized``: whether room for experts may grow;
-    ``below``: only where experts are read from a drive.
+    ``below``: only where experts are read from a drive; ``resident``: only where all fit.
     """
 
     key: str
@@ -28,6 +28,7 @@ class Upgrade:
     software: str | None = None
     resized: bool = False
     below: bool = False
+    resident: bool = False
 
 
 def times(part: Part, factor: float, most: float = float("inf")) -> Part:
@@ -150,6 +151,24 @@ def gpu_bandwidth(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     return changed(hardware, datasheet=sheet, calibrated=_fits(hardware, fit))
 
 
+def gpu_cores(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times the GPU's processors: the rate of its products, in fits of its kernels too, and
+    what they read from its caches.
+    """
+    sheet = hardware.datasheet
+
+    def fit(_kind: str, one: Any) -> Any:
+        if getattr(one, "compute", None) is None or getattr(one, "op", None) == "cpu_expert":
+            return one
+        return changed(one, compute=times(one.compute, factor))
+
+    rates = {name: getattr(sheet.compute, name) for name in type(sheet.compute).model_fields}
+    faster = {name: times(rate, factor) for name, rate in rates.items() if rate is not None}
+    more = {"multiprocessors": times(sheet.multiprocessors, factor)}
+    sheet = changed(sheet, compute=changed(sheet.compute, **faster), **more)
+    return changed(hardware, datasheet=sheet, calibrated=_fits(hardware, fit))
+
+
 def peers(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     """So many times what GPUs send one another, in a node, over PCIe at most its slot, and over its
     network.
@@ -180,6 +199,7 @@ UPGRADES: Mapping[str, Upgrade] = {
         Upgrade(
             "twice_gpu_bandwidth", "2 x GPU memory bandwidth", partial(gpu_bandwidth, factor=2)
         ),
+        Upgrade("twice_gpu_cores", "2 x GPU cores", partial(gpu_cores, factor=2), resident=True),
         Upgrade("twice_host_memory", "2 x host memory", partial(host_memory, factor=2), below=True),
         Upgrade("twice_drive", "2 x drive bandwidth", partial(drive, factor=2), below=True),
         Upgrade("no_software", "no software cost", software="ideal"),

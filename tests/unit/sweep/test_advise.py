@@ -19,8 +19,9 @@ from moesim.cli.main import main
 from moesim.cli.progress import INTERRUPTED
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.hardware import load_hardware, load_software, software_names
+from moesim.hardware import CostModel, load_hardware, load_software, software_names
 from moesim.hardware.described.sourced import Sourced
+from moesim.hardware.engine_fits import with_engine
 from moesim.hardware.load import PARTS
 from moesim.memory.misses import registry as misses
 from moesim.metrics.blocks import Blocks
@@ -239,6 +240,7 @@ EXPECTED = {
     "memory_x1.5": ("datasheet.memory.",),
     "memory_x2": ("datasheet.memory.",),
     "twice_gpu_bandwidth": ("memory_bandwidth", "calibrated"),
+    "twice_gpu_cores": ("datasheet.compute.", "datasheet.multiprocessors", "calibrated"),
     "twice_host_memory": ("host.memory.",),
     "twice_drive": ("host.storage.bandwidth", "host.storage.mapped_bandwidth"),
 }
@@ -260,6 +262,21 @@ def test_an_upgrade_is_a_profile_that_differs_only_there(
     assert found
     assert all(any(name in place for name in EXPECTED[key]) for place in found)
     assert all(new > old for old, new in found.values())
+
+
+def test_more_cores_shorten_attention_that_reads_from_caches() -> None:
+    """Behind 32k tokens on an M4 Max, where twice the memory's bandwidth brings next to nothing."""
+    model, software = load_model("glm-4.5-air@q4_k_m"), load_software("llama.cpp")
+    machines = [load_hardware("m4-max-128gb")]
+    for key in ("twice_gpu_cores", "twice_gpu_bandwidth"):
+        change = UPGRADES[key].change
+        assert change is not None
+        machines.append(change(machines[0]))
+    layer, keys = model.layers[-1], 32_768
+    prices = [CostModel(with_engine(machine, software), model) for machine in machines]
+    before, cores, bandwidth = (int(one.attention_ns(layer, 1, keys, keys)) for one in prices)
+    assert cores < 0.6 * before
+    assert bandwidth > 0.8 * before
 
 
 @pytest.mark.parametrize("software", software_names())
