@@ -51,6 +51,7 @@ SMI = {
     "v100-pcie-32gb": "Tesla V100-PCIE-32GB",
     "v100-sxm2-16gb": "Tesla V100-SXM2-16GB",
     "mi60-32gb": "AMD Instinct MI60",
+    "mi100-32gb": "AMD Instinct MI100",
     "radeon-vii": "AMD Radeon VII",
     "mi210": "AMD Instinct MI210",
     "arc-a770-16gb": "Intel(R) Arc(TM) A770 Graphics",
