@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -210,7 +210,14 @@ def _evidence(advice: Advice) -> Iterator[str]:
         yield f"note: memory: {own_buffers(fit.program, fit.reserved_tokens)}: {MORE_LAYERS}"
     for line in advice.fit.shared:
         yield f"note: memory: {line}"
-    yield from trust(advice)
+    yield from (line for line in trust(advice) if line not in _said(advice.assumed))
+
+
+def _said(assumed: Iterable[str]) -> set[str]:
+    """The run's notes that a question's assumptions have said: of the model's formats."""
+    kind = "format: "
+    told = [line.removeprefix(kind) for line in assumed if line.startswith(kind)]
+    return {f"note: model: weights are {line}" for line in told}
 
 
 def is_tight(fit: Fit) -> bool:

@@ -621,3 +621,13 @@ def test_the_fastest_layout_of_gpus_is_the_answer(
     assert main(["run", "out/experiment.yaml", "--out", "again"]) == 0
     summary = json.loads(Path("again/summary.json").read_text())
     assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
+
+
+def test_the_formats_of_a_model_are_told_once(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stood among the assumptions, and again among the notes of the run."""
+    assert main(["advise", "olmoe-1b-7b", "--gpu", "rtx-3090", "--requests", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "assumed: format: in the formats that 'olmoe-1b-7b' is published in" in told
+    assert told.count("most GGUF files have fewer bits a weight") == 1
