@@ -9,6 +9,7 @@ import typer
 from moesim.cli.app import AsJson, ExperimentFile, Overrides, app, examples, print_json, warn
 
 if TYPE_CHECKING:
+    from moesim.experiment.building.built import Built
     from moesim.experiment.loading.resolve import Resolved
 
 
@@ -34,8 +35,9 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
             check_inputs(experiments)
             warn([*of_inputs(experiments), *large_records(experiments)])
             warn(left_out_figures(resolved.experiment, resolved.axes))
-            shown, origins = derived(resolved.experiment)
-            _check_run(resolved)
+            built: list[Built] = []
+            shown, origins = derived(resolved.experiment, built)
+            _check_run(resolved, built)
     if as_json:
         from_where = {**resolved.origins, **origins}
         print_json(
@@ -51,13 +53,18 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")
 
 
-def _check_run(resolved: Resolved) -> None:
-    """Refuse what a run refuses; of a sweep, whose points set other values, it is told."""
+def _check_run(resolved: Resolved, built: list[Built]) -> None:
+    """Refuse what a run refuses, for which something may be ``built``; of a sweep, whose points set
+    other values, it is told.
+    """
     from moesim.config.errors import InputError
-    from moesim.experiment.running.engines import ready
+    from moesim.experiment.running.engines import judged, ready
 
     try:
-        ready(resolved.experiment)
+        if built:
+            judged(resolved.experiment, built[-1])
+        else:
+            ready(resolved.experiment)
     except InputError as error:
         if not resolved.axes:
             raise

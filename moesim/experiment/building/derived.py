@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from moesim.config.counted import counted
 from moesim.experiment.building.execution import NOTHING, Chosen, execution_of
 from moesim.experiment.building.of_card import said_of_card
@@ -10,10 +12,16 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
 
+if TYPE_CHECKING:
+    from moesim.experiment.building.built import Built
 
-def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
+
+def derived(
+    experiment: Experiment, built: list[Built] | None = None
+) -> tuple[Experiment, dict[str, str]]:
     """``experiment`` with what a run of it takes where it says ``auto`` or leaves it to the card,
-    and where each such value is from, by dotted path. Raises InputError as ``build`` does.
+    and where each such value is from, by dotted path. What it had to build as a run does is left in
+    ``built``. Raises InputError as ``build`` does.
     """
     experiment, origins = said_of_card(experiment)
     of = f"from software {experiment.software}"
@@ -21,7 +29,7 @@ def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
     if fitted:
         origins["experts.on_cpu.layers"] = fitted
     if experiment.execution == "auto":
-        launched = own_execution(experiment)
+        launched = own_execution(experiment, [] if built is None else built)
         origins["execution"] = f"{of}: {launched.reason}"
         experiment = experiment.model_copy(update={"execution": launched.execution})
     room = experiment.experts.host
@@ -55,11 +63,11 @@ def own_path(experiment: Experiment) -> ChosenPath:
     return path_of(experiment.experts.host, software, hardware)
 
 
-def own_execution(experiment: Experiment) -> Chosen:
-    """How the experiment's software launches, whatever its ``execution`` says."""
+def own_execution(experiment: Experiment, built: list[Built]) -> Chosen:
+    """How the experiment's software launches; what is ``built`` for it is added."""
     if not needed("software", experiment.software, experiment.folders).captures:
         return NOTHING
     from moesim.experiment.building.build import build  # loads compiled code
 
-    free = experiment.model_copy(update={"execution": "auto"})
-    return execution_of(build(free).case)
+    built.append(build(experiment))
+    return execution_of(built[-1].case)

@@ -80,5 +80,12 @@ def ready(
     begins is an InputError here.
     """
     built = build(experiment, limit_steps)
+    return built, judged(experiment, built, check=check)
+
+
+def judged(experiment: Experiment, built: Built, *, check: bool = False) -> Engine:
+    """The engine of a run of ``experiment``, for which was ``built``, or the InputError that
+    refuses it.
+    """
     built.case.refuse_unknown_passes()
-    return built, engine_of(experiment, built.case, check=check)
+    return engine_of(experiment, built.case, check=check)
