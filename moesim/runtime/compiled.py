@@ -34,7 +34,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from moesim.config.errors import InputError
 from moesim.runtime.garbage import not_collecting
-from moesim.runtime.parts import LeanCompiler, PartCompiler, put_off_lifetimes
+from moesim.runtime.parts import LeanCompiler, PartCompiler, compare_as_set, put_off_lifetimes
 from moesim.runtime.refused import REFUSALS, refused
 
 __all__ = [
@@ -151,6 +151,7 @@ KEPT = has_place() or make_place()
 
 
 put_off_lifetimes()
+compare_as_set()
 PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
 """How numba compiles what only compiled code calls."""
 

@@ -4,6 +4,8 @@ By itself numba turns each into machine code, with all that LLVM knows to do, be
 into what calls it, where the same is done again. A part is left as it is until then: half of the
 time to compile a clock was for code that never ran. And of each function numba looks for closures
 to build in, and works out nearly a dozen times where its variables are alive, which is read once.
+What it has found for a call it keeps by all the options of how that is compiled, each of which it
+looked up to compare.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from numba.core import ir, postproc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import register_pass
+from numba.core.targetconfig import TargetConfig
 from numba.core.transforms import canonicalize_cfg
 from numba.core.untyped_passes import InlineClosureLikes
 
-__all__ = ["LeanCompiler", "PartCompiler", "put_off_lifetimes"]
+__all__ = ["LeanCompiler", "PartCompiler", "compare_as_set", "put_off_lifetimes"]
 
 CLOSURES = {"make_function", "build_list"}
 """What a function has that makes closures, or an array of a list, which numba builds in alike."""
@@ -39,6 +42,23 @@ def put_off_lifetimes() -> None:
         code.variable_lifetime = lifetimes(code.blocks)
 
     processor.run = run
+
+
+def compare_as_set() -> None:
+    """Options are the same where the same stand for anything but what they do anyway. numba asks
+    each, dozens of times for a line of code, and hashes all alike, so that it asks them of others.
+    """
+    options: Any = TargetConfig
+
+    def told(self: Any) -> dict[str, Any]:
+        usual = self.options
+        return {k: v for k, v in self._values.items() if v != usual[k].default}
+
+    def same(self: Any, other: Any) -> Any:
+        return type(self) is type(other) and told(self) == told(other)
+
+    options.__eq__ = same
+    options.__hash__ = lambda self: hash(frozenset(told(self)))
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[misc,no-untyped-call,unused-ignore]

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 from numba.core import untyped_passes
+from numba.core.compiler import Flags
 from numba.core.runtime import nrt
 
 from moesim.runtime.compiled import njit, types
@@ -74,3 +75,17 @@ def test_arrays_end_where_nothing_needs_them_any_more():
     finally:
         MEMORY._nrt.memsys_disable_stats()
     assert after.alloc - before.alloc == after.free - before.free > 0
+
+
+def test_options_are_the_same_where_they_stand_for_the_same():
+    """As set or as left: numba compares what each stands for."""
+    options: Any = Flags
+    one, other = options(), options()
+    assert one == other
+    other.nrt = options.options["nrt"].default  # set to what it is anyway
+    assert one == other
+    assert hash(one) == hash(other)
+    other.nrt = not other.nrt
+    assert one != other
+    assert other == other.copy()
+    assert (one == "none") is False
