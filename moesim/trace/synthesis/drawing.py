@@ -11,6 +11,7 @@ from moesim.runtime.compiled import njit, types
 _FLOATS = types.float64[::1]
 _ROWS = types.float64[:, ::1]
 _PAIRS = types.float64[:, :, ::1]
+_NUMBERS = types.int64[::1]
 _CHOSEN = types.uint16[::1]
 
 
@@ -70,9 +71,7 @@ def _choose(
 
 
 @njit(
-    types.void(
-        _PAIRS, types.int64[::1], _ROWS, _FLOATS, _PAIRS, _PAIRS, _PAIRS, types.uint16[:, :, ::1]
-    ),
+    types.void(_PAIRS, _NUMBERS, _ROWS, _FLOATS, _PAIRS, _PAIRS, _PAIRS, types.uint16[:, :, ::1]),
     cache=True,
 )
 def draw_experts(
@@ -110,3 +109,51 @@ def draw_experts(
             )
             for slot in range(k):
                 last[layer, ids[token, layer, slot]] = token
+
+
+@njit(types.void(_ROWS, _ROWS, types.int64, _FLOATS, _NUMBERS), cache=True)
+def _pick_by_layer(weights: Any, draws: Any, slot: int, left: Any, found: Any) -> None:
+    """As ``_pick`` of each layer by its draw of ``slot``, into ``found`` [layers]: the sums of one
+    layer wait for one another, those of others do not. ``left`` [layers] is room for them.
+    """
+    experts, layers = weights.shape
+    for layer in range(layers):
+        left[layer], found[layer] = 0.0, -1
+    for expert in range(experts):
+        for layer in range(layers):
+            left[layer] += weights[expert, layer]
+    for layer in range(layers):
+        left[layer] = draws[layer, slot] * left[layer]
+    for expert in range(experts):
+        for layer in range(layers):
+            weight, on = weights[expert, layer], not left[layer] < 0
+            found[layer] = expert if on and weight > 0 else found[layer]
+            left[layer] = left[layer] - weight if on else left[layer]
+
+
+@njit(types.void(_PAIRS, _NUMBERS, _FLOATS, _PAIRS, types.uint16[:, :, ::1]), cache=True)
+def draw_apart(base: Any, stage: Any, stay: Any, draws: Any, ids: Any) -> None:
+    """As ``draw_experts`` where nothing goes by age or in pairs, and no layer waits for another:
+    the same choices. ``base`` is [stages, experts, layers].
+    """
+    tokens, layers, k = ids.shape
+    weights, kept = np.empty(base.shape[1:]), np.zeros(layers, np.int64)
+    left, found = np.empty(layers), np.empty(layers, np.int64)
+    for token in range(tokens):
+        for expert in range(len(weights)):
+            for layer in range(layers):
+                weights[expert, layer] = base[stage[token], expert, layer]
+        for layer in range(layers):
+            kept[layer] = 0
+            for slot in range(k if token > 0 else 0):
+                if draws[token, layer, k + slot] < stay[layer]:
+                    expert = ids[token - 1, layer, slot]
+                    ids[token, layer, kept[layer]] = expert
+                    weights[expert, layer] = 0
+                    kept[layer] += 1
+        for slot in range(k):
+            _pick_by_layer(weights, draws[token], slot, left, found)
+            for layer in range(layers):
+                if slot >= kept[layer]:
+                    ids[token, layer, slot] = found[layer]
+                    weights[found[layer], layer] = 0

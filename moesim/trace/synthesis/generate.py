@@ -99,8 +99,10 @@ def _gate_weights(
     drawn = random.standard_gamma(given.concentration * means, ids.shape)
     drawn[..., 0] += drawn.sum(axis=2) == 0  # all underflow where the concentration is tiny
     drawn *= given.total / drawn.sum(axis=2, keepdims=True)
-    weights = -np.sort(-drawn, axis=2)
-    return np.where(ids == NO_EXPERT, 0, weights).astype(np.float16)
+    drawn.sort(axis=2)
+    weights = drawn[..., ::-1].astype(np.float16, order="C")
+    weights[ids == NO_EXPERT] = 0
+    return weights
 
 
 def _predicted(parameters: SyntheticTrace, ids: NDArray[np.uint16]) -> NDArray[np.uint16] | None:

@@ -8,9 +8,9 @@ from moesim.config.errors import InputError, Problem
 from moesim.runtime.memory import available_bytes
 from moesim.trace.synthesis.parameters import Requests, SyntheticTrace
 
-_CHOICE_BYTES, _WEIGHT_BYTES = 4, 34
-"""Of a chosen expert: its number by request and again in one array; and with gate weights, four
-doubles while they are sorted and the half that stays."""
+_CHOICE_BYTES, _WEIGHT_BYTES = 4, 16
+"""Of a chosen expert: its number by request and again in one array; and with gate weights, a double
+that is sorted where it stands, its part of the sums, and the half that stays."""
 _TOKEN_BYTES, _REQUEST_BYTES = 20, 600
 _LEVELS = (np.arange(100) + 0.5) / 100
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.synthesis.domains import Domains
-from moesim.trace.synthesis.drawing import draw_experts
+from moesim.trace.synthesis.drawing import draw_apart, draw_experts
 from moesim.trace.synthesis.parameters import Part
 from moesim.trace.synthesis.rows import Floats, per_layer
 
@@ -46,7 +46,11 @@ class Tables:
         pairs = self.between, self.within
         weights = self.position * (base * np.exp(factors))[None]
         stage = stages(self.starts, tokens)
-        draw_experts(weights, stage, self.by_age, self.stay, *pairs, draws, ids)
+        if any(map(len, pairs)) or (self.by_age != 1).any():
+            draw_experts(weights, stage, self.by_age, self.stay, *pairs, draws, ids)
+        else:
+            turned = np.ascontiguousarray(weights.transpose(0, 2, 1))
+            draw_apart(turned, stage, self.stay, draws, ids)
         return ids
 
 

@@ -16,6 +16,7 @@ from moesim.trace.statistics.correlation import joint_counts, mutual_information
 from moesim.trace.statistics.load import expert_counts
 from moesim.trace.statistics.overlap import overlap_previous
 from moesim.trace.synthesis import SyntheticTrace, load_parameters, room, synthesize
+from moesim.trace.synthesis.drawing import draw_apart, draw_experts
 from moesim.trace.validate import findings
 
 EXPERTS, LAYERS = 16, 3
@@ -78,6 +79,23 @@ def test_popularity_is_drawn_without_replacement():
     ]
     wanted = (share + second) / 2
     assert load(synthesize(given)) == pytest.approx(np.tile(wanted, (LAYERS, 1)), abs=0.01)
+
+
+@pytest.mark.parametrize("stay", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("layers", "experts", "top_k"), [(1, 1, 1), (5, 7, 7), (13, 64, 6)])
+def test_layers_that_wait_for_none_are_drawn_alike_all_at_once(layers, experts, top_k, stay):
+    """Bit by bit, with experts that are never chosen, stages, and layers in which nothing stays."""
+    random, tokens, shape = np.random.default_rng(layers), 30, (2, layers, experts)
+    weights = np.exp(9 * random.standard_normal(shape)) * (random.random(shape) < 0.7)
+    weights[:, :, :top_k] += 1e-9
+    stage = np.sort(random.integers(0, 2, tokens))
+    stays, none = np.where(random.random(layers) < 0.7, stay, 0), np.ones((0, experts, experts))
+    draws = random.random((tokens, layers, 2 * top_k))
+    one, other = np.zeros((2, tokens, layers, top_k), np.uint16)
+    draw_experts(weights, stage, np.ones((layers, 2)), stays, none, none, draws, one)
+    draw_apart(np.ascontiguousarray(weights.transpose(0, 2, 1)), stage, stays, draws, other)
+    assert (one == other).all()
+    assert (np.diff(np.sort(other, axis=2), axis=2) > 0).all()
 
 
 def test_runs_are_neighbours_and_a_share_is_never_used():
