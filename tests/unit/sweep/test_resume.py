@@ -79,7 +79,7 @@ def test_whatever_ends_a_sweep_nothing_is_lost_and_nothing_repeated(
                 assert read_result(point_folder(out, n)).summary["hits"] == n * n, end
                 evaluations.setdefault(n, runs(markers, n))
     assert 3 <= len(evaluations) < COUNT
-    assert start(out, markers).wait(PATIENCE_S) == 0
+    run_sweep(EXPERIMENT, points(COUNT), out, evaluate=Counted(markers))
     assert {n: runs(markers, n) for n in evaluations} == evaluations
     logged = [json.loads(line)["number"] for line in (out / LOG).read_text().splitlines()]
     assert sorted(logged) == list(range(COUNT))
