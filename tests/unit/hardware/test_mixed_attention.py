@@ -4,6 +4,7 @@ answers with unequal contexts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from hypothesis import strategies as st
 from moesim.hardware import CostModel, load_hardware, load_software
 from moesim.hardware.card import Card
 from moesim.hardware.engine_fits import with_engine
+from moesim.hardware.operations.attention.attention import cache_of
 from moesim.hardware.operations.attention.kernel import (
     AttentionNumbers,
     attention_ns,
     joint_ns,
     waiting_ns,
 )
+from moesim.hardware.operations.attention.scores import joint_scores, uniform
 from moesim.hardware.operations.attention.tiles import AttentionShape
 from moesim.hardware.prices.calibrated import Layout
 from moesim.model import load_model
@@ -171,3 +174,16 @@ def test_unequal_answers_wait_where_kernels_do_not_pack() -> None:
     assert equal == of_answers("rtx-pro-6000")
     assert 1.05 < unequal / equal < 1.3
     assert unequal < of_answers("rtx-pro-6000", 5000)
+
+
+def test_a_cache_of_something_else_is_no_call_of_the_kernels_that_were_measured() -> None:
+    """Whose heads have no size: a mixed step of such a model divided by it."""
+    card, block = (
+        with_engine(load_hardware("l40s"), load_software("vllm")),
+        MODEL.layers[0].attention,
+    )
+    groups = uniform([256], [256 * 128], [256]), uniform([8], [8 * 900], [8 * 900])
+    cache = cache_of(block, MODEL.activation_bytes)
+    assert joint_scores(card, block, cache, groups) is not None
+    half = replace(block, kv_bytes_per_token=block.kv_bytes_per_token // 2)
+    assert joint_scores(card, half, cache, groups) is None

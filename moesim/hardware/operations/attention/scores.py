@@ -157,14 +157,17 @@ def joint_scores(
     longest: ArrayLike = 0,
 ) -> Floats | None:  # fmt: skip
     """The scores of prompts and of decodes beside them, where one call serves both; None where the
-    kernels are apart.
+    kernels are apart, or are not of such a cache.
     """
-    fits = [_fit_for(profile, op, block, cache.dtype, _cached_head(block, cache, op))
-            for op in (PREFILL, DECODE)]  # fmt: skip
-    prompts, decodes = fits
+    heads = {op: _cached_head(block, cache, op) for op in (PREFILL, DECODE)}
+    if not all(heads.values()):
+        return None
+    prompts, decodes = (
+        _fit_for(profile, op, block, cache.dtype, head) for op, head in heads.items()
+    )
     if prompts is None or decodes is None or not in_one_call(prompts, decodes):
         return None
-    head, peak = _cached_head(block, cache, PREFILL), profile.peak(cache.dtype)
+    head, peak = heads[PREFILL], profile.peak(cache.dtype)
     flat = (Uniform(*map(np.ravel, group)) for group in groups)
     together, beside = (_call(group, block, cache, head, peak) for group in flat)
     numbers, decoding = (attention_numbers(fit, profile) for fit in (prompts, decodes))
