@@ -30,8 +30,8 @@ def test_what_becomes_of_requests() -> None:
         (0, "answer", 0.01, 0.008),
         (1, "queued", 0.005, 0.005),
         (1, "tokens 0:2", 0.01, 0.008),
-        (1, "tokens 0:3", 0.03, 0.01),
         (1, "preempted", 0.018, 0.012),
+        (1, "tokens 0:3", 0.03, 0.01),
     ]
 
 
