@@ -52,6 +52,7 @@ SHAPES = {
     "permute": (LAYER, ROWS),
     "prediction": (ROWS,),
     "read_logits": (ROWS, 10_000),
+    "sampling": (ROWS,),
     "send_recv": (3, ROWS * 4096),
     "shared": (LAYER, ROWS),
     "step_inputs": (ROWS, 6),

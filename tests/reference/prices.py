@@ -102,6 +102,9 @@ class ToyPrices:
     def head_ns(self, tokens: int) -> int:
         return 5 * self.base + self.token * tokens + 1 if tokens else 0
 
+    def sampling_ns(self, tokens: int) -> int:
+        return self.base // 2 + 3 * tokens if tokens else 0
+
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return self.base + layer.kind + tokens * experts * capacity // 2 if tokens else 0
 
@@ -229,6 +232,9 @@ class ToyCostModel:
     def head_ns(self, tokens: Any) -> Ints:
         return self._each(self.prices.head_ns, tokens)
 
+    def sampling_ns(self, tokens: Any) -> Ints:
+        return self._each(self.prices.sampling_ns, tokens)
+
     def masks_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any) -> Ints:
         return self._each(
             lambda *n: self.prices.masks_ns(self._kind(layer), *n), tokens, experts, capacity
@@ -324,6 +330,9 @@ class ScalarPrices:
 
     def head_ns(self, tokens: int) -> int:
         return self._one("head", tokens)
+
+    def sampling_ns(self, tokens: int) -> int:
+        return self._one("sampling", tokens)
 
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return self._layered("masks", layer, tokens, experts, capacity)

@@ -189,6 +189,7 @@ class Clock(Dense):
                 logits = sum(one.logits(other) for other in self.together(g))
                 gpu.t += self.prices.head_ns(logits) if logits else 0
                 gpu.t += self.gathered_ns(logits)
+                gpu.t += self.prices.sampling_ns(self.tokens_read(one, g))
                 gpu.host += self.host.head
             gpu.charge("attention", gpu.t)
             self.between_passes(one, g, gpu, tokens)

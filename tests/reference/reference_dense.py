@@ -90,13 +90,17 @@ class Dense:
         group = self.config.group
         return self.prices.gather_logits_ns(group, tokens) if group > 1 else 0
 
+    def tokens_read(self, one: Pass, g: int) -> int:
+        """Of the node, whose logits choose a token: of prompts that no scheduler cuts none."""
+        read = [part for part in one.parts if part.first is not None or one.phase == DECODE]
+        return sum(part.logits for part in read if part.gpu in self.together(g))
+
     def between_passes(self, one: Pass, g: int, gpu: Gpu, tokens: list[int]) -> None:
         """The host reads the logits, then hands over what the next pass begins with."""
         software = self.config.software
-        if software.logits_to_host:  # none of prompts that no scheduler cuts
-            read = [part for part in one.parts if part.first is not None or one.phase == DECODE]
-            tokens_read = sum(part.logits for part in read if part.gpu in self.together(g))
-            gpu.t += self.prices.read_logits_ns(tokens_read, nearest(software.synchronisation_ns))
+        if software.logits_to_host:
+            wait_ns = nearest(software.synchronisation_ns)
+            gpu.t += self.prices.read_logits_ns(self.tokens_read(one, g), wait_ns)
             gpu.charge(LOGITS, gpu.t)
         if software.input_copies:
             together = self.present(tokens, g)

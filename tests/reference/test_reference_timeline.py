@@ -53,6 +53,9 @@ class HandPrices:
     def head_ns(self, tokens: int) -> int:
         return 40
 
+    def sampling_ns(self, tokens: int) -> int:
+        return 0
+
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return 60
 

@@ -153,7 +153,8 @@ def test_by_hand() -> None:
     # the second pass: 4 tokens; keys 4 and 1 + 2 + 3, read 4 and 3; of these 1, 4 and 4 are decoded
     attention = 10 + 4 + 2 * (4 + 6) + (4 + 3) + 3 * 1 + 4 * 4 + 5 * 4
     head = 5 * 10 + 2 * 0 + 1 * 1 + 1  # one token has logits: the one that is decoded
-    assert outcome.charges[1, 0, 0] == attention + head
+    sampling = 10 // 2 + 3 * 1
+    assert outcome.charges[1, 0, 0] == attention + head + sampling
 
 
 def test_what_a_prompt_pushes_out_by_hand() -> None:
@@ -273,8 +274,8 @@ def test_a_pass_without_logits_has_no_head() -> None:
     case, service = small(Service([Wish(0, 6, 1, 0)], 4))
     theirs = engine_case(case)
     outcome = run_des(replace(theirs, scheduler=server(theirs, service)), check=True)
-    # 4 tokens, of which each reads those before; then 2 more, and the head of one
-    first, second = 10 + 4 + 2 * 10 + 4, 10 + 2 + 2 * 11 + 6 + 5 * 10 + 1 + 1
+    # 4 tokens, of which each reads those before; then 2 more, the head of one, and its choice
+    first, second = 10 + 4 + 2 * 10 + 4, 10 + 2 + 2 * 11 + 6 + 5 * 10 + 1 + 1 + 5 + 3
     assert outcome.charges[:, 0, 0].tolist() == [first, second]
 
 
@@ -295,7 +296,7 @@ def test_padding_by_hand() -> None:
     service = Service([Wish(0, 1, 2, 0)] * 3, 8)
     outcome = run_des(replace(theirs, scheduler=server(theirs, service)), check=True)
     attention = 10 + 4 + 2 * 6 + 6 + 6 * 1  # 3 tokens, one of padding; two keys each
-    assert outcome.charges[1, 0, 0] == attention + 5 * 10 + 3 + 1
+    assert outcome.charges[1, 0, 0] == attention + (5 * 10 + 3 + 1) + (10 // 2 + 3 * 3)
     permute = 10 // 2 + 6 + 6 // 5  # of the rows that there are
     assert outcome.charges[1, 0, 1] == 10 + 4 + 4 // 3 + permute
 

@@ -72,7 +72,7 @@ CoreProducts = dict[Annotated[int, Field(ge=1)], OfFormat]
 
 OF_KERNELS = (
     "mixed_attention", "latent_prompts", "latent_products", "cache_bandwidth", "head_reads",
-    "cache_unpacked_from", "row_tiles", "core_products", "avx2_products",
+    "cache_unpacked_from", "row_tiles", "core_products", "avx2_products", "sampling_bytes",
 )  # fmt: skip
 """What prices read of a software's kernels, which a machine has as the software uses it."""
 
@@ -124,7 +124,8 @@ class SoftwareProfile(Params):
     them, the threads of the CPU wait for one another after each kernel of a layer that it runs.
     ``row_tiles``: by which rule it pads the rows of products that no fit prices. ``start_cycles``:
     of the GPU's clock, for which each of its ``kernels`` holds the GPU at least; None: the
-    hardware's ``kernel_start``, of as many kernels as operations have.
+    hardware's ``kernel_start``, of as many kernels as operations have. ``sampling_bytes``: what is
+    moved of each logit to choose a token, once it is written.
     ``backends``: what differs in another backend, which GPUs of some makers have (``on_card``).
     ``ranges``: the least and the most that sources give of times.
     """
@@ -180,6 +181,7 @@ class SoftwareProfile(Params):
     head_reads: float | None = None
     cache_unpacked_from: int = 0
     row_tiles: RowTiles = "triton"
+    sampling_bytes: float = 0.0
     start_cycles: int | None = None
     memory: SoftwareMemory = SoftwareMemory()
     backends: dict[str, Backend] = Field(default_factory=dict)
@@ -440,6 +442,11 @@ class SoftwareFile(Params):
         description="To which tiles rows are padded in products that no fit prices: those of"
         " Triton's fused experts (triton, if left out), or of llama.cpp's kernels (ggml, and"
         " ggml-whole before those of Metal had halves).",
+    )
+    sampling_bytes: Sourced[Annotated[float, Field(ge=0, le=256)]] | None = Field(
+        None,
+        description="Bytes of each logit that a GPU reads and writes to choose tokens, once the"
+        " output product has written it: none, if left out.",
     )
     start_cycles: Sourced[Cycles] | None = Field(
         None,

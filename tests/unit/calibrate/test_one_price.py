@@ -234,6 +234,7 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "permute": (layer, TOKENS),
         "prediction": (TOKENS * 7,),
         "read_logits": (TOKENS, 7),
+        "sampling": (TOKENS,),
         "shared": (layer, TOKENS),
         "step_inputs": (TOKENS, 3),
         "unpacking": (model.moe_layers[0], TOKENS),
