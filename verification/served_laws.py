@@ -173,3 +173,27 @@ def served_clients_obey_the_interactive_law() -> Measured:
         found.append((100 * abs(rate / law - 1), one["name"]))
     far, name = max(found)
     return Measured(float(far), f"farthest: {name}")
+
+
+@check(
+    "TensorRT-LLM computes prompts whole: those that fill a step run alone, so that many clients"
+    " take as long as one with as many requests; any shorter ones take less",
+    tolerance=0,
+    why="no answer fits beside such a prompt, and it fits beside none, whatever else is under way",
+    unit="ns",
+)
+def served_prompts_that_fill_a_step_run_alone() -> Measured:
+    """Of clients 1 and 4, with prompts of the step's tokens and of a few less."""
+    alone, beside = (_takes_ns(BUDGET, clients) for clients in (1, 4))
+    shorter, sooner = (_takes_ns(BUDGET - SEQS, clients) for clients in (1, 4))
+    told = f"{alone / 1e6:.3f} ms; of a few tokens less {shorter / sooner:.2f} times as fast"
+    return Measured(abs(beside - alone) if sooner < shorter else float("inf"), told)
+
+
+def _takes_ns(tokens: int, clients: int) -> int:
+    """How long 12 requests take with prompts of so many tokens, of so many clients."""
+    arrivals = {"kind": "closed_loop", "max_concurrency": clients}
+    run = served({"kind": "trtllm", "max_num_tokens": BUDGET}, arrivals, "auto", requests=12)
+    lengths = {"kind": "fixed", "input_len": tokens, "output_len": 8}
+    steps = moesim.run({**run, "workload": {**run["workload"], "lengths": lengths}}).steps
+    return int(steps.end_ns.max() - steps.start_ns.min())
