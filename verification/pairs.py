@@ -25,6 +25,9 @@ RESIDENT, OFFLOADED, SERVED = 60, 40, 20
 """Runs of each kind that are drawn; each is run once more for each of its laws."""
 ROOM = "4 TB"
 """Memory of every GPU and host, so that nothing is refused for want of it."""
+BLOCKS = "100000 blocks"
+"""Of keys and values, more than all requests have: all that such memory holds are tens of GB here.
+"""
 ALONE = ("phone-12gb",)
 FLASH_ATTENTION_2 = ("a100-sxm-80gb", "l40s", "rtx-pro-6000")
 TRITON_TILES = ((32, 16), (96, 32), (512, 64))
@@ -260,6 +263,7 @@ def _served(drawn: random.Random) -> Settings:
         "hardware": {"base": drawn.choice(SERVERS), "gpu": {"memory": ROOM}},
         "software": engine,
         "records": "summary",
+        "memory": {"kv": BLOCKS},
         "workload": {
             "batching": {"kind": "continuous", "scheduler": engine},
             "requests": 4 * clients,
