@@ -34,7 +34,8 @@ _BEHIND = re.compile(r"(?:\s@|\sw/|\swith\s|[,;]).*")
 _NOISE = re.compile(
     r"(?<![a-z0-9])(?:nvidia|geforce|tesla|amd|ati|radeon|instinct|intel|apple|rtx|rx|core|cpu|gpu"
     r"|graphics|processor|hbm\d?e?|oam|ac|workstation|server|founders|edition|\d+-cores?"
-    r"|\d+(?:st|nd|rd|th)-gen)(?![a-z0-9])"
+    r"|(?:imac|mac(?:book)?)(?:-(?:pro|air|studio|mini))?"
+    r"|\d+(?:st|nd|rd|th)-gen)(?![a-z0-9])|(?<![a-z0-9])(?:rtx|rx)(?=\d)"
 )
 _STATED: Mapping[str, re.Pattern[str]] = {
     name: re.compile(rf"(?<![a-z0-9]){pattern}(?![a-z0-9])")
@@ -105,7 +106,7 @@ def near_parts(name: str, known: Collection[str]) -> str:
         return f"its usual hosts: {', '.join(usual[:FEW])}; which memory it has is yours to say"
     word, words = plain_name(name), _read(name).words
     close = [one for one in sorted(known) if words and words in _words_of(one)]
-    close = close or [one for one in sorted(known) if word and one.startswith(word)]
+    close = close or [one for one in sorted(known) if word and _ends_of(one, word, words)]
     close = close or [one for one in sorted(known) if _any_order(words) in _orders_of(one)]
     close = close or [one for one in sorted(known) if _begins(words, one)]
     close = close or sorted(
@@ -198,6 +199,11 @@ def _any_order(words: str) -> tuple[str, ...]:
 
 def _orders_of(one: str) -> set[tuple[str, ...]]:
     return {_any_order(words) for words in _words_of(one) if words}
+
+
+def _ends_of(one: str, word: str, words: str) -> bool:
+    """Whether ``one`` begins with the ``word``, or one of its names ends with its ``words``."""
+    return one.startswith(word) or any(words and own.endswith(words) for own in _words_of(one))
 
 
 def _begins(words: str, one: str) -> bool:

@@ -10,6 +10,7 @@ from moesim.config.errors import InputError
 from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
 from moesim.hardware.described.names import PLATFORMS, RENTED, known_part, near_gpus, near_parts
 from moesim.hardware.layers import part_names
+from moesim.hardware.load import card_names, unified_names
 from moesim.sweep.advise.question import Question, assembled
 
 SMI = {
@@ -163,6 +164,8 @@ def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
         ("RTX 3080 16GB", "rtx-3080"),
         ("Tesla V100", "v100-sxm2-16gb"),
         ("Apple M5 Max", "max"),
+        ("RTX 8000", "quadro-rtx-8000"),
+        ("RTX 6000", "quadro-rtx-6000, rtx-6000-ada, rtx-a6000, rtx-pro-6000"),
         ("A100", "a100-sxm-40gb"),
         ("", ""),
     ],
@@ -170,6 +173,22 @@ def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
 def test_other_cards_are_not_taken_for_it(written: str, near: str) -> None:
     assert machine_named(written) is None
     assert near in near_parts(written, gpu_names())
+
+
+@pytest.mark.parametrize(
+    ("written", "gpu"),
+    [
+        ("MacBook Pro M4 Max 128GB", "m4-max-128gb"),
+        ("Mac Studio M3 Ultra 512GB", "m3-ultra-512gb"),
+        ("Mac mini, M4 Pro", None),
+        ("RTX4060Ti 16GB", "rtx-4060-ti-16gb"),
+        ("RTX4090", "rtx-4090"),
+        ("RX7900XTX", "rx-7900-xtx"),
+        ("RTX8000", None),
+    ],
+)
+def test_machines_around_a_chip_and_names_without_spaces(written: str, gpu: str | None) -> None:
+    assert known_part(written, {*gpu_names(), *card_names(), *unified_names()}) == gpu
 
 
 @pytest.mark.parametrize("written", ["2x RTX 3090", "2 x NVIDIA GeForce RTX 3090", "2*rtx-3090"])
@@ -263,7 +282,6 @@ def test_a_card_without_its_form_is_the_module() -> None:
         ("RTX 4090 48GB", "another memory: write gpu: {base: rtx-4090, memory: 48 GB} in hardware"),
         ("2080 Ti 22GB", "--set 'hardware.gpu.memory=22 GB'"),
         ("RTX 6000 Pro", "did you mean 'rtx-pro-6000'?"),
-        ("Mac Studio M3 Ultra 512GB", "near it: m3-ultra-256gb"),
     ],
 )
 def test_cards_with_another_memory_or_order_of_words_are_told_what_to_write(
