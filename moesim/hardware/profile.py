@@ -68,7 +68,7 @@ class HardwareProfile(Params):
     """The share of them that one without AVX-512 does."""
     row_tiles: RowTiles = "triton"
     """By which rule it pads the rows of products that no fit prices."""
-    sampling_bytes: float = 0.0
+    sampling_bytes: int = 0
     """Bytes that it moves of each logit to choose a token, beside writing it."""
     small_kernels: SmallKernels | None = None
     """How many kernels it runs and what each takes at least, where it says so."""

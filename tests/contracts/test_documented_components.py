@@ -383,7 +383,7 @@ def test_a_charge_of_its_own_is_a_result(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operation's file is all that a run needs: at its stage, in its category, in each pass."""
-    (example,) = (one for one in EXAMPLES if one.kind == "sampling")
+    (example,) = (one for one in EXAMPLES if one.kind == "grammar_mask")
     source = {
         "model": "gpt-oss-20b",
         "hardware": "h100-sxm",
@@ -392,15 +392,15 @@ def test_a_charge_of_its_own_is_a_result(
         "workload": {"requests": 2},
     }
     without = moesim.run(source)
-    operation = vars(loaded(example, tmp_path, monkeypatch))["Sampling"]
-    monkeypatch.setitem(registry.components, "sampling", operation)
+    operation = vars(loaded(example, tmp_path, monkeypatch))["GrammarMask"]
+    monkeypatch.setitem(registry.components, "grammar_mask", operation)
     result = moesim.run(source)
-    price = int(result.steps["sampling_ns"].iloc[0])
+    price = int(result.steps["grammar_mask_ns"].iloc[0])
     assert price > 0
-    assert (result.steps["sampling_ns"] == price).all()
+    assert (result.steps["grammar_mask_ns"] == price).all()
     spent = result.steps["end_ns"] - result.steps["start_ns"]
     assert (spent - (without.steps["end_ns"] - without.steps["start_ns"]) >= price).all()
-    assert result.summary["time_share"]["sampling"] > 0
+    assert result.summary["time_share"]["grammar_mask"] > 0
 
 
 @pytest.fixture
@@ -458,4 +458,4 @@ def test_a_packages_components_are_found_wherever_the_projects_own_are(package: 
         assert example.kind in listed[example.of.listed], example.file
     assert module == "my_package.reversed"
     assert '"first_two"' in json.dumps(schema)
-    assert shares["sampling"] > 0
+    assert shares["grammar_mask"] > 0

@@ -181,7 +181,7 @@ class SoftwareProfile(Params):
     head_reads: float | None = None
     cache_unpacked_from: int = 0
     row_tiles: RowTiles = "triton"
-    sampling_bytes: float = 0.0
+    sampling_bytes: int = 0
     start_cycles: int | None = None
     memory: SoftwareMemory = SoftwareMemory()
     backends: dict[str, Backend] = Field(default_factory=dict)
@@ -443,7 +443,7 @@ class SoftwareFile(Params):
         " Triton's fused experts (triton, if left out), or of llama.cpp's kernels (ggml, and"
         " ggml-whole before those of Metal had halves).",
     )
-    sampling_bytes: Sourced[Annotated[float, Field(ge=0, le=256)]] | None = Field(
+    sampling_bytes: Sourced[Annotated[int, Field(ge=0, le=256)]] | None = Field(
         None,
         description="Bytes of each logit that a GPU reads and writes to choose tokens, once the"
         " output product has written it: none, if left out.",
