@@ -266,8 +266,8 @@ def test_k_verified_tokens_share_an_expert():
     assert outcome.counts.kept_rows[:, 0, 0].tolist() == [2, 4]
     schedule = outcome.schedule
     assert schedule.answer_tokens().tolist() == [1, 2]
-    # attention of 2 tokens after 1: keys 2 + 3, of which the last reads all 3; then their logits
-    assert outcome.charges[1, 0, 0] == 10 + 2 + 2 * 5 + 3 + 5 * 10 + 2 + 1
+    # attention of 2 tokens after 1: keys 2 + 3, of which the last reads all 3; logits; their choice
+    assert outcome.charges[1, 0, 0] == 10 + 2 + 2 * 5 + 3 + 5 * 10 + 2 + 1 + 10 // 2 + 3 * 2
     all_agree(theirs, case, reference_scheduler(case, serving))
 
 
