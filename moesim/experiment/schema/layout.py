@@ -86,7 +86,8 @@ def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[s
     key = "parallelism.expert" if asked.nodes is None else "parallelism.nodes"
     if nodes > 1 and hardware.network is None:
         has = f"'{hardware.name}' has no network and {counted(most, 'GPU')} at most"
-        remedy = f"write expert: {min(gpus, most)} and no nodes, or a profile with a 'network'"
+        file = "a hardware file with it as 'base' and a 'network', as h100-sxm.yaml has one"
+        remedy = f"write expert: {min(gpus, most)} and no nodes, or {file}"
         return key, f"{gpus} GPUs on {counted(nodes, 'node')}, but {has}; {remedy}"
     if nodes > gpus:
         return key, f"{nodes} nodes for {counted(gpus, 'GPU')}; write {gpus} or less"
