@@ -69,8 +69,8 @@ class Shapes:
     """What prices depend on, int64[n] each, of n passes and GPUs in turn.
 
     Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
-    whose logits are made, and those whose a host that reads logits would ``read``; requests that it
-    is ``drafting`` for. Of its group: ``group_tokens``,
+    whose logits are made, and those whose a host that reads logits would ``read``. Of all GPUs:
+    requests that they are ``drafting`` for. Of its group: ``group_tokens``,
     ``context_tokens`` and ``kv_tokens`` as attention has them, ``served``: the part of these three
     that tokens have which decode in mixed passes, how many tokens are padding, and, where prices
     depend on it, the longest context of those that decode; and ``sources``:

@@ -12,9 +12,9 @@ KERNELS_OF_LAYER, KERNELS_OF_HEAD = 8, 3
 
 @dataclass(frozen=True)
 class Drafter:
-    """What makes drafts, so many ``times`` one after the other in a pass. Each time it reads
-    ``fixed_bytes`` and as many of its ``experts`` as tokens choose, ``top_k`` each, in ``kernels``.
-    A GPU holds ``held_bytes`` for it.
+    """What makes drafts, so many ``times`` one after the other in a pass. Each time a GPU reads
+    ``fixed_bytes`` and as many of its ``experts`` as tokens choose, ``top_k`` each, of which so
+    many ``ranks`` have an equal share, in ``kernels``. It holds ``held_bytes`` for it.
     """
 
     times: int
@@ -24,6 +24,22 @@ class Drafter:
     top_k: int
     held_bytes: int
     kernels: int
+    ranks: int = 1
+
+    def of_each(self, group: int, slices: int, ranks: int) -> Drafter:
+        """What one GPU has of it, where as many as a ``group`` share all but its experts, so many
+        ``slices`` each expert, and ``ranks`` of such the experts.
+        """
+        size, experts = -(-self.expert_bytes // slices), -(-self.experts // ranks)
+        dense = self.held_bytes - self.experts * self.expert_bytes
+        return replace(
+            self,
+            fixed_bytes=-(-self.fixed_bytes // group),
+            expert_bytes=size,
+            experts=experts,
+            held_bytes=-(-dense // group) + experts * size,
+            ranks=ranks,
+        )
 
     @classmethod
     def of_mtp(cls, model: ModelSpec, times: int) -> Drafter:

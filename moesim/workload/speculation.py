@@ -24,7 +24,8 @@ REJECTED = {
     "other": "the trace was recorded without speculation: drafts that are rejected go to the"
     " experts of other tokens of their answer, drawn evenly, as if nothing led to them",
 }
-OWN_TIME = "drafting is priced by the bytes that it reads, without attention and launches"
+OWN_TIME = "drafting is priced by the bytes that each GPU reads of it, without attention, launches"
+OWN_TIME += " and what GPUs send one another"
 FREE = "drafting is taken to cost nothing"
 
 

@@ -111,7 +111,10 @@ class Pricing:
         self.padding: Ints | None = None
         if case.captured is not None:
             self.padding = case.captured.padding(schedule, present, case.group)
-        self.drafting = requests_of_steps(schedule, case.gpus) if case.drafter else None
+        self.drafting = None  # by all GPUs together
+        if case.drafter:
+            requests = requests_of_steps(schedule, case.gpus)
+            self.drafting = np.broadcast_to(requests.sum(axis=1, keepdims=True), requests.shape)
         self.sources: SourceSums | None = None
         if self.crosses:
             sources = SourceSums.of(schedule, case.trace, case.gpus)

@@ -151,7 +151,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
     model = _model_of(experiment, trace, layout)
     model = with_unpacked_experts(model, software.unpacking_bytes)
     near = experiment.experts.miss.near_memory
-    drafter = drafter_of(experiment, model)
+    drafter = drafter_of(experiment, layout)
     model = with_drafter(model, drafter) if drafter else model
     planned = passes_of_run(experiment, trace, Engine(model, software, layout, hardware))
     return Case(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
-from moesim.model import ModelSpec
+from moesim.experiment.schema.layout import Layout
 from moesim.model.drafting import Drafter
 from moesim.trace import RoutingTrace
 from moesim.workload.requests import Requests
@@ -21,14 +22,15 @@ def requests_of(experiment: Experiment, trace: RoutingTrace) -> Requests:
     return speculated(requests, trace, asked, experiment.seed)
 
 
-def drafter_of(experiment: Experiment, model: ModelSpec) -> Drafter | None:
-    """What makes the drafts of ``experiment``; None where that is free."""
+def drafter_of(experiment: Experiment, layout: Layout) -> Drafter | None:
+    """What makes the drafts of ``experiment``, as each GPU has it; None where that is free."""
     asked = experiment.workload.speculative
     if asked is None or not asked.drafts:
         return None
-    times = asked.num_speculative_tokens
+    times, drafter = asked.num_speculative_tokens, None
     if isinstance(asked, Mtp):
-        return Drafter.of_mtp(model, times)
-    if isinstance(asked, Draft):
-        return Drafter.of_model(needed("model", asked.model, experiment.folders), times)
-    return None
+        drafter = Drafter.of_mtp(model_of(experiment), times)
+    elif isinstance(asked, Draft):
+        drafter = Drafter.of_model(needed("model", asked.model, experiment.folders), times)
+    ranks = layout.gpus // layout.slices
+    return drafter and drafter.of_each(layout.group, layout.slices, ranks)

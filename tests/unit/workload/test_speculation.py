@@ -184,6 +184,36 @@ def test_an_mtp_layer_reads_its_experts_and_the_head() -> None:
     assert all_of_them - alone == pytest.approx((together - alone) * 31, rel=0.01)
 
 
+@pytest.mark.parametrize(("slices", "ranks"), [(8, 1), (1, 8)])
+def test_gpus_share_what_drafts(slices: int, ranks: int) -> None:
+    """Eight hold an MTP layer once together, and each reads an eighth of what one would."""
+    whole = Drafter.of_mtp(load_model("deepseek-v3"), 1)
+    each = whole.of_each(8, slices, ranks)
+    assert 8 * each.held_bytes == pytest.approx(whole.held_bytes, rel=1e-6)
+    assert 8 * each.fixed_bytes == pytest.approx(whole.fixed_bytes, rel=1e-6)
+    costs = CostModel(load_hardware("h200-sxm"), load_model("deepseek-v3"))
+    starts = costs.price("drafting", whole, [0, 1])[1] - whole.fixed_bytes / (0.9 * 4800)
+    starts -= 8 * whole.expert_bytes / (0.9 * 4800)
+    for requests in (1, 4, 1000):
+        one, shared = (int(costs.price("drafting", by, [requests])[0]) for by in (whole, each))
+        assert shared - starts == pytest.approx((one - starts) / 8, rel=1e-3)
+
+
+def test_both_gpus_of_a_pair_read_half_of_a_draft_model() -> None:
+    """Both draft for all requests, whichever has them: neither waits for the other."""
+    model = {"kind": "draft", "model": "llama-3.1-8b", "num_speculative_tokens": 2}
+    asked = with_drafts("all", **model) | {"hardware": "h100-sxm"}
+    pair = asked | {"parallelism": {"expert": 2, "dense": "tensor", "experts": "tensor"}}
+    both, alone = (run(one, limit_steps=5).summary for one in (pair, asked))
+    told = [one["time_share"]["drafting"] * one["duration_ms"] / 5 for one in (both, alone)]
+    drafter = replace(Drafter.of_model(load_model("llama-3.1-8b"), 2), fixed_bytes=0)
+    starts = CostModel(load_hardware("h100-sxm"), load_model("gpt-oss-20b")).price(
+        "drafting", drafter, [1]
+    )[0]
+    assert told[0] - starts / 1e6 == pytest.approx((told[1] - starts / 1e6) / 2, rel=1e-3)
+    assert both["time_share"]["waiting_for_gpus"] < 0.01
+
+
 @pytest.mark.parametrize(
     ("workload", "what"),
     [

@@ -14,7 +14,9 @@ from moesim.model.drafting import Drafter
 
 
 class Drafting(Operation):
-    """Reads all that a draft needs, once a draft, and starts its kernels; no attention."""
+    """Reads what a GPU has of all that a draft needs, once a draft, and starts its kernels; no
+    attention, and nothing that GPUs send one another.
+    """
 
     kind: ClassVar[str] = "drafting"
     charges: ClassVar[tuple[Charge, ...]] = (
@@ -28,10 +30,9 @@ class Drafting(Operation):
     )
 
     def parts(self, drafter: Drafter, requests: ArrayLike) -> list[Part]:
-        """Of drafts for each of ``requests`` int[n] of a GPU, the n-th of all at once."""
+        """Of drafts for each of ``requests`` int[n] of all GPUs, the n-th of all at once."""
         count = np.asarray(requests, np.int64)
         runs = drafter.times * (count > 0)
-        size = drafter.fixed_bytes + drafter.expert_bytes * np.minimum(
-            count * drafter.top_k, drafter.experts
-        )
+        chosen = np.minimum(-(-count * drafter.top_k // drafter.ranks), drafter.experts)
+        size = drafter.fixed_bytes + drafter.expert_bytes * chosen
         return [self.gpu.reads(size * runs), self.gpu.starts(drafter.kernels * runs)]
