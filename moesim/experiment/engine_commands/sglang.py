@@ -55,6 +55,15 @@ from moesim.model.named import opened
 
 SERVER = ("python", "-m", "sglang.launch_server")
 KT = "--kt-"
+_DISPATCH = (
+    "deepep", "deepep_v2", "mooncake", "nixl", "megamoe", "flashinfer", "flashinfer_megamoe",
+    "mori", "pplx", "ascend_fuseep",
+)  # fmt: skip
+"""Values of ``--moe-a2a-backend`` under which experts are whole, each on one of the GPUs: they make
+``--ep-size`` the number of GPUs (``_a2a_ep_size`` of sglang/srt/arg_groups/overrides.py).
+"""
+_OLD_WHOLE = ("--enable-deepep-moe", "--enable-ep-moe")
+"""Options of releases before ``--ep-size`` stood alone, which did the same (from memory)."""
 _IMAGE = re.compile(r"(.*/)?lmsysorg/sglang(:\S+)?")
 
 
@@ -117,7 +126,7 @@ def read_server(reading: Reading) -> None:
     line = reading.line
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
     attention = _attention_ranks(reading)
-    slices = expert_ranks(reading, "--ep-size", gpus)
+    slices = _slices(reading, gpus)
     words = f"--tp {gpus} --dp {attention} with DP attention"
     put_ranks(
         reading,
@@ -132,6 +141,19 @@ def read_server(reading: Reading) -> None:
         reading.put("execution", "eager")
     if line.has("--enable-eplb"):
         put_eplb(reading, line.whole("--ep-num-redundant-experts"))
+
+
+def _slices(reading: Reading, gpus: int) -> int:
+    """GPUs that slice the same experts: none beside one where rows are dispatched to whole ones."""
+    line, asked = reading.line, reading.line.last("--ep-size")
+    given = line.last("--moe-a2a-backend")
+    old = next(filter(None, map(line.last, _OLD_WHOLE)), None)
+    whole = given if given and given.value.lower() in _DISPATCH else old
+    if whole is None:
+        return expert_ranks(reading, "--ep-size", gpus)
+    if asked and line.whole("--ep-size", 1) not in (None, gpus):
+        reading.note(asked, f"{whole} makes it {gpus}: whole experts, over all GPUs")
+    return 1
 
 
 def _read_batch(reading: Reading, gpus: int, ranks: int) -> None:

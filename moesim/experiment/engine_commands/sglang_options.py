@@ -1,7 +1,7 @@
 """The options of SGLang that moesim knows, and those that kt-kernel adds to it.
 
 Names and meanings are those of sglang/srt/server_args.py (Apache-2.0) of 0.5.23 and, with
-``--kt-``, of sglang-kt 0.7.2.
+``--kt-``, of sglang-kt 0.7.2; ``--enable-ep-moe`` and ``--enable-deepep-moe`` are older.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SGLANG = (
     Option("--speculative-num-draft-tokens", NOT_MODELLED, why=DRAFTS),
     Option("--mem-fraction-static", NOT_MODELLED, why=_MEMORY),
     Option("--moe-a2a-backend", NOT_MODELLED, why=_KERNELS, harmless=("none",)),
+    Option("--enable-deepep-moe", NOT_MODELLED, NOTHING, _KERNELS),
+    Option("--enable-ep-moe", READ, NOTHING),
     Option("--moe-runner-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
     Option("--deepep-mode", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
     Option("--attention-backend", NOT_MODELLED, why=_KERNELS),

@@ -127,6 +127,28 @@ def test_sglang_slices_experts_over_some(words, parallelism):
     assert any("parallelism.slice: 2" in one for one in told) == ("slice" in parallelism)
 
 
+@pytest.mark.parametrize("attention", ["", " --dp 8 --enable-dp-attention"])
+@pytest.mark.parametrize(
+    "whole",
+    [
+        *(f"--moe-a2a-backend {name}" for name in ("deepep", "mooncake", "nixl", "flashinfer")),
+        "--moe-a2a-backend megamoe --ep-size 2", "--enable-deepep-moe", "--enable-ep-moe",
+    ],
+)  # fmt: skip
+def test_sglang_has_whole_experts_where_rows_are_dispatched(whole: str, attention: str) -> None:
+    """As with --ep-size of all GPUs, which these backends make of it."""
+    line = f"python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --tp 8{attention}"
+    found = read_command(f"{line} {whole}")
+    assert found.experiment == read_command(f"{line} --ep-size 8").experiment
+    assert "experts" not in found.experiment["parallelism"]
+    assert ("which kernels are taken" in warnings(found)) == (whole != "--enable-ep-moe")
+    assert "not understood" not in warnings(found)
+    assert ("--ep-size 2: " in "".join(found.notes)) == ("--ep-size" in whole)
+    sliced = read_command(f"{line} --moe-a2a-backend none").experiment
+    assert sliced["parallelism"]["experts"] == "tensor"
+    assert sliced == read_command(line).experiment
+
+
 @pytest.mark.parametrize(
     ("backend", "exchange"),
     [
