@@ -14,6 +14,7 @@ from moesim.config.names import known_name
 from moesim.model import loader
 from moesim.model.chosen import AS_EXPERTS, FORMATS, SEPARATOR, split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.model.gguf.types import BY_NAME
 from moesim.model.gguf.usual import NATIVE as OF_NATIVE
 from moesim.model.gguf.usual import USUAL, usual_recipe
 from moesim.model.loader import model_names
@@ -39,6 +40,9 @@ _NATIVE = "mxfp4"
 converter repacks it, and llama-quantize does not quantise again.
 """
 _PLAIN = ("f32", "f16", "bf16")
+_ROWS = re.compile(r"_r(4|8|16)$")
+"""The ending of formats whose rows are interleaved for the CPU (ik_llama.cpp)."""
+_EXACT = "name the file for exact bytes"
 _CHECKPOINTS: Mapping[str, str] = {
     "fp8": "fp8_block", "fp8_block": "fp8_block", "fp16": "bf16", "f16": "bf16",
 }  # fmt: skip
@@ -159,7 +163,7 @@ def from_gguf(name: str, folders: Sequence[Path], mix: str | None = None) -> Nam
     if text is None:
         what = f"'{name}' names no format: taken for {card} as its config.json has it"
         return Named(card, (what,))
-    found, wrong = _gguf_format(text)
+    found, wrong = _gguf_format(text, card)
     if found and experts_format(card) == _NATIVE:
         found, wrong = _of_native(found)
     return Named(_in_format(card, found), _assumed(name, card), (wrong,) if wrong else ())
@@ -208,18 +212,40 @@ def experts_format(card: str) -> str:
     return next((layer.moe.expert.dtype for layer in first if layer.moe), "")
 
 
-def _gguf_format(text: str) -> tuple[str | None, str]:
-    """A mix of ``llama-quantize`` by the name that files give it, and what is wrong with it."""
+def _gguf_format(text: str, card: str) -> tuple[str | None, str]:
+    """A mix of ``llama-quantize``, or a type of tensors, by the name that files of ``card`` give
+    it, and what is wrong with it.
+    """
     word = text.lower().replace("-", "_")
-    plain = word.removeprefix("ud_")
+    plain = _not_interleaved(word.removeprefix("ud_"))
     nearest = {**_ALIASES, **_UNSLOTH, **_BITS}.get(plain, plain)
+    if nearest in BY_NAME and nearest not in {*RECIPES, *SAME}:
+        what = f"'{text}' is a type of tensors, and a mix's others differ: all are read in it"
+        return nearest, f"{what}, embedding and head in 16 bits; {_EXACT}"
     if nearest not in RECIPES and nearest not in SAME:
-        return None, f"'{text}' is no mix that moesim knows, so weights are as config.json has them"
+        return None, _as_published(text, card)
     if plain in _BITS:
         return nearest, f"'{text}' says only how many bits: taken for {nearest}"
+    if plain != word.removeprefix("ud_"):
+        return nearest, f"'{text}' has rows interleaved: taken for {nearest}"
     own = word.startswith("ud_") or plain in _UNSLOTH
-    remedy = "name the file for exact bytes"
-    return nearest, f"'{text}' is its publisher's own mix, taken for {nearest}; {remedy}" * own
+    return nearest, f"'{text}' is its publisher's own mix, taken for {nearest}; {_EXACT}" * own
+
+
+def _not_interleaved(word: str) -> str:
+    """A format without the ending of interleaved rows (``_r4``), where these have as many bytes."""
+    plain = _ROWS.sub("", word)
+    rows = {one.matrix_bytes(1, 4096) for name in (word, plain) if (one := BY_NAME.get(name))}
+    return word if len(rows) > 1 else plain
+
+
+def _as_published(text: str, card: str) -> str:
+    """That a format is not known: what is taken instead, how large it is, and what to write."""
+    model, bits = loader.load_model(card), re.sub(r"\D.*", "", text.lstrip("udtiq_-"))
+    size = f"{experts_format(card)}, {model.bytes / 1e9:,.0f} GB"
+    nearest = f"iq{bits}_k" if f"iq{bits}_k" in BY_NAME else "iq4_k"
+    what = f"'{text}' is no mix that moesim knows, so weights are as config.json has them ({size})"
+    return f"{what}; write the nearest, as --set model={card}{SEPARATOR}{nearest}"
 
 
 def _of_native(mix: str) -> tuple[str | None, str]:
