@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from moesim.config.errors import InputError, Problem
+from moesim.experiment.engine_commands.drafts import told_together
 from moesim.experiment.engine_commands.words import (
+    DRAFTS,
+    INSTANCES,
     Effect,
     Given,
     Line,
@@ -279,7 +282,10 @@ def _left_out(line: Line, read: Collection[str]) -> list[str]:
     """
     given = [one for one in line.given if one.option.name not in read]
     of = {effect: [one for one in given if _effect(one) is effect] for effect in Effect}
-    notes = [f"{WARNING}{one}: not modelled: {one.option.why}" for one in of[Effect.NOT_MODELLED]]
+    hidden = of[Effect.NOT_MODELLED]
+    alone = [one for one in hidden if one.option.why not in (DRAFTS, INSTANCES)]
+    notes = [f"{WARNING}{one}: not modelled: {one.option.why}" for one in alone]
+    notes += [f"{WARNING}{text}" for text in told_together(hidden, line)]
     notes += [f"{WARNING}{text}: not understood, and left out" for text in line.strange]
     notes += [f"{WARNING}{text}: belongs to no option, and is left out" for text in line.positional]
     if idle := [str(one) for one in of[Effect.NONE]]:

@@ -6,7 +6,14 @@ Names and meanings are those of sglang/srt/server_args.py (Apache-2.0) of 0.5.23
 
 from __future__ import annotations
 
-from moesim.experiment.engine_commands.words import DRAFTS, IF_SERVED, Effect, Option, Takes
+from moesim.experiment.engine_commands.words import (
+    DRAFTS,
+    IF_SERVED,
+    INSTANCES,
+    Effect,
+    Option,
+    Takes,
+)
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _COPIED_AHEAD = (
@@ -38,6 +45,15 @@ SGLANG = (
     Option("--speculative-num-steps", NOT_MODELLED, why=DRAFTS),
     Option("--speculative-eagle-topk", NOT_MODELLED, why=DRAFTS),
     Option("--speculative-num-draft-tokens", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-attention-mode", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-draft-attention-backend", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-moe-runner-backend", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-moe-a2a-backend", NOT_MODELLED, why=DRAFTS),
+    Option("--speculative-token-map", NOT_MODELLED, why=DRAFTS),
+    Option("--disaggregation-mode", NOT_MODELLED, why=INSTANCES, harmless=("null",)),
+    Option("--disaggregation-transfer-backend", NOT_MODELLED, why=INSTANCES),
+    Option("--disaggregation-ib-device", NOT_MODELLED, why=INSTANCES),
+    Option("--disaggregation-bootstrap-port"),
     Option("--mem-fraction-static", NOT_MODELLED, why=_MEMORY),
     Option("--moe-a2a-backend", NOT_MODELLED, why=_KERNELS, harmless=("none",)),
     Option("--enable-deepep-moe", NOT_MODELLED, NOTHING, _KERNELS),

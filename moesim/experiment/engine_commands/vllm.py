@@ -53,7 +53,15 @@ from moesim.experiment.engine_commands.serving import (
     stages_note,
     why_not_served,
 )
-from moesim.experiment.engine_commands.words import DRAFTS, IF_SERVED, Effect, Line, Option, Takes
+from moesim.experiment.engine_commands.words import (
+    DRAFTS,
+    IF_SERVED,
+    INSTANCES,
+    Effect,
+    Line,
+    Option,
+    Takes,
+)
 from moesim.experiment.schema.layout import Layout
 from moesim.model.named import opened
 
@@ -94,8 +102,8 @@ OPTIONS = (
     Option("--offload-prefetch-step", NOT_MODELLED, why=_COPIED_AHEAD),
     Option("--kv-cache-dtype", READ),
     Option("--kv-offloading-size", NOT_MODELLED, why="a KV cache on the host"),
-    Option("--speculative-config -sc", NOT_MODELLED,
-           why=DRAFTS),
+    Option("--speculative-config -sc", NOT_MODELLED, why=DRAFTS),
+    Option("--kv-transfer-config", NOT_MODELLED, why=INSTANCES),
     Option("--enable-prefix-caching", NOT_MODELLED, NOTHING,
            f"every prompt is computed whole; {IF_SERVED}"),
     Option("--num-gpu-blocks-override", NOT_MODELLED, why=_MEMORY),

@@ -43,7 +43,10 @@ class Effect(Enum):
 
 DRAFTS = (
     "speculative decoding, of which no line says how many drafts are right; each pass is of one"
-    " token a request; write workload.speculative with the acceptance of yours"
+    " token a request"
+)
+INSTANCES = (
+    "prompts and answers on instances of their own, of which this is one; both are computed here"
 )
 IF_SERVED = "it is read where requests are served (--served)"
 SWITCHED = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")

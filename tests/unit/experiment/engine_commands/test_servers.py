@@ -226,6 +226,57 @@ def test_keys_of_options_in_json_may_stand_behind_a_dot() -> None:
         read_command(f"{line} --eplb-config.window_size")
 
 
+_SGLANG = "python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --tp 8"
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("""vllm serve zai-org/GLM-4.6 -sc '{"method": "mtp", "num_speculative_tokens": 1}'""",
+         "{kind: mtp, num_speculative_tokens: 1, acceptance: ...}; only the acceptance"),
+        ("""vllm serve x --speculative-config '{"method": "ngram", "num_speculative_tokens": 4}'""",
+         "{kind: ngram, num_speculative_tokens: 4, acceptance: ...}; only"),
+        ("""vllm serve x -sc '{"model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3}'""",
+         "{kind: draft, num_speculative_tokens: 3, model: Qwen/Qwen3-0.6B, acceptance: ...}; only"),
+        ("vllm serve x --speculative-config '[3'",
+         "{kind: ..., num_speculative_tokens: ..., acceptance: ...}; what is open"),
+        ((f"{_SGLANG} --speculative-algorithm EAGLE --speculative-num-steps 3"
+          " --speculative-eagle-topk 1 --speculative-num-draft-tokens 4"),
+         "{kind: mtp, num_speculative_tokens: 3, acceptance: ...}; only"),
+        (f"{_SGLANG} --speculative-algo NEXTN --speculative-num-draft-tokens 2",
+         "{kind: mtp, num_speculative_tokens: 1, acceptance: ...}; only"),
+        ((f"{_SGLANG} --speculative-algorithm EAGLE3 --speculative-num-steps 5"
+          " --speculative-eagle-topk 4 --speculative-num-draft-tokens 8"),
+         "{kind: tree, num_speculative_tokens: 5, width: 4, acceptance: ...}; only"),
+        ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -md Qwen3-0.6B-Q8_0.gguf --draft 8",
+         "{kind: draft, num_speculative_tokens: 8, model: Qwen3-0.6B-Q8_0.gguf, acceptance: ...}"),
+    ],
+)  # fmt: skip
+def test_drafts_of_a_line_are_told_once_with_what_to_write(line: str, written: str) -> None:
+    (told,) = (one for one in read_command(line).notes if "speculative decoding" in one)
+    assert told.startswith("warning: ")
+    assert f"write workload.speculative: {written}" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        (f"{_SGLANG} --disaggregation-mode prefill --disaggregation-ib-device mlx5_0",
+         "{prefill: 1, decode: 1}"),
+        ("""vllm serve x --kv-transfer-config '{"kv_connector": "NixlConnector"}'""",
+         "{prefill: 1, decode: 1, first_token: decode}"),
+    ],
+)  # fmt: skip
+def test_a_line_of_one_of_several_instances_names_the_key(line: str, written: str) -> None:
+    (told,) = (one for one in read_command(line).notes if "instances of their own" in one)
+    assert told.startswith("warning: ")
+    assert f"write serving.disaggregation: {written}" in told
+    host = """vllm serve x --kv-transfer-config '{"kv_connector": "OffloadingConnector"}'"""
+    assert "a KV cache on the host" in warnings(read_command(host))
+    assert "disaggregation" not in warnings(read_command(host))
+    assert "disaggregation" not in warnings(read_command(f"{_SGLANG} --disaggregation-mode null"))
+
+
 def test_the_variable_that_picks_kernels_is_read_as_it_is_written() -> None:
     for software in ("vllm-marlin", "vllm-mxfp8"):
         made = command_of(experiment(software=software), context_tokens=4096)
