@@ -34,6 +34,9 @@ registry: Registry[Engine] = Registry(
 ``moesim.engine_commands``.
 """
 
+_STARTED = {"ollama": "llama.cpp", "koboldcpp": "llama.cpp"}
+"""Programs that start an engine by themselves, with no line of it."""
+
 __all__ = ["Configuration", "Engine", "EngineCommand", "ReadCommand", "command_of",
            "engine_of", "engine_with", "read_command", "registry"]  # fmt: skip
 
@@ -111,10 +114,22 @@ def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
         return Problem("", "", "the command line is empty")
     program = one_line(commands[0][0])
     if engine:
-        return Problem(program, "", f"no program of {engine} is named; write it, or options alone")
+        own = registry.get(engine, "--engine").program
+        what = f"no program of {engine} is named; write it{f' ({own})' * bool(own)}"
+        return Problem(program, "", f"{what}, or options alone")
     if program.rpartition("/")[2] in registry.components:
         named = " ".join(map(one_line, commands[0][:3]))
         what = "no server or benchmark whose options moesim reads: those of clients say nothing"
         return Problem(named, "", f"{what} of the machine; write the server's line")
     what = "is no program of an engine that moesim reads"
-    return Problem(program, "", f"{what}; {nearest(program, registry.components)}")
+    return Problem(program, "", f"{what}; {_instead(program.rpartition('/')[2])}")
+
+
+def _instead(program: str) -> str:
+    """What to write for a program that is none of an engine's."""
+    if (engine := _STARTED.get(program)) is not None:
+        own = registry.get(engine, "--engine").program
+        what = f"it runs {engine}: write '{own}' with the model and options"
+        return f"{what}, or options alone with --engine {engine}"
+    programs = {one.program for one in registry.components.values()} - {""}
+    return f"{nearest(program, programs)}; options alone are read with --engine NAME"

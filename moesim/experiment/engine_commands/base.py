@@ -212,6 +212,8 @@ class Engine(ABC):
     """
 
     kind: ClassVar[str]
+    program: ClassVar[str] = ""
+    """What a line of it begins with."""
     softwares: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Sequence[Option]]
     read_if_served: ClassVar[Collection[str]] = ()

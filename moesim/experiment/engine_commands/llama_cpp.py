@@ -67,6 +67,7 @@ class LlamaCpp(Engine):
     """llama.cpp: experts of whole layers on the GPU or on the CPU."""
 
     kind: ClassVar[str] = "llama.cpp"
+    program: ClassVar[str] = "llama-server"
     softwares: ClassVar[tuple[str, ...]] = (
         "llama.cpp",
         f"llama.cpp{UNMAPPED}",

@@ -71,6 +71,7 @@ class Sglang(Engine):
     """SGLang: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "sglang"
+    program: ClassVar[str] = " ".join(SERVER)
     softwares: ClassVar[tuple[str, ...]] = ("sglang",)
     options: ClassVar[Sequence[Option]] = SGLANG
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)

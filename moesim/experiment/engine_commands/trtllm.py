@@ -79,6 +79,7 @@ class Trtllm(Engine):
     """TensorRT-LLM: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "trtllm"
+    program: ClassVar[str] = "trtllm-serve"
     softwares: ClassVar[tuple[str, ...]] = ("trtllm",)
     options: ClassVar[Sequence[Option]] = OPTIONS
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)

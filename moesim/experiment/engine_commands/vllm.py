@@ -183,6 +183,7 @@ class Vllm(Engine):
     """vLLM: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "vllm"
+    program: ClassVar[str] = "vllm serve"
     softwares: ClassVar[tuple[str, ...]] = (
         "vllm", "vllm-marlin", "vllm-mxfp8", "vllm@0.14", "vllm@0.19",
     )  # fmt: skip

@@ -258,7 +258,20 @@ BROKEN = [
         "llama-server -m x.gguf -ot '[[:digit:]].*exps=CPU'",
         "-ot: '[[:digit:]].*exps' is no regular",
     ),
-    ("ollama run qwen3", "ollama: is no program of an engine that moesim reads; allowed: "),
+    (
+        "ollama run qwen3",
+        (
+            "ollama: is no program of an engine that moesim reads; it runs llama.cpp: write "
+            "'llama-server' with the model and options, or options alone with --engine llama.cpp"
+        ),
+    ),
+    (
+        "trtllm-bench --model x throughput",
+        (
+            "trtllm-bench: is no program of an engine that moesim reads; allowed: llama-server, "
+            "python -m sglang.launch_server, trtllm-serve, vllm serve; did you mean 'trtllm-serve'?"
+        ),
+    ),
     ("", "the command line is empty"),
 ]
 
