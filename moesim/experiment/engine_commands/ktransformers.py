@@ -40,6 +40,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.parallelism import Parallelism
 from moesim.hardware import HardwareProfile
 from moesim.model import ModelSpec
+from moesim.model.chosen import split_format
 from moesim.model.named import from_checkpoint, from_gguf, opened
 
 _METHODS: Mapping[str, str] = {
@@ -183,7 +184,8 @@ def _read_local(reading: Reading, folders: Folders) -> None:
     line = reading.line
     reading.put("software", LOCAL)
     found = from_gguf(str(line.text("--gguf_path")), folders)
-    if found.wrong and (named := line.text("--model_path")):
+    known = split_format(found.model)[1] is not None
+    if found.wrong and not known and (named := line.text("--model_path")):
         whole = from_checkpoint(named, folders)
         wrong = "the format of --gguf_path is not known; read as the model's own"
         found = whole._replace(wrong=(*whole.wrong, wrong))

@@ -355,6 +355,11 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      {"software": "ktransformers@0.2", "model": "deepseek-v3@q4_k_m",
       "experts": {"on_cpu": {"layers": 58}}},
      []),
+    (("python ktransformers/local_chat.py --model_path deepseek-ai/DeepSeek-R1 --gguf_path "
+      "./DeepSeek-R1-UD-Q2_K_XL"),
+     {"software": "ktransformers@0.2", "model": "deepseek-r1@q2_k",
+      "experts": {"on_cpu": {"layers": 58}}},
+     ["'ud-q2_k_xl' is its publisher's own mix, taken for q2_k"]),
     (("python -m ktransformers.local_chat --model_path deepseek-ai/DeepSeek-V3 --gguf_path ./files "
       "--optimize_config_path rules.yaml"),
      {"software": "ktransformers@0.2", "model": "deepseek-v3",
