@@ -255,6 +255,43 @@ class TestMegatronReplay:
         assert trace.expert_ids.tolist() == np.moveaxis(np.array(self.LISTS), 0, 1).tolist()
         assert trace.phase.tolist() == [DECODED] * 3
         assert "taken as one request" in trace.metadata.notes
+        assert "megatron-replay: read as [layer][token][choice]" in trace.metadata.notes
+
+    @staticmethod
+    def listed(folder: Path, layers: int, tokens: int) -> tuple[Path, np.ndarray]:
+        """A file of lists, layers first, and what it has as [tokens, layers, top_k]."""
+        ids = np.random.default_rng(0).random((layers, tokens, 64)).argsort(axis=-1)[..., :6]
+        (folder / "x.json").write_text(json.dumps(ids.tolist()))
+        return folder / "x.json", np.moveaxis(ids, 0, 1)
+
+    def test_layers_first_of_a_model(self, tmp_path: Path) -> None:
+        path, ids = self.listed(tmp_path, 26, 40)
+        trace = import_trace(path, model=DEEPSEEK)
+        assert (trace.expert_ids == ids).all()
+        assert "read as [layer][token][choice], Megatron's order" in trace.metadata.notes
+
+    def test_tokens_first_are_told_by_the_model(self, tmp_path: Path) -> None:
+        path, ids = self.listed(tmp_path, 40, 26)
+        trace = import_trace(path, model=DEEPSEEK)
+        assert (trace.expert_ids == np.moveaxis(ids, 0, 1)).all()
+        assert "read as [token][layer][choice], not Megatron's" in trace.metadata.notes
+        np.savez(tmp_path / "x.npz", *np.moveaxis(ids, 0, 1))
+        assert (
+            import_trace(tmp_path / "x.npz", model=DEEPSEEK).expert_ids == trace.expert_ids
+        ).all()
+        assert "numpy.savez" in import_trace(path).metadata.notes
+
+    def test_where_either_axis_or_none_is_the_layers(self, tmp_path: Path) -> None:
+        path, ids = self.listed(tmp_path, 26, 26)
+        with pytest.raises(InputError, match="either axis may be the 26 MoE layers"):
+            import_trace(path, model=DEEPSEEK)
+        np.savez(tmp_path / "x.npz", *np.moveaxis(ids, 0, 1))
+        assert (import_trace(tmp_path / "x.npz", model=DEEPSEEK).expert_ids == ids).all()
+        np.savez(tmp_path / "y.npz", expert_ids=ids)
+        assert (import_trace(tmp_path / "y.npz", model=DEEPSEEK).expert_ids == ids).all()
+        path, _ = self.listed(tmp_path, 25, 40)
+        with pytest.raises(InputError, match="neither axis is the 26 MoE layers"):
+            import_trace(path, model=DEEPSEEK)
 
     def test_json_and_lengths(self, tmp_path: Path) -> None:
         (tmp_path / "x.json").write_text(json.dumps(self.LISTS))
