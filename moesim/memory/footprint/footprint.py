@@ -16,6 +16,9 @@ from moesim.model.spec import ModelSpec
 Ints = NDArray[np.int64]
 LASTING = ("weights", "kv_cache", "expert_slots", "copies_in_flight")
 """Categories that are there between passes too."""
+_AT_ALL_STEPS = ("weights", "expert_slots", "copies_in_flight", "position_tables",
+                 "allocator_blocks", "communication_buffers")  # fmt: skip
+"""Categories that no request adds to, in sum the same at every step."""
 
 
 @dataclass(frozen=True)
@@ -207,21 +210,18 @@ class Footprint:
                 f"host's {_gib(host_limit)}; take a machine with more host memory, or keep some of "
                 "them in storage (experts.host.capacity)"
             )
-        step, gpu = np.unravel_index(int(self.total.argmax()), self.total.shape)
-        needed = int(self.total[step, gpu])
-        if needed <= limit:
+        if not (over := self.total > limit).any():
             return None
-        sizes = {name: int(part[step, gpu]) for name, part in self.parts.items()}
-        names = ", ".join(
-            f"{name.replace('_', ' ')} {_gib(size)}"
-            for name, size in sorted(sizes.items(), key=lambda item: -item[1])
-            if size
-        )
-        return (
-            f"GPU {self._named(int(gpu))} at step {told(int(step))} needs {_gib(needed)} of "
-            f"{_gib(limit)}, "
-            f"{_gib(needed - limit)} too much: {names}"
-        )
+        lasting = {name: part[0] for name, part in self.parts.items() if name in _AT_ALL_STEPS}
+        gpu = int(np.sum(list(lasting.values()), axis=0).argmax())
+        held = {name: int(sizes[gpu]) for name, sizes in lasting.items()}
+        if sum(held.values()) > limit:
+            return f"GPU {self._named(gpu)} {_over(limit, held)}, before any keys and values"
+        step, peak = np.unravel_index(int(self.total.argmax()), self.total.shape)
+        first = int(over.any(axis=1).argmax())
+        told_first = "" if first == step else f"; the first without room is step {told(first)}"
+        where = f"GPU {self._named(int(peak))} at step {told(int(step))}"
+        return f"{where} {_over(limit, self.at_peak())}{told_first}"
 
     def beside(self, left: int) -> str:
         """What the fullest GPU holds where that leaves it so many bytes, in words."""
@@ -254,6 +254,17 @@ class Footprint:
         """Bytes by category where the total is largest."""
         step, gpu = np.unravel_index(int(self.total.argmax()), self.total.shape)
         return {name: int(part[step, gpu]) for name, part in self.parts.items()}
+
+
+def _over(limit: int, held: dict[str, int]) -> str:
+    """What ``held`` bytes need of ``limit``, and what they are, the largest first."""
+    needed = sum(held.values())
+    names = ", ".join(
+        f"{name.replace('_', ' ')} {_gib(size)}"
+        for name, size in sorted(held.items(), key=lambda item: -item[1])
+        if size
+    )
+    return f"needs {_gib(needed)} of {_gib(limit)}, {_gib(needed - limit)} too much: {names}"
 
 
 def _gib(amount: int) -> str:

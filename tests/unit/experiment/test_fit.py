@@ -285,7 +285,7 @@ def test_numbers_of_one_of_several_gpus_say_so(
     path.write_text(json.dumps(content))
     assert main(["fit", str(path), "--context", "4k", "--batch", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "tokens: GPU 0 of 2 at step" in shown
+    assert "tokens: GPU 0 of 2 needs" in shown
     assert "peak memory of each GPU of 2, the fullest: " in shown
 
 

@@ -218,12 +218,12 @@ def test_what_does_not_fit_names_the_gpu_and_its_layers() -> None:
     tight = {"gpu": {"base": "rtx-3070", "memory": "6 GiB"}, "host": "ddr4-3200-2ch-64gb"}
     found = moesim.run(large(2, hardware=tight))
     assert found.summary["status"] == "out_of_memory"
-    assert "GPU 1 of 2 (layers 12 to 23) at step" in found.summary["reason"]
+    assert "GPU 1 of 2 (layers 12 to 23) needs" in found.summary["reason"]
 
 
 def test_what_does_not_fit_names_the_request_that_is_longest_there() -> None:
     """A step's number alone says nothing of whose keys and values are too many."""
-    small = "{base: rtx-4060-8gb, gpu: {memory: 520 MiB, context_reserve: 500 MiB}}"
+    small = "{base: rtx-4060-8gb, gpu: {memory: 522 MiB, context_reserve: 500 MiB}}"
     found = moesim.run({
         "model": "small-moe", "hardware": small, "trace": "traces/small-moe.parquet",
         "experts": {"capacity": "26 slots/layer"},

@@ -101,7 +101,7 @@ def test_what_does_not_run_is_no_change_of_nothing(tmp_path: Path) -> None:
     (slots,) = (one for one in found.inputs if one.title == SLOTS)
     assert [one.words for one in slots.runs] == ["11 slots", "26 slots (does not run)"]
     (why,) = (one for one in in_words(found) if "does not run" in one)
-    assert why.startswith(f"{SLOTS}: 26 slots (does not run): GPU 0 at step ")
+    assert why.startswith(f"{SLOTS}: 26 slots (does not run): GPU 0 needs ")
 
 
 def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:

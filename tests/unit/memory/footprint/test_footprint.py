@@ -238,9 +238,27 @@ def test_overflow_names_what_is_largest():
     assert parts.overflow(total, 10**9) is None
     reason = parts.overflow(total - 1, 10**9)
     assert reason.startswith("GPU 0 at step 0 needs")
+    assert "first without room" not in reason
     assert reason.index("expert slots") < reason.index("weights") < reason.index("kv cache")
     assert "host" in parts.overflow(10**9, 2 * 8 * EXPERT - 1)
     assert parts.overflow(10**9, 2 * 8 * EXPERT) is None
+
+
+def test_overflow_names_a_step_only_where_requests_are_too_much():
+    """What no request adds to has no step; else the peak is told, and the first without room."""
+    sizes = {"weights": [6, 6, 6, 6], "expert_slots": [3, 3, 4, 4],
+             "copies_in_flight": [1, 1, 0, 0], "kv_cache": [2, 3, 4, 3]}  # fmt: skip
+    parts = {name: np.array(column)[:, None] for name, column in sizes.items()}
+    said = Footprint(parts, 0, whole(toy(), 1))
+    reasons = {room: said.overflow(room, 1, "{} (told)".format) for room in range(9, 15)}
+    assert reasons[14] is None
+    assert (reasons[13] or "").startswith("GPU 0 at step 2 (told) needs")
+    assert "without room" not in (reasons[13] or "")
+    assert (reasons[12] or "").endswith("; the first without room is step 1 (told)")
+    assert (reasons[10] or "").endswith("; the first without room is step 0 (told)")
+    assert (reasons[9] or "").startswith("GPU 0 needs")
+    assert (reasons[9] or "").endswith("before any keys and values")
+    assert "kv cache" not in (reasons[9] or "")
 
 
 @pytest.mark.parametrize(
