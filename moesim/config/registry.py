@@ -19,7 +19,7 @@ from importlib.util import spec_from_file_location
 from multiprocessing import parent_process
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from moesim.config.errors import InputError, Problem, nearest
 
@@ -140,6 +140,15 @@ class Registry(Generic[Component]):
                 defined = getattr(one, "__module__", None) == module.__name__
                 if defined and (kind := self._kind(one)) is not None:
                     yield kind, one
+                elif defined and isinstance(one, type) and issubclass(one, self.base):
+                    self._tell_kind(module, one)
+
+    def _tell_kind(self, module: ModuleType, value: type[Component]) -> None:
+        """Warn of a class whose ``kind`` is none; one without any may be a base of others."""
+        if what := _wrong_kind(value):
+            reason = f"{VARIABLE}: {module.__file__}: {value.__name__} is left out: {what}"
+            self._left_out[_written(value) or value.__name__] = reason
+            _warn(reason)
 
     def _modules(self) -> Iterator[tuple[ModuleType, str]]:
         """The modules to look into, and what a component in each is to be called."""
@@ -160,8 +169,9 @@ class Registry(Generic[Component]):
         try:
             value = entry.load()
             if (kind := self._kind(value)) is None:
-                what = f"{self.base.__name__} with a kind"
-                raise InputError(f"'{entry.value}' is no {what}")  # noqa: TRY301 (said as others)
+                what = f"'{entry.value}' is no {self.base.__name__} with a kind"
+                why = _wrong_kind(value) if isinstance(value, type) else ""
+                raise InputError(f"{what}; {why}" if why else what)  # noqa: TRY301 (said as others)
             self._add(found, kind, value)
         except Exception as error:  # noqa: BLE001 (whatever somebody else's module raises)
             package = f" of the package '{entry.dist.name}'" if entry.dist else ""
@@ -206,10 +216,26 @@ def kind_of(component: type) -> str | None:
     """The name under which ``component`` is registered, or None for an abstract base."""
     fields = getattr(component, "model_fields", {})
     if "kind" in fields:
-        values = get_args(fields["kind"].annotation)
-        return str(values[0]) if values else None
+        annotation = fields["kind"].annotation
+        return str(get_args(annotation)[0]) if get_origin(annotation) is Literal else None
     kind = getattr(component, "kind", None)
     return kind if isinstance(kind, str) else None
+
+
+def _written(component: type) -> str:
+    """What stands as the ``kind`` of a class for which that is no kind; "" where it is no text."""
+    field = getattr(component, "model_fields", {}).get("kind")
+    return field.default if field is not None and isinstance(field.default, str) else ""
+
+
+def _wrong_kind(component: type) -> str:
+    """What is wrong with the ``kind`` that ``component`` has; "" where it has none."""
+    if getattr(component, "model_fields", None) is None:
+        return "its kind is no text" if hasattr(component, "kind") else ""
+    if "kind" not in component.model_fields:  # type: ignore[attr-defined]
+        return ""
+    name = _written(component) or "NAME"
+    return f'its kind is no Literal; write kind: Literal["{name}"] = "{name}"'
 
 
 @contextmanager

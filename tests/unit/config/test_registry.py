@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -183,6 +184,40 @@ experts: {capacity: 8 slots/layer}
 sweep: {experts.policy.kind: [mine, lru]}
 figures: [mine_too]
 """
+
+
+NO_LITERAL = f"""
+from pydantic import BaseModel
+from {__name__} import Base
+
+class Between(Base, BaseModel):
+    size: int = 1
+
+class Mine(Between):
+    kind: str = "mine"
+"""
+
+
+def test_a_kind_that_is_no_literal_is_told(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a file and as a plug-in; a class without a kind, a base of others, is passed over."""
+    plugged(monkeypatch)
+    (tmp_path / "no_literal.py").write_text(NO_LITERAL)
+    monkeypatch.setenv(module.VARIABLE, str(tmp_path / "no_literal.py"))
+    found = Registry(package, Base, "some.group")
+    reason = r'its kind is no Literal; write kind: Literal\["mine"\] = "mine"'
+    with pytest.warns(PluginWarning) as told:
+        assert list(found.components) == ["a_file"]
+    (told_once,) = told
+    assert re.search(rf"no_literal\.py: Mine is left out: {reason}", str(told_once.message))
+    with pytest.raises(InputError, match=rf"'mine' is not known; .*{reason}"):
+        found.get("mine")
+    monkeypatch.delenv(module.VARIABLE)  # the module is loaded: now as a package has it
+    plugged(monkeypatch, mine="moesim_plugin_no_literal:Mine")
+    with pytest.warns(PluginWarning, match=rf"'mine' \(some\.group\) is left out: .*{reason}"):
+        _ = Registry(package, Base, "some.group").components
+    monkeypatch.delitem(sys.modules, "moesim_plugin_no_literal")
 
 
 def test_processes_of_a_sweep_know_the_components_of_a_file(tmp_path: Path) -> None:
