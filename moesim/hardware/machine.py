@@ -369,6 +369,9 @@ def _wrong_keys(data: Any) -> Iterator[Problem]:
             yield _problem(key, f"{_told(value)} is not known; allowed: nvlink, pcie")
         elif key == "base" and not isinstance(value, str | int):
             yield _problem(key, "the name of a whole machine is expected")
+        elif key == "gpu" and isinstance(value, list | tuple):
+            what = "all GPUs of a run are of one kind, so that one name, or keys with numbers"
+            yield _problem(key, f"a list: {what}, is expected; 'parallelism' says how many")
         elif not isinstance(value, str | int | Mapping | None) or isinstance(value, bool):
             yield _problem(key, f"{_told(value)}: a name, or keys with numbers, is expected")
 

@@ -129,7 +129,10 @@ def test_wrong_names_and_numbers_each_at_their_place() -> None:
     assert wrong(gpus="rtx-3090") == [
         f"gpus: is not a known key; allowed: {allowed}; did you mean 'gpu'?"
     ]
-    assert wrong(gpu=["rtx-3090"])[0].endswith("a name, or keys with numbers, is expected")
+    assert wrong(gpu=["rtx-3090", "rtx-4090"])[0].startswith(
+        "gpu: a list: all GPUs of a run are of one kind, so that one name,"
+    )
+    assert wrong(link=["pcie9"])[0].endswith("a name, or keys with numbers, is expected")
     assert wrong(host=HOST)[0].startswith("gpu: is missing; write one")
     for kind, list_ in (("gpu", "gpus"), ("link", "links"), ("storage", "storage")):
         empty = {"gpu": "rtx-3090", "host": HOST, kind: {}}
