@@ -73,7 +73,7 @@ def apart(summary: Mapping[str, Any]) -> list[Row]:
     )
     return [
         ("busy", ", ".join(f"{role} {percent(share)}" for role, share in busy.items())),
-        ("keys and values sent", f"{gib(summary.get('kv_bytes_sent'))}{later}"),
+        ("keys and values sent", f"{gib(summary.get('kv_bytes_sent'))} by all GPUs{later}"),
     ]
 
 

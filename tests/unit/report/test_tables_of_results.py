@@ -179,8 +179,11 @@ def test_prompts_and_answers_apart_are_told_by_role() -> None:
     sent = {"kv_bytes_sent": 3 << 30, "mean_kv_exposed_ms": 4.5}
     told = text_of(summary_table({**factory.summary(), **busy, **sent}))
     assert "prefill 25.0 %, decode 50.0 %" in told
-    assert "3.00 GiB, there 4.500 ms after prompts end, at the mean" in told
-    assert apart({**busy, "kv_bytes_sent": 0, "mean_kv_exposed_ms": None})[1][1] == "0.00 GiB"
+    assert "3.00 GiB by all GPUs, there 4.500 ms after prompts end, at the mean" in told
+    assert (
+        apart({**busy, "kv_bytes_sent": 0, "mean_kv_exposed_ms": None})[1][1]
+        == "0.00 GiB by all GPUs"
+    )
     assert "keys and values sent" not in text_of(summary_table(factory.summary()))
 
 
