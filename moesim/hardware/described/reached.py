@@ -75,7 +75,7 @@ EXPERTS = (
     HostReached("epyc-7r13-ddr4-3200-8ch", 0.8183),
     HostReached("epyc-9355-16t-ddr5-6000-12ch", 0.3463),
     HostReached("ryzen-9-7950x-ddr5-5600-2ch", 0.8062),
-    HostReached("xeon-8452y-2s-ddr5-4800-8ch-amx", 0.4641),
+    HostReached("xeon-8452y-2s-ddr5-4800-8ch-amx", 0.4642),
     HostReached("xeon-8480-es-ddr5-4800-8ch", 0.7271),
     HostReached("xeon-gold-6138-2s-16t-ddr4-2666-6ch", 0.2937),
     HostReached("xeon-gold-6454s-ddr5-4800-8ch", 0.5129),

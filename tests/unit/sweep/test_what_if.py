@@ -35,7 +35,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+FREE = """
+end_mark: "..."
+title: "no cost, and kernels that choose tokens"
+base: ideal
+sources: {kernels: "as vllm's"}
+sampling_bytes: {value: 10, source: kernels}
+...
+"""
+
+
 def test_each_change_is_what_the_experiment_with_it_gives(run: Path) -> None:
+    (run.parent / "free.yaml").write_text(FREE.lstrip(), encoding="utf-8")
     summary = read_result(run).summary
     told = list[tuple[int, int]]()
     found = what_if(run, summary, lambda *standing: told.append(standing))
@@ -47,7 +58,7 @@ def test_each_change_is_what_the_experiment_with_it_gives(run: Path) -> None:
         "next PCIe generation", "2 x GPU memory bandwidth", "no software cost", "1.5 x expert slots"
     }  # fmt: skip
     overrides = {
-        "no software cost": "software=ideal",
+        "no software cost": f"software={run.parent / 'free.yaml'}",
         "1.5 x expert slots": "experts.capacity=12 slots/layer",
     }
     for title, override in overrides.items():
