@@ -62,8 +62,8 @@ def terms_of(
 ) -> Terms:
     """The prices of one token that attends to ``context`` keys, on one GPU."""
     prices, ones = CostModel(hardware, model), np.ones(1, np.int64)
-    total, link, counts, activations = int(prices.head_ns(ones)[0]), 0, 0, 0
-    total += int(prices.price("sampling", ones)[0])
+    total, link, counts, activations = 0, 0, 0, 0
+    total += int(prices.head_ns(ones)[0]) + int(prices.price("sampling", ones)[0])
     for layer in model.decoder_layers:
         keys = ones * min(context, layer.attention.window or context)
         total += int(prices.attention_ns(layer, ones, keys, keys)[0])

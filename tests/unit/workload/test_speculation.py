@@ -205,6 +205,10 @@ def test_both_gpus_of_a_pair_read_half_of_a_draft_model() -> None:
     asked = with_drafts("all", **model) | {"hardware": "h100-sxm"}
     pair = asked | {"parallelism": {"expert": 2, "dense": "tensor", "experts": "tensor"}}
     both, alone = (run(one, limit_steps=5).summary for one in (pair, asked))
+    stepped = run(pair | {"engine": "des"}, limit_steps=5).summary
+    assert (stepped["duration_ms"], stepped["time_share"]) == (
+        both["duration_ms"], both["time_share"]
+    )  # fmt: skip
     told = [one["time_share"]["drafting"] * one["duration_ms"] / 5 for one in (both, alone)]
     drafter = replace(Drafter.of_model(load_model("llama-3.1-8b"), 2), fixed_bytes=0)
     starts = CostModel(load_hardware("h100-sxm"), load_model("gpt-oss-20b")).price(
