@@ -36,8 +36,9 @@ CLASSES = ("experts", "shared", "attention", "dense", "embedding", "head", DOWN)
 FORMATS: Mapping[str, WeightFormat] = {
     **BY_NAME,
     "bf16": PLAIN["bfloat16"], "fp16": PLAIN["float16"], "fp32": FP32,
-    "fp8": TensorFp8(static_input=False), "fp8_block": BlockFp8((128, 128)), "nvfp4": Nvfp4(),
-    "mxfp4": Mxfp4(), "int8": PackedInteger(8, 128),
+    "fp8": TensorFp8(static_input=False), "fp8_static": TensorFp8(static_input=True),
+    "fp8_block": BlockFp8((128, 128)), "nvfp4": Nvfp4(), "mxfp4": Mxfp4(),
+    "int8": PackedInteger(8, 128),
     **{f"int{bits}": PackedInteger(bits, 128) for bits in (2, 3, 4)},
     **{
         f"int{bits}_g{size}": PackedInteger(bits, size)

@@ -47,9 +47,21 @@ _CHECKPOINTS: Mapping[str, str] = {
     "fp8": "fp8_block", "fp8_block": "fp8_block", "fp16": "bf16", "f16": "bf16",
 }  # fmt: skip
 """Names of checkpoints that mean another format than the same word elsewhere."""
+_OWN_FP8: Mapping[re.Pattern[str], str] = {
+    re.compile(rf"(^|/)({names})"): found
+    for names, found in (
+        (r"glm-4\.|thudm/|llama-4-", "fp8"),
+        ("nvidia/|neuralmagic/|nm-testing/|redhatai/|amd/|tencent/", "fp8_static"),
+    )
+}
+"""Publishers and models whose ``-FP8`` has no blocks of 128 (from memory of their config.json): a
+scale a channel and inputs scaled as they come, by compressed-tensors (zai-org, meta-llama), or a
+scale a matrix and one set before for its input (ModelOpt, AutoFP8, Quark, AngelSlim).
+"""
 _WORDS: Mapping[str, str] = {
-    **_BITS, "fp8_dynamic": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8", "modelopt_fp8": "fp8",
-    "modelopt_fp4": "nvfp4", "fp4": "nvfp4", "w8a8_int8": "int8", "w8a8": "int8", "w8a16": "int8",
+    **_BITS, "fp8_dynamic": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8_static",
+    "modelopt_fp8": "fp8_static", "fp8_kv": "fp8_static", "modelopt_fp4": "nvfp4", "fp4": "nvfp4",
+    "w8a8_int8": "int8", "w8a8": "int8", "w8a16": "int8",
     "awq": "int4", "awq_4bit": "int4", "awq_marlin": "int4", "gptq": "int4", "gptq_int4": "int4",
     "gptq_marlin": "int4", "w4a16": "int4", "4bit": "int4_g64", "8bit": "int8_g64",
 }  # fmt: skip
@@ -187,8 +199,12 @@ def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None
     if (card := card_of(name)) is None:
         return _unknown(name)
     asked, text = (quantization or "").lower(), format_in(name) or ""
-    found = _in_words(_CHECKPOINTS.get(text.replace("-", "_"), text))
-    if asked and asked not in _BY_NAME:
+    found = _of_checkpoint(name, text)
+    if asked in _BY_NAME:
+        asked = ""
+    elif asked and found in FORMATS and found not in _PLAIN:
+        return _of_its_name(name, card, found, asked)
+    elif asked:
         found = _in_words(asked)
     if found in ("", experts_format(card)):
         return Named(card, _assumed(name, card))
@@ -196,6 +212,23 @@ def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None
         wrong = f"'{asked or text}' is no format that moesim knows: read as {card} has it"
         return Named(card, _assumed(name, card), (wrong,))
     return Named(_in_format(card, found), _assumed(name, card))
+
+
+def _of_checkpoint(name: str, text: str) -> str:
+    """The format of a checkpoint ``name`` whose ending is ``text``, in moesim's words."""
+    word = text.replace("-", "_")
+    plain = _SITE.sub("", name).lower().replace("\\", "/")
+    own = next((one for rule, one in _OWN_FP8.items() if word == "fp8" and rule.search(plain)), "")
+    return own or _in_words(_CHECKPOINTS.get(word, text))
+
+
+def _of_its_name(name: str, card: str, found: str, asked: str) -> Named:
+    """A quantised checkpoint, of which a ``--quantization`` says how it is read, not what it is."""
+    method = FORMATS.get(_in_words(asked))
+    wrong = f"--quantization {asked}: the name says {found}, which is read"
+    model = card if found == experts_format(card) else _in_format(card, found)
+    differs = method is None or method.name != FORMATS[found].name
+    return Named(model, _assumed(name, card), (wrong,) if differs else ())
 
 
 def opened(name: str, folders: Sequence[Path]) -> ModelSpec | None:

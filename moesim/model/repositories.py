@@ -16,8 +16,8 @@ _SOURCE = re.compile(rf"huggingface\.co/({REPOSITORY})")
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 _FORMAT = re.compile(
     r"[-_.](?P<format>(?:ud-)?(?:i?q\d\w*|tq\d_\d|mxfp4(?:_moe)?|bf16|f16|fp16|f32)"
-    r"|fp8(?:-block|-dynamic)?|nvfp4|fp4|mxfp4|awq(?:-4bit)?|gptq(?:-int4)?|int4|int8"
-    r"|w4a16|w8a8|w8a16|[2-8]bit)$"
+    r"|fp8(?:-block|-dynamic|-kv)?|nvfp4|fp4|mxfp4|awq(?:-4bit)?|gptq(?:-int4)?|int4|int8"
+    r"|w4a16|w8a8|w8a16|[2-8]bit)(?:-v\d)?$"
 )
 _TRAINED = re.compile(
     r"-(instruct|thinking|chat|base|it|pt|hf|exp|preview|original|latest|quantized|mlx|smol|\d{4})$"

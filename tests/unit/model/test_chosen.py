@@ -85,13 +85,29 @@ def test_down_projections_may_have_a_format_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("name", "bits"),
-    [("fp8", 8), ("nvfp4", 4.5), ("int4_g32", 4.5), ("int3_g64", 3.25), ("int8_g32", 8.5)],
+    [
+        ("fp8", 8),
+        ("fp8_static", 8),
+        ("nvfp4", 4.5),
+        ("int4_g32", 4.5),
+        ("int3_g64", 3.25),
+        ("int8_g32", 8.5),
+    ],
 )
 def test_one_format_for_all_networks(name: str, bits: float) -> None:
     model = load_model(f"qwen3-30b-a3b@{name}")
     assert model.head_bytes == 2 * model.head_parameters
     expert = next(layer.moe.expert for layer in model.layers if layer.moe)
     assert 8 * expert.bytes / expert.parameters == pytest.approx(bits, rel=1e-4)
+
+
+def test_fp8_says_whether_its_inputs_have_scales_that_were_set_before() -> None:
+    static = {}
+    for name in ("fp8", "fp8_static", "fp8_block"):
+        layers = load_model(f"olmoe-1b-7b@{name}").layers
+        (expert,) = {layer.moe.expert for layer in layers if layer.moe}
+        static[name] = (expert.static_input, expert.block)
+    assert static == {"fp8": (False, 1), "fp8_static": (True, 1), "fp8_block": (False, 128)}
 
 
 def test_a_described_model_takes_a_format_too() -> None:

@@ -12,6 +12,7 @@ from moesim.model import load_model, model_names
 from moesim.model.loader import CARDS
 from moesim.model.named import Named, from_checkpoint, from_gguf, named
 from moesim.model.repositories import card_of, repositories
+from moesim.model.slicing import unsliced_experts
 
 
 @pytest.mark.parametrize("card", model_names())
@@ -64,6 +65,21 @@ def test_a_files_name_says_model_and_format(name: str, model: str, told: str) ->
     [
         ("Qwen/Qwen3-30B-A3B-FP8", None, "qwen3-30b-a3b@fp8_block"),
         ("Qwen/Qwen3-30B-A3B", "fp8", "qwen3-30b-a3b@fp8"),
+        # what a quantised name says stays, however its numbers are read
+        ("Qwen/Qwen3-30B-A3B-FP8", "fp8", "qwen3-30b-a3b@fp8_block"),
+        ("unsloth/gpt-oss-20b-BF16", "fp8", "gpt-oss-20b@fp8"),
+        # an -FP8 is what its publisher makes
+        ("zai-org/GLM-4.5-Air-FP8", None, "glm-4.5-air@fp8"),
+        ("/models/GLM-4.7-FP8", None, "glm-4.6@fp8"),
+        ("zai-org/GLM-5-FP8", None, "glm-5@fp8_block"),
+        ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", None, "llama-4-maverick@fp8"),
+        ("nvidia/Qwen3-235B-A22B-FP8", "modelopt", "qwen3-235b-a22b@fp8_static"),
+        ("RedHatAI/Qwen3-30B-A3B-FP8-dynamic", None, "qwen3-30b-a3b@fp8"),
+        ("RedHatAI/Qwen3-30B-A3B-FP8-block", None, "qwen3-30b-a3b@fp8_block"),
+        ("neuralmagic/Mixtral-8x7B-Instruct-v0.1-FP8", None, "mixtral-8x7b@fp8_static"),
+        ("amd/Mixtral-8x7B-Instruct-v0.1-FP8-KV", None, "mixtral-8x7b@fp8_static"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4-v2", None, "deepseek-r1@nvfp4"),
+        ("MiniMaxAI/MiniMax-M2", None, "minimax-m2.5"),
         ("Qwen/Qwen3-30B-A3B-GPTQ-Int4", "gptq_marlin", "qwen3-30b-a3b@int4"),
         ("nvidia/Qwen3-30B-A3B-NVFP4", "modelopt_fp4", "qwen3-30b-a3b@nvfp4"),
         ("nvidia/Qwen3-30B-A3B-NVFP4", "compressed-tensors", "qwen3-30b-a3b@nvfp4"),
@@ -78,6 +94,23 @@ def test_a_checkpoints_name_or_its_quantisation_says_the_format(
     found = from_checkpoint(name, (), quantization)
     assert found.model == model
     assert bool(found.wrong) == (quantization == "bitsandbytes")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "wrong"), [("awq_marlin", ""), ("fp8", "says int4"), ("moe_x", "says int4")]
+)
+def test_a_quantised_checkpoint_is_read_as_its_name_has_it(quantization: str, wrong: str) -> None:
+    found = from_checkpoint("QuantTrio/GLM-4.6-AWQ", (), quantization)
+    assert found.model == "glm-4.6@int4"
+    assert wrong in " ".join(found.wrong)
+    assert bool(wrong) == bool(found.wrong)
+
+
+@pytest.mark.parametrize("gpus", [2, 4, 8])
+def test_fp8_without_blocks_is_sliced_as_vllm_does(gpus: int) -> None:
+    """1,408 inner channels: parts of 704 have no whole blocks of 128."""
+    assert unsliced_experts(load_model("zai-org/GLM-4.5-Air-FP8"), gpus) is None
+    assert unsliced_experts(load_model("glm-4.5-air@fp8_block"), gpus) is not None
 
 
 @pytest.mark.parametrize(
