@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moesim.config.errors import Problem
@@ -85,11 +85,15 @@ def put_named(reading: Reading, found: Named) -> None:
 
 
 def put_ranks(reading: Reading, ranks: Ranks, words: str, eager: str = "") -> None:
-    """Put ``parallelism`` as ``words`` say it, and say where it is not what they mean. Steps of
-    ranks that exchange rows are captured, unless the option ``eager`` says otherwise.
+    """Put ``parallelism`` as ``words`` say it (``-tp {group} -dp {ranks}``), and say where it is
+    not what they mean. Steps of ranks that exchange rows are captured, unless the option ``eager``
+    says otherwise.
     """
     if ranks.gpus == 1:
         return
+    if ranks.nodes is None and GPUS_OF_A_NODE == ranks.group < ranks.gpus:
+        ranks = replace(ranks, nodes=ranks.gpus // ranks.group)
+        reading.note("parallelism.nodes", f"{ranks.nodes}, of {GPUS_OF_A_NODE} GPUs each")
     reading.put("parallelism.expert", ranks.gpus)
     reading.put("parallelism.nodes", ranks.nodes)
     reading.put("parallelism.dense", "data" if ranks.group == 1 else "tensor")
@@ -103,7 +107,17 @@ def put_ranks(reading: Reading, ranks: Ranks, words: str, eager: str = "") -> No
         what += " ones"
         reading.warn("experts", f"not modelled: {what}")
     if ranks.group not in (1, of_node):
-        reading.line.problems.append(Problem(words, "", _groups(ranks, of_node)))
+        problem = Problem(_said(words, ranks, ranks.group), "", _groups(ranks, of_node, words))
+        reading.line.problems.append(problem)
+    elif ranks.nodes is None and ranks.group > GPUS_OF_A_NODE:
+        what = f"attention over {ranks.group} GPUs is of one node so large, as gb200; over nodes of"
+        what += f" fewer it is read as over each one's, with requests of its own: {_NOT_ACROSS}"
+        reading.warn(_said(words, ranks, ranks.group), what)
+
+
+def _said(words: str, ranks: Ranks, group: int) -> str:
+    """The options that spread the GPUs of ``ranks`` so that ``group`` share attention."""
+    return words.format(gpus=ranks.gpus, group=group, ranks=ranks.gpus // group)
 
 
 def put_slices(reading: Reading, ranks: Ranks) -> None:
@@ -132,13 +146,22 @@ def expert_words(option: str, layout: Layout) -> list[str]:
     return [] if holders == 1 else [option, str(holders)]
 
 
-def _groups(ranks: Ranks, of_node: int) -> str:
-    """Why attention over some of a node's GPUs cannot be read, and what can."""
+_NOT_ACROSS = "attention over GPUs of several nodes is not modelled"
+
+
+def _groups(ranks: Ranks, of_node: int, words: str) -> str:
+    """Why attention over some of a node's GPUs, or over several nodes', cannot be read, and what
+    can.
+    """
+    sizes = (of_node, 1) if "{ranks}" in words else (of_node,)
+    instead = " or ".join(f"'{_said(words, ranks, size)}'" for size in sizes)
+    if ranks.group > of_node:
+        return f"{_NOT_ACROSS}, only over the {of_node} of a node or on one: write {instead}"
     what = (
         f"{ranks.gpus // ranks.group} groups of {ranks.group} GPUs, each with requests of its own"
     )
     what += f", whose experts are over all {ranks.gpus}: not modelled"
-    return f"{what}; attention is over the {of_node} GPUs of a node or on one: ask for one of these"
+    return f"{what}; attention is over the {of_node} GPUs of a node or on one: write {instead}"
 
 
 def put_stages(reading: Reading, word: str, gpus: int) -> None:
@@ -149,8 +172,9 @@ def put_stages(reading: Reading, word: str, gpus: int) -> None:
     if stages == 1:
         return
     if gpus > 1:
-        what = f"layers over GPUs beside {gpus} that share each layer; read as those {gpus} alone"
-        reading.warn(f"{word} {stages}", f"not modelled: {what}")
+        what = f"{stages} stages of {gpus} GPUs; read as {gpus} GPUs that hold all layers, each"
+        what += f" {stages} x the bytes; write all {stages * gpus} as stages or as GPUs that share"
+        reading.warn(f"{word} {stages}", f"not modelled: {what} each layer")
         return
     reading.put("parallelism.pipeline", stages)
     reading.warn(f"{word} {stages}", f"not modelled: {MICRO_BATCHES}")

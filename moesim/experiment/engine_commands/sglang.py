@@ -62,6 +62,7 @@ _DISPATCH = (
 """Values of ``--moe-a2a-backend`` under which experts are whole, each on one of the GPUs: they make
 ``--ep-size`` the number of GPUs (``_a2a_ep_size`` of sglang/srt/arg_groups/overrides.py).
 """
+_SPREAD = "--tp {gpus} --dp {ranks} --enable-dp-attention"
 _OLD_WHOLE = ("--enable-deepep-moe", "--enable-ep-moe")
 """Options of releases before ``--ep-size`` stood alone, which did the same (from memory)."""
 _IMAGE = re.compile(r"(.*/)?lmsysorg/sglang(:\S+)?")
@@ -128,13 +129,8 @@ def read_server(reading: Reading) -> None:
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
     attention = _attention_ranks(reading)
     slices = _slices(reading, gpus)
-    words = f"--tp {gpus} --dp {attention} with DP attention"
-    put_ranks(
-        reading,
-        Ranks(gpus, max(1, gpus // attention), slices, nodes),
-        words,
-        "--disable-cuda-graph",
-    )
+    ranks = Ranks(gpus, max(1, gpus // attention), slices, nodes)
+    put_ranks(reading, ranks, _SPREAD, "--disable-cuda-graph")
     put_stages(reading, "--pp-size", gpus)
     _read_batch(reading, gpus, attention)
     reading.context_tokens = line.whole("--context-length", 1)
@@ -175,6 +171,9 @@ def _attention_ranks(reading: Reading) -> int:
     if (attention := line.whole("--attn-dp-size", 1)) is not None:
         return attention
     if data > 1 and not line.has("--enable-dp-attention"):
+        if reading.served:
+            reading.put("serving.replicas", data)
+            return 1
         what = f"{data} replicas of the model: one is read, and all decode {data} x its tokens/s"
         reading.warn(f"--dp-size {data}", f"not modelled: {what}")
         return 1

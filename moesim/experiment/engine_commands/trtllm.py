@@ -113,7 +113,7 @@ class Trtllm(Engine):
         slices = expert_ranks(reading, "--ep-size", gpus)
         node = line.whole("--gpus-per-node", 1)
         nodes = gpus // node if node and node < gpus else None
-        put_ranks(reading, Ranks(gpus, gpus, slices, nodes), f"--tp_size {gpus}")
+        put_ranks(reading, Ranks(gpus, gpus, slices, nodes), "--tp_size {group}")
         put_stages(reading, "--pp-size", gpus)
         _read_batch(reading, gpus)
         reading.context_tokens = line.whole("--max-seq-len", 1)

@@ -240,9 +240,8 @@ class Vllm(Engine):
         local = line.whole("--data-parallel-size-local", 1)
         nodes = data // local if local and local < data else None
         slices = 1 if line.has("--enable-expert-parallel") else tensor * data
-        words = f"-tp {tensor} -dp {data}"
         ranks = Ranks(tensor * data, tensor, slices, nodes)
-        put_ranks(reading, ranks, words, "--enforce-eager")
+        put_ranks(reading, ranks, "-tp {group} -dp {ranks}", "--enforce-eager")
         _read_exchange(reading, ranks)
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         _read_batch(reading, tensor, data)

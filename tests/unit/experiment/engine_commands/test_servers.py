@@ -28,20 +28,68 @@ def refill(batch: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("line", "where"),
+    ("line", "where", "instead"),
     [
-        ("vllm serve openai/gpt-oss-120b -tp 2 -dp 2", "-tp 2 -dp 2"),
-        ("vllm serve openai/gpt-oss-120b -tp 2 -dp 4 -ep", "-tp 2 -dp 4"),
+        ("vllm serve openai/gpt-oss-120b -tp 2 -dp 2", "-tp 2 -dp 2",
+         "'-tp 4 -dp 1' or '-tp 1 -dp 4'"),
+        ("vllm serve openai/gpt-oss-120b -tp 2 -dp 4 -ep", "-tp 2 -dp 4",
+         "'-tp 8 -dp 1' or '-tp 1 -dp 8'"),
         (("python -m sglang.launch_server --model openai/gpt-oss-120b --tp 4 --dp 2"
-          " --enable-dp-attention"), "--tp 4 --dp 2 with DP attention"),
+          " --enable-dp-attention"), "--tp 4 --dp 2 --enable-dp-attention",
+         "'--tp 4 --dp 1 --enable-dp-attention' or '--tp 4 --dp 4 --enable-dp-attention'"),
     ],
 )  # fmt: skip
-def test_attention_over_some_of_a_node_s_gpus_is_refused(line: str, where: str) -> None:
+def test_attention_over_some_of_a_node_s_gpus_is_refused(
+    line: str, where: str, instead: str
+) -> None:
     with pytest.raises(InputError) as error:
         read_command(line)
     (problem,) = error.value.problems
     assert problem.where == where
     assert "groups of 2 GPUs, each with requests of its own" in problem.what
+    assert problem.what.endswith(f"write {instead}")
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --tp 16 --nnodes 2",
+         ("'--tp 16 --dp 2 --enable-dp-attention' or '--tp 16 --dp 16 --enable-dp-attention'")),
+        ("trtllm-serve deepseek-ai/DeepSeek-R1 --tp_size 16 --gpus_per_node 8", "'--tp_size 8'"),
+    ],
+)  # fmt: skip
+def test_attention_over_several_nodes_is_told_with_what_to_write(line: str, instead: str) -> None:
+    """It was told as one group of 16 GPUs with requests of its own."""
+    with pytest.raises(InputError) as error:
+        read_command(line)
+    (problem,) = error.value.problems
+    assert problem.what.startswith("attention over GPUs of several nodes is not modelled")
+    assert problem.what.endswith(f"write {instead}")
+
+
+def test_groups_of_eight_gpus_are_a_node_each() -> None:
+    """Two nodes of 8, which was refused as 2 groups of a node of 16."""
+    line = "vllm serve deepseek-ai/DeepSeek-V3 -tp 8 -dp 2 -ep"
+    found = read_command(line)
+    assert found.experiment["parallelism"] == {"expert": 16, "nodes": 2, "dense": "tensor"}
+    assert found.experiment == read_command(f"{line} --data-parallel-size-local 1").experiment
+    assert "note: parallelism.nodes: 2, of 8 GPUs each" in found.notes
+
+
+@pytest.mark.parametrize(("gpus", "told"), [(8, False), (16, True)])
+def test_attention_over_more_gpus_than_a_node_has_is_warned_of(gpus: int, told: bool) -> None:
+    found = read_command(f"vllm serve deepseek-ai/DeepSeek-V3 -tp {gpus} -ep")
+    assert found.experiment["parallelism"] == {"expert": gpus, "dense": "tensor"}
+    assert ("attention over 16 GPUs is of one node so large" in warnings(found)) == told
+
+
+def test_data_parallel_ranks_of_sglang_are_replicas_where_requests_are_served() -> None:
+    line = "python -m sglang.launch_server --model openai/gpt-oss-120b --tp 2 --dp-size 3"
+    assert "3 replicas of the model: one is read" in warnings(read_command(line))
+    served = read_command(line, served=True)
+    assert served.experiment["serving"] == {"replicas": 3}
+    assert served.experiment["parallelism"]["expert"] == 2
+    assert "replicas" not in warnings(served)
 
 
 @pytest.mark.parametrize(
@@ -521,14 +569,15 @@ def test_experts_on_the_cpu_that_are_written_read_the_same(
 
 @pytest.mark.parametrize("options", ["-pp 2", "-pp 2 -tp 4 -ep"])
 def test_layers_over_gpus_are_read(options: str) -> None:
-    """Alone; beside GPUs that share layers those are read."""
+    """Alone; beside GPUs that share layers those are read, and how many are left out is told."""
     found = read_command(f"vllm serve openai/gpt-oss-120b {options} --max-num-seqs 4")
     alone = "-tp" not in options
     assert found.experiment["parallelism"] == (
         {"pipeline": 2} if alone else {"expert": 4, "dense": "tensor"}
     )
-    words = "servers overlap batches" if alone else "read as those 4 alone"
+    words = "servers overlap batches" if alone else "2 stages of 4 GPUs; read as 4 GPUs that"
     assert words in warnings(found)
+    assert ("write all 8 as stages or" in warnings(found)) != alone
 
 
 def test_layers_over_gpus_are_written() -> None:
