@@ -32,6 +32,7 @@ from moesim.memory.slots.room import Room
 from moesim.memory.variants import Variants
 from moesim.model.drafting import Drafter
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, kinds_of
+from moesim.model.spread import Spread
 from moesim.placement.mapping import Placement
 from moesim.placement.rebalance import Rebalance
 from moesim.trace.routing import Phase, RoutingTrace
@@ -268,19 +269,24 @@ class Case:
         return np.flatnonzero(self.placement.gpu_of_expert == gpu // self.slices)
 
     @property
+    def spread(self) -> Spread:
+        """How the GPUs share what the model has."""
+        return Spread(self.gpus, self.group, self.slices, self.reduces)
+
+    @property
     def holders(self) -> int:
-        """GPUs, or groups of them that slice experts, that hold experts of their own."""
-        return self.gpus // self.slices
+        """See ``Spread``, as of those below."""
+        return self.spread.holders
 
     @property
     def sharing(self) -> int:
-        """Neighbouring GPUs that run the same tokens in a MoE layer."""
-        return self.gpus if self.reduces else self.slices
+        """See ``Spread``."""
+        return self.spread.sharing
 
     @property
     def senders(self) -> int:
-        """GPUs, or groups of them with the same tokens, whose tokens are counted apart."""
-        return self.gpus // self.sharing
+        """See ``Spread``."""
+        return self.spread.senders
 
     def of_senders(self, tokens: Ints) -> Ints:
         """Sums int64[..., senders] of values int64[..., gpus]."""
@@ -291,15 +297,13 @@ class Case:
 
     @property
     def gathers(self) -> bool:
-        """Whether GPUs with the same tokens meet before and after the experts, where others
-        dispatch and combine.
-        """
-        return self.sharing > 1
+        """See ``Spread``."""
+        return self.spread.gathers
 
     @property
     def gathers_tokens(self) -> bool:
-        """Whether they exchange hidden vectors there: attention over all gives each GPU all."""
-        return self.sharing > self.group
+        """See ``Spread``."""
+        return self.spread.gathers_tokens
 
     def resident(self, gpu: int) -> NDArray[np.bool_]:
         """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""

@@ -64,13 +64,31 @@ class Setting(NamedTuple):
     input_copies: int = 0
 
 
+class Drafted(NamedTuple):
+    """What making drafts depends on, int64[n] each, of n passes and GPUs in turn.
+
+    The first draft of a pass runs over its tokens, a further one over one of each request. Of a
+    GPU's gate ``tokens`` and ``requests``; of its group, ``group_...``, and of all GPUs,
+    ``every_...``. ``sums``: by window of what drafts the group's context tokens, cached tokens and
+    what of a layer is ``served``.
+    """
+
+    tokens: Ints
+    group_tokens: Ints
+    every_token: Ints
+    requests: Ints
+    group_requests: Ints
+    every_request: Ints
+    sums: tuple[Ints, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Shapes:
     """What prices depend on, int64[n] each, of n passes and GPUs in turn.
 
     Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
-    whose logits are made, and those whose a host that reads logits would ``read``. Of all GPUs:
-    requests that they are ``drafting`` for. Of its group: ``group_tokens``,
+    whose logits are made, and those whose a host that reads logits would ``read``; what
+    ``drafting`` depends on. Of its group: ``group_tokens``,
     ``context_tokens`` and ``kv_tokens`` as attention has them, ``served``: the part of these three
     that tokens have which decode in mixed passes, how many tokens are padding, and, where prices
     depend on it, the longest context of those that decode; and ``sources``:
@@ -89,7 +107,7 @@ class Shapes:
     kv_tokens: Ints
     served: tuple[Ints, ...] = ()
     sources: tuple[Ints, ...] = ()
-    drafting: Ints | None = None
+    drafting: Drafted | None = None
     read: Ints | None = None
     rows: Ints | None = None
     capacity: Ints | None = None

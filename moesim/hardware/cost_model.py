@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from moesim.config.errors import InputError
 from moesim.config.registry import Registry, answering
+from moesim.hardware.charge import Charge, Setting, Stage
 from moesim.hardware.described.datasheet import Direction
 from moesim.hardware.operation import Operation, TileTable
 from moesim.hardware.prices.arrays import Floats, Ints
@@ -26,9 +27,34 @@ registry: Registry[Operation] = Registry(
 KEY = "costs"
 """What ``moesim list`` calls them."""
 
+_OF_CHOICES = ("gate", "dispatch_combine")
+"""Categories of what a layer without choices does not do."""
 LONGEST_NS = 1 << 42
 """An hour and a bit, which is no operation's time: so sums of prices stay within int64."""
 Prices = Literal["auto", "fit", "datasheet"]
+
+
+def operations_of(hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> dict[str, Any]:
+    """Every operation of ``model``, by its kind; ``choices`` as an ``Operation`` takes them."""
+    return {kind: one(hardware, model, **choices) for kind, one in registry.components.items()}
+
+
+def charges_in(
+    setting: Setting, layer: LayerSpec, *, head: bool = False
+) -> list[tuple[str, Charge]]:
+    """The operations of a ``layer``, or of the end of a pass behind it, and their places."""
+    found = list[tuple[str, Charge]]()
+    for kind, operation in registry.components.items():
+        with answering(KEY, operation):
+            found += [
+                (kind, charge)
+                for charge in operation.charges
+                if (charge.stage is Stage.HEAD) is head
+                and charge.on_host is (layer.on_host and not head)
+                and charge.when(setting, layer)
+                and (layer.moe is None or layer.moe.chooses or charge.category not in _OF_CHOICES)
+            ]
+    return sorted(found, key=lambda one: not one[1].first)
 
 
 class CostModel:
@@ -61,18 +87,15 @@ class CostModel:
             used = fits.formulas if prices == "fit" else None
             card = hardware.model_copy(update={"calibrated": used})
         self.gpu = Roofline(card)
-        self.operations: dict[str, Any] = {
-            kind: operation(
-                card,
-                model,
-                serial=serial,
-                batched=batched,
-                gpus_per_node=gpus_per_node,
-                nodes=nodes,
-                measured=prices != "fit",
-            )
-            for kind, operation in registry.components.items()
-        }
+        self.operations: dict[str, Any] = operations_of(
+            card,
+            model,
+            serial=serial,
+            batched=batched,
+            gpus_per_node=gpus_per_node,
+            nodes=nodes,
+            measured=prices != "fit",
+        )
 
     def provenance(self, kind: str, price_ns: ArrayLike, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (``provenance.Source``) of prices of the operation

@@ -3,75 +3,83 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
-from moesim.model.spec import ModelSpec
+from moesim.model.slicing import sliced, with_sliced_experts
+from moesim.model.spec import ModelSpec, MoeSpec, predicting_layer
+from moesim.model.spread import ALONE, Spread
 
-KERNELS_OF_LAYER, KERNELS_OF_HEAD = 8, 3
-"""Norms, projections, attention and the products of a network; lookup, norm and product."""
+
+class Joining(NamedTuple):
+    """The product of the last hidden vector and the next token's embedding, before an MTP layer:
+    its weights, and what is held of them and of all else that the model's layers have not.
+    """
+
+    elements: int = 0
+    size: int = 0
+    held_bytes: int = 0
+
+
+NOTHING = Joining()
 
 
 @dataclass(frozen=True)
 class Drafter:
-    """What makes drafts, so many ``times`` one after the other in a pass. Each time a GPU reads
-    ``fixed_bytes`` and as many of its ``experts`` as tokens choose, ``top_k`` each, of which so
-    many ``ranks`` have an equal share, in ``kernels``. It holds ``held_bytes`` for it.
+    """What makes drafts, so many ``times`` one after the other in a pass: ``model``, as each GPU
+    of a ``spread`` has it. Of an MTP layer that is a model of this layer alone, whose head and
+    embedding are those of the model that verifies (``lent``), and a product before it, which each
+    GPU has whole (vLLM's ``eh_proj``, from memory).
     """
 
     times: int
-    fixed_bytes: int
-    expert_bytes: int
-    experts: int
-    top_k: int
-    held_bytes: int
-    kernels: int
-    ranks: int = 1
-
-    def of_each(self, group: int, slices: int, ranks: int) -> Drafter:
-        """What one GPU has of it, where as many as a ``group`` share all but its experts, so many
-        ``slices`` each expert, and ``ranks`` of such the experts.
-        """
-        size, experts = -(-self.expert_bytes // slices), -(-self.experts // ranks)
-        dense = self.held_bytes - self.experts * self.expert_bytes
-        return replace(
-            self,
-            fixed_bytes=-(-self.fixed_bytes // group),
-            expert_bytes=size,
-            experts=experts,
-            held_bytes=-(-dense // group) + experts * size,
-            ranks=ranks,
-        )
+    model: ModelSpec
+    joining: Joining = NOTHING
+    lent: bool = False
+    spread: Spread = ALONE
 
     @classmethod
     def of_mtp(cls, model: ModelSpec, times: int) -> Drafter:
         """The first of the MTP layers that ``model`` has, with the head that it shares."""
-        held, moe = model.mtp_bytes // model.mtp_layers, model.moe_layers[-1].moe
-        assert moe is not None
-        size = moe.expert.bytes
-        return cls(
-            times,
-            fixed_bytes=held - moe.experts * size + model.head_matrix_bytes(),
-            expert_bytes=size,
-            experts=moe.experts,
-            top_k=moe.top_k,
-            held_bytes=held,
-            kernels=KERNELS_OF_LAYER + KERNELS_OF_HEAD,
-        )
+        layer, hidden = replace(predicting_layer(model.layers), index=0), model.hidden_size
+        elements = 2 * hidden * hidden
+        more = model.mtp_bytes // model.mtp_layers - layer.bytes
+        beyond = model.mtp_parameters // model.mtp_layers - layer.parameters
+        size = max(0, more) * min(elements, beyond) // max(beyond, 1)
+        return cls(times, replace(model, layers=(layer,)), Joining(elements, size, more), lent=True)
 
     @classmethod
     def of_model(cls, model: ModelSpec, times: int) -> Drafter:
-        """A dense model: all of it, but for a table of which it reads single rows."""
-        table = model.embedding_bytes if model.head_parameters else 0
-        return cls(
-            times,
-            fixed_bytes=model.bytes - table,
-            expert_bytes=0,
-            experts=0,
-            top_k=0,
-            held_bytes=model.bytes,
-            kernels=KERNELS_OF_LAYER * len(model.layers) + KERNELS_OF_HEAD,
-        )
+        """A model of its own."""
+        return cls(times, model)
+
+    def of_each(self, spread: Spread) -> Drafter:
+        """What one GPU of a ``spread`` has of it, as of the model that verifies."""
+        part = with_sliced_experts(sliced(self.model, spread.group), spread.slices)
+        return replace(self, model=part, spread=spread)
+
+    def local(self, moe: MoeSpec) -> int:
+        """Experts of a layer on the GPU that has most."""
+        return -(-moe.experts // self.spread.holders)
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes of the weights that a GPU holds of it."""
+        layers = self.model.layers
+        mixtures = [layer.moe for layer in layers if layer.moe is not None]
+        away = sum((moe.experts - self.local(moe)) * moe.expert.bytes for moe in mixtures)
+        ends = 0 if self.lent else self.model.bytes - sum(layer.bytes for layer in layers)
+        return sum(layer.bytes for layer in layers) - away + ends + self.joining.held_bytes
+
+    @cached_property
+    def windows(self) -> tuple[int | None, ...]:
+        """The sliding windows of its layers, each once."""
+        return tuple(dict.fromkeys(layer.attention.window for layer in self.model.layers))
 
 
 def with_drafter(model: ModelSpec, drafter: Drafter) -> ModelSpec:
-    """``model`` on GPUs that hold the weights of ``drafter`` beside it."""
-    return replace(model, other_bytes=model.other_bytes + drafter.held_bytes)
+    """``model`` on GPUs that hold the weights of ``drafter`` beside it, and its keys and values."""
+    first = len(model.layers)
+    layers = tuple(replace(one, index=first + i) for i, one in enumerate(drafter.model.layers))
+    held = model.other_bytes + drafter.held_bytes
+    return replace(model, other_bytes=held, drafting_layers=layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -224,7 +224,9 @@ class ModelSpec:
     ``longest_context`` the most tokens of a request, None where the configuration does not say.
     ``lookup_parameters`` of ``other`` are tables of which a token reads single rows. Layers that
     predict further tokens (``mtp``) are no part of the model: no run executes them.
-    ``vocab_parts``: GPUs that share embedding and head, of which this holds one's rows. ``notes``
+    ``vocab_parts``: GPUs that share embedding and head, of which this holds one's rows.
+    ``drafting_layers`` are those of what drafts beside it, of which a GPU has keys and values, too:
+    their index goes on behind the model's own, and their weights are part of ``other``. ``notes``
     say what of the model is not known or not priced as it is, a sentence each.
     """
 
@@ -246,6 +248,7 @@ class ModelSpec:
     mtp_parameters: int = 0
     mtp_bytes: int = 0
     vocab_parts: int = 1
+    drafting_layers: tuple[LayerSpec, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -288,6 +291,11 @@ class ModelSpec:
         return tuple(layer for layer in self.layers if layer.moe is not None)
 
     @property
+    def cached_layers(self) -> tuple[LayerSpec, ...]:
+        """The layers of which keys and values are kept: its own, and those of what drafts."""
+        return self.layers + self.drafting_layers
+
+    @property
     def top_k(self) -> int:
         """The most experts that a token takes of a layer; 0 where none has any."""
         return max((layer.moe.top_k for layer in self.layers if layer.moe), default=0)
@@ -312,6 +320,17 @@ class ModelSpec:
     def has_encoder(self) -> bool:
         """Whether there is an encoder stack."""
         return bool(self.encoder_layers)
+
+
+def predicting_layer(layers: Sequence[LayerSpec]) -> LayerSpec:
+    """What a layer that predicts further tokens is like, but for the product before it: the last
+    with experts; where that has no attention, with the last one that has.
+    """
+    last = next((layer for layer in reversed(layers) if layer.moe is not None), layers[-1])
+    if last.attention.heads:
+        return last
+    block = next(layer.attention for layer in reversed(layers) if layer.attention.heads)
+    return replace(last, attention=block)
 
 
 def kinds_of(layers: Iterable[LayerSpec]) -> tuple[list[LayerSpec], list[int]]:

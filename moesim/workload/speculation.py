@@ -24,8 +24,8 @@ REJECTED = {
     "other": "the trace was recorded without speculation: drafts that are rejected go to the"
     " experts of other tokens of their answer, drawn evenly, as if nothing led to them",
 }
-OWN_TIME = "drafting is priced by the bytes that each GPU reads of it, without attention, launches"
-OWN_TIME += " and what GPUs send one another"
+OWN_TIME = "drafting is priced by the operations of its layers, with choices of experts spread"
+OWN_TIME += " evenly and without launches by the host"
 FREE = "drafting is taken to cost nothing"
 
 

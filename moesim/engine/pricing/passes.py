@@ -23,7 +23,7 @@ from moesim.engine.pricing.terms import (
     setting_of,
 )
 from moesim.engine.routing import end_of_block
-from moesim.hardware.charge import Charge, Shapes, Stage
+from moesim.hardware.charge import Charge, Drafted, Shapes, Stage
 from moesim.hardware.cost_model import KEY, registry
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
@@ -100,7 +100,7 @@ class Pricing:
         self.decode = schedule.phase == Phase.DECODE
         own = schedule.logits(case.gpus)
         self.logits = None if own is None else over_groups(own, case.group)
-        windows = {layer.attention.window for layer in case.model.layers} | {None}
+        windows = {layer.attention.window for layer in case.model.cached_layers} | {None}
         self.sums = {
             window: AttentionSums.of(schedule, case.trace, case.gpus, window) for window in windows
         }
@@ -111,10 +111,7 @@ class Pricing:
         self.padding: Ints | None = None
         if case.captured is not None:
             self.padding = case.captured.padding(schedule, present, case.group)
-        self.drafting = None  # by all GPUs together
-        if case.drafter:
-            requests = requests_of_steps(schedule, case.gpus)
-            self.drafting = np.broadcast_to(requests.sum(axis=1, keepdims=True), requests.shape)
+        self.requests = requests_of_steps(schedule, case.gpus) if case.drafter else None
         self.sources: SourceSums | None = None
         if self.crosses:
             sources = SourceSums.of(schedule, case.trace, case.gpus)
@@ -229,6 +226,8 @@ class Pricing:
         if kind not in self._of_block:
             layer = self.priced_as[kind]
             shapes = self._shapes(layer, slice(None))
+            if kind == len(self.kinds):
+                shapes = replace(shapes, drafting=self._drafted())
             self._of_block[kind] = self._shaped(self.charges[kind], layer, shapes)
         return self._used(self._of_block[kind], span, times)
 
@@ -295,9 +294,29 @@ class Pricing:
             kv_tokens=group.kv_tokens[span].ravel(),
             served=tuple(one[span].ravel() for one in self._served(group)),
             sources=tuple(one[span].ravel() for one in sources),
-            drafting=None if self.drafting is None else self.drafting[span].ravel(),
             read=read.ravel(),
         )
+
+    def _drafted(self) -> Drafted | None:
+        """``Shapes.drafting`` of all passes summed up; encoders draft nothing."""
+        case, everywhere = self.case, slice(None)
+        if self.requests is None or case.drafter is None:
+            return None
+        runs = np.where(self.encode[:, None], 0, 1)
+        tokens, requests = self.sums[None].tokens * runs, self.requests * runs
+        shared = [over_groups(one, case.group) for one in (tokens, requests)]
+        own = shared if case.gathers else [tokens, requests]
+        padded = [self._padded(own[0], everywhere, case.group == 1 or case.gathers)]
+        padded.append(self._padded(shared[0], everywhere, True))
+        every = [over_groups(one, case.gpus) for one in (tokens, requests)]
+        known = [*(one * runs for one in padded), every[0], own[1], shared[1], every[1]]
+        of_windows = [self.shared_sums[window] for window in case.drafter.windows]
+        sums = [
+            one * runs
+            for group in of_windows
+            for one in (group.context_tokens, group.kv_tokens, *self._served(group))
+        ]
+        return Drafted._make([*map(np.ravel, known), tuple(map(np.ravel, sums))])
 
     def _padded(self, tokens: Ints, span: slice, here: bool) -> Ints:
         """``tokens`` of passes ``span``, with the padding of captured ones, if it is ``here``."""

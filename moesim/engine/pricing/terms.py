@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.registry import answering
 from moesim.engine.case import Case, Ints
 from moesim.hardware.charge import (
     CHARGES,
@@ -20,11 +19,8 @@ from moesim.hardware.charge import (
     Setting,
     Stage,
 )
-from moesim.hardware.cost_model import KEY, registry
+from moesim.hardware.cost_model import charges_in
 from moesim.model.spec import LayerSpec
-
-_OF_CHOICES = ("gate", "dispatch_combine")
-"""Categories of what a layer without choices does not do."""
 
 
 class Term(NamedTuple):
@@ -110,19 +106,7 @@ def setting_of(case: Case) -> Setting:
 
 def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:
     """The operations of a layer of ``case``, or of the end of a pass, and their places."""
-    setting = setting_of(case)
-    found = list[tuple[str, Charge]]()
-    for kind, operation in registry.components.items():
-        with answering(KEY, operation):
-            found += [
-                (kind, charge)
-                for charge in operation.charges
-                if (charge.stage is Stage.HEAD) is head
-                and charge.on_host is (layer.on_host and not head)
-                and charge.when(setting, layer)
-                and (layer.moe is None or layer.moe.chooses or charge.category not in _OF_CHOICES)
-            ]
-    return sorted(found, key=lambda one: not one[1].first)
+    return charges_in(setting_of(case), layer, head=head)
 
 
 def categories_of(case: Case) -> tuple[str, ...]:

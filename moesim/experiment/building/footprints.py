@@ -79,7 +79,7 @@ def _kv_bytes(case: Case, sums: Sums) -> Ints:
         sources = of_sources.of_groups(case.group).cached_tokens
     kv = np.zeros((case.schedule.passes, len(case.shares)), np.int64)
     for place, share in enumerate(case.shares):
-        for layer in share.model.layers:
+        for layer in share.model.cached_layers:
             tokens = cached[layer.attention.window][:, share.gpu]
             kv[:, place] += tokens * layer.gpu_kv_bytes_per_token
         if sources is not None:
@@ -149,7 +149,7 @@ def host_cache_bytes(case: Case) -> int | None:
 
 def sums_of(case: Case) -> dict[int | None, AttentionSums]:
     """By sliding window of the model's layers, what passes attend to on each GPU."""
-    windows = dict.fromkeys(layer.attention.window for layer in case.model.layers)
+    windows = dict.fromkeys(layer.attention.window for layer in case.model.cached_layers)
     schedule, trace = case.schedule, case.trace
     return {window: AttentionSums.of(schedule, trace, case.gpus, window) for window in windows}
 

@@ -214,7 +214,7 @@ def wire_of(apart: Disaggregation, engine: Engine) -> Wire:
         CachedLayer(0, None, layer.attention.state_bytes)
         if layer.attention.state_bytes
         else CachedLayer(layer.gpu_kv_bytes_per_token, layer.attention.window)
-        for layer in engine.model.layers
+        for layer in engine.model.cached_layers
     ]
     return Wire(max(1, int(rate)), round(apart.latency), tuple(layers), engine.layout.group)
 

@@ -22,6 +22,6 @@ def stages_of_run(case: Case, room: Experts, count: int) -> tuple[Share, ...]:
     tokens = {window: int(of.cached_tokens.max()) for window, of in sums_of(case).items()}
     cached = [
         tokens[layer.attention.window] * layer.attention.kv_bytes_per_token
-        for layer in case.model.layers
+        for layer in case.model.cached_layers
     ]
     return stages(case.model, held, cached, count)

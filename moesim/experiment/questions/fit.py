@@ -283,7 +283,7 @@ def _divided(built: Built, batch: int, context: int, on_cpu: int) -> Built:
         return built
     local = built.residences[0].local
     slots = [local * (place >= on_cpu) for place in range(len(case.model.moe_layers))]
-    cached = [batch * layer_cache_bytes(layer, context) for layer in case.model.layers]
+    cached = [batch * layer_cache_bytes(one, context) for one in case.model.cached_layers]
     return replace(
         built, case=replace(case, stages=stages(case.model, slots, cached, len(case.stages)))
     )

@@ -139,7 +139,7 @@ def _request_bytes(share: Share, context: int, source: int) -> int:
     """Bytes on the GPU of a request's cache at ``context`` tokens, with so many of its
     ``source``.
     """
-    layers = (layer for layer in share.model.layers if not layer.on_host)
+    layers = (layer for layer in share.model.cached_layers if not layer.on_host)
     own = sum(layer_cache_bytes(layer, context) for layer in layers)
     return own + source * share.model.source_bytes_per_token
 

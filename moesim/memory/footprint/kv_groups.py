@@ -70,7 +70,7 @@ def kv_plan(model: ModelSpec, asked: KvAsked) -> KvPlan | None:
     ones have blocks of more tokens, or, where these do not fit, pages that are filled up. To hold a
     state blocks of tokens grow (``_align_hybrid_block_size``).
     """
-    layers = [layer for layer in model.layers if layer.gpu_kv_bytes_per_token]
+    layers = [layer for layer in model.cached_layers if layer.gpu_kv_bytes_per_token]
     tokens = [layer for layer in layers if not layer.attention.state_bytes]
     states = [layer for layer in layers if layer.attention.state_bytes]
     if not tokens or any(layer.attention.kind == COMPRESSED for layer in layers):

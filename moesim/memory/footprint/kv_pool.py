@@ -32,17 +32,17 @@ class KvPool:
     def block_bytes(self, model: ModelSpec) -> int:
         """Of a block: of that group which takes most."""
         if self.plan is not None:
-            there = {layer.index for layer in model.layers if layer.gpu_kv_bytes_per_token}
+            there = {layer.index for layer in model.cached_layers if layer.gpu_kv_bytes_per_token}
             most = max(len(there & {*group.layers}) for group in self.plan.groups)
             return most * self.plan.page_bytes
-        whole = [layer for layer in model.layers if self._keeps_all(layer)]
+        whole = [layer for layer in model.cached_layers if self._keeps_all(layer)]
         return self.block_size * sum(layer.gpu_kv_bytes_per_token for layer in whole)
 
     def seat_bytes(self, model: ModelSpec) -> int:
         """Of a request in the other layers."""
         if self.plan is not None:
             return 0
-        return sum(self._tokens(layer) * layer.gpu_kv_bytes_per_token for layer in model.layers)
+        return sum(self._tokens(one) * one.gpu_kv_bytes_per_token for one in model.cached_layers)
 
     def blocks_of(self, tokens: int) -> int:
         """Of a request of so many ``tokens`` while it decodes."""

@@ -38,16 +38,17 @@ def stages(
     """``count`` stages of consecutive layers of ``model``, at least one layer each, on a GPU each.
 
     They are divided so that the fullest one has the least bytes: weights, of routed experts as many
-    as ``slots`` says by MoE layer, and the KV cache of ``cached`` bytes by layer; the embedding
-    counts to the first layer, all that follows the last layer to that one.
+    as ``slots`` says by MoE layer, and the KV cache of ``cached`` bytes by layer, those that draft
+    among them; the embedding counts to the first layer, all that follows the last layer to that
+    one.
     """
     experts = dict(zip((layer.index for layer in model.moe_layers), slots, strict=True))
     sizes = [
         _held(layer, experts.get(layer.index, 0)) + kv
-        for layer, kv in zip(model.layers, cached, strict=True)
+        for layer, kv in zip(model.layers, cached[: len(model.layers)], strict=True)
     ]
     sizes[0] += model.embedding_bytes
-    sizes[-1] += model.head_matrix_bytes() + model.other_bytes
+    sizes[-1] += model.head_matrix_bytes() + model.other_bytes + sum(cached[len(model.layers) :])
     return tuple(_stage(model, *ends) for ends in pairwise((0, *divided(tuple(sizes), count))))
 
 
@@ -108,5 +109,6 @@ def _stage(model: ModelSpec, first: int, end: int) -> Share:
         head_bytes=model.head_matrix_bytes() if ends else 0,
         other_parameters=model.other_parameters if ends else 0,
         other_bytes=model.other_bytes if ends else 0,
+        drafting_layers=model.drafting_layers if ends else (),
     )
     return Share(0, own, slice(before, before + len(own.moe_layers)))

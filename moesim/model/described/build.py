@@ -32,7 +32,13 @@ from moesim.model.described.plan import (
 from moesim.model.described.state import stateful
 from moesim.model.formats import PLAIN
 from moesim.model.quantization import EMBEDDING, HEAD, QuantizationConfig
-from moesim.model.spec import NO_ATTENTION, AttentionSpec, LayerSpec, ModelSpec
+from moesim.model.spec import (
+    NO_ATTENTION,
+    AttentionSpec,
+    LayerSpec,
+    ModelSpec,
+    predicting_layer,
+)
 from moesim.model.weights import NOTHING, Size, Weights
 
 _STATES = (LINEAR, MAMBA, CONV)
@@ -194,11 +200,7 @@ def _mtp(context: Context, layers: tuple[LayerSpec, ...]) -> tuple[Size, int]:
     keys = context.keys
     if not (count := keys.number("mtp", most=64)):
         return NOTHING, 0
-    last = next(layer for layer in reversed(layers) if layer.moe is not None)
-    hidden = context.hidden
+    last, hidden = predicting_layer(layers), context.hidden
     size = Size(last.parameters, last.bytes) + context.vectors(3 * hidden)
     size += context.weights.linear("mtp.eh_proj", hidden, 2 * hidden)
-    if last.attention.heads == 0:
-        with_heads = next(layer.attention for layer in reversed(layers) if layer.attention.heads)
-        size += Size(with_heads.parameters, with_heads.bytes)
     return Size(count * size.parameters, count * size.bytes), count

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moesim.model.formats import FP32
 from moesim.model.latent import LatentDecoder
-from moesim.model.spec import ModelSpec
+from moesim.model.spec import ModelSpec, predicting_layer
 from moesim.model.weights import Size
 
 
@@ -28,7 +28,7 @@ class DeepseekV3(LatentDecoder):
     def build(self, name: str) -> ModelSpec:
         """See Family; a layer that predicts has a product of its own before."""
         model, count = super().build(name), self.num_nextn_predict_layers
-        hidden, last = self.hidden_size, model.layers[-1]
+        hidden, last = self.hidden_size, predicting_layer(model.layers)
         size = Size(last.parameters, last.bytes) + self.weights.table(3 * hidden)
         size += self.weights.linear("mtp.eh_proj", hidden, 2 * hidden)
         parameters, stored = count * size.parameters, count * size.bytes

@@ -20,7 +20,7 @@ from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.prices.parts import together
 from moesim.model import load_model
-from moesim.model.drafting import Drafter
+from moesim.model.drafting import Drafter, Joining
 from moesim.model.spec import LayerSpec, ModelSpec
 
 TOKENS = np.array([1, 2, 7, 16, 33, 64, 100, 513, 4096])
@@ -223,12 +223,17 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "cross_attention": (layer, TOKENS * 9, TOKENS * 9, TOKENS),
         "decide": (),
         "dense": (layer, TOKENS),
-        "drafting": (Drafter(3, 10**8, 10**7, 32, 4, 10**9, 11), TOKENS),
+        "drafting": (
+            Drafter.of_model(load_model("llama-3.1-8b"), 3),
+            *[TOKENS] * 6,
+            *[TOKENS * 9] * 2,
+        ),
         "encode": (layer, TOKENS, 8, dense, TOKENS),
         "experts": (model.moe_layers[0], TOKENS, np.arange(len(TOKENS))),
         "gate": (layer, TOKENS),
         "gather_logits": (4, TOKENS),
         "head": (TOKENS,),
+        "joining": (Joining(10**7, 2 * 10**7), TOKENS),
         "layer_copy": (layer, TOKENS, True),
         "masks": (layer, TOKENS, 8, dense),
         "permute": (layer, TOKENS),

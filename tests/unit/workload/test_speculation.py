@@ -17,6 +17,7 @@ from moesim.experiment.running.run import run
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
 from moesim.model.drafting import Drafter
+from moesim.model.spread import Spread
 from moesim.trace import read_trace, write_trace
 from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests
@@ -152,55 +153,99 @@ def test_a_tree_verifies_more_and_keeps_as_many() -> None:
     assert first == [3, 7]
 
 
-def test_a_draft_model_is_read_once_a_draft() -> None:
-    """8 GB less a table of 1 GB at 90 % of 1008 GB/s, twice, and the starts of its kernels."""
+def drafted(requests: int, tokens: int, context: int) -> list[Any]:
+    """What drafting goes by, on GPUs that share attention."""
+    own, few = np.array([tokens]), np.array([requests])
+    return [own, own, own, few, few, few, own * context, few * context]
+
+
+def priced(costs: CostModel, *asked: tuple[Any, ...]) -> int:
+    """The sum of prices of these operations."""
+    return sum(int(np.sum(costs.price(kind, *shape))) for kind, *shape in asked)
+
+
+def test_a_draft_model_takes_what_its_layers_take() -> None:
+    """The first draft runs over all nine tokens, the other two over one of each of three."""
     smaller, hardware = load_model("llama-3.1-8b"), load_hardware("rtx-4090")
-    drafter = Drafter.of_model(smaller, 2)
-    costs = CostModel(hardware, load_model("gpt-oss-20b"))
-    read = 2 * (smaller.bytes - smaller.embedding_bytes) / (0.9 * 1008e9) * 1e9
-    starts = 2 * (8 * 32 + 3) * 4000
-    assert costs.price("drafting", drafter, [0, 1, 5]).tolist() == [0, *[round(read + starts)] * 2]
+    costs, own = CostModel(hardware, load_model("gpt-oss-20b")), CostModel(hardware, smaller)
+    layer, ends = smaller.layers[0], [("head", 3), ("sampling", 3)]
+    first = [("attention", layer, 9, 9000, 3000), ("dense", layer, 9)]
+    further = [("attention", layer, 3, 3004, 3004), ("dense", layer, 3)]
+    expected = 32 * (priced(own, *first) + 2 * priced(own, *further)) + 3 * priced(own, *ends)
+    found = costs.price("drafting", Drafter.of_model(smaller, 3), *drafted(3, 9, 1000))
+    assert found[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_draft_model_is_held_and_keeps_keys_and_values() -> None:
+    smaller = load_model("llama-3.1-8b")
     model = {"kind": "draft", "model": "llama-3.1-8b", "num_speculative_tokens": 2}
     free = {"kind": "ngram", "num_speculative_tokens": 2}
-    drafted, looked_up = (
+    made, looked_up = (
+        build(load_experiment(with_drafts("4 slots/layer", **one)).experiment, 5)
+        for one in (model, free)
+    )
+    weights = made.case.model.bytes - looked_up.case.model.bytes
+    assert weights == smaller.bytes
+    cached = [one.footprint.parts["kv_cache"] for one in (made, looked_up)]
+    own = 32 * smaller.layers[0].attention.kv_bytes_per_token
+    tokens = cached[1] // sum(
+        one.attention.kv_bytes_per_token for one in load_model(ONE["model"]).layers
+    )
+    assert (cached[0] - cached[1] >= own * tokens).all()
+    assert cached[1].min() > 0
+
+
+def test_what_a_run_takes_more_is_drafting() -> None:
+    model = {"kind": "draft", "model": "llama-3.1-8b", "num_speculative_tokens": 2}
+    free = {"kind": "ngram", "num_speculative_tokens": 2}
+    made, looked_up = (
         run(with_drafts("4 slots/layer", **one), limit_steps=5).summary for one in (model, free)
     )
-    more = drafted["duration_ms"] - looked_up["duration_ms"]
-    assert more == pytest.approx(5 * (read + starts) / 1e6)
-    held = drafted["peak_memory_bytes"] - looked_up["peak_memory_bytes"]
-    assert held == smaller.bytes
-    assert drafted["time_share"]["drafting"] == pytest.approx(more / drafted["duration_ms"])
+    more = made["duration_ms"] - looked_up["duration_ms"]
+    assert made["time_share"]["drafting"] == pytest.approx(more / made["duration_ms"])
 
 
-def test_an_mtp_layer_reads_its_experts_and_the_head() -> None:
-    model = load_model("deepseek-v3")
-    one, moe = Drafter.of_mtp(model, 1), model.moe_layers[-1].moe
-    assert moe is not None
+def test_an_mtp_layer_is_one_more_layer_and_its_head() -> None:
+    model, hardware = load_model("deepseek-v3"), load_hardware("h200-sxm")
+    one, layer = Drafter.of_mtp(model, 1), model.moe_layers[-1]
+    assert layer.moe is not None
     assert one.held_bytes == model.mtp_bytes
-    assert one.fixed_bytes > model.head_matrix_bytes() > 0
-    costs = CostModel(load_hardware("h200-sxm"), model)
-    alone, together, all_of_them = costs.price("drafting", one, [1, 2, 1000]).tolist()
-    assert together - alone == pytest.approx(8 * moe.expert.bytes / (0.9 * 4800), rel=1e-3)
-    assert all_of_them - alone == pytest.approx((together - alone) * 31, rel=0.01)
+    costs = CostModel(hardware, model)
+    rows, starts = np.ones(32, np.int64), np.array([0])
+    expected = priced(
+        costs, ("attention", layer, 4, 4000, 2000), ("gate", layer, 4), ("shared", layer, 4),
+        ("permute", layer, 32), ("permute", layer, 32), ("experts", layer, rows, starts),
+        ("head", 2), ("sampling", 2),
+    )  # fmt: skip
+    found = costs.price("drafting", one, *drafted(2, 4, 1000))[0]
+    joining = 2 * model.hidden_size**2 * 2 / (0.9 * 4800)
+    assert 0 < found - expected < 2 * joining
 
 
-@pytest.mark.parametrize(("slices", "ranks"), [(8, 1), (1, 8)])
-def test_gpus_share_what_drafts(slices: int, ranks: int) -> None:
-    """Eight hold an MTP layer once together, and each reads an eighth of what one would."""
-    whole = Drafter.of_mtp(load_model("deepseek-v3"), 1)
-    each = whole.of_each(8, slices, ranks)
-    assert 8 * each.held_bytes == pytest.approx(whole.held_bytes, rel=1e-6)
-    assert 8 * each.fixed_bytes == pytest.approx(whole.fixed_bytes, rel=1e-6)
-    costs = CostModel(load_hardware("h200-sxm"), load_model("deepseek-v3"))
-    starts = costs.price("drafting", whole, [0, 1])[1] - whole.fixed_bytes / (0.9 * 4800)
-    starts -= 8 * whole.expert_bytes / (0.9 * 4800)
-    for requests in (1, 4, 1000):
-        one, shared = (int(costs.price("drafting", by, [requests])[0]) for by in (whole, each))
-        assert shared - starts == pytest.approx((one - starts) / 8, rel=1e-3)
+@pytest.mark.parametrize("spread", [Spread(8, 8, 8), Spread(8, 8, 1, reduces=True), Spread(8)])
+def test_gpus_share_what_drafts_and_meet_over_it(spread: Spread) -> None:
+    """Attention and experts end with an all-reduce, or experts are exchanged there and back."""
+    model, hardware = load_model("deepseek-v3"), load_hardware("h200-sxm")
+    whole = Drafter.of_mtp(model, 1)
+    each, costs = whole.of_each(spread), CostModel(hardware, model)
+    if spread.group == 8:  # but for the product before the layer, which each has whole
+        held = 8 * each.held_bytes - 7 * each.joining.held_bytes
+        assert held == pytest.approx(whole.held_bytes, rel=0.01)
+    parts = costs.operations["drafting"].parts(each, *drafted(2, 4, 1000))
+    names = [part.name for part in parts]
+    reduced = [float(part.time_ns[0]) for part in parts if part.name == "all_reduce"]
+    size = 4 * model.hidden_size * 2
+    if spread.group == 8:
+        own = costs.price("all_reduce", 8, np.array([size, size, size]))
+        assert reduced == pytest.approx(own.tolist(), abs=1)
+        assert "all_to_all" not in names
+        assert "gather_logits" in names
+    else:
+        assert (reduced, names.count("all_to_all")) == ([], 2)
 
 
-def test_both_gpus_of_a_pair_read_half_of_a_draft_model() -> None:
-    """Both draft for all requests, whichever has them: neither waits for the other."""
+def test_both_gpus_of_a_pair_draft_for_all_requests() -> None:
+    """Neither waits for the other, and both engines say the same."""
     model = {"kind": "draft", "model": "llama-3.1-8b", "num_speculative_tokens": 2}
     asked = with_drafts("all", **model) | {"hardware": "h100-sxm"}
     pair = asked | {"parallelism": {"expert": 2, "dense": "tensor", "experts": "tensor"}}
@@ -209,12 +254,8 @@ def test_both_gpus_of_a_pair_read_half_of_a_draft_model() -> None:
     assert (stepped["duration_ms"], stepped["time_share"]) == (
         both["duration_ms"], both["time_share"]
     )  # fmt: skip
-    told = [one["time_share"]["drafting"] * one["duration_ms"] / 5 for one in (both, alone)]
-    drafter = replace(Drafter.of_model(load_model("llama-3.1-8b"), 2), fixed_bytes=0)
-    starts = CostModel(load_hardware("h100-sxm"), load_model("gpt-oss-20b")).price(
-        "drafting", drafter, [1]
-    )[0]
-    assert told[0] - starts / 1e6 == pytest.approx((told[1] - starts / 1e6) / 2, rel=1e-3)
+    told = [one["time_share"]["drafting"] * one["duration_ms"] for one in (both, alone)]
+    assert told[0] < told[1] < 2 * told[0]
     assert both["time_share"]["waiting_for_gpus"] < 0.01
 
 
