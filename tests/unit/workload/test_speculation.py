@@ -195,6 +195,18 @@ def test_a_draft_model_is_held_and_keeps_keys_and_values() -> None:
     assert cached[1].min() > 0
 
 
+def test_small_dense_cards_draft() -> None:
+    """A head tied to the embedding is read as the head; the larger card takes longer."""
+    asked = {"kind": "draft", "num_speculative_tokens": 2}
+    small, large = (
+        run(with_drafts("all", **asked, model=f"qwen3-{size}"), limit_steps=5).summary
+        for size in ("0.6b", "1.7b")
+    )
+    told = [one["time_share"]["drafting"] * one["duration_ms"] / 5 for one in (small, large)]
+    read = load_model("qwen3-0.6b").bytes * 2 / (0.9 * 1008e9) * 1e3
+    assert read < told[0] < told[1]
+
+
 def test_what_a_run_takes_more_is_drafting() -> None:
     model = {"kind": "draft", "model": "llama-3.1-8b", "num_speculative_tokens": 2}
     free = {"kind": "ngram", "num_speculative_tokens": 2}
