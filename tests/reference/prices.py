@@ -105,6 +105,10 @@ class ToyPrices:
     def sampling_ns(self, tokens: int) -> int:
         return self.base // 2 + 3 * tokens if tokens else 0
 
+    def drafting_ns(self, times: int, *numbers: int) -> int:
+        """Of drafts for these tokens and requests, and the sums of their attention."""
+        return sum(place * number for place, number in enumerate(numbers, 2)) + times * numbers[5]
+
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return self.base + layer.kind + tokens * experts * capacity // 2 if tokens else 0
 
@@ -235,6 +239,9 @@ class ToyCostModel:
     def sampling_ns(self, tokens: Any) -> Ints:
         return self._each(self.prices.sampling_ns, tokens)
 
+    def drafting_ns(self, drafter: Any, *numbers: Any) -> Ints:
+        return self._each(lambda *n: self.prices.drafting_ns(drafter.times, *n), *numbers)
+
     def masks_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any) -> Ints:
         return self._each(
             lambda *n: self.prices.masks_ns(self._kind(layer), *n), tokens, experts, capacity
@@ -333,6 +340,9 @@ class ScalarPrices:
 
     def sampling_ns(self, tokens: int) -> int:
         return self._one("sampling", tokens)
+
+    def drafting_ns(self, times: int, *numbers: int) -> int:
+        raise NotImplementedError("no case of these prices has what drafts")
 
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return self._layered("masks", layer, tokens, experts, capacity)

@@ -192,6 +192,7 @@ class Clock(Dense):
                 gpu.t += self.prices.sampling_ns(self.tokens_read(one, g))
                 gpu.host += self.host.head
             gpu.charge("attention", gpu.t)
+            self.drafting(one, g, gpu, tokens)
             self.between_passes(one, g, gpu, tokens)
             # the segment takes the longer of the launches and the GPU's work.
             gpu.t = max(gpu.t, gpu.host)

@@ -8,6 +8,7 @@ from .reference_batches import Pass
 from .reference_host import Gpu, Host, nearest
 from .reference_words import (
     DECODE,
+    DRAFTING,
     ENCODE,
     INPUTS,
     LAYER_COPIES,
@@ -94,6 +95,25 @@ class Dense:
         """Of the node, whose logits choose a token: of prompts that no scheduler cuts none."""
         read = [part for part in one.parts if part.first is not None or one.phase == DECODE]
         return sum(part.logits for part in read if part.gpu in self.together(g))
+
+    def drafting(self, one: Pass, g: int, gpu: Gpu, tokens: list[int]) -> None:
+        """What makes drafts: over all tokens of the pass, then over one of each request that
+        decodes; it attends as the model's last layer does.
+        """
+        if not self.config.draws or one.phase == ENCODE:
+            return
+        decodes = [part for part in one.parts if one.phase == DECODE]
+        requests = [sum(part.gpu == n for part in decodes) for n in range(self.config.gpus)]
+        gathers = self.config.sliced or self.config.reduces
+        shared = self.of_node(requests, g)
+        first = self.present(tokens, g) if gathers else self.gated(tokens, g)
+        numbers = [first, self.present(tokens, g), sum(tokens)]
+        numbers += [shared if gathers else requests[g], shared, sum(requests)]
+        sums = self.attention_sums(one, g, self.model.layers[-1].window)
+        padding = max(0, self.padded - self.of_node(tokens, g))
+        sums += (0, 0, 0, padding) if padding else ()
+        gpu.t += self.prices.drafting_ns(self.config.draws, *numbers, *sums)
+        gpu.charge(DRAFTING, gpu.t)
 
     def between_passes(self, one: Pass, g: int, gpu: Gpu, tokens: list[int]) -> None:
         """The host reads the logits, then hands over what the next pass begins with."""

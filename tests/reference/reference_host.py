@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .reference_words import (
     CATEGORIES,
+    DRAFTING,
     INPUTS,
     LAYER_COPIES,
     LOGITS,
@@ -84,6 +85,7 @@ class Gpu:
             UNPACKING,
             LOGITS,
             INPUTS,
+            DRAFTING,
         )
         self.charged = dict.fromkeys(known, 0)
 

@@ -22,6 +22,7 @@ CATEGORIES = (
     "waiting_for_cpu",
 )
 STORAGE = "waiting_for_storage"  # follows them where experts are read from storage
+DRAFTING = "drafting"  # and this, where drafts are made
 LAYER_COPIES = "layer_copies"  # and this, where layers are copied
 REBALANCING = "rebalancing"  # and this, where GPUs wait for experts that move
 PREDICTION = "prediction"  # and this, where predicting takes time
@@ -169,6 +170,7 @@ class Config:
     drafts: int = 0  # that a decode step verifies of each request
     chances: tuple[float, ...] = ()  # that those which follow one another are right
     rejected: str = "continuation"  # continuation | other
+    draws: int = 0  # drafts that a model makes one after the other; 0: they are free
     chunk: int | None = None  # prompt tokens of a GPU in a pass; None: all
     prefill: str = "cache"  # cache | bypass | stream: where experts of prompts go
     stream_from: int = 0  # prompt tokens from which on passes of served requests stream
@@ -247,6 +249,8 @@ class Config:
     @property
     def categories(self) -> tuple[str, ...]:
         own = CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
+        if self.draws:
+            own = (*own, DRAFTING)
         if self.copied_layers:
             own = (*own, LAYER_COPIES)
         if self.prefetch.kind != "none" and self.prefetch.cost > 0:
@@ -360,6 +364,7 @@ class Prices(Protocol):
     def near_expert_ns(self, layer: Any, rows: int) -> int: ...
     def head_ns(self, tokens: int) -> int: ...
     def sampling_ns(self, tokens: int) -> int: ...
+    def drafting_ns(self, times: int, *numbers: int) -> int: ...
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
     def encode_ns(self, layer: Any, tokens: int, experts: int, capacity: int, rows: int) -> int: ...

@@ -48,7 +48,7 @@ def speculating_cases(draw: st.DrawFn) -> Case:
     width = draw(st.integers(1, 2))
     rejected = draw(st.sampled_from(["continuation", "other"]))
     config = replace(case.config, chances=tuple(chances), drafts=width * len(chances))
-    config = replace(config, rejected=rejected)
+    config = replace(config, rejected=rejected, draws=draw(st.integers(0, 3)))
     return replace(case, config=config)
 
 

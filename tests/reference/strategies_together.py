@@ -129,5 +129,6 @@ def beside(draw: st.DrawFn, case: Case) -> Case:
     )
     width = draw(st.integers(1, 2))
     config = replace(config, chances=tuple(chances), drafts=width * drafts, unpacks=unpacks)
+    config = replace(config, draws=draw(st.integers(0, 2)) if drafts else 0)
     prices = replace(case.prices, unpacking=draw(st.integers(1, 60)) if unpacks else 0)
     return replace(case, config=config, prices=prices)

@@ -56,6 +56,9 @@ class HandPrices:
     def sampling_ns(self, tokens: int) -> int:
         return 0
 
+    def drafting_ns(self, times: int, *numbers: int) -> int:
+        raise AssertionError("nothing drafts here")
+
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return 60
 

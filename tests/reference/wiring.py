@@ -22,6 +22,7 @@ from moesim.memory.policies import registry as policies
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.variants import Variants
+from moesim.model.drafting import Drafter
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.placement import registry as planners
 from moesim.placement.mapping import Ints, Placement
@@ -117,8 +118,16 @@ def engine_case(case: Case) -> EngineCase:
         variants=engine_variants(case, model),
         rebalance=engine_rebalance(case),
         unit_groups=UnitGroups(config.groups, *config.row_ns) if config.groups > 1 else None,
+        drafter=engine_drafter(config, model),
         captured=None if config.captured is None else Captured(*config.captured),  # type: ignore[arg-type]
     )
+
+
+def engine_drafter(config: Config, model: ModelSpec) -> Drafter | None:
+    """One more layer as the model's last."""
+    if not config.draws:
+        return None
+    return Drafter(config.draws, replace(model, layers=model.layers[-1:]))
 
 
 def engine_slots(case: Case, gpu: int) -> list[int]:
