@@ -14,6 +14,7 @@ from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.captured import Captured, fullest_groups
 from moesim.gating.base import Gating
+from moesim.hardware.charge import COUNT_BYTES
 from moesim.hardware.described.links import Links
 from moesim.hardware.described.software import Execution, SoftwareProfile
 from moesim.hardware.described.unit_groups import UnitGroups
@@ -32,7 +33,7 @@ from moesim.memory.slots.room import Room
 from moesim.memory.variants import Variants
 from moesim.model.drafting import Drafter
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, kinds_of
-from moesim.model.spread import Spread
+from moesim.model.spread import Shared
 from moesim.placement.mapping import Placement
 from moesim.placement.rebalance import Rebalance
 from moesim.trace.routing import Phase, RoutingTrace
@@ -76,7 +77,7 @@ class Prices(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Case(Shared):
     """One run.
 
     ``slots``: int64[gpus, MoE layers] (at least the local experts: all of them resident).
@@ -268,42 +269,12 @@ class Case:
         """The physical experts of ``gpu`` in every MoE layer, ascending."""
         return np.flatnonzero(self.placement.gpu_of_expert == gpu // self.slices)
 
-    @property
-    def spread(self) -> Spread:
-        """How the GPUs share what the model has."""
-        return Spread(self.gpus, self.group, self.slices, self.reduces)
-
-    @property
-    def holders(self) -> int:
-        """See ``Spread``, as of those below."""
-        return self.spread.holders
-
-    @property
-    def sharing(self) -> int:
-        """See ``Spread``."""
-        return self.spread.sharing
-
-    @property
-    def senders(self) -> int:
-        """See ``Spread``."""
-        return self.spread.senders
-
     def of_senders(self, tokens: Ints) -> Ints:
         """Sums int64[..., senders] of values int64[..., gpus]."""
         if self.sharing == 1:
             return tokens
         sums: Ints = tokens.reshape(*tokens.shape[:-1], self.senders, self.sharing).sum(axis=-1)
         return sums
-
-    @property
-    def gathers(self) -> bool:
-        """See ``Spread``."""
-        return self.spread.gathers
-
-    @property
-    def gathers_tokens(self) -> bool:
-        """See ``Spread``."""
-        return self.spread.gathers_tokens
 
     def resident(self, gpu: int) -> NDArray[np.bool_]:
         """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""
@@ -352,14 +323,14 @@ class Case:
 
     @cached_property
     def exchange_ns(self) -> int:
-        """Price of telling every GPU its counts, four bytes for each of the receiver's experts, or
-        its largest one, four bytes.
+        """Price of telling every GPU its counts, one for each of the receiver's experts, or its
+        largest one.
         """
         if self.senders == 1 or not (self.gating.uneven or self.gating.agrees):
             return 0
         local = np.array([len(self.local_experts(gpu)) for gpu in range(self.gpus)])
         told = np.ones_like(local) if self.gating.agrees else local
-        matrix = np.tile(4 * told, (self.gpus, 1))
+        matrix = np.tile(COUNT_BYTES * told, (self.gpus, 1))
         np.fill_diagonal(matrix, 0)
         return int(self.prices.all_to_all_ns(matrix[None])[0])
 

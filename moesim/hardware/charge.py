@@ -16,6 +16,8 @@ CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_
 """What a nanosecond of a GPU is charged to; operations may add categories of their own. The rest is
 idle.
 """
+COUNT_BYTES = 4
+"""Of a count of rows that GPUs tell one another."""
 WAITING_FOR_STORAGE = "waiting_for_storage"
 """What follows ``CHARGES`` where experts are read from storage."""
 PREDICTION = "prediction"

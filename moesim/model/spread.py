@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Spread(NamedTuple):
-    """``gpus``, of which neighbours, ``group`` of them, share the dense part and ``slices`` each
-    expert; ``reduces``: every GPU has all tokens before whole experts of its own, and what comes of
-    them is added up.
+class Shared:
+    """Of ``gpus`` neighbours, ``group`` of them, share the dense part and ``slices`` each expert;
+    ``reduces``: every GPU has all tokens before whole experts of its own, and what comes of them is
+    added up, by an all-reduce or, where each GPU's attention has tokens of its own, a
+    reduce-scatter.
     """
 
-    gpus: int = 1
-    group: int = 1
-    slices: int = 1
-    reduces: bool = False
+    gpus: int
+    group: int
+    slices: int
+    reduces: bool
 
     @property
     def holders(self) -> int:
@@ -42,6 +43,16 @@ class Spread(NamedTuple):
     def gathers_tokens(self) -> bool:
         """Whether they exchange hidden vectors there: attention over all gives each GPU all."""
         return self.sharing > self.group
+
+
+@dataclass(frozen=True)
+class Spread(Shared):
+    """Such GPUs, of any machine."""
+
+    gpus: int = 1
+    group: int = 1
+    slices: int = 1
+    reduces: bool = False
 
 
 ALONE = Spread()

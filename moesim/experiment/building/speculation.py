@@ -8,7 +8,6 @@ from moesim.experiment.loading.traces import model_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads
 from moesim.model.drafting import Drafter
-from moesim.model.spread import Spread
 from moesim.trace import RoutingTrace
 from moesim.workload.requests import Requests
 from moesim.workload.speculation import Draft, Mtp, speculated
@@ -36,5 +35,4 @@ def drafter_of(experiment: Experiment, layout: Layout) -> Drafter | None:
         drafter = Drafter.of_model(needed("model", asked.model, experiment.folders), times)
     if drafter is not None and (what := undivided_heads(drafter.model, layout.group)) is not None:
         raise InputError(f"workload.speculative: {what}; write dense: data, or another draft model")
-    spread = Spread(layout.gpus, layout.group, layout.slices, layout.reduces)
-    return drafter and drafter.of_each(spread)
+    return drafter and drafter.of_each(layout)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.model.slicing import head_counts
+from moesim.model.spread import Spread
 
 if TYPE_CHECKING:
     from moesim.experiment.schema.experiment import Experiment
@@ -17,19 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part; ``stages``:
-    GPUs that hold consecutive layers each, and count as one of ``gpus``; ``slices``: neighbours
-    that each hold a part of every expert; ``reduces``: whole experts of all tokens are added up, by
-    an all-reduce or, where each GPU's attention has tokens of its own, a reduce-scatter.
-    """
+class Layout(Spread):
+    """GPUs on ``nodes``; ``stages`` of them hold consecutive layers each, and count as one."""
 
-    gpus: int
-    nodes: int
-    group: int
+    nodes: int = 1
     stages: int = 1
-    slices: int = 1
-    reduces: bool = False
 
     @property
     def gpus_per_node(self) -> int:
@@ -49,7 +42,7 @@ class Layout:
             raise InputError(f"parallelism.exchange: {not_reduced(asked.exchange)}")
         if 1 < asked.slices < asked.expert and not reduced:
             raise InputError(f"parallelism.slice: {APART}")
-        return cls(asked.expert, nodes, group, asked.pipeline, asked.slices, reduced)
+        return cls(asked.expert, group, asked.slices, reduced, nodes, asked.pipeline)
 
 
 WITH_DENSE = {"all_reduce": "tensor", "all_gather": "data"}

@@ -227,11 +227,21 @@ def test_an_mtp_layer_is_one_more_layer_and_its_head() -> None:
     expected = priced(
         costs, ("attention", layer, 4, 4000, 2000), ("gate", layer, 4), ("shared", layer, 4),
         ("permute", layer, 32), ("permute", layer, 32), ("experts", layer, rows, starts),
-        ("head", 2), ("sampling", 2),
+        ("joining", one.joining, 4), ("head", 2), ("sampling", 2),
     )  # fmt: skip
     found = costs.price("drafting", one, *drafted(2, 4, 1000))[0]
-    joining = 2 * model.hidden_size**2 * 2 / (0.9 * 4800)
-    assert 0 < found - expected < 2 * joining
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_product_before_an_mtp_layer_reads_its_weights() -> None:
+    """Two widths to one in the checkpoint's 8 bits: their bytes, the vectors, and four starts."""
+    model, hardware = load_model("deepseek-v3"), load_hardware("rtx-4090")
+    joining = Drafter.of_mtp(model, 1).joining
+    assert joining.size == pytest.approx(2 * model.hidden_size**2, rel=0.01)
+    found = CostModel(hardware, model).price("joining", joining, np.array([1, 0]))
+    moved = 9 * model.hidden_size * 2
+    assert found[0] == pytest.approx((joining.size + moved) / 907.2 + 4 * 4000, rel=1e-3)
+    assert found[1] == 0
 
 
 @pytest.mark.parametrize("spread", [Spread(8, 8, 8), Spread(8, 8, 1, reduces=True), Spread(8)])

@@ -7,16 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from moesim.hardware.charge import Charge, Drafted, Setting, Shapes, Stage
+from moesim.hardware.charge import COUNT_BYTES, Charge, Drafted, Setting, Shapes, Stage
 from moesim.hardware.cost_model import charges_in, operations_of
 from moesim.hardware.operation import Operation
 from moesim.hardware.prices.arrays import Floats, Ints
 from moesim.hardware.prices.parts import Part
 from moesim.model.drafting import Drafter
 from moesim.model.spec import LayerSpec, MoeSpec
-
-COUNT_BYTES = 4
-"""Of a count of rows that GPUs tell one another."""
 
 
 class Call(NamedTuple):
