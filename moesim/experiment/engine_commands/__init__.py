@@ -20,8 +20,8 @@ from moesim.experiment.engine_commands.base import (
     Configuration,
     Engine,
     EngineCommand,
-    ReadCommand,
 )
+from moesim.experiment.engine_commands.points import ReadCommand
 from moesim.experiment.engine_commands.words import one_line, split_line
 from moesim.experiment.schema.experiment import Experiment
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.engine_commands.drafts import told_together
+from moesim.experiment.engine_commands.points import ReadCommand, swept
 from moesim.experiment.engine_commands.words import (
     DRAFTS,
     INSTANCES,
@@ -47,27 +48,6 @@ class EngineCommand:
     engine: str
     text: str | None
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReadCommand:
-    """What a line of ``engine`` means: the keys of an ``experiment``, as in a file.
-
-    Without ``hardware``, which no line names. ``context_tokens``: what the line allows a request,
-    None where it does not say. ``notes`` begin with ``warning:``
-    where something that changes time or memory is not modelled, or was not understood.
-    """
-
-    engine: str
-    experiment: dict[str, Any]
-    context_tokens: int | None
-    notes: tuple[str, ...]
-
-    @property
-    def served(self) -> bool:
-        """Whether its requests come and go as a scheduler decides."""
-        batching = self.experiment.get("workload", {}).get("batching", {})
-        return bool(batching.get("kind") == "continuous")
 
 
 @dataclass(frozen=True)
@@ -249,12 +229,25 @@ class Engine(ABC):
         if served and not self.read_if_served:
             what = f"{self.kind}: its options of served requests are not known here"
             raise InputError([Problem("--served", "", what)])
-        line = read_options(words[first:], self.options, flexible=self.flexible)
-        reading = Reading(line, served=served, front=words[:first])
+        line, front = (
+            read_options(words[first:], self.options, flexible=self.flexible),
+            words[:first],
+        )
+        readings = [Reading(one, served=served, front=front) for one in self.points(line, front)]
+        return swept([self._read(reading, folders) for reading in readings])
+
+    def points(self, line: Line, front: Sequence[str]) -> Sequence[Line]:
+        """A line of each run that ``line`` asks for, behind the words ``front``."""
+        del front
+        return [line]
+
+    def _read(self, reading: Reading, folders: Folders) -> ReadCommand:
+        """What one run means."""
+        line = reading.line
         self.understand(reading, folders)
         line.check()
-        left_out = _left_out(line, self.read_if_served if served else ())
-        notes = [*reading.notes, *left_out, *_in_front(words[:first], self.variables)]
+        left_out = _left_out(line, self.read_if_served if reading.served else ())
+        notes = [*reading.notes, *left_out, *_in_front(reading.front, self.variables)]
         said = tuple(map(one_line, notes))
         return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 

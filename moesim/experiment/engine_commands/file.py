@@ -12,9 +12,11 @@ from typing import Any
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError
 from moesim.config.strict_yaml.overrides import parse_override
-from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
+from moesim.experiment.engine_commands.base import NOTE, WARNING
+from moesim.experiment.engine_commands.points import ReadCommand
 from moesim.experiment.loading.default_trace import DefaultTrace, default_trace
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.axes import SWEEP
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
 from moesim.experiment.schema.text import mapping_text
@@ -32,7 +34,7 @@ def with_settings(
 ) -> dict[str, Any]:
     """The keys of ``found`` on a ``machine`` (a ``gpu``, a ``host``; None where it is not said; a
     GPU alone may be a whole profile), with ``overrides``, the context of the line, and the trace
-    that an experiment without one takes.
+    that an experiment without one takes; points of a sweep each take their own.
 
     InputError for an override that cannot be set.
     """
@@ -47,7 +49,7 @@ def with_settings(
         path, value, mark = parse_override(text)
         document = with_setting(document, path, value, replace(mark, column=number))
     own: dict[str, Any] = dict(document.data)
-    if "trace" not in own and (trace := _default(own)) is not None:
+    if SWEEP not in own and "trace" not in own and (trace := _default(own)) is not None:
         own["trace"] = trace.name
     order = [*Experiment.model_fields, *own]
     return dict(sorted(own.items(), key=lambda entry: order.index(entry[0])))

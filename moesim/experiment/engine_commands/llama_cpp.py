@@ -17,6 +17,8 @@ from moesim.experiment.engine_commands.base import (
     Reading,
 )
 from moesim.experiment.engine_commands.expert_tensors import words_of
+from moesim.experiment.engine_commands.llama_bench import PROGRAM as LLAMA_BENCH
+from moesim.experiment.engine_commands.llama_bench import runs
 from moesim.experiment.engine_commands.llama_cpp_line import (
     LOGICAL_BATCH,
     OVERLAP,
@@ -39,7 +41,7 @@ from moesim.experiment.engine_commands.served import (
     serves,
     why_not_scheduled,
 )
-from moesim.experiment.engine_commands.words import Option
+from moesim.experiment.engine_commands.words import Line, Option
 from moesim.experiment.schema.workload import Workload
 from moesim.memory.misses.cpu import Cpu
 from moesim.model.chosen import GGML_CACHES, cache_of, split_cache, split_format
@@ -148,6 +150,10 @@ class LlamaCpp(Engine):
         """The options of its server."""
         scheduler = _scheduler(asked)
         return [] if scheduler is None else server_words(scheduler, asked)
+
+    def points(self, line: Line, front: Sequence[str]) -> Sequence[Line]:
+        """Of llama-bench the combinations of its lists."""
+        return runs(line) if front and LLAMA_BENCH.fullmatch(front[-1]) else [line]
 
     def software_of(self, reading: Reading) -> str:
         """The profile whose times are those of the line."""

@@ -50,7 +50,7 @@ def maps(reading: Reading) -> bool:
     given, mode = line.text("-mmp"), line.text("-lm")
     if mode is not None and mode not in {*MAPPED_MODES, *UNMAPPED_MODES}:
         reading.warn(f"-lm {mode}", "not read: no such mode; mapped, as by default")
-    unmapped = line.has("--no-mmap") or line.has(REPACKED)
+    unmapped = line.has("--no-mmap") or line.on("-dio") or line.has(REPACKED)
     return not (unmapped or given == "0" or mode in UNMAPPED_MODES)
 
 
@@ -106,7 +106,7 @@ def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     found = kept(blocks, len(model.layers), overrides)
     if (slots := line.whole("--moe-expert-cache", least=1)) is None:
         reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
-        copies = not (line.has("--no-op-offload") or line.has(REPACKED) or no_gpu(line))
+        copies = not (line.on("--no-op-offload") or line.has(REPACKED) or no_gpu(line))
         if not copies and (any(found.on_cpu) or on_host):
             reading.put("experts.miss", {"kind": "cpu", "copies_from": "never"})
     else:

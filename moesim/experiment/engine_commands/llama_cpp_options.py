@@ -8,8 +8,9 @@ else a line has is said to be not understood.
 
 from __future__ import annotations
 
-from moesim.experiment.engine_commands.words import DRAFTS, Effect, Option, Takes
+from moesim.experiment.engine_commands.words import DRAFTS, OFF, Effect, Option, Takes
 
+_FIT = "how much room is left where layers are moved to the CPU by themselves"
 READ, NOT_MODELLED = Effect.READ, Effect.NOT_MODELLED
 NOTHING, SWITCH = Takes.NOTHING, Takes.SWITCH
 LLAMA_CPP = (
@@ -31,7 +32,8 @@ LLAMA_CPP = (
     Option("-t --threads", READ),
     Option("-fa --flash-attn", READ, SWITCH),
     Option("-ctk --cache-type-k", READ), Option("-ctv --cache-type-v", READ),
-    Option("-nkvo --no-kv-offload", NOT_MODELLED, SWITCH, "the KV cache stays on the GPU"),
+    Option("-nkvo --no-kv-offload", NOT_MODELLED, SWITCH, "the KV cache stays on the GPU",
+           harmless=OFF),
     Option("-ncffn --n-cpu-ffn", NOT_MODELLED, why="dense networks stay on the GPU"),
     Option("-ts --tensor-split", READ),
     Option("-sm --split-mode", READ),
@@ -46,9 +48,14 @@ LLAMA_CPP = (
     Option("-lm --load-mode", READ),
     Option("-nr --no-repack", READ, NOTHING),
     Option("--repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
-    Option("--no-op-offload", READ, NOTHING),
+    Option("--no-op-offload -nopo", READ, SWITCH),
+    Option("-dio --direct-io", READ, SWITCH),
+    Option("-embd --embeddings", NOT_MODELLED, SWITCH, "passes that choose no token",
+           harmless=OFF),
     Option("-fit --fit", NOT_MODELLED, why="moves layers to the CPU where they do not fit",
-           harmless=("off",)),
+           harmless=OFF),
+    Option("-fitt --fit-target", NOT_MODELLED, why=_FIT),
+    Option("-fitc --fit-ctx", NOT_MODELLED, why=_FIT),
     Option("--override-kv", NOT_MODELLED, why="another model than the file's"),
     Option("--lora --lora-scaled", NOT_MODELLED, why="an adapter's weights"),
     Option("-mm --mmproj", NOT_MODELLED, why="a projector for images, in the GPU's memory"),
@@ -57,6 +64,8 @@ LLAMA_CPP = (
     Option("--draft --draft-n --draft-max --spec-draft-n-max", NOT_MODELLED, why=DRAFTS),
     Option("--draft-min --draft-n-min --spec-draft-n-min", NOT_MODELLED, why=DRAFTS),
     Option("--spec-type", NOT_MODELLED, why=DRAFTS, harmless=("none",)),
+    Option("--spec-default", NOT_MODELLED, NOTHING, DRAFTS),
+    Option("--draft-p-min --spec-draft-p-min", NOT_MODELLED, why=DRAFTS),
     Option("-ngld --gpu-layers-draft --n-gpu-layers-draft --spec-draft-ngl", NOT_MODELLED,
            why=DRAFTS),
     Option("--swa-full", NOT_MODELLED, NOTHING, "keys outside of sliding windows are kept too"),
@@ -85,7 +94,8 @@ LLAMA_CPP = (
     Option("--rope-scaling"), Option("--rope-scale"), Option("--rope-freq-base"),
     Option("--rope-freq-scale"), Option("--yarn-orig-ctx"), Option("--yarn-ext-factor"),
     Option("--yarn-attn-factor"), Option("--yarn-beta-fast"), Option("--yarn-beta-slow"),
-    Option("--no-context-shift", takes=NOTHING),
+    Option("--progress", takes=NOTHING), Option("--delay"), Option("-oe --output-err"),
+    Option("-C --cpu-mask"), Option("--cpu-strict"), Option("--no-context-shift", takes=NOTHING),
     Option("--context-shift", takes=NOTHING), Option("--no-mmproj", takes=NOTHING),
 )  # fmt: skip
 """Of llama.cpp."""

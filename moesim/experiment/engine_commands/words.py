@@ -49,7 +49,8 @@ INSTANCES = (
     "prompts and answers on instances of their own, of which this is one; both are computed here"
 )
 IF_SERVED = "it is read where requests are served (--served)"
-SWITCHED = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
+SWITCHED = frozenset(("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled"))
+OFF = ("off", "0", "false", "disabled")
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ class Line:
     def has(self, name: str) -> bool:
         """Whether the option stands in the line."""
         return self.last(name) is not None
+
+    def on(self, name: str) -> bool:
+        """Whether a switch stands in the line, and is not off."""
+        return (found := self.last(name)) is not None and found.value.lower() not in OFF
 
     def text(self, name: str) -> str | None:
         """The value of an option; None where it is not given."""
@@ -232,7 +237,7 @@ def _value(row: Option, word: str, rest: list[str], rows: dict[str, Option], lin
         case Takes.NOTHING:
             return ""
         case Takes.SWITCH:
-            return rest.pop(0) if rest and rest[0].lower() in SWITCHED else ""
+            return rest.pop(0) if rest and set(rest[0].lower().split(",")) <= SWITCHED else ""
         case Takes.MANY:
             count = next((n for n, one in enumerate(rest) if one.startswith("-")), len(rest))
             values, rest[:] = rest[:count], rest[count:]
