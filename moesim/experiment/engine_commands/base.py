@@ -199,7 +199,7 @@ class Engine(ABC):
     read_if_served: ClassVar[Collection[str]] = ()
     """Options that are keys where requests are served."""
     variables: ClassVar[Collection[str]] = ()
-    """What may be set in front of the program and is read."""
+    """What may be set in front of the program and is read: names, or with a value."""
     flexible: ClassVar[bool] = False
     """Whether names may have ``_`` for ``-``, and numbers suffixes."""
 
@@ -252,8 +252,11 @@ class Engine(ABC):
         return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 
 
-_VISIBLE = re.compile(r"(?:CUDA|HIP|ROCR|GGML_VK)_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
-"""Which GPUs a program sees."""
+_VISIBLE = re.compile(
+    r"(?:(?:CUDA|HIP|ROCR|GGML_VK|NVIDIA)_VISIBLE_DEVICES=|(?:--gpus=)?\"?device=)"
+    r"(\d+(?:,\d+)*),?\"?"
+)
+"""Which GPUs a program sees, or a container."""
 
 
 def visible_gpus(front: Sequence[str]) -> int | None:
@@ -266,7 +269,8 @@ def _in_front(words: Sequence[str], read: Collection[str]) -> list[str]:
     """A note on what changes how the program runs: variables that are not ``read``, numactl, ...;
     which GPUs it sees is what its options, or llama.cpp's default, spread over.
     """
-    left = [word for word in words if word not in read and not _VISIBLE.fullmatch(word)]
+    known = [word for word in words if word in read or word.partition("=")[0] in read]
+    left = [word for word in words if word not in known and not _VISIBLE.fullmatch(word)]
     more = [word for word in left if "=" in word or word in _WRAPPERS]
     return [f"{WARNING}{' '.join(words)}: what is set in front is not read"] if more else []
 

@@ -21,6 +21,8 @@ from moesim.config.errors import InputError, Problem
 from moesim.memory.host.on_cpu import EXPERT_TENSORS, OTHER_TENSORS, pattern_of
 
 CPU, GPU = "CPU", "GPU"
+_ON_HOST = re.compile(r"CPU\w*|\w+_Host|AMX")
+"""Buffers in host memory, whose matrices the CPU multiplies: pinned (``CUDA_Host``), repacked."""
 _ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 """llama.cpp's LLM_FFN_EXPS_REGEX."""
 
@@ -55,7 +57,7 @@ def overrides_of(word: str, value: str) -> Iterator[Override]:
         if not equals or not buffer:
             what = f"'{part}' has no buffer; write PATTERN=CPU, several with commas between"
             raise InputError([Problem(word, "", what)])
-        yield Override(_compiled(word, pattern), buffer)
+        yield Override(_compiled(word, pattern), CPU if _ON_HOST.fullmatch(buffer) else buffer)
 
 
 def _compiled(word: str, pattern: str) -> re.Pattern[str]:

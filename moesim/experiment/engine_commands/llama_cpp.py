@@ -172,7 +172,7 @@ class LlamaCpp(Engine):
         line = reading.line
         if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):
             reading.warn(attention, "not modelled: times are those of FlashAttention")
-        if (threads := line.whole("-t", least=-1)) is not None:
+        if (threads := line.whole("-t", least=-1)) is not None and threads > 0:
             what = "all cores of the host compute experts; give it as many threads"
             reading.note(f"-t {threads}", f"{what}: --set hardware.host.threads={threads}")
 

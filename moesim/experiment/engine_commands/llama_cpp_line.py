@@ -60,14 +60,23 @@ def read_model(reading: Reading, folders: Folders) -> ModelSpec | None:
     if (found := _named(line, folders)) is None:
         reading.warn("model", "none is named (-m, -hf); write one")
         return None
-    found = found._replace(model=_with_cache(reading, found.model))
+    latent = _caches_latents(opened(found.model, folders))
+    found = found._replace(model=_with_cache(reading, found.model, latent=latent))
     put_named(reading, found)
     return opened(found.model, folders)
 
 
-def _with_cache(reading: Reading, model: str) -> str:
-    """``model`` with the KV cache that the line has: one of 16 bits, or one format for both."""
+def _caches_latents(model: ModelSpec | None) -> bool:
+    """Whether the cache is of latents, which stand where keys do."""
+    return model is not None and all(layer.attention.latent for layer in model.layers)
+
+
+def _with_cache(reading: Reading, model: str, *, latent: bool) -> str:
+    """``model`` with the KV cache that the line has: one of 16 bits, or one format for both, or of
+    a ``latent`` that of keys.
+    """
     keys, values = ((reading.line.text(name) or "f16").lower() for name in ("-ctk", "-ctv"))
+    values = keys if latent else values
     if keys == values and keys in GGML_CACHES:
         return with_cache_in(model, keys)
     what = f"not modelled: keys and values have one format here ({', '.join(GGML_CACHES)})"

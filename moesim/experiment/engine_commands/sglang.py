@@ -127,6 +127,8 @@ def read_server(reading: Reading) -> None:
     """What a line says beside its model and its experts."""
     line = reading.line
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
+    if (stages := line.whole("--pp-size", 1)) and nodes:
+        nodes = max(1, nodes // stages)  # those of one stage
     attention = _attention_ranks(reading)
     slices = _slices(reading, gpus)
     ranks = Ranks(gpus, max(1, gpus // attention), slices, nodes)

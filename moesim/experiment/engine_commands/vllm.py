@@ -160,6 +160,8 @@ _GATHERS = ("allgather_reducescatter", "naive")
 """Values of ``--all2all-backend``, the first its default (vllm/config/parallel.py of 0.33.0): all
 tokens are gathered by all. With others rows are dispatched."""
 _DISPATCHES = "deepep_low_latency"
+_EXCHANGE = "VLLM_ALL2ALL_BACKEND"
+"""The variable that was the option in releases of 2025 (from memory)."""
 
 
 def _may_gather(ranks: Ranks | Layout) -> bool:
@@ -169,7 +171,8 @@ def _may_gather(ranks: Ranks | Layout) -> bool:
 
 def _read_exchange(reading: Reading, ranks: Ranks) -> None:
     """How tokens of ranks with requests of their own meet whole experts."""
-    backend = reading.line.text("--all2all-backend") or _GATHERS[0]
+    said = (word.removeprefix(f"{_EXCHANGE}=") for word in reading.front if _EXCHANGE in word)
+    backend = reading.line.text("--all2all-backend") or next(said, _GATHERS[0])
     if _may_gather(ranks) and ranks.slices == 1 and backend in _GATHERS:
         reading.put("parallelism.exchange", "all_gather")
 
@@ -189,7 +192,7 @@ class Vllm(Engine):
     )  # fmt: skip
     options: ClassVar[Sequence[Option]] = OPTIONS
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in VLLM)
-    variables: ClassVar[Collection[str]] = tuple(ENVIRONMENT.values())
+    variables: ClassVar[Collection[str]] = (*ENVIRONMENT.values(), _EXCHANGE)
     flexible: ClassVar[bool] = True
 
     def begins(self, words: Sequence[str]) -> int | None:
@@ -202,9 +205,10 @@ class Vllm(Engine):
                 return place + 2
             elif behind[:1] == ["bench"] and behind[1:] in _BENCHES:
                 return place + 3
-            if word == _SERVER or _IMAGE.fullmatch(word):
+            if word == _SERVER:
                 return place + 1
-        return None
+        images = (place for place, word in enumerate(words) if _IMAGE.fullmatch(word))
+        return next((place + 1 for place in images), None)
 
     def write(self, asked: Configuration) -> EngineCommand:
         """``vllm serve``, with expert parallelism unless experts are sliced."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import groupby
+from itertools import groupby, pairwise
+from textwrap import dedent
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
@@ -18,8 +19,18 @@ _CONTINUED = re.compile(r"[\\`^][ \t]*\r?\n")
 """The end of a line that goes on, in a POSIX shell, PowerShell and cmd."""
 _WINDOWS = re.compile(r"(?:^|[\s\"'=])[A-Za-z]:\\")
 """A path in which a backslash stands for itself."""
-_ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"}
+_ENDS = {"|", "||", "&&", "&", ">", ">>", "<", "<<", "2>&1", "2>", "&>"}
 """Words behind which another command begins, or none."""
+_SEPARATES = ";\n"
+"""What ends a command without blanks."""
+_FOLDED = re.compile(r"\n(?=[ \t]|-)")
+"""The end of a line whose next one is indented, or has options: the command goes on."""
+_DASH = re.compile(r"(?<=\s)[\u2013\u2014](?=[A-Za-z])")
+"""What word processors make of two hyphens."""
+_SHELL = re.compile(r"-l?e?c")
+"""The option of a shell behind which a line stands as one word."""
+_SETS = re.compile(r"(\$env:)?(?P<set>[A-Za-z_]\w*=.*)", re.DOTALL)
+_EXPORTS = ("export", "set")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SUFFIXES = {"k": 10**3, "K": 1 << 10, "m": 10**6, "M": 1 << 20}
 
@@ -161,12 +172,39 @@ def _whole(text: str, *, suffixes: bool) -> int | None:
 
 
 def split_line(text: str) -> list[list[str]]:
-    """The words of each command of a line, which may go over several lines and have a prompt in
-    front. InputError where a quote is not closed.
+    """The words of each command of a line, with the variables that those before it leave set in
+    front. A command may go over several lines and have a prompt in front, and may stand as one word
+    behind a shell's ``-c``. InputError where a quote is not closed.
     """
-    lines = [line for line in text.strip().splitlines() if not line.lstrip().startswith("#")]
-    lexer = shlex.shlex(_CONTINUED.sub(" ", "\n".join(lines)).removeprefix("$ "), posix=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
+    commands, variables = [], list[str]()
+    for command in _commands(text):
+        found = _exported(command)
+        variables += found
+        commands += [] if found else [[*variables, *words] for words in _of_shell(command)]
+    return commands
+
+
+def _exported(command: Sequence[str]) -> list[str]:
+    """The variables that a command which only sets some leaves set."""
+    words = command[1:] if command[0] in _EXPORTS else command
+    found = [match["set"] for word in words if (match := _SETS.fullmatch(word))]
+    return found if len(found) == len(words) else []
+
+
+def _of_shell(command: list[str]) -> list[list[str]]:
+    """The commands of the line that ``command`` has as one word for a shell, each behind what
+    starts it; without such a word ``command`` itself.
+    """
+    for place, (option, line) in enumerate(pairwise(command)):
+        if _SHELL.fullmatch(option) and len(line.split()) > 1:
+            return [[*command[:place], *words] for words in split_line(line)]
+    return [command]
+
+
+def _commands(text: str) -> list[list[str]]:
+    """The words of each command as they stand."""
+    lexer = shlex.shlex(_plain(text), posix=True, punctuation_chars=_SEPARATES)
+    lexer.whitespace_split, lexer.commenters, lexer.whitespace = True, "", " \t\r"
     if _WINDOWS.search(text):
         lexer.escape = ""
     try:
@@ -175,8 +213,20 @@ def split_line(text: str) -> list[list[str]]:
         what = "a quote is not closed; close it"
         what = what if "quotation" in str(error) else "ends with a backslash; leave it out"
         raise InputError([Problem("the command line", "", what)]) from None
-    commands = (list(group) for ends, group in groupby(words, _ENDS.__contains__) if not ends)
-    return list(commands)
+    return [list(group) for ends, group in groupby(words, _ends) if not ends]
+
+
+def _ends(word: str) -> bool:
+    return word in _ENDS or bool(word and not word.strip(_SEPARATES))
+
+
+def _plain(text: str) -> str:
+    """``text`` without comments, prompts and what word processors make of it, a line a command."""
+    lines = dedent(text).strip().splitlines()
+    lines = [line.removeprefix("$ ") for line in lines if not line.lstrip().startswith("#")]
+    text = _FOLDED.sub(" ", _CONTINUED.sub(" ", "\n".join(lines)))
+    text = text if '"' in text else text.translate({0x201C: '"', 0x201D: '"'})
+    return _DASH.sub("--", text)
 
 
 def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: bool = False) -> Line:
@@ -199,6 +249,8 @@ def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: boo
                 line.given.append(Given(rows[name], name, _with_key(line, name, key, text)))
                 continue
             name += dot + key
+        if name not in rows and name.startswith("--"):  # as llama.cpp's common/arg.cpp
+            name = name.replace("_", "-")
         if (row := rows.get(name)) is None:
             line.strange.append(" ".join([word, *_value_of_strange(rest, equals)]))
             continue

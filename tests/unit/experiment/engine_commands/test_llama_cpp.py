@@ -582,3 +582,24 @@ def test_layers_are_split_over_the_gpus_that_a_program_sees(
 def test_what_else_stands_in_front_is_told() -> None:
     line = "CUDA_VISIBLE_DEVICES=0 GGML_OP_OFFLOAD_MIN_BATCH=1 llama-cli -m gpt-oss-20b-mxfp4.gguf"
     assert "what is set in front is not read" in warnings(read_command(line))
+
+
+@pytest.mark.parametrize("buffer", ["CUDA_Host", "Vulkan_Host", "CPU_REPACK", "CPU"])
+def test_buffers_in_host_memory_are_the_cpus(buffer: str) -> None:
+    found = read_command(f"llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ot exps={buffer}")
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 48}}
+    assert warnings(found) == ""
+
+
+def test_the_format_of_keys_is_that_of_latents() -> None:
+    """A cache of latents has no values beside them."""
+    line = "llama-cli -m DeepSeek-R1-Q4_K_M.gguf -ngl 99 -cmoe -ctk q4_0"
+    assert read_command(line).experiment["model"] == "deepseek-r1@q4_k_m,kv_cache=q4_0"
+    assert warnings(read_command(line)) == ""
+    values = read_command(line.replace("-ctk", "-ctv"))
+    assert values.experiment["model"] == "deepseek-r1@q4_k_m"
+
+
+def test_threads_that_llama_cpp_chooses_are_no_number() -> None:
+    notes = read_command("llama-cli -m gpt-oss-20b-mxfp4.gguf -ngl 99 -t -1").notes
+    assert not [note for note in notes if "threads" in note]

@@ -641,3 +641,19 @@ def test_kernels_that_vllm_has_to_be_told_of() -> None:
     assert any("VLLM_MXFP4_USE_MARLIN=1" in note for note in found.notes)
     plain = command_of(experiment(**said, software="vllm"))
     assert not any("VLLM_MXFP4" in note for note in plain.notes)
+
+
+def test_nodes_of_sglang_are_those_of_all_stages() -> None:
+    line = "python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V3 --tp 8 --pp-size 2"
+    found = read_command(f"{line} --nnodes 2")
+    assert found.experiment["parallelism"]["expert"] == 8
+    assert "nodes" not in found.experiment["parallelism"]
+    assert any("2 stages of 8 GPUs" in note for note in found.notes)
+
+
+def test_the_variable_of_vllms_exchange_is_read() -> None:
+    line = "vllm serve Qwen/Qwen3-30B-A3B -dp 8 -ep"
+    assert read_command(line).experiment["parallelism"]["exchange"] == "all_gather"
+    found = read_command(f"VLLM_ALL2ALL_BACKEND=deepep_low_latency {line}")
+    assert "exchange" not in found.experiment["parallelism"]
+    assert not [note for note in found.notes if "in front" in note]
