@@ -647,7 +647,7 @@ def test_nodes_of_sglang_are_those_of_all_stages() -> None:
     line = "python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V3 --tp 8 --pp-size 2"
     found = read_command(f"{line} --nnodes 2")
     assert found.experiment["parallelism"]["expert"] == 8
-    assert "nodes" not in found.experiment["parallelism"]
+    assert found.experiment["parallelism"]["nodes"] == 1
     assert any("2 stages of 8 GPUs" in note for note in found.notes)
 
 
