@@ -170,7 +170,8 @@ def from_gguf(name: str, folders: Sequence[Path], mix: str | None = None) -> Nam
     if look_up(name, folders) is not None:
         return Named(name)
     if (card := card_of(name)) is None:
-        return _unknown(name)
+        public = _public(name)
+        return _unknown(name) if public.model == name else public
     text = mix or format_in(name)
     if text is None:
         what = f"'{name}' names no format: taken for {card} as its config.json has it"

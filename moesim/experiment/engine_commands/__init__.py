@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.errors import InputError, Problem
 from moesim.config.names import known_name
 from moesim.config.registry import Registry
 from moesim.experiment.building.derived import layers_in_numbers
@@ -22,6 +22,7 @@ from moesim.experiment.engine_commands.base import (
     EngineCommand,
 )
 from moesim.experiment.engine_commands.points import ReadCommand
+from moesim.experiment.engine_commands.programs import instead_of, program_of
 from moesim.experiment.engine_commands.words import one_line, split_line
 from moesim.experiment.schema.experiment import Experiment
 
@@ -33,9 +34,6 @@ registry: Registry[Engine] = Registry(
 """The engines by name; third parties add theirs through the entry points
 ``moesim.engine_commands``.
 """
-
-_STARTED = {"ollama": "llama.cpp", "koboldcpp": "llama.cpp"}
-"""Programs that start an engine by themselves, with no line of it."""
 
 __all__ = ["Configuration", "Engine", "EngineCommand", "ReadCommand", "command_of",
            "engine_of", "engine_with", "read_command", "registry"]  # fmt: skip
@@ -112,24 +110,10 @@ def read_command(
 def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
     if not commands:
         return Problem("", "", "the command line is empty")
-    program = one_line(commands[0][0])
+    program = one_line(program_of(commands[0]))
     if engine:
         own = registry.get(engine, "--engine").program
         what = f"no program of {engine} is named; write it{f' ({own})' * bool(own)}"
         return Problem(program, "", f"{what}, or options alone")
-    if program.rpartition("/")[2] in registry.components:
-        named = " ".join(map(one_line, commands[0][:3]))
-        what = "no server or benchmark whose options moesim reads: those of clients say nothing"
-        return Problem(named, "", f"{what} of the machine; write the server's line")
-    what = "is no program of an engine that moesim reads"
-    return Problem(program, "", f"{what}; {_instead(program.rpartition('/')[2])}")
-
-
-def _instead(program: str) -> str:
-    """What to write for a program that is none of an engine's."""
-    if (engine := _STARTED.get(program)) is not None:
-        own = registry.get(engine, "--engine").program
-        what = f"it runs {engine}: write '{own}' with the model and options"
-        return f"{what}, or options alone with --engine {engine}"
-    programs = {one.program for one in registry.components.values()} - {""}
-    return f"{nearest(program, programs)}; options alone are read with --engine NAME"
+    programs = sorted({one.program for one in registry.components.values()} - {""})
+    return Problem(program, "", instead_of(program, programs))

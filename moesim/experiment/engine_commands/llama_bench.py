@@ -11,14 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
-from math import prod
 
-from moesim.config.errors import InputError, Problem
+from moesim.experiment.engine_commands.points import MOST_POINTS, each
 from moesim.experiment.engine_commands.words import Effect, Given, Line, Takes
 
 PROGRAM = re.compile(r"(.*[/\\])?llama-bench(\.exe)?")
-MOST_RUNS = 1000
 _COMMAS = {"-ot": ";", "-dev": "/"}
 """What stands for a comma of llama-server's, within a value."""
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})(?:([+*])([0-9]{1,9}))?")
@@ -27,12 +24,7 @@ _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})(?:([+*])([0-9]{1,9}))?")
 def runs(line: Line) -> list[Line]:
     """A line, as llama-server has it, of each run that one of llama-bench asks for."""
     names = dict.fromkeys(one.option.name for one in line.given if _has_lists(one))
-    lists = [list(_values(line.all(name))) for name in names]
-    if (count := prod(map(len, lists))) > MOST_RUNS:
-        what = f"{count} combinations of its lists; write at most {MOST_RUNS}"
-        raise InputError([Problem("llama-bench", "", what)])
-    rest = [one for one in line.given if not _has_lists(one)]
-    return [replace(line, given=[*chosen, *rest]) for chosen in product(*lists)]
+    return each(line, {name: list(_values(line.all(name))) for name in names})
 
 
 def _has_lists(given: Given) -> bool:
@@ -55,7 +47,7 @@ def _numbers(text: str) -> Iterator[str]:
         yield text
         return
     number, last, step = int(found[1]), int(found[2]), int(found[4] or 1)
-    for _ in range(MOST_RUNS + 1):
+    for _ in range(MOST_POINTS + 1):
         if number > last:
             return
         yield str(number)

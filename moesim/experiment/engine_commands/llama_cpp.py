@@ -20,6 +20,7 @@ from moesim.experiment.engine_commands.expert_tensors import words_of
 from moesim.experiment.engine_commands.llama_bench import PROGRAM as LLAMA_BENCH
 from moesim.experiment.engine_commands.llama_bench import runs
 from moesim.experiment.engine_commands.llama_cpp_line import (
+    BATCHED,
     LOGICAL_BATCH,
     OVERLAP,
     PHYSICAL_BATCH,
@@ -34,6 +35,9 @@ from moesim.experiment.engine_commands.llama_cpp_line import (
     server_words,
 )
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
+from moesim.experiment.engine_commands.ollama import as_line, is_ollama, tell
+from moesim.experiment.engine_commands.ollama import begins as ollama_begins
+from moesim.experiment.engine_commands.points import listed
 from moesim.experiment.engine_commands.served import LLAMA_CPP as ROWS
 from moesim.experiment.engine_commands.served import (
     served_notes,
@@ -97,7 +101,7 @@ class LlamaCpp(Engine):
         """Behind ``llama-server`` and its like."""
         names = [re.split(r"[/\\]", word)[-1] for word in words]
         places = (place for place, name in enumerate(names) if _PROGRAM.fullmatch(name))
-        return next((place + 1 for place in places), None)
+        return next((place + 1 for place in places), ollama_begins(words))
 
     def claims(self, words: Sequence[str]) -> bool:
         """Unless it is the fork's."""
@@ -152,8 +156,12 @@ class LlamaCpp(Engine):
         return [] if scheduler is None else server_words(scheduler, asked)
 
     def points(self, line: Line, front: Sequence[str]) -> Sequence[Line]:
-        """Of llama-bench the combinations of its lists."""
-        return runs(line) if front and LLAMA_BENCH.fullmatch(front[-1]) else [line]
+        """Of a benchmark the combinations of its lists."""
+        if is_ollama(front):
+            return [as_line(line, self.options)]
+        if front and LLAMA_BENCH.fullmatch(front[-1]):
+            return runs(line)
+        return listed(line, BATCHED, ",")
 
     def software_of(self, reading: Reading) -> str:
         """The profile whose times are those of the line."""
@@ -168,6 +176,8 @@ class LlamaCpp(Engine):
         read_experts(reading, model)
         read_workload(reading, model)
         self.put_server(reading)
+        if is_ollama(reading.front):
+            tell(reading)
         read_gpus(reading, model)
         line = reading.line
         if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):

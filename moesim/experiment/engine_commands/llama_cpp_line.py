@@ -33,6 +33,8 @@ from moesim.workload.serving.llama_cpp import servers_own
 
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
+BATCHED = ("-npp", "-ntg", "-npl")
+"""llama-batched-bench's lists: prompts, answers, and how many requests at once."""
 BENCH_ANSWER = 128
 """Tokens of llama-bench's answers (-n)."""
 MAPPED_MODES, UNMAPPED_MODES = ("auto", "mmap", "mmap+mlock"), ("none", "mlock", "dio")
@@ -260,6 +262,9 @@ def _gpu_layers(reading: Reading) -> int | None:
 def read_workload(reading: Reading, model: ModelSpec | None) -> None:
     """Requests at once, their context, and the tokens of a pass."""
     line = reading.line
+    if line.has("-npl"):
+        _read_batched(reading)
+        return
     parallel = line.whole("-np", least=-1)
     if reading.served:
         put_served(reading, ROWS, "llama.cpp")
@@ -271,6 +276,12 @@ def read_workload(reading: Reading, model: ModelSpec | None) -> None:
         )
     if not reading.served:
         _read_chunk(reading)
+    _read_context(reading, model, max(1, parallel or 1))
+
+
+def _read_context(reading: Reading, model: ModelSpec | None, parallel: int) -> None:
+    """The tokens of one of ``parallel`` slots, or of a benchmark."""
+    line = reading.line
     context = line.whole("-c")
     if line.has("-d"):  # llama-bench: an answer behind so many tokens
         answer = line.whole("-n") if line.has("-n") else BENCH_ANSWER
@@ -282,7 +293,7 @@ def read_workload(reading: Reading, model: ModelSpec | None) -> None:
         context = model.longest_context if model else None
         reading.context_tokens = context
     elif context is not None:
-        slots = 1 if line.has("-kvu") else max(1, parallel or 1)  # where none are said, one cache
+        slots = 1 if line.has("-kvu") else parallel  # where none are said, one cache
         if slots > context:
             what = f"{slots} slots share the {context} tokens of -c, not one each"
             line.problems.append(Problem("-np", "", f"{what}; write fewer, or a larger -c"))
@@ -290,6 +301,14 @@ def read_workload(reading: Reading, model: ModelSpec | None) -> None:
         reading.context_tokens = max(1, min(context // slots, limit))
     if reading.served:
         reading.put("workload.batching.scheduler.slot_context", reading.context_tokens)
+
+
+def _read_batched(reading: Reading) -> None:
+    """One of llama-batched-bench's batches: so many prompts at once, and their answers."""
+    *lengths, at_once = (reading.line.whole(name, least=1) for name in BATCHED)
+    reading.put("workload.batching", {"kind": "static", "batch_size": at_once})
+    reading.context_tokens = sum(length or 0 for length in lengths) or None
+    _read_chunk(reading)
 
 
 def put_server(reading: Reading) -> None:

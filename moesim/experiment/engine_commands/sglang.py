@@ -21,6 +21,7 @@ from moesim.experiment.engine_commands.offload import (
     put_offload,
     why_not_offloaded,
 )
+from moesim.experiment.engine_commands.points import listed
 from moesim.experiment.engine_commands.served import (
     SGLANG as ROWS,
 )
@@ -50,7 +51,7 @@ from moesim.experiment.engine_commands.serving import (
     why_not_served,
 )
 from moesim.experiment.engine_commands.sglang_options import SGLANG
-from moesim.experiment.engine_commands.words import Option
+from moesim.experiment.engine_commands.words import Line, Option
 from moesim.model.named import opened
 
 SERVER = ("python", "-m", "sglang.launch_server")
@@ -62,6 +63,10 @@ _DISPATCH = (
 """Values of ``--moe-a2a-backend`` under which experts are whole, each on one of the GPUs: they make
 ``--ep-size`` the number of GPUs (``_a2a_ep_size`` of sglang/srt/arg_groups/overrides.py).
 """
+_BENCHES = ("sglang.bench_one_batch", "sglang.bench_latency")
+"""Its benchmark of batches that are full, and that of older releases."""
+_LENGTHS = {"--input-len": 1024, "--output-len": 16}
+"""What its prompts and answers have where it is not told otherwise (from memory)."""
 _SPREAD = "--tp {gpus} --dp {ranks} --enable-dp-attention"
 _OLD_WHOLE = ("--enable-deepep-moe", "--enable-ep-moe")
 """Options of releases before ``--ep-size`` stood alone, which did the same (from memory)."""
@@ -83,10 +88,15 @@ class Sglang(Engine):
             last = word.rpartition("/")[2]
             if last == "sglang" and words[place + 1 : place + 2] == ["serve"]:
                 return place + 2
-            if word == SERVER[-1] or last == "launch_server.py":
+            if word in (SERVER[-1], *_BENCHES) or last == "launch_server.py":
                 return place + 1
         images = (place for place, word in enumerate(words) if _IMAGE.fullmatch(word))
         return next((place + 1 for place in images), None)
+
+    def points(self, line: Line, front: Sequence[str]) -> Sequence[Line]:
+        """Of its benchmark of one batch the combinations of its lists."""
+        del front
+        return listed(line, ("--batch-size", *_LENGTHS), " ")
 
     def claims(self, words: Sequence[str]) -> bool:
         """Unless kt-kernel computes experts on the CPU."""
@@ -135,7 +145,7 @@ def read_server(reading: Reading) -> None:
     put_ranks(reading, ranks, _SPREAD, "--disable-cuda-graph")
     put_stages(reading, "--pp-size", gpus)
     _read_batch(reading, gpus, attention)
-    reading.context_tokens = line.whole("--context-length", 1)
+    reading.context_tokens = _context(line)
     if line.has("--disable-cuda-graph"):
         reading.put("execution", "eager")
     if line.has("--enable-eplb"):
@@ -160,10 +170,20 @@ def _read_batch(reading: Reading, gpus: int, ranks: int) -> None:
         put_served(reading, ROWS, "sglang", ranks)
         return
     line = reading.line
-    put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
+    if (together := line.whole("--batch-size", 1)) is not None:
+        reading.put("workload.batching", {"kind": "static", "batch_size": together})
+    else:
+        put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
     budget = line.whole("--chunked-prefill-size", -1)
     if budget is not None and budget > 0:
         reading.put("workload.prefill.chunk", max(1, budget // gpus))
+
+
+def _context(line: Line) -> int | None:
+    """The room for a request, or the prompt and the answer of a benchmark."""
+    if any(map(line.has, ("--batch-size", *_LENGTHS))):
+        return sum(line.whole(name, 1) or usual for name, usual in _LENGTHS.items())
+    return line.whole("--context-length", 1)
 
 
 def _attention_ranks(reading: Reading) -> int:

@@ -73,6 +73,8 @@ SGLANG = (
     Option("--schedule-conservativeness", NOT_MODELLED, why=IF_SERVED, harmless=("1", "1.0")),
     Option("--disable-overlap-schedule", NOT_MODELLED, NOTHING, IF_SERVED),
     Option("--page-size"), Option("--disable-radix-cache", takes=NOTHING),
+    Option("--batch-size --batch", READ, MANY), Option("--input-len", READ, MANY),
+    Option("--output-len", READ, MANY), Option("--run-name"), Option("--result-filename"),
     Option("--host"), Option("--port"),
     Option("--api-key"), Option("--served-model-name"), Option("--node-rank"),
     Option("--trust-remote-code", takes=NOTHING), Option("--tokenizer-path"),

@@ -42,14 +42,17 @@ from moesim.experiment.engine_commands.serving import (
     why_not_served,
 )
 from moesim.experiment.engine_commands.words import IF_SERVED, Effect, Option, Takes
+from moesim.model.repositories import card_of
 
 READ, NOT_MODELLED, NOTHING = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING
 _FILE = (
     "a file of further options, which is not read: attention DP, CUDA graphs, EPLB and drafts are"
     " set there"
 )
+_BENCH, _BENCHED = "trtllm-bench", ("throughput", "latency")
+"""Its benchmark, and what it measures."""
 OPTIONS = (
-    Option("--model", READ),
+    Option("--model -m", READ), Option("--model-path", READ), Option("--concurrency", READ),
     Option("--tp-size --tensor-parallel-size --tp", READ),
     Option("--ep-size --moe-expert-parallel-size --ep", READ),
     Option("--pp-size --pipeline-parallel-size --pp", READ),
@@ -60,15 +63,20 @@ OPTIONS = (
     Option("--kv-cache-dtype", READ),
     Option("--backend", NOT_MODELLED, why="times are those of the PyTorch backend",
            harmless=("pytorch",)),
-    Option("--config --extra-llm-api-options", NOT_MODELLED, why=_FILE),
-    Option("--kv-cache-free-gpu-memory-fraction --free-gpu-memory-fraction", NOT_MODELLED,
+    Option("--config --extra-llm-api-config --extra-llm-api-options", NOT_MODELLED, why=_FILE),
+    Option("--kv-cache-free-gpu-memory-fraction --kv-cache-free-gpu-mem-fraction"
+           " --free-gpu-memory-fraction", NOT_MODELLED,
            why="a share of what weights leave; a run has the GPU's whole memory, and where requests"
            " are served memory.gpu_memory_utilization is a share of all of it"),
     Option("--enable-chunked-prefill", NOT_MODELLED, NOTHING, IF_SERVED),
     Option("--cluster-size --moe-cluster-parallel-size", NOT_MODELLED,
            why="groups of experts' GPUs", harmless=("1",)),
     Option("--max-beam-width", NOT_MODELLED, why="beams", harmless=("1",)),
-    Option("--tokenizer"), Option("--host"), Option("--port"), Option("--log-level"),
+    Option("--dataset"), Option("--num-requests"), Option("--warmup"), Option("--workspace -w"),
+    Option("--streaming", takes=NOTHING), Option("--report-json"), Option("--engine-dir"),
+    Option("--target-input-len"), Option("--target-output-len"), Option("--iteration-log"),
+    Option("--num-nodes"), Option("--eos-id"), Option("--tokenizer"),
+    Option("--host"), Option("--port"), Option("--log-level"),
     Option("--trust-remote-code", takes=NOTHING), Option("--revision"),
     Option("--num-postprocess-workers"), Option("--reasoning-parser"), Option("--tool-parser"),
     Option("--metadata-server-config-file"), Option("--server-role"), Option("--chat-template"),
@@ -86,9 +94,9 @@ class Trtllm(Engine):
     flexible: ClassVar[bool] = True
 
     def begins(self, words: Sequence[str]) -> int | None:
-        """Behind ``trtllm-serve``, or ``trtllm-serve serve``."""
+        """Behind ``trtllm-serve``, or ``trtllm-serve serve``, or its benchmark."""
         for place, word in enumerate(words):
-            if word.rpartition("/")[2] == "trtllm-serve":
+            if word.rpartition("/")[2] in ("trtllm-serve", _BENCH):
                 return place + 1 + (words[place + 1 : place + 2] == ["serve"])
         return None
 
@@ -107,8 +115,7 @@ class Trtllm(Engine):
         """Model, parallelism and batch."""
         line = reading.line
         reading.put("software", "trtllm")
-        name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
-        put_model(reading, name, None, folders)
+        put_model(reading, _name(reading), None, folders)
         gpus = line.whole("--tp-size", 1) or 1
         slices = expert_ranks(reading, "--ep-size", gpus)
         node = line.whole("--gpus-per-node", 1)
@@ -117,6 +124,16 @@ class Trtllm(Engine):
         put_stages(reading, "--pp-size", gpus)
         _read_batch(reading, gpus)
         reading.context_tokens = line.whole("--max-seq-len", 1)
+
+
+def _name(reading: Reading) -> str | None:
+    """The model; of the benchmark a folder whose name says more than the model's."""
+    line = reading.line
+    if reading.front and reading.front[-1].rpartition("/")[2] == _BENCH:
+        line.positional[:] = [word for word in line.positional if word not in _BENCHED]
+        folder = line.text("--model-path")
+        return folder if folder and card_of(folder) else line.text("--model")
+    return line.text("--model") or (line.positional.pop(0) if line.positional else None)
 
 
 def _why_not(asked: Configuration) -> Iterator[str]:
@@ -159,8 +176,12 @@ def _batch(asked: Configuration) -> list[str]:
 def _read_batch(reading: Reading, gpus: int) -> None:
     if reading.served:
         put_served(reading, ROWS, "trtllm")
+        if (clients := reading.line.last("--concurrency")) is not None:
+            reading.note(clients, "its clients'; write workload.arrivals")
         return
-    put_batch(reading, "--max_batch_size", reading.line.whole("--max-batch-size", 1))
+    limits = (reading.line.whole("--max-batch-size", 1), reading.line.whole("--concurrency", -1))
+    found = [limit for limit in limits if limit is not None and limit > 0]
+    put_batch(reading, "--max_batch_size", min(found, default=None))
     budget = reading.line.whole("--max-num-tokens", 1)
     reading.put("workload.prefill.chunk", budget and max(1, budget // gpus))
 

@@ -258,20 +258,21 @@ BROKEN = [
         "llama-server -m x.gguf -ot '[[:digit:]].*exps=CPU'",
         "-ot: '[[:digit:]].*exps' is no regular",
     ),
+    ("ollama serve", "ollama: is no program of an engine that moesim reads; it runs llama.cpp: "),
     (
-        "ollama run qwen3",
+        "python3 train.py --model x",
         (
-            "ollama: is no program of an engine that moesim reads; it runs llama.cpp: write "
-            "'llama-server' with the model and options, or options alone with --engine llama.cpp"
+            "train.py: is no program of an engine that moesim reads; allowed: llama-server, "
+            "python -m sglang.launch_server, trtllm-serve, vllm serve; options alone"
         ),
     ),
-    (
-        "trtllm-bench --model x throughput",
-        (
-            "trtllm-bench: is no program of an engine that moesim reads; allowed: llama-server, "
-            "python -m sglang.launch_server, trtllm-serve, vllm serve; did you mean 'trtllm-serve'?"
-        ),
-    ),
+    ("./llama-run x.gguf", "llama-run: is no program of an engine that moesim reads; allowed: "),
+    ("mlx_lm.server --model x", "mlx_lm.server: runs MLX, whose kernels moesim has no prices of"),
+    ("python -m mlx_lm generate --model x", "mlx_lm: runs MLX, whose kernels moesim has no"),
+    ("genai-perf profile -m x", "genai-perf: sends requests to a server, of which it says nothing"),
+    ("vllm bench serve --model x", "vllm bench serve: sends requests to a server, of which it"),
+    ("python3 -m sglang.bench_serving --num-prompts 9", "sglang.bench_serving: sends requests"),
+    ("A=1 lmdeploy serve api_server x", "lmdeploy: runs an engine whose kernels moesim has no"),
     ("", "the command line is empty"),
 ]
 
@@ -603,3 +604,17 @@ def test_the_format_of_keys_is_that_of_latents() -> None:
 def test_threads_that_llama_cpp_chooses_are_no_number() -> None:
     notes = read_command("llama-cli -m gpt-oss-20b-mxfp4.gguf -ngl 99 -t -1").notes
     assert not [note for note in notes if "threads" in note]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("qwen3:30b-a3b", "qwen3-30b-a3b@q4_k_m"), ("gpt-oss:20b", "gpt-oss-20b@mxfp4_moe"),
+     ("hf.co/unsloth/Qwen3-30B-A3B-GGUF:Q8_0", "qwen3-30b-a3b@q8_0")],
+)  # fmt: skip
+def test_what_ollama_runs_is_llama_cpp(name: str, model: str) -> None:
+    found = read_command(f"ollama run {name} 'why is the sky blue?' --verbose")
+    assert (found.engine, found.experiment["model"]) == ("llama.cpp", model)
+    told = warnings(found).splitlines()
+    assert [note for note in told if "ollama: all layers are read as on the GPU" in note] == told
+    served = read_command(f"llama-server -m {name} -ngl 99")  # names of its library are known
+    assert "hf.co" in name or served.experiment["model"] == model

@@ -75,7 +75,7 @@ def test_prompts_of_experts_on_the_cpu_by_a_number() -> None:
     [
         ("-ngl 99-20", "-ngl: '99-20' is no whole number"),
         ("-ncmoe 10,many", "-ncmoe: 'many' is no whole number"),
-        ("-ngl 0-9999", "llama-bench: 1001 combinations of its lists; write at most 1000"),
+        ("-ngl 0-9999", "the command line: 1001 combinations of its lists; write at most 1000"),
         ("-ngl 0-48*2", "write at most 1000"),
     ],
 )
@@ -88,3 +88,38 @@ def test_lists_that_are_none(options: str, what: str) -> None:
 def test_lists_are_of_llama_bench_alone() -> None:
     with pytest.raises(InputError, match="-ncmoe: '10,12' is a list; write one number of it"):
         read_command(f"llama-server {OSS} -ncmoe 10,12")
+
+
+SGLANG = "python3 -m sglang.bench_one_batch --model-path Qwen/Qwen3-30B-A3B --tp 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "axes"),
+    [
+        (
+            f"llama-batched-bench {QWEN} -ngl 99 -npp 512,1024 -ntg 128 -npl 1,8",
+            {CONTEXT: [640, 1152], "workload.batching.batch_size": [1, 8]},
+        ),
+        (
+            f"{SGLANG} --batch-size 1 16 --input-len 256 --output-len 32",
+            {"workload.batching.batch_size": [1, 16]},
+        ),
+        (f"{SGLANG} --batch 4 --input-len 256 512", {CONTEXT: [272, 528]}),
+    ],
+)
+def test_lists_of_other_benchmarks_are_axes(line: str, axes: dict[str, list[Any]]) -> None:
+    found = read_command(line).experiment
+    assert found["sweep"] == axes
+    assert found["workload"]["batching"]["kind"] == "static"
+
+
+def test_the_benchmark_of_tensorrt_llm_is_read() -> None:
+    line = "trtllm-bench --model deepseek-ai/DeepSeek-R1 throughput --dataset d.txt --tp 8 --ep 8"
+    found = read_command(f"{line} --model_path nvidia/DeepSeek-R1-FP4 --concurrency 32")
+    assert found.experiment["model"] == "deepseek-r1@nvfp4"
+    assert found.experiment["parallelism"]["expert"] == 8
+    assert found.experiment["workload"]["batching"] == {"kind": "refill", "batch_size": 32}
+    assert not [note for note in found.notes if note.startswith("warning: ")]
+    plain = read_command(f"{line} --model_path /data/engine --max_batch_size 8 --concurrency -1")
+    assert plain.experiment["model"] == "deepseek-r1"
+    assert plain.experiment["workload"]["batching"]["batch_size"] == 8

@@ -245,7 +245,7 @@ def test_a_benchmark_without_a_server_is_a_batch_of_its_lengths() -> None:
     assert found.context_tokens == 132
     assert found.experiment["workload"]["batching"] == {"kind": "static", "batch_size": 8}
     assert not warnings(found)
-    with pytest.raises(InputError, match="vllm bench serve: no server or benchmark whose options"):
+    with pytest.raises(InputError, match="vllm bench serve: sends requests to a server, of which"):
         read_command("vllm bench serve --model openai/gpt-oss-20b --request-rate 4")
 
 
