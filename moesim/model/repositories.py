@@ -20,7 +20,7 @@ _FORMAT = re.compile(
     r"|w4a16|w8a8|w8a16|[2-8]bit)(?:-v\d)?$"
 )
 _TRAINED = re.compile(
-    r"-(instruct|thinking|chat|base|it|pt|hf|exp|preview|original|latest|quantized|mlx|smol|\d{4})$"
+    r"-(instruct|thinking|chat|base|it|pt|hf|exp|preview|original|latest|quantized|mlx|smol|mix|\d{4})$"
 )
 _VERSION = re.compile(r"-v\d(\.\d)?$")
 """Words behind a model's name that say how it was trained, not what shape it has."""

@@ -23,6 +23,7 @@ from moesim.memory.host.on_cpu import EXPERT_TENSORS, OTHER_TENSORS, pattern_of
 CPU, GPU = "CPU", "GPU"
 _ON_HOST = re.compile(r"CPU\w*|\w+_Host|AMX")
 """Buffers in host memory, whose matrices the CPU multiplies: pinned (``CUDA_Host``), repacked."""
+_OF_NO_LAYER = ("token_embd", "per_layer_token_embd", "output", "output_norm")
 _ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 """llama.cpp's LLM_FFN_EXPS_REGEX."""
 
@@ -41,13 +42,15 @@ class Kept:
 
     ``on_cpu``: for each MoE layer whether its experts are on the host, those too that are there for
     the most part, whose blocks are in ``parted``; ``others``: tensors beside experts that are
-    there, by name; ``devices``: buffers that are neither ``CPU`` nor the first GPU's (``CUDA0``).
+    there, by name; ``devices``: buffers that are neither ``CPU`` nor the first GPU's (``CUDA0``);
+    ``idle``: patterns for the CPU that find no tensor.
     """
 
     on_cpu: tuple[bool, ...]
     parted: tuple[int, ...]
     others: tuple[str, ...]
     devices: tuple[str, ...]
+    idle: tuple[str, ...]
 
 
 def overrides_of(word: str, value: str) -> Iterator[Override]:
@@ -85,13 +88,20 @@ def kept(blocks: Sequence[int], layers: int, overrides: Sequence[Override]) -> K
         for block in blocks
     }
     names = [f"blk.{block}.{name}.weight" for block in range(layers) for name in OTHER_TENSORS]
+    every = [*names, *(f"{name}.weight" for name in _OF_NO_LAYER)]
+    every += [f"blk.{block}.{name}.weight" for block in blocks for name in EXPERT_TENSORS]
     buffers = {place for found in places.values() for place in found} - {CPU, GPU}
     return Kept(
         tuple(2 * found.count(CPU) > len(found) for found in places.values()),
         tuple(block for block, found in places.items() if 0 < found.count(CPU) < len(found)),
         tuple(name for name in names if _place(name, overrides) == CPU),
         tuple(sorted(buffer for buffer in buffers if not buffer.endswith("0"))),
+        tuple(one.pattern.pattern for one in overrides if _is_idle(one, every)),
     )
+
+
+def _is_idle(override: Override, tensors: Sequence[str]) -> bool:
+    return override.buffer == CPU and not any(map(override.pattern.search, tensors))
 
 
 def _place(tensor: str, overrides: Sequence[Override]) -> str:

@@ -12,6 +12,7 @@ from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.engine_commands.base import Configuration, Folders, Reading, visible_gpus
 from moesim.experiment.engine_commands.expert_tensors import (
+    Kept,
     Override,
     all_experts,
     first_blocks,
@@ -33,6 +34,7 @@ from moesim.workload.serving.llama_cpp import servers_own
 
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
+_GPU = re.compile(r"=(?:CUDA|ROCm|Vulkan|SYCL|MUSA)([0-9]{1,2})(?:[,;]|$)")
 BATCHED = ("-npp", "-ntg", "-npl")
 """llama-batched-bench's lists: prompts, answers, and how many requests at once."""
 BENCH_ANSWER = 128
@@ -122,6 +124,16 @@ def read_experts(reading: Reading, model: ModelSpec | None) -> None:
             reading.put("experts.miss", {"kind": "cpu", "copies_from": "never"})
     else:
         _read_cache(reading, slots, all_on_cpu=all(found.on_cpu))
+    _tell_rest(reading, found, blocks)
+    if on_host:
+        reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers or 0))
+        if not gpu_layers:
+            given = "-dev none" if no_gpu(line) else "-ngl 0"
+            reading.warn(given, "not modelled: the output's product on the CPU")
+
+
+def _tell_rest(reading: Reading, found: Kept, blocks: Sequence[int]) -> None:
+    """What of the overrides no key says, where the MoE layers are ``blocks``."""
     if found.parted:
         count = counted(len(found.parted), "layer")
         what = f"only parts of the experts of {count} are on the CPU; each is read as a whole"
@@ -129,14 +141,15 @@ def read_experts(reading: Reading, model: ModelSpec | None) -> None:
     if found.others:
         names = f"{found.others[0]}, {counted(len(found.others), 'tensor')} in all"
         reading.warn("-ot", f"not modelled: what is on the CPU beside experts ({names})")
+    for pattern in found.idle:
+        if any(pattern in given.value for given in reading.line.all("-ot")):
+            like = f"blk.{blocks[0] if blocks else 0}.ffn_up_exps.weight"
+            reading.warn(
+                f"-ot {pattern}", f"finds no tensor, and moves none; names are like {like}"
+            )
     if found.devices:
         what = f"experts on {', '.join(found.devices)}; read with their layers"
         reading.warn("-ot", f"not modelled: {what}")
-    if on_host:
-        reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers or 0))
-        if not gpu_layers:
-            given = "-dev none" if no_gpu(line) else "-ngl 0"
-            reading.warn(given, "not modelled: the output's product on the CPU")
 
 
 def no_gpu(line: Line) -> bool:
@@ -150,7 +163,7 @@ def read_gpus(reading: Reading, model: ModelSpec | None) -> None:
     mode, shares, devices = line.last("-sm"), line.last("-ts"), line.last("-dev")
     if no_gpu(line) or (mode is not None and mode.value == "none"):
         return
-    seen = visible_gpus(reading.front) or 1
+    seen = visible_gpus(reading.front) or _named_gpus(line)
     count = len(devices.value.split(",")) if devices is not None else seen
     if shares is not None and (found := _shares(line, shares)):
         count = len(found)
@@ -167,6 +180,14 @@ def read_gpus(reading: Reading, model: ModelSpec | None) -> None:
     if mode is not None and mode.value != "layer":
         reading.warn(mode, "not modelled: parts of each layer on every GPU; read as whole layers")
     reading.note("parallelism.pipeline", OVERLAP)
+
+
+def _named_gpus(line: Line) -> int:
+    """How many GPUs there are by the highest that an override names, of those that are not said to
+    be hidden.
+    """
+    names = [name for given in line.all("-ot") for name in _GPU.findall(given.value)]
+    return max((int(name) + 1 for name in names), default=1)
 
 
 def _shares(line: Line, given: Given) -> list[float]:

@@ -71,6 +71,12 @@ _IMAGE = re.compile(r"(.*/)?vllm/vllm-openai(:\S+)?")
 _LENGTHS = {"--input-len": 32, "--output-len": 128}
 """What a benchmark's prompts and answers have, where it is not told otherwise."""
 _BENCHES = (["latency"], ["throughput"])
+_CAPTURED: Mapping[str, str | None] = {
+    "PIECEWISE": "piecewise", "NONE": "eager", "FULL_AND_PIECEWISE": None,
+}  # fmt: skip
+"""Modes of CUDA graphs, and ``execution``; the last is the default (CUDAGraphMode of
+vllm/config/compilation.py, from memory).
+"""
 _SERVER = "vllm.entrypoints.openai.api_server"
 _MEMORY = f"a run has the GPU's whole memory; {IF_SERVED}"
 _SOME_WEIGHTS = "some of a layer's weights on the host; all that --cpu-offload-gb has room for are"
@@ -112,8 +118,15 @@ OPTIONS = (
     Option("--scheduling-policy", NOT_MODELLED, why=IF_SERVED, harmless=("fcfs",)),
     Option("--no-enable-chunked-prefill", NOT_MODELLED, NOTHING, IF_SERVED),
     Option("--no-async-scheduling", NOT_MODELLED, NOTHING, IF_SERVED),
-    Option("--decode-context-parallel-size", NOT_MODELLED, why="a KV cache over several GPUs",
+    Option("--decode-context-parallel-size -dcp", NOT_MODELLED, why="a KV cache over several GPUs",
            harmless=("1",)),
+    Option("--prefill-context-parallel-size -pcp", NOT_MODELLED, why="prompts over several GPUs",
+           harmless=("1",)),
+    Option("--config", NOT_MODELLED, why="a file of further options, which is not read"),
+    Option("--num-scheduler-steps", NOT_MODELLED, why="steps of a host's decision, of old releases",
+           harmless=("1",)),
+    Option("--mamba-ssm-cache-dtype", NOT_MODELLED, why="recurrent states have one format",
+           harmless=("auto",)),
     Option("--gpu-memory-utilization", NOT_MODELLED, why=_MEMORY),
     Option("--all2all-backend", READ),
     Option("--moe-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
@@ -122,6 +135,7 @@ OPTIONS = (
     Option("--enable-dbo", NOT_MODELLED, NOTHING, "exchanges beside kernels of another half"),
     Option("--dtype", NOT_MODELLED, why="activations have the model's format",
            harmless=("auto", "bfloat16", "float16", "half")),
+    Option("--no-enable-expert-parallel", takes=NOTHING),
     Option("--enable-lora", NOT_MODELLED, NOTHING, "adapters' weights"),
     Option("--no-enable-prefix-caching", takes=NOTHING),
     Option("--enable-chunked-prefill", takes=NOTHING), Option("--host"), Option("--port"),
@@ -144,6 +158,15 @@ OPTIONS = (
     Option("--api-server-count"), Option("--tokenizer-mode"), Option("--config-format"),
     Option("--enable-log-requests", takes=NOTHING), Option("--max-log-len"),
     Option("--disable-uvicorn-access-log", takes=NOTHING), Option("--uvicorn-log-level"),
+    Option("--nnodes"), Option("--node-rank"), Option("--master-addr"), Option("--master-port"),
+    Option("--stream-interval"), Option("--data-parallel-backend"), Option("--data-parallel-rank"),
+    Option("--data-parallel-hybrid-lb", takes=NOTHING), Option("--mm-encoder-tp-mode"),
+    Option("--data-parallel-external-lb", takes=NOTHING), Option("--mm-processor-cache-gb"),
+    Option("--mm-processor-kwargs"), Option("--max-seq-len-to-capture"), Option("--tool-server"),
+    Option("--override-generation-config"), Option("--default-chat-template-kwargs"),
+    Option("--enable-prompt-tokens-details", takes=NOTHING),
+    Option("--chat-template-content-format"),
+    Option("--language-model-only", takes=NOTHING), Option("--guided-decoding-backend"),
     Option("--num-prompts"), Option("--num-iters"), Option("--num-iters-warmup"),
     Option("--input-len", READ), Option("--output-len", READ), Option("--batch-size", READ),
 )  # fmt: skip
@@ -331,10 +354,12 @@ def _read_launches(reading: Reading) -> None:
     if reading.line.has("--enforce-eager"):
         reading.put("execution", "eager")
     elif (given := reading.line.last("--compilation-config")) is not None:
-        if _object(given.value) == {"cudagraph_mode": "PIECEWISE"}:
-            reading.put("execution", "piecewise")
-        else:
-            reading.warn(given, 'not modelled: but for {"cudagraph_mode": "PIECEWISE"}')
+        found = _object(given.value)
+        mode = str((found or {}).get("cudagraph_mode") or "").upper()
+        reading.put("execution", _CAPTURED.get(mode))
+        if found is None or mode not in _CAPTURED or len(found) > 1:
+            what = f"not modelled: but for a cudagraph_mode of {', '.join(_CAPTURED)}"
+            reading.warn(given, what)
 
 
 def _read_placement(reading: Reading) -> None:

@@ -241,7 +241,7 @@ def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: boo
             line.positional.append(word)
             continue
         name, equals, value = _parted(word, rows)
-        if flexible and name.startswith("--"):
+        if flexible and (name.startswith("--") or _is_read(name.partition(".")[0], rows)):
             name, dot, key = name.partition(".")
             name = name.replace("_", "-")
             if dot and name in rows:  # a key of an option in JSON
@@ -275,7 +275,13 @@ def _with_key(line: Line, name: str, key: str, text: str) -> str:
 def _parted(word: str, rows: dict[str, Option]) -> tuple[str, str, str]:
     """``--opt=value`` in its parts."""
     name, equals, value = word.partition("=")
-    return (name, equals, value) if word.startswith("--") or name in rows else (word, "", "")
+    whole = word.startswith("--") or name in rows or _is_read(name.partition(".")[0], rows)
+    return (name, equals, value) if whole else (word, "", "")
+
+
+def _is_read(name: str, rows: dict[str, Option]) -> bool:
+    """Whether an option of that name is a key, or part of one."""
+    return name in rows and rows[name].effect is Effect.READ
 
 
 def _value_of_strange(rest: list[str], equals: str) -> Iterator[str]:

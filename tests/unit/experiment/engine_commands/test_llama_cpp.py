@@ -618,3 +618,26 @@ def test_what_ollama_runs_is_llama_cpp(name: str, model: str) -> None:
     assert [note for note in told if "ollama: all layers are read as on the GPU" in note] == told
     served = read_command(f"llama-server -m {name} -ngl 99")  # names of its library are known
     assert "hf.co" in name or served.experiment["model"] == model
+
+
+def test_a_pattern_that_finds_no_tensor_is_told() -> None:
+    line = "llama-server -m DeepSeek-V3-Q4_K_M.gguf -ngl 99 -ncmoe 10 -ot"
+    found = warnings(read_command(f"{line} 'ffn_exp=CPU,token_embd=CPU,blk.4=CUDA0'"))
+    assert found.startswith("warning: -ot ffn_exp: finds no tensor, and moves none")
+    assert found.count("finds no tensor") == 1
+    assert "finds no tensor" not in warnings(read_command(f"{line} exps=CPU"))
+
+
+@pytest.mark.parametrize(
+    ("front", "options", "gpus"),
+    [
+        ("", "-ot blk.4.*exps=CUDA1,exps=CPU", 2),
+        ("", "-ot blk.4.*exps=CUDA0 -ot exps=CPU", 1),
+        ("CUDA_VISIBLE_DEVICES=0,1,2 ", "-ot blk.4.*exps=CUDA1,exps=CPU", 3),
+    ],
+)
+def test_gpus_that_overrides_name_are_there(front: str, options: str, gpus: int) -> None:
+    line = f"{front}llama-server -m Qwen3-235B-A22B-mix-IQ4_XS.gguf -ngl 99 {options}"
+    found = read_command(line).experiment
+    assert found["model"] == "qwen3-235b-a22b@iq4_xs"
+    assert found.get("parallelism", {}).get("pipeline", 1) == gpus

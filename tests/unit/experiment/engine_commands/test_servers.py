@@ -657,3 +657,21 @@ def test_the_variable_of_vllms_exchange_is_read() -> None:
     found = read_command(f"VLLM_ALL2ALL_BACKEND=deepep_low_latency {line}")
     assert "exchange" not in found.experiment["parallelism"]
     assert not [note for note in found.notes if "in front" in note]
+
+
+@pytest.mark.parametrize(
+    ("options", "execution", "told"),
+    [
+        ("-cc.cudagraph_mode=PIECEWISE", "piecewise", False),
+        ("-cc.cudagraph_mode NONE", "eager", False),
+        ("""--compilation-config '{"cudagraph_mode": "FULL_AND_PIECEWISE"}'""", None, False),
+        ("""--compilation-config '{"cudagraph_mode": "none", "mode": 3}'""", "eager", True),
+        ("""--compilation-config '{"mode": 3}'""", None, True),
+        ("--compilation-config 3", None, True),
+        ("--no-enable-expert-parallel", None, False),
+    ],
+)
+def test_modes_of_vllms_graphs(options: str, execution: str | None, told: bool) -> None:
+    found = read_command(f"vllm serve Qwen/Qwen3-30B-A3B {options}")
+    assert found.experiment.get("execution") == execution
+    assert any(note.startswith("warning: ") for note in found.notes) is told
