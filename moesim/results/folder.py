@@ -91,7 +91,8 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     check_regular(path)
     try:
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        with pq.ParquetFile(path) as file:  # not as a set of files, to find which takes as long
+            frame: pd.DataFrame = file.read().to_pandas()
     except UNREADABLE as error:
         raise _unusable(path.parent, f"{path.name} cannot be read ({first_line(error)})") from error
     check_names(str(path), frame.columns, COLUMNS)

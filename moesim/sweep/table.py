@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import replacing, write_whole
@@ -82,19 +85,22 @@ def scalar(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def column(values: Sequence[Any], *, text: bool) -> pd.Series[Any]:
+def column(values: Sequence[Any], *, text: bool) -> ExtensionArray | np.ndarray[Any, Any]:
     """A column whose whole numbers stay whole where some are missing. ``text``: it may hold texts;
-    else it is one of numbers, also where all are missing.
+    else it is one of numbers, also where all are missing. It has no index, by which pandas would
+    bring hundreds of them together.
     """
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds and kinds <= {bool}:
-        return pd.Series(values, dtype="boolean")
+        return pd.array(values, dtype="boolean")
     if kinds and kinds <= {int}:
-        return pd.Series(values, dtype="Int64")
+        return pd.array(values, dtype="Int64")
     if kinds <= {int, float} and (kinds or not text):
-        return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
-    return pd.Series([None if v is None else str(v) for v in values], dtype="str")
+        return np.array([math.nan if v is None else float(v) for v in values], np.float64)
+    texts = pd.Series([None if v is None else str(v) for v in values], dtype="str")
+    array: ExtensionArray = texts.array
+    return array
 
 
 def write_points(folder: Path, table: pd.DataFrame) -> None:
@@ -118,7 +124,7 @@ def read_points(folder: Path | str) -> pd.DataFrame:
     axes = {path for point in read_axes(source) for path in point}
     if "status" not in table.columns or len(table) != count(source):
         wrong = "has other rows or columns"
-    elif not (texts := [name for name in table if name not in axes and not _fits(table[name])]):
+    elif not (texts := _no_numbers(table, axes)):
         return table
     else:
         wrong = f"has the column '{texts[0]}' of what are no numbers"
@@ -126,10 +132,13 @@ def read_points(folder: Path | str) -> pd.DataFrame:
     raise InputError([Problem(str(source / PARQUET), "", what)])
 
 
-def _fits(column: pd.Series[Any]) -> bool:
-    """Whether ``column`` holds numbers, or is one of those that need not."""
-    is_number = pd.api.types.is_numeric_dtype(column) or bool(column.isna().all())
-    return may_be_text(str(column.name)) or is_number
+def _no_numbers(table: pd.DataFrame, axes: Collection[str]) -> list[str]:
+    """The columns that hold something else, but for the ``axes`` and those that may. Types come
+    first: a table has hundreds of columns, and to take one out of it is slow.
+    """
+    kinds = [(str(name), kind) for name, kind in table.dtypes.items() if name not in axes]
+    others = [name for name, kind in kinds if not pd.api.types.is_numeric_dtype(kind)]
+    return [n for n in others if not may_be_text(n) and not table[n].isna().all()]
 
 
 def may_be_text(name: str) -> bool:

@@ -12,7 +12,7 @@ from moesim.config.files.inputs import file_of
 from moesim.results import Result
 from moesim.results.overwrite import BEFORE
 from moesim.sweep import SweepOptions, read_points, run_sweep
-from moesim.sweep.table import tabulate
+from moesim.sweep.table import tabulate, write_points
 from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 AWKWARD = {"n1": "raise", "n2": "out_of_memory"}
@@ -45,6 +45,20 @@ def test_a_number_that_no_point_has_is_a_column_of_numbers_and_a_text_one_of_tex
     assert {name: str(table[name].dtype) for name in ("n", "reason")} == dict.fromkeys(
         ("n", "reason"), "str"
     )
+
+
+def test_words_where_numbers_should_be_are_refused_and_nothing_at_all_is_not(
+    tmp_path: Path, markers: Path
+) -> None:
+    out = tmp_path / "out"
+    run_sweep(EXPERIMENT, points(3), out, evaluate=Counted(markers))
+    table = read_points(out)
+    nothing = pd.Series([None] * 3, dtype="str")
+    write_points(out, table.assign(tokens=nothing, reason=["a", "b", "c"]))
+    assert read_points(out)["tokens"].isna().all()
+    write_points(out, table.assign(tokens=["1", "2", "3"]))
+    with pytest.raises(InputError, match="has the column 'tokens' of what are no numbers"):
+        read_points(out)
 
 
 def test_the_csv_says_what_the_parquet_says(tmp_path: Path, markers: Path) -> None:
