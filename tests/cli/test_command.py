@@ -127,7 +127,7 @@ def test_a_line_from_stdin_keeps_its_quotes(
         ([FILE, "--from", LINE], "write a FILE, or --from"),
         (["--from", "llama-server -m 'x"], "the command line: a quote is not closed; close it"),
         (["--from", "llama-server -c many"], "-c: 'many' is no whole number from 0 on; write one"),
-        (["--from", "ollama run x"], "ollama: is no program of an engine"),
+        (["--from", "ollama serve"], "ollama: is no program of an engine"),
         (["--from", LINE, "--engine", "vllm"], "no program of vllm is named"),
         ([FILE, "--engine", "llamacpp"], "--engine: 'llamacpp' is not known"),
         ([FILE, "--set", "software=ideal"], "'ideal' is of no engine"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.names import known_name
 from moesim.config.registry import Registry
@@ -34,6 +35,9 @@ registry: Registry[Engine] = Registry(
 """The engines by name; third parties add theirs through the entry points
 ``moesim.engine_commands``.
 """
+
+_ASIDE = ("cd", "source", ".", "pip", "mkdir")
+"""Commands that only make ready."""
 
 __all__ = ["Configuration", "Engine", "EngineCommand", "ReadCommand", "command_of",
            "engine_of", "engine_with", "read_command", "registry"]  # fmt: skip
@@ -103,14 +107,25 @@ def read_command(
         if first is None and engine and words[0].startswith("-"):
             first = 0
         if first is not None and (engine or found.claims(words)):
-            return found.read(words, first, tuple(folders), served=served)
+            read = found.read(words, first, tuple(folders), served=served)
+            behind = commands[commands.index(words) + 1 :]
+            return replace(read, notes=(*read.notes, *_others(behind)))
     raise InputError([_unknown(commands, engine)])
+
+
+def _others(commands: Sequence[Sequence[str]]) -> list[str]:
+    """A note where engines have more commands."""
+    engines = [registry.get(name, "--engine")() for name in registry.components]
+    count = sum(any(one.begins(words) is not None for one in engines) for words in commands)
+    what = f"{NOTE}{counted(count, 'more command')} of an engine: not read; read each alone"
+    return [what] if count else []
 
 
 def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
     if not commands:
         return Problem("", "", "the command line is empty")
-    program = one_line(program_of(commands[0]))
+    asked = next((words for words in commands if words[0] not in _ASIDE), commands[0])
+    program = one_line(program_of(asked))
     if engine:
         own = registry.get(engine, "--engine").program
         what = f"no program of {engine} is named; write it{f' ({own})' * bool(own)}"

@@ -23,6 +23,7 @@ from moesim.experiment.engine_commands.serving import (
     batch_note,
     cache_words,
     checkpoint,
+    put_batch,
     put_model,
     put_named,
     why_not_cached,
@@ -55,8 +56,8 @@ SERVED, LOCAL = "ktransformers@0.7", "ktransformers@0.2"
 _LAYERS_FIRST = "front-loading"
 _INITIAL = {"uniform": "lowest_ids", "frequency": "most_used", "random": "random"}
 """What ``experts.initial`` its rules of placement are, the first where none is named."""
-_LOCAL = re.compile(r"(.*[/\\])?ktransformers([./\\]local_chat)?(\.py)?")
-"""The program of releases before kt-kernel."""
+_LOCAL = re.compile(r"(.*[/\\])?ktransformers([./\\](local_chat|server[./\\]main))?(\.py)?")
+"""The programs of releases before kt-kernel."""
 
 
 class Ktransformers(Sglang):
@@ -193,6 +194,17 @@ def _read_local(reading: Reading, folders: Folders) -> None:
     model = opened(found.model, folders)
     reading.put("experts.on_cpu", {"layers": len(model.moe_layers)} if model else None)
     _read_threads(reading, "--cpu_infer")
+    _read_requests(reading)
+
+
+def _read_requests(reading: Reading) -> None:
+    """Requests at once of its server, whose cache they share, and the tokens of a prompt's pass."""
+    line = reading.line
+    if (batch := line.whole("--max_batch_size", 1)) is not None:
+        put_batch(reading, "--max_batch_size", batch)
+    reading.put("workload.prefill.chunk", line.whole("--chunk_size", 1))
+    if (cached := line.whole("--cache_lens", 1)) is not None:
+        reading.context_tokens = max(1, cached // (batch or 1))
 
 
 def _read_threads(reading: Reading, option: str) -> None:

@@ -35,6 +35,7 @@ from moesim.experiment.engine_commands.llama_cpp_line import (
     server_words,
 )
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
+from moesim.experiment.engine_commands.llama_environment import VARIABLES, with_variables
 from moesim.experiment.engine_commands.ollama import as_line, is_ollama, tell
 from moesim.experiment.engine_commands.ollama import begins as ollama_begins
 from moesim.experiment.engine_commands.points import listed
@@ -85,6 +86,7 @@ class LlamaCpp(Engine):
     )
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
+    variables: ClassVar[Collection[str]] = tuple(VARIABLES)
     cpu_prompts: ClassVar[str] = "--no-op-offload"
     """By which the CPU computes prompts of its experts, too."""
     unmapped: ClassVar[tuple[str, ...]] = ("-lm", "none")
@@ -161,7 +163,7 @@ class LlamaCpp(Engine):
             return [as_line(line, self.options)]
         if front and LLAMA_BENCH.fullmatch(front[-1]):
             return runs(line)
-        return listed(line, BATCHED, ",")
+        return listed(with_variables(line, front, self.options), BATCHED, ",")
 
     def software_of(self, reading: Reading) -> str:
         """The profile whose times are those of the line."""

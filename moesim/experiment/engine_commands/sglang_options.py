@@ -132,6 +132,8 @@ KTRANSFORMERS = (
     Option("--cpu_infer", READ),
     Option("--optimize_config_path", NOT_MODELLED,
            why="rules of which module runs where; all routed experts are read as on the CPU"),
+    Option("--cache_lens", READ), Option("--chunk_size", READ), Option("--max_batch_size", READ),
+    Option("--backend_type"), Option("--model_name"), Option("--use_cuda_graph", takes=NOTHING),
     Option("--max_new_tokens"), Option("--prompt_file"),
 )  # fmt: skip
 """Of SGLang with kt-kernel; those with ``_`` are of ktransformers' own local_chat of 2025."""

@@ -675,3 +675,16 @@ def test_modes_of_vllms_graphs(options: str, execution: str | None, told: bool) 
     found = read_command(f"vllm serve Qwen/Qwen3-30B-A3B {options}")
     assert found.experiment.get("execution") == execution
     assert any(note.startswith("warning: ") for note in found.notes) is told
+
+
+def test_the_server_of_older_ktransformers() -> None:
+    line = "python ktransformers/server/main.py --model_path deepseek-ai/DeepSeek-V3 --gguf_path"
+    options = "--cpu_infer 64 --cache_lens 32768 --chunk_size 256 --max_batch_size 4"
+    found = read_command(f"{line} /m/DeepSeek-V3-Q4_K_M {options} --backend_type balance_serve")
+    assert (found.engine, found.experiment["model"]) == ("ktransformers", "deepseek-v3@q4_k_m")
+    assert found.experiment["workload"] == {
+        "batching": {"kind": "refill", "batch_size": 4},
+        "prefill": {"chunk": 256},
+    }
+    assert found.context_tokens == 8192
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 58}}

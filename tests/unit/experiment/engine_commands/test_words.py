@@ -87,3 +87,22 @@ def test_llama_cpp_takes_underscores() -> None:
     found = read_command(f"{SERVER} --n_cpu_moe 20 --top_p 0.95")
     assert found.experiment["experts"] == {"on_cpu": {"layers": 20}}
     assert warnings(found) == []
+
+
+def test_options_of_llama_cpp_as_variables() -> None:
+    line = """docker run -e LLAMA_ARG_MODEL=/m/Qwen3-30B-A3B-Q4_K_M.gguf -e LLAMA_ARG_CPU_MOE=1
+      -e LLAMA_ARG_CTX_SIZE=32768 -e LLAMA_ARG_N_GPU_LAYERS=99 -e LLAMA_ARG_NO_MMAP=0
+      ghcr.io/ggml-org/llama.cpp:server-cuda -c 8192"""
+    found = read_command(line)
+    assert found.experiment["model"] == "qwen3-30b-a3b@q4_k_m"
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 48}}
+    assert found.experiment["software"] == "llama.cpp"  # mapped
+    assert found.context_tokens == 8192
+
+
+def test_commands_of_engines_that_are_not_read_are_counted() -> None:
+    line = "vllm serve openai/gpt-oss-20b\nsleep 9\n"
+    assert not [note for note in read_command(line).notes if "more command" in note]
+    found = read_command(f"{line}vllm serve openai/gpt-oss-120b --headless\n{SERVER}")
+    assert found.experiment["model"] == "gpt-oss-20b"
+    assert "note: 2 more commands of an engine: not read; read each alone" in found.notes
