@@ -70,14 +70,13 @@ def _counted(case: Case, tokens: Ints) -> LayerRows:
 
 def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:
     """The most of any MoE layer of each pass."""
-    local = [case.local_experts(gpu) for gpu in range(case.gpus)]
-    received = np.stack([routed.rows[:, :, ids].sum(axis=2) for ids in local], axis=2)
-    padded = routed.rows
+    of_gpu = [_those(routed.rows, case.local_experts(gpu)) for gpu in range(case.gpus)]
+    sums = inside = [rows.sum(axis=2) for rows in of_gpu]
     if case.kernels == "block_sparse":
-        padded = -(-routed.rows // BLOCK_ROWS) * BLOCK_ROWS
-    of_gpu = [padded[:, :, ids] for ids in local]
-    together = case.kernels != "serial"
-    inside = [rows.sum(axis=2) if together else rows.max(axis=2) for rows in of_gpu]
+        inside = [(-(-rows // BLOCK_ROWS) * BLOCK_ROWS).sum(axis=2) for rows in of_gpu]
+    if case.kernels == "serial":
+        inside = [rows.max(axis=2) for rows in of_gpu]
+    received = np.stack(sums, axis=2)
     fullest = case.of_senders(tokens).max(axis=1)
     choices, capacity = fullest * case.trace.top_k, routed.capacity.max(axis=1)
     of_gate = {
@@ -95,6 +94,13 @@ def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:
         **{name: np.repeat(one[:, None], case.gpus, axis=1) for name, one in of_gate.items()},
         padded=not (case.gating.uneven or apart),
     )
+
+
+def _those(rows: Ints, experts: Ints) -> Ints:
+    """Rows [passes, MoE layers, experts] of these ``experts``, ascending; those of all are not
+    copied.
+    """
+    return rows if len(experts) == rows.shape[2] else rows.take(experts, axis=2)
 
 
 def _gathered(case: Case, tokens: Ints) -> Ints:
