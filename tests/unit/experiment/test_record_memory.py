@@ -139,7 +139,7 @@ def test_spans_of_a_service_are_told_by_what_misses(
     """5 to 8 times what was kept was told under load: 600 bytes of each activation, of which those
     that are there share a span.
     """
-    asked = served({"kind": "poisson", "request_rate": f"{rate} requests/s"}, requests=24)
+    asked = served({"kind": "poisson", "request_rate": f"{rate} requests/s"}, requests=12)
     asked |= {"records": "expert", "experts": {"capacity": capacity}}
     result = moesim.run(asked)
     kept = len(result.layers) * LAYER_BYTES + len(result.spans) * SPAN_BYTES
