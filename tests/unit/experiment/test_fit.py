@@ -280,7 +280,7 @@ def test_numbers_of_one_of_several_gpus_say_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "one.yaml"
-    content = {**BASE, "model": "qwen3-235b-a22b", "hardware": "dgx-a100", "trace": "auto"}
+    content = {**BASE, "model": "mixtral-8x22b", "hardware": "dgx-a100", "trace": "auto"}
     content |= {"parallelism": {"expert": 2}, "experts": {"capacity": "all"}}
     path.write_text(json.dumps(content))
     assert main(["fit", str(path), "--context", "4k", "--batch", "1"]) == 0
