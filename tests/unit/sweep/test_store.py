@@ -259,6 +259,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_one_line_and_loses_nothing(
     assert (out / "points.csv").read_bytes() == table
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_point_is_plotted_again_and_reported(tmp_path: Path) -> None:
     """Its figures make the folder that names it, in which there is no result."""
     axes = {"experts.capacity": ["4 slots/layer", "8 slots/layer"]}
