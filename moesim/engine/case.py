@@ -134,6 +134,8 @@ class Case(Shared):
     group: int = 1
     slices: int = 1
     reduces: bool = False
+    once: bool = False
+    dispatch_dtype: str | None = None
     scheduler: Scheduler | None = None
     host_start_ns: int = 0
     host_cache: HostCache | None = None

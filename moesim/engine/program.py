@@ -30,7 +30,7 @@ from moesim.engine.views import Views
 from moesim.gating.base import routed_by
 from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts, steps_of
-from moesim.placement.base import bytes_between_gpus
+from moesim.placement.base import rows_between_gpus
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +213,9 @@ class Program:
         works = {key: self._active(key, tables, active) for key in self.keys()}
         kept, slices = routed.kept.sum(axis=3), self.case.slices
         if self.case.gathers:
-            sent = gathered_bytes(self.case, tokens, active)
+            sent = gathered_rows(self.case, tokens, active)
+        elif self.case.once:
+            sent = self.routing.sent_once(first, last)
         else:
             sent = self._dispatched(_where_active(routed.sent, active))
         return RoutedPasses(
@@ -260,15 +262,13 @@ class Program:
         return whole
 
     def _dispatched(self, sent: Ints) -> Ints:
-        """Bytes int64[MoE layers, passes, gpus, gpus] of ``sent`` rows int64[passes, MoE layers,
-        senders, experts].
+        """Rows int64[MoE layers, passes, gpus, gpus] between GPUs, of those ``sent`` to experts
+        int64[passes, MoE layers, senders, experts].
         """
-        case = self.case
-        by_layer = np.swapaxes(sent, 0, 1)
-        return bytes_between_gpus(by_layer, case.placement.gpu_of_expert, row_bytes_of(case))
+        return rows_between_gpus(np.swapaxes(sent, 0, 1), self.case.placement.gpu_of_expert)
 
     def _exchanges(self, sent: Ints) -> tuple[Sequence[Ints], Sequence[Ints]]:
-        """Prices of dispatch and combine of ``sent`` bytes int64[MoE layers, passes, gpus, gpus],
+        """Prices of dispatch and combine of ``sent`` rows int64[MoE layers, passes, gpus, gpus],
         by MoE layer; nothing on one GPU.
         """
         case, layers = self.case, sent.shape[:2]
@@ -277,10 +277,11 @@ class Program:
         if case.gathers and not case.gathers_tokens:
             nothing = np.zeros(layers, np.int64)
             return list(nothing), list(nothing)
+        there, back = case.row_bytes(case.model)
         flat = sent.reshape(-1, case.gpus, case.gpus)
         dispatch, combine = (
             self.provenance.add("all_to_all", case.prices.all_to_all_ns(one), one)
-            for one in (flat, flat.transpose(0, 2, 1))
+            for one in (flat * there, flat.transpose(0, 2, 1) * back)
         )
         return list(dispatch.reshape(layers)), list(combine.reshape(layers))
 
@@ -292,17 +293,12 @@ def residencies_of(case: Case, routing: Routing) -> Residencies:
     return VariantResidencies(case, routing, case.variants)
 
 
-def row_bytes_of(case: Case) -> int:
-    """Bytes of a hidden vector."""
-    return case.model.hidden_size * case.model.activation_bytes
-
-
-def gathered_bytes(case: Case, tokens: Ints, active: NDArray[np.bool_]) -> Ints:
-    """Bytes int64[MoE layers, passes, gpus, gpus] where every GPU sends its ``tokens``
+def gathered_rows(case: Case, tokens: Ints, active: NDArray[np.bool_]) -> Ints:
+    """Rows int64[MoE layers, passes, gpus, gpus] where every GPU sends its ``tokens``
     int64[passes, gpus] to all others, in layers that run: ``active`` bool[passes, MoE layers].
     """
     others = 1 - np.eye(case.gpus, dtype=np.int64)
-    of_layers = np.where(active.T[:, :, None], tokens * row_bytes_of(case), 0)
+    of_layers = np.where(active.T[:, :, None], tokens, 0)
     return of_layers[..., None] * others
 
 

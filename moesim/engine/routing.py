@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.marks import marks_of
+from moesim.engine.once import send_once
 from moesim.engine.placed import Replicas, place_choices
 from moesim.memory.activations import ActiveExperts, steps_of
 from moesim.runtime.compiled import built_in, njit, types
@@ -123,6 +124,25 @@ class Routing:
     def counts(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, senders, experts], by physical expert."""
         return self.placement.spread(self.choices(first, last))
+
+    def sent_once(self, first: int, last: int) -> Ints:
+        """Rows int64[MoE layers, passes, gpus, gpus] between GPUs where a token goes once to each
+        that has experts of its.
+        """
+        case, schedule, placement = self.case, self.case.schedule, self.placement
+        offsets = schedule.offsets[first : last + 1]
+        rows, senders = (
+            one[offsets[0] : offsets[-1]] for one in (schedule.routing_rows, schedule.gpu)
+        )
+        ids, gpu_of = case.trace.expert_ids, placement.gpu_of_expert[np.argsort(placement.logical)]
+        if placement.has_replicas:
+            replicas = Replicas.of(placement, np.arange(placement.physical), self.logical)
+            ids, rows = place_choices(ids, rows, senders, offsets, replicas), np.arange(len(rows))
+            gpu_of = np.tile(placement.gpu_of_expert, (len(gpu_of), 1))
+        sent = np.zeros((len(gpu_of), last - first, case.gpus, case.gpus), np.int64)
+        node = case.gpus // case.nodes
+        send_once(ids, rows, senders, offsets, self.active(first, last), gpu_of, node, sent)
+        return sent
 
     def shares(self, first: int, last: int) -> Ints:
         """By pass and MoE layer its tokens and their choices, in one number, int64[passes, MoE

@@ -18,7 +18,7 @@ from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Folders, Task
 
 __all__ = [
-    "Ints", "Learning", "Plan", "Planner", "bytes_between_gpus", "plan_of_gpus", "rebalance_of",
+    "Ints", "Learning", "Plan", "Planner", "plan_of_gpus", "rebalance_of",
 ]  # fmt: skip
 
 
@@ -120,9 +120,9 @@ def plan_of_gpus(gpu_of_expert: NDArray[np.int64], layers: int) -> Ints:
                       kind="stable")  # fmt: skip
 
 
-def bytes_between_gpus(sent: Ints, gpu_of_expert: Ints, row_bytes: int) -> Ints:
-    """Dispatch bytes int64[..., sender, receiver] for rows ``sent`` int64[..., sender, expert]."""
+def rows_between_gpus(sent: Ints, gpu_of_expert: Ints) -> Ints:
+    """Rows int64[..., sender, receiver] of those ``sent`` to experts int64[..., sender, expert]."""
     gpus = sent.shape[-2]
     receives = (gpu_of_expert[:, None] == np.arange(gpus)).astype(np.float64)
     rows: Ints = (sent.astype(np.float64) @ receives).astype(np.int64)  # exact below 2**53
-    return rows * row_bytes
+    return rows

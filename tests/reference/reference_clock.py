@@ -268,7 +268,7 @@ class Clock(Dense):
             permuted = shared_end = self.placed(known, shared_end, permute)
         arrived = [max(known[g], permuted[g]) for g in every]
         # dispatch, unless all rows are where their experts are
-        ready = arrived if self.config.gathers else self.collective(arrived, routed.matrix)
+        ready = arrived if self.config.gathers else self.collective(arrived, routed.dispatched)
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
             self.wait_for_layer(index, g, copies[g], activations[g])
@@ -284,7 +284,7 @@ class Clock(Dense):
             )
             self.end_experts(index, g)
         back = self.gather if self.config.gathers else self.collective
-        ended = back([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
+        ended = back([gpu.t for gpu in self.gpus], routed.combined)
         for g, gpu in enumerate(self.gpus):
             gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.present(routed.tokens, g))
             gpu.charge("dispatch_combine", gpu.t)
@@ -404,7 +404,7 @@ class Clock(Dense):
     def tell(self, gated: list[int], routed: Routed) -> list[int]:
         """When each GPU knows its counts: gathered, tokens come with their choices."""
         gathers = self.config.gathers
-        return self.gather(gated, routed.matrix) if gathers else self.exchange_counts(gated)
+        return self.gather(gated, routed.dispatched) if gathers else self.exchange_counts(gated)
 
     def exchange_counts(self, gated: list[int]) -> list[int]:
         """4 bytes for each local expert of the receiver, or for the largest count."""
@@ -525,7 +525,3 @@ class Clock(Dense):
         gpu.run_copies(since)
         gpu.copy_in = max(since, gpu.copy_in) + price
         return gpu.copy_in
-
-
-def transposed(matrix: list[list[int]]) -> list[list[int]]:
-    return [list(column) for column in zip(*matrix, strict=True)]

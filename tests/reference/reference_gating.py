@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 
 from .reference_batches import Pass
-from .reference_placement import local_experts, physical, share_out
+from .reference_placement import dealt, local_experts, physical, share_out
 from .reference_words import NO_EXPERT, Config, Model, Trace
 
 
@@ -25,7 +25,17 @@ class Routed:
     kept: list[int]  # [expert] rows that carry a choice
     dropped: int
     needed: list[list[int]]  # [gpu] ascending ids of the set N
-    matrix: list[list[int]]  # [sender][receiver] bytes of the dispatch; sliced: all-gather
+    sent: list[list[int]]  # [sender][receiver] rows of the dispatch; sliced: all-gather
+    there: int  # bytes of a row that is sent
+    back: int  # of one that comes back
+
+    @property
+    def dispatched(self) -> list[list[int]]:
+        return [[rows * self.there for rows in mine] for mine in self.sent]
+
+    @property
+    def combined(self) -> list[list[int]]:
+        return [[rows * self.back for rows in column] for column in zip(*self.sent, strict=True)]
 
 
 def tokens_of(one: Pass, gpus: int) -> list[int]:
@@ -42,7 +52,8 @@ def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config)
     count = share_out(count, moe_layer, model, config)
     local = local_experts(model, config)
     tokens = tokens_of(one, config.gpus)
-    row_bytes = model.hidden * model.activation_bytes
+    whole = model.hidden * model.activation_bytes
+    size = config.row_bytes(model.hidden, whole), whole
     everyone = range(physical(model, config))
     senders = range(config.senders)
     total = [sum(count[s][e] for s in senders) for e in everyone]
@@ -50,29 +61,54 @@ def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config)
     if config.gating == "dynamic":
         # Uneven: nothing padded, nothing dropped; only experts with rows are needed.
         needed = [[e for e in experts if total[e] > 0] for experts in local]
-        matrix = [
-            [sum(count[s][e] for e in experts) * row_bytes for experts in local] for s in senders
-        ]
+        sent = [[sum(count[s][e] for e in experts) for experts in local] for s in senders]
         if config.gathers:
-            choices, matrix = choices * config.gpus, gathered(tokens, row_bytes)
-        return Routed(tokens, choices, 0, total, total, 0, needed, matrix)
+            choices, sent = choices * config.gpus, gathered(tokens)
+        elif config.sends_once:
+            sent = sent_once(one, moe_layer, trace, model, config)
+        return Routed(tokens, choices, 0, total, total, 0, needed, sent, *size)
     # every sender gives every expert the same number of rows, padded or dropped.
-    sent = [sum(tokens)] if config.sliced else tokens
-    capacity = capacity_of(sent, count, len(trace["expert_ids"][0][0]), model, config)
+    own = [sum(tokens)] if config.sliced else tokens
+    capacity = capacity_of(own, count, len(trace["expert_ids"][0][0]), model, config)
     kept = [sum(min(count[s][e], capacity) for s in senders) for e in everyone]
     choices = [sum(min(count[s][e], capacity) for e in everyone) for s in senders]
     rows = [config.holders * capacity] * len(everyone)
-    matrix = [[len(experts) * capacity * row_bytes for experts in local] for _ in senders]
+    sent = [[len(experts) * capacity for experts in local] for _ in senders]
     if config.sliced:
-        choices, matrix = choices * config.gpus, gathered(tokens, row_bytes)
+        choices, sent = choices * config.gpus, gathered(tokens)
     dropped = sum(total) - sum(kept)
-    return Routed(tokens, choices, capacity, rows, kept, dropped, local, matrix)
+    return Routed(tokens, choices, capacity, rows, kept, dropped, local, sent, *size)
 
 
-def gathered(tokens: list[int], row_bytes: int) -> list[list[int]]:
+def gathered(tokens: list[int]) -> list[list[int]]:
     """Every GPU sends its hidden vectors to all others."""
     every = range(len(tokens))
-    return [[0 if s == r else tokens[s] * row_bytes for r in every] for s in every]
+    return [[0 if s == r else tokens[s] for r in every] for s in every]
+
+
+def sent_once(
+    one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config
+) -> list[list[int]]:
+    """Rows [sender][receiver], of a token one to each GPU that has some of its experts; to another
+    node one, which the GPU there with the sender's number on its node hands on.
+    """
+    wanted: list[tuple[int, set[int]]] = []
+    last = (-1, -1, 0)
+    for part, row, rank, expert in dealt(one, moe_layer, trace, model, config):
+        if last[:2] != (id(part), row) or rank <= last[2]:
+            wanted.append((part.gpu, set()))
+        last = id(part), row, rank
+        holders = [expert in held for held in local_experts(model, config)]
+        wanted[-1][1].add(holders.index(True))
+    rows = [[0] * config.gpus for _ in range(config.gpus)]
+    size = config.gpus // config.nodes
+    for sender, gpus in wanted:
+        for node in {gpu // size for gpu in gpus}:
+            door = sender if sender // size == node else node * size + sender % size
+            behind = {(door, g) for g in gpus if g // size == node}
+            for source, target in behind | {(sender, door)}:
+                rows[source][target] += source != target
+    return rows
 
 
 def capacity_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil
 from typing import Any, Protocol
 
 NO_EXPERT = 65535
@@ -178,6 +179,8 @@ class Config:
     group: int = 1  # neighbouring GPUs that split attention, dense FFNs and shared experts
     slices: int = 1  # neighbours that each have a part of their experts, and all rows of these
     reduces: bool = False  # every GPU has all tokens, and whole experts of its own
+    once: bool = False  # rows are dispatched once to a GPU, for all its experts
+    dispatch_dtype: str | None = None  # fp8 | fp8_block | mxfp8 | nvfp4 | int8
     gating: str = "dynamic"  # dynamic | static | gshard | no_drop | tutel
     capacity_fraction: float | Fraction = 0.25  # static, tutel
     no_drop: bool = False  # tutel's capacity: the largest count
@@ -287,6 +290,24 @@ class Config:
     def gathers(self) -> bool:
         """Whether all GPUs have the same tokens in front of experts."""
         return self.sliced or self.reduces
+
+    @property
+    def sends_once(self) -> bool:
+        return self.once and self.gating == "dynamic" and not self.gathers
+
+    def row_bytes(self, values: int, whole: int) -> int:
+        """Of a row of so many values that goes to experts, which is ``whole`` where it is not in
+        another format.
+        """
+        if self.gating != "dynamic":
+            return whole
+        return {
+            "fp8": values + 4,
+            "int8": values + 4,
+            "fp8_block": values + 4 * ceil(values / 128),
+            "mxfp8": values + ceil(values / 32),
+            "nvfp4": ceil(values / 2) + ceil(values / 16),
+        }.get(self.dispatch_dtype or "", whole)
 
     @property
     def senders(self) -> int:

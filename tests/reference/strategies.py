@@ -198,6 +198,11 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         group=group,
         slices=slices,
         reduces=alike and (slices > 1 or draw(st.booleans())),
+        once=draw(st.booleans()),
+        nodes=draw(st.sampled_from([1, 1, *(n for n in groups if group <= gpus // n)])),
+        dispatch_dtype=draw(
+            st.sampled_from([None, None, "fp8", "fp8_block", "mxfp8", "nvfp4", "int8"])
+        ),
         gating=gating,
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
         no_drop=draw(st.booleans()),
@@ -232,6 +237,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         row_ns=(draw(st.sampled_from([0.0, 3.0, 17.5])), draw(st.sampled_from([0.0, 5.25, 40.0]))),
         copies_from=draw(st.none() | st.integers(1, 6)) if miss == "cpu" else None,
     )
+    if config.gathers:  # on one node
+        config = replace(config, nodes=1)
     if config.execution == "graph":  # a graph cannot wait for the host's decision
         config = replace(config, decide="device")
     return config

@@ -98,6 +98,15 @@ def replicated(case: Case, _: Verdict) -> bool:
     return physical(case.model, case.config) > case.model.experts
 
 
+def wanted_twice(case: Case, _: Verdict) -> bool:
+    """Some token has both of its experts on one other GPU, or on one other node."""
+    size = case.config.gpus // case.config.nodes
+    held = [set(of) for of in local_experts(case.model, case.config)]
+    holder = {expert: gpu for gpu, of in enumerate(held) for expert in of}
+    pairs = {tuple(sorted(layer)) for token in case.trace["expert_ids"] for layer in token}
+    return any(holder[one] // size == holder[other] // size for one, other in pairs)
+
+
 def held_twice(case: Case, _: Verdict) -> bool:
     held = physical_experts(0, case.model, case.config)
     local = local_experts(case.model, case.config)
@@ -254,6 +263,26 @@ SCENES: dict[str, Scene] = {
         {"gpus": 2, "group": 2, "reduces": True} | plan(0, 1),
         replicated,
     ),
+    **{
+        f"sent once over {gpus} GPUs of {nodes}": (
+            {"gpus": gpus, "nodes": nodes, "once": True, "dispatch_dtype": dtype},
+            wanted_twice,
+        )
+        for gpus, nodes, dtype in ((2, 1, None), (4, 1, "nvfp4"), (4, 2, None), (4, 2, "fp8"))
+    },
+    **{
+        f"sent once, {of}": (
+            {"gpus": 4, "nodes": 2, "once": True} | more,
+            wanted_twice,
+        )
+        for of, more in (
+            ("around the caches", {"prefill": "bypass"}),
+            ("with attention in pairs", {"group": 2, "dispatch_dtype": "mxfp8"}),
+            ("prefetched", {"prefetch": Prefetch("history")}),
+        )
+    },
+    "sent once, replicas": ({"gpus": 4, "once": True} | plan(0, 1), replicated),
+    "gathered in fp8": ({"gpus": 4, "reduces": True, "dispatch_dtype": "fp8_block"}, crosses),
     "gathered, replicas": ({"gpus": 2, "reduces": True} | plan(0, 1), replicated),
     "sliced, skipped": (
         {"gpus": 2, "slices": 2, "miss": "skip", "initial": "most_used"},

@@ -96,6 +96,8 @@ def engine_case(case: Case) -> EngineCase:
         group=config.group,
         slices=config.parts,
         reduces=config.reduces,
+        once=config.sends_once,
+        dispatch_dtype=config.dispatch_dtype if config.gating == "dynamic" else None,
         slots=slots,
         pool_bytes=pool,
         exchanges=config.exchanges,

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.pricing.prices import Kept, PriceCache
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.program import row_bytes_of
 from moesim.engine.replay.activation_index import Finder
 from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from moesim.memory.activations import steps_of
@@ -22,10 +21,13 @@ class Collectives:
 
     def __init__(self, case: Case, finder: Finder, provenance: Provenance) -> None:
         self.case, self.finder, self.provenance = case, finder, provenance
-        self.by_busiest: bool = getattr(case.prices, "by_busiest_gpu", False)
+        self.row_bytes = case.row_bytes(case.model)
+        alone = case.gathers or case.once
+        self.by_busiest = not alone and getattr(case.prices, "by_busiest_gpu", False)
         self.gpu_of_expert = finder.gpu_of_home[finder.home]
-        columns, ways = (1, 1) if self.by_busiest and not case.gathers else (case.gpus**2, 2)
-        self.known = PriceCache(case.gpus if case.gathers else columns, ways)
+        self.alike = self.by_busiest and self.row_bytes[0] == self.row_bytes[1]
+        columns = 1 if self.by_busiest else case.gpus if case.gathers else case.gpus**2
+        self.known = PriceCache(columns, 1 if self.alike else 2)
 
     def prices(self, first: int, last: int, busiest: Ints | None = None) -> tuple[Ints, Ints]:
         """Dispatch and combine int64[MoE layers, passes] of passes first:last; ``busiest``: the
@@ -38,14 +40,16 @@ class Collectives:
         active = self.finder.routing.active(first, last)
         if self.case.gathers:
             return self._gathered(first, last, active)
+        if self.case.once:
+            return self._of_shapes(self.finder.routing.sent_once(first, last))
         if self.by_busiest and busiest is not None:
-            return self._of_busiest(busiest)
+            return self._of_shapes(busiest[..., None])
         routed = (*self.finder.placed(first, last), active, self.gpu_of_expert, self.case.gpus)
         place = np.empty(shape, np.int64)
         if not self.by_busiest:
             return self._of_all(routed, place)
         busiest_rows(*routed, place)
-        return self._of_busiest(place)
+        return self._of_shapes(place[..., None])
 
     def settle(self) -> None:
         """Count what the prices rest on: of dispatch and of combine."""
@@ -53,17 +57,17 @@ class Collectives:
         if not len(shapes):
             return
         dispatch, combine = (2 * total, None) if total.ndim == 1 else total
-        sent = self._sent_by(shapes)
-        self.provenance.add("all_to_all", dispatch, sent)
+        there, back = self._sent_by(shapes)
+        self.provenance.add("all_to_all", dispatch, there)
         if combine is not None:
-            self.provenance.add("all_to_all", combine, sent.transpose(0, 2, 1))
+            self.provenance.add("all_to_all", combine, back)
 
-    def _of_busiest(self, most: Ints) -> tuple[Ints, Ints]:
-        """Where dispatch and combine go by the busiest GPU, which sends or gets so many rows, and
-        so cost the same.
-        """
-        prices = self.known.prices(most.reshape(-1, 1), self._both).reshape(most.shape)
-        return prices, prices
+    def _of_shapes(self, shapes: Ints) -> tuple[Ints, Ints]:
+        """The same of exchanges of ``shapes`` int64[MoE layers, passes, ...]."""
+        layers, passes = shapes.shape[:2]
+        known = self.known.prices(shapes.reshape(layers * passes, -1), self._both)
+        there, back = (known, known) if self.alike else known
+        return there.reshape(layers, passes), back.reshape(layers, passes)
 
     def _of_all(self, routed: Routed, place: Ints) -> tuple[Ints, Ints]:
         """The same of different exchanges; ``place`` is filled in with which it is."""
@@ -88,23 +92,26 @@ class Collectives:
 
     def _both(self, shapes: Ints, _first: Ints) -> Ints:
         """Prices of exchanges of ``shapes``, and where they differ of those back, [n] or [2, n]."""
-        sent = self._sent_by(shapes)
-        dispatch = self.case.prices.all_to_all_ns(sent)
-        if self.by_busiest and not self.case.gathers:
+        there, back = self._sent_by(shapes)
+        dispatch = self.case.prices.all_to_all_ns(there)
+        if self.alike:
             return dispatch
-        back = self.case.prices.all_to_all_ns(sent.transpose(0, 2, 1))
-        return np.stack((dispatch, back))
+        return np.stack((dispatch, self.case.prices.all_to_all_ns(back)))
 
-    def _sent_by(self, shapes: Ints) -> Ints:
-        """The bytes int64[n, gpus, gpus] of exchanges: all rows, those that one GPU sends to
+    def _sent_by(self, shapes: Ints) -> tuple[Ints, Ints]:
+        """The bytes int64[n, gpus, gpus] of exchanges, and of those back."""
+        rows, (there, back) = self._rows_by(shapes), self.row_bytes
+        return rows * there, rows.transpose(0, 2, 1) * back
+
+    def _rows_by(self, shapes: Ints) -> Ints:
+        """The rows int64[n, gpus, gpus] of exchanges: all rows, those that one GPU sends to
         another, or those that each sends to all others.
         """
         gpus = self.case.gpus
         if self.case.gathers:
-            rows = shapes[:, :, None] * (1 - np.eye(gpus, dtype=np.int64))
-        elif self.by_busiest:
-            rows = np.zeros((len(shapes), gpus, gpus), np.int64)
-            rows[:, 0, 1] = shapes[:, 0]
-        else:
-            rows = shapes.reshape(-1, gpus, gpus)
-        return rows * row_bytes_of(self.case)
+            return shapes[:, :, None] * (1 - np.eye(gpus, dtype=np.int64))
+        if not self.by_busiest:
+            return shapes.reshape(-1, gpus, gpus)
+        rows = np.zeros((len(shapes), gpus, gpus), np.int64)
+        rows[:, 0, 1] = shapes[:, 0]
+        return rows

@@ -15,7 +15,7 @@ from moesim.engine.fates import NONE_DROPPED
 from moesim.engine.layout import Active
 from moesim.engine.pricing.prices import PriceCache
 from moesim.engine.pricing.provenance import Provenance
-from moesim.engine.program import Program, RoutedPasses, row_bytes_of
+from moesim.engine.program import Program, RoutedPasses
 from moesim.engine.replay.activation_index import Finder, on_each
 from moesim.engine.replay.capped import Kept, Tokens, count_hits, keep_choices
 from moesim.engine.replay.collectives import Collectives
@@ -23,7 +23,7 @@ from moesim.engine.replay.indexed_program import NONE, IndexedProgram, is_indexe
 from moesim.engine.routing import Key, units
 from moesim.gating.base import Gating
 from moesim.memory.activations import Activations, steps_of
-from moesim.placement.base import bytes_between_gpus
+from moesim.placement.base import rows_between_gpus
 
 UNWEIGHED = np.empty((0, 0, 0), np.uint16)
 
@@ -153,7 +153,7 @@ class PaddedCollectives(Collectives):
 
     def __init__(self, case: Case, finder: Finder, provenance: Provenance) -> None:
         super().__init__(case, finder, provenance)
-        self.by_busiest = False
+        self.by_busiest = self.alike = False
         if not case.gathers:
             self.known = PriceCache(1, ways=2)
 
@@ -169,14 +169,14 @@ class PaddedCollectives(Collectives):
         dispatch, combine = self.known.prices(shapes, self._both).reshape(2, *capacity.T.shape)
         return dispatch, combine
 
-    def _sent_by(self, shapes: Ints) -> Ints:
+    def _rows_by(self, shapes: Ints) -> Ints:
         if self.case.gathers:
-            return super()._sent_by(shapes)
+            return super()._rows_by(shapes)
         gpu_of_expert = self.case.placement.gpu_of_expert
         sent = np.broadcast_to(
             shapes[:, :, None], (len(shapes), self.case.gpus, len(gpu_of_expert))
         )
-        return bytes_between_gpus(sent, gpu_of_expert, row_bytes_of(self.case))
+        return rows_between_gpus(sent, gpu_of_expert)
 
 
 def program_of(case: Case, *, by_layer: bool) -> Program:

@@ -169,6 +169,8 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         group=layout.group,
         slices=layout.slices,
         reduces=layout.reduces,
+        once=layout.once,
+        dispatch_dtype=layout.dispatch_dtype,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
         miss=way_of(experiment, software, model),

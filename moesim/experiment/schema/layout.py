@@ -42,11 +42,19 @@ class Layout(Spread):
             raise InputError(f"parallelism.exchange: {not_reduced(asked.exchange)}")
         if 1 < asked.slices < asked.expert and not reduced:
             raise InputError(f"parallelism.slice: {APART}")
-        return cls(asked.expert, group, asked.slices, reduced, nodes, asked.pipeline)
+        spread = cls(
+            asked.expert, group, asked.slices, reduced, asked.exchange == ONCE,
+            asked.dispatch_dtype, nodes, asked.pipeline,
+        )  # fmt: skip
+        if (wrong := _wrong_rows(experiment, spread)) is not None:
+            raise InputError(f"parallelism.{wrong[0]}: {wrong[1]}")
+        return spread
 
 
 WITH_DENSE = {"all_reduce": "tensor", "all_gather": "data"}
 """Exchanges of all tokens, by what attention leaves where they are wanted."""
+ONCE = "deduplicated"
+"""The exchange in which a token goes once to each GPU."""
 APART = (
     "groups of GPUs that slice experts have all tokens, as no rows are dispatched between groups"
     " yet; write dense: tensor, or exchange: all_gather, with gating: dynamic"
@@ -70,6 +78,23 @@ def reduces(experiment: Experiment, nodes: int) -> bool:
     alike = WITH_DENSE.get(wanted) == asked.dense and nodes == 1 and asked.expert > 1
     apart = asked.slices < asked.expert and gating.uneven and not gating.agrees
     return alike and apart
+
+
+def _wrong_rows(experiment: Experiment, spread: Layout) -> tuple[str, str] | None:
+    """What is said of rows that go between GPUs, where none do so."""
+    padded = not experiment.gating.uneven or experiment.gating.agrees
+    if spread.once and spread.gpus > 1 and (padded or spread.gathers):
+        what = f"'{ONCE}' says how rows of whole experts are dispatched, each as its token chooses"
+        return "exchange", f"{what}; it goes with gating: dynamic and experts: expert"
+    if spread.dispatch_dtype is not None and spread.gathers and not spread.gathers_tokens:
+        what = f"'{spread.dispatch_dtype}' is of hidden vectors that go to experts, and every GPU"
+        what += " has all of them from attention"
+        return "dispatch_dtype", f"{what}; leave it out, or write dense: data"
+    if spread.dispatch_dtype is not None and padded:
+        what = f"'{spread.dispatch_dtype}' is of hidden vectors, and padded gatings send rows that"
+        what += " a product makes"
+        return "dispatch_dtype", f"{what}; leave it out, or write gating: dynamic"
+    return None
 
 
 def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:

@@ -42,13 +42,21 @@ class Parallelism(Params):
         " engine's expert parallelism is over fewer GPUs than its tensor parallelism: between one"
         " (experts: expert) and all (experts: tensor).",
     )
-    exchange: Literal["all_to_all", "all_reduce", "all_gather"] | None = Field(
+    exchange: Literal["all_to_all", "deduplicated", "all_reduce", "all_gather"] | None = Field(
         default=None,
         description="How tokens and whole experts of several GPUs meet: rows are dispatched and "
-        "combined (all_to_all), or every GPU has all tokens and an all-reduce adds up what their "
-        "experts make of them (all_reduce), as engines do under dense: tensor on one node; that is "
-        "the default there, with dynamic gating. Under dense: data every GPU may gather all "
-        "tokens, and a reduce-scatter adds up (all_gather).",
+        "combined, one for each expert of a token (all_to_all) or one for each GPU that has some of"
+        " them (deduplicated, with dynamic gating: DeepEP's kernels for prompts, TensorRT-LLM's, "
+        "from memory; to another node one, which goes on from there); or every GPU has all tokens "
+        "and an all-reduce adds up what their experts make of them (all_reduce), as engines do "
+        "under dense: tensor on one node; that is the default there, with dynamic gating. Under "
+        "dense: data every GPU may gather all tokens, and a reduce-scatter adds up (all_gather).",
+    )
+    dispatch_dtype: Literal["fp8", "fp8_block", "mxfp8", "nvfp4", "int8"] | None = Field(
+        default=None,
+        description="Number format of the hidden vectors that are dispatched, or gathered by all: "
+        "with a scale a token (fp8, int8), for 128 values (fp8_block, as DeepEP has it), 32 (mxfp8)"
+        " or 16 (nvfp4); left out, the model's own, in which they come back.",
     )
 
     @property

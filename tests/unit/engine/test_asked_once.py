@@ -20,7 +20,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
-from moesim.placement.base import bytes_between_gpus, plan_of_gpus
+from moesim.placement.base import plan_of_gpus, rows_between_gpus
 from moesim.placement.mapping import Placement
 from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests
@@ -66,7 +66,7 @@ def test_exchanges_cost_what_each_costs(hardware: str, gpus: int, nodes: int, ba
     collectives.settle()
     row_bytes = case.model.hidden_size * case.model.activation_bytes
     counts = np.swapaxes(routing.counts(0, last), 0, 1)
-    sent = bytes_between_gpus(counts, case.placement.gpu_of_expert, row_bytes)
+    sent = rows_between_gpus(counts, case.placement.gpu_of_expert) * row_bytes
     for prices, matrix in zip(found, (sent, np.swapaxes(sent, 2, 3)), strict=True):
         flat = matrix.reshape(-1, gpus, gpus)
         each = plain.add("all_to_all", case.prices.all_to_all_ns(flat), flat)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from moesim.gating import registry
-from moesim.placement.base import bytes_between_gpus
+from moesim.placement.base import rows_between_gpus
 
 KINDS = ("dynamic", "gshard", "no_drop", "static", "tutel")
 LM, MT = (512, "5 %", 4096), (128, "100 %", 1344)
@@ -62,12 +62,12 @@ def test_more_room_than_an_even_share_is_padding_alone(count, factor):
     counts=arrays(np.int64, (2, 2, 4, 6), elements=st.integers(0, 30)),
     top_k=st.integers(1, 4),
 )
-def test_dynamic_moves_exactly_the_routed_bytes(counts, top_k):
+def test_dynamic_moves_exactly_the_routed_rows(counts, top_k):
     tokens = np.full((2, 4), 40)
     routed = gating("dynamic").route(counts, tokens, top_k)
-    matrix = bytes_between_gpus(routed.sent[:, 0], np.array([0, 0, 1, 2, 2, 3]), 2048)
-    np.testing.assert_array_equal(matrix.sum(axis=(1, 2)), counts[:, 0].sum(axis=(1, 2)) * 2048)
-    np.testing.assert_array_equal(matrix[:, :, 1], counts[:, 0, :, 2] * 2048)
+    matrix = rows_between_gpus(routed.sent[:, 0], np.array([0, 0, 1, 2, 2, 3]))
+    np.testing.assert_array_equal(matrix.sum(axis=(1, 2)), counts[:, 0].sum(axis=(1, 2)))
+    np.testing.assert_array_equal(matrix[:, :, 1], counts[:, 0, :, 2])
 
 
 @given(counts=arrays(np.int64, (2, 2, 4, 6), elements=st.integers(0, 30)))

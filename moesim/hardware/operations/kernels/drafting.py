@@ -14,6 +14,7 @@ from moesim.hardware.prices.arrays import Floats, Ints
 from moesim.hardware.prices.parts import Part
 from moesim.model.drafting import Drafter
 from moesim.model.spec import LayerSpec, MoeSpec
+from moesim.model.spread import Spread
 
 
 class Call(NamedTuple):
@@ -201,14 +202,22 @@ def _exchanges(
     total, which = np.unique(every, return_inverse=True)
     rows = -(-total // spread.gpus)
     if not spread.gathers_tokens:
-        rows = -(-rows * moe.top_k // spread.holders)
+        rows = _sent(rows, moe, spread)
     others = 1 - np.eye(spread.gpus, dtype=np.int64)
-    sizes = [(rows * model.hidden_size * model.activation_bytes, 2)]
+    sizes = [rows * one for one in spread.row_bytes(model)]
     if spread.senders > 1:
-        sizes.append((np.full_like(rows, COUNT_BYTES * drafter.local(moe)), 1))
-    for size, times in sizes:
+        sizes.append(np.full_like(rows, COUNT_BYTES * drafter.local(moe)))
+    for size in sizes:
         sent = size[:, None, None] * others
-        yield Call("all_to_all", operation, (sent,), np.array(times), which.ravel())
+        yield Call("all_to_all", operation, (sent,), np.array(1), which.ravel())
+
+
+def _sent(tokens: Ints, moe: MoeSpec, spread: Spread) -> Ints:
+    """Rows of ``tokens`` of a GPU that go to each other one, of even choices."""
+    if not spread.once:
+        return -(-tokens * moe.top_k // spread.holders)
+    rows: Ints = np.ceil(tokens * (1 - (1 - 1 / spread.holders) ** moe.top_k)).astype(np.int64)
+    return rows
 
 
 def _moe(layer: LayerSpec) -> MoeSpec:
