@@ -10,7 +10,7 @@ from moesim.config.names import plain_name
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
 from moesim.experiment.loading.names import needed
-from moesim.experiment.schema.layout import Layout
+from moesim.experiment.schema.layout import ONCE, Layout
 from moesim.model.chosen import (
     FORMATS,
     GGML_CACHES,
@@ -21,9 +21,11 @@ from moesim.model.chosen import (
 )
 from moesim.model.named import Named, from_checkpoint, named
 from moesim.model.repositories import is_checkpoint, repositories
+from moesim.model.spec import ModelSpec
 from moesim.placement.eplb import Eplb
 
 GPUS_OF_A_NODE = 8
+FP8_BLOCK = 128
 EIGHT_BITS = ("fp8", "fp8_e4m3", "fp8_e5m2")
 SIXTEEN_BITS = ("", "auto", "bf16", "bfloat16", "fp16", "float16", "half")
 """Values of ``--kv-cache-dtype``, of vLLM and of SGLang."""
@@ -128,6 +130,19 @@ def put_slices(reading: Reading, ranks: Ranks) -> None:
     reading.put("parallelism.slice", ranks.slices)
     if ranks.group == 1:  # each GPU's attention gathers all tokens
         reading.put("parallelism.exchange", "all_gather")
+
+
+def put_dispatch(reading: Reading, ranks: Ranks, model: ModelSpec | None, *, once: bool) -> None:
+    """Put how DeepEP's kernels dispatch rows of ranks with requests of their own: ``once`` to a GPU
+    or once to an expert, and what has scales for blocks of 128 in 8 bits (from memory of vLLM and
+    SGLang).
+    """
+    if ranks.slices > 1 or ranks.group == ranks.gpus:
+        return
+    reading.put("parallelism.exchange", ONCE if once else None)
+    experts = {layer.moe.expert for layer in model.moe_layers if layer.moe} if model else set()
+    if {(one.dtype, one.block) for one in experts} == {("fp8", FP8_BLOCK)}:
+        reading.put("parallelism.dispatch_dtype", "fp8_block")
 
 
 def expert_ranks(reading: Reading, option: str, gpus: int) -> int:

@@ -42,6 +42,7 @@ from moesim.experiment.engine_commands.serving import (
     expert_words,
     layout_of,
     put_batch,
+    put_dispatch,
     put_eplb,
     put_model,
     put_ranks,
@@ -126,15 +127,16 @@ class Sglang(Engine):
         reading.note(
             "software", "'sglang' has SGLang's kernels; launches and host times are vLLM's"
         )
-        read_server(reading)
-        line = reading.line
+        ranks, line = read_server(reading), reading.line
         name = line.text("--model-path") or (line.positional.pop(0) if line.positional else None)
-        model = put_model(reading, name, line.text("--quantization"), folders)
-        put_offload(reading, opened(model, folders), zero_copy=False)
+        weights = opened(put_model(reading, name, line.text("--quantization"), folders), folders)
+        if (line.text("--moe-a2a-backend") or "").startswith("deepep"):
+            put_dispatch(reading, ranks, weights, once=line.text("--deepep-mode") == "normal")
+        put_offload(reading, weights, zero_copy=False)
 
 
-def read_server(reading: Reading) -> None:
-    """What a line says beside its model and its experts."""
+def read_server(reading: Reading) -> Ranks:
+    """What a line says beside its model and its experts; returns how it spreads the work."""
     line = reading.line
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
     if (stages := line.whole("--pp-size", 1)) and nodes:
@@ -150,6 +152,7 @@ def read_server(reading: Reading) -> None:
         reading.put("execution", "eager")
     if line.has("--enable-eplb"):
         put_eplb(reading, line.whole("--ep-num-redundant-experts"))
+    return ranks
 
 
 def _slices(reading: Reading, gpus: int) -> int:

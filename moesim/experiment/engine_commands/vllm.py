@@ -45,6 +45,7 @@ from moesim.experiment.engine_commands.serving import (
     eplb_of,
     layout_of,
     put_batch,
+    put_dispatch,
     put_eplb,
     put_model,
     put_ranks,
@@ -64,6 +65,7 @@ from moesim.experiment.engine_commands.words import (
 )
 from moesim.experiment.schema.layout import Layout
 from moesim.model.named import opened
+from moesim.model.spec import ModelSpec
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
 _PLACEMENTS = {"contiguous": "linear", "round_robin": "round_robin"}
@@ -182,7 +184,8 @@ ENVIRONMENT: Mapping[str, str] = {
 _GATHERS = ("allgather_reducescatter", "naive")
 """Values of ``--all2all-backend``, the first its default (vllm/config/parallel.py of 0.33.0): all
 tokens are gathered by all. With others rows are dispatched."""
-_DISPATCHES = "deepep_low_latency"
+_DISPATCHES = {False: "deepep_low_latency", True: "deepep_high_throughput"}
+"""Those of DeepEP, which send a row to an expert or one to a GPU (from memory of DeepEP's text)."""
 _EXCHANGE = "VLLM_ALL2ALL_BACKEND"
 """The variable that was the option in releases of 2025 (from memory)."""
 
@@ -192,12 +195,14 @@ def _may_gather(ranks: Ranks | Layout) -> bool:
     return ranks.group == 1 < ranks.gpus <= GPUS_OF_A_NODE and ranks.nodes in (None, 1)
 
 
-def _read_exchange(reading: Reading, ranks: Ranks) -> None:
+def _read_exchange(reading: Reading, ranks: Ranks, model: ModelSpec | None) -> None:
     """How tokens of ranks with requests of their own meet whole experts."""
     said = (word.removeprefix(f"{_EXCHANGE}=") for word in reading.front if _EXCHANGE in word)
     backend = reading.line.text("--all2all-backend") or next(said, _GATHERS[0])
     if _may_gather(ranks) and ranks.slices == 1 and backend in _GATHERS:
         reading.put("parallelism.exchange", "all_gather")
+    elif backend in _DISPATCHES.values():
+        put_dispatch(reading, ranks, model, once=backend == _DISPATCHES[True])
 
 
 def _software(front: Sequence[str]) -> str:
@@ -269,7 +274,8 @@ class Vllm(Engine):
         slices = 1 if line.has("--enable-expert-parallel") else tensor * data
         ranks = Ranks(tensor * data, tensor, slices, nodes)
         put_ranks(reading, ranks, "-tp {group} -dp {ranks}", "--enforce-eager")
-        _read_exchange(reading, ranks)
+        weights = opened(model, folders)
+        _read_exchange(reading, ranks, weights)
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         _read_batch(reading, tensor, data)
         reading.context_tokens = _context(line)
@@ -277,7 +283,7 @@ class Vllm(Engine):
             reading.put("workload.batching.scheduler.max_model_len", reading.context_tokens)
         _read_launches(reading)
         _read_placement(reading)
-        put_offload(reading, opened(model, folders), zero_copy=True)
+        put_offload(reading, weights, zero_copy=True)
 
 
 def _ranks(asked: Configuration) -> list[str]:
@@ -295,7 +301,7 @@ def _ranks(asked: Configuration) -> list[str]:
         return words
     words.append("--enable-expert-parallel")
     if _may_gather(layout) and not layout.reduces:
-        words += ["--all2all-backend", _DISPATCHES]
+        words += ["--all2all-backend", _DISPATCHES[layout.once]]
     placement = kind_of(type(asked.experiment.placement))
     if (eplb := eplb_of(asked)) is not None:
         config = json.dumps({"num_redundant_experts": eplb.redundant})

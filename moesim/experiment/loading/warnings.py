@@ -50,7 +50,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*lone_routers(experiments), *blind_routers(experiments)]
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
-    lines += [*dispatched_by_vllm(experiments), *other_versions(experiments)]
+    lines += [*dispatched_otherwise(experiments), *other_versions(experiments)]
     lines += unused_prefetch(experiments)
     return list(dict.fromkeys(lines))
 
@@ -257,20 +257,25 @@ def others_schedulers(experiments: Iterable[Experiment]) -> list[str]:
     ]
 
 
-def dispatched_by_vllm(experiments: Iterable[Experiment]) -> list[str]:
-    """A line where requests are served by vLLM's kernels, whose GPUs dispatch rows as its servers
-    do not unless they are told, and the host waits for their counts.
+def dispatched_otherwise(experiments: Iterable[Experiment]) -> list[str]:
+    """A line where requests are served by kernels of an engine whose GPUs dispatch rows as its
+    servers do not unless they are told.
     """
     for one in experiments:
         asked, software = one.parallelism, loaded("software", one.software, one.folders)
         dispatches = asked.expert > 1 and asked.exchange is None and asked.dense == "data"
-        served = isinstance(one.workload.batching, Continuous) and one.decide == "host"
-        if not (dispatches and asked.slices == 1 and served and one.gating.uneven):
+        served = isinstance(one.workload.batching, Continuous) and one.gating.uneven
+        if not (dispatches and asked.slices == 1 and served) or software is None:
             continue
-        if software is not None and software.framework == "vllm":
+        if software.framework == "vllm" and one.decide == "host":
             what = "rows are dispatched, whose counts the host waits for, so that no step is"
             what += " captured; vLLM's servers gather all tokens unless they are told"
             return [f"note: parallelism.exchange: {what}; write exchange: all_gather for that"]
+        if software.framework == "trtllm":
+            what = "a row is dispatched for each expert of a token, in 16 bits; TensorRT-LLM sends"
+            what += " one to a GPU, in the format of its experts' inputs (from memory)"
+            how = "exchange: deduplicated, and a dispatch_dtype"
+            return [f"note: parallelism.exchange: {what}; write {how} for that"]
     return []
 
 

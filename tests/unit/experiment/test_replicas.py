@@ -17,7 +17,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.warnings import (
     blind_routers,
-    dispatched_by_vllm,
+    dispatched_otherwise,
     lone_routers,
     others_schedulers,
 )
@@ -333,6 +333,21 @@ def test_each_software_of_a_sweep_has_its_own_scheduler():
     ]
 
 
+def test_tensorrt_llm_sends_a_token_once():
+    source = {
+        "model": "gpt-oss-120b",
+        "hardware": "h200-sxm",
+        "software": "trtllm",
+        "parallelism": {"expert": 8},
+        "workload": {"requests": 8, "batching": {"kind": "continuous"}},
+        "decide": "device",
+    }
+    (line,) = dispatched_otherwise([load_experiment(source).experiment])
+    assert "write exchange: deduplicated" in line
+    source["parallelism"] = {"expert": 8, "exchange": "deduplicated"}
+    assert not dispatched_otherwise([load_experiment(source).experiment])
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
@@ -353,6 +368,6 @@ def test_vllm_does_not_dispatch_unless_it_is_told(changed, told):
         "parallelism": {"expert": 8},
         "workload": {"requests": 8, "batching": {"kind": "continuous"}},
     }
-    lines = dispatched_by_vllm([load_experiment({**source, **changed}).experiment])
+    lines = dispatched_otherwise([load_experiment({**source, **changed}).experiment])
     assert bool(lines) == told
     assert all("write exchange: all_gather" in line for line in lines)

@@ -11,7 +11,7 @@ from moesim.cli.main import main
 from moesim.experiment.building.build import build
 from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import dispatched_by_vllm
+from moesim.experiment.loading.warnings import dispatched_otherwise
 from moesim.experiment.running.run import simulate
 from moesim.sweep.advise.question import Question
 from moesim.sweep.advise.starter import WORKLOADS, starter
@@ -130,7 +130,7 @@ def test_what_several_gpus_do_is_decided_as_servers_do_and_other_ways_can_be_swe
     read = load_experiment(tmp_path / "mine.yaml").experiment
     assert (read.decide, read.records) == ("host", "step")
     assert read.parallelism.exchange == "all_gather"
-    assert not dispatched_by_vllm([read])
+    assert not dispatched_otherwise([read])
     assert build(read, 2).case.execution in ("graph", "piecewise")
     (line,) = (line for line in text.splitlines() if line.startswith("#   parallelism: "))
     (tmp_path / "swept.yaml").write_text(f"{text}sweep:\n{line[1:]}\n")

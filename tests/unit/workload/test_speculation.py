@@ -263,7 +263,22 @@ def test_gpus_share_what_drafts_and_meet_over_it(spread: Spread) -> None:
         assert "all_to_all" not in names
         assert "gather_logits" in names
     else:
-        assert (reduced, names.count("all_to_all")) == ([], 2)
+        assert (reduced, names.count("all_to_all")) == ([], 3)
+
+
+def test_drafts_are_dispatched_as_the_model_dispatches() -> None:
+    """Of 64 tokens of a GPU and even choices 1 - (7/8)^8 have experts on each other one: 43 rows
+    in 8 bits there, as many in 16 back, and four bytes for each of its experts.
+    """
+    model, hardware = load_model("deepseek-v3"), load_hardware("h200-sxm")
+    spread = Spread(8, once=True, dispatch_dtype="fp8_block")
+    each, costs = Drafter.of_mtp(model, 1).of_each(spread), CostModel(hardware, model)
+    parts = costs.operations["drafting"].parts(each, *drafted(512, 512, 1000))
+    found = [float(part.time_ns[0]) for part in parts if part.name == "all_to_all"]
+    others = 1 - np.eye(8, dtype=np.int64)
+    sizes = [43 * (7168 + 56 * 4), 43 * 7168 * 2, 4 * 32]
+    own = costs.price("all_to_all", np.array(sizes)[:, None, None] * others)
+    assert found == pytest.approx(own.tolist(), abs=1)
 
 
 def test_both_gpus_of_a_pair_draft_for_all_requests() -> None:

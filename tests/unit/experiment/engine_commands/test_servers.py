@@ -187,6 +187,8 @@ def test_sglang_has_whole_experts_where_rows_are_dispatched(whole: str, attentio
     """As with --ep-size of all GPUs, which these backends make of it."""
     line = f"python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --tp 8{attention}"
     found = read_command(f"{line} {whole}")
+    dtype = found.experiment["parallelism"].pop("dispatch_dtype", None)
+    assert dtype == ("fp8_block" if "backend deepep" in whole and attention else None)
     assert found.experiment == read_command(f"{line} --ep-size 8").experiment
     assert "experts" not in found.experiment["parallelism"]
     assert ("which kernels are taken" in warnings(found)) == (whole != "--enable-ep-moe")
@@ -203,6 +205,7 @@ def test_sglang_has_whole_experts_where_rows_are_dispatched(whole: str, attentio
         ("", "all_gather"),
         ("--all2all-backend allgather_reducescatter", "all_gather"),
         ("--all2all-backend deepep_low_latency", None),
+        ("--all2all-backend deepep_high_throughput", "deduplicated"),
     ],
 )
 def test_vllm_gathers_unless_it_is_told_to_dispatch(backend: str, exchange: str | None) -> None:
@@ -211,8 +214,36 @@ def test_vllm_gathers_unless_it_is_told_to_dispatch(backend: str, exchange: str 
     assert found.experiment["parallelism"].get("exchange") == exchange
     one = load_experiment({**found.experiment, "hardware": "h100-sxm"}).experiment
     written = str(command_of(one, "vllm").text)
-    assert ("--all2all-backend" in written) == (exchange is None)
+    assert ("--all2all-backend deepep" in written) == (exchange != "all_gather")
     assert read_command(written).experiment["parallelism"] == found.experiment["parallelism"]
+
+
+@pytest.mark.parametrize(
+    ("more", "exchange", "dtype"),
+    [
+        ("--enable-dp-attention --deepep-mode normal", "deduplicated", "fp8_block"),
+        ("--enable-dp-attention", None, "fp8_block"),
+        ("", None, None),
+    ],
+)
+def test_rows_are_dispatched_as_deepep_does(
+    more: str, exchange: str | None, dtype: str | None
+) -> None:
+    """In blocks of 8 bits, as the checkpoint has them; nothing is where attention is sliced."""
+    line = "python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --tp 8"
+    dp = "--dp 8 " if more else ""
+    asked = read_command(f"{line} {dp}--moe-a2a-backend deepep {more}").experiment["parallelism"]
+    assert (asked.get("exchange"), asked.get("dispatch_dtype")) == (exchange, dtype)
+
+
+def test_vllm_rounds_what_deepep_dispatches() -> None:
+    line = "vllm serve deepseek-ai/DeepSeek-V3 -dp 16 -dpl 8 -ep --all2all-backend deepep_"
+    high, low = (
+        read_command(f"{line}{kind}").experiment["parallelism"]
+        for kind in ("high_throughput", "low_latency")
+    )
+    assert high == {**low, "exchange": "deduplicated"}
+    assert low["dispatch_dtype"] == "fp8_block"
 
 
 def test_ranks_that_divide_nothing_are_told() -> None:
@@ -540,6 +571,8 @@ def test_a_line_that_is_written_reads_as_the_same_experiment(
     workload = {"batching": refill(gpus * rank_batch), "prefill": {"chunk": chunk}}
     said: dict[str, Any] = {"model": model, "software": engine, "workload": workload}
     said |= {"parallelism": {"expert": gpus, "dense": dense}} if gpus > 1 else {}
+    if (engine, model, dense) == ("vllm", "deepseek-v3", "data") and gpus > 1:
+        said["parallelism"]["dispatch_dtype"] = "fp8_block"  # as DeepEP's kernels send it
     captured = gpus > 1 and dense == "data" and not eager
     said |= {"decide": "device"} if captured else {}
     said |= {"execution": "eager"} if eager else {}
