@@ -53,7 +53,9 @@ def add_choices(
     """
     last, drops = by_layer.shape[2] - 1, len(dropped) > 0
     for token in range(ids.shape[0]):
+        own = by_request[:, request[token]]
         for layer in range(ids.shape[1]):
+            number = whole = 0  # most have the first fate, whose sums in memory would be waited for
             for rank in range(ids.shape[2]):
                 expert = ids[token, layer, rank]
                 if expert == NO_EXPERT:
@@ -61,10 +63,18 @@ def add_choices(
                 found, weight = fate[of_pass[token], layer, expert], weights[token, layer, rank]
                 if drops and dropped[token, layer, rank]:
                     found = last
+                if found == 0:
+                    number += 1
+                    whole += weight
+                    continue
                 by_layer[0, layer, found] += 1
                 by_layer[1, layer, found] += weight
-                by_request[0, request[token], found] += 1
-                by_request[1, request[token], found] += weight
+                own[0, found] += 1
+                own[1, found] += weight
+            by_layer[0, layer, 0] += number
+            by_layer[1, layer, 0] += whole
+            own[0, 0] += number
+            own[1, 0] += whole
 
 
 @njit(types.void(types.int8[:, :, ::1], types.int64, *[types.int64[::1]] * 3), cache=True)
