@@ -22,6 +22,7 @@ from moesim.experiment.engine_commands.base import (
     Engine,
     EngineCommand,
 )
+from moesim.experiment.engine_commands.heredocs import written_files
 from moesim.experiment.engine_commands.points import ReadCommand
 from moesim.experiment.engine_commands.programs import instead_of, program_of
 from moesim.experiment.engine_commands.words import one_line, split_line
@@ -99,6 +100,7 @@ def read_command(
     paths of models are looked up in ``folders``. InputError where the line is broken: a quote that
     is not closed, an option without its value, a number that is none, a program that nobody knows.
     """
+    text, files = written_files(text)
     commands = split_line(text)
     names = [engine] if engine else list(registry.components)
     for words, name in product(commands, names):
@@ -107,7 +109,7 @@ def read_command(
         if first is None and engine and words[0].startswith("-"):
             first = 0
         if first is not None and (engine or found.claims(words)):
-            read = found.read(words, first, tuple(folders), served=served)
+            read = found.read(words, first, tuple(folders), served=served, files=files)
             behind = commands[commands.index(words) + 1 :]
             return replace(read, notes=(*read.notes, *_others(behind)))
     raise InputError([_unknown(commands, engine)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -164,6 +164,8 @@ class Reading:
     """Whether it is read as a server whose scheduler decides, not as batches that are full."""
     front: Sequence[str] = ()
     """The words before the options: variables, programs."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The files that the text of the line writes, by their names."""
 
     def put(self, path: str, value: Any) -> None:
         """Set the key at the dotted ``path``; None sets nothing."""
@@ -221,10 +223,17 @@ class Engine(ABC):
         """Put what the rows with ``Effect.READ`` mean into ``reading.experiment``."""
 
     def read(
-        self, words: Sequence[str], first: int, folders: Folders, *, served: bool = False
+        self,
+        words: Sequence[str],
+        first: int,
+        folders: Folders,
+        *,
+        served: bool = False,
+        files: Mapping[str, str] | None = None,
     ) -> ReadCommand:
         """The experiment that ``words`` mean, whose options begin at ``first``; ``served``: with
-        the engine's scheduler. InputError where they are broken, or the engine has none here.
+        the engine's scheduler; ``files``: what stands in those that were written before, by their
+        names. InputError where they are broken, or the engine has no scheduler here.
         """
         if served and not self.read_if_served:
             what = f"{self.kind}: its options of served requests are not known here"
@@ -233,7 +242,10 @@ class Engine(ABC):
             read_options(words[first:], self.options, flexible=self.flexible),
             words[:first],
         )
-        readings = [Reading(one, served=served, front=front) for one in self.points(line, front)]
+        readings = [
+            Reading(one, served=served, front=front, files=files or {})
+            for one in self.points(line, front)
+        ]
         return swept([self._read(reading, folders) for reading in readings])
 
     def points(self, line: Line, front: Sequence[str]) -> Sequence[Line]:

@@ -23,6 +23,12 @@ as EAGLE, and an EAGLE head is nearest to such a layer: one, once a draft.
 _METHODS = ("--speculative-algorithm", "--spec-type")
 _MODELS = ("--speculative-draft-model-path", "-md", "-hfd")
 _NUMBERS = ("--speculative-num-steps", "--draft")
+_OBJECT = {
+    "method": ("method", "decoding_type"),
+    "model": ("model", "speculative_model_dir", "speculative_model"),
+    "number": ("num_speculative_tokens", "num_nextn_predict_layers", "max_draft_len"),
+}
+"""What vLLM's object and that of TensorRT-LLM's file (from memory) call the same."""
 _CONFIG, _BEHIND_TOKEN = "--speculative-config", "--speculative-num-draft-tokens"
 _TRANSFER = "--kv-transfer-config"
 
@@ -65,11 +71,15 @@ def _drafts(line: Line) -> str:
 
 
 def _of_config(line: Line) -> tuple[str | None, str | None, Any, int]:
-    """Method, model, drafts in a row and alternatives of vLLM's object."""
+    """Method, model, drafts in a row and alternatives of an object."""
     config = _object(line, _CONFIG)
-    texts = [str(config[key]) if key in config else None for key in ("method", "model")]
-    number = config.get("num_speculative_tokens")
-    return texts[0], texts[1], number if isinstance(number, int) else None, 1
+    found = {
+        what: next((config[name] for name in names if name in config), None)
+        for what, names in _OBJECT.items()
+    }
+    method, model = (None if found[key] is None else str(found[key]) for key in ("method", "model"))
+    number = found["number"]
+    return method, model, number if isinstance(number, int) else None, 1
 
 
 def _object(line: Line, name: str) -> dict[str, Any]:

@@ -34,9 +34,9 @@ class Row:
     """An ``option`` (the first name of its row in the engine's table) and the ``key`` that it sets.
 
     ``form``: what is written behind it (of keys and values what they are counted in); ``means``: an
-    option without a value, and what it says; ``always``: written where the key is at its default,
-    too, since the engine's is another; ``ranks``: the number is that of all ranks together;
-    ``none``: the number that is null.
+    option without a value, or with on or off, and what it says; ``always``: written where the key
+    is at its default, too, since the engine's is another; ``ranks``: the number is that of all
+    ranks together; ``none``: the number that is null.
     """
 
     option: str
@@ -149,23 +149,28 @@ def served_notes(asked: Configuration, rows: Sequence[Row]) -> Iterator[str]:
 
 def put_served(reading: Reading, rows: Sequence[Row], kind: str, ranks: int = 1) -> None:
     """Put the scheduler ``kind`` and the memory, as far as the line has options of them."""
-    found: dict[str, dict[str, Any]] = {SCHEDULER: {"kind": kind}, MEMORY: {}}
+    found: dict[str, Any] = {SCHEDULER: {"kind": kind}, MEMORY: {}}
     for row in rows:
         if reading.line.has(row.option):
-            owner, _, name = row.key.partition(".")
             size = found[MEMORY].get("block_size") or schedulers.components[kind].usual_block
-            value = _read(reading.line, row, size) if row.means is None else row.means
-            found[owner][name] = max(1, value // ranks) if row.ranks and value else value
+            value = _read(reading.line, row, size)
+            *sections, name = row.key.split(".")
+            into = found
+            for section in sections:
+                into = into.setdefault(section, {})
+            into[name] = max(1, value // ranks) if row.ranks and value else value
     reading.put("workload.batching", {"kind": "continuous", "scheduler": found[SCHEDULER]})
     reading.put("memory", found[MEMORY] or None)
 
 
 def _read(line: Line, row: Row, block_size: int) -> Any:
     """What stands behind the option; None where it says null, or is broken and so a problem."""
+    if row.means is not None:
+        return line.on(row.option) is row.means
     if row.form in (SHARE, NUMBER):
         return _number(line, row)
     if row.form == WORD:
-        return line.text(row.option)
+        return (line.text(row.option) or "").lower()
     number = line.whole(row.option, -1 if row.none is not None else 1)
     if number is None or number == row.none:
         return None

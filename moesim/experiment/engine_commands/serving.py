@@ -54,11 +54,12 @@ def put_model(
         reading.warn("model", "none is named; write one")
         return ""
     found = from_checkpoint(name, folders, quantization)
-    cache = (reading.line.text("--kv-cache-dtype") or "").lower()
+    given = reading.line.last("--kv-cache-dtype")
+    cache = given.value.lower() if given else ""
     if cache in EIGHT_BITS:
         found = found._replace(model=with_cache_in(found.model, "fp8"))
     elif cache not in SIXTEEN_BITS:
-        reading.warn("model", f"--kv-cache-dtype {cache}: read as the activations' format")
+        reading.warn("model", f"{given}: read as the activations' format")
     put_named(reading, found)
     return found.model
 

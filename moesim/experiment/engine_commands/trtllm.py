@@ -1,7 +1,7 @@
 """TensorRT-LLM: ``trtllm-serve``.
 
 Names and meanings are from memory of tensorrt_llm/commands/serve.py (Apache-2.0) of 1.x. What
-stands in its file of options (``--config``, before ``--extra_llm_api_options``) is in no line.
+stands in its file of options (``trtllm_file.py``) is read, and is in no line.
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ from moesim.experiment.engine_commands.serving import (
     stages_note,
     why_not_served,
 )
+from moesim.experiment.engine_commands.trtllm_file import APART, FILE, graphs_of, put_file
+from moesim.experiment.engine_commands.trtllm_file import ROWS as READ_ROWS
 from moesim.experiment.engine_commands.words import IF_SERVED, Effect, Option, Takes
+from moesim.experiment.schema.layout import ONCE
+from moesim.model.named import opened
 from moesim.model.repositories import card_of
+from moesim.model.spec import ModelSpec
 
 READ, NOT_MODELLED, NOTHING = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING
-_FILE = (
-    "a file of further options, which is not read: attention DP, CUDA graphs, EPLB and drafts are"
-    " set there"
-)
+_SLICES = "moe_tensor_parallel_size"
 _BENCH, _BENCHED = "trtllm-bench", ("throughput", "latency")
 """Its benchmark, and what it measures."""
 OPTIONS = (
@@ -63,7 +65,7 @@ OPTIONS = (
     Option("--kv-cache-dtype", READ),
     Option("--backend", NOT_MODELLED, why="times are those of the PyTorch backend",
            harmless=("pytorch",)),
-    Option("--config --extra-llm-api-config --extra-llm-api-options", NOT_MODELLED, why=_FILE),
+    Option(f"{FILE} --extra-llm-api-config --extra-llm-api-options", READ),
     Option("--kv-cache-free-gpu-memory-fraction --kv-cache-free-gpu-mem-fraction"
            " --free-gpu-memory-fraction", NOT_MODELLED,
            why="a share of what weights leave; a run has the GPU's whole memory, and where requests"
@@ -90,7 +92,7 @@ class Trtllm(Engine):
     program: ClassVar[str] = "trtllm-serve"
     softwares: ClassVar[tuple[str, ...]] = ("trtllm",)
     options: ClassVar[Sequence[Option]] = OPTIONS
-    read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
+    read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in READ_ROWS)
     flexible: ClassVar[bool] = True
 
     def begins(self, words: Sequence[str]) -> int | None:
@@ -112,17 +114,18 @@ class Trtllm(Engine):
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:
-        """Model, parallelism and batch."""
+        """Model, parallelism, batch and launches, of the line and of its file."""
         line = reading.line
         reading.put("software", "trtllm")
-        put_model(reading, _name(reading), None, folders)
-        gpus = line.whole("--tp-size", 1) or 1
-        slices = expert_ranks(reading, "--ep-size", gpus)
-        node = line.whole("--gpus-per-node", 1)
-        nodes = gpus // node if node and node < gpus else None
-        put_ranks(reading, Ranks(gpus, gpus, slices, nodes), "--tp_size {group}")
-        put_stages(reading, "--pp-size", gpus)
-        _read_batch(reading, gpus)
+        put_file(reading, self.options, folders)
+        model = put_model(reading, _name(reading), None, folders)
+        ranks = _ranks_of(reading)
+        put_ranks(reading, ranks, "--tp_size {group}", graphs_of(line))
+        if ranks.group < ranks.gpus and ranks.slices == 1:
+            _put_dispatch(reading, opened(model, folders))
+        put_stages(reading, "--pp-size", ranks.gpus)
+        _read_batch(reading, ranks)
+        reading.put("execution", "eager" if graphs_of(line) else None)
         reading.context_tokens = line.whole("--max-seq-len", 1)
 
 
@@ -134,6 +137,37 @@ def _name(reading: Reading) -> str | None:
         folder = line.text("--model-path")
         return folder if folder and card_of(folder) else line.text("--model")
     return line.text("--model") or (line.positional.pop(0) if line.positional else None)
+
+
+def _ranks_of(reading: Reading) -> Ranks:
+    """GPUs that share attention, or each have requests of their own, and those that slice experts:
+    all, unless it is told how many hold whole ones, or how many slice the same.
+    """
+    line = reading.line
+    gpus = line.whole("--tp-size", 1) or 1
+    slices = line.whole(_SLICES, 1) or gpus
+    if line.has("--ep-size") or gpus % slices:
+        slices = expert_ranks(reading, "--ep-size", gpus)
+    node = line.whole("--gpus-per-node", 1)
+    nodes = gpus // node if node and node < gpus else None
+    return Ranks(gpus, 1 if line.on(APART) else gpus, slices, nodes)
+
+
+def _put_dispatch(reading: Reading, model: ModelSpec | None) -> None:
+    """Put that a token of GPUs with requests of their own goes once to another, in the format of
+    the experts' inputs.
+    """
+    reading.put("parallelism.exchange", ONCE)
+    what = "a token goes once to each GPU with experts of its (from memory)"
+    reading.note(f"parallelism.exchange: {ONCE}", what)
+    experts = {layer.moe.expert for layer in model.moe_layers if layer.moe} if model else set()
+    found = {(one.dtype, one.static_input) for one in experts}
+    dtype = next(iter(found))[0] if len(found) == 1 else ""
+    if found == {("fp8", True)} or dtype == "nvfp4":
+        reading.put("parallelism.dispatch_dtype", dtype)
+    elif dtype == "mxfp4":
+        what = "inputs of experts in mxfp4 are 16 bits wide, and mxfp8 on Blackwell; write mxfp8"
+        reading.note("parallelism.dispatch_dtype", f"{what} there (from memory)")
 
 
 def _why_not(asked: Configuration) -> Iterator[str]:
@@ -173,17 +207,19 @@ def _batch(asked: Configuration) -> list[str]:
     return words
 
 
-def _read_batch(reading: Reading, gpus: int) -> None:
+def _read_batch(reading: Reading, ranks: Ranks) -> None:
+    """Limits of each rank that has requests of its own."""
     if reading.served:
-        put_served(reading, ROWS, "trtllm")
+        put_served(reading, READ_ROWS, "trtllm")
         if (clients := reading.line.last("--concurrency")) is not None:
             reading.note(clients, "its clients'; write workload.arrivals")
         return
-    limits = (reading.line.whole("--max-batch-size", 1), reading.line.whole("--concurrency", -1))
+    batch = reading.line.whole("--max-batch-size", 1)
+    limits = (batch and batch * ranks.gpus // ranks.group, reading.line.whole("--concurrency", -1))
     found = [limit for limit in limits if limit is not None and limit > 0]
     put_batch(reading, "--max_batch_size", min(found, default=None))
     budget = reading.line.whole("--max-num-tokens", 1)
-    reading.put("workload.prefill.chunk", budget and max(1, budget // gpus))
+    reading.put("workload.prefill.chunk", budget and max(1, budget // ranks.group))
 
 
 def _named(words: Sequence[str]) -> list[str]:
