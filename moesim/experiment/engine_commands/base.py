@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.engine_commands.drafts import told_together
+from moesim.experiment.engine_commands.front import unread_in_front
 from moesim.experiment.engine_commands.points import ReadCommand, swept
 from moesim.experiment.engine_commands.words import (
     DRAFTS,
@@ -31,7 +31,6 @@ from moesim.memory.footprint.shares import Share
 from moesim.model import ModelSpec
 
 Folders = tuple[Path, ...]
-_WRAPPERS = ("numactl", "taskset", "docker", "podman")
 WARNING, NOTE = "warning: ", "note: "
 SHORT_CONTEXT = 2048
 """Tokens; fewer are those of a trace that is cut short, not what anybody serves."""
@@ -264,26 +263,9 @@ class Engine(ABC):
         return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 
 
-_VISIBLE = re.compile(
-    r"(?:(?:CUDA|HIP|ROCR|GGML_VK|NVIDIA)_VISIBLE_DEVICES=|(?:--gpus=)?\"?device=)"
-    r"(\d+(?:,\d+)*),?\"?"
-)
-"""Which GPUs a program sees, or a container."""
-
-
-def visible_gpus(front: Sequence[str]) -> int | None:
-    """How many GPUs the words in ``front`` of a program leave it; None where none says."""
-    found = [match for word in front if (match := _VISIBLE.fullmatch(word))]
-    return len(found[-1][1].split(",")) if found else None
-
-
 def _in_front(words: Sequence[str], read: Collection[str]) -> list[str]:
-    """A note on what changes how the program runs: variables that are not ``read``, numactl, ...;
-    which GPUs it sees is what its options, or llama.cpp's default, spread over.
-    """
-    known = [word for word in words if word in read or word.partition("=")[0] in read]
-    left = [word for word in words if word not in known and not _VISIBLE.fullmatch(word)]
-    more = [word for word in left if "=" in word or word in _WRAPPERS]
+    """A note on what changes how the program runs, and is not ``read``."""
+    more = unread_in_front(words, read)
     return [f"{WARNING}{' '.join(words)}: what is set in front is not read"] if more else []
 
 

@@ -10,7 +10,7 @@ from math import inf
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.engine_commands.base import Configuration, Folders, Reading, visible_gpus
+from moesim.experiment.engine_commands.base import Configuration, Folders, Reading
 from moesim.experiment.engine_commands.expert_tensors import (
     Kept,
     Override,
@@ -20,6 +20,7 @@ from moesim.experiment.engine_commands.expert_tensors import (
     on_cpu_key,
     overrides_of,
 )
+from moesim.experiment.engine_commands.front import visible_gpus
 from moesim.experiment.engine_commands.served import LLAMA_CPP as ROWS
 from moesim.experiment.engine_commands.served import put_served
 from moesim.experiment.engine_commands.serving import put_named

@@ -73,7 +73,7 @@ PUBLISHED = [
      "llama.cpp", "qwen3-30b-a3b@iq4_xs", 48, []),
     (("docker run --gpus all -v /m:/m ghcr.io/ggml-org/llama.cpp:server-cuda -m "
      "/m/gpt-oss-20b-Q4_K_M.gguf -ngl 99"),
-     "llama.cpp", "gpt-oss-20b@mxfp4_moe", 0, ["docker run", "experts stay in mxfp4"]),
+     "llama.cpp", "gpt-oss-20b@mxfp4_moe", 0, ["experts stay in mxfp4"]),
     (("cd llama.cpp && numactl -N 0 ./build/bin/llama-server -hf unsloth/gpt-oss-20b-GGUF:Q8_0 "
      "-ngl 99 -ncmoe 3 2>&1 | tee log"),
      "llama.cpp", "gpt-oss-20b@mxfp4_moe", 3, ["numactl -N 0"]),

@@ -384,7 +384,7 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      {"software": "vllm", "model": "deepseek-v3", "decide": "device",
       "parallelism": {"expert": 16, "nodes": 2, "dense": "tensor"},
       "workload": {"batching": refill(16)}, "placement": {"kind": "eplb", "redundant": 32}},
-     ["docker run --gpus all"]),
+     []),
     (("vllm serve Qwen/Qwen3-30B-A3B --speculative-config '{}' --max-num-seqs 1 -tp 4 -ep "
      "--expert-placement-strategy round_robin"),
      {"software": "vllm", "model": "qwen3-30b-a3b", "placement": {"kind": "round_robin"},

@@ -67,7 +67,7 @@ def test_a_file_of_the_documentation() -> None:
         ("cat > more.yml <<EOF", "more.yml"),
         ("cat >./more.yml<<EOF", "more.yml"),
         ("cat << 'EOF' > more.yml", "./more.yml"),
-        ('$ cat <<-"EOF" > /tmp/more.yml', "/tmp/more.yml"),
+        ('$ cat <<-"EOF" > /data/more.yml', "/data/more.yml"),
         ("sudo tee more.yml <<EOF", "more.yml"),
         ("tee -a more.yml >/dev/null <<EOF", "more.yml"),
         ("cat <<EOF | tee more.yml", "more.yml"),

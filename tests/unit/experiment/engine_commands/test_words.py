@@ -106,3 +106,41 @@ def test_commands_of_engines_that_are_not_read_are_counted() -> None:
     found = read_command(f"{line}vllm serve openai/gpt-oss-120b --headless\n{SERVER}")
     assert found.experiment["model"] == "gpt-oss-20b"
     assert "note: 2 more commands of an engine: not read; read each alone" in found.notes
+
+
+IMAGE = "vllm/vllm-openai:latest --model openai/gpt-oss-20b"
+FRONT = "what is set in front is not read"
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "docker run -it --rm --gpus all --ipc=host -v ~/.cache:/cache -p 8000:8000",
+        "sudo docker run -d --network host -e HF_TOKEN=$HF_TOKEN --env HF_HUB_OFFLINE=1 -e HF_HOME",
+        "podman run -p8000:8000 --device nvidia.com/gpu=all --shm-size=32g --ulimit memlock=-1",
+        "HF_TOKEN=abc docker run --runtime nvidia --gpus '\"device=0\"' --name x",
+        "docker run --mount type=bind,source=/a,target=/b -e NVIDIA_VISIBLE_DEVICES=all",
+    ],
+)
+def test_a_container_that_changes_no_speed_is_not_told(front: str) -> None:
+    found = read_command(f"{front} {IMAGE}")
+    assert found.experiment["model"] == "gpt-oss-20b"
+    assert warnings(found) == []
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "docker run --rm --cpuset-cpus 0-7 --gpus all",
+        "docker run --gpus all -e VLLM_USE_V1=0",
+        "docker run -e OMP_NUM_THREADS",
+        "docker run --gpus 2",
+        "docker run --env-file more.env",
+        "numactl --cpunodebind=0 docker run --rm",
+        "HF_TOKEN=abc VLLM_USE_V1=0 docker run --rm",
+        "docker compose run",
+    ],
+)
+def test_a_container_that_may_change_speed_is_told(front: str) -> None:
+    told = warnings(read_command(f"{front} {IMAGE}"))
+    assert [one for one in told if FRONT in one]
