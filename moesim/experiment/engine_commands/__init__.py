@@ -25,6 +25,7 @@ from moesim.experiment.engine_commands.base import (
 from moesim.experiment.engine_commands.heredocs import written_files
 from moesim.experiment.engine_commands.points import ReadCommand
 from moesim.experiment.engine_commands.programs import instead_of, program_of
+from moesim.experiment.engine_commands.variables import with_values
 from moesim.experiment.engine_commands.words import one_line, split_line
 from moesim.experiment.schema.experiment import Experiment
 
@@ -100,7 +101,7 @@ def read_command(
     paths of models are looked up in ``folders``. InputError where the line is broken: a quote that
     is not closed, an option without its value, a number that is none, a program that nobody knows.
     """
-    text, files = written_files(text)
+    text, files = written_files(with_values(text))
     commands = split_line(text)
     names = [engine] if engine else list(registry.components)
     for words, name in product(commands, names):

@@ -265,3 +265,10 @@ def test_its_table() -> None:
     lines = {row.name for row in OPTIONS}
     assert set(_LINE.values()) <= lines
     assert {row.option for row in ROWS} <= lines | {row.name for row in KEYS}
+
+
+def test_a_variable_names_the_file() -> None:
+    text = f"F=/data/more.yml\ncat << EOF > ${{F}}\n{WIDE}EOF\n{LINE} --tp_size 4 --config $F"
+    found = read_command(text)
+    assert found.experiment["parallelism"]["dense"] == "data"
+    assert not warnings(found)

@@ -144,3 +144,26 @@ def test_a_container_that_changes_no_speed_is_not_told(front: str) -> None:
 def test_a_container_that_may_change_speed_is_told(front: str) -> None:
     told = warnings(read_command(f"{front} {IMAGE}"))
     assert [one for one in told if FRONT in one]
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        ("MODEL=openai/gpt-oss-20b\nexport TP=2\n", "vllm serve $MODEL -tp ${TP}"),
+        ('ARGS="-tp 2 --max-num-seqs 64"; ', "vllm serve openai/gpt-oss-20b $ARGS"),
+        ("A=openai && B=$A/gpt-oss-20b\n", 'vllm serve "$B" -tp 2'),
+        ("$ export MODEL='openai/gpt-oss-20b'\n$ ", 'bash -c "vllm serve $MODEL -tp 2"'),
+    ],
+)
+def test_variables_of_a_text_are_their_values(before: str, line: str) -> None:
+    found = read_command(f"{before}{line}")
+    assert found.experiment["model"] == "gpt-oss-20b"
+    assert found.experiment["parallelism"]["expert"] == 2
+    assert warnings(found) == []
+
+
+def test_a_variable_that_a_program_looks_at_stays_in_front() -> None:
+    before = "export CUDA_VISIBLE_DEVICES=0,1\necho $CUDA_VISIBLE_DEVICES\n"
+    assert read_command(before + SERVER).experiment["parallelism"] == {"pipeline": 2}
+    told = warnings(read_command(f"MODEL=$OTHER\n{SERVER} --host $MODELS --port $MODEL"))
+    assert any("MODEL=$OTHER" in one and FRONT in one for one in told)
