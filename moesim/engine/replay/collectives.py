@@ -22,8 +22,7 @@ class Collectives:
     def __init__(self, case: Case, finder: Finder, provenance: Provenance) -> None:
         self.case, self.finder, self.provenance = case, finder, provenance
         self.row_bytes = case.row_bytes(case.model)
-        alone = case.gathers or case.once
-        self.by_busiest = not alone and getattr(case.prices, "by_busiest_gpu", False)
+        self.by_busiest = not case.gathers and getattr(case.prices, "by_busiest_gpu", False)
         self.gpu_of_expert = finder.gpu_of_home[finder.home]
         self.alike = self.by_busiest and self.row_bytes[0] == self.row_bytes[1]
         columns = 1 if self.by_busiest else case.gpus if case.gathers else case.gpus**2
@@ -41,7 +40,8 @@ class Collectives:
         if self.case.gathers:
             return self._gathered(first, last, active)
         if self.case.once:
-            return self._of_shapes(self.finder.routing.sent_once(first, last))
+            sent = self.finder.routing.sent_once(first, last)
+            return self._of_shapes(_busiest(sent) if self.by_busiest else sent)
         if self.by_busiest and busiest is not None:
             return self._of_shapes(busiest[..., None])
         routed = (*self.finder.placed(first, last), active, self.gpu_of_expert, self.case.gpus)
@@ -115,3 +115,12 @@ class Collectives:
         rows = np.zeros((len(shapes), gpus, gpus), np.int64)
         rows[:, 0, 1] = shapes[:, 0]
         return rows
+
+
+def _busiest(sent: Ints) -> Ints:
+    """The most rows that one GPU sends or gets, int64[MoE layers, passes, 1], of those ``sent``
+    int64[MoE layers, passes, gpus, gpus].
+    """
+    ways = sent.sum(axis=-1), sent.sum(axis=-2)
+    most: Ints = np.maximum(*ways).max(axis=-1, keepdims=True)
+    return most
