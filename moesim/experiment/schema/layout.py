@@ -82,8 +82,10 @@ def reduces(experiment: Experiment, nodes: int) -> bool:
 
 def _wrong_rows(experiment: Experiment, spread: Layout) -> tuple[str, str] | None:
     """What is said of rows that go between GPUs, where none do so."""
+    if spread.gpus == 1:
+        return None
     padded = not experiment.gating.uneven or experiment.gating.agrees
-    if spread.once and spread.gpus > 1 and (padded or spread.gathers):
+    if spread.once and (padded or spread.gathers):
         what = f"'{ONCE}' says how rows of whole experts are dispatched, each as its token chooses"
         return "exchange", f"{what}; it goes with gating: dynamic and experts: expert"
     if spread.dispatch_dtype is not None and spread.gathers and not spread.gathers_tokens:

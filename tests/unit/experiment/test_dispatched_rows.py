@@ -88,9 +88,12 @@ def test_padded_gatings_send_rows_of_a_product(asked: dict[str, Any]) -> None:
         build(split(4, {**BASE, "gating": {"kind": "static"}}, dense="data", **asked))
 
 
-def test_one_gpu_sends_nothing() -> None:
+@pytest.mark.parametrize("more", [{}, {"gating": {"kind": "static"}}])
+def test_one_gpu_sends_nothing(more: dict[str, Any]) -> None:
+    """Of any gating, so that numbers of GPUs can be swept from one on."""
     asked: dict[str, Any] = {"dense": "data", "exchange": "deduplicated", "dispatch_dtype": "fp8"}
+    base = {**BASE, **more}
     assert (
-        run(split(1, **asked), limit_steps=3).summary["duration_ms"]
-        == run(split(1, dense="data"), limit_steps=3).summary["duration_ms"]
+        run(split(1, base, **asked), limit_steps=3).summary["duration_ms"]
+        == run(split(1, base, dense="data"), limit_steps=3).summary["duration_ms"]
     )
