@@ -49,6 +49,7 @@ NAMED = {
 }
 """Axes whose last word says too little."""
 UNSAID = {
+    "parallelism.dispatch_dtype": "activations' dispatch dtype",
     "parallelism.exchange": "default exchange",
     "parallelism.nodes": "default nodes",
     "workload.context": "contexts of the trace",

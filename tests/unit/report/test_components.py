@@ -118,6 +118,7 @@ def test_where_nothing_is_put_out_the_speed_is_that_of_prompts() -> None:
     ("axis", "words"),
     [
         ("serving.disaggregation", "no disaggregation"),
+        ("parallelism.dispatch_dtype", "activations' dispatch dtype"),
         ("parallelism.exchange", "default exchange"),
         ("workload.requests", "all requests"),
         ("workload.context", "contexts of the trace"),
