@@ -141,9 +141,37 @@ def put_dispatch(reading: Reading, ranks: Ranks, model: ModelSpec | None, *, onc
     if ranks.slices > 1 or ranks.group == ranks.gpus:
         return
     reading.put("parallelism.exchange", ONCE if once else None)
+    reading.put("parallelism.dispatch_dtype", _rounded(model))
+
+
+def _rounded(model: ModelSpec | None) -> str | None:
+    """The format of what DeepEP dispatches of a ``model``; None: that of its activations."""
     experts = {layer.moe.expert for layer in model.moe_layers if layer.moe} if model else set()
-    if {(one.dtype, one.block) for one in experts} == {("fp8", FP8_BLOCK)}:
-        reading.put("parallelism.dispatch_dtype", "fp8_block")
+    blocks = {(one.dtype, one.block) for one in experts} == {("fp8", FP8_BLOCK)}
+    return "fp8_block" if blocks else None
+
+
+def asks_deepep(layout: Layout) -> bool:
+    """Whether rows are dispatched as DeepEP alone does: once to a GPU, or rounded as it rounds."""
+    dispatches = layout.group < layout.gpus and not layout.gathers
+    return dispatches and (layout.once or layout.dispatch_dtype == "fp8_block")
+
+
+def dispatch_note(asked: Configuration, *, deepep: bool) -> list[str]:
+    """Where the line, with DeepEP or without, does not say how rows are dispatched."""
+    layout = layout_of(asked)
+    if layout.gpus == 1:
+        return []
+    found = [] if deepep or not layout.once else [f"{NOTE}parallelism.exchange: {ONCE}: {_UNSAID}"]
+    given = layout.dispatch_dtype
+    if given != (rounded := _rounded(asked.model) if deepep else None):
+        instead = f"is left out: DeepEP dispatches rows in {rounded}"
+        what = instead if given is None else f"'{given}': {_UNSAID}"
+        found.append(f"{NOTE}parallelism.dispatch_dtype {what}")
+    return found
+
+
+_UNSAID = "the line does not say so; the engine dispatches as it does by default"
 
 
 def expert_ranks(reading: Reading, option: str, gpus: int) -> int:

@@ -34,9 +34,11 @@ from moesim.experiment.engine_commands.served import (
 )
 from moesim.experiment.engine_commands.serving import (
     Ranks,
+    asks_deepep,
     batch_note,
     cache_words,
     decided_note,
+    dispatch_note,
     eplb_of,
     expert_ranks,
     expert_words,
@@ -64,6 +66,8 @@ _DISPATCH = (
 """Values of ``--moe-a2a-backend`` under which experts are whole, each on one of the GPUs: they make
 ``--ep-size`` the number of GPUs (``_a2a_ep_size`` of sglang/srt/arg_groups/overrides.py).
 """
+_MODES = {False: "low_latency", True: "normal"}
+"""Values of ``--deepep-mode``, which send a row to an expert or one to a GPU (from memory)."""
 _BENCHES = ("sglang.bench_one_batch", "sglang.bench_latency")
 """Its benchmark of batches that are full, and that of older releases."""
 _LENGTHS = {"--input-len": 1024, "--output-len": 16}
@@ -117,7 +121,7 @@ class Sglang(Engine):
         words = [*SERVER, "--model-path", name, *quantization]
         words += [*cache_words(asked), *_ranks(asked), *limits(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
-        notes += decided_note(asked)
+        notes += [*decided_note(asked), *dispatch_note(asked, deepep=asks_deepep(layout_of(asked)))]
         notes += [*software_note(asked), *served_notes(asked, ROWS)]
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
@@ -131,7 +135,7 @@ class Sglang(Engine):
         name = line.text("--model-path") or (line.positional.pop(0) if line.positional else None)
         weights = opened(put_model(reading, name, line.text("--quantization"), folders), folders)
         if (line.text("--moe-a2a-backend") or "").startswith("deepep"):
-            put_dispatch(reading, ranks, weights, once=line.text("--deepep-mode") == "normal")
+            put_dispatch(reading, ranks, weights, once=line.text("--deepep-mode") == _MODES[True])
         put_offload(reading, weights, zero_copy=False)
 
 
@@ -215,6 +219,8 @@ def _ranks(asked: Configuration) -> list[str]:
     words += expert_words("--ep-size", layout)
     if (data := layout.gpus // layout.group) > 1:
         words += ["--dp-size", str(data), "--enable-dp-attention"]
+    if asks_deepep(layout):
+        words += ["--moe-a2a-backend", "deepep", "--deepep-mode", _MODES[layout.once]]
     if layout.nodes > 1:
         words += ["--nnodes", str(layout.nodes)]
     if (eplb := eplb_of(asked)) is not None:

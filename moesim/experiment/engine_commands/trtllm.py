@@ -30,6 +30,7 @@ from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
     cache_words,
+    dispatch_note,
     expert_ranks,
     expert_words,
     layout_of,
@@ -110,6 +111,7 @@ class Trtllm(Engine):
         words = ["trtllm-serve", name, "--backend", "pytorch", *_named(cache_words(asked))]
         words += [*_ranks(asked), "--max_seq_len", str(asked.context_tokens), *_batch(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        notes += dispatch_note(asked, deepep=False)
         notes += served_notes(asked, ROWS)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 

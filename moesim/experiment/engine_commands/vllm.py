@@ -39,9 +39,11 @@ from moesim.experiment.engine_commands.served import (
 from moesim.experiment.engine_commands.serving import (
     GPUS_OF_A_NODE,
     Ranks,
+    asks_deepep,
     batch_note,
     cache_words,
     decided_note,
+    dispatch_note,
     eplb_of,
     layout_of,
     put_batch,
@@ -255,7 +257,7 @@ class Vllm(Engine):
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += [*_launches(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
-        notes += decided_note(asked)
+        notes += [*decided_note(asked), *dispatch_note(asked, deepep=_has_deepep(layout))]
         notes += served_notes(asked, VLLM)
         if (setting := ENVIRONMENT.get(asked.experiment.software)) is not None:
             notes.append(f"{NOTE}software: set {setting} for mxfp4 experts in these kernels")
@@ -286,6 +288,11 @@ class Vllm(Engine):
         put_offload(reading, weights, zero_copy=True)
 
 
+def _has_deepep(layout: Layout) -> bool:
+    """Whether rows are dispatched by DeepEP: where others gather, and where it alone does so."""
+    return asks_deepep(layout) or (_may_gather(layout) and not layout.gathers)
+
+
 def _ranks(asked: Configuration) -> list[str]:
     layout = layout_of(asked)
     if layout.stages > 1:
@@ -300,7 +307,7 @@ def _ranks(asked: Configuration) -> list[str]:
     if layout.slices > 1:  # what it does unless it is told
         return words
     words.append("--enable-expert-parallel")
-    if _may_gather(layout) and not layout.reduces:
+    if _has_deepep(layout):
         words += ["--all2all-backend", _DISPATCHES[layout.once]]
     placement = kind_of(type(asked.experiment.placement))
     if (eplb := eplb_of(asked)) is not None:

@@ -246,6 +246,41 @@ def test_vllm_rounds_what_deepep_dispatches() -> None:
     assert low["dispatch_dtype"] == "fp8_block"
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize("gpus", [8, 16])
+@pytest.mark.parametrize("exchange", [None, "deduplicated"])
+def test_what_deepep_dispatches_is_written_as_it_is_read(
+    engine: str, gpus: int, exchange: str | None
+) -> None:
+    asked = {"expert": gpus, "exchange": exchange, "dispatch_dtype": "fp8_block"}
+    said = {"model": "deepseek-v3", "hardware": "dgx-h100", "software": engine}
+    line = command_of(load_experiment({**said, "parallelism": asked}).experiment, engine)
+    found = read_command(str(line.text)).experiment["parallelism"]
+    assert (found.get("exchange"), found["dispatch_dtype"]) == (exchange, "fp8_block")
+    assert not any("parallelism" in note for note in line.notes)
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked", "told"),
+    [
+        ("trtllm", {"dense": "tensor", "exchange": "deduplicated"}, "exchange: deduplicated"),
+        ("sglang", {"dispatch_dtype": "nvfp4"}, "dispatch_dtype 'nvfp4'"),
+        ("vllm", {"dispatch_dtype": "nvfp4"}, "dispatch_dtype 'nvfp4'"),
+        ("vllm", {}, "dispatch_dtype is left out: DeepEP dispatches rows in fp8_block"),
+        ("sglang", {}, None),
+        ("vllm", {"exchange": "all_gather"}, None),
+    ],
+)
+def test_rows_that_a_line_dispatches_otherwise_are_told(
+    engine: str, asked: dict[str, Any], told: str | None
+) -> None:
+    said = {"model": "deepseek-v3", "hardware": "dgx-h100", "software": engine}
+    one = load_experiment({**said, "parallelism": {"expert": 8, **asked}}).experiment
+    notes = [note for note in command_of(one, engine).notes if "parallelism" in note]
+    assert len(notes) == (told is not None)
+    assert told is None or told in notes[0]
+
+
 def test_ranks_that_divide_nothing_are_told() -> None:
     line = "python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp-size 8 --ep-size 3"
     found = read_command(f"{line} --max-running-requests 8")
