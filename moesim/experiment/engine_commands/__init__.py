@@ -22,6 +22,7 @@ from moesim.experiment.engine_commands.base import (
     Engine,
     EngineCommand,
 )
+from moesim.experiment.engine_commands.containers import with_lines
 from moesim.experiment.engine_commands.heredocs import written_files
 from moesim.experiment.engine_commands.points import ReadCommand
 from moesim.experiment.engine_commands.programs import instead_of, program_of
@@ -101,7 +102,7 @@ def read_command(
     paths of models are looked up in ``folders``. InputError where the line is broken: a quote that
     is not closed, an option without its value, a number that is none, a program that nobody knows.
     """
-    text, files = written_files(with_values(text))
+    text, files = written_files(with_values(with_lines(text)))
     commands = split_line(text)
     names = [engine] if engine else list(registry.components)
     for words, name in product(commands, names):
