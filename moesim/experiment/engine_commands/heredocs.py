@@ -1,4 +1,4 @@
-"""Files that a pasted text writes before it names them: ``cat > more.yml <<EOF``."""
+"""Files that a pasted text writes before it names them: ``cat > more.yml <<EOF``, ``echo -e``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _HEREDOC = re.compile(
     r"(?P<body>(?:.*\n)*?)[ \t]*(?P=end)[ \t\r]*(?=[\n\"';)]|\Z)"
 )
 """A file's text up to the word that ends it; where the file's name is, a shell leaves open."""
+_ECHO = re.compile(
+    r"\b(?:echo(?:[ \t]+-[ne]+)?|printf)[ \t]+(?P<quote>['\"])(?P<body>[^'\"]*)(?P=quote)"
+    r"(?P<head>)[ \t]*(?P<tail>>[^\n;&]*)"
+)
+"""The same as one word, with ends of lines as ``\\n``."""
 _INTO = re.compile(r"(?P<more>>)?>[ \t]*(?P<to>[^\s<>|&]+)")
 _TEE = re.compile(r"(?:^|tee)(?P<more>[ \t]+-a)?[ \t]+(?P<to>[^\s<>|&-][^\s<>|&]*)")
 
@@ -22,14 +27,21 @@ _TEE = re.compile(r"(?:^|tee)(?P<more>[ \t]+-a)?[ \t]+(?P<to>[^\s<>|&-][^\s<>|&]
 def written_files(text: str) -> tuple[str, dict[str, str]]:
     """``text`` without the files that it writes for an option of its, and these by their names."""
     files: dict[str, str] = {}
-    for found in list(_HEREDOC.finditer(text)):
+    for found in sorted(
+        (*_HEREDOC.finditer(text), *_ECHO.finditer(text)), key=lambda one: one.start()
+    ):
         into = _into(found)
         name = plain_path(into["to"]) if into else ""
         if into is None or not _is_named(name, text.replace(found[0], "")):
             continue
-        files[name] = (files.get(name, "") if into["more"] else "") + found["body"]
+        files[name] = (files.get(name, "") if into["more"] else "") + _body(found)
         text = text.replace(found[0], "", 1)
     return text, files
+
+
+def _body(found: re.Match[str]) -> str:
+    text = found["body"]
+    return text if found.re is _HEREDOC else text.replace("\\n", "\n") + "\n"
 
 
 def _into(found: re.Match[str]) -> re.Match[str] | None:

@@ -272,3 +272,16 @@ def test_a_variable_names_the_file() -> None:
     found = read_command(text)
     assert found.experiment["parallelism"]["dense"] == "data"
     assert not warnings(found)
+
+
+@pytest.mark.parametrize("program", ["echo -e", "printf"])
+@pytest.mark.parametrize("between", ["\\n", "\n"])
+def test_a_file_of_one_word(program: str, between: str) -> None:
+    word = f"{WIDE.strip()}{between}kv_cache_config:{between}  dtype: fp8"
+    more = "echo 'stream_interval: 2' >> more.yml"
+    text = f'{program} "{word}" > more.yml\n{more}\n{LINE} --tp_size 4 --config more.yml'
+    found = read_command(text)
+    assert found.experiment["parallelism"]["dense"] == "data"
+    assert found.experiment["model"] == "gpt-oss-120b@kv_cache=fp8"
+    assert "stream_interval 2" in "".join(found.notes)
+    assert not warnings(found)
