@@ -273,8 +273,9 @@ def dispatched_otherwise(experiments: Iterable[Experiment]) -> list[str]:
             return [f"note: parallelism.exchange: {what}; write exchange: all_gather for that"]
         if software.framework == "trtllm":
             what = "a row is dispatched for each expert of a token, in 16 bits; TensorRT-LLM sends"
-            what += " one to a GPU, in the format of its experts' inputs (from memory)"
-            how = "exchange: deduplicated, and a dispatch_dtype"
+            what += " one to a GPU, in the format of its experts' inputs, in captured steps (from"
+            what += " memory)"
+            how = "exchange: deduplicated, a dispatch_dtype, and decide: device"
             return [f"note: parallelism.exchange: {what}; write {how} for that"]
     return []
 
