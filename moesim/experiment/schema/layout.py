@@ -91,10 +91,13 @@ def _wrong_rows(experiment: Experiment, spread: Layout) -> tuple[str, str] | Non
     if spread.dispatch_dtype is not None and spread.gathers and not spread.gathers_tokens:
         what = f"'{spread.dispatch_dtype}' is of hidden vectors that go to experts, and every GPU"
         what += " has all of them from attention"
-        return "dispatch_dtype", f"{what}; leave it out, or write dense: data"
+        more = ", with exchange: all_gather" if 1 < spread.slices < spread.gpus else ""
+        return "dispatch_dtype", f"{what}; leave it out, or write dense: data{more}"
     if spread.dispatch_dtype is not None and padded:
-        what = f"'{spread.dispatch_dtype}' is of hidden vectors, and padded gatings send rows that"
-        what += " a product makes"
+        what = (
+            f"'{spread.dispatch_dtype}' is of hidden vectors as tokens have them, and gatings that"
+        )
+        what += " pad send the model's own"
         return "dispatch_dtype", f"{what}; leave it out, or write gating: dynamic"
     return None
 

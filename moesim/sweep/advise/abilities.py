@@ -75,7 +75,7 @@ def engine_named(program: str) -> str | None:
 
 
 def layout_settings(layout: str, gpus: int) -> Settings:
-    """What a layout of ``gpus`` sets, by dotted path, all keys of ``parallelism`` but nodes."""
+    """What a layout of ``gpus`` sets, by dotted path: who shares the work, not how it meets."""
     stages, shared = (gpus, 1) if layout == STAGES else (1, gpus)
     return (
         ("parallelism.expert", str(shared)),
