@@ -175,6 +175,7 @@ def copied_layer_cases(draw: st.DrawFn) -> Case:
     config = replace(
         config,
         gpus=1,
+        nodes=1,
         slices=1,
         group=1,
         placement="contiguous",

@@ -43,7 +43,7 @@ from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 
 ALONE: dict[str, Any] = {
-    "gpus": 1, "group": 1, "slices": 1, "reduces": False, "gating": "dynamic",
+    "gpus": 1, "nodes": 1, "group": 1, "slices": 1, "reduces": False, "gating": "dynamic",
     "placement": "contiguous", "plan": None, "batch_size": 1, "phase": "decode", "policy": "lru",
     "parameters": {}, "scope": "layer", "miss": "load", "uploads": None, "near_memory": False,
     "order": "id", "protect": "step", "initial": "empty",
