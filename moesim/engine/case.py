@@ -89,7 +89,8 @@ class Case(Shared):
     GPUs that each hold a part of all their experts, those of ``model``, and run all their rows; 1:
     experts are whole, and ``placement`` has as many holders as GPUs. ``reduces``: every GPU has all
     tokens, runs the rows of its own whole experts, and an all-reduce adds up what comes of them
-    (where ``group`` is 1: a reduce-scatter, behind an all-gather).
+    (where ``group`` is 1: a reduce-scatter, behind an all-gather). ``once``, ``dispatch_dtype``: of
+    rows that are dispatched, see ``Shared``; those of a gating that pads go to each expert.
     ``scheduler``: what says
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
     the host takes to begin with its experts of a layer, once a pass. ``host_cache``: host memory is

@@ -214,7 +214,7 @@ class Program:
         kept, slices = routed.kept.sum(axis=3), self.case.slices
         if self.case.gathers:
             sent = gathered_rows(self.case, tokens, active)
-        elif self.case.once:
+        elif self.case.once and gating.uneven:
             sent = self.routing.sent_once(first, last)
         else:
             sent = self._dispatched(_where_active(routed.sent, active))

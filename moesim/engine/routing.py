@@ -134,11 +134,13 @@ class Routing:
         rows, senders = (
             one[offsets[0] : offsets[-1]] for one in (schedule.routing_rows, schedule.gpu)
         )
-        ids, gpu_of = case.trace.expert_ids, placement.gpu_of_expert[np.argsort(placement.logical)]
+        ids = case.trace.expert_ids
         if placement.has_replicas:
             replicas = Replicas.of(placement, np.arange(placement.physical), self.logical)
             ids, rows = place_choices(ids, rows, senders, offsets, replicas), np.arange(len(rows))
-            gpu_of = np.tile(placement.gpu_of_expert, (len(gpu_of), 1))
+            gpu_of = np.tile(placement.gpu_of_expert, (len(placement.logical), 1))
+        else:
+            gpu_of = placement.gpu_of_expert[np.argsort(placement.logical)]
         sent = np.zeros((len(gpu_of), last - first, case.gpus, case.gpus), np.int64)
         node = case.gpus // case.nodes
         send_once(ids, rows, senders, offsets, self.active(first, last), gpu_of, node, sent)

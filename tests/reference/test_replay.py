@@ -83,7 +83,7 @@ def test_least_stale_with_slots_by_layer_is_lru_where_steps_run_by_id(
 def test_padded_gating_is_decided_once_for_all_that_do_the_same(
     case: Case, kind: str, cells: int
 ) -> None:
-    theirs = replace(engine_case(case), gating=gatings.get(kind)(), once=False)
+    theirs = replace(engine_case(case), gating=gatings.get(kind)())
     assume(is_padded(theirs))
     with patch.object(routing, "CELLS", cells):
         assert_same(run_replay(theirs), run_des(theirs))

@@ -29,7 +29,6 @@ def test_both_engines_and_the_reference_serve_alike(both):
     agree_on_served(*both)
 
 
-@few
 @given(served_by_vllm())
 def test_what_is_foreseen_needs_no_entries_of_steps_that_are_over(both):
     with patch.object(foreseen, "BEHIND", 0):

@@ -100,7 +100,7 @@ def replicated(case: Case, _: Verdict) -> bool:
 
 def wanted_twice(case: Case, _: Verdict) -> bool:
     """Some token has both of its experts on one other GPU, or on one other node."""
-    size = case.config.gpus // case.config.nodes
+    size = 1 if case.config.nodes == 1 else case.config.gpus // case.config.nodes
     held = [set(of) for of in local_experts(case.model, case.config)]
     holder = {expert: gpu for gpu, of in enumerate(held) for expert in of}
     pairs = {tuple(sorted(layer)) for token in case.trace["expert_ids"] for layer in token}

@@ -84,7 +84,7 @@ def _wrong_rows(experiment: Experiment, spread: Layout) -> tuple[str, str] | Non
     """What is said of rows that go between GPUs, where none do so."""
     if spread.gpus == 1:
         return None
-    padded = not experiment.gating.uneven or experiment.gating.agrees
+    padded = not experiment.gating.uneven
     if spread.once and (padded or spread.gathers):
         what = f"'{ONCE}' says how rows of whole experts are dispatched, each as its token chooses"
         return "exchange", f"{what}; it goes with gating: dynamic and experts: expert"

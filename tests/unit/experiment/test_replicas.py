@@ -333,15 +333,17 @@ def test_each_software_of_a_sweep_has_its_own_scheduler():
     ]
 
 
+EIGHT_GPUS = {
+    "model": "gpt-oss-120b",
+    "hardware": "h200-sxm",
+    "software": "vllm",
+    "parallelism": {"expert": 8},
+    "workload": {"requests": 8, "batching": {"kind": "continuous"}},
+}
+
+
 def test_tensorrt_llm_sends_a_token_once():
-    source = {
-        "model": "gpt-oss-120b",
-        "hardware": "h200-sxm",
-        "software": "trtllm",
-        "parallelism": {"expert": 8},
-        "workload": {"requests": 8, "batching": {"kind": "continuous"}},
-        "decide": "device",
-    }
+    source = {**EIGHT_GPUS, "software": "trtllm", "decide": "device"}
     (line,) = dispatched_otherwise([load_experiment(source).experiment])
     assert "write exchange: deduplicated" in line
     source["parallelism"] = {"expert": 8, "exchange": "deduplicated"}
@@ -361,13 +363,6 @@ def test_tensorrt_llm_sends_a_token_once():
     ],
 )
 def test_vllm_does_not_dispatch_unless_it_is_told(changed, told):
-    source = {
-        "model": "gpt-oss-120b",
-        "hardware": "h200-sxm",
-        "software": "vllm",
-        "parallelism": {"expert": 8},
-        "workload": {"requests": 8, "batching": {"kind": "continuous"}},
-    }
-    lines = dispatched_otherwise([load_experiment({**source, **changed}).experiment])
+    lines = dispatched_otherwise([load_experiment({**EIGHT_GPUS, **changed}).experiment])
     assert bool(lines) == told
     assert all("write exchange: all_gather" in line for line in lines)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.engine_commands import ReadCommand, read_command
+from moesim.experiment.engine_commands import read_command
+
+from .test_words import warnings
 
 COMPOSE = """services:
   proxy: {image: nginx, command: [nginx]}
@@ -35,10 +37,6 @@ spec:
         - name: HF_HOME
           value: /models
 """
-
-
-def warnings(found: ReadCommand) -> list[str]:
-    return [note for note in found.notes if note.startswith("warning: ")]
 
 
 @pytest.mark.parametrize(
