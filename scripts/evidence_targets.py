@@ -129,9 +129,9 @@ MEASURED_ELSEWHERE = (
         "no number; LLMServingSim has .05", ".12", "-",
         "every price of this card is a prior; LLMServingSim's were measured on it", VLLM,
     ),
-    Row("the same, RTX PRO 6000", "no number; LLMServingSim has .12", ".11", "-", "", VLLM),
+    Row("the same, RTX PRO 6000", "no number; LLMServingSim has .12", ".09", "-", "", VLLM),
 )  # fmt: skip
-"""Of measurements that are not shipped, as of 28 November 2026."""
+"""Of measurements that are not shipped, as of 3 December 2026."""
 
 
 def targets(kept: Mapping[str, pd.DataFrame]) -> Sequence[str]:

@@ -223,6 +223,15 @@ def test_the_readme_has_the_errors_of_the_evidence():
     told = " ".join((ROOT / "README.md").read_text("utf-8").split())
     assert f"is off by {twenty} % in the median" in told
     assert f"by {many} % of 41 more with experts on a CPU, and by {servers} % of 16" in told
+    rows = [
+        r"closed loops, all 100: TPOT \|[^|]*",
+        r"closed loops, all 100: [^\n]*\n\| the same: TTFT \|[^|]*",
+    ]
+    loops = [re.search(rf"^\| {row}\| (\d+) / ", page, re.MULTILINE) for row in rows]
+    tpot, ttft = (one[1] for one in loops if one)
+    assert f"is off by {tpot} % in the median and that to the first token by {ttft} %" in told
+    serving = " ".join((ROOT / "docs" / "serving.md").read_text("utf-8").split())
+    assert f"{tpot} % in the median of the time between tokens, {ttft} % of that to" in serving
 
 
 def test_no_module_imports_in_a_circle():
