@@ -98,23 +98,29 @@ def _times(
     return _played_again(played, time_limits(rows.of(priced_time(played.outcome))), _front(played))
 
 
+def machine_of(experiment: Experiment, built: Built) -> Machine:
+    """By whose names, and how used, the prices of a run are off."""
+    gpu, host = gpu_and_host(experiment.hardware)
+    shared = any(
+        layer.moe.chooses and len(built.case.local_experts(0)) < layer.moe.experts
+        for layer in built.case.model.moe_layers
+        if layer.moe
+    )
+    cache = built.case.host_cache
+    mapped = cache is not None and cache.mapped
+    prices, name = cast("CostModel", built.case.prices), host or gpu
+    kind = host_kind(prices.hardware, experiment.hardware, experiment.folders, name)
+    return Machine(gpu, name, built.case.software.pinned, shared, mapped, kind)
+
+
 class _Rows:
     """Rows of what is off together, of any part of a run's time."""
 
     def __init__(self, experiment: Experiment, played: Played) -> None:
         built, numbers = played.built, played.numbers
-        gpu, host = gpu_and_host(experiment.hardware)
         software = built.case.software
-        shared = any(
-            layer.moe.chooses and len(built.case.local_experts(0)) < layer.moe.experts
-            for layer in built.case.model.moe_layers
-            if layer.moe
-        )
-        cache = built.case.host_cache
-        mapped = cache is not None and cache.mapped
-        prices, name = cast("CostModel", built.case.prices), host or gpu
-        kind = host_kind(prices.hardware, experiment.hardware, experiment.folders, name)
-        self._machine = Machine(gpu, name, software.pinned, shared, mapped, kind)
+        prices = cast("CostModel", built.case.prices)
+        self._machine = machine_of(experiment, built)
         self._operations = prices.operations
         self._fits = fits_of(self._operations.values(), self._machine, software.framework)
         self._software = software_spread(software, serves=played.run is not None)
