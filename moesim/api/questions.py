@@ -116,12 +116,18 @@ def price(
     out: Path | str | None = None,
     method: str = "auto",
     software: str | None = None,
+    model: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The price of every row of the measurement table ``ops``, a file or a DataFrame, on the
-    machine ``profile``.
+    """The price of every row of the table ``ops``, a file or a DataFrame, on the machine
+    ``profile``, or as the run of that experiment, a file (with ``overrides``, as ``--set`` takes
+    them), has it.
 
-    The same rows with ``price_ns``, ``price_source`` (measured, interpolated, fitted, datasheet)
-    and ``outside`` (beyond what a fit saw). ``method``: auto, table, fit or datasheet;
+    A row is one of a measurement table, or names an operation of a run, as ``operations.parquet``
+    does: of ``model``, whole on one GPU, or of the experiment's. The same rows with ``price_ns``,
+    ``price_source`` (measured, interpolated, fitted, datasheet), ``outside`` (beyond what a fit
+    saw), and ``low_ns`` and ``high_ns``, between which the real time lies in 90 % of all cases
+    (missing: not known). ``method``: auto, table, fit or datasheet;
     ``software``: as a run with that profile has them; ``out``: write them, too (.parquet or .csv).
     Raises an InputError that names the lines without a price.
 
@@ -129,21 +135,22 @@ def price(
     """
     import pandas as pd
 
-    from moesim.calibrate.prices.price import price_table
-    from moesim.hardware import hardware_file
-    from moesim.hardware.load import as_run_by
+    from moesim.calibrate.prices.asking import asking_of
+    from moesim.calibrate.prices.price import check_method, price_table
     from moesim.hardware.measurements.table import as_table, read_table, write_all
     from moesim.hardware.measurements.validate import LINE
 
     rule = "table; give the path of one, or a DataFrame"
     check_type("--ops", ops, (str, Path, pd.DataFrame), rule)
     check_out(out)
-    hardware = as_run_by(profile, software)
+    check_method(method)
+    asking, read = asking_of(profile, method, software=software, model=model, overrides=overrides)
     files = [] if isinstance(ops, pd.DataFrame) else [Path(ops)]
     if out is not None:
-        check_apart(Path(out), *files, hardware_file(profile))
+        check_apart(Path(out), *files, read)
     table = as_table(ops, "table") if isinstance(ops, pd.DataFrame) else read_table(ops)
-    prices = price_table(hardware, table, method, str(files[0]) if files else "table")
+    name = str(files[0]) if files else "table"
+    prices = price_table(asking.costs.hardware, table, method, name, asking)
     priced = table.assign(**prices._asdict()).drop(columns=LINE)
     if out is not None:
         write_all(priced, Path(out))

@@ -81,8 +81,11 @@ class Machine(NamedTuple):
     kind: str = ""
 
 
-def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
-    """The spread of prices of ``operation`` that rest on ``source``.
+def spread_of(
+    operation: Operation, source: Source, machine: Machine, fits: tuple[Fit, ...] | None = None
+) -> Spread:
+    """The spread of prices of ``operation`` that rest on ``source``; of those of ``fits`` where
+    these are told, else of all that it may be priced by.
 
     A shape between measured ones, or that a formula has, is off by what its fit was off by on
     shapes left out (p90), and one beyond them by the largest of these errors; of several fits of an
@@ -93,12 +96,13 @@ def spread_of(operation: Operation, source: Source, machine: Machine) -> Spread:
     """
     if source is Source.DATASHEET:
         return _datasheet(operation.machine_part, operation.hardware, machine)
+    fits = operation.fits if fits is None else fits
     family = _name(operation, machine)
     known = []
     if source is not Source.MEASURED:
-        errors = [*_errors(operation.fits, source)] or [_of_cards()]
+        errors = [*_errors(fits, source)] or [_of_cards()]
         known = [_both_ways(max(errors))]
-    engines = {(fit.framework or "").lower() for fit in operation.fits}
+    engines = {(fit.framework or "").lower() for fit in fits}
     if engines & FRAMEWORKS:
         known.append(VERSIONS)
     if machine.shared and operation.kind == EXPERTS:

@@ -18,11 +18,13 @@ from moesim.hardware.cost_model import LONGEST_NS, CostModel, Prices
 from moesim.hardware.fitting import fitter_of
 from moesim.hardware.measurements.columns import BYTES, activation_bytes
 from moesim.hardware.measurements.validate import LINE, flag, number
+from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.attention.calibrated import LATENT_MARK
 from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.operations.experts.fit_shapes import expert_shapes
 from moesim.hardware.operations.products.calibrated import Weights, product_parts
-from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.price_errors import Machine, spread_of
+from moesim.hardware.prices.arrays import Floats, Ints
 from moesim.hardware.prices.calibrated import Fit, static_input
 from moesim.hardware.prices.parts import Part
 from moesim.hardware.prices.provenance import Source
@@ -95,11 +97,25 @@ class Alike(NamedTuple):
 
 
 class Priced(NamedTuple):
-    """Whole nanoseconds [n], the parts of each, and what they rest on, ``Source`` codes [n]."""
+    """Whole nanoseconds [n], the parts of each, and what they rest on, ``Source`` codes [n]; the
+    ``operation`` whose prices they are.
+    """
 
     price_ns: Ints
     parts: list[Part]
     source: Ints
+    operation: Operation
+
+    def range_of(self, source: Ints, machine: Machine) -> tuple[Floats, Floats]:
+        """Between which nanoseconds [n] the real times lie of prices that rest on ``source``, NaN
+        where that is not known.
+        """
+        fits = known_fits(part.of().fit for part in self.parts)
+        low, high = np.full((2, len(Source)), np.nan)
+        for code in np.unique(source):
+            spread = spread_of(self.operation, Source(code), machine, fits or None)
+            low[code], high[code] = spread.low or np.nan, spread.high or np.nan
+        return np.rint(self.price_ns * low[source]), np.rint(self.price_ns * high[source])
 
 
 def priced(
@@ -119,7 +135,7 @@ def priced(
             lines = table.iloc[places][LINE].to_numpy()[long[:SHOWN]]
             raise InputError([Problem(f"{name}:{line}", "", TOO_LONG) for line in lines])
         codes = np.broadcast_to(np.asarray(source, np.int64), shape)
-        yield places, Priced(costs.whole(kind, total), parts, codes)
+        yield places, Priced(costs.whole(kind, total), parts, codes, costs.operations[kind])
 
 
 def _groups(

@@ -49,7 +49,8 @@ def test_prices_keep_rows_order_and_columns(tmp_path, card):
     assert main(["price", "h100-sxm", "--ops", str(ops), "-o", str(out)]) == 0
     priced = pd.read_parquet(out)
     pd.testing.assert_frame_equal(priced[table.columns], pd.read_parquet(ops))
-    assert list(priced.columns[-3:]) == ["price_ns", "price_source", "outside"]
+    made = ["price_ns", "price_source", "outside", "low_ns", "high_ns"]
+    assert list(priced.columns[-5:]) == made
     assert priced["price_ns"].iloc[0] > priced["price_ns"].iloc[2]
 
 

@@ -1,0 +1,105 @@
+"""The rows of a table that name an operation of a run (``asked``): what a run is charged for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from moesim.calibrate.prices.arguments import Asking, Row, shape_of
+from moesim.calibrate.prices.asked import ASKED, EXPERIMENT, MACHINE, MODEL
+from moesim.calibrate.prices.operations import Alike
+from moesim.experiment.building.built import Built
+from moesim.experiment.running.price_ranges import machine_of
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.cost_model import CostModel
+from moesim.hardware.cost_model import Prices as Method
+from moesim.hardware.measurements.columns import SHAPES
+from moesim.hardware.price_errors import Machine, spread_of
+from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.provenance import Source
+from moesim.hardware.profile import HardwareProfile
+from moesim.model.spec import ModelSpec
+
+
+class One(NamedTuple):
+    """A price in whole nanoseconds, and ``by_source`` float64[5] what it rests on; the range, NaN
+    where it is not known.
+    """
+
+    price_ns: int
+    by_source: Floats
+    low_ns: float
+    high_ns: float
+
+    @property
+    def source(self) -> int:
+        """The ``Source`` of most of it; of no time the datasheet."""
+        return int(np.argmax(self.by_source)) if self.price_ns else Source.DATASHEET
+
+
+def of_machine(
+    profile: HardwareProfile,
+    method: Method = "auto",
+    model: ModelSpec | None = None,
+    machine: Machine | None = None,
+) -> Asking:
+    """Operations on one GPU of a machine, of a whole ``model`` where one is asked about;
+    ``machine``: by whose names prices are off, by default the profile's.
+    """
+    costs = CostModel(profile, Alike("").model if model is None else model, method)
+    names = machine or Machine(profile.name, profile.name)
+    return Asking(costs, names, MACHINE if model is None else MODEL)
+
+
+def of_experiment(experiment: Experiment, built: Built, method: Method = "auto") -> Asking:
+    """Operations as the run of an ``experiment`` has them."""
+    costs = cast("CostModel", built.case.prices)
+    if method != "auto":
+        costs = _by(costs, method)
+    case, kept = built.case, built.case.variants
+    variants = {} if kept is None else dict(zip(kept.names, kept.layers, strict=True))
+    return Asking(costs, machine_of(experiment, built), EXPERIMENT, case.drafter, variants)
+
+
+def _by(costs: CostModel, method: Method) -> CostModel:
+    """The same by another ``method``."""
+    one = costs.operations["experts"]
+    return CostModel(
+        costs.hardware,
+        costs.model,
+        method,
+        serial=one.serial,
+        batched=one.batched,
+        gpus_per_node=one.gpus_per_node,
+        nodes=one.nodes,
+    )
+
+
+def is_of_run(op: object, asking: Asking) -> bool:
+    """Whether ``op`` names an operation of a run, and not a row of a measurement table: of names
+    that are both, where a model is asked about.
+    """
+    return op in ASKED and (op not in SHAPES or asking.knows != MACHINE)
+
+
+def price_of(asking: Asking, row: Row) -> One:
+    """The price of an operation of a run; an InputError says what the ``row`` lacks."""
+    kind = str(row["op"])
+    shape = shape_of(asking, row)
+    price = asking.costs.price(kind, *shape)
+    by_source = asking.costs.provenance(kind, price, *shape)
+    return One(int(np.ravel(price)[0]), by_source, *_range(asking, kind, by_source))
+
+
+def _range(asking: Asking, kind: str, by_source: Floats) -> Iterator[float]:
+    """Between which the real time lies as a run has it: what each source is off by, all at once."""
+    operation = asking.costs.operations[kind]
+    spreads = [
+        (float(by_source[source]), spread_of(operation, source, asking.machine))
+        for source in Source
+        if by_source[source]
+    ]
+    for side in ("low", "high"):
+        yield float(np.rint(sum(ns * (getattr(one, side) or np.nan) for ns, one in spreads)))
