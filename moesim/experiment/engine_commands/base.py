@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.engine_commands.drafts import told_together
 from moesim.experiment.engine_commands.front import unread_in_front
+from moesim.experiment.engine_commands.heredocs import keys_of
 from moesim.experiment.engine_commands.points import ReadCommand, swept
 from moesim.experiment.engine_commands.words import (
     DRAFTS,
@@ -22,6 +23,7 @@ from moesim.experiment.engine_commands.words import (
     Option,
     one_line,
     read_options,
+    words_of,
 )
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.rules import may_miss
@@ -203,6 +205,10 @@ class Engine(ABC):
     """What may be set in front of the program and is read: names, or with a value."""
     flexible: ClassVar[bool] = False
     """Whether names may have ``_`` for ``-``, and numbers suffixes."""
+    model_option: ClassVar[str] = ""
+    """The option that names the model where no word alone does."""
+    file_of_options: ClassVar[str] = ""
+    """The option that names a YAML file of others, which count where the line does not say them."""
 
     @abstractmethod
     def begins(self, words: Sequence[str]) -> int | None:
@@ -237,15 +243,25 @@ class Engine(ABC):
         if served and not self.read_if_served:
             what = f"{self.kind}: its options of served requests are not known here"
             raise InputError([Problem("--served", "", what)])
-        line, front = (
-            read_options(words[first:], self.options, flexible=self.flexible),
-            words[:first],
-        )
+        line, front = self._line(words[first:], files or {}, folders), words[:first]
         readings = [
             Reading(one, served=served, front=front, files=files or {})
             for one in self.points(line, front)
         ]
         return swept([self._read(reading, folders) for reading in readings])
+
+    def _line(self, words: Sequence[str], files: Mapping[str, str], folders: Folders) -> Line:
+        """The options of ``words``, behind those of a file that they name, where it is here."""
+        line = read_options(words, self.options, flexible=self.flexible)
+        given = line.last(self.file_of_options)
+        keys = given and keys_of(given.value, files, folders)
+        if not keys:
+            return line
+        more = read_options(words_of(keys, self.options), self.options, flexible=self.flexible)
+        left = {self.file_of_options, *([self.model_option] if line.positional else [])}
+        line.given = [one for one in line.given if one.option.name != self.file_of_options]
+        more.given = [one for one in more.given if one.option.name not in left]
+        return more.before(line)
 
     def points(self, line: Line, front: Sequence[str]) -> Sequence[Line]:
         """A line of each run that ``line`` asks for, behind the words ``front``."""

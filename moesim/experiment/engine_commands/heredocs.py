@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from moesim.config.document import Document
+from moesim.config.errors import InputError, Problem
 from moesim.config.files.paths import look_up
 from moesim.config.strict_yaml.yaml import parse_document, read_document
 
@@ -63,10 +65,22 @@ def plain_path(name: str) -> str:
     return re.sub(r"\$\{(\w+)\}", r"$\1", name.strip("'\"")).removeprefix("./")
 
 
-def document_of(name: str, files: Mapping[str, str], folders: tuple[Path, ...]) -> Document | None:
-    """The YAML of the file ``name`` that a text wrote (among ``files``), under that path or another
-    one of a container's, or that is here; None where neither is. InputError where it is broken.
+def keys_of(
+    name: str, files: Mapping[str, str], folders: tuple[Path, ...]
+) -> Mapping[str, Any] | None:
+    """What stands in the YAML file ``name`` that a text wrote (among ``files``), under that path or
+    another one of a container's, or that is here; None where neither is. InputError where it is
+    broken, or has no keys.
     """
+    if (document := _document_of(name, files, folders)) is None:
+        return None
+    if isinstance(document.data, Mapping):
+        return document.data
+    what = "has no keys; write some, as in 'kv_cache_dtype: fp8'"
+    raise InputError([Problem(document.start.source, "", what)])
+
+
+def _document_of(name: str, files: Mapping[str, str], folders: tuple[Path, ...]) -> Document | None:
     path = plain_path(name)
     alike = (one for one in files if Path(one).name == Path(path).name)
     if (found := path if path in files else next(alike, None)) is not None:

@@ -86,6 +86,8 @@ class Sglang(Engine):
     softwares: ClassVar[tuple[str, ...]] = ("sglang",)
     options: ClassVar[Sequence[Option]] = SGLANG
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in ROWS)
+    model_option: ClassVar[str] = "--model-path"
+    file_of_options: ClassVar[str] = "--config"
 
     def begins(self, words: Sequence[str]) -> int | None:
         """Behind the module, or ``sglang serve``."""
@@ -132,7 +134,7 @@ class Sglang(Engine):
             "software", "'sglang' has SGLang's kernels; launches and host times are vLLM's"
         )
         ranks, line = read_server(reading), reading.line
-        name = line.text("--model-path") or (line.positional.pop(0) if line.positional else None)
+        name = line.text(self.model_option) or (line.positional.pop(0) if line.positional else None)
         weights = opened(put_model(reading, name, line.text("--quantization"), folders), folders)
         if (line.text("--moe-a2a-backend") or "").startswith("deepep"):
             put_dispatch(reading, ranks, weights, once=line.text("--deepep-mode") == _MODES[True])

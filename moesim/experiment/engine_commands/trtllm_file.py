@@ -11,10 +11,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from moesim.config.document import Document
-from moesim.config.errors import InputError, Problem
 from moesim.experiment.engine_commands.base import Folders, Reading
-from moesim.experiment.engine_commands.heredocs import document_of
+from moesim.experiment.engine_commands.heredocs import keys_of
 from moesim.experiment.engine_commands.served import TRTLLM, Row
 from moesim.experiment.engine_commands.words import (
     DRAFTS,
@@ -139,25 +137,18 @@ def put_file(reading: Reading, options: Sequence[Option], folders: Folders) -> N
     given = reading.line.last(FILE)
     if given is None:
         return
-    document = document_of(given.value, reading.files, folders)
-    if document is None:
+    keys = keys_of(given.value, reading.files, folders)
+    if keys is None:
         what = "not modelled: a file of further options, which is not here: attention DP, CUDA"
         what += " graphs, EPLB and drafts are set there; paste what writes it before the line"
         reading.warn(given, f"{what} (cat > {given.value} <<EOF), or name its path")
         return
     rows = {name: row for row in (*options, *KEYS) for name in row.names.split()}
-    for path, value in _leaves(_mapping(document)):
+    for path, value in _leaves(keys):
         if (row := rows.get(_LINE.get(path, path))) is None:
             reading.line.strange.append(f"{path} {_shown(value)}")
         else:
             _put(reading, row, path, value)
-
-
-def _mapping(document: Document) -> Mapping[str, Any]:
-    if isinstance(document.data, Mapping):
-        return document.data
-    what = "has no keys; write some, as in 'enable_attention_dp: true'"
-    raise InputError([Problem(document.start.source, "", what)])
 
 
 def _leaves(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -60,6 +60,7 @@ from moesim.experiment.engine_commands.words import (
     DRAFTS,
     IF_SERVED,
     INSTANCES,
+    NO_FILE,
     Effect,
     Line,
     Option,
@@ -126,7 +127,7 @@ OPTIONS = (
            harmless=("1",)),
     Option("--prefill-context-parallel-size -pcp", NOT_MODELLED, why="prompts over several GPUs",
            harmless=("1",)),
-    Option("--config", NOT_MODELLED, why="a file of further options, which is not read"),
+    Option("--config", NOT_MODELLED, why=NO_FILE),
     Option("--num-scheduler-steps", NOT_MODELLED, why="steps of a host's decision, of old releases",
            harmless=("1",)),
     Option("--mamba-ssm-cache-dtype", NOT_MODELLED, why="recurrent states have one format",
@@ -224,6 +225,8 @@ class Vllm(Engine):
     read_if_served: ClassVar[Collection[str]] = tuple(row.option for row in VLLM)
     variables: ClassVar[Collection[str]] = (*ENVIRONMENT.values(), _EXCHANGE)
     flexible: ClassVar[bool] = True
+    model_option: ClassVar[str] = "--model"
+    file_of_options: ClassVar[str] = "--config"
 
     def begins(self, words: Sequence[str]) -> int | None:
         """Behind ``vllm serve``, its older module, its image, or a benchmark without a server."""
@@ -267,7 +270,7 @@ class Vllm(Engine):
         """Model, parallelism, batch and launches."""
         line = reading.line
         reading.put("software", _software(reading.front))
-        name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
+        name = line.text(self.model_option) or (line.positional.pop(0) if line.positional else None)
         model = put_model(reading, name, line.text("--quantization"), folders)
         tensor = line.whole("--tensor-parallel-size", 1) or 1
         data = line.whole("--data-parallel-size", 1) or 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -58,6 +58,10 @@ DRAFTS = (
 )
 INSTANCES = (
     "prompts and answers on instances of their own, of which this is one; both are computed here"
+)
+NO_FILE = (
+    "a file of further options, which is not here; paste what writes it before the line"
+    " (cat > NAME <<EOF), or name its path"
 )
 IF_SERVED = "it is read where requests are served (--served)"
 SWITCHED = frozenset(("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled"))
@@ -148,6 +152,16 @@ class Line:
             self.problems.append(Problem(found.word, "", what))
             return None
         return number
+
+    def before(self, line: Line) -> Line:
+        """All of this line, and all of another one behind it."""
+        return Line(
+            self.given + line.given,
+            self.positional + line.positional,
+            self.strange + line.strange,
+            line.suffixes,
+            self.problems + line.problems,
+        )
 
     def _is_wrong(self, given: Given) -> bool:
         return any(problem.where == given.word for problem in self.problems)
@@ -258,6 +272,26 @@ def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: boo
             Given(row, name, value if equals else _value(row, name, rest, rows, line))
         )
     return line
+
+
+def words_of(keys: Mapping[str, Any], table: Sequence[Option]) -> list[str]:
+    """The words of options that a YAML file has as ``keys``, as vLLM and SGLang read theirs: true
+    is an option alone, false its opposite where ``table`` has one, a list several words, what is
+    below a key JSON (``FlexibleArgumentParser.load_config_file``, from memory).
+    """
+    names = {name for row in table for name in row.names.split()}
+    words = list[str]()
+    for key, value in keys.items():
+        name, opposite = (f"--{begin}{key}".replace("_", "-") for begin in ("", "no-"))
+        if value is True or value is None:
+            words += [name] if value else []
+        elif value is False:
+            words += [opposite] if opposite in names else []
+        elif isinstance(value, list):
+            words += [name, *map(str, value)]
+        else:
+            words.append(f"{name}={json.dumps(value) if isinstance(value, Mapping) else value}")
+    return words
 
 
 def _with_key(line: Line, name: str, key: str, text: str) -> str:

@@ -245,7 +245,7 @@ def test_what_no_row_has_is_told_once() -> None:
     ("text", "what"),
     [
         ("a: [1\nb: 2\n", r"^more.yml:2:2: this is not YAML"),
-        ("only words\n", "^more.yml: has no keys; write some, as in 'enable_attention_dp: true'$"),
+        ("only words\n", "^more.yml: has no keys; write some, as in 'kv_cache_dtype: fp8'$"),
         ("", "^more.yml:1:1: is empty; write at least one key"),
         ("max_batch_size: many\n", "^max_batch_size: 'many' is no whole number from 1 on"),
         ("tensor_parallel_size: [1, 2]\n", "^tensor_parallel_size: '"),
