@@ -10,7 +10,7 @@ from pydantic import Field
 
 from moesim.trace.transforms.base import Transform
 from moesim.trace.transforms.choices import Choices
-from moesim.trace.transforms.threshold import above
+from moesim.trace.transforms.threshold import above, told_of_shares
 
 
 class ThresholdTopK(Transform):
@@ -25,6 +25,7 @@ class ThresholdTopK(Transform):
 
     def apply(self, choices: Choices) -> Choices:
         """See ``Transform``."""
+        choices = told_of_shares(choices, self.kind)
         left = above(choices, self.epsilon, self.kind).sum(axis=2)
         if (passes := choices.passes) is None:
             note = "threshold_top_k: no forward passes are known, k is the mean over the trace"

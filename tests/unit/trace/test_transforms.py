@@ -90,6 +90,18 @@ def test_threshold_is_of_an_even_share() -> None:
     assert found.losses.gate_weight_lost == (0.25 + 0.25) / 4
 
 
+@pytest.mark.parametrize("kind", ["threshold", "threshold_top_k"])
+def test_threshold_of_shares_of_the_recorded_choices_says_so(kind: str) -> None:
+    """Two of four experts: weights that add up to one are none of DS-MoE's; others may be."""
+    two = [[0, 1], [1, 2]]
+    shares, probabilities = [[0.75, 0.25], [0.5, 0.5]], [[0.75, 0.125], [0.5, 0.125]]
+    said = by(kind, a_trace(two, shares), epsilon=1.0).losses.notes[0]
+    assert said.startswith(f"{kind}: weights are shares of the 2 choices recorded")
+    assert "over all 4 experts" in said
+    for trace in (a_trace(two, probabilities), FULL):
+        assert "shares" not in " ".join(by(kind, trace, epsilon=1.0).losses.notes)
+
+
 def test_threshold_top_k_takes_the_mean() -> None:
     found = by("threshold_top_k", epsilon=1.0)  # 2, 1, 4 and 1: a mean of two
     assert ids(found) == ids(by("top_k", k=2))
