@@ -130,11 +130,13 @@ BELOW = {"experts.host.capacity": "auto"}
 
 def with_drive(experiment: Experiment) -> Experiment:
     """``experiment``, whose host reads what it has no room for, where the machine names a drive and
-    the experiment no room.
+    the experiment no room, and no near-memory device holds all experts.
     """
     machine = load_hardware(experiment.hardware, experiment.folders)
     asked = experiment.experts.host.capacity.kind
     if machine.unified or machine.host.storage is None or asked != "all":
+        return experiment
+    if experiment.experts.miss.near_memory:
         return experiment
     return with_settings(experiment, BELOW)
 

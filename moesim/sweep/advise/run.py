@@ -98,10 +98,14 @@ def begin_anew(folder: Path) -> None:
 
 
 def _check(experiment: Experiment) -> None:
-    """An InputError for files that are not there, and where the host computes all layers, prompts
-    too, as without a GPU.
+    """An InputError for files that are not there, for experts in several formats, and where the
+    host computes all layers, prompts too, as without a GPU.
     """
     check_inputs([experiment])
+    if experiment.experts.variants is not None:
+        what = "choices are compared of experts in one format; leave variants and choose out, and"
+        what += " compare formats with 'moesim sweep'"
+        raise InputError([Problem(experiment.name, "experts.variants", what)])
     if not experiment.host_layers or Cpu(copies_from="never") != experiment.experts.miss:
         return
     layers = len(needed("model", experiment.model, experiment.folders).layers)

@@ -16,7 +16,7 @@ from moesim.report.advice.answer import command_lines, place_of
 from moesim.report.advice.tables import sentences
 from moesim.sweep.advise.advice import Advice
 from moesim.sweep.advise.question import Question
-from moesim.sweep.advise.room import room_of, too_small
+from moesim.sweep.advise.room import room_of, too_small, with_drive
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -65,6 +65,25 @@ def test_experts_that_the_host_has_no_room_for_come_from_its_drive(here: Path) -
     again = moesim.run(advice.file)
     assert again.summary["output_throughput"] == advice.best.throughput
     assert again.summary["bytes_storage"] > 0
+
+
+def test_a_near_memory_device_has_all_experts_beside_a_drive(here: Path) -> None:
+    """The room that advice writes for experts above a drive is refused with such a device."""
+    near = "experts.miss={kind: cpu, computed_by: near_memory}"
+    machine = "hardware={gpu: rtx-3090, near_memory: monde, storage: nvme-pcie4}"
+    asked = ["model=olmoe-1b-7b", machine, near]
+    found = load_experiment({"model": "small-moe", "hardware": "rtx-3090"}, asked).experiment
+    assert with_drive(found).experts.host.capacity.kind == "all"
+    above = load_experiment(found, ["experts.miss=load"]).experiment
+    assert with_drive(above).experts.host.capacity.kind == "auto"
+
+
+def test_experts_in_several_formats_are_no_choice(here: Path) -> None:
+    formats = "experts.variants={high: {capacity: 70 %}, low: {format: int4, capacity: 30 %}}"
+    asked = ["experts.capacity=4 slots/layer", formats]
+    found = load_experiment({"model": "small-moe", "hardware": "rtx-3090"}, asked).experiment
+    with pytest.raises(InputError, match="in one format; leave variants and choose out"):
+        moesim.advise(found, out=here / "out")
 
 
 def test_an_engine_that_reads_no_drive_is_told_so(here: Path) -> None:
