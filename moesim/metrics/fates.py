@@ -9,37 +9,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.fates import tells_fates
 from moesim.engine.outcome import Outcome
 from moesim.trace.transforming import LostByToken
 from moesim.workload.schedule import Schedule
 
-FATE_KEYS = (
-    "choice_shares", "gate_weight_shares", "gate_weight_shares_by_layer", "lowered_share",
-    "slots_by_variant",
-)  # fmt: skip
+SHARE_KEYS = ("choice_shares", "gate_weight_shares", "gate_weight_shares_by_layer")
+VARIANT_KEYS = ("lowered_share", "slots_by_variant")
+FATE_KEYS = (*SHARE_KEYS, *VARIANT_KEYS)
+
+
+def fate_keys(case: Case) -> tuple[str, ...]:
+    """What ``fate_numbers`` says of a run of ``case``."""
+    if not tells_fates(case):
+        return ()
+    return SHARE_KEYS if case.variants is None else (*SHARE_KEYS, *VARIANT_KEYS)
 
 
 def fate_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
-    """Of a run with variants: the shares of choices and of gate weight by fate, of all layers and
-    of each (None without weights in the trace), what worse variants than the first served, and the
-    slots of each, of a layer or of the pool of all.
+    """Of a run that tells them: the shares of choices and of gate weight by fate, of all layers and
+    of each (None without weights in the trace). With variants also what worse ones than the first
+    served, and the slots of each, of a layer or of the pool of all.
     """
-    fates, variants = outcome.fates, case.variants
-    if fates is None or variants is None:
+    if (fates := outcome.fates) is None:
         return {}
     choices, weight = fates.by_layer.sum(axis=1)
+    of_each = [_shares(fates.names, of_layer) for of_layer in fates.by_layer[1]]
+    shares = (_shares(fates.names, choices), _shares(fates.names, weight), of_each)
+    numbers = dict[str, Any](zip(SHARE_KEYS, shares, strict=True))
+    if (variants := case.variants) is None:
+        return numbers
     of = weight if weight.any() else choices
-    lowered = int(of[1 : len(variants.names)].sum())
+    lowered = int(of[1 : len(variants.names)].sum()) / max(int(of.sum()), 1)
     slots = variants.slots
     slots = slots.sum(axis=2) if case.policy.scope == "global" else slots.max(axis=2)
-    numbers = (
-        _shares(fates.names, choices),
-        _shares(fates.names, weight),
-        [_shares(fates.names, of_layer) for of_layer in fates.by_layer[1]],
-        lowered / max(int(of.sum()), 1),
-        dict(zip(variants.names, slots.max(axis=1).tolist(), strict=True)),
-    )
-    return dict(zip(FATE_KEYS, numbers, strict=True))
+    by_variant = dict(zip(variants.names, slots.max(axis=1).tolist(), strict=True))
+    return numbers | dict(zip(VARIANT_KEYS, (lowered, by_variant), strict=True))
 
 
 def fate_columns(outcome: Outcome) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from moesim.hardware.operations.kernels.cpu_expert import (
     node_notes,
 )
 from moesim.metrics.energy import GOOD_COST, Bill
-from moesim.metrics.fates import FATE_KEYS
+from moesim.metrics.fates import fate_keys
 from moesim.metrics.marks import MARK_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
@@ -326,7 +326,7 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
         "dropped_share", "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
         "waste_factor", *rebalance_keys(case), "max_load", "average_max_load", "balancedness",
         "time_share", "price_share",
-        *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",
+        *fate_keys(case), "after_warm_up",
         "engine_wall_s", "intervals", "price_interval",
     )  # fmt: skip
 

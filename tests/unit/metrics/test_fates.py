@@ -59,6 +59,26 @@ def test_what_is_skipped_and_dropped_of_each_request(batch: int, prefetch: str) 
         assert (told["dropped_gate_weight_share"] > 0) == (bool(gating) and batch > 1)
 
 
+def test_what_is_skipped_and_dropped_of_each_layer() -> None:
+    """Without variants, too: layers' shares are each a whole, and have the run's as their mean."""
+    experts = {**SKIP["experts"], "capacity": "4 slots/layer"}
+    workload = {"batching": {"batch_size": 3}}
+    told = run({**SMALL, **DROPS, "experts": experts, "workload": workload}).summary
+    by_layer = pd.DataFrame(told["gate_weight_shares_by_layer"])
+    assert list(by_layer) == ["full", "skipped", "dropped"]
+    np.testing.assert_allclose(by_layer.sum(axis=1), 1)
+    assert (by_layer > 0).all(axis=None)
+    assert by_layer["skipped"].nunique() > 1
+    for name, of_layers in by_layer.mean().items():  # each token weighs 1 in each layer
+        assert told["gate_weight_shares"][name] == pytest.approx(of_layers, rel=1e-3)
+    for name in ("skipped", "dropped"):
+        whole = told[f"{name}_gate_weight_share"]
+        assert told["gate_weight_shares"][name] == pytest.approx(whole, rel=1e-3)
+        assert told["choice_shares"][name] == pytest.approx(told[f"{name}_share"], rel=1e-9)
+    assert "lowered_share" not in told
+    assert "choice_shares" not in run(SMALL).summary
+
+
 @pytest.mark.parametrize("drop", ["first_come", "highest_gate_first", "batch_prioritised"])
 def test_drops_alone_are_told_by_request(drop: str) -> None:
     """The rule decides whose choices go: both programs of ``replay``, and ``des``."""
