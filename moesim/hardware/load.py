@@ -88,8 +88,16 @@ def machine_named(name: str) -> str | None:
     return None if is_choice(name) else known_part(name, _machines())
 
 
+BESIDE = {"host": "host", "link": "link", "near_memory": "near-memory device", "storage": "drive"}
+"""The parts of a machine beside its GPU, as words."""
+
+
 def near_machine(name: str) -> str:
     """What to write for a ``name`` of no machine, for the end of a sentence."""
+    for kind, word in BESIDE.items():
+        if name in part_names(kind):
+            written = f"{{gpu: rtx-4090, {kind}: {name}}}"
+            return f"it is a {word}, which stands beside a GPU: write hardware: {written}"
     have = "'moesim list hardware' and 'moesim list gpus' have all"
     return f"{have}; {near_gpus(name, _machines())}"
 

@@ -45,6 +45,8 @@ def test_every_door_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         ("model", "GPT OSS 20", "did you mean 'gpt-oss-20b'"),
         ("hardware", "RTX 409", "near it: rtx-4090"),
+        ("hardware", "monde", "it is a near-memory device.*{gpu: rtx-4090, near_memory: monde}"),
+        ("hardware", "nvme-pcie4", "it is a drive.*{gpu: rtx-4090, storage: nvme-pcie4}"),
         ("software", "LLAMA.CP", "did you mean 'llama.cpp"),
     ],
 )

@@ -68,7 +68,7 @@ def test_what_is_skipped_and_dropped_of_each_layer() -> None:
     assert list(by_layer) == ["full", "skipped", "dropped"]
     np.testing.assert_allclose(by_layer.sum(axis=1), 1)
     assert (by_layer > 0).all(axis=None)
-    assert by_layer["skipped"].nunique() > 1
+    assert by_layer["skipped"].min() < by_layer["skipped"].max()
     for name, of_layers in by_layer.mean().items():  # each token weighs 1 in each layer
         assert told["gate_weight_shares"][name] == pytest.approx(of_layers, rel=1e-3)
     for name in ("skipped", "dropped"):
