@@ -136,14 +136,13 @@ def price(
     import pandas as pd
 
     from moesim.calibrate.prices.asking import asking_of
-    from moesim.calibrate.prices.price import check_method, price_table
+    from moesim.calibrate.prices.price import price_table
     from moesim.hardware.measurements.table import as_table, read_table, write_all
     from moesim.hardware.measurements.validate import LINE
 
     rule = "table; give the path of one, or a DataFrame"
     check_type("--ops", ops, (str, Path, pd.DataFrame), rule)
     check_out(out)
-    check_method(method)
     asking, read = asking_of(profile, method, software=software, model=model, overrides=overrides)
     files = [] if isinstance(ops, pd.DataFrame) else [Path(ops)]
     if out is not None:

@@ -18,10 +18,12 @@ Count = int | None
     )
 )
 def explain(
-    profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
+    profile: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="A profile: name or file; or an experiment.")
+    ],
     *,
     op: Annotated[
-        str, typer.Option(help="The operation: moe, gemm, attention_decode, copy_h2d, ...")
+        str, typer.Option(help="The operation: moe, gemm, copy_h2d, ..., or one of a run.")
     ] = "moe",
     dtype: Annotated[str, typer.Option(help="Format of the weights.")] = "bf16",
     tokens: Annotated[Count, typer.Option(help="Tokens of the batch.")] = None,
@@ -42,14 +44,19 @@ def explain(
             help="Any other column, as in 'bytes=1000000'; repeatable.",
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The model of an operation of a run, as attention."),
+    ] = None,
     method: Method = "auto",
     software: Software = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the terms of one price, and what it rests on."""
+    from moesim.calibrate.prices.asked import COLUMNS
+    from moesim.calibrate.prices.asking import asking_of
     from moesim.calibrate.prices.explain import explained
     from moesim.calibrate.tables.importing import setting
-    from moesim.hardware.load import as_run_by
 
     values: dict[str, object] = {
         "op": op,
@@ -63,8 +70,9 @@ def explain(
         "gated": gated if op == "moe" else None,
         "rows": rows,
     }
-    values |= dict(setting(text) for text in settings or ())
-    table = explained(as_run_by(profile, software), values, method)
+    values |= dict(setting(text, COLUMNS) for text in settings or ())
+    asking, _ = asking_of(profile, method, software=software, model=model)
+    table = explained(asking.costs.hardware, values, method, asking)
     if not as_json:
         terminal().print(table)
         return

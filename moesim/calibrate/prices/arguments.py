@@ -14,8 +14,9 @@ from moesim.calibrate.prices.asked import ASKED, EXPERIMENT, MACHINE, MADE_OF, M
 from moesim.config.errors import InputError, nearest
 from moesim.hardware.cost_model import CostModel
 from moesim.hardware.measurements.validate import LARGEST_COUNT
-from moesim.hardware.price_errors import Machine
+from moesim.hardware.price_errors import Machine, Spread
 from moesim.hardware.prices.arrays import Ints
+from moesim.hardware.prices.provenance import Source
 from moesim.model.drafting import Drafter, Joining
 from moesim.model.spec import LayerSpec
 
@@ -37,7 +38,7 @@ NO_PART = {
 class Asking:
     """Whose operations are asked about: their ``costs``, the ``machine`` whose names their errors
     have, and who ``knows`` what else decides a price (``asked``). Of an experiment its ``drafter``,
-    and the MoE layers in each of the ``variants`` of their experts.
+    and the MoE layers in each of the ``variants`` of their experts. ``spreads`` that are known.
     """
 
     costs: CostModel
@@ -45,6 +46,7 @@ class Asking:
     knows: str = MACHINE
     drafter: Drafter | None = None
     variants: Mapping[str, Sequence[LayerSpec]] = field(default_factory=dict)
+    spreads: dict[tuple[str, Source], Spread] = field(default_factory=dict)
 
 
 def shape_of(asking: Asking, row: Row) -> list[Any]:

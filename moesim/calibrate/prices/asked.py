@@ -6,7 +6,7 @@ made of some (``MADE_OF``). Those in brackets may be left out, from the last one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 MODEL, EXPERIMENT, MACHINE = "model", "experiment", "machine"
@@ -119,3 +119,14 @@ MEANINGS: Mapping[str, str] = {
     "is served",
 }
 """Of columns; those that are told with another have none."""
+
+
+def _columns() -> Iterator[str]:
+    for asked in ASKED.values():
+        for name in (*asked.arguments, *asked.more):
+            for way in MADE_OF.get(name, ((name,),)):
+                yield from way
+
+
+COLUMNS = ("layer", "variant", *dict.fromkeys(_columns()))
+"""All that an operation is asked by."""

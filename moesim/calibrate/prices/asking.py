@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moesim.calibrate.prices.arguments import Asking
 from moesim.calibrate.prices.of_run import of_experiment, of_machine
-from moesim.calibrate.prices.price import METHODS
+from moesim.calibrate.prices.price import METHODS, check_method
 from moesim.config.errors import InputError
 from moesim.config.files.file_kinds import EXPERIMENT, kind_of_file
 from moesim.config.strict_yaml.yaml import compose_file
@@ -34,6 +34,7 @@ def asking_of(
     """Operations by the machine, or the experiment with ``overrides``, that ``name`` stands for,
     and its file.
     """
+    check_method(method)
     if is_experiment(name):
         for option, value in (("--software", software), ("--model", model)):
             if value is not None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from rich.table import Table
 
-from moesim.calibrate.prices.operations import Priced, priced
-from moesim.calibrate.prices.price import METHODS, price_table
+from moesim.calibrate.prices.arguments import Asking
+from moesim.calibrate.prices.of_run import is_of_run, of_machine, parts_of
+from moesim.calibrate.prices.operations import priced
+from moesim.calibrate.prices.price import METHODS, check_method, price_table
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.hardware.described.precision import UNITS
 from moesim.hardware.described.sourced import sources_used
 from moesim.hardware.measurements.columns import COUNTS, OPTIONAL, SHAPES
 from moesim.hardware.measurements.validate import LINE, normalised
+from moesim.hardware.prices.arrays import Ints
 from moesim.hardware.prices.calibrated import Fit
 from moesim.hardware.prices.parts import Amount, Part
 from moesim.hardware.profile import HardwareProfile
@@ -30,6 +34,13 @@ BOUNDS = {
 }
 
 
+class Found(NamedTuple):
+    """A price in whole nanoseconds int64[1], and its parts."""
+
+    price_ns: Ints
+    parts: list[Part]
+
+
 OF_TWO_MEMORIES = ("cpu_expert", "copy_h2d", "copy_d2h")
 """What only runs where the CPU has a memory of its own."""
 NUMBERS = (
@@ -40,24 +51,40 @@ NUMBERS = (
 ELSEWHERE = {
     "copy_h2d": ("datasheet", ("copies", "h2d")),
     "copy_d2h": ("datasheet", ("copies", "d2h")),
+    "copy": ("datasheet", ("copies",)),
     "cpu_expert": ("host", ()),
+    "cpu_layer": ("host", ()),
 }
 """The part of a profile, and the path in it, that other operations are priced by."""
 OPTIONS = ("tokens", "hidden", "inter", "experts", "top_k")
 """Numbers of a shape that options have; others are set."""
 
 
-def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:
-    """A table of the parts of one operation's price; InputError for a shape without one."""
+def explained(
+    profile: HardwareProfile,
+    values: Mapping[str, object],
+    method: str,
+    asking: Asking | None = None,
+) -> Table:
+    """A table of the parts of one operation's price; InputError for a shape without one.
+    ``asking``: as in ``price_table``.
+    """
+    check_method(method)
+    asking = asking or of_machine(profile, METHODS[method])
     row = {name: _value(name, value) for name, value in values.items() if value is not None}
     mix = row.get("dtype")
     row |= {"dtype": _of_mix(mix)} if mix else {}
-    _check_read(row)
+    op = str(row["op"])
+    if not (of_run := is_of_run(op, asking)):
+        _check_read(row)
     frame = pd.DataFrame({name: [value] for name, value in row.items()})
     frame[LINE] = 1
-    prices = price_table(profile, frame, method, "operation")
-    op = str(row["op"])
-    _, found = next(priced(profile, normalised(frame), op, METHODS[method]))
+    prices = price_table(profile, frame, method, "operation", asking)
+    if of_run:
+        found = Found(prices.price_ns, parts_of(asking, row))
+    else:
+        _, shape = next(priced(profile, normalised(frame), op, METHODS[method]))
+        found = Found(shape.price_ns, shape.parts)
     title = f"{profile.name}: {op}, {prices.price_source[0]}"
     lines = [line for part in found.parts if _time(part.time_ns) for line in _lines(part)]
     lines.append(("price", _us(found.price_ns)))
@@ -127,7 +154,7 @@ def _of_mix(dtype: object) -> object:
     return dtype if dtype in UNITS else RECIPES.get(str(dtype), dtype)
 
 
-def _caption(op: str, found: Priced, profile: HardwareProfile) -> list[str]:
+def _caption(op: str, found: Found, profile: HardwareProfile) -> list[str]:
     """The fit behind a price, or what an amount means and the sources of the numbers; and that no
     run has it.
     """

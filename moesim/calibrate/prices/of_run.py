@@ -16,8 +16,9 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.cost_model import CostModel
 from moesim.hardware.cost_model import Prices as Method
 from moesim.hardware.measurements.columns import SHAPES
-from moesim.hardware.price_errors import Machine, spread_of
+from moesim.hardware.price_errors import Machine, Spread, spread_of
 from moesim.hardware.prices.arrays import Floats
+from moesim.hardware.prices.parts import Part
 from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import ModelSpec
@@ -93,13 +94,27 @@ def price_of(asking: Asking, row: Row) -> One:
     return One(int(np.ravel(price)[0]), by_source, *_range(asking, kind, by_source))
 
 
+def parts_of(asking: Asking, row: Row) -> list[Part]:
+    """The parts of that price."""
+    parts: list[Part] = asking.costs.operations[str(row["op"])].parts(*shape_of(asking, row))
+    return parts
+
+
 def _range(asking: Asking, kind: str, by_source: Floats) -> Iterator[float]:
     """Between which the real time lies as a run has it: what each source is off by, all at once."""
-    operation = asking.costs.operations[kind]
     spreads = [
-        (float(by_source[source]), spread_of(operation, source, asking.machine))
+        (float(by_source[source]), _spread(asking, kind, source))
         for source in Source
         if by_source[source]
     ]
     for side in ("low", "high"):
         yield float(np.rint(sum(ns * (getattr(one, side) or np.nan) for ns, one in spreads)))
+
+
+def _spread(asking: Asking, kind: str, source: Source) -> Spread:
+    """Of prices of an operation that rest on ``source``; a model's fits are looked up once."""
+    key = kind, source
+    if key not in asking.spreads:
+        operation = asking.costs.operations[kind]
+        asking.spreads[key] = spread_of(operation, source, asking.machine)
+    return asking.spreads[key]

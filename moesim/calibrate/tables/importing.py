@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -98,10 +98,12 @@ def _reader(file: File, importer: str | None) -> Importer | None:
     return next((reader for reader in readers if reader.recognises(file)), None)
 
 
-def setting(text: str) -> tuple[str, int | bool | str]:
-    """``COLUMN=VALUE`` as a column's name and its value; InputError for anything else."""
+def setting(text: str, also: Collection[str] = ()) -> tuple[str, int | bool | str]:
+    """``COLUMN=VALUE`` as a column's name and its value; InputError for anything else. ``also``:
+    other columns, of any value.
+    """
     name, equals, value = text.partition("=")
-    allowed = (*TEXTS, *COUNTS, *FLAGS)
+    allowed = dict.fromkeys((*TEXTS, *COUNTS, *FLAGS, *also))
     if not equals or name not in allowed:
         raise InputError(f"--set '{text}': write COLUMN=VALUE; {nearest(name, allowed)}")
     if name in COUNTS and not value.isdecimal():

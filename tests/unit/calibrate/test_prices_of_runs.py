@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -247,6 +248,30 @@ def test_what_a_row_lacks_is_told(given: dict[str, Any], told: str) -> None:
 def test_whose_operation_it_is_is_asked_for(name: str, given: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         moesim.price(name, pd.DataFrame({"op": ["head"], "tokens": 1}), **given)
+
+
+@pytest.mark.parametrize(
+    ("op", "given"),
+    [
+        ("attention", ["--set", "context_tokens=16000", "--set", "kv_tokens=16000"]),
+        ("experts", ["--set", "layer=3"]),
+        ("head", []),
+        ("send_recv", ["--set", "stages=2", "--set", "bytes=4096"]),
+    ],
+)
+def test_an_operation_of_a_run_is_explained(
+    capsys: pytest.CaptureFixture[str], op: str, given: list[str]
+) -> None:
+    """Its parts add up to what ``moesim price`` says."""
+    asked = ["explain", "h100-sxm", "--op", op, "--model", "qwen3-30b-a3b", "--tokens", "16"]
+    assert main([*asked, *given, "--json"]) == 0
+    told = {one["term"]: one["us"] for one in json.loads(capsys.readouterr().out)["parts"]}
+    row = {"op": op, "tokens": 16, **dict(one.split("=") for one in given[1::2])}
+    priced = moesim.price("h100-sxm", pd.DataFrame([row]), model="qwen3-30b-a3b")
+    price = float(told.pop("price"))
+    assert price == pytest.approx(priced["price_ns"][0] / 1e3, abs=1e-3)
+    parts = [float(us) for term, us in told.items() if us and not term.startswith(" ")]
+    assert sum(parts) == pytest.approx(price, abs=0.01)
 
 
 def test_the_help_and_the_page_list_every_operation(capsys: pytest.CaptureFixture[str]) -> None:
