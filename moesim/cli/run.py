@@ -100,7 +100,7 @@ def run(
         ways = (fewest_on_cpu(one), smaller_format(one))
         slots = one.experts.capacity.kind != "auto" and not one.experts.on_cpu.fitted
         serves = one.workload.batching.serves
-        blocks = serves and one.memory is not None and one.memory.kv.kind != "auto"
+        blocks = serves and one.memory is not None and not one.memory.kv.is_left
         typer.echo(remedy(file, *ways, slots=slots, blocks=blocks))
     checks = result.summary.get("checks") or {}
     for number, digest in enumerate(checks.get("schedule_digests", ()), 1):

@@ -202,9 +202,9 @@ KvRoom = Annotated[
     InstanceOf[KvCapacity],
     reads(parse_kv_capacity),
     PlainSerializer(str, return_type=str),
-    pattern(rf"^auto$|{NUMBER}({BLOCKS}|{BYTE_UNITS})$", "auto", "2588 blocks", "12 GiB"),
+    pattern(rf"^auto$|{NUMBER}({BLOCKS}|{BYTE_UNITS}|%)$", "auto", "2588 blocks", "12 GiB", "90 %"),
 ]
-"""A ``KvCapacity``, from ``auto``, ``2588 blocks`` or ``12 GiB``."""
+"""A ``KvCapacity``, from ``auto``, ``2588 blocks``, ``12 GiB`` or ``90 %``."""
 
 __all__ = [
     "Bandwidth",

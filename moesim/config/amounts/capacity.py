@@ -1,5 +1,5 @@
 """How many experts a GPU keeps: ``8 slots/layer``, ``12 GiB``, ``25 %``, ``auto`` or ``all``; and
-how much of a KV cache: ``2588 blocks``, ``12 GiB`` or ``auto``.
+how much of a KV cache: ``2588 blocks``, ``12 GiB``, ``85 %`` or ``auto``.
 """
 
 from __future__ import annotations
@@ -82,21 +82,28 @@ def _slots(text: str, count: int, *, whole: bool) -> ExpertCapacity:
 
 
 BLOCKS, ONE_BLOCK = "blocks", "block"
-_KV_RULE = "write 'auto', '2588 blocks' or '12 GiB'"
+_KV_RULE = "write 'auto', '2588 blocks', '12 GiB' or '90 %'"
 
 
 @dataclass(frozen=True)
 class KvCapacity:
-    """The room for keys and values on one GPU: what is left (``auto``), ``amount`` blocks or
-    bytes.
+    """The room for keys and values on one GPU: what the engine's share of the memory leaves
+    (``auto``), a share ``amount`` of what all else leaves, or ``amount`` blocks or bytes.
     """
 
-    kind: Literal["auto", "blocks", "bytes"]
-    amount: int = 0
+    kind: Literal["auto", "fraction", "blocks", "bytes"]
+    amount: int | float = 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it is what all else leaves, or a share of it."""
+        return self.kind in ("auto", "fraction")
 
     def __str__(self) -> str:
         if self.kind == "bytes":
-            return format_bytes(self.amount)
+            return format_bytes(int(self.amount))
+        if self.kind == "fraction":
+            return format_percent(self.amount)
         return f"{self.amount} {BLOCKS}" if self.kind == "blocks" else self.kind
 
 
@@ -114,6 +121,8 @@ def parse_kv_capacity(value: Any) -> KvCapacity:
         if amount.denominator != 1 or not 1 <= amount <= _MOST_SLOTS:
             raise QuantityError(f"'{value}': blocks are a whole number, 1 or more; {_KV_RULE}")
         return KvCapacity("blocks", amount.numerator)
+    if unit == "%" and amount > 0:
+        return KvCapacity("fraction", parse_percent(value))
     if unit not in BYTES.units or amount <= 0:
         raise QuantityError(f"'{value}' is no room for keys and values; {_KV_RULE}")
     return KvCapacity("bytes", parse_bytes(value))

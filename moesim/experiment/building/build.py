@@ -240,7 +240,7 @@ def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Ca
     case = replace(case, placement=placed, rebalance=rules_of(experiment.placement, placed))
     room, own = experiment.experts, experiment.execution
     memory = experiment.memory or Memory()
-    if case.serving is not None and memory.kv.kind != "auto":
+    if case.serving is not None and not memory.kv.is_left:
         case = replace(case, kv_pool=kv_pool_of(case, memory, hardware))
     if room.variants is None:
         slots = slots_of_run(case, room, limit_bytes)

@@ -74,7 +74,7 @@ def _holds(experiment: Experiment, built: Built, context: int | None) -> bool:
     serving, pool = built.case.serving, built.case.kv_pool
     if built.footprint.total.max() > built.limit_bytes:
         return False
-    written = experiment.memory is not None and experiment.memory.kv.kind != "auto"
+    written = experiment.memory is not None and not experiment.memory.kv.is_left
     if serving is None or pool is None or written:
         return True
     slot = getattr(serving.scheduler, "slot_context", None)

@@ -240,11 +240,15 @@ def with_blocks(case: Case, blocks: int, exchange: Exchange | None = None) -> Ca
 
 
 def _left(
-    held: Footprint, share: float, hardware: HardwareProfile, scheduler: RequestScheduler
+    held: Footprint, memory: Memory, hardware: HardwareProfile, scheduler: RequestScheduler
 ) -> int:
-    """Bytes for keys and values that a share of memory leaves beside what is ``held``."""
+    """Bytes for keys and values that the engine's share of a GPU leaves beside what is ``held``, or
+    a share of all that is left.
+    """
     free = hardware.memory_bytes - hardware.context_bytes
-    fullest = int(held.total.max())
+    fullest, share = int(held.total.max()), memory.gpu_memory_utilization
+    if memory.kv.kind == "fraction":
+        return int(memory.kv.amount * (free - fullest))
     if scheduler.shares_without_passes:
         lasting = int((held.total - held.parts["activations"]).max())
         return min(int(share * free) - lasting, free - fullest)
@@ -259,7 +263,7 @@ def most_bytes(case: Case, memory: Memory, hardware: HardwareProfile) -> int:
     assert case.kv_pool is not None, "requests are served"
     empty = replace(case, kv_pool=replace(case.kv_pool, blocks=0))
     held = served_pass(empty, residences_of(case))
-    left = _left(held, memory.gpu_memory_utilization, hardware, case.serving.scheduler)
+    left = _left(held, memory, hardware, case.serving.scheduler)
     return int(held.total.max()) + left
 
 
@@ -278,15 +282,15 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     empty = KvPool(0, size, seats, tokens, at_once, not scheduler.keeps_windows, plan)
     each = max(empty.block_bytes(share.model) for share in case.shares)
     if memory.kv.kind == "blocks":
-        return replace(empty, blocks=memory.kv.amount)
+        return replace(empty, blocks=int(memory.kv.amount))
     if not each:  # all layers have windows or states
         return replace(empty, blocks=NO_LIMIT)
     beside = ""
     if memory.kv.kind == "bytes":
-        blocks = memory.kv.amount // each
+        blocks = int(memory.kv.amount) // each
     else:
         held = footprint_of(replace(case, kv_pool=empty), residences_of(case))
-        left = _left(held, memory.gpu_memory_utilization, hardware, scheduler)
+        left = _left(held, memory, hardware, scheduler)
         blocks, beside = left // each, held.beside(left)
     if blocks < 1:
         what = f"leaves no room for a block of keys and values{beside}; write more GPUs"

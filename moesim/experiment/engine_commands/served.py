@@ -26,6 +26,8 @@ from moesim.workload.serving import registry as schedulers
 SCHEDULER, MEMORY = "scheduler", "memory"
 _PATHS = {SCHEDULER: "workload.batching.scheduler", MEMORY: "memory"}
 _KV = {"blocks": "blocks", "bytes": "B", "tokens": "blocks"}
+_OF_KV = {"bytes": "bytes", "share": "fraction"}
+"""What keys and values are counted in, by the form of a row; others are of blocks."""
 WHOLE, SHARE, NUMBER, WORD = "whole", "share", "number", "word"
 
 
@@ -80,6 +82,7 @@ TRTLLM = (
     Row("--max-batch-size", "scheduler.max_num_seqs", always=True),
     Row("--max-num-tokens", "scheduler.max_num_tokens", always=True),
     Row("--enable-chunked-prefill", "scheduler.enable_chunked_context", means=True),
+    Row("--kv-cache-free-gpu-memory-fraction", "memory.kv", SHARE),
 )
 LLAMA_CPP = (
     Row("-np", "scheduler.max_num_seqs", always=True),
@@ -194,9 +197,10 @@ def _number(line: Line, row: Row) -> Any:
 
 def _written(row: Row, value: Any, experiment: Experiment, ranks: int) -> str | None:
     if isinstance(value, KvCapacity):
+        if value.kind != _OF_KV.get(row.form, "blocks"):
+            return None
         size = block_size_of(experiment) if row.form == "tokens" else 1
-        kind = "bytes" if row.form == "bytes" else "blocks"
-        return str(value.amount * size) if value.kind == kind else None
+        return f"{value.amount * size:.6g}" if row.form == SHARE else str(value.amount * size)
     if value is None:
         return None if row.none is None else str(row.none)
     if row.form in (SHARE, NUMBER):

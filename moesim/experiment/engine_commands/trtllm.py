@@ -69,8 +69,7 @@ OPTIONS = (
     Option(f"{FILE} --extra-llm-api-config --extra-llm-api-options", READ),
     Option("--kv-cache-free-gpu-memory-fraction --kv-cache-free-gpu-mem-fraction"
            " --free-gpu-memory-fraction", NOT_MODELLED,
-           why="a share of what weights leave; a run has the GPU's whole memory, and where requests"
-           " are served memory.gpu_memory_utilization is a share of all of it"),
+           why=f"a share of what weights leave; a run has the GPU's whole memory; {IF_SERVED}"),
     Option("--enable-chunked-prefill", NOT_MODELLED, NOTHING, IF_SERVED),
     Option("--cluster-size --moe-cluster-parallel-size", NOT_MODELLED,
            why="groups of experts' GPUs", harmless=("1",)),
@@ -84,6 +83,10 @@ OPTIONS = (
     Option("--num-postprocess-workers"), Option("--reasoning-parser"), Option("--tool-parser"),
     Option("--metadata-server-config-file"), Option("--server-role"), Option("--chat-template"),
 )  # fmt: skip
+
+
+FREE_FRACTION = "90 %"
+"""``free_gpu_memory_fraction`` where none is said (``KvCacheConfig``, from memory)."""
 
 
 class Trtllm(Engine):
@@ -213,6 +216,8 @@ def _read_batch(reading: Reading, ranks: Ranks) -> None:
     """Limits of each rank that has requests of its own."""
     if reading.served:
         put_served(reading, READ_ROWS, "trtllm")
+        if "kv" not in reading.experiment.get("memory", {}):
+            reading.put("memory.kv", FREE_FRACTION)
         if (clients := reading.line.last("--concurrency")) is not None:
             reading.note(clients, "its clients'; write workload.arrivals")
         return

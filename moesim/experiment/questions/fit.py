@@ -119,7 +119,7 @@ def _within_share(experiment: Experiment, built: Built) -> Built:
     keys and values is written.
     """
     memory = experiment.memory or ServedMemory()
-    if built.case.serving is None or memory.kv.kind != "auto":
+    if built.case.serving is None or not memory.kv.is_left:
         return built
     return replace(built, most_bytes=most_bytes(built.case, memory, built.hardware))
 

@@ -32,7 +32,8 @@ class Memory(Params):
     kv: KvRoom = Field(
         default=KvCapacity("auto"),
         description="Room for keys and values on each GPU: what all else leaves (auto), blocks "
-        "('2588 blocks', as the engine prints them), or bytes ('12 GiB').",
+        "('2588 blocks', as the engine prints them), bytes ('12 GiB'), or a share of what all else "
+        "leaves ('90 %', TensorRT-LLM's free_gpu_memory_fraction).",
     )
     prefix_caching: bool = Field(
         default=True,

@@ -230,8 +230,8 @@ def _with_room(
 def _roomy(base: Experiment, as_is: Mapping[str, Any], place: Path) -> Experiment:
     """``base`` on a GPU with twice the memory, of which keys and values take no more."""
     roomy, blocks = _upgraded(base, "memory_x2", place), as_is.get("kv_blocks")
-    auto = (base.memory or Memory()).kv.kind == "auto"
-    if not blocks or not auto or not (base.serving or Serving()).alone:
+    left = (base.memory or Memory()).kv.is_left
+    if not blocks or not left or not (base.serving or Serving()).alone:
         return roomy
     return with_settings(roomy, {"memory.kv": f"{blocks} blocks"})
 

@@ -190,3 +190,15 @@ def test_one_of_a_unit_may_be_written_so():
     assert parse_kv_capacity("1 block") == parse_kv_capacity("1 blocks")
     assert d.REQUEST_RATE.parse("1 request/s") == 1
     assert d.REQUEST_RATE.format(1) == "1 requests/s"
+
+
+def test_room_for_keys_and_values_may_be_a_share_of_what_is_left() -> None:
+    found = parse_kv_capacity("90 %")
+    assert (found.kind, found.amount, str(found)) == ("fraction", 0.9, "90 %")
+    assert found.is_left
+    assert not parse_kv_capacity("12 GiB").is_left
+    for wrong in ("0 %", "-5 %"):
+        with pytest.raises(QuantityError, match=r"write 'auto', '2588 blocks', '12 GiB' or '90 %'"):
+            parse_kv_capacity(wrong)
+    with pytest.raises(QuantityError, match="101 %"):
+        parse_kv_capacity("101 %")

@@ -62,6 +62,23 @@ def test_trtllm_keeps_every_token_in_layers_with_windows_unless_told() -> None:
     assert pools["model"].blocks == pytest.approx(2 * pools[None].blocks, rel=0.01)
 
 
+def test_a_share_of_what_is_left_is_of_all_that_nothing_else_takes() -> None:
+    """TensorRT-LLM's ``free_gpu_memory_fraction``; a share of the GPU counts weights, too."""
+    held = {}
+    for room in ("auto", "100 %", "50 %"):
+        built = build(experiment_of({"kv": room, "gpu_memory_utilization": "50 %"}))
+        assert built.case.kv_pool is not None
+        block = built.case.kv_pool.block_bytes(built.case.model)
+        held[room] = built.case.kv_pool.blocks * block
+        beside = int(built.footprint.total.max()) - held[room]
+        left = built.hardware.memory_bytes - built.hardware.context_bytes - beside
+        share = {"auto": None, "100 %": 1, "50 %": 0.5}[room]
+        if share is not None:
+            assert 0 <= share * left - held[room] < block
+    half = built.hardware.memory_bytes // 2
+    assert 0 <= half - built.hardware.context_bytes - beside - held["auto"] < block
+
+
 def gpt_oss(scheduler: dict[str, Any], arrivals: str, **choices: Any) -> Any:
     """An experiment of 8 requests, perhaps of three clients."""
     clients = {"max_concurrency": 3} if arrivals == "closed_loop" else {}

@@ -83,7 +83,7 @@ def memory_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflic
         what = f"is shared out where requests are served, and '{kind}' batching keeps what its"
         what += " requests need; write batching: {kind: continuous}, or leave it out"
         return Conflict(("memory", "workload.batching"), what)
-    given = experiment.memory is not None and experiment.memory.kv.kind != "auto"
+    given = experiment.memory is not None and not experiment.memory.kv.is_left
     if serves and experiment.experts.capacity.kind == "auto" and not given:
         what = "experts and keys and values both take what the other leaves; write memory.kv"
         return Conflict(("experts.capacity", "memory.kv"), f"{what}, or how many experts fit")
