@@ -39,14 +39,16 @@ def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     }
 
 
-def stall_hidden(outcome: Outcome, without: Outcome | None) -> dict[str, Any]:
-    """The stall of the same case ``without`` prefetches, waits for reads from storage included, and
-    the share of it that is gone: negative where they made it longer, None where there was none or
-    nothing was prefetched.
+def stall_hidden(case: Case, outcome: Outcome, without: Outcome | None) -> dict[str, Any]:
+    """The stall of the same ``case`` ``without`` prefetches, waits for reads from storage included
+    and, where the CPU may compute misses, those for it; and the share of it that is gone: negative
+    where they made it longer, None where there was none or nothing was prefetched.
     """
     if without is None:
         return {"stall_without_prefetch_ms": None, "stall_hidden_share": None}
-    waits = [place for place, name in enumerate(outcome.categories) if name in WAITS]
+    beside = any(form.runs_on == "host" for form in case.miss.forms)
+    names = (*WAITS, "waiting_for_cpu") if beside else WAITS
+    waits = [place for place, name in enumerate(outcome.categories) if name in names]
     before, now = (int(one.charges[..., waits].sum()) for one in (without, outcome))
     share = (before - now) / before if before else None
     return {"stall_without_prefetch_ms": before / MS, "stall_hidden_share": share}

@@ -194,7 +194,7 @@ def _played(
     run = None if case.serving is None else ServedRun.of(case, outcome, service)
     numbers |= {} if run is None else run.numbers() | role_numbers(case, outcome)
     numbers |= {} if run is None else bill.of_good(numbers, run.good_tokens())
-    numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
+    numbers |= stall_hidden(case, outcome, _without_prefetch(experiment, case))
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
     numbers["intervals"] = intervals(blocks)
