@@ -17,6 +17,7 @@ from moesim.experiment.loading.rules.asked import expert_bytes, most_local
 from moesim.experiment.loading.traces import recorded_trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experts import HostMemory
 from moesim.experiment.schema.serving import Serving
 from moesim.hardware import software_names
 from moesim.hardware.described.versions import priced_as
@@ -43,7 +44,8 @@ LEAST_RECORDED = 0.5
 def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     """A line for every trace that no file names, or that is another model's, for everything that
     traces do not have, for a choice of which there is none, for clients that hardly ask again, for
-    fewer requests than are asked for, and for what says how to prefetch where nothing is.
+    fewer requests than are asked for, and for what says how to prefetch, or how to keep and read
+    what host memory has no room for, where nothing is.
     """
     lines = [*unnamed_traces(experiments), *others_traces(experiments)]
     lines += [*fewer_choices(experiments), *cut_batches(experiments)]
@@ -51,7 +53,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
     lines += [*dispatched_otherwise(experiments), *other_versions(experiments)]
-    lines += unused_prefetch(experiments)
+    lines += [*unused_prefetch(experiments), *unused_host(experiments)]
     return list(dict.fromkeys(lines))
 
 
@@ -337,6 +339,29 @@ def unused_prefetch(experiments: Iterable[Experiment]) -> list[str]:
         " write a kind that does, or leave it out"
         for key in dict.fromkeys(said)
     ]
+
+
+def unused_host(experiments: Collection[Experiment]) -> list[str]:
+    """A line for every key that says how host memory keeps or reads experts, where it holds all of
+    them at each point that has the key. With one memory it is read into slots.
+    """
+    said = {key for one in experiments for key in _said_of_host(one)}
+    for one in experiments if said else ():
+        machine = loaded("hardware", one.hardware, one.folders)
+        if one.experts.host.capacity.kind != "all" or machine is None or machine.unified:
+            said -= _said_of_host(one)
+    return [
+        f"warning: experts.host.{key}: without effect, as host memory holds all experts;"
+        " write its room, as in 'capacity: 48 GiB', or leave it out"
+        for key in sorted(said)
+    ]
+
+
+def _said_of_host(experiment: Experiment) -> set[str]:
+    """The keys of ``experts.host`` beside its capacity that are not the default."""
+    host = experiment.experts.host
+    said = {key for key, value in host if value != getattr(HostMemory(), key)}
+    return said - {"capacity"}
 
 
 def _by_default(prefetch: Prefetcher, key: str) -> Any:
