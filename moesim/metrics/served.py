@@ -340,11 +340,14 @@ class ServedRun:
         return given
 
     def _most_at_once(self) -> int:
-        """The most requests that clients wait for at a time."""
-        done = self.done
-        instants = np.concatenate((self.sent_ns[done], self.last_ns[done]))
-        changes = np.repeat([1, -1], int(done.sum()))
-        order = np.lexsort((changes, instants))  # at one instant ends come first
+        """The most requests that clients wait for in one second, counted from the first that is
+        sent: whoever is there in any part of it (``calculate_metrics`` of vLLM's serve.py).
+        """
+        sent, last = self.sent_ns[self.done], self.last_ns[self.done]
+        begin = int(sent.min(initial=NEVER))
+        seconds = np.concatenate(((sent - begin) // SECOND, (last - begin) // SECOND + 1))
+        changes = np.repeat([1, -1], len(sent))
+        order = np.lexsort((changes, seconds))  # who left in the second before is gone
         return int(np.cumsum(changes[order]).max(initial=0))
 
     def table(self) -> dict[str, Any]:
