@@ -20,7 +20,7 @@ def rebalance_keys(case: Case) -> tuple[str, ...]:
 def rebalance_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
     """By ``rebalance_keys``: new plans, the bytes of experts that went from GPU to GPU, and the
     time, a mean of GPUs, that this took beside passes and none waited for; with a note where some
-    went so.
+    went so, or the run was too short for any.
     """
     (times, moved, gpu_ns), rules, beside_ms = outcome.rebalanced, case.rebalance, 0.0
     if rules is None:
@@ -29,6 +29,10 @@ def rebalance_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
         waited = int(outcome.charges[..., outcome.categories.index(REBALANCING)].sum())
         beside_ms = (gpu_ns - waited) / case.gpus / MS
     numbers = dict(zip(KEYS, (times, moved, beside_ms), strict=True))
+    if rules.interval >= case.schedule.passes:
+        what = f"{case.schedule.passes:,} steps of the run are no more than placement.interval, "
+        what += f"{rules.interval:,}: experts never moved; write a shorter one, or more requests"
+        return {**numbers, "placement_notes": [what]}
     if not gpu_ns:
         return numbers
     in_all = gpu_ns / case.gpus / MS

@@ -65,6 +65,15 @@ def test_what_moves_beside_passes_takes_of_the_links_what_gpus_would_wait_for():
     assert waits["rebalanced_beside_ms"] == 0
 
 
+def test_a_run_that_is_too_short_for_any_move_says_so():
+    steps = summary_of({"kind": "contiguous"})["steps"]
+    short = summary_of({**EPLB, "interval": steps})
+    assert short["rebalancings"] == 0
+    (note,) = short["placement_notes"]
+    assert note.startswith(f"{steps} steps of the run are no more than placement.interval, {steps}")
+    assert "placement_notes" not in summary_of({**EPLB, "interval": steps - 1})
+
+
 def test_of_experts_that_gpus_wait_for_no_note_says_that_they_go_beside_passes():
     assert "placement_notes" not in summary_of(EPLB)
     even = summary_of({**EPLB, "mode": "async", "interval": 30, "min_utilization": "10 %"})
