@@ -36,7 +36,7 @@ def search(
     file: ExperimentFile,
     *,
     vary: Annotated[
-        str,
+        list[str],
         typer.Option(
             metavar="PATH", help="A number of the experiment, as 'workload.arrivals.request_rate'."
         ),
@@ -79,10 +79,13 @@ def search(
     from moesim.report.sweep.search import at_best, content, files, sentence, table
     from moesim.report.sweep.search_range import trust_of
 
+    if len(vary) > 1:
+        what = f"{len(vary)} paths are given, and one number is searched; leave out all but one"
+        fail(f"--vary: {what}, and sweep the others ('moesim sweep')")
     try:
         found, folder = search_of(
             file,
-            vary,
+            vary[0],
             sla,
             out=out,
             overrides=overrides or (),
@@ -90,7 +93,7 @@ def search(
         )
     except KeyboardInterrupt:
         fail("stopped; points.csv in its folder has the runs that ended", INTERRUPTED)
-    value = [f"{vary}={found.best.text}"] if found.best else []
+    value = [f"{vary[0]}={found.best.text}"] if found.best else []
     warn(of_inputs([load_experiment(file, [*(overrides or ()), *value], alone=True).experiment]))
     if as_json:
         print_json(content(found))

@@ -12,6 +12,8 @@ from moesim.config.errors import InputError, Problem
 _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 _NEVER_0 = re.compile(r"((ttft|tpot|itl|e2el|duration)_ms|throughput)$")
 """Numbers that are 0 of no run; misses, stalls or shares may be."""
+_SHARE = re.compile(r"(slo_attainment|time_share|routing_share|price_share)\..+|.+_(share|ratio)")
+"""Numbers that are 1 at most."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Limit:
         else:
             if not (wrong := limit._idle()):
                 return limit
-            what = f"is kept by {wrong}; write a number above 0"
+            what = f"is kept by {wrong}"
         raise InputError([Problem("--sla", "", f"'{text}' {what}, as in 'p99_ttft_ms<=500'")])
 
     @classmethod
@@ -51,11 +53,13 @@ class Limit:
         return list(limits.values())
 
     def _idle(self) -> str:
-        """Which runs keep it, where that is known of all of them; "" where runs decide."""
+        """Which runs keep it, where that is known, and what to write; "" where runs decide."""
+        if self.sign == ">=" and self.bound > 1 and _SHARE.fullmatch(self.metric):
+            return "no run, as a share is 1 at most; write 0.9 for 90 %"
         if self.sign == ">=":
-            return "every run" if self.bound <= 0 else ""
+            return "every run; write a number above 0" if self.bound <= 0 else ""
         takes_some = self.bound == 0 and _NEVER_0.search(self.metric)
-        return "no run" if self.bound < 0 or takes_some else ""
+        return "no run; write a number above 0" if self.bound < 0 or takes_some else ""
 
     def holds(self, value: float | None) -> bool:
         """Whether ``value`` keeps it; one that is not known does not."""

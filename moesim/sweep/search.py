@@ -419,7 +419,7 @@ def _refused(
 def _number(summary: Mapping[str, Any], metric: str) -> float | None:
     """The number of that name, dots for nested ones; None in a run that has no numbers."""
     every = dict(flatten(summary))
-    known = {k: v for k, v in every.items() if v is None or type(v) in (int, float)}
+    known = {k: v for k, v in every.items() if v is None or type(v) in (int, float, bool)}
     if metric in known:
         return None if known[metric] is None else float(known[metric])
     if summary["status"] != "ok":

@@ -164,7 +164,8 @@ def _saturated(best: Probe) -> str:
     """That its latencies would go on growing."""
     if not best.every.get("saturated"):
         return ""
-    return " Its waiting line grows to the end: a longer run has longer times; write more requests."
+    told = " Its waiting line grows to the end: a longer run has longer times; write more requests"
+    return f"{told}, or --sla 'saturated<=0'."
 
 
 def _started(best: Probe) -> str:

@@ -206,6 +206,11 @@ def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
         (BATCH, "rejected <= -0.5", "--sla: 'rejected <= -0.5' is kept by no run"),
         (BATCH, "output_throughput<=0", "--sla: 'output_throughput<=0' is kept by no run"),
         (BATCH, "output_throughput>=0", "--sla: 'output_throughput>=0' is kept by every run"),
+        (
+            BATCH,
+            "slo_attainment.all>=90",
+            "--sla: 'slo_attainment.all>=90' is kept by no run, as a",
+        ),
         (BATCH, "p99_tpot_ms>=-3", "--sla: 'p99_tpot_ms>=-3' is kept by every run"),
         (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of this run"),
         ("workload.phase", "p99_tpot_ms<=3", "--vary: workload.phase: has no number above 0"),
@@ -650,3 +655,25 @@ def test_a_number_of_what_is_null_is_told_so(tmp_path: Path) -> None:
     path, out = "serving.disaggregation.prefill", tmp_path / "one"
     with pytest.raises(InputError, match=r"'serving(\.disaggregation)?' is null; set it in the"):
         moesim.search(SERVED, path, ["p99_tpot_ms<=4"], out=out)
+
+
+def test_a_service_that_does_not_keep_up_can_be_a_limit(tmp_path: Path) -> None:
+    workload = {
+        "requests": 100,
+        "arrivals": {"kind": "poisson", "request_rate": "2000 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 20, "output_len": 20},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 2}},
+    }
+    path, asked = "workload.arrivals.request_rate", ["saturated<=0"]
+    found, _ = moesim.search({**TINY, "workload": workload}, path, asked, out=tmp_path / "out")
+    assert found.best is not None
+    assert found.first_broken is not None
+    assert (found.best.numbers["saturated"], found.first_broken.numbers["saturated"]) == (0, 1)
+    assert found.best.value < found.first_broken.value <= 2000
+
+
+def test_two_numbers_to_vary_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["--vary", "workload.requests", "--vary", BATCH]
+    assert main(["search", "experiments/serving.yaml", *paths, "--sla", "p99_tpot_ms<=5"]) == 2
+    assert "--vary: 2 paths are given, and one number is searched" in capsys.readouterr().err
