@@ -85,10 +85,6 @@ OPTIONS = (
 )  # fmt: skip
 
 
-FREE_FRACTION = "90 %"
-"""``free_gpu_memory_fraction`` where none is said (``KvCacheConfig``, from memory)."""
-
-
 class Trtllm(Engine):
     """TensorRT-LLM: all experts on the GPUs, whole on one of them or sliced over all."""
 
@@ -216,8 +212,6 @@ def _read_batch(reading: Reading, ranks: Ranks) -> None:
     """Limits of each rank that has requests of its own."""
     if reading.served:
         put_served(reading, READ_ROWS, "trtllm")
-        if "kv" not in reading.experiment.get("memory", {}):
-            reading.put("memory.kv", FREE_FRACTION)
         if (clients := reading.line.last("--concurrency")) is not None:
             reading.note(clients, "its clients'; write workload.arrivals")
         return
