@@ -22,6 +22,7 @@ from moesim.experiment.engine_commands.words import (
     Line,
     Option,
     one_line,
+    opposite,
     read_options,
     words_of,
 )
@@ -254,12 +255,13 @@ class Engine(ABC):
         """The options of ``words``, behind those of a file that they name, where it is here."""
         line = read_options(words, self.options, flexible=self.flexible)
         given = line.last(self.file_of_options)
-        keys = given and keys_of(given.value, files, folders)
-        if not keys:
+        keys = None if given is None else keys_of(given.value, files, folders)
+        if keys is None:
             return line
         more = read_options(words_of(keys, self.options), self.options, flexible=self.flexible)
-        left = {self.file_of_options, *([self.model_option] if line.positional else [])}
         line.given = [one for one in line.given if one.option.name != self.file_of_options]
+        left = {opposite(name) for one in line.given for name in one.option.names.split()}
+        left |= {self.file_of_options, *([self.model_option] if line.positional else [])}
         more.given = [one for one in more.given if one.option.name not in left]
         return more.before(line)
 

@@ -282,16 +282,21 @@ def words_of(keys: Mapping[str, Any], table: Sequence[Option]) -> list[str]:
     names = {name for row in table for name in row.names.split()}
     words = list[str]()
     for key, value in keys.items():
-        name, opposite = (f"--{begin}{key}".replace("_", "-") for begin in ("", "no-"))
+        name = f"--{key}".replace("_", "-")
         if value is True or value is None:
             words += [name] if value else []
         elif value is False:
-            words += [opposite] if opposite in names else []
+            words += [opposite(name)] if opposite(name) in names else []
         elif isinstance(value, list):
             words += [name, *map(str, value)]
         else:
             words.append(f"{name}={json.dumps(value) if isinstance(value, Mapping) else value}")
     return words
+
+
+def opposite(name: str) -> str:
+    """The option that switches off what ``name`` switches on, or the other way round."""
+    return f"--{name[5:]}" if name.startswith("--no-") else f"--no-{name[2:]}"
 
 
 def _with_key(line: Line, name: str, key: str, text: str) -> str:

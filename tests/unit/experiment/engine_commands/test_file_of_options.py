@@ -44,6 +44,24 @@ def test_what_the_line_says_counts_first() -> None:
     assert found["workload"]["batching"]["batch_size"] == 8
 
 
+@pytest.mark.parametrize("key", [True, False])
+def test_a_switch_of_the_line_counts_before_its_opposite_in_the_file(key: bool) -> None:
+    said = "--no-" if key else "--"
+    text = f"enable-prefix-caching: {key}\nenable-expert-parallel: {key}\n".lower()
+    line = "vllm serve openai/gpt-oss-120b -tp 2 --config serve.yaml"
+    line += f" {said}enable-prefix-caching {said}enable-expert-parallel"
+    command = f"cat > serve.yaml <<EOF\n{text}EOF\n{line}\n"
+    found = read_command(command, served=True).experiment
+    assert found["memory"] == {"prefix_caching": not key}
+    alone = line.replace(" --config serve.yaml", "")
+    assert found == read_command(alone, served=True).experiment
+
+
+def test_a_file_without_options_is_read() -> None:
+    found = read("vllm serve openai/gpt-oss-120b --config serve.yaml", "{}\n")
+    assert not [note for note in found.notes if "--config" in note]
+
+
 def test_of_sglang_too() -> None:
     text = "model-path: openai/gpt-oss-20b\ntp: 2\nmax_running_requests: 32\n"
     line = "python -m sglang.launch_server"
