@@ -15,13 +15,16 @@ CUT = "cut_short"
 """The status of a run that was ended once it was certain that it breaks a limit."""
 MOST_STEPS, MOST_TOKENS = 1 << 15, 1 << 20
 """Of a run that had more than the one before it, as more requests have: more is not tried."""
+RATES = ("request_rate", "scale_rate", "ramp_up_to")
+"""Names of what brings the same requests in less time."""
 
 
 @dataclass(frozen=True)
 class Probe:
     """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``.
     ``every``: all that its summary says but how long the simulation took; ``prices``: by metric the
-    ends of its interval by prices, where it has one; ``reason``: why it could not run.
+    ends of its interval by prices, where it has one; ``reason``: why it could not run;
+    ``at_once``: its rate brings all requests before one has ended, so that it says nothing of more.
     """
 
     value: float
@@ -32,6 +35,7 @@ class Probe:
     every: Mapping[str, Any] = field(default_factory=dict, repr=False)
     reason: str = ""
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+    at_once: bool = False
 
     @property
     def passed(self) -> bool:
@@ -42,6 +46,11 @@ class Probe:
     def is_long(self) -> bool:
         """Whether it had very many steps or tokens."""
         return self._of("steps") >= MOST_STEPS or self._of("tokens") >= MOST_TOKENS
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no more is asked, whatever it would be."""
+        return self.is_long or self.at_once
 
     def longer(self, than: Probe) -> bool:
         """Whether it had more tokens in its steps."""
@@ -93,6 +102,11 @@ class Found:
     def ends_long(self) -> bool:
         """Whether no more was tried since runs get long with the value."""
         return gets_long(self.probes)
+
+    @property
+    def ends_at_once(self) -> bool:
+        """Whether no more was tried since the largest rate brings all requests at once."""
+        return self.probes[-1].at_once
 
     @property
     def best(self) -> Probe | None:

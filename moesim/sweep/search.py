@@ -23,7 +23,7 @@ from moesim.metrics.service_level import NO_SERVICE
 from moesim.results.result import plain_experiment
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.limit import Limit
-from moesim.sweep.probes import CUT, REFUSED, Found, Probe, gets_long
+from moesim.sweep.probes import CUT, RATES, REFUSED, Found, Probe, gets_long
 from moesim.sweep.table import flatten
 from moesim.sweep.verdict import CertainError, Verdict
 
@@ -164,7 +164,7 @@ def _bracket(
     whole: bool,
 ) -> tuple[float, float] | None:
     """A value that keeps the limits and a larger one that does not; None where there is none: the
-    least one breaks them, or the run changes no more.
+    least one breaks them, the run changes no more, or says nothing of more (``Probe.at_once``).
     """
     last, alike = probe(own), True
     least = min(own, 1.0 if whole else own / UNLOADED)
@@ -182,19 +182,24 @@ def _bracket(
             last = kept
         else:
             return None
-    for _ in range(DOUBLINGS):
+    for _ in range(0 if last.passed and last.at_once else DOUBLINGS):
         other = last.value * 2 if last.passed else last.value / 2
         if whole and (other := math.floor(other)) < 1:
             return None
         now = probe(other, whole_run=alike and not last.passed)
         if now.passed != last.passed:
             return (last.value, other) if last.passed else (other, last.value)
-        if alike and now.status == "ok" and now.every == last.every:
-            return None
-        if now.passed and gets_long((last, now)):
+        if _is_end(last, now, alike=alike):
             return None
         last = now
     return None
+
+
+def _is_end(last: Probe, now: Probe, *, alike: bool) -> bool:
+    """Whether the run ``now`` says that no more, or less, need be asked."""
+    if alike and now.status == "ok" and now.every == last.every:
+        return True
+    return now.passed and (now.at_once or gets_long((last, now)))
 
 
 def _kept_above(
@@ -211,7 +216,7 @@ def _kept_above(
             return now
         if now.status != "ok":
             return _kept_between(last, value, probe, whole=whole)
-        if not now.nearer(last) or now.is_long:
+        if not now.nearer(last) or now.is_last:
             return None
         last, value = now, 2 * value
     return None
@@ -228,7 +233,7 @@ def _kept_about(
         return None
     below, best = first, probe(own, whole_run=True)
     above = best
-    while best.nearer(first) and not best.is_long:
+    while best.nearer(first) and not best.is_last:
         above = probe(2 * best.value, whole_run=True)
         if not above.nearer(best):
             break
@@ -389,7 +394,9 @@ def _probe(
     every = {key: said for key, said in flatten(summary) if key != "engine_wall_s"}
     ends = {one.metric: _by_prices(every, one.metric) for one in limits}
     prices = {metric: both for metric, both in ends.items() if both is not None}
-    return Probe(value, text, str(summary["status"]), numbers, broke, every, prices=prices)
+    once = path.rpartition(".")[2] in RATES and summary.get("after_first_end_share") == 0
+    status = str(summary["status"])
+    return Probe(value, text, status, numbers, broke, every, prices=prices, at_once=once)
 
 
 def _by_prices(every: Mapping[str, Any], metric: str) -> tuple[float, float] | None:

@@ -33,9 +33,15 @@ def start_of_a_service(summary: Mapping[str, Any]) -> str:
     if share is None or share >= LEAST_AFTER_FIRST_END:
         return ""
     came = f"{percent(share)} of the requests came after the first answer had ended"
-    least = ceil((1 - share) * (summary.get("completed") or 0) / (1 - LEAST_AFTER_FIRST_END))
-    enough = f"write {least:,} requests or more" if least else "write more requests"
-    return f"only {came}: times are those of a start, longer in a longer run; {enough}"
+    told = f"only {came}: times are those of a start, longer in a longer run"
+    return f"{told}; {enough_requests(summary)}"
+
+
+def enough_requests(summary: Mapping[str, Any]) -> str:
+    """How many requests it takes that they are no start."""
+    share, served = summary["after_first_end_share"], summary.get("completed") or 0
+    least = ceil((1 - share) * served / (1 - LEAST_AFTER_FIRST_END))
+    return f"write {least:,} requests or more" if least else "write more requests"
 
 
 def _one(of: str) -> str:

@@ -19,7 +19,7 @@ from moesim.report.amounts import number, percent
 from moesim.report.drawing.style import COLOURS, RC, plain_numbers, save_figure
 from moesim.report.page.parts import experiment_text
 from moesim.report.page.told import Told, ToldTable, write_told
-from moesim.report.run.rows import start_of_a_service
+from moesim.report.run.rows import enough_requests, start_of_a_service
 from moesim.report.sweep.search_range import extreme, trust_of
 from moesim.results.files import check_new_folder
 from moesim.results.overwrite import REPORT, TOLD
@@ -97,7 +97,7 @@ def so_far(found: Found) -> str:
         near = "" if (one := found.nearest) is None else f"; at {one.text} {_binds(one)}"
         if one is not None and (above := found.above(one)) and above.status != "ok":
             near += f", and at {above.text} {_binds(above)}"
-        near += _excludes(found, broken)
+        near += _excludes(found, broken) + _at_once(found.probes[-1])
         return f"No {name} keeps the limits: even at {broken.text} {_binds(broken)}{near}."
     if found.more_helps:
         return f"Least {name}: {best.text}{_below(found)}."
@@ -136,6 +136,8 @@ def _below(found: Found) -> str:
 
 def _end(found: Found) -> str:
     """Why no more was tried."""
+    if found.ends_at_once:
+        return _at_once(found.probes[-1])
     if found.ends_alike:
         return ", and more changes nothing"
     if not found.ends_long:
@@ -143,6 +145,16 @@ def _end(found: Found) -> str:
     tokens, steps = (counted(found.probes[-1].every[one], one[:-1]) for one in ("tokens", "steps"))
     what = f"its run has {tokens} in {steps}, and they grow with it"
     return f"; more was not tried: {what}. To go on from there, set it in the experiment"
+
+
+def _at_once(one: Probe) -> str:
+    """That a larger rate than that of ``one`` would bring the same requests no more at once."""
+    if not one.at_once:
+        return ""
+    what = (
+        f"at {one.text} all requests come before the first answer ends, which says nothing of more"
+    )
+    return f"; more was not tried: {what}; {enough_requests(one.every)}"
 
 
 def _aside(found: Found) -> str:
@@ -157,7 +169,8 @@ def _aside(found: Found) -> str:
     if less is not None and (top := found.first_broken) and top.status == REFUSED and found.least:
         short += f"; the least that keeps all is {found.least.text}"
     short += "." * bool(short)
-    return short + _rejected(best) + _saturated(best) + _started(best)
+    told = found.first_broken is None and found.ends_at_once  # which says it, with the remedy
+    return short + _rejected(best) + _saturated(best) + ("" if told else _started(best))
 
 
 def _saturated(best: Probe) -> str:

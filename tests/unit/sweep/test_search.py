@@ -23,7 +23,7 @@ from moesim.report.sweep.search_range import between
 from moesim.sweep import probes
 from moesim.sweep.limit import Limit
 from moesim.sweep.probes import CUT, Found, Probe
-from moesim.sweep.search import DOUBLINGS, NEAR
+from moesim.sweep.search import NEAR
 from moesim.sweep.search import search as search_of
 from moesim.sweep.verdict import CertainError, Verdict
 
@@ -274,7 +274,7 @@ def test_what_limits_do_not_see_is_told_once_at_the_end(tmp_path: Path) -> None:
 def test_more_of_what_makes_runs_longer_is_not_tried_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More requests are more steps; a rate is not, and is doubled on."""
+    """More requests are more steps; a rate is not, and is doubled on while requests come apart."""
     monkeypatch.setattr(probes, "MOST_STEPS", 60)
     limit = "p99_ttft_ms<=1e9"
     found, _ = moesim.search(SERVED, "workload.requests", [limit], out=tmp_path / "requests")
@@ -285,8 +285,35 @@ def test_more_of_what_makes_runs_longer_is_not_tried_for_ever(
     assert f"{told}{steps[-1]} steps, and they grow with it" in sentence(found)
     rate = "workload.arrivals.request_rate"
     found, _ = moesim.search(SERVED, rate, [limit], out=tmp_path / "rate")
-    assert len(found.probes) == DOUBLINGS + 1
-    assert ", the most that was tried." in sentence(found)
+    assert len(found.probes) > len(steps) + 1
+    assert found.probes[-1].at_once
+    assert "steps, and they grow" not in sentence(found)
+
+
+@pytest.mark.parametrize("limit", ["p99_ttft_ms<=1e9", "request_goodput>=1e6"])
+def test_a_rate_that_brings_all_requests_at_once_is_the_last(limit: str, tmp_path: Path) -> None:
+    """The answer was 2,000 times that: 24 requests in one burst say nothing of a service."""
+    promised = {**SERVED, "serving": {"slo": {"ttft": "1 s"}}}
+    rate = "workload.arrivals.request_rate"
+    found, _ = moesim.search(promised, rate, [limit], out=tmp_path / "out")
+    last = found.probes[-1]
+    assert last.at_once
+    assert not any(one.at_once for one in found.probes if one.value <= last.value / 2)
+    assert last.every["after_first_end_share"] == 0
+    many = 4 * last.every["completed"]
+    told = f"more was not tried: at {last.text} all requests come before the first answer ends"
+    assert told in sentence(found)
+    assert sentence(found).count(f"write {many} requests or more") == 1
+    assert "of the requests came after" not in sentence(found)
+
+
+def test_requests_that_come_at_once_end_no_search_of_anything_else(tmp_path: Path) -> None:
+    rate = {**SERVED["workload"]["arrivals"], "request_rate": "1e6 requests/s"}
+    burst = {**SERVED, "workload": {**SERVED["workload"], "arrivals": rate}}
+    path = "workload.lengths.input_len"
+    found, _ = moesim.search(burst, path, ["p99_ttft_ms<=1e9"], out=tmp_path / "out")
+    assert found.probes[0].every["after_first_end_share"] == 0
+    assert len(found.probes) > 2
 
 
 LOOP: dict[str, Any] = {**TINY, "workload": {**TINY["workload"], "requests": 24}}
