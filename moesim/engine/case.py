@@ -99,15 +99,15 @@ class Case(Shared):
     ``bandwidths``: bytes a second of a GPU's copies, and at which its host reads experts.
     ``protect``: whether a step evicts what it needs itself only where nothing else is left.
     ``variants``: the formats of every expert, of which ``model`` and ``slots`` say the first; None
-    where there is one. ``drafter``: what makes the drafts that decode steps verify, None where that
-    is free. ``captured``: what is captured of passes that differ, None: all run as ``execution``
-    says, else those that wait for copies or for the host. ``pool_bytes`` int64[gpus]: what a pool
-    by bytes holds, None where slots say it. ``serving``: the requests that are served, None where
-    the passes are those of batches. ``kv_pool``: what is set aside for their keys and values, None:
-    what passes need. ``rebalance``: how experts, all of them resident, get other places than
-    ``placement`` during the run. ``exchanges``: whether slots change places with blocks of keys and
-    values, so that no layer is resident for good. ``unit_groups``: of a near-memory device, None
-    where it computes one expert after the other.
+    where there is one. ``verifies``: decode steps verify drafts, be they none; ``drafter``: what
+    makes these, None where that is free. ``captured``: what is captured of passes that differ,
+    None: all run as ``execution`` says, else those that wait for copies or for the host.
+    ``pool_bytes`` int64[gpus]: what a pool by bytes holds, None where slots say it. ``serving``:
+    the requests that are served, None where the passes are those of batches. ``kv_pool``: what is
+    set aside for their keys and values, None: what passes need. ``rebalance``: how experts, all of
+    them resident, get other places than ``placement`` during the run. ``exchanges``: whether slots
+    change places with blocks of keys and values, so that no layer is resident for good.
+    ``unit_groups``: of a near-memory device, None where it computes one expert after the other.
     """
 
     trace: RoutingTrace
@@ -144,6 +144,7 @@ class Case(Shared):
     bandwidths: tuple[int, int] = (1, 1)
     protect: Literal["step", "none"] = "step"
     variants: Variants | None = None
+    verifies: bool = False
     drafter: Drafter | None = None
     captured: Captured | None = None
     kv_pool: KvPool | None = None

@@ -39,7 +39,7 @@ def cuts_of(case: Case, warm_up: float) -> Ints | None:
     """
     if case.scheduler or case.variants:
         return None
-    if case.schedule.kept is not None or case.schedule.served is not None:
+    if case.verifies or case.schedule.served is not None:
         return None
     schedule = case.schedule
     first, last, _ = prompt_passes(case)

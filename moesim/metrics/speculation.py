@@ -17,12 +17,12 @@ SPECULATION_KEYS = (
 
 def speculation_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     """Of passes ``span``: tokens that a request keeps of a step in which it decodes, the share of
-    drafts that are accepted, and the mean number of distinct experts in a MoE layer of a decode
-    step, over all GPUs, those that hold parts of the same counted once. Nothing without
+    drafts that are accepted (None of none), and the mean number of distinct experts in a MoE layer
+    of a decode step, over all GPUs, those that hold parts of the same counted once. Nothing without
     speculation.
     """
     schedule = case.schedule
-    if schedule.kept is None:
+    if not case.verifies:
         return {}
     decode = schedule.phase == Phase.DECODE
     used = np.zeros(schedule.passes, bool)
@@ -31,7 +31,7 @@ def speculation_numbers(case: Case, counts: Counts, span: slice) -> dict[str, An
     if schedule.served is not None:
         rows = schedule.served.decodes.copy()
         rows[: schedule.offsets[span.start]] = False
-    kept = int(schedule.kept[rows].sum())
+    kept = int(rows.sum() if schedule.kept is None else schedule.kept[rows].sum())
     width = int(schedule.request.max()) + 1
     steps = len(np.unique((schedule.pass_of_token() * width + schedule.request)[rows]))
     drafts = int(rows.sum()) - steps

@@ -186,6 +186,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         host_start_ns=0 if near else hardware.experts_start_ns,
         bandwidths=_bandwidths(hardware, software, layout, near=near),
         unit_groups=_unit_groups(hardware, model) if near else None,
+        verifies=experiment.workload.speculative is not None,
         drafter=drafter,
     )
 

@@ -315,7 +315,7 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
     """What the clock says of a run of ``case``."""
     forms, storage = case.forms, () if case.host_cache is None else STORAGE_KEYS
     served = () if case.serving is None else served_keys()
-    speculation = () if case.schedule.kept is None else SPECULATION_KEYS
+    speculation = SPECULATION_KEYS if case.verifies else ()
     return (
         "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
         "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",

@@ -148,8 +148,9 @@ def speculation(summary: Mapping[str, Any]) -> list[Row]:
     if kept is None:
         return []
     distinct = number(summary.get("distinct_experts_per_pass"))
+    accepted = "no drafts" if rate is None else f"{percent(rate)} of drafts accepted"
     return [
-        ("tokens a step of a request", f"{number(kept)}, {percent(rate)} of drafts accepted"),
+        ("tokens a step of a request", f"{number(kept)}, {accepted}"),
         ("experts of a layer and step", distinct),
     ]
 

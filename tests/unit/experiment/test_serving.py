@@ -289,6 +289,16 @@ def test_fewer_requests_than_are_asked_for_are_told_before_a_run(tmp_path):
 NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
 
 
+def test_served_steps_without_drafts_keep_one_token():
+    drafts = {**NGRAM, "num_speculative_tokens": 0}
+    summary = simulate(experiment_of(SMALL, **drawn(speculative=drafts))).summary
+    assert summary["mean_acceptance_length"] == 1
+    assert summary["draft_acceptance_rate"] is None
+    plain = simulate(experiment_of(SMALL, **drawn())).summary
+    assert summary["output_throughput"] == plain["output_throughput"]
+    assert "mean_acceptance_length" not in plain
+
+
 @pytest.mark.parametrize("acceptance", ["0 %", "60 %", "100 %"])
 @pytest.mark.parametrize("kind", ["at_once", "poisson"])
 def test_drafts_are_verified_in_steps(kind, acceptance):
