@@ -220,12 +220,12 @@ class Disaggregated:
             self.prompts(number, batch, start, end)
             return
         for who, _, _, gives in batch:
-            self.gets(who, gives, end)
+            self.gets(who, gives, end + Judge.host(self.settings.after, batch))
 
-    def gets(self, request: int, tokens: int, end: int) -> None:
+    def gets(self, request: int, tokens: int, seen: int) -> None:
         self.given[request] += tokens
         if tokens and self.given[request] == self.requests[request].answer:
-            self.over(request, end + self.settings.visible)
+            self.over(request, seen + self.settings.visible)
 
     def free(self, number: int) -> None:
         judge = self.prefill[number].judge
@@ -290,7 +290,7 @@ class Disaggregated:
         for who, first, count, gives in batch:
             if gives:
                 self.sent[who][0] = end
-                self.gets(who, 0 if self.apart.again else 1, end)
+                self.gets(who, 0 if self.apart.again else 1, seen)
             if self.requests[who].answer == 1 and not self.apart.again:
                 if gives:
                     self.leaving[number].append(who)

@@ -229,11 +229,13 @@ class Replicas:
             return
         self.router.uses(number, batch)
         self.order.append((number, replica.due, batch))
-        _, end = replica.start(play, number, batch)
-        for who, gives in replica.judge.shows(len(replica.judge.steps) - 1):
+        replica.start(play, number, batch)
+        step = len(replica.judge.steps) - 1
+        visible = replica.judge.seen_at(step) + self.settings.visible
+        for who, gives in replica.judge.shows(step):
             self.given[who] += gives
             if self.given[who] == self.requests[who].answer:
-                self.over(who, end + self.settings.visible)
+                self.over(who, visible)
 
     def over(self, request: int, instant: int) -> None:
         if self.settings.loop:

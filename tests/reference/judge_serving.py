@@ -469,7 +469,7 @@ class Judge:
 
     def see(self) -> None:
         step, over = self.seen, list[Request]()
-        visible = self.ends[step] + self.settings.visible
+        visible = self.seen_at(step) + self.settings.visible
         self.seen += 1
         for place, (number, _, count, gives) in enumerate(self.steps[step][1]):
             wrong = self.drafted[step][place] + 1 - gives if gives else 0

@@ -54,8 +54,9 @@ STEP_ROWS = 9
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
     LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST, HANDS_OVER, DIGEST, POWER, TURNS, ENDLESS,
     HOLDS, LACKED, GATHERED, MOST_FLYING, TURN, ALIGN, STATES, MOST_PART, WHEN_SEEN,
-) = range(39)  # fmt: skip
-NUMBERS = 39
+    VISIBLE_EACH,
+) = range(40)  # fmt: skip
+NUMBERS = 40
 
 # of groups of layers
 WINDOW, TIMES, KEEPS = range(3)
@@ -205,7 +206,8 @@ class Room:
     ``block_size`` tokens (None: as many as they like), of requests with at most ``longest``
     tokens, of which ``longest_prompt`` are the prompt's.
     ``loop``: whether a request comes ``think_ns`` after each end. ``prefilled``: prompts are
-    computed elsewhere. ``visible_ns``: from the end of a step to its tokens at the client.
+    computed elsewhere. ``visible_ns``, and ``visible_each_ns`` for each request in
+    it: from the end of a step to its tokens at the client.
     ``drafts`` are verified beside a token of an answer; a request has blocks for ``look_ahead``
     tokens beyond those of a step. ``hands_over``: whoever has ended keeps its blocks, and takes
     those of its whole prompt at once. ``exchange``: what of blocks and slots changes places, None:
@@ -223,6 +225,7 @@ class Room:
     think_ns: int = 0
     prefilled: bool = False
     visible_ns: int = 0
+    visible_each_ns: int = 0
     drafts: int = 0
     look_ahead: int = 0
     hands_over: bool = False
@@ -261,7 +264,8 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         numbers[[UNIT, LEAST]] = room.exchange.unit, min(blocks, room.exchange.least_blocks)
     numbers[[BY_PRIORITY, BALANCE, WHEN_SEEN]] = rules
     numbers[HANDS_OVER] = room.hands_over
-    numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
+    numbers[[VISIBLE, VISIBLE_EACH]] = room.visible_ns, room.visible_each_ns
+    numbers[[LOOP, THINKING]] = room.loop, room.think_ns
     timed = np.flatnonzero(asked.arrival_ns != NEVER)
     coming = np.full(asked.count, NONE, np.int64)
     coming[: len(timed)] = timed[np.argsort(asked.arrival_ns[timed], kind="stable")]

@@ -101,6 +101,14 @@ def test_replicas_of_many_steps():
     assert 0 < numbers["kv_usage_mean"] <= numbers["kv_usage_max"] <= 1
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_clients_of_a_closed_loop_send_again_as_they_have_the_last_token(count):
+    """Which is later than the end on the GPU by the host's work after the step and the way."""
+    requests = run(CLOSED, count).requests
+    ends, clients = np.sort(requests.last_token_ns), 3
+    assert requests.arrival_ns.tolist() == [*clients * [0], *ends[:-clients].tolist()]
+
+
 def test_one_replica_is_none():
     """Intervals of times included, for which a run is played again."""
     given = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}}

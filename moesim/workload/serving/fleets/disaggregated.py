@@ -38,7 +38,6 @@ from moesim.workload.serving.state import (
     RUN,
     START,
     STATUS,
-    VISIBLE,
     WAIT_LAST,
     WHO,
     Asked,
@@ -236,7 +235,7 @@ class Disaggregated(Fleet):
         for who, first, count, gives in entries:
             if gives:
                 self.sent.ended_ns[who] = ended
-                self._gets(who, 0 if roles.again else 1, ended + int(state.numbers[VISIBLE]))
+                self._gets(who, 0 if roles.again else 1, self._visible(number, ended))
             if not roles.again and self.asked.output_tokens[who] == 1:
                 if gives:
                     self.replica[who] = number

@@ -31,7 +31,6 @@ from moesim.workload.serving.state import (
     SHOWN,
     SINCE,
     STEPS,
-    VISIBLE,
     WHEN_SEEN,
     WHO,
     Asked,
@@ -40,7 +39,7 @@ from moesim.workload.serving.state import (
 )
 from moesim.workload.serving.stepping.clock import Server
 from moesim.workload.serving.stepping.host import NO_TIME, HostTimes
-from moesim.workload.serving.stepping.steps import Fill, too_long
+from moesim.workload.serving.stepping.steps import Fill, too_long, visible_at
 
 STREAM = zlib.crc32(b"serving.router")
 Turns = Generator[tuple[int, State, int, int], int, None]
@@ -219,7 +218,12 @@ class Fleet:
         state = self.servers[number].state
         step = int(state.numbers[STEPS]) - 1
         for who, gives in shown_with(state, step, step + 1)[[WHO, GIVES]].T.tolist():
-            self._gets(who, gives, ended + int(state.numbers[VISIBLE]))
+            self._gets(who, gives, self._visible(number, ended))
+
+    def _visible(self, number: int, ended: int) -> int:
+        """When clients have the tokens of the last step of a replica, which ``ended`` then."""
+        state = self.servers[number].state
+        return visible_at(state, int(state.numbers[STEPS]) - 1, ended)
 
     def _gets(self, request: int, tokens: int, instant: int) -> None:
         """A client has so many more."""

@@ -60,7 +60,7 @@ def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
     """All steps, where no clock matters."""
     from moesim.workload.serving.stepping.loop import play  # loads numba
 
-    state, knobs = opened(asked, replace(room, visible_ns=0), scheduler)
+    state, knobs = opened(asked, replace(room, visible_ns=0, visible_each_ns=0), scheduler)
     with answering(KEY, scheduler):
         return play(rules_of(scheduler, room), state, knobs, int(scheduler.async_scheduling))
 

@@ -82,6 +82,7 @@ from moesim.workload.serving.state import (
     UNITS,
     VERIFIES,
     VISIBLE,
+    VISIBLE_EACH,
     WAIT,
     WAITS,
     WHEN_SEEN,
@@ -110,7 +111,7 @@ def see_end(state: State) -> None:
     """
     step = state.numbers[SEEN]
     state.numbers[SEEN] = step + 1
-    begin, visible = state.steps[BEGIN, step], state.steps[END, step] + state.numbers[VISIBLE]
+    begin, visible = state.steps[BEGIN, step], visible_at(state, step, state.steps[END, step])
     for entry in range(state.steps[SINCE, step], state.steps[BEGIN, step + 1]):
         request = state.log[WHO, entry]
         if entry >= begin:
@@ -124,6 +125,12 @@ def see_end(state: State) -> None:
         if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
             leave(state, request)
             follow(state, request, visible)
+
+
+def visible_at(state: State, step: int, ended: int) -> int:
+    """When clients have the tokens of a ``step`` that ``ended`` then."""
+    entries = state.steps[BEGIN, step + 1] - state.steps[BEGIN, step]
+    return int(ended + state.numbers[VISIBLE] + state.numbers[VISIBLE_EACH] * entries)
 
 
 def land(state: State, entry: int) -> None:
