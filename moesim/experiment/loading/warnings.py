@@ -13,7 +13,7 @@ from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.of_software import LLAMA, scheduler_of
 from moesim.experiment.loading.requests import requests_in_all, requests_of_trace
-from moesim.experiment.loading.rules.asked import expert_bytes, most_local
+from moesim.experiment.loading.rules.asked import expert_bytes, experts_of, holders, most_local
 from moesim.experiment.loading.traces import recorded_trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
@@ -44,8 +44,9 @@ LEAST_RECORDED = 0.5
 def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     """A line for every trace that no file names, or that is another model's, for everything that
     traces do not have, for a choice of which there is none, for clients that hardly ask again, for
-    fewer requests than are asked for, and for what says how to prefetch, or how to keep and read
-    what host memory has no room for, where nothing is.
+    fewer requests than are asked for, for replicas of which GPUs hold different numbers, and for
+    what says how to prefetch, or how to keep and read what host memory has no room for, where
+    nothing is.
     """
     lines = [*unnamed_traces(experiments), *others_traces(experiments)]
     lines += [*fewer_choices(experiments), *cut_batches(experiments)]
@@ -54,6 +55,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
     lines += [*dispatched_otherwise(experiments), *other_versions(experiments)]
     lines += [*unused_prefetch(experiments), *unused_host(experiments)]
+    lines += [*uneven_replicas(experiments)]
     return list(dict.fromkeys(lines))
 
 
@@ -172,6 +174,26 @@ def lone_slots(experiments: Iterable[Experiment]) -> list[str]:
         model = loaded("model", one.model, one.folders)
         if model is not None and model.moe_layers and (what := _below_one(one, model)):
             lines.append(f"note: experts.capacity: {one.experts.capacity} is less than {what}")
+    return list(dict.fromkeys(lines))
+
+
+def uneven_replicas(experiments: Iterable[Experiment]) -> list[str]:
+    """A line where EPLB leaves some GPUs an expert a layer more than others, which DeepSeek's own
+    (github.com/deepseek-ai/EPLB: ``assert num_physical_experts % num_gpus == 0``), and so vLLM's
+    and SGLang's, refuses.
+    """
+    lines = []
+    for one in experiments:
+        model, kind = loaded("model", one.model, one.folders), kind_of(type(one.placement))
+        if kind != "eplb" or model is None or not model.moe_layers:
+            continue
+        own, gpus = max(experts_of(model)), holders(one)
+        spare = one.placement.spare(own, one.folders)
+        if over := (own + spare) % gpus:
+            what = f"{own} experts a layer and {spare} redundant ones are {own + spare}, of which"
+            what += f" {gpus} GPUs cannot hold as many each, as EPLB of vLLM and SGLang needs"
+            fits = [str(n) for n in (spare - over, spare - over + gpus) if n >= 0]
+            lines.append(f"warning: placement.redundant: {what}; write {' or '.join(fits)}")
     return list(dict.fromkeys(lines))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from moesim.config.oneof import OneOf, component
 from moesim.config.params import Params
@@ -17,10 +17,17 @@ from moesim.workload.splits import registry as splits
 from moesim.workload.splits.base import Split
 
 
+def _some(share: float) -> float:
+    if share == 0:
+        what = "leaves the engine no memory; a share above 0 is needed, as in '90 %'"
+        raise ValueError(f"'0 %' {what}")
+    return share
+
+
 class Memory(Params):
     """A GPU's memory where requests are served: what is set aside for keys and values."""
 
-    gpu_memory_utilization: Percent = Field(
+    gpu_memory_utilization: Annotated[Percent, AfterValidator(_some)] = Field(
         default=0.9, description="The share of a GPU's memory that the engine takes."
     )
     block_size: int | None = Field(

@@ -7,9 +7,9 @@ srt/mem_cache/prefill_budget.py and srt/environ.py).
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from moesim.config.amounts.sizes import GIB
 from moesim.workload.serving.base import RequestScheduler, Rule
@@ -76,6 +76,11 @@ class Knobs(NamedTuple):
     least: int
 
 
+def _whole_prompts(value: Any) -> Any:
+    """SGLang's ``--chunked-prefill-size -1``: prompts are not cut."""
+    return None if type(value) is int and value == -1 else value
+
+
 class Sglang(RequestScheduler):
     """SGLang: a step of prompts where one can be admitted, else a token of each answer.
 
@@ -93,11 +98,12 @@ class Sglang(RequestScheduler):
         ge=1,
         description="The most prompt tokens of a step, but one may be longer.",
     )
-    chunked_prefill_size: int | None = Field(
+    chunked_prefill_size: Annotated[int | None, BeforeValidator(_whole_prompts)] = Field(
         default=8192,
         ge=1,
         description="The most tokens of a step of prompts, which cuts the last; by default 2048 on "
-        "cards of less than 20 GiB, 4096 below 60, 16384 from 160 on, else 8192.",
+        "cards of less than 20 GiB, 4096 below 60, 16384 from 160 on, else 8192. null, as SGLang's "
+        "-1: none is cut.",
     )
     enable_mixed_chunk: bool = Field(
         default=False, description="Steps of prompts hold a token of each answer, too."

@@ -267,6 +267,8 @@ def test_where_windows_fill_a_card_their_number_is_the_remedy() -> None:
 def test_mistakes() -> None:
     assert "'none' is no room for keys" in problem({"kv": "none"})
     assert "blocks are a whole number" in problem({"kv": "1.5 blocks"})
+    said = problem({"gpu_memory_utilization": "0 %"})
+    assert "'0 %' leaves the engine no memory; a share above 0 is needed, as in '90 %'" in said
     said = problem({"gpu_memory_utilization": "1 %"})
     assert "memory.kv: 'auto' leaves no room for a block" in said
     assert "of keys and values beside weights of 0.03 GiB and activations of" in said

@@ -286,6 +286,17 @@ def test_fewer_requests_than_are_asked_for_are_told_before_a_run(tmp_path):
     assert simulate(few).summary["requests"] == 1
 
 
+def test_sglang_cuts_no_prompt_where_its_line_says_so():
+    """``--chunked-prefill-size -1`` of SGLang; null does the same."""
+    found = {}
+    for size in (-1, None, 16):
+        scheduler = {"kind": "sglang", "chunked_prefill_size": size}
+        batching = {"kind": "continuous", "scheduler": scheduler}
+        summary = simulate(experiment_of(SMALL, **drawn(batching=batching))).summary
+        found[size] = (summary["steps"], summary["duration_ms"])
+    assert found[-1] == found[None] != found[16]
+
+
 NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
 
 
