@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.hardware.charge import REBALANCING
+from moesim.metrics.instances import instance_of_passes
 
 KEYS = ("rebalancings", "rebalanced_bytes", "rebalanced_beside_ms")
 MS = 1_000_000
@@ -29,8 +32,9 @@ def rebalance_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
         waited = int(outcome.charges[..., outcome.categories.index(REBALANCING)].sum())
         beside_ms = (gpu_ns - waited) / case.gpus / MS
     numbers = dict(zip(KEYS, (times, moved, beside_ms), strict=True))
-    if rules.interval >= case.schedule.passes:
-        what = f"{case.schedule.passes:,} steps of the run are no more than placement.interval, "
+    whose, steps = _steps(case)
+    if rules.interval >= steps:
+        what = f"{steps:,} steps of {whose} are no more than placement.interval, "
         what += f"{rules.interval:,}: experts never moved; write a shorter one, or more requests"
         return {**numbers, "placement_notes": [what]}
     if not gpu_ns:
@@ -39,3 +43,10 @@ def rebalance_numbers(case: Case, outcome: Outcome) -> dict[str, Any]:
     went = f"{moved / 1e9:.3g} GB of experts went from GPU to GPU beside passes (mode: async) in"
     went += f" {in_all:,.3g} ms, of which GPUs waited {in_all - beside_ms:,.3g}: by rule, not as"
     return {**numbers, "placement_notes": [f"{went} measured, collectives queue behind transfers"]}
+
+
+def _steps(case: Case) -> tuple[str, int]:
+    """By what plans are counted: the steps of the run, or of the replica that has most."""
+    if (instances := instance_of_passes(case)) is None:
+        return "the run", case.schedule.passes
+    return "the replica with most", int(np.bincount(instances).max())

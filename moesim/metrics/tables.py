@@ -11,6 +11,7 @@ from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint.footprint import Footprint
 from moesim.metrics.fates import fate_columns, lost_columns
+from moesim.metrics.instances import instance_of_passes
 from moesim.metrics.marks import mark_columns
 from moesim.metrics.misses import left_out_columns
 from moesim.metrics.priced_time import operations
@@ -37,9 +38,8 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
     served = {} if run is None else run.steps(schedule.passes)
     if run is not None:
         served["prompt_tokens"] = sizes - schedule.decode_tokens()
-    if case.serving is not None and case.serving.routed is not None:
-        engine = case.gpus // case.serving.routed.instances
-        served["instance"] = schedule.gpu[schedule.offsets[:-1]] // engine
+    if (instances := instance_of_passes(case)) is not None:
+        served["instance"] = instances
     return pd.DataFrame(
         {
             "step": np.arange(schedule.passes),

@@ -74,6 +74,28 @@ def test_a_run_that_is_too_short_for_any_move_says_so():
     assert "placement_notes" not in summary_of({**EPLB, "interval": steps - 1})
 
 
+def test_replicas_that_are_too_short_for_any_move_say_so():
+    """By the steps of one of them; together they have more than the interval."""
+    served: dict[str, Any] = {
+        "requests": 16,
+        "arrivals": {"kind": "poisson", "request_rate": "2000 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 16, "output_len": 16},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous"},
+    }
+    given = {**RUN, "workload": served, "serving": {"replicas": 2}, "records": "step"}
+    stays = simulate(load_experiment(given).experiment)
+    assert stays.steps is not None
+    most = int(stays.steps["instance"].value_counts().max())
+    assert most < stays.summary["steps"]
+    more = {"workload": served, "serving": {"replicas": 2}}
+    short = summary_of({**EPLB, "interval": most}, **more)
+    assert short["rebalancings"] == 0
+    (note,) = short["placement_notes"]
+    assert note.startswith(f"{most} steps of the replica with most are no more than placement.")
+    assert "placement_notes" not in summary_of({**EPLB, "interval": most - 1}, **more)
+
+
 def test_of_experts_that_gpus_wait_for_no_note_says_that_they_go_beside_passes():
     assert "placement_notes" not in summary_of(EPLB)
     even = summary_of({**EPLB, "mode": "async", "interval": 30, "min_utilization": "10 %"})
