@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 from textwrap import fill as wrapped
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from moesim.config.amounts.sizes import GIB
+from moesim.model.chosen import SEPARATOR
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import (
     LOGARITHMIC,
@@ -32,6 +34,8 @@ MOST_IN_A_COLUMN = 12
 """Names of a front, of two lines and more each, that are no taller than the picture."""
 MOST_NAMED = 24
 """Points of which each is named."""
+LARGE = (8.0, 6.4)
+"""Inches of the axes beside such names."""
 WIDTH = 0.55
 """Of a letter, in heights of the usual font: a name that has no room right of its point stands left
 of it.
@@ -58,6 +62,12 @@ class ThroughputVsMemory(Figure):
     allow_drops: bool = Field(
         default=False, description="Let points that drop or skip choices be on the front, too."
     )
+
+    def size(self, table: pd.DataFrame) -> tuple[float, float]:
+        """Larger where a long front is named beside it: many points stand on one another."""
+        front = table["pareto"].fillna(value=False).astype(bool)
+        crowded = table["series"].nunique() > MOST_SERIES and front.sum() > MOST_IN_A_COLUMN
+        return LARGE if crowded else super().size(table)
 
     def obstacle(self, axes: Collection[str]) -> str:
         """A single run."""
@@ -213,22 +223,72 @@ def _name_points(
 
 
 def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
-    """A marker and a colour a point of the front, in the order of their heights: leaders to names
-    would run through other points.
+    """A marker and a colour a point of the front, in the order of their heights, of several models
+    under the name of each: leaders to names would run through other points.
     """
     front = ran["pareto"].to_numpy(dtype=bool)
     x, y = ran["x"].to_numpy(), ran["y"].to_numpy()
     axes.scatter(
         x[~front], y[~front], s=30 * marker_area(), facecolors="white", edgecolors="#666666"
     )
-    named = ran[front].sort_values("y", ascending=False)
-    alike, names = _apart_in_words(list(named["point"]))
-    for number, (name, *point) in enumerate(zip(names, named["x"], named["y"], strict=True)):
-        style = line_style(number)
-        axes.plot(*point, color=style.color, marker=style.marker, linestyle="none", label=name)
+    alike, points = _named(ran[front].sort_values("y", ascending=False))
+    columns = 1 + (sum(one.at is not None for one in points) > MOST_IN_A_COLUMN)
+    number = count()
+    for point in _together(points, columns):
+        if point.at is None:
+            axes.plot([], [], linestyle="none", label=point.name)
+        else:
+            style = line_style(next(number))
+            axes.plot(*point.at, color=style.color, marker=style.marker, linestyle="none",
+                      label=point.name)  # fmt: skip
     title = wrapped(f"all: {alike}", NAME) if alike else None
-    columns = 1 + (len(names) > MOST_IN_A_COLUMN)
     legend(axes, title=title, title_fontsize=9, alignment="left", ncols=columns)
+    heads, drawn = {point.name for point in points if point.at is None}, axes.get_legend()
+    for text in drawn.get_texts() if drawn is not None and heads else ():
+        text.set_fontweight("bold" if text.get_text() in heads else "normal")
+
+
+class _Name(NamedTuple):
+    """A line of the legend, of the point ``at`` a place; None: what those behind it are called."""
+
+    name: str
+    at: tuple[float, float] | None = None
+
+
+def _named(front: pd.DataFrame) -> tuple[str, list[_Name]]:
+    """What all points of a front are called, and what each is called beside that, of several models
+    behind what those of its model are.
+    """
+    alike, names = _apart_in_words(list(front["point"]))
+    front = front.assign(name=names)
+    if "model" not in front or len(set(front["model"])) == 1:
+        return alike, _of_group(front)
+    found: list[_Name] = []
+    for model, own in front.groupby("model", sort=False):
+        common, names = _apart_in_words(list(own["name"]))
+        rest = [part for part in common.split(", ") if part.partition(SEPARATOR)[0] != model]
+        head = ": ".join(filter(None, (str(model), ", ".join(rest))))
+        found += [_Name(wrapped(head, NAME)), *_of_group(own.assign(name=names))]
+    return alike, found
+
+
+def _of_group(front: pd.DataFrame) -> list[_Name]:
+    places = zip(front["name"], front["x"], front["y"], strict=True)
+    return [_Name(wrapped(name, NAME), (x, y)) for name, x, y in places]
+
+
+def _together(points: list[_Name], columns: int) -> list[_Name]:
+    """``points`` with empty lines, so that none of so many ``columns`` ends with what the next one
+    begins with: the lines are shared out evenly, the first columns having one more.
+    """
+    found = list(points)
+    for _ in range(2 * columns):
+        parts = np.array_split(np.arange(len(found)), columns)[:-1]
+        lone = [int(part[-1]) for part in parts if found[part[-1]].at is None]
+        if not lone or not found[lone[0]].name.strip():
+            break
+        found.insert(lone[0], _Name(" "))
+    return found
 
 
 def _apart_in_words(names: list[str]) -> tuple[str, list[str]]:
@@ -236,7 +296,7 @@ def _apart_in_words(names: list[str]) -> tuple[str, list[str]]:
     parts = [name.split(", ") for name in names]
     alike = [part for part in parts[0] if all(part in own for own in parts)] if parts[1:] else []
     words = (", ".join(part for part in own if part not in alike) for own in parts)
-    return ", ".join(alike), [wrapped(own, NAME) for own in words]
+    return ", ".join(alike), list(words)
 
 
 def _missing(table: pd.DataFrame, less: str) -> str:
