@@ -11,9 +11,11 @@ from moesim.model.spec import ModelSpec
 from moesim.sweep.advise.upgrades import cores, dram
 
 Limit = Literal[
-    "link", "drive", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time",
-    "arrivals",
+    "link", "drive", "CPU", "DRAM", "near memory", "software", "kernels", "attention", "other GPUs",
+    "idle time", "arrivals",
 ]  # fmt: skip
+Computes = Literal["CPU", "DRAM", "near memory"]
+"""What limits whatever computes experts beside the GPUs."""
 CAUSES: Mapping[Limit, tuple[str, ...]] = {
     "link": ("waiting_for_weights",),
     "drive": (WAITING_FOR_STORAGE,),
@@ -30,6 +32,7 @@ MEANING: Mapping[Limit, str] = {
     "drive": "waits for experts that are read from the drive",
     "CPU": "waits for experts that the CPU computes",
     "DRAM": "waits for experts that the CPU reads from DRAM",
+    "near memory": "waits for experts that the near-memory device computes",
     "kernels": "goes to kernels of experts and gates, and to moving their rows",
     "attention": "goes to attention, its projections and the head",
     "software": "goes to the software's own work",
@@ -42,14 +45,14 @@ MEANING: Mapping[Limit, str] = {
 
 def limits(
     time_share: Mapping[str, float],
-    host: Literal["CPU", "DRAM"] = "CPU",
+    host: Computes = "CPU",
     *,
     served: bool = False,
 ) -> dict[Limit, float]:
     """Shares of the GPUs' time by what limits it, the largest first; none is 0.
 
-    ``host``: what limits the host where the GPUs wait for it; ``served``: whether requests come
-    and go, so that idle GPUs wait for the next.
+    ``host``: what limits what computes beside the GPUs where they wait for it; ``served``: whether
+    requests come and go, so that idle GPUs wait for the next.
     """
     told: dict[Limit, Limit] = {"CPU": host, "idle time": "arrivals" if served else "idle time"}
     shares = {
@@ -62,7 +65,7 @@ def limits(
 
 def host_limit(
     hardware: HardwareProfile, model: ModelSpec, rows: int, gpus_per_node: int = 1
-) -> Literal["CPU", "DRAM"]:
+) -> Computes:
     """Which doubled shortens an expert with ``rows`` rows on the host more: the cores or the
     DRAM's bandwidth.
     """

@@ -52,7 +52,29 @@ def write_upgrade(
     write_whole(path, text)
     named = experiment.hardware
     device = choice_in(named).data.get("near_memory") if is_choice(named) else None
-    return str(path) if device is None else text_of({"base": str(path), "near_memory": device})
+    if device is None:
+        return str(path)
+    device = _changed_device(device, hardware, upgrade.change(hardware))
+    return text_of({"base": str(path), "near_memory": device})
+
+
+def _changed_device(device: Any, before: HardwareProfile, after: HardwareProfile) -> Any:
+    """The near-memory ``device`` of a choice, with the numbers that differ ``after`` an upgrade."""
+    was, now = (
+        {}
+        if one.near_memory is None
+        else one.near_memory.model_dump(mode="json", exclude_none=True)
+        for one in (before, after)
+    )
+    numbers = {key: _values(value) for key, value in now.items() if value != was[key]}
+    if not numbers:
+        return device
+    return (dict(device) if isinstance(device, dict) else {"base": device}) | numbers
+
+
+def _values(part: Any) -> Any:
+    """The values of a ``part`` of a profile, without their sources."""
+    return part["value"] if "value" in part else {key: _values(one) for key, one in part.items()}
 
 
 def write_software(folder: Path, experiment: Experiment, upgrade: Upgrade) -> str:

@@ -82,6 +82,8 @@ WITHOUT_MISSES = ("twice_gpu_bandwidth", "twice_gpu_cores", "no_software")
 """The upgrades that can help where every expert is resident."""
 OF_THE_HOST = ("next_pcie", "twice_dram", "twice_cores", "twice_host_memory")
 """Those of what a machine with one memory does not have, or not beside it."""
+OF_ITS_EXPERTS = ("twice_dram", "twice_cores")
+"""Those of experts on the CPU, of which a near-memory device leaves it none."""
 
 
 def begin_anew(folder: Path) -> None:
@@ -405,7 +407,8 @@ def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:
     assert moe is not None, "a layer with experts"
     rows = mean_rows(best.summary, len(model.moe_layers), moe.top_k)
     shared = -(-base.parallelism.expert // hardware.host.numa_nodes.value)
-    host = host_limit(hardware, model, rows, shared)
+    near = base.experts.miss.near_memory
+    host = "near memory" if near else host_limit(hardware, model, rows, shared)
     served = base.workload.batching.serves
     return limits(best.summary["time_share"], host, served=served)
 
@@ -413,6 +416,7 @@ def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:
 def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:
     """The upgrades that could help; ``resize``: also those that leave more room for experts."""
     unified = load_hardware(base.hardware, base.folders).unified
+    near = base.experts.miss.near_memory
     return [
         upgrade
         for upgrade in UPGRADES.values()
@@ -422,6 +426,8 @@ def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:
         and (not upgrade.below or room.drive)
         and (not upgrade.resident or room.fits)
         and (upgrade.key not in OF_THE_HOST or not unified)
+        and (upgrade.near <= near)
+        and (upgrade.key not in OF_ITS_EXPERTS or not near)
     ]
 
 

@@ -19,7 +19,8 @@ CHANGED = ""
 @dataclass(frozen=True)
 class Upgrade:
     """A changed machine, or other software; ``resized``: whether room for experts may grow;
-    ``below``: only where experts are read from a drive; ``resident``: only where all fit.
+    ``below``: only where experts are read from a drive; ``near``: only where a near-memory device
+    computes them; ``resident``: only where all fit.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Upgrade:
     software: str | None = None
     resized: bool = False
     below: bool = False
+    near: bool = False
     resident: bool = False
 
 
@@ -130,6 +132,22 @@ def drive(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     return changed(hardware, host=changed(hardware.host, storage=faster))
 
 
+def near_bandwidth(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times what each unit of the near-memory device reads of its memory."""
+    device = hardware.near_memory
+    assert device is not None, "a machine with a near-memory device"
+    faster = changed(device, bandwidth=times(device.bandwidth, factor))
+    return changed(hardware, near_memory=faster)
+
+
+def near_rate(hardware: HardwareProfile, factor: float) -> HardwareProfile:
+    """So many times what each unit of the near-memory device computes, in every format."""
+    device = hardware.near_memory
+    assert device is not None, "a machine with a near-memory device"
+    rates = {name: rate and times(rate, factor) for name, rate in device.rate}
+    return changed(hardware, near_memory=changed(device, rate=changed(device.rate, **rates)))
+
+
 def gpu_memory(hardware: HardwareProfile, factor: float) -> HardwareProfile:
     """So many times the GPU's memory."""
     sheet = hardware.datasheet
@@ -194,6 +212,13 @@ UPGRADES: Mapping[str, Upgrade] = {
         Upgrade("next_pcie", "next PCIe generation", partial(link, factor=2)),
         Upgrade("twice_dram", "2 x DRAM bandwidth", partial(dram, factor=2)),
         Upgrade("twice_cores", "2 x CPU cores", partial(cores, factor=2)),
+        Upgrade(
+            "twice_near_bandwidth",
+            "2 x near-memory bandwidth",
+            partial(near_bandwidth, factor=2),
+            near=True,
+        ),
+        Upgrade("twice_near_rate", "2 x near-memory rate", partial(near_rate, factor=2), near=True),
         Upgrade("memory_x1.5", "1.5 x GPU memory", partial(gpu_memory, factor=1.5), resized=True),
         Upgrade("memory_x2", "2 x GPU memory", partial(gpu_memory, factor=2), resized=True),
         Upgrade(

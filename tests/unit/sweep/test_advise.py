@@ -50,6 +50,7 @@ from moesim.sweep.advise.room import (
     prefetches_by_events,
     room_of,
 )
+from moesim.sweep.advise.run import upgrades_of
 from moesim.sweep.advise.scored import Scored
 from moesim.sweep.advise.upgrades import UPGRADES, changed
 from moesim.sweep.runs import Runs
@@ -64,7 +65,7 @@ SMALL = {
     "trace": "traces/small-moe.parquet",
 }
 WHOLE = ("rtx-4090", "dgx-1-v100", "quadro-rtx-6000", "a100-sxm-80gb")
-UPGRADED = [key for key, upgrade in UPGRADES.items() if upgrade.change]
+UPGRADED = [key for key, upgrade in UPGRADES.items() if upgrade.change and not upgrade.near]
 
 
 def test_every_miss_has_each_of_its_policies_with_all_the_room_there_is() -> None:
@@ -324,6 +325,40 @@ def test_an_upgrade_keeps_what_computes_near_the_memory(tmp_path: Path) -> None:
     after = load_hardware(write_upgrade(tmp_path, base, before, UPGRADES["twice_dram"]))
     assert after.near_memory == before.near_memory is not None
     assert after.host.memory_bandwidth.value == 2 * before.host.memory_bandwidth.value
+
+
+@pytest.mark.parametrize("device", ["monde", {"base": "monde", "memory": "1 TiB"}])
+def test_upgrades_of_what_computes_near_the_memory(device: Any, tmp_path: Path) -> None:
+    """Each doubles its own, and the machine stays."""
+    machine = {"gpu": "a100-pcie-40gb", "host": "ddr5-4800-8ch-512gb", "near_memory": device}
+    base = load_experiment({**SMALL, "hardware": machine}).experiment
+    before = load_hardware(base.hardware)
+    found = {
+        key: load_hardware(write_upgrade(tmp_path, base, before, UPGRADES[key]))
+        for key in ("twice_near_bandwidth", "twice_near_rate")
+    }
+    own, faster, more = (one.near_memory for one in (before, *found.values()))
+    assert own is not None
+    assert faster is not None
+    assert more is not None
+    assert faster.bandwidth.value == 2 * own.bandwidth.value
+    assert faster.peak("bf16") == own.peak("bf16")
+    assert more.bandwidth.value == own.bandwidth.value
+    assert more.peak("bf16") == 2 * own.peak("bf16")
+    assert {one.memory.value for one in (own, faster, more)} == {own.memory.value}
+    same = before.host.memory_bandwidth.value
+    assert all(one.host.memory_bandwidth.value == same for one in found.values())
+
+
+def test_a_near_memory_device_has_upgrades_and_the_cpu_beside_it_none() -> None:
+    machine = {"gpu": "a100-pcie-40gb", "near_memory": "monde"}
+    near = {"miss": {"kind": "cpu", "computed_by": "near_memory"}, "capacity": "4 slots/layer"}
+    keys = {}
+    for name, experts in (("host", {"capacity": "4 slots/layer"}), ("near", near)):
+        base = load_experiment({**SMALL, "hardware": machine, "experts": experts}).experiment
+        keys[name] = {one.key for one in upgrades_of(base, Room(4, 8), resize=True)}
+    assert keys["near"] - keys["host"] == {"twice_near_bandwidth", "twice_near_rate"}
+    assert keys["host"] - keys["near"] == {"twice_dram", "twice_cores"}
 
 
 def scored(miss: str, policy: str, speed: float | None) -> Scored:
