@@ -199,19 +199,6 @@ def tells_fates(case: Case) -> bool:
     return case.variants is not None or (loses and case.trace.gate_weights is not None)
 
 
-def fixed_fates(case: Case, routing: Routing, there: NDArray[np.bool_]) -> Fates | None:
-    """What became of all choices of ``case``, on one GPU, where the experts that are ``there``
-    bool[MoE layers, experts] stay, and others are never loaded; None where that is not told.
-    """
-    if not tells_fates(case):
-        return None
-    ledger = Ledger(case, routing)
-    fate = (~there).astype(np.int8)  # full, or the one way out
-    for first, last in routing.pieces():
-        ledger.add_fate(first, last, fate[None])
-    return ledger.total
-
-
 def fates_of(case: Case) -> tuple[tuple[str, ...], Ints]:
     """The names of the fates in ``case``, and by form the place of its one among them."""
     forms, variants = case.forms, case.variants

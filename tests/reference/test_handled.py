@@ -18,6 +18,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.replay import run
 from moesim.engine.replay.quick.handled import FewerLoaded, FewerRows, HandledRows
+from moesim.engine.replay.quick.left import LeftRows
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.run import run_replay
 from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, OVER_LINK, Form
@@ -91,7 +92,7 @@ def handled(case: Case, draw: Any) -> EngineCase:
     initial = draw(st.sampled_from(["empty", *FILLED]))
     theirs = replace(theirs, miss=miss, slots=slots, bandwidths=bandwidths, initial=initial)
     theirs = replace(theirs, policy=Lru(scope=draw(st.sampled_from(SCOPES))))
-    assume(maker_of(theirs, None) in (HandledRows, FewerRows, FewerLoaded))
+    assume(maker_of(theirs, None) in (HandledRows, FewerRows, FewerLoaded, LeftRows))
     return theirs
 
 

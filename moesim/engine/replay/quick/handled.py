@@ -11,19 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.fates import Fates, fixed_fates
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import Active
 from moesim.engine.pricing.passes import Pricing
 from moesim.engine.pricing.provenance import Provenance
 from moesim.engine.replay.clock.one_gpu import Launched, OneLaunch, play_fewer, play_handled
 from moesim.engine.replay.flat import NO_TABLE, NONE
-from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE
+from moesim.engine.replay.quick.activations import COUNTED_HERE
 from moesim.engine.replay.quick.launch_prices import LaunchPrices
 from moesim.engine.replay.quick.made import Made
 from moesim.engine.replay.quick.one_row import (
     OneRow,
-    in_slots_at_first,
     is_listed,
     room_for,
     rule_of,
@@ -31,16 +29,12 @@ from moesim.engine.replay.quick.one_row import (
 from moesim.engine.replay.quick.reuse import Reuse
 from moesim.engine.replay.quick.sweeps import (
     HANDLE,
-    LEAVE,
     LOADED,
     OTHERWISE,
-    WEIGHT,
-    Rule,
     Stacks,
     Swept,
     sweep_fewer_of,
 )
-from moesim.engine.routing import units
 from moesim.memory.curves.recency import LANES
 from moesim.memory.misses.base import Missing
 from moesim.memory.misses.load import Load
@@ -48,8 +42,6 @@ from moesim.memory.slots.residency import loads_of
 from moesim.memory.slots.split import COPY, DOWN, HOST, UP, divide
 from moesim.runtime.compiled import njit, types
 
-SKIPPED_ROWS = WEIGHT + 1
-"""Where rows are counted that nothing computes."""
 MOST = 63
 """Choices of a row at most, less one: of which are loaded, a bit each is told."""
 
@@ -96,18 +88,10 @@ def _forms_of(case: Case, offer: Ints, moved: Ints, misses: int) -> list[int]:
     return forms
 
 
-def _weighing(case: Case, rule: Rule) -> Rule:
-    """``rule`` with what choices weigh, where the trace says it."""
-    if case.trace.gate_weights is None:
-        return rule
-    weights = np.ascontiguousarray(case.trace.gate_weights).view(np.uint16)
-    weights.flags.writeable = False
-    return rule._replace(weights=weights, units=units())
-
-
 class HandledRows(OneRow):
     """Makes the runs of a case that ``is_handled``."""
 
+    becomes: ClassVar[int] = HANDLE
     clock: ClassVar[Any] = staticmethod(play_handled)
 
     def __init__(self, reuse: Reuse, launches: LaunchPrices, provenance: Provenance) -> None:
@@ -116,9 +100,6 @@ class HandledRows(OneRow):
         self.counted = (*COUNTED_HERE, *(form.counted for form in case.forms))
         numbers = (1 + self.top_k) ** (2 if self.fewer else 1)
         self.rule = rule_of(layers, numbers)
-        if case.skips:
-            self.counted += ("skipped_weight", "weight", "skipped_rows")
-            self.rule = _weighing(case, self.rule)
         tables = np.zeros((8, *self.rule.loads.shape), np.int64)
         self.times, self._on_gpu, self._read, self._hosted, *times_ns = tables
         self._kernel_ns, self._read_ns, self._hosted_ns, self._up_ns = times_ns
@@ -157,23 +138,10 @@ class HandledRows(OneRow):
                 self._hosted_ns[layer] = np.where(hosted > 0, hosted_ns, 0)
                 self._up_ns[layer] = np.where(hosted > 0, moved[UP, hosted], 0)
 
-    @classmethod
-    def becomes_of(cls, case: Case) -> int:
-        """See ``OneRow``."""
-        return LEAVE if case.skips else HANDLE
-
-    def _executed(self, counts: Ints) -> Ints:
-        """See ``OneRow``."""
-        if not self.reuse.case.skips:
-            return super()._executed(counts)
-        counts[SKIPPED_ROWS] = counts[OTHERWISE]
-        executed: Ints = counts[ACTIVATED] - counts[OTHERWISE]
-        return executed
-
     def _room(self, passes: int, counts: Ints) -> Swept:
         """See ``OneRow``."""
         swept = super()._room(passes, counts)
-        return swept._replace(loaded=np.empty_like(swept.misses))
+        return swept._replace(loaded=np.zeros_like(swept.misses))
 
     def _launched(self, swept: Swept) -> Launched:
         """See ``OneRow``."""
@@ -184,15 +152,6 @@ class HandledRows(OneRow):
         loaded = (self.times * self.rule.loads).sum(axis=1)
         copies, self.copies = int((loaded - self.copies).sum()), loaded
         return Launched(self.clock, works, copies)
-
-    def fates(self) -> Fates | None:
-        """As ``Maker`` says: what is skipped is never loaded."""
-        reuse = self.reuse
-        if not reuse.case.skips:
-            return None
-        there = in_slots_at_first(reuse) | reuse.case.resident(0)[:, None]
-        there = np.take_along_axis(there, reuse.finder.home, axis=1)
-        return fixed_fates(reuse.case, reuse.routing, there)
 
     def settle(self, work: LayerWork) -> None:
         """As ``Maker`` says."""
@@ -232,8 +191,13 @@ class FewerLoaded(FewerRows):
 
     @staticmethod
     def loads_all(case: Case) -> bool:
-        """Whether it makes those of ``case``, if ``FewerRows`` does."""
-        return type(case.miss) is Load and len(case.forms) == 1 and not is_listed(case)
+        """Whether it makes those of ``case``, whose rows choose fewer experts."""
+        return (
+            is_handled(case)
+            and type(case.miss) is Load
+            and len(case.forms) == 1
+            and not is_listed(case)
+        )
 
     @classmethod
     def sweep_of(cls, case: Case) -> Any:

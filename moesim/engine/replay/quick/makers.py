@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from moesim.engine.case import Case
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.any_rows import AnyRows
 from moesim.engine.replay.quick.handled import FewerLoaded, FewerRows, HandledRows, is_handled
+from moesim.engine.replay.quick.left import LeftRows, is_left
 from moesim.engine.replay.quick.made import Deciding
 from moesim.engine.replay.quick.one_launch import ALL, FEWER
 from moesim.engine.replay.quick.one_row import OneRow
@@ -15,8 +18,14 @@ from moesim.engine.replay.quick.some_rows import SomeRows
 from moesim.engine.replay.quick.spread import SpreadRows
 from moesim.engine.replay.quick.stored import StoredRows, is_stored
 
-OF_ONE_ROW = ((loads_from_host, OneRow), (is_handled, HandledRows), (is_stored, StoredRows))
-"""Who makes those that have one row."""
+OF_ONE_ROW: dict[int, tuple[tuple[Callable[[Case], bool], type[OneRow]], ...]] = {
+    ALL: (
+        (loads_from_host, OneRow), (is_left, LeftRows), (is_handled, HandledRows),
+        (is_stored, StoredRows),
+    ),
+    FEWER: ((is_left, LeftRows), (FewerLoaded.loads_all, FewerLoaded), (is_handled, FewerRows)),
+}  # fmt: skip
+"""Who makes those that have one row, by what rows choose."""
 Makes = type[OneRow] | type[SomeRows] | type[Resident]
 
 
@@ -25,10 +34,9 @@ def maker_of(case: Case, log: DecisionLog | None) -> Makes | type[Deciding] | No
     if case.variants is not None or not decides_alone(case):
         return None
     chosen = choices_of_row(case)
-    if chosen == ALL:
-        return next((make for takes, make in OF_ONE_ROW if takes(case)), None)
-    if chosen == FEWER and is_handled(case):
-        return FewerLoaded if FewerLoaded.loads_all(case) else FewerRows
+    of_row = next((make for takes, make in OF_ONE_ROW.get(chosen, ()) if takes(case)), None)
+    if of_row is not None or chosen == ALL:
+        return of_row
     if not loads_from_host(case) or case.policy.scope != "layer":
         return None
     alone: tuple[Makes, ...] = (SomeRows, Resident) if log is None else ()

@@ -187,6 +187,4 @@ def has_stacks(case: Case) -> bool:
 
 def rule_of(layers: int, numbers: int) -> Rule:
     """A rule that is to be filled in."""
-    loads, none = np.zeros((layers, numbers), np.int64), np.zeros((0, 0, 0), np.uint16)
-    none.flags.writeable = False
-    return Rule(np.zeros_like(loads), loads, none, np.zeros(0, np.int64))
+    return Rule(*np.zeros((2, layers, numbers), np.int64))

@@ -18,14 +18,12 @@ from moesim.runtime.compiled import built_in, record, specialised, types
 from moesim.runtime.words import ones_of
 from moesim.trace.routing import NO_EXPERT
 
-LOADED, OTHERWISE, LOST, WEIGHT = range(MARKED_FROM, MARKED_FROM + 4)
-"""Where misses are counted that are loaded, and those that are not, where some are not; and gate
-weight, of experts that are left out and of all, where some are.
-"""
-LOAD, HANDLE, WANT, LEAVE, READ = range(5)
-"""What becomes of misses: all are loaded; some are, by a rule; all are, and told one by one; none
-is, and their gate weight is lost; or all are, from a host that is a cache under LRU. By a rule and
-where none is ``fewer`` experts may be chosen by some rows than by others."""
+LOADED, OTHERWISE = MARKED_FROM, MARKED_FROM + 1
+"""Where misses are counted that are loaded, and those that are not, where some are not."""
+LOAD, HANDLE, WANT, READ = range(4)
+"""What becomes of misses: all are loaded; some are, by a rule; all are, and told one by one; or all
+are, from a host that is a cache under LRU. By a rule ``fewer`` experts may be chosen by some rows
+than by others."""
 HOST_HITS, READS = MARKED_FROM, MARKED_FROM + 1
 """Where is counted what is asked of the host."""
 SPAN = 1 << 10
@@ -54,14 +52,11 @@ class Stacks(NamedTuple):
 class Rule(NamedTuple):
     """By MoE layer and how many experts miss, which of them are ``loaded``, in ascending order, a
     bit each, and how many, ``loads``, int64[MoE layers, numbers]; where rows choose fewer, 1 + k
-    such numbers follow for each expert less. Gate ``weights`` as the trace has
-    them, uint16[rows, MoE layers, k], and ``units`` int64[65536] what each is, where they are read.
+    such numbers follow for each expert less.
     """
 
     loaded: Any
     loads: Any
-    weights: Any
-    units: Any
 
 
 class Swept(NamedTuple):
@@ -89,7 +84,7 @@ class Swept(NamedTuple):
 
 _FLAT, _TABLE, _CUBE = types.uint16[::1], types.uint16[:, ::1], types.uint16[:, :, ::1]
 _INTS, _COUNTS = types.int64[::1], types.int64[:, :, :, ::1]
-_RULE = record(Rule, *[types.int64[:, ::1]] * 2, IDS, _INTS)
+_RULE = record(Rule, *[types.int64[:, ::1]] * 2)
 _SWEPT = record(
     Swept, _TABLE, _TABLE, _COUNTS, _INTS, types.int64[:, ::1], _INTS, _INTS, _TABLE, _INTS
 )  # fmt: skip
@@ -242,28 +237,6 @@ def _number_loaded(out: Any, step: int, top_k: int) -> None:
 
 
 @built_in
-def _leave(ids: Any, row: int, stacks: Any, rule: Any, out: Any, at: Any) -> Any:
-    """Count the gate weight of what a row chooses in a layer of a step, ``at`` these, and of what
-    of it misses; how many experts it chooses, and how many of them miss.
-    """
-    (step, layer), chosen, missed, weight, lost = at, 0, 0, 0, 0
-    lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
-    for i in range(ids.shape[2]):
-        here = ids[row, layer, i] != NO_EXPERT
-        expert = stacks.home[layer, ids[row, layer, i] if here else 0]
-        misses = here & (lines[expert // LANES, expert % LANES] >= stacks.slots[layer, 0])
-        if len(rule.units) > 0:
-            own_weight = rule.units[rule.weights[row, layer, i]]
-            weight += own_weight if here else 0
-            lost += own_weight if misses else 0
-        chosen, missed = chosen + here, missed + misses
-    place = layer if out.counts.shape[2] > 1 else 0
-    out.counts[WEIGHT, step, place, 0] += weight
-    out.counts[LOST, step, place, 0] += lost
-    return chosen, missed
-
-
-@built_in
 def _use_where(stacks: Any, lines: Any, room: int, listed: bool) -> None:
     """Let those chosen experts that stay be used last; ``listed``: of a pool that is a list."""
     chosen, (stays, ranks), number = stacks.chooses[0], (stacks.stays[0], stacks.stays[1]), 0
@@ -292,13 +265,10 @@ def sweep_with(room: int, becomes: int, listed: bool, fewer: bool) -> Callable[.
             for layer in range(layers):
                 lines = stacks.lines[layer if len(stacks.lines) > 1 else 0]
                 at, chosen = (step, layer), stacks.chooses[0]
-                if becomes == LEAVE:
-                    number, missed = _leave(ids, row, stacks, rule, out, at)
-                else:
-                    number, missed = _choose(ids, row, stacks, layer, room, ascend, fewer)
-                if becomes in (HANDLE, LEAVE):
+                number, missed = _choose(ids, row, stacks, layer, room, ascend, fewer)
+                if becomes == HANDLE:
                     place = _number(rule, out, at, top_k, number, missed)
-                    if becomes == HANDLE and number > 0:
+                    if number > 0:
                         _stay(stacks, rule, room, layer, number, place)
                         _use_where(stacks, lines, room, listed)
                     continue
