@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
-from moesim.engine.replay import run
+from moesim.engine.replay import run, run_clock
 from moesim.engine.replay.quick import reuse
 from moesim.engine.replay.quick.makers import maker_of
 from moesim.engine.replay.quick.some_rows import SomeRows
@@ -52,8 +52,10 @@ def some_rows(case: Case, draw: Any) -> EngineCase:
 
 @given(cases() | speculating_cases(), st.data(), st.sampled_from([1, 40, reuse.ACTIVATIONS]))
 def test_passes_of_some_rows_are_des(case: Case, data: st.DataObject, activations: int) -> None:
-    theirs = some_rows(case, data.draw)
-    with patch.object(run, "CommonProgram", None), patch.object(reuse, "ACTIVATIONS", activations):
+    """By the clock of one GPU alone."""
+    theirs, by_others = some_rows(case, data.draw), patch.object(run_clock, "play_decided", None)
+    cut = patch.object(reuse, "ACTIVATIONS", activations)
+    with patch.object(run, "CommonProgram", None), cut, by_others:
         assert_same(run_replay(theirs), run_des(theirs))
 
 

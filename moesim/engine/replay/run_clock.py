@@ -11,6 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Beside
 from moesim.engine.folded import Folded
 from moesim.engine.pricing.terms import categories_of
+from moesim.engine.replay.clock.laid import is_laid, play_laid
 from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import (
@@ -107,6 +108,8 @@ class Clock:
         def play_into(gpus: Gpus, filled: Filled) -> None:
             if self.links is not None:
                 self.links.play(fixed, one, gpus, filled)
+            elif isinstance(one.works, Works) and is_laid(self.case, one.works):
+                play_laid(fixed, one.passes, one.works, gpus, filled)
             elif isinstance(one.works, Works):
                 play_decided(fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
             else:
