@@ -10,7 +10,7 @@ import numpy as np
 from moesim.report.drawing.labels import legend
 from moesim.report.drawing.style import line_style, plain_numbers
 from moesim.report.figures.base import Chart, Figure
-from moesim.report.run.served import NEEDS, served_requests
+from moesim.report.run.served import NEEDS, served_requests, served_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,15 +28,12 @@ POINTS = 1000
 """Shares of the gaps between tokens that are shown at most."""
 
 
-def _gaps(folder: Path, requests: pd.DataFrame) -> pd.DataFrame:
-    """Of all gaps between tokens of the ``requests``, one as often as it comes: the least time
-    within which each share of them is.
+def _gaps(itl: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    """Of the gaps between tokens ``itl`` those of the ``requests``, one as often as it comes: the
+    least time within which each share of them is.
     """
     import pandas as pd
 
-    from moesim.results import read_result
-
-    itl = read_result(folder).itl
     itl = itl[itl["request_id"].isin(requests["request_id"])]
     values, counts = np.unique(itl["itl_ns"].to_numpy(np.int64), return_counts=True)
     share = np.cumsum(counts) / max(int(counts.sum()), 1)
@@ -62,7 +59,8 @@ class LatencyCdf(Figure):
         """
         import pandas as pd
 
-        requests = served_requests(self, folder, counted=True)
+        result = served_run(self, folder)
+        requests = served_requests(self, folder, counted=True, result=result)
         parts = []
         for name, words in LATENCIES.items():
             values = np.sort(requests[name].dropna().to_numpy(float))
@@ -70,7 +68,7 @@ class LatencyCdf(Figure):
             row = {"latency": words, "latency_ms": values, "requests_share": share}
             parts.append(pd.DataFrame(row))
             if name == "tpot_ms":
-                parts.append(_gaps(folder, requests))
+                parts.append(_gaps(result.itl, requests))
         return pd.concat([one for one in parts if len(one)], ignore_index=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:

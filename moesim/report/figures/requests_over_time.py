@@ -12,7 +12,7 @@ from moesim.report.drawing.style import fill
 from moesim.report.drawing.times import shown_ms
 from moesim.report.figures.base import Figure
 from moesim.report.run.pieces import pieces_of_requests
-from moesim.report.run.served import NEEDS, served_requests
+from moesim.report.run.served import NEEDS, served_requests, served_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +39,8 @@ class RequestsOverTime(Figure):
         """
         import pandas as pd
 
-        from moesim.results import read_result
-
-        requests = served_requests(self, folder).head(MOST).set_index("request_id")
-        result = read_result(folder)
+        result = served_run(self, folder)
+        requests = served_requests(self, folder, result=result).head(MOST).set_index("request_id")
         entries = result.entries[result.entries["request_id"].isin(requests.index)]
         known = _whole(requests) if entries.empty else _parts(entries, result.steps, requests)
         table, arrival = pd.concat(known, ignore_index=True), requests["arrival_ns"]

@@ -69,6 +69,24 @@ def test_times_leave_out_the_warm_up_as_the_summary_does(run: Path) -> None:
     assert falls.sum() == pytest.approx(summary["mean_ttft_ms"])
 
 
+SERVED_FIGURES = ("latency_cdf", "requests_over_time", "serving_over_time", "step_time_by_tokens",
+                  "ttft_waterfall")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SERVED_FIGURES)
+def test_a_figure_reads_its_run_once(kind: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of many requests take seconds to read; some figures read them twice."""
+    read, read_result = list[Path](), moesim.read_result
+
+    def counted(folder: Path) -> Any:
+        read.append(folder)
+        return read_result(folder)
+
+    monkeypatch.setattr("moesim.results.read_result", counted)
+    registry.components[kind]().prepare(run)
+    assert read == [run]
+
+
 def test_requests_have_bars_of_chunks_answers_and_when_they_were_preempted(run: Path) -> None:
     result, figure = moesim.read_result(run), registry.components["requests_over_time"]()
     table, preempted = figure.prepare(run), result.summary["preemptions"]
