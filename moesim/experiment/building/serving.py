@@ -248,8 +248,8 @@ def _left(
     """
     free = hardware.memory_bytes - hardware.context_bytes
     fullest, share = int(held.total.max()), memory.gpu_memory_utilization
-    if memory.kv.kind == "fraction":
-        return int(memory.kv.amount * (free - fullest))
+    if (of_free := memory.share_of_free(scheduler.kv_share)) is not None:
+        return int(of_free * (free - fullest))
     if scheduler.shares_without_passes:
         lasting = int((held.total - held.parts["activations"]).max())
         return min(int(share * free) - lasting, free - fullest)
@@ -296,7 +296,8 @@ def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
     if blocks < 1:
         what = f"leaves no room for a block of keys and values{beside}; write more GPUs"
         what += " (parallelism.expert), fewer bits a weight, fewer slots for experts, a larger"
-        what += " memory.gpu_memory_utilization, or fewer max_num_batched_tokens"
+        by_free = memory.share_of_free(scheduler.kv_share) is not None
+        what += f" memory.{'kv' if by_free else 'gpu_memory_utilization'}, or fewer tokens a step"
         if any(empty.seat_bytes(share.model) for share in case.shares):
             what += f", or max_num_seqs: windows and states of {at_once} requests are set aside"
         raise InputError(f"memory.kv: '{memory.kv}' {what}")

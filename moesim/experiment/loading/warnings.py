@@ -18,7 +18,7 @@ from moesim.experiment.loading.traces import recorded_trace_of
 from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.experts import HostMemory
-from moesim.experiment.schema.serving import Serving
+from moesim.experiment.schema.serving import Memory, Serving
 from moesim.hardware import software_names
 from moesim.hardware.described.versions import priced_as
 from moesim.hardware.price_errors import FRAMEWORKS
@@ -54,7 +54,7 @@ def of_inputs(experiments: Collection[Experiment]) -> list[str]:
     lines += [*others_schedulers(experiments), *few_a_client(experiments)]
     lines += [*fewer_requests(experiments), *spare_slots(experiments), *lone_slots(experiments)]
     lines += [*dispatched_otherwise(experiments), *other_versions(experiments)]
-    lines += [*unused_prefetch(experiments), *unused_host(experiments)]
+    lines += [*unused_prefetch(experiments), *unused_host(experiments), *unused_share(experiments)]
     lines += [*uneven_replicas(experiments)]
     return list(dict.fromkeys(lines))
 
@@ -377,6 +377,24 @@ def unused_host(experiments: Collection[Experiment]) -> list[str]:
         " write its room, as in 'capacity: 48 GiB', or leave it out"
         for key in sorted(said)
     ]
+
+
+def unused_share(experiments: Iterable[Experiment]) -> list[str]:
+    """A line where a share of a whole GPU is written, and no point that has it goes by it."""
+    usual = Memory().gpu_memory_utilization
+    said = [one for one in experiments if (one.memory or Memory()).gpu_memory_utilization != usual]
+    if not said or any(_goes_by_share(one) for one in said):
+        return []
+    what = "without effect, as memory.kv, or TensorRT-LLM's rule, says what keys and values take"
+    return [
+        f"warning: memory.gpu_memory_utilization: {what}; write memory.kv: 80 %, or leave it out"
+    ]
+
+
+def _goes_by_share(experiment: Experiment) -> bool:
+    memory, batching = experiment.memory or Memory(), experiment.workload.batching
+    usual = batching.scheduler.kv_share if isinstance(batching, Continuous) else None
+    return memory.kv.kind == "auto" and usual is None
 
 
 def _said_of_host(experiment: Experiment) -> set[str]:

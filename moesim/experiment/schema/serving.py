@@ -28,7 +28,8 @@ class Memory(Params):
     """A GPU's memory where requests are served: what is set aside for keys and values."""
 
     gpu_memory_utilization: Annotated[Percent, AfterValidator(_some)] = Field(
-        default=0.9, description="The share of a GPU's memory that the engine takes."
+        default=0.9,
+        description="The share of a GPU's memory that the engine takes; trtllm has none.",
     )
     block_size: int | None = Field(
         default=None,
@@ -40,7 +41,7 @@ class Memory(Params):
         default=KvCapacity("auto"),
         description="Room for keys and values on each GPU: what all else leaves (auto), blocks "
         "('2588 blocks', as the engine prints them), bytes ('12 GiB'), or a share of what all else "
-        "leaves ('90 %', TensorRT-LLM's free_gpu_memory_fraction).",
+        "leaves ('90 %', TensorRT-LLM's free_gpu_memory_fraction, which auto is under trtllm).",
     )
     prefix_caching: bool = Field(
         default=True,
@@ -50,6 +51,14 @@ class Memory(Params):
     split: Annotated[Split, OneOf(splits)] = component(
         splits, "static", "Whether slots of experts and blocks change places as the run goes."
     )
+
+    def share_of_free(self, usual: float | None) -> float | None:
+        """Of what all else leaves, what keys and values take, the engine's ``usual`` one where
+        nothing is said; None: another rule decides.
+        """
+        if self.kv.kind == "auto":
+            return usual
+        return self.kv.amount if self.kv.kind == "fraction" else None
 
 
 class Serving(Service):

@@ -46,6 +46,9 @@ class RequestScheduler(Params):
     """Whether layers with a sliding window take blocks of the pool that all layers share."""
     shares_without_passes: ClassVar[bool] = False
     """Whether its share of memory is of weights and cache alone, a pass's own beside it."""
+    kv_share: ClassVar[float | None] = None
+    """Of what all else leaves, what keys and values take where nothing is said; None: what
+    ``memory.gpu_memory_utilization`` leaves."""
     counts_requests: ClassVar[bool] = False
     """Whether it never finds too few blocks where those that run and the next one have as many as
     they will ever need, and those of the watermark stay free."""

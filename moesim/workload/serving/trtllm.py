@@ -58,6 +58,7 @@ class Trtllm(RequestScheduler):
     """TensorRT-LLM: by default a request is admitted only where it will never have to give way."""
 
     counts_requests: ClassVar[bool] = True
+    kv_share: ClassVar[float | None] = 0.9  # free_gpu_memory_fraction, from memory
     kind: Literal["trtllm"] = "trtllm"
     max_num_tokens: int = Field(
         default=8192, ge=1, description="The most tokens of a rank in one step."

@@ -12,6 +12,7 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.warnings import of_inputs
 from moesim.experiment.running.run import simulate
 from moesim.memory.footprint.kv_pool import KvPool
 from moesim.model import load_model
@@ -77,6 +78,29 @@ def test_a_share_of_what_is_left_is_of_all_that_nothing_else_takes() -> None:
             assert 0 <= share * left - held[room] < block
     half = built.hardware.memory_bytes // 2
     assert 0 <= half - built.hardware.context_bytes - beside - held["auto"] < block
+
+
+def test_trtllm_takes_its_share_of_what_is_left_where_nothing_is_said() -> None:
+    blocks = {}
+    for kind, memory in product(("trtllm", "vllm"), ({}, {"kv": "90 %"})):
+        experiment = gpt_oss({"kind": kind, "max_num_seqs": 4}, "at_once", memory=memory)
+        blocks[kind, len(memory)] = pool_of(experiment).blocks
+    assert blocks["trtllm", 0] == blocks["trtllm", 1]
+    assert blocks["vllm", 0] < blocks["vllm", 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory", "warned"),
+    [
+        ("trtllm", {"gpu_memory_utilization": "80 %"}, True),
+        ("trtllm", {"gpu_memory_utilization": "90 %"}, False),
+        ("vllm", {"gpu_memory_utilization": "80 %"}, False),
+        ("vllm", {"gpu_memory_utilization": "80 %", "kv": "2 GiB"}, True),
+    ],
+)
+def test_a_share_that_nothing_goes_by_is_warned_of(kind, memory, warned) -> None:
+    experiment = gpt_oss({"kind": kind, "max_num_seqs": 4}, "at_once", memory=memory)
+    assert warned == any("memory.gpu_memory_utilization" in one for one in of_inputs([experiment]))
 
 
 def gpt_oss(scheduler: dict[str, Any], arrivals: str, **choices: Any) -> Any:
