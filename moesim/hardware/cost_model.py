@@ -82,20 +82,21 @@ class CostModel:
         nodes: int = 1,
     ) -> None:
         self.hardware, self.model = hardware, model
+        self._choices: dict[str, Any] = {
+            "serial": serial, "batched": batched, "gpus_per_node": gpus_per_node, "nodes": nodes
+        }  # fmt: skip
         card = hardware
         if prices != "auto" and (fits := hardware.calibrated) is not None:
             used = fits.formulas if prices == "fit" else None
             card = hardware.model_copy(update={"calibrated": used})
         self.gpu = Roofline(card)
         self.operations: dict[str, Any] = operations_of(
-            card,
-            model,
-            serial=serial,
-            batched=batched,
-            gpus_per_node=gpus_per_node,
-            nodes=nodes,
-            measured=prices != "fit",
+            card, model, **self._choices, measured=prices != "fit"
         )
+
+    def by(self, prices: Prices) -> CostModel:
+        """The same of a whole profile by other ``prices``."""
+        return CostModel(self.hardware, self.model, prices, **self._choices)
 
     def provenance(self, kind: str, price_ns: ArrayLike, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (``provenance.Source``) of prices of the operation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from moesim.config.errors import InputError, Problem
 from moesim.hardware.charge import Charge
 from moesim.hardware.prices.arrays import Floats, Ints
-from moesim.hardware.prices.parts import Part, together
+from moesim.hardware.prices.parts import Part, provenance_of, together
 from moesim.hardware.prices.provenance import Source, by_source
 from moesim.hardware.roofline import Roofline
 
@@ -38,7 +38,7 @@ class Operation:
 
     A subclass has ``parts``: the shapes of ``CostModel``'s method of that name to the parts of each
     price. Their sum is the price, and what explains it. Where it does not rest on the datasheet
-    alone, ``sources`` says so, or ``provenance`` where parts differ.
+    alone, ``sources`` says so, or ``by_part`` where parts differ.
     ``serial``: experts run one by one; ``batched``: in one batched product. ``gpus_per_node``: GPUs
     that share a NUMA node's cores. ``nodes``: machines that all GPUs are spread over evenly.
     ``measured``: whether a fit's formula is corrected by what was measured.
@@ -52,6 +52,8 @@ class Operation:
     are asked for where experts, copies and exchanges are made."""
     category: ClassVar[str] = ""
     """What time is charged to that no place says."""
+    by_part: ClassVar[bool] = False
+    """Whether each part of a price says what it rests on, and their sum is the price."""
     machine_part: ClassVar[str] = "gpu"
     """Whose numbers a price without a fit rests on; "" where an experiment states it."""
 
@@ -96,4 +98,6 @@ class Operation:
 
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (see ``Source``) of the prices of ``shape``."""
+        if self.by_part:
+            return provenance_of(price_ns, self.parts(*shape))
         return by_source(price_ns, self.sources(*shape))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, cast
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from moesim.hardware.cost_model import CostModel
 from moesim.hardware.cost_model import Prices as Method
 from moesim.hardware.measurements.columns import SHAPES
 from moesim.hardware.price_errors import Machine, Spread, spread_of
-from moesim.hardware.prices.arrays import Floats
-from moesim.hardware.prices.parts import Part
+from moesim.hardware.prices.arrays import Floats, Ints
+from moesim.hardware.prices.parts import Part, provenance_of
 from moesim.hardware.prices.provenance import Source
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import ModelSpec
@@ -58,24 +58,10 @@ def of_experiment(experiment: Experiment, built: Built, method: Method = "auto")
     """Operations as the run of an ``experiment`` has them."""
     costs = cast("CostModel", built.case.prices)
     if method != "auto":
-        costs = _by(costs, method)
+        costs = costs.by(method)
     case, kept = built.case, built.case.variants
     variants = {} if kept is None else dict(zip(kept.names, kept.layers, strict=True))
     return Asking(costs, machine_of(experiment, built), EXPERIMENT, case.drafter, variants)
-
-
-def _by(costs: CostModel, method: Method) -> CostModel:
-    """The same by another ``method``."""
-    one = costs.operations["experts"]
-    return CostModel(
-        costs.hardware,
-        costs.model,
-        method,
-        serial=one.serial,
-        batched=one.batched,
-        gpus_per_node=one.gpus_per_node,
-        nodes=one.nodes,
-    )
 
 
 def is_of_run(op: object, asking: Asking) -> bool:
@@ -85,13 +71,49 @@ def is_of_run(op: object, asking: Asking) -> bool:
     return op in ASKED and (op not in SHAPES or asking.knows != MACHINE)
 
 
-def price_of(asking: Asking, row: Row) -> One:
-    """The price of an operation of a run; an InputError says what the ``row`` lacks."""
-    kind = str(row["op"])
-    shape = shape_of(asking, row)
-    price = asking.costs.price(kind, *shape)
-    by_source = asking.costs.provenance(kind, price, *shape)
-    return One(int(np.ravel(price)[0]), by_source, *_range(asking, kind, by_source))
+def prices_of(asking: Asking, kind: str, shapes: Sequence[Sequence[Any]]) -> list[One]:
+    """The prices of an operation of several ``shapes`` (``shape_of``) that are ``alike``."""
+    shape = [_joined(values) for values in zip(*shapes, strict=True)]
+    price = np.broadcast_to(asking.costs.price(kind, *shape), len(shapes))
+    sources = _sources(asking.costs, kind, price, shape)
+    return [
+        One(int(one), by_source, *_range(asking, kind, by_source))
+        for one, by_source in zip(price, sources, strict=True)
+    ]
+
+
+def alike(asking: Asking, kind: str, shape: Sequence[Any], number: int) -> tuple[Hashable, ...]:
+    """What is one of all shapes of a ``kind`` that ``prices_of`` takes at once: what is no array of
+    one number, of an operation whose parts say what they rest on; else the ``number`` of the row.
+    """
+    if not asking.costs.operations[kind].by_part:
+        return kind, number
+    return kind, *(None if _is_one(value) else _known(value) for value in shape)
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.shape == (1,)
+
+
+def _known(value: Any) -> Hashable:
+    return value if isinstance(value, int | str) else id(value)
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    return np.concatenate(values) if _is_one(values[0]) else values[0]
+
+
+def _sources(costs: CostModel, kind: str, price: Ints, shape: Sequence[Any]) -> Iterator[Floats]:
+    """Of each price what it rests on; parts of an operation that has them are made once."""
+    if not costs.operations[kind].by_part:
+        return iter([costs.provenance(kind, price, *shape)])
+    parts = costs.operations[kind].parts(*shape)
+    times, sources = (
+        np.array([np.broadcast_to(part[field], len(price)) for part in parts]) for field in (0, 1)
+    )
+    every = (zip(times[:, [at]], sources[:, [at]], strict=True) for at in range(len(price)))
+    own = ([Part(time, source) for time, source in one] for one in every)
+    return (provenance_of(price[[at]].astype(np.float64), one) for at, one in enumerate(own))
 
 
 def parts_of(asking: Asking, row: Row) -> list[Part]:

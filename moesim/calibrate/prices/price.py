@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.calibrate.prices.arguments import Asking
+from moesim.calibrate.prices.arguments import Asking, shape_of
 from moesim.calibrate.prices.asked import ASKED
-from moesim.calibrate.prices.of_run import One, is_of_run, of_machine, price_of
+from moesim.calibrate.prices.of_run import One, alike, is_of_run, of_machine, prices_of
 from moesim.calibrate.prices.operations import SHOWN, priced
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.cost_model import Prices as CostModelPrices
@@ -32,6 +33,10 @@ METHODS: Mapping[str, CostModelPrices] = {
 ATTENTION = [op for op in SHAPES if op.startswith("attention")]
 NAMES = np.array([name if name != "outside" else "fitted" for name in SOURCES], object)
 """The names of sources; what is outside is a fitted price, and marked apart."""
+
+
+_Shapes = dict[int, list[Any]]
+"""What operations are asked for, by the number of their row."""
 
 
 class Prices(NamedTuple):
@@ -108,20 +113,50 @@ def _both(ours: Mask, own: Any, others: Any) -> Any:
 
 
 def _of_run(table: pd.DataFrame, name: str, asking: Asking) -> Prices:
-    """Of rows that name an operation of a run, one by one."""
-    found, problems = list[One](), list[Problem]()
-    for cells in table.to_dict("records"):
+    """Of rows that name an operation of a run, those that are alike at once."""
+    lines, wrong = list(table[LINE]), dict[int, InputError]()
+    groups = defaultdict[tuple[Any, ...], _Shapes](dict)
+    for number, cells in enumerate(table.to_dict("records")):
         row = {str(column): cell for column, cell in cells.items()}
         try:
-            found.append(price_of(asking, row))
+            shape = shape_of(asking, row)
         except InputError as error:
-            problems += [Problem(f"{name}:{row[LINE]}", "", str(one)) for one in error.problems]
+            wrong[number] = error
+        else:
+            groups[alike(asking, str(row["op"]), shape, number)][number] = shape
+    known: dict[int, One] = {}
+    for (kind, *_), shapes in groups.items():
+        known |= _at_once(asking, kind, shapes, wrong)
+    problems = [
+        Problem(f"{name}:{lines[number]}", "", str(one))
+        for number, error in sorted(wrong.items())
+        for one in error.problems
+    ]
     if problems:
         raise InputError(problems[:SHOWN])
+    found = [one for _, one in sorted(known.items())]
     price, low, high = (np.array([one[i] for one in found], float) for i in (0, 2, 3))
     source = np.array([one.source for one in found], np.int64)
     outside = np.array([one.by_source[Source.OUTSIDE] > 0 for one in found], bool)
     return Prices(price.astype(np.int64), NAMES[source], outside, low, high)
+
+
+def _at_once(
+    asking: Asking, kind: str, shapes: _Shapes, wrong: dict[int, InputError]
+) -> dict[int, One]:
+    """The prices of ``shapes`` that are alike, by the number of their row; of one that has none
+    what is ``wrong``.
+    """
+    try:
+        return dict(zip(shapes, prices_of(asking, kind, list(shapes.values())), strict=True))
+    except InputError as error:
+        if len(shapes) == 1:
+            wrong[next(iter(shapes))] = error
+            return {}
+    found: dict[int, One] = {}
+    for number, shape in shapes.items():
+        found |= _at_once(asking, kind, {number: shape}, wrong)
+    return found
 
 
 def _of_shapes(

@@ -184,6 +184,64 @@ def test_an_operation_of_a_model_is_priced_without_an_experiment(tmp_path: Path)
     assert (found["price_ns"] <= found["high_ns"]).all()
 
 
+def rows_of_a_model(count: int) -> pd.DataFrame:
+    """Of three operations and two layers, in turns; of one some more columns are given."""
+    tokens, sizes = np.random.default_rng(0), np.arange(count)
+    table = pd.DataFrame({"op": np.array(["attention", "head", "dense", "gate"])[sizes % 4]})
+    table["tokens"] = tokens.integers(0, 3000, count)
+    table["context_tokens"] = table["tokens"] * tokens.integers(1, 4000, count)
+    table["kv_tokens"] = table["context_tokens"] // 2
+    table["layer"] = np.where(table["op"] == "attention", sizes % 3, np.nan)
+    padded = (table["op"] == "attention") & (sizes % 8 == 0)
+    for name in ("served_tokens", "served_context_tokens", "served_kv_tokens"):
+        table[name] = np.where(padded, 1, np.nan)
+    return table
+
+
+def test_rows_that_are_alike_are_priced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one by one: their prices, what these rest on, and the ranges; a third of the time."""
+    table, calls = rows_of_a_model(48), list[tuple[Any, ...]]()
+    attention, head = (registry.components[kind] for kind in ("attention", "head"))
+    parts = head.parts
+
+    def counted(*shape: Any) -> Any:
+        calls.append(shape)
+        return parts(*shape)
+
+    monkeypatch.setattr(head, "parts", counted)
+    whole = moesim.price("h100-sxm", table, model="deepseek-v3")
+    assert attention.by_part
+    assert len(calls) == 2, "for their prices, and for what these rest on"
+    apart = [
+        moesim.price("h100-sxm", table.iloc[[n]].dropna(axis=1), model="deepseek-v3")
+        for n in range(len(table))
+    ]
+    one_by_one = pd.concat(apart, ignore_index=True)
+    added = ["price_ns", "price_source", "outside", "low_ns", "high_ns"]
+    pd.testing.assert_frame_equal(whole[added], one_by_one[added])
+    assert len(set(whole["price_source"])) > 1
+
+
+def test_the_line_of_a_row_without_a_price_is_told_among_others() -> None:
+    """Of what is priced at once, too."""
+    table = pd.DataFrame({"op": "head", "tokens": [5, 10**12, 7, None, 9]})
+    with pytest.raises(InputError) as caught:
+        moesim.price("h100-sxm", table, model="deepseek-v3")
+    told = [str(one) for one in caught.value.problems]
+    assert [one.split(":")[1] for one in told] == ["2", "4"]
+    assert "no operation takes an hour" in told[0]
+
+
+def test_an_experiment_s_choices_stay_by_another_method() -> None:
+    costs = CostModel(
+        load_hardware("h100-sxm"), load_model("qwen3-30b-a3b"), serial=True, gpus_per_node=2
+    )
+    for method in ("fit", "datasheet"):
+        other = costs.by(method).operations["experts"]
+        assert (other.serial, other.batched, other.gpus_per_node) == (True, False, 2)
+        assert other.measured is (method != "fit")
+
+
 def test_a_range_is_that_of_the_run() -> None:
     """As its ``price_interval`` has it: of the GPU's datasheet, and of the link."""
     file = "experiments/quickstart.yaml"

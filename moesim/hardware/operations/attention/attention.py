@@ -26,7 +26,7 @@ from moesim.hardware.operations.products.calibrated import (
 )
 from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
-from moesim.hardware.prices.parts import Part, provenance_of, where
+from moesim.hardware.prices.parts import Part, where
 from moesim.model.chosen import CACHES, GGML_CACHES
 from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 
@@ -63,6 +63,7 @@ class Attention(Operation):
     """
 
     kind: ClassVar[str] = "attention"
+    by_part = True
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.BEFORE_GATE,
@@ -128,10 +129,6 @@ class Attention(Operation):
         rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - 1 + kernels)]
         return where(count > 0, [*projections, *scores, *rest])
 
-    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return provenance_of(price_ns, self.parts(*shape))
-
     def scores(
         self, block: AttentionSpec, cache: Cache, tokens: ArrayLike, context_tokens: ArrayLike,
         kv_tokens: ArrayLike,
@@ -149,7 +146,7 @@ class Attention(Operation):
         if not served:
             scores, alone = self._scores(block, self.cache(block), *every)
             return [scores], 1 - alone
-        *decoding, padding = map(np.asarray, served[:FOUR])
+        *decoding, padding = map(np.asarray, (*served, 0)[:FOUR])
         longest = np.asarray(served[FOUR] if len(served) > FOUR else 0)
         rest = [np.asarray(a) - b for a, b in zip(every, decoding, strict=True)]
         rest[0] = rest[0] - padding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,9 +11,8 @@ from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.described.precision import activation_dtype, dtype_of
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights, product_parts
-from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
-from moesim.hardware.prices.parts import Part, provenance_of
+from moesim.hardware.prices.parts import Part
 from moesim.model.spec import LayerSpec
 
 
@@ -25,6 +24,7 @@ class CrossAttention(Operation):
     """
 
     kind: ClassVar[str] = "cross_attention"
+    by_part = True
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.BEFORE_GATE,
@@ -63,7 +63,3 @@ class CrossAttention(Operation):
         width = block.bytes / max(block.parameters, 1)
         weights = Weights(block.kv_heads * head, self.model.hidden_size, width)
         return [scores, *product_parts(self.gpu, projected_tokens, weights, dtype, size)]
-
-    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return provenance_of(price_ns, self.parts(*shape))

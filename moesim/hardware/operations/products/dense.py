@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import ffn_parts, product_fit_for
-from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
-from moesim.hardware.prices.parts import Part, provenance_of
+from moesim.hardware.prices.parts import Part
 from moesim.model.spec import FfnSpec, LayerSpec
 
 STARTS = 3
@@ -26,6 +25,7 @@ class Dense(Operation):
     """
 
     kind: ClassVar[str] = "dense"
+    by_part = True
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.BEFORE_GATE,
@@ -58,7 +58,3 @@ class Dense(Operation):
             self.model.activation_bytes,
             self.gpu.kernels("dense", STARTS),
         )
-
-    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return provenance_of(price_ns, self.parts(*shape))

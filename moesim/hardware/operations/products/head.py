@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,9 +11,8 @@ from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.described.precision import dtype_of
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
-from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
-from moesim.hardware.prices.parts import Part, provenance_of
+from moesim.hardware.prices.parts import Part
 
 STARTS = 3
 """Lookup, norm, product."""
@@ -28,6 +27,7 @@ class Head(Operation):
     """
 
     kind: ClassVar[str] = "head"
+    by_part = True
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(Stage.HEAD, "attention", lambda _, at: (at.output_tokens,), "head"),
     )
@@ -58,7 +58,3 @@ class Head(Operation):
             product = self.gpu.product(count, elements, stored, dtype)
         moved = (passes * model.hidden_size + logits) * model.activation_bytes
         return [product, self.gpu.moves(count * moved), self.gpu.starts(starts, count > 0)]
-
-    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return provenance_of(price_ns, self.parts(*shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.described.precision import dtype_of
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
-from moesim.hardware.prices.arrays import Floats
-from moesim.hardware.prices.parts import Part, provenance_of
+from moesim.hardware.prices.parts import Part
 from moesim.model.drafting import Joining as Joined
 
 STARTS = 4
@@ -29,6 +28,7 @@ class Joining(Operation):
     """
 
     kind: ClassVar[str] = "joining"
+    by_part = True
 
     def parts(self, product: Joined, tokens: ArrayLike) -> list[Part]:
         """Of a GPU's ``tokens`` int64[n]."""
@@ -41,7 +41,3 @@ class Joining(Operation):
             found = self.gpu.product(count, product.elements, product.size, dtype)
         moved = self.gpu.moves(count * (PASSES * hidden * self.model.activation_bytes))
         return [found, moved, self.gpu.starts(starts, count > 0)]
-
-    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return provenance_of(price_ns, self.parts(*shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation, known_fits
 from moesim.hardware.operations.products.calibrated import ffn_parts, product_fit_for
-from moesim.hardware.prices.arrays import Floats
 from moesim.hardware.prices.calibrated import Fit
-from moesim.hardware.prices.parts import Part, provenance_of
+from moesim.hardware.prices.parts import Part
 from moesim.model.spec import FfnSpec, LayerSpec
 
 STARTS = 3
@@ -23,6 +22,7 @@ class Shared(Operation):
     """As a dense layer's network, over every token."""
 
     kind: ClassVar[str] = "shared"
+    by_part = True
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
             Stage.BESIDE,
@@ -55,7 +55,3 @@ class Shared(Operation):
             self.model.activation_bytes,
             self.gpu.kernels("shared", STARTS),
         )
-
-    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return provenance_of(price_ns, self.parts(*shape))
