@@ -266,10 +266,17 @@ def _named(front: pd.DataFrame) -> tuple[str, list[_Name]]:
     found: list[_Name] = []
     for model, own in front.groupby("model", sort=False):
         common, names = _apart_in_words(list(own["name"]))
-        rest = [part for part in common.split(", ") if part.partition(SEPARATOR)[0] != model]
+        if len(names) == 1:  # which has nothing in common with others
+            names = [", ".join(_without(str(model), names[0]))]
+        rest = _without(str(model), common)
         head = ": ".join(filter(None, (str(model), ", ".join(rest))))
         found += [_Name(wrapped(head, NAME)), *_of_group(own.assign(name=names))]
     return alike, found
+
+
+def _without(model: str, name: str) -> list[str]:
+    """The words of a ``name`` but for the ``model``, in whatever format."""
+    return [part for part in name.split(", ") if part.partition(SEPARATOR)[0] != model]
 
 
 def _of_group(front: pd.DataFrame) -> list[_Name]:

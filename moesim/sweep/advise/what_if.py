@@ -41,6 +41,10 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     "no_software": ("host",),
 }
 """What of the time each upgrade shortens."""
+OF_DEVICE: Mapping[str, str] = {
+    "twice_dram": "twice_near_bandwidth", "twice_cores": "twice_near_rate"
+}  # fmt: skip
+"""What stands in the place of the host's where a near-memory device computes."""
 UNBOUNDED = ("no_software",)
 """What is also in other shares: waits for weights hold the time that software takes for a copy."""
 HALVED = ("twice_gpu_bandwidth",)
@@ -92,10 +96,11 @@ def what_if(folder: Path, summary: Mapping[str, Any], progress: Progress | None 
         return _bounds(summary, error.problems[0].what)
 
 
-def _bounds(summary: Mapping[str, Any], why: str) -> WhatIf:
+def _bounds(summary: Mapping[str, Any], why: str, *, near: bool = False) -> WhatIf:
     """What the records alone say."""
     found = [
-        _bounded(Changed(_title(key), {}), key, share, summary) for key, share in wanted(summary)
+        _bounded(Changed(_title(key), {}), key, share, summary)
+        for key, share in wanted(summary, near=near)
     ]
     return WhatIf(summary, 0, tuple(found), why)
 
@@ -111,9 +116,10 @@ def _bounded(one: Changed, key: str, share: float, as_is: Mapping[str, Any]) -> 
     return replace(one, share=share, at_most=most)
 
 
-def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def wanted(summary: Mapping[str, Any], *, near: bool = False) -> Iterator[tuple[str, float]]:
     """Upgrades of what takes time, and the share of the time that each shortens; of that in passes
-    where requests come by the clock, whose answers wait for no pauses between them.
+    where requests come by the clock, whose answers wait for no pauses between them. ``near``: a
+    near-memory device computes what the host would.
     """
     shares = dict(summary.get("time_share") or {})
     idle = shares.pop("idle", 0.0) or 0.0
@@ -122,7 +128,7 @@ def wanted(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key, causes in CAUSES.items():
         share = sum(shares.get(cause) or 0.0 for cause in causes)
         if share > 0:
-            yield key, share
+            yield OF_DEVICE.get(key, key) if near else key, share
     waiting = sum(shares.get(f"waiting_for_{cause}") or 0.0 for cause in ("weights", "cpu"))
     if waiting > 0 and summary.get("misses"):
         slots, local = summary.get("slots_per_layer") or 0, summary.get("local_experts")
@@ -146,14 +152,16 @@ def _played(folder: Path, summary: Mapping[str, Any], place: Path, progress: Pro
         once = {"price_interval": "never"}
         update["serving"] = (resolved.serving or Serving()).model_copy(update=once)
     base, began = resolved.model_copy(update=update), time.process_time()
+    near = base.experts.miss.near_memory
     steps = _steps(summary)
     as_is = simulate(base, limit_steps=steps).summary
     if base.workload.batching.serves and steps is not None and not as_is.get("mean_tpot_ms"):
-        return _bounds(summary, _unanswered(summary, as_is))
-    keys = [one for one in wanted(as_is) if one[0] != FEWER or _on_cpu(base)]
+        return _bounds(summary, _unanswered(summary, as_is), near=near)
+    keys = [one for one in wanted(as_is, near=near) if one[0] != FEWER or _on_cpu(base)]
     each = time.process_time() - began
     if each * len(keys) > MOST_S:
-        return _bounds(summary, f"{len(keys)} replays of {each:.0f} s each would take long")
+        why = f"{len(keys)} replays of {each:.0f} s each would take long"
+        return _bounds(summary, why, near=near)
     progress(1, len(keys) + 1)
     made = list[Changed]()
     for key, share in keys:

@@ -61,6 +61,16 @@ def test_points_of_several_models_stand_under_their_names() -> None:
     assert column[-1] not in heads
 
 
+def test_the_only_point_of_a_model_is_named_without_it() -> None:
+    models = ["a"] * MOST_IN_A_COLUMN + ["b"]
+    names = [f"{of}@q4, gpu {at}" for at, of in enumerate(models)]
+    places = range(len(names), 0, -1)
+    points = {"pareto": True, "x": places, "y": places, "point": names, "model": models}
+    axes = FigureCanvasAgg(Figure()).figure.add_subplot()
+    _front_only(pd.DataFrame(points), axes)
+    assert [name.get_text() for name in _drawn(axes)][-2:] == ["b", f"gpu {MOST_IN_A_COLUMN}"]
+
+
 def test_the_area_grows_with_a_long_front() -> None:
     points = pd.DataFrame({"pareto": True, "series": [str(n) for n in range(40)]})
     figure = ThroughputVsMemory()

@@ -104,6 +104,24 @@ def test_where_all_have_slots_nothing_of_their_room_is_changed() -> None:
     assert room & {key for key, _ in module.wanted(cold | {"slots_per_layer": 8})} == {module.SLOTS}
 
 
+def test_a_near_memory_device_is_changed_where_it_computes(tmp_path: Path) -> None:
+    """The run's page asked what twice the DRAM's bandwidth brings: nothing, x 1.00."""
+    near = {
+        "model": {"base": "small-moe", "format": "bf16"}, "trace": "small-moe",
+        "workload": {"requests": 2}, "hardware": {"gpu": "rtx-3090", "near_memory": "monde"},
+        "experts": {
+            "capacity": "4 slots/layer", "miss": {"kind": "cpu", "computed_by": "near_memory"},
+        },
+    }  # fmt: skip
+    summary = moesim.run(near, out=tmp_path / "run").summary
+    found = what_if(tmp_path / "run", summary)
+    before = found.as_is["duration_ms"]
+    gains = {one.title: before / one.summary["duration_ms"] for one in found.changed}
+    assert not {"2 x DRAM bandwidth", "2 x CPU cores"} & gains.keys()
+    assert gains["2 x near-memory bandwidth"] > 1
+    assert gains["2 x near-memory rate"] >= 1
+
+
 def test_nothing_is_faster_than_its_share_of_the_time_allows(run: Path) -> None:
     found = what_if(run, read_result(run).summary)
     before = found.as_is["duration_ms"]
