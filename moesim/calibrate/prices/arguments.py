@@ -25,6 +25,8 @@ TRUE = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0":
 WAYS = ("h2d", "d2h", "p2p")
 AT_LEAST_ONE = frozenset({"gpus", "copies", "stages", "reads", "experts"})
 NAME_A_MODEL = "name one by --model, or an experiment instead of the profile"
+TOGETHER = ("served_tokens", "served_context_tokens", "served_kv_tokens")
+"""Columns that say one thing in three numbers."""
 NO_PART = {
     "moe": "routed experts",
     "moe.shared": "a shared expert",
@@ -78,6 +80,10 @@ def _given_of(asked: Asked, given: Row) -> tuple[str, ...]:
     if missing := [name for name in asked.more[:number] if name not in given]:
         last, which = asked.more[number - 1], ", ".join(f"'{name}'" for name in missing)
         raise InputError(f"has '{last}' and no {which}; give both, or neither")
+    lacking = [name for name in TOGETHER if name not in asked.more[:number]]
+    if number and 0 < len(lacking) < len(TOGETHER):
+        which = ", ".join(f"'{name}'" for name in lacking)
+        raise InputError(f"has '{asked.more[number - 1]}' and no {which}; give all, or none")
     return asked.more[:number]
 
 

@@ -261,6 +261,16 @@ def test_a_range_is_that_of_the_run() -> None:
         ({"op": "head", "tokens": -1}, "'tokens' is -1, no whole number from 0 to below"),
         ({"op": "head", "tokens": 1.5}, "'tokens' is 1.5, no whole number"),
         ({"op": "experts"}, "has no 'rows', nor 'tokens'; 'experts' is asked by it"),
+        (
+            {
+                "op": "attention",
+                "tokens": 9,
+                "context_tokens": 9,
+                "kv_tokens": 9,
+                "served_tokens": 1,
+            },
+            "has 'served_tokens' and no 'served_context_tokens', 'served_kv_tokens'; give all, or",
+        ),
         ({"op": "all_to_all", "gpus": 8}, "has no 'sent', nor 'bytes' and 'gpus'"),
         ({"op": "all_to_all", "sent": [[1, 2, 3]]}, "has 3 numbers, which are no square"),
         ({"op": "copy", "bytes": 9}, "has no 'direction'; 'copy' is asked by it"),
