@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from moesim.metrics.blocks import Blocks
 from moesim.metrics.bootstrap import CONFIDENCE, limits, weights
-from moesim.metrics.price_interval import SPEEDS, speed_apart, speed_reason
+from moesim.metrics.price_interval import (
+    SPEEDS,
+    speed_apart,
+    speed_reason,
+    time_apart,
+    time_reason,
+)
 
 Floats = NDArray[np.float64]
 Prices = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
@@ -47,6 +53,11 @@ RATIOS: Mapping[str, Ratio] = {
     "hit_ratio_per_access": Ratio("access_hits", "accesses", share=True),
 }
 """The numbers of a summary that have an interval."""
+BY_PRICES = {
+    **dict.fromkeys(SPEEDS, (speed_apart, speed_reason)),
+    "mean_tpot_ms": (time_apart, time_reason),
+}
+"""How prices move those of ``RATIOS`` that they move, and why they are not told apart by them."""
 
 
 def intervals(blocks: Blocks) -> dict[str, Any]:
@@ -133,8 +144,8 @@ def difference(
     first: Blocks, second: Blocks, name: str, prices: Prices = (None, None)
 ) -> Difference | None:
     """How far ``first`` is above ``second`` in ``RATIOS[name]``; None where one has no such number.
-    ``prices``: the ``price_interval`` of both, for what has a speed; none is told apart whose
-    throughput is what arrives.
+    ``prices``: the ``price_interval`` of both, for what they move; no throughput is told apart that
+    is what arrives.
 
     Runs of the same batches of one trace are resampled with the same blocks (common random
     numbers), others independently of each other.
@@ -149,9 +160,10 @@ def difference(
     rows = [(b, len(side)) for b, side in zip((first, second), sides, strict=True)]
     count = min(b.count(many) for b, many in rows)
     kind = first.kind if first.kind == second.kind else "steps"
-    of_speed = prices if name in SPEEDS else (None, None)
-    by_prices = speed_apart(float(value), *of_speed) or (None, None)
-    if reason := speed_reason(*of_speed) or too_few(count):
+    apart, reason_of = BY_PRICES.get(name, (speed_apart, speed_reason))
+    moved = prices if name in BY_PRICES else (None, None)
+    by_prices = apart(float(value), *moved) or (None, None)
+    if reason := reason_of(*moved) or too_few(count):
         return Difference(float(value), None, None, paired, kind, count, reason, *by_prices)
     drawn = [
         ratio.of(side, weights(many, b.width(many), 0 if paired else stream))

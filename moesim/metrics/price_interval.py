@@ -223,12 +223,41 @@ def speed_apart(
     """
     if not first or not second or speed_reason(first, second):
         return None
-    rows = [one["factors"] for one in (first, second)]
-    if not all(any(row["low"] is not None for row in side) for side in rows):
+    return _times_as_much(value, second["factors"], first["factors"])
+
+
+def time_apart(
+    value: float, first: Mapping[str, Any] | None, second: Mapping[str, Any] | None
+) -> tuple[float, float] | None:
+    """As ``speed_apart``, of a time between tokens that is ``value`` percent longer in the first:
+    it moves as the time in which there is something to do, whenever requests come.
+    """
+    if not first or not second or time_reason(first, second):
         return None
-    slower = time_drawn(rows[1], _apart(*rows)) / time_drawn(rows[0])
-    low, high = np.quantile((1 + value / 100) * slower - 1, TAILS, method="hazen")
+    return _times_as_much(value, _busy(first["factors"]), _busy(second["factors"]))
+
+
+def _times_as_much(value: float, over: Rows, under: Rows) -> tuple[float, float] | None:
+    """In percent, a ratio that is ``value`` percent above 1 and moves as the time of ``over`` over
+    that of ``under``; None where one has no error that is known.
+    """
+    if not all(any(row["low"] is not None for row in side) for side in (over, under)):
+        return None
+    times = time_drawn(over, _apart(under, over)) / time_drawn(under)
+    low, high = np.quantile((1 + value / 100) * times - 1, TAILS, method="hazen")
     return 100 * float(low), 100 * float(high)
+
+
+def _busy(rows: Rows) -> list[Mapping[str, Any]]:
+    """``rows`` with shares of the time that is not idle, which no row moves."""
+    alone = (row["share"] for row in rows if "within" not in row and row["of"] != FROM_DRIVE)
+    busy = sum(alone) or 1.0
+
+    def of_busy(row: Mapping[str, Any]) -> dict[str, Any]:
+        parts = {"within": [of_busy(one) for one in row["within"]]} if "within" in row else {}
+        return {**row, "share": row["share"] / busy, **parts}
+
+    return [of_busy(row) for row in rows]
 
 
 def _apart(first: Rows, second: Rows) -> dict[str, str]:
@@ -248,6 +277,12 @@ def speed_reason(*prices: Mapping[str, Any] | None) -> str | None:
     made = [one for one in prices if one]
     if any(one.get("reason") == TIMED for one in made):
         return TIMED
+    return time_reason(*made)
+
+
+def time_reason(*prices: Mapping[str, Any] | None) -> str | None:
+    """Why runs with these ``price_interval`` are not told apart by a time of theirs."""
+    made = [one for one in prices if one]
     unknown = [{row["of"] for row in _guessed(one["factors"])} for one in made]
     return GUESSED if any(names != unknown[0] for names in unknown) else None
 

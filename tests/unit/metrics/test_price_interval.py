@@ -22,6 +22,7 @@ from moesim.metrics.price_interval import (
     factors,
     price_interval,
     speed_apart,
+    time_apart,
     time_drawn,
     time_limits,
 )
@@ -86,6 +87,32 @@ def test_what_two_runs_share_does_not_set_them_apart():
     assert found[1] > 10
     assert speed_apart(10.0, made(row(low=None, high=None)), made(row())) is None
     assert speed_apart(10.0, None, made(row())) is None
+
+
+def test_a_time_between_tokens_is_as_open_as_the_speed_of_which_it_is_the_inverse():
+    """It was 'different' beside a speed that prices leave open."""
+    pair = made(row(share=0.5), row("link of a", 0.5)), made(row("experts of b"))
+    low, high = speed_apart(25.0, *pair) or (0.0, 0.0)
+    slower = time_apart(100 * (1 / 1.25 - 1), *pair)
+    assert slower == pytest.approx([1e4 / (100 + end) - 100 for end in (high, low)], rel=NEAR)
+    assert time_apart(10.0, pair[0], pair[0]) == pytest.approx((10.0, 10.0))
+    assert time_apart(10.0, pair[0], made(row(low=None, high=None))) is None
+    assert time_apart(10.0, None, pair[0]) is None
+
+
+def test_a_time_between_tokens_moves_as_what_is_not_idle():
+    """And also where throughput follows what arrives."""
+    within = {**row("misses", 0.25), "within": [{"of": "experts of a", "rests_on": None,
+                                                 "share": 0.25}]}  # fmt: skip
+    half, whole = ([{**row(share=share), "rests_on": None}] for share in (0.5, 1.0))
+    clock = price_interval({"output_throughput": 1.0}, half, timed=True)
+    other = made(row("experts of b"))
+    assert speed_apart(0.0, clock, other) is None
+    assert time_apart(0.0, clock, other) == time_apart(0.0, made(*whole), other)
+    twice = {**within, "share": 0.5, "within": [{**within["within"][0], "share": 0.5}]}
+    assert time_apart(0.0, made(*half, within), other) == time_apart(
+        0.0, made(*whole, twice), other
+    )
 
 
 def test_other_kernels_on_one_card_are_off_apart():
