@@ -27,6 +27,10 @@ OF_A_REQUEST = re.compile(r"\b(tpot|ttft|e2el)\b", re.IGNORECASE)
 NS_PER_MS = 1e6
 SUFFIXES = (".json", ".jsonl", ".md", ".txt")
 """Of texts that can be no speed, but the name of a file that is not there."""
+FILES = (
+    "or name a file: llama-bench's table, 'llama-bench -o json', or what vllm bench or SGLang's"
+    " bench_serving saved"
+)
 _SHOWN = ("model_type", "cpu_info", "gpu_info", "n_threads", "build_commit")
 
 
@@ -69,8 +73,7 @@ def measured_run(text: str) -> Measured:
             return timed
         speed = float(SPEED.parse(text))
     except QuantityError as error:
-        what = f"{error}, or name a file of llama-bench: its table, or 'llama-bench -o json'"
-        raise InputError([Problem(OPTION, "", what)]) from None
+        raise InputError([Problem(OPTION, "", f"{_about(text, error)}; {FILES}")]) from None
     if not speed:
         raise InputError([Problem(OPTION, "", f"'{text}' is no speed above 0")])
     return Measured(speed)
@@ -85,6 +88,15 @@ def _time(text: str) -> Measured | None:
     if not time:
         raise QuantityError(f"'{text}' is no time above 0")
     return Measured(1e3 / time, times={f"mean_{named[0].lower()}_ms": time})
+
+
+def _about(text: str, error: QuantityError) -> str:
+    """What is wrong with ``text``: the ``error``, or that it is a time of nothing that is named."""
+    try:
+        TIME.parse(text)
+    except QuantityError:
+        return str(error)
+    return f"'{text}' does not say of what; write '{text}/token', '{text} TTFT' or '{text} E2EL'"
 
 
 def _of_bench_serve(found: dict[str, Any], path: Path) -> Measured:

@@ -12,9 +12,14 @@ from moesim.hardware import load_hardware
 from moesim.hardware.operations.kernels.cpu_expert import fitted_speed
 from moesim.model.spec import ModelSpec
 
-FIRST = "mean_ttft_ms"
+FROM_PROMPTS = {"mean_ttft_ms": "first tokens", "mean_e2el_ms": "times from prompt to end"}
+"""Times of requests that have their prompts in them, and what they are."""
+SHALLOW = 512
+"""Tokens of a context that take about as long as none."""
 ROUNDED = 1e-3
 """As far as two notes of one speed may differ."""
+DEPTH_APART = 0.05
+"""As a share of the depth, of one that is the same."""
 PARAMETERS_APART = 0.05
 """Of one model at most: layers that predict further tokens count in some files (GLM-4.5-Air: 3 %).
 """
@@ -34,8 +39,9 @@ def check_same(experiment: Experiment, model: ModelSpec, measured: Measured) -> 
     _check_model(model, measured)
     if measured.served is not None:
         check_served(experiment, measured.served)
-    if FIRST in measured.times and experiment.workload.phase == "decode":
-        what = "has no first tokens, as its prompts are computed elsewhere (decode); write all"
+    told = [what for name, what in FROM_PROMPTS.items() if name in measured.times]
+    if told and experiment.workload.phase == "decode":
+        what = f"has no {told[0]}, as its prompts are computed elsewhere (decode); write all"
         raise InputError(f"workload.phase: {what}")
     if (first := measured.layers_on_cpu) is None:
         return
@@ -61,8 +67,18 @@ def run_warnings(experiment: Experiment, measured: Measured) -> list[str]:
     if measured.served is not None:
         return list(served_warnings(experiment, measured.served))
     asked, depth = experiment.workload.context, measured.depth
-    if not depth or (asked is not None and abs(asked / depth - 1) <= PARAMETERS_APART):
+    if depth is None or _as_deep(asked, depth):
         return []
     own = "the trace's own" if asked is None else f"{asked:,} tokens"
     what = f"the run began at a depth of {depth:,} tokens, the experiment's context is {own}"
-    return [f"warning: workload.context: {what}; write workload: {{context: {depth}}}"]
+    remedy = f"write workload: {{context: {depth}}}" if depth else "leave it out"
+    return [f"warning: workload.context: {what}; {remedy}"]
+
+
+def _as_deep(asked: int | None, depth: int) -> bool:
+    """Whether the context that is ``asked`` for is that of a run at this ``depth``; the trace's own
+    (None) is, where the run began with an empty cache.
+    """
+    if asked is None or not depth:
+        return not depth and (asked or 0) <= SHALLOW
+    return abs(asked / depth - 1) <= DEPTH_APART

@@ -148,6 +148,11 @@ def test_a_time_of_requests_may_be_written(text: str, times: dict[str, float]) -
         ("0 ms/token", "'0 ms/token' is no time above 0"),
         ("800 TTFT", "'800' has no unit; write it as in '800 ms TTFT'"),
         ("12 tokens/s TTFT", "'12 tokens/s' has the unknown unit"),
+        (
+            "56 ms",
+            "'56 ms' does not say of what; write '56 ms/token', '56 ms TTFT' or '56 ms E2EL'",
+        ),
+        ("-3 tokens/s", "'-3 tokens/s' is negative; a speed cannot be below zero; or name a file"),
     ],
 )
 def test_what_is_no_time_is_refused(text: str, what: str) -> None:

@@ -106,6 +106,14 @@ def test_another_depth_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     same = described(tmp_path, name="same", workload={"phase": "decode", "context": "4k"})
     assert added(tmp_path, same, deep) == 0
     assert "depth" not in capsys.readouterr().err
+    assert added(tmp_path, described(tmp_path, name="empty"), ROW) == 0
+    short = described(tmp_path, name="short", workload={"phase": "decode", "context": 512})
+    assert added(tmp_path, short, ROW) == 0
+    assert "depth" not in capsys.readouterr().err
+    filled = described(tmp_path, name="filled", workload={"phase": "decode", "context": "16k"})
+    assert added(tmp_path, filled, ROW) == 0
+    told = "began at a depth of 0 tokens, the experiment's context is 16,384 tokens; leave it out"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n\r\n"])

@@ -470,14 +470,18 @@ def test_what_a_run_measured_beside_its_speed_is_a_row_of_its_own(
     assert speed.file == first.file == pack / "mine.yaml"
 
 
-def test_first_tokens_of_decodes_alone_are_refused_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("time", "what"),
+    [("800 ms TTFT", "first tokens"), ("5 s E2EL", "times from prompt to end")],
+)
+def test_times_with_prompts_of_decodes_alone_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], time: str, what: str
 ) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(json.dumps(described(24)))
     pack = ["--pack", str(tmp_path / "runs")]
-    assert main(["evidence", "add", str(file), "--measured", "800 ms TTFT", *pack]) == 2
-    assert "workload.phase: has no first tokens" in capsys.readouterr().err
+    assert main(["evidence", "add", str(file), "--measured", time, *pack]) == 2
+    assert f"workload.phase: has no {what}" in capsys.readouterr().err
 
 
 def test_a_sweep_of_a_run_is_told_to_be_left_out(
