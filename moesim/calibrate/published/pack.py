@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ a time of requests was measured: which (one of ``TIMES``), and how long it was.
 """
 TIMES = ("mean_tpot_ms", "mean_ttft_ms", "mean_e2el_ms")
 """What else than the output's throughput a row may be of: numbers of a run's summary."""
+_BETWEEN_SETTINGS = re.compile(r"\s+(?=[\w.-]+=)")
 COLUMNS = (
     "run", "engine", "model", "gpu", "cpu", "host", SPEED, "setting", "certainty",
     "assumed", "source",
@@ -193,11 +195,16 @@ def read_pack(folder: Path) -> list[PublishedRun]:
 
 def _run(folder: Path, where: str, row: dict[Any, Any]) -> PublishedRun:
     speed = _speed(where, row)
-    name, settings = row.pop("file"), tuple(row.pop("set").split())
+    name, settings = row.pop("file"), tuple(_settings(row.pop("set")))
     if not (file := folder / f"{name or row['run']}.yaml").is_file():
         key = "file" if name else "run"
         raise InputError([Problem(where, key, f"there is no experiment {file}")])
     return PublishedRun(**{**row, "measured_tokens_per_s": speed}, file=file, settings=settings)
+
+
+def _settings(text: str) -> list[str]:
+    """``PATH=VALUE`` each, with blanks between, which a value may have too (6 slots/layer)."""
+    return [one for one in _BETWEEN_SETTINGS.split(text.strip()) if one]
 
 
 def _speed(where: str, row: dict[Any, Any]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from moesim.calibrate.host.fit import HostFit, fit_host, with_share
 from moesim.calibrate.host.measured import OPTION, Measured
 from moesim.calibrate.host.same import check_not_fitted
 from moesim.calibrate.published.implied import implied
-from moesim.calibrate.published.pack import PublishedRun
+from moesim.calibrate.published.pack import TABLE, PublishedRun
 from moesim.config.errors import InputError
+from moesim.config.strict_yaml.overrides import OPTION as SET
 from moesim.experiment.loading.once import read_once
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import reused_or
@@ -213,8 +214,18 @@ def _speeds(table: pd.DataFrame) -> Iterator[tuple[float, float]]:
 
 
 def _experiment(run: PublishedRun) -> Experiment:
-    """That of ``run``, of which no table by step or layer is read: these are most of the memory."""
-    experiment = load_experiment(run.file, run.settings, alone=True).experiment
+    """That of ``run``, of which no table by step or layer is read: these are most of the memory.
+
+    InputError for what cannot be used; of a setting it names the run's row.
+    """
+    try:
+        experiment = load_experiment(run.file, run.settings, alone=True).experiment
+    except InputError as error:
+        row = f"{run.file.parent / TABLE}: {run.run}: "
+        told = [(one, one.where.startswith(SET)) for one in error.problems]
+        raise InputError(
+            [replace(one, where=row + one.where[2:]) if own else one for one, own in told]
+        ) from None
     return experiment.model_copy(update={"records": "summary"})
 
 

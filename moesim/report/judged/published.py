@@ -110,7 +110,8 @@ def told(table: pd.DataFrame) -> list[str]:
     lines = [line for of, mine in known.groupby(kinds, sort=False) for line in _errors(of, mine)]
     if pairs:
         equal = equal_pairs(table)
-        left = f" ({equal} more were measured to be equal)" if equal else ""
+        were = "were" if equal > 1 else "was"
+        left = f" ({equal} more {were} measured to be equal)" if equal else ""
         lines.append(f"pairs of one engine in the measured order: {right} of {pairs}{left}")
     return lines
 

@@ -558,7 +558,7 @@ def test_runs_that_were_measured_to_be_equal_are_in_no_order() -> None:
     })  # fmt: skip
     assert (right_pairs(table), equal_pairs(table)) == ((1, 2), 1)
     assert summary(table.assign(host=""), pd.DataFrame())[-2].endswith(
-        "in the measured order: 1 of 2 (1 more were measured to be equal)"
+        "in the measured order: 1 of 2 (1 more was measured to be equal)"
     )
     assert cells(overview({"p": table}))[0][-1] == "1 of 2 (50 %), 1 equal"
     assert cells(overview({"p": table[:2]}))[0][-1] == "-, 1 equal"
@@ -655,3 +655,20 @@ def test_tables_that_cannot_be(tmp_path: Path, rows: list[dict[str, str]], what:
     assert what in str(caught.value)
     with pytest.raises(InputError, match="there is no such table"):
         read_pack(tmp_path / "nowhere")
+
+
+def test_a_setting_of_a_row_may_have_blanks_and_a_wrong_one_names_its_row(tmp_path: Path) -> None:
+    """'6 slots/layer' was cut at its blank, and what was wrong was one of '--set'."""
+    (tmp_path / "base.yaml").write_text(json.dumps({"model": "small-moe", "hardware": "l40s"}))
+    rows = {"a": "experts.capacity=6 slots/layer  workload.requests=1 ", "b": "workload.requests=x"}
+    lines = [
+        {"run": name, "file": "base", "measured_tokens_per_s": 20, "set": told}
+        for name, told in rows.items()
+    ]
+    table = pd.DataFrame(lines, columns=[*COLUMNS, "file", "set"])
+    table.to_csv(tmp_path / "measured.csv", index=False)
+    first, second = read_pack(tmp_path)
+    assert first.settings == ("experts.capacity=6 slots/layer", "workload.requests=1")
+    assert blind([first])["status"].tolist() == ["ok"]
+    with pytest.raises(InputError, match=r"measured\.csv: b: set workload\.requests=x: "):
+        blind([second])
