@@ -234,7 +234,7 @@ def time_apart(
     """
     if not first or not second or time_reason(first, second):
         return None
-    return _times_as_much(value, _busy(first["factors"]), _busy(second["factors"]))
+    return _times_as_much(value, busy_rows(first["factors"]), busy_rows(second["factors"]))
 
 
 def _times_as_much(value: float, over: Rows, under: Rows) -> tuple[float, float] | None:
@@ -248,16 +248,16 @@ def _times_as_much(value: float, over: Rows, under: Rows) -> tuple[float, float]
     return 100 * float(low), 100 * float(high)
 
 
-def _busy(rows: Rows) -> list[Mapping[str, Any]]:
+def busy_rows(rows: Rows) -> list[Mapping[str, Any]]:
     """``rows`` with shares of the time that is not idle, which no row moves."""
     alone = (row["share"] for row in rows if "within" not in row and row["of"] != FROM_DRIVE)
     busy = sum(alone) or 1.0
 
-    def of_busy(row: Mapping[str, Any]) -> dict[str, Any]:
-        parts = {"within": [of_busy(one) for one in row["within"]]} if "within" in row else {}
+    def ofbusy_rows(row: Mapping[str, Any]) -> dict[str, Any]:
+        parts = {"within": [ofbusy_rows(one) for one in row["within"]]} if "within" in row else {}
         return {**row, "share": row["share"] / busy, **parts}
 
-    return [of_busy(row) for row in rows]
+    return [ofbusy_rows(row) for row in rows]
 
 
 def _apart(first: Rows, second: Rows) -> dict[str, str]:

@@ -15,13 +15,21 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.files.files import write_whole
 from moesim.config.strict_yaml.yaml import with_end_mark
 from moesim.experiment.loading.once import read_once
-from moesim.experiment.loading.warnings import is_timed, paced
+from moesim.experiment.loading.warnings import (
+    borrowed_routing,
+    empty_slots,
+    idle_prefetch,
+    is_timed,
+    of_inputs,
+    paced,
+)
 from moesim.experiment.running.price_ranges import played_once
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware, load_software
 from moesim.hardware.described.software import OFFLOADING, SERVING
 from moesim.hardware.operations.kernels.cpu_expert import share_is_prior
 from moesim.hardware.price_errors import DATASHEET_OF, ON_CPU
+from moesim.metrics.price_interval import busy_rows, time_limits
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import CONTEXT, DRIVE, HOST, NODES, TRACE, variations
@@ -103,8 +111,10 @@ MACHINE: Mapping[str, Number] = {
     ),
 }
 SOFTWARE = "software's launches, copies, waits and steps"
+KERNELS = "GPU kernels priced by fits"
 MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
     SOFTWARE: "your engine: 'moesim calibrate software'",
+    KERNELS: MACHINE["gpu_bandwidth"].measured_by,
     GUESSED[HOST]: "one run of this host: 'moesim calibrate host'",
     GUESSED[NODES]: "one run of this host: 'moesim calibrate host'",
     GUESSED[DRIVE]: DRIVEN,
@@ -214,10 +224,34 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     done = [_ran(moved, s, timed=timed) for (moved, _, _), s in zip(made, told, strict=True)]
     titles = dict.fromkeys(one.of for one in done)
     inputs = [Input(t, tuple(one for one in done if one.of == t), as_is) for t in titles]
+    if kernels := tuple(_kernels(summary, as_is, timed=timed)):
+        inputs.append(Input(KERNELS, kernels, as_is))
     ordered = sorted(inputs, key=lambda one: -one.span)
-    notes = (*paced(experiment), *[f"note: {LEFT_OUT}"] * swept)
+    notes = (*paced(experiment), *_warnings(experiment, summary), *[f"note: {LEFT_OUT}"] * swept)
     unit = OF_A_REQUEST if timed else TOGETHER
     return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered), notes, unit)
+
+
+def _warnings(experiment: Experiment, summary: Mapping[str, Any]) -> Iterator[str]:
+    """What ``moesim run`` warns of, without which a change of nothing misleads."""
+    yield from of_inputs([experiment])
+    for lines in (idle_prefetch, empty_slots, borrowed_routing):
+        yield from lines(experiment, summary)
+
+
+def _kernels(summary: Mapping[str, Any], as_is: float, *, timed: bool) -> Iterator[Moved]:
+    """The speed at both ends of what kernels that fits price may be off by together, by the run's
+    interval: no run, as nothing in a profile moves all of them alike. ``timed``: of what a request
+    gets, for whom no GPU is idle.
+    """
+    factors = busy_rows(_factors(summary)) if timed else _factors(summary)
+    rows = [row for row in factors if row["rests_on"] and "within" not in row]
+    if not any(row["low"] is not None for row in rows):
+        return
+    share = sum(row["share"] for row in rows)
+    for times in time_limits(rows)[::-1]:
+        words = _times(1 / (1 + (times - 1) / share))
+        yield Moved(KERNELS, words, guess=True, throughput=as_is / times, ranged=True)
 
 
 def _ran(moved: Moved, summary: Mapping[str, Any], *, timed: bool) -> Moved:
@@ -229,7 +263,7 @@ def _ran(moved: Moved, summary: Mapping[str, Any], *, timed: bool) -> Moved:
 
 def _why(summary: Mapping[str, Any]) -> str:
     """Why its run has no speed."""
-    return str(summary.get("reason") or summary["status"]).replace("_", " ")
+    return str(summary.get("reason") or summary["status"].replace("_", " "))
 
 
 Point = tuple[Moved, dict[str, Any], Experiment]

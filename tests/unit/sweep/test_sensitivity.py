@@ -16,7 +16,15 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.page import page_of
 from moesim.report.sweep.sensitivity import draw, frame
-from moesim.sweep.sensitivity import SLOWER_CORES, SOFTWARE, Input, Moved, Sensitivity, in_words
+from moesim.sweep.sensitivity import (
+    KERNELS,
+    SLOWER_CORES,
+    SOFTWARE,
+    Input,
+    Moved,
+    Sensitivity,
+    in_words,
+)
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -288,3 +296,37 @@ def test_a_sweep_that_is_left_out_is_told(tmp_path: Path) -> None:
         InputError, match=r"does not run as it is: .*; the sweep is left out; --set"
     ):
         moesim.sensitivity(small, out=tmp_path / "small")
+
+
+def test_kernels_whose_fits_are_off_are_what_to_measure(tmp_path: Path) -> None:
+    """'Nothing here is a guess', of a run whose prices left a fifth open to either side."""
+    named = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "gpt-oss-20b"}
+    asked = {**TINY, **named, "software": "vllm", "workload": {"requests": 1}}
+    found = moesim.sensitivity(asked, out=tmp_path / "out")
+    (kernels,) = (one for one in found.inputs if one.title == KERNELS)
+    made = moesim.run(asked).summary["price_interval"]
+    whole, (low, high) = made["output_throughput"], kernels.ends
+    assert (low, high) == pytest.approx((whole["low"], whole["high"]), rel=0.02)
+    assert found.measure_first is kernels
+    assert "Measure first: your GPU's kernels: 'moesim calibrate collect'" in in_words(found)[-1]
+    prior = moesim.sensitivity(TINY, out=tmp_path / "prior")
+    assert KERNELS not in speeds(prior)
+
+
+def test_what_a_run_warns_of_is_told(tmp_path: Path) -> None:
+    """Slots that stay empty moved nothing, with no word."""
+    asked = {**TINY, "software": "llama.cpp", "experts": {"capacity": "4 slots/layer",
+                                                          "miss": {"kind": "cpu"}}}  # fmt: skip
+    told = in_words(moesim.sensitivity(asked, out=tmp_path / "out"))
+    assert sum("experts.initial: 'empty' with miss 'cpu'" in line for line in told) == 1
+
+
+def test_why_it_does_not_run_names_keys_as_they_are_written(tmp_path: Path) -> None:
+    """'write workload.routing.prompts from: decode', which is no key."""
+    served = {"requests": 2, "batching": {"kind": "continuous", "scheduler": {"kind": "vllm"}},
+              "arrivals": {"kind": "closed_loop", "max_concurrency": 1},
+              "lengths": {"kind": "fixed", "input_len": 30, "output_len": 5},
+              "routing": {"kind": "draw"}}  # fmt: skip
+    asked = {**TINY, "model": "gpt-oss-20b", "trace": "gpt-oss-20b", "hardware": "h100-sxm"}
+    with pytest.raises(InputError, match=r"write workload\.routing\.prompts_from: decode"):
+        moesim.sensitivity({**asked, "workload": served}, out=tmp_path / "out")
