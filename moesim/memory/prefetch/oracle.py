@@ -168,10 +168,10 @@ def _least_of(keys: Any) -> int:
 @inlined
 def _put_in(found: Any, first: int, last: int, expert: int) -> None:
     """Let ``expert`` be one of those ``found`` first:last, which ascend."""
-    while last > first and found[last - 1] > expert:
-        found[last] = found[last - 1]
-        last -= 1
-    found[last] = expert
+    for at in range(last, first, -1):  # all of them: how many are above would be guessed wrong
+        before = found[np.uint64(at - 1)]
+        found[np.uint64(at)], expert = max(before, expert), min(before, expert)
+    found[np.uint64(first)] = expert
 
 
 def _at(shares: float | tuple[float, ...], distance: int) -> float:
