@@ -14,6 +14,7 @@ from moesim.config.names import known_name, plain_name
 FOLDER = "hardware_profiles/software"
 Version = tuple[int, ...]
 ON_LLAMA_CPP = ("ollama", "lm-studio", "lmstudio", "koboldcpp", "llamafile", "jan", "gpt4all")
+YEARS = range(2000, 2100)
 OTHERS = ("mlx", "mlx-lm", "exllama", "exllamav2", "exllamav3", "tabbyapi", "mistral.rs", "tgi",
           "lmdeploy", "aphrodite")  # fmt: skip
 """Engines whose kernels no profile has."""
@@ -29,14 +30,20 @@ def version_of(text: str) -> Version | None:
 
 
 @cache
-def _since() -> Mapping[str, Version]:
-    """The shipped profiles that say from which version on they hold."""
+def _said() -> Mapping[str, str]:
+    """The shipped profiles that say from which version on they hold, and it, as written."""
     found = {}
     for name in stems(shipped_folder() / FOLDER, ".yaml"):
         text = (shipped_folder() / FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
         if said := _SINCE.search(text):
-            found[name] = version_of(said[1]) or ()
+            found[name] = said[1]
     return found
+
+
+@cache
+def _since() -> Mapping[str, Version]:
+    """The same, in numbers."""
+    return {name: version_of(said) or (0,) for name, said in _said().items()}
 
 
 def _of_engine(engine: str) -> list[str]:
@@ -51,6 +58,17 @@ def _begins(profile: str, asked: Version) -> bool:
     return _since()[profile][: len(asked)] <= asked
 
 
+def _counts_as(profile: str, asked: Version | None) -> bool:
+    """Whether ``asked`` is a version as those of ``profile`` are, which are months or are not: none
+    is before a build.
+    """
+    if asked is None:
+        return False
+    if _since()[profile][0] in YEARS:
+        return asked[0] in YEARS
+    return asked[0] not in YEARS or len(asked) == 1
+
+
 def software_named(name: str, known: list[str]) -> str | None:
     """The one of ``known`` profiles that prices software ``name``: its own; that of the latest
     version at or before it, or of the oldest; of an engine alone, the youngest. None: of none.
@@ -59,7 +77,7 @@ def software_named(name: str, known: list[str]) -> str | None:
         return same
     engine, _, version = plain_name(name).partition("@")
     own, asked = _of_engine(engine), version_of(version)
-    if not own or (version and asked is None):
+    if not own or (version and not _counts_as(own[0], asked)):
         return None
     if asked is None:
         return own[-1]
@@ -88,5 +106,8 @@ def near_software(name: str, known: list[str]) -> str:
         return "nobody has counted its kernels; of what is here llama.cpp may be nearest"
     own = [one for one in known if plain_name(one).partition("@")[0] == engine]
     if version and own:
-        return f"'{version}' is no version of {engine}; {nearest(plain_name(name), own)}"
+        what = f"'{version}' is no version of {name.partition('@')[0]}"
+        if version_of(version) and (known_since := _of_engine(engine)):
+            what += f", whose are as {_said()[known_since[0]]}"
+        return f"{what}; {nearest(plain_name(name), own)}"
     return nearest(plain_name(name), known)

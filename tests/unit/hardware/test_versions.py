@@ -38,6 +38,8 @@ def test_numbers_of_a_version(text: str, version: tuple[int, ...] | None) -> Non
         ("LLAMA.CPP@b8000", "llama.cpp@b8xxx", "at or before it"),
         ("llama.cpp@b99999", "llama.cpp", "at or before it"),
         ("llama.cpp@b3000", "llama.cpp@b5xxx", "the oldest"),
+        ("llama.cpp@b2050", "llama.cpp@b5xxx", "the oldest"),
+        ("ik_llama.cpp@2025", "ik_llama.cpp", "at or before it"),
         ("vllm@0.19.0", "vllm@0.19", "at or before it"),
         ("vllm@0.20", "vllm@0.19", "at or before it"),
         ("vllm@0.11", "vllm@0.14", "the oldest"),
@@ -65,6 +67,8 @@ def test_a_version_goes_by_the_latest_before_it(name: str, profile: str, said: s
         ("ollama", "runs llama.cpp's kernels"),
         ("MLX", "nobody has counted"),
         ("vllm@main", "'main' is no version of vllm"),
+        ("llama.cpp@2026-10", "'2026-10' is no version of llama.cpp, whose are as b5000"),
+        ("ik_llama.cpp@b4123", "'b4123' is no version of ik_llama.cpp, whose are as 2025-03"),
         ("lama.cpp", "did you mean 'llama.cpp'"),
     ],
 )
