@@ -9,6 +9,7 @@ import yaml
 
 from moesim.cli.main import main
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.warnings import of_inputs
 from moesim.report.plot import figure_of
 from moesim.results import read_result
 from moesim.sweep.found import read_sweep
@@ -95,7 +96,9 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_states_its_question_and_every_point_is_valid(path):
-    assert load_experiment(path).points
+    points = [point for _, point in load_experiment(path).points]
+    assert points
+    assert not [line for line in of_inputs(points) if "without effect" in line]
     comment = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert "?" in comment
 

@@ -371,7 +371,7 @@ workload:
   routing: {kind: draw, prompts_from: decode}
   batching:
     {kind: continuous, scheduler: {kind: vllm, max_num_seqs: 8, max_num_batched_tokens: 512}}
-memory: {gpu_memory_utilization: 95 %, kv: 100 blocks}
+memory: {kv: 100 blocks}
 experts: {capacity: auto}
 serving: {slo: {ttft: 1 s, tpot: 120 ms}, price_interval: always}
 sweep: {workload.arrivals.request_rate: [0.2 requests/s, 2 requests/s]}
