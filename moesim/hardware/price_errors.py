@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp, hypot, log
 from statistics import median
 from typing import NamedTuple
@@ -95,7 +95,7 @@ def spread_of(
     known.
     """
     if source is Source.DATASHEET:
-        return _datasheet(operation.machine_part, operation.hardware, machine)
+        return _datasheet(operation, machine)
     fits = operation.fits if fits is None else fits
     family = _name(operation, machine)
     known = []
@@ -107,7 +107,8 @@ def spread_of(
         known.append(VERSIONS)
     if machine.shared and operation.kind == EXPERTS:
         known.append(EXPERT_PARALLEL)
-    return Spread(family, *_together(known), SOURCES[source])
+    low, high = _together(known) if known else (None, None)
+    return Spread(family, low, high, SOURCES[source])
 
 
 def fits_of(
@@ -150,10 +151,8 @@ def without_variant(name: str) -> str:
     return of if of in software_names() else name
 
 
-def _together(ends: list[tuple[float, float]]) -> tuple[float | None, float | None]:
+def _together(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Of errors that are independent: their logarithms add up in quadrature."""
-    if not ends:
-        return None, None
     low, high = (hypot(*(log(pair[side]) for pair in ends)) for side in (0, 1))
     return exp(-low), exp(high)
 
@@ -188,10 +187,11 @@ def _of_cards() -> float:
     return median(p90 for _, p90 in LEFT_OUT.values())
 
 
-def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread:
-    """Of prices from the numbers of a ``part`` of the machine."""
+def _datasheet(operation: Operation, machine: Machine) -> Spread:
+    """Of prices from the numbers of a part of the machine."""
+    part, hardware = operation.machine_part, operation.hardware
     if part == GPU:
-        return Spread(f"{DATASHEET_OF}{machine.gpu}", *_kernels(hardware, machine.gpu))
+        return _kernels(operation, machine)
     if part == LINK:
         host = machine.kind if machine.kind and machine.host != machine.gpu else machine.host
         of = f"link of {' and '.join(dict.fromkeys((machine.gpu, host)))}"
@@ -206,15 +206,26 @@ def _datasheet(part: str, hardware: HardwareProfile, machine: Machine) -> Spread
     return Spread(f"{ON_CPU}{name}", *_host(hardware))
 
 
-def _kernels(hardware: HardwareProfile, gpu: str) -> tuple[float, float] | tuple[()]:
-    """Of kernels of a card without measurements: llama.cpp's by its runs on other cards, others by
-    engines' tables of cards that are like it, but for one that was fitted to a run.
+def _kernels(operation: Operation, machine: Machine) -> Spread:
+    """Of kernels of a card without measurements, a GPU's part of the experts apart, as such parts
+    are off beside it.
+    """
+    of, found = f"{DATASHEET_OF}{machine.gpu}", _reached(operation.hardware, machine.gpu)
+    if found and machine.shared and operation.kind == EXPERTS:
+        return Spread(f"{of}, parts of experts", *_together([found, EXPERT_PARALLEL]))
+    return Spread(of, *found)
+
+
+def _reached(hardware: HardwareProfile, gpu: str) -> tuple[float, float] | tuple[()]:
+    """Of llama.cpp's kernels by its runs on other cards, of others' by one version's tables of
+    cards that are like it, but for a card that was fitted to a run.
     """
     if hardware.runs_ggml:
         return kernels_reach(gpu)
     if not hardware.datasheet.like_measured:
         return ()
-    return _of_one_run(hardware, hardware.datasheet) or _both_ways(_of_cards())
+    fitted = _of_one_run(hardware, hardware.datasheet)
+    return fitted or _together([_both_ways(_of_cards()), VERSIONS])
 
 
 def _of_one_run(hardware: HardwareProfile, part: Params | None) -> tuple[float, float] | tuple[()]:

@@ -11,6 +11,7 @@ import pytest
 import moesim
 from moesim.config.files.paths import shipped_folder
 from moesim.hardware import load_software
+from moesim.hardware.described.reached import VERSIONS
 from moesim.hardware.price_errors import Spread, _together
 from moesim.hardware.prices.provenance import SOURCES, Source
 from moesim.metrics.intervals import Difference
@@ -307,7 +308,8 @@ def test_requests_that_come_by_the_clock_are_played_at_both_ends():
     is the whole time by its own."""
     rare, often = ({"kind": "poisson", "request_rate": f"{n} requests/s"} for n in (0.01, 600))
     alone = times_of(served(rare))
-    limits = time_limits([row("datasheet of rtx-4090", 1.0, 1 / 1.1675, 1.1675)])
+    ends = _together([(1 / 1.1675, 1.1675), VERSIONS])
+    limits = time_limits([row("datasheet of rtx-4090", 1.0, *ends)])
     for found in alone.values():
         assert found == pytest.approx(limits, rel=0.02)
     four = {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}}
@@ -322,7 +324,7 @@ def test_requests_that_come_by_the_clock_are_played_at_both_ends():
     low, high = ends
     assert (low, high) == pytest.approx((4.104 / 6.12, 22.212 / 6.12))
     assert front["mean_ttft_ms"] == pytest.approx((low, high), rel=0.15)
-    assert front["mean_tpot_ms"][1] < 1.3
+    assert front["mean_tpot_ms"][1] < 1.4
 
 
 @pytest.mark.usefixtures("played_again")
@@ -337,7 +339,6 @@ def test_errors_that_are_independent_add_in_quadrature():
     low, high = _together([(0.8, 1.25), (0.8, 1.25)])
     width = 1.25 ** np.sqrt(2)
     assert (low, high) == pytest.approx((1 / width, width))
-    assert _together([]) == (None, None)
 
 
 def test_misses_and_what_one_takes_multiply():

@@ -53,7 +53,8 @@ def test_a_card_without_measurements_is_off_as_other_cards_were():
     (only,) = found["factors"]
     assert only["of"] == "datasheet of rtx-4090"
     assert only["share"] == pytest.approx(1)
-    assert only["high"] == 1 + np.median([p90 for _, p90 in LEFT_OUT.values()]) / 100
+    cards = 1 + np.median([p90 for _, p90 in LEFT_OUT.values()]) / 100
+    assert (only["low"], only["high"]) == _together([(1 / cards, cards), VERSIONS])
     speed = found["output_throughput"]
     assert speed["low"] * only["high"] == pytest.approx(speed["value"], rel=NEAR)
 
@@ -240,6 +241,13 @@ def test_a_gpus_part_of_the_experts_is_off_as_tables_of_parts_say():
     measured = {one["rests_on"]: one for one in shared if one["of"] == of}
     ends = _together([VERSIONS, EXPERT_PARALLEL])
     assert (measured["measured"]["low"], measured["measured"]["high"]) == pytest.approx(ends)
+
+
+def test_so_it_is_on_a_card_without_measurements():
+    shared = run(hardware="rtx-4090", software="ideal", parallelism={"expert": 2})
+    rows = {one["of"]: (one["low"], one["high"]) for one in shared["price_interval"]["factors"]}
+    ends = _together([rows["datasheet of rtx-4090"], EXPERT_PARALLEL])
+    assert rows["datasheet of rtx-4090, parts of experts"] == pytest.approx(ends)
 
 
 MACHINE = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
