@@ -111,6 +111,7 @@ def sensitivity(
     from moesim.report.sweep.sensitivity import write_sensitivity
     from moesim.results.files import check_new_folder
     from moesim.sweep.runs import Runs
+    from moesim.sweep.sensitivity import AS_IS
     from moesim.sweep.sensitivity import sensitivity as sensitivity_of
 
     check_whole("--jobs", 1 if jobs is None else jobs)
@@ -122,7 +123,7 @@ def sensitivity(
         raise InputError([Problem("--by", "", f"'{by}' is not above 0 % and at most 100 %")])
     resolved = resolved_of(experiment, overrides)
     folder = folder_for(out, f"{resolved.experiment.name}-sensitivity")
-    if not (folder / "as_is").is_dir():
+    if not (folder / AS_IS).is_dir():
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
         found = sensitivity_of(resolved.experiment, Runs(folder, jobs, progress), 1 + share)

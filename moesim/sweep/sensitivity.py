@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import yaml
@@ -45,7 +46,7 @@ from moesim.sweep.advise.upgrades import (
 from moesim.sweep.runs import Runs
 from moesim.sweep.speeds import OF_A_REQUEST, TOGETHER, speed_of
 
-FOLDER = "inputs"
+AS_IS, FOLDER = "as_is", "inputs"
 GUESSED = {
     HOST: "experts on the CPU: share of the DRAM peak",
     NODES: "experts on the CPU: what the other NUMA nodes add",
@@ -213,10 +214,11 @@ def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivit
     """
     summed: dict[str, Any] = {"records": "summary", "sweep": None, "figures": []}
     base = played_once(experiment).model_copy(update=summed)
-    (summary,) = runs.summaries(base, [({}, base)], "as_is", told=False)
+    (summary,) = runs.summaries(base, [({}, base)], AS_IS, told=False)
     timed = is_timed(experiment)
     as_is, swept = speed_of(summary, timed=timed), bool(experiment.sweep)
     if not as_is:
+        rmtree(runs.out / AS_IS)  # what is mended may stand in its place
         what = f"does not run as it is: {_why(summary)}" + f"; {LEFT_OUT}" * swept
         raise InputError([Problem(experiment.name, "", what)])
     made = list(_points(base, summary, runs.out, factor))

@@ -296,6 +296,7 @@ def test_a_sweep_that_is_left_out_is_told(tmp_path: Path) -> None:
         InputError, match=r"does not run as it is: .*; the sweep is left out; --set"
     ):
         moesim.sensitivity(small, out=tmp_path / "small")
+    assert moesim.sensitivity(TINY, out=tmp_path / "small").inputs, "mended, in the same folder"
 
 
 def test_kernels_whose_fits_are_off_are_what_to_measure(tmp_path: Path) -> None:
