@@ -308,8 +308,8 @@ def test_requests_that_come_by_the_clock_are_played_at_both_ends():
     is the whole time by its own."""
     rare, often = ({"kind": "poisson", "request_rate": f"{n} requests/s"} for n in (0.01, 600))
     alone = times_of(served(rare))
-    ends = _together([(1 / 1.1675, 1.1675), VERSIONS])
-    limits = time_limits([row("datasheet of rtx-4090", 1.0, *ends)])
+    off = _together([(1 / 1.1675, 1.1675), VERSIONS])
+    limits = time_limits([row("datasheet of rtx-4090", 1.0, *off)])
     for found in alone.values():
         assert found == pytest.approx(limits, rel=0.02)
     four = {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}}
