@@ -15,6 +15,7 @@ Count = int | None
     epilog=examples(
         "moesim explain rtx-4090 --tokens 1 --hidden 2880 --inter 2880 --experts 32 --top-k 4",
         "moesim explain h100-sxm --op gemm --set m=16 --set n=4096 --set k=4096",
+        "moesim explain experiments/quickstart.yaml --tokens 16",
     )
 )
 def explain(
@@ -23,8 +24,12 @@ def explain(
     ],
     *,
     op: Annotated[
-        str, typer.Option(help="The operation: moe, gemm, copy_h2d, ..., or one of a run.")
-    ] = "moe",
+        str | None,
+        typer.Option(
+            help="The operation: moe, gemm, copy_h2d, ..., or one of a run [moe; of an experiment:"
+            " experts]."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Format of the weights.")] = "bf16",
     tokens: Annotated[Count, typer.Option(help="Tokens of the batch.")] = None,
     hidden: Annotated[Count, typer.Option(help="Hidden size.")] = None,
@@ -54,10 +59,11 @@ def explain(
 ) -> None:
     """Show the terms of one price, and what it rests on."""
     from moesim.calibrate.prices.asked import COLUMNS
-    from moesim.calibrate.prices.asking import asking_of
+    from moesim.calibrate.prices.asking import asking_of, is_experiment
     from moesim.calibrate.prices.explain import explained
     from moesim.calibrate.tables.importing import setting
 
+    op = op or ("experts" if is_experiment(profile) else "moe")
     values: dict[str, object] = {
         "op": op,
         "dtype": dtype,

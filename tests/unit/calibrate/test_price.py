@@ -175,3 +175,11 @@ def test_a_number_that_a_price_does_not_read_is_told(capsys, op, given, told):
     assert main(["explain", "rtx-4090", "--op", op, *shape, *given]) == 2
     assert f"a price of '{op}' " in (line := capsys.readouterr().err)
     assert told in line
+
+
+def test_of_an_experiment_its_experts_are_explained(capsys):
+    asked = ["explain", "experiments/quickstart.yaml", "--tokens", "16"]
+    assert main(asked) == 0
+    assert (line := capsys.readouterr().out).lstrip().startswith("rtx-4060-8gb: experts, ")
+    assert main([*asked, "--op", "experts"]) == 0
+    assert capsys.readouterr().out == line
