@@ -253,11 +253,11 @@ def busy_rows(rows: Rows) -> list[Mapping[str, Any]]:
     alone = (row["share"] for row in rows if "within" not in row and row["of"] != FROM_DRIVE)
     busy = sum(alone) or 1.0
 
-    def ofbusy_rows(row: Mapping[str, Any]) -> dict[str, Any]:
-        parts = {"within": [ofbusy_rows(one) for one in row["within"]]} if "within" in row else {}
+    def of_busy(row: Mapping[str, Any]) -> dict[str, Any]:
+        parts = {"within": [of_busy(one) for one in row["within"]]} if "within" in row else {}
         return {**row, "share": row["share"] / busy, **parts}
 
-    return [ofbusy_rows(row) for row in rows]
+    return [of_busy(row) for row in rows]
 
 
 def _apart(first: Rows, second: Rows) -> dict[str, str]:
