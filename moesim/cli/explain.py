@@ -14,7 +14,6 @@ Count = int | None
 @app.command(
     epilog=examples(
         "moesim explain rtx-4090 --tokens 1 --hidden 2880 --inter 2880 --experts 32 --top-k 4",
-        "moesim explain h100-sxm --op gemm --set m=16 --set n=4096 --set k=4096",
         "moesim explain experiments/quickstart.yaml --tokens 16",
     )
 )

@@ -65,8 +65,16 @@ def reroute(trace: Trace, model: Model, rules: list[Rule], passes: list[int] | N
         of_rule = zip(so_far, before, weights_of(cells), strict=True)
         lost[name] = [already + (was - now) for already, was, now in of_rule]
     left = rewritten(trace, model, cells, living)
-    changed = left[0]["expert_ids"] != trace["expert_ids"] or left[1].experts < model.experts
+    changed = as_wide(left[0], trace) != trace["expert_ids"] or left[1].experts < model.experts
     return Rerouted(*(left if changed else (trace, model)), recorded, lost, changed)
+
+
+def as_wide(left: Trace, trace: Trace) -> list[list[list[int]]]:
+    """What is ``left``, as wide as the ``trace``: a column that nobody had is no other choice."""
+    width = len(trace["expert_ids"][0][0])
+    return [
+        [row + [NO_EXPERT] * (width - len(row)) for row in token] for token in left["expert_ids"]
+    ]
 
 
 def cells_of(trace: Trace) -> list[list[Cell]]:
